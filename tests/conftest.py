@@ -1,0 +1,94 @@
+"""What the tests share: a real server, a schema for each test, storages that are closed at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol, Unpack
+
+import asyncpg
+import pytest
+
+from tests.proxy import Proxy
+from voltmem import PostgresStorage
+from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+
+class MakeStorage(Protocol):
+    """A factory of storages on the test's schema (or another connection string), closed at the end."""
+
+    def __call__(self, dsn: str | None = None, **options: Unpack[StorageArguments]) -> PostgresStorage: ...
+
+
+def pytest_report_header() -> list[str]:
+    asked_for = os.environ.get("VOLTMEM_TEST_PG", "embedded")
+    where = "VOLTMEM_TEST_DSN" if "VOLTMEM_TEST_DSN" in os.environ else asked_for
+    return [f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}"]
+
+
+@pytest.fixture(autouse=True)
+def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """No test finds, by default, a database that is somebody's."""
+    for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def dsn() -> str:
+    return server().dsn
+
+
+@pytest.fixture
+async def schema(dsn: str) -> AsyncIterator[str]:
+    name = temporary_schema_name()
+    yield name
+    await drop_schema(name)
+
+
+@pytest.fixture
+async def make_storage(dsn: str, schema: str) -> AsyncIterator[MakeStorage]:
+    made: list[PostgresStorage] = []
+
+    def make(dsn: str | None = dsn, **options: Unpack[StorageArguments]) -> PostgresStorage:
+        made.append(PostgresStorage(dsn, schema=schema, **options))
+        return made[-1]
+
+    yield make
+    for storage in made:
+        await storage.close()
+
+
+@pytest.fixture
+async def storage(make_storage: MakeStorage) -> PostgresStorage:
+    """A storage with the defaults: VoltAgent's prefix, a limit of 100, delete."""
+    storage = make_storage()
+    await storage.open()
+    return storage
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[Connection]:
+    """A connection of the test's own, to look at the rows behind the storage's back."""
+    connection: Connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def proxy(dsn: str) -> AsyncIterator[Proxy]:
+    """The way to the server, to be counted, slowed or cut."""
+    async with Proxy(dsn) as proxy:
+        yield proxy
+
+
+Numbered = Callable[[int], dict[str, object]]
+
+
+@pytest.fixture
+def numbered() -> Numbered:
+    """The n-th message, by id and content."""
+    return lambda number: {"id": f"m{number}", "role": "user", "content": f"message {number}"}

@@ -1,0 +1,93 @@
+"""A TCP proxy in front of PostgreSQL: counts round trips, hangs, cuts. For plain connections (sslmode=disable)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+# What ends a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
+_SYNC = b"S\x00\x00\x00\x04"
+
+
+class Proxy:
+    """``async with Proxy(dsn) as proxy``: connect to ``proxy.dsn``."""
+
+    def __init__(self, dsn: str) -> None:
+        self._target = urlsplit(dsn)
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.dsn = ""
+        self.round_trips = 0
+        self.connections = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.refusing = False
+        self.cut_when: Callable[[bytes], bool] | None = None
+        """Cut the connection instead of passing on an answer of the server for which this is true."""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        login = self._target.netloc.rpartition("@")[0]
+        netloc = f"{login}@127.0.0.1:{port}" if login else f"127.0.0.1:{port}"
+        query = "&".join(filter(None, [self._target.query, "sslmode=disable"]))
+        self.dsn = urlunsplit(self._target._replace(netloc=netloc, query=query))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    def cut(self) -> None:
+        """Break all connections at once, as a server that crashes does."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+        self._writers.clear()
+
+    def hang(self) -> None:
+        """Pass nothing on, in either direction, and say nothing: a server that hangs, a network that is cut."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Pass on what waited, and all that follows."""
+        self._flowing.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
+            writer.transport.abort()
+            return
+        self.connections += 1
+        there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+        self._writers |= {writer, there_writer}
+        for pump in (self._pump(reader, there_writer, True), self._pump(there_reader, writer, False)):
+            task = asyncio.create_task(pump)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                if outgoing:
+                    self.round_trips += data.count(_SYNC) + (data[:1] == b"Q")
+                elif self.cut_when is not None and self.cut_when(data):
+                    self.cut_when = None
+                    self.cut()
+                    return
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # one side is gone, and the other follows
+        finally:
+            writer.transport.abort()

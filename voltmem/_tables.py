@@ -1,0 +1,56 @@
+"""The names of tables, functions and indexes: made from schema and prefix, validated once, spelled nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from voltmem.errors import InvalidOptionError
+
+# PostgreSQL cuts identifiers at 63 bytes (NAMEDATALEN - 1), silently; VoltAgent's longest index name is 65.
+MAX_IDENTIFIER_BYTES: Final = 63
+LONGEST_SUFFIX: Final = "_agent_history_timeline_events"
+MAX_PREFIX_LENGTH: Final = MAX_IDENTIFIER_BYTES - len(LONGEST_SUFFIX)
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Every name that SQL of ours contains, qualified and quoted, ready to stand in a statement."""
+
+    schema: str
+    prefix: str
+    conversations: str = field(init=False)
+    messages: str = field(init=False)
+    migrations: str = field(init=False)
+    append: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
+        _check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
+        if self.schema.startswith("pg_"):
+            raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ belong to PostgreSQL")
+        for name in ("conversations", "messages", "migrations", "append"):
+            object.__setattr__(self, name, f'"{self.schema}".{self.prefix}_{name}')
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.prefix}_*"
+
+    def render(self, template: str) -> str:
+        """
+        Return a migration's text with {schema} and {prefix} filled in.
+
+        By replacement, not str.format, so that '{}' stays legal SQL.
+        """
+        return template.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
+
+
+def _check_identifier(option: str, value: object, longest: int) -> None:
+    if not isinstance(value, str) or _IDENTIFIER.fullmatch(value) is None:
+        raise InvalidOptionError(
+            f"{option} {value!r}: use lower-case letters, digits and underscores, and begin with no digit"
+        )
+    if len(value) > longest:
+        raise InvalidOptionError(f"{option} {value!r} has {len(value)} characters; at most {longest} leave room")

@@ -1,0 +1,212 @@
+"""Values on their way into PostgreSQL and back: checked before any SQL runs, encoded, decoded."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeAlias, cast
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from voltmem.errors import InvalidInputError, InvalidQueryError
+
+
+class Unset(enum.Enum):
+    """The type of UNSET: an argument that was not given, where None means something."""
+
+    UNSET = "not given"
+
+    def __repr__(self) -> str:
+        return "<not given>"
+
+
+UNSET: Final = Unset.UNSET
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+# pydantic_core's parser stops a little above 200 levels, Python's own at the caller's stack depth. What is stored
+# must be readable from anywhere.
+MAX_JSON_DEPTH = 200
+# int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
+MAX_INTEGER_BITS = 14_000
+MAX_BIGINT = 2**63 - 1
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# One JSON escape at a time, so that a backslash that is itself escaped never starts another.
+_ESCAPE = re.compile(r"\\(?:u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTALL)
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def uuid7() -> str:
+    """Return a new UUIDv7 (RFC 9562): unique anywhere, and later ones sort after earlier ones by the millisecond."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & (2**48 - 1)) << 80 | random
+    value = value & ~(0xF << 76) | 7 << 76  # version
+    value = value & ~(0x3 << 62) | 2 << 62  # variant
+    return str(uuid.UUID(int=value))
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL's text type can hold it: NUL characters and lone surrogates have no place there."""
+    return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
+
+
+def check_text(**values: object) -> None:
+    """Raise InvalidInputError unless every value is a string that PostgreSQL can hold."""
+    for name, value in values.items():
+        if not isinstance(value, str):
+            raise InvalidInputError(f"{name} must be a string, not {shown(value)}")
+        if not is_storable(value):
+            raise InvalidInputError(f"{name} {shown(value)} has a NUL character or a lone surrogate")
+
+
+def check_text_or_none(**values: object) -> None:
+    """Like check_text, and None is allowed."""
+    check_text(**{name: value for name, value in values.items() if value is not None})
+
+
+def check_texts(name: str, values: object) -> list[str]:
+    """Return the strings of an iterable as a list; a single string is a mistake, not a list of its letters."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list of strings, not {shown(values)}")
+    texts = list(values)
+    for text in texts:
+        check_text(**{name: text})
+    return texts
+
+
+def check_count(name: str, value: object, *, minimum: int = 0) -> None:
+    """Raise InvalidQueryError unless the value is a whole number of rows or pages that PostgreSQL can count to."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidQueryError(f"{name} must be a whole number, not {shown(value)}")
+    if not minimum <= value <= MAX_BIGINT:
+        raise InvalidQueryError(f"{name} must be {minimum} or more, and below 2**63, not {shown(value)}")
+
+
+def check_time(name: str, value: object) -> None:
+    """Raise InvalidInputError unless the value is a datetime that knows its time zone."""
+    if not isinstance(value, datetime):
+        raise InvalidInputError(f"{name} must be a datetime, not {shown(value)}")
+    if value.utcoffset() is None:
+        raise InvalidInputError(f"{name} {value} has no time zone; add one, as in datetime.now(timezone.utc)")
+    try:
+        value.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInputError(f"{name} {value} lies outside the years 1 to 9999 in UTC") from error
+
+
+def shown(value: object) -> str:
+    """Return the value as an error message may show it: its repr, cut at 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def json_value(value: object, where: str, *, for_jsonb: bool = False) -> JsonValue:
+    """
+    Return a copy of the value that shares nothing with it; InvalidInputError where it is not plain JSON.
+
+    Strict, because what comes back must equal what went in: a tuple would return as a list, a key 1 as "1",
+    NaN not at all. With for_jsonb, strings that jsonb cannot hold (NUL, lone surrogates) are refused too.
+    """
+    return _json_value(value, where, 0, for_jsonb)
+
+
+def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonValue:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if for_jsonb and not is_storable(value):
+            raise InvalidInputError(f"{where} has {shown(value)}, with a NUL character or a lone surrogate")
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > MAX_INTEGER_BITS:
+            raise InvalidInputError(f"{where} has an integer of more than {MAX_INTEGER_BITS} bits")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{where} has {value}, which JSON has no word for")
+        return value
+    if depth >= MAX_JSON_DEPTH:
+        raise InvalidInputError(f"{where} is nested deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(value, list):
+        return [_json_value(item, where, depth + 1, for_jsonb) for item in value]
+    if isinstance(value, dict):
+        return {
+            _json_key(key, where, for_jsonb): _json_value(item, where, depth + 1, for_jsonb)
+            for key, item in value.items()
+        }
+    raise InvalidInputError(
+        f"{where} has {shown(value)}, a {type(value).__name__}: JSON has None, booleans, numbers, strings, "
+        "lists and dicts with string keys"
+    )
+
+
+def _json_key(key: object, where: str, for_jsonb: bool) -> str:
+    if not isinstance(key, str):
+        raise InvalidInputError(f"{where} has the key {shown(key)}; JSON's keys are strings")
+    if for_jsonb and not is_storable(key):
+        raise InvalidInputError(f"{where} has the key {shown(key)}, with a NUL character or a lone surrogate")
+    return key
+
+
+def to_json(value: JsonValue) -> str:
+    """Return JSON text that from_stored_json turns back into an equal value, surrogates included."""
+    text = _encode(value)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def from_stored_json(text: str) -> JsonValue:
+    """
+    Return the value of JSON text that to_json (or PostgreSQL's jsonb) wrote.
+
+    A JSON parser joins an escaped high and low surrogate into one character; to_json escapes surrogates only
+    where they stood alone in Python, so they are put back one by one before parsing.
+    """
+    if "\\ud" in text:
+        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text)
+        return cast(JsonValue, json.loads(text))
+    return cast(JsonValue, from_json(text))
+
+
+def plain_text(content: JsonValue) -> str:
+    """
+    Return what a person could read in a message's content, in a form that PostgreSQL's text type can hold.
+
+    A string is itself; of a list of parts, the "text" of those that have one, a line each; of anything else, its
+    strings and numbers, a line each.
+    """
+    text = content if isinstance(content, str) else "\n".join(_texts_of_parts(content) or _leaves(content))
+    return text if is_storable(text) else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\x00", ""))
+
+
+def _texts_of_parts(content: JsonValue) -> list[str]:
+    parts: Sequence[JsonValue] = content if isinstance(content, list) else [content]
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _leaves(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)

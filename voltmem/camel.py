@@ -1,0 +1,212 @@
+"""
+VoltAgent's spelling of the storage's methods: one explicit line a name, so that type checkers see it.
+
+Each calls the snake_case method of the same name, so a subclass that overrides that one changes both. A test
+compares names, parameters and defaults of the two.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypedDict
+
+from pydantic import JsonValue
+from pydantic.alias_generators import to_snake
+
+from voltmem._values import UNSET, Unset
+from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
+from voltmem.conversations import Conversations, UserConversations
+from voltmem.errors import InvalidOptionError
+from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
+from voltmem.messages import Messages
+from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.options import OnLimit
+from voltmem.query import OrderBy, OrderDirection
+
+ConversationLike = Conversation | Mapping[str, object]
+MessageLike = Message | Mapping[str, object]
+
+
+class CamelOptions(TypedDict, total=False):
+    """VoltAgent's spelling of the storage's options; the names of one word are the same in both."""
+
+    maxConnections: int
+    tablePrefix: str
+    storageLimit: int | None
+    onLimit: OnLimit
+    connectTimeout: float
+    commandTimeout: float
+    retryTimeout: float
+
+
+def snake_options(camel: Mapping[str, Any], snake: dict[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """Return the snake_case options with the camelCase ones among them; InvalidOptionError for unknown or both."""
+    for name, value in camel.items():
+        if name not in CamelOptions.__annotations__:
+            known = ", ".join([*snake, *CamelOptions.__annotations__])
+            raise InvalidOptionError(f"unknown option {name!r}; known are {known}")
+        twin = to_snake(name)
+        if snake[twin] != signature.parameters[twin].default:
+            raise InvalidOptionError(f"{name} and {twin} are one option; give one of them")
+        snake[twin] = value
+    return snake
+
+
+class VoltAgentNames(Conversations, Messages):
+    """The camelCase twins of both areas."""
+
+    async def createConversation(self, conversation: ConversationLike) -> Conversation:
+        """VoltAgent's name for create_conversation."""
+        return await self.create_conversation(conversation)
+
+    async def ensureConversation(self, conversation: ConversationLike) -> Conversation:
+        """ensure_conversation in VoltAgent's spelling."""
+        return await self.ensure_conversation(conversation)
+
+    async def getConversation(self, conversationId: str) -> Conversation | None:
+        """VoltAgent's name for get_conversation."""
+        return await self.get_conversation(conversationId)
+
+    async def getUserConversation(self, conversationId: str, userId: str) -> Conversation | None:
+        """VoltAgent's name for get_user_conversation."""
+        return await self.get_user_conversation(conversationId, userId)
+
+    async def updateConversation(
+        self,
+        conversationId: str,
+        *,
+        title: str | Unset | None = UNSET,
+        metadata: Mapping[str, JsonValue] | Unset | None = UNSET,
+        resourceId: str | Unset = UNSET,
+        userId: str | Unset = UNSET,
+        touch: bool = True,
+        owner: str | None = None,
+    ) -> Conversation:
+        """VoltAgent's name for update_conversation."""
+        return await self.update_conversation(
+            conversationId,
+            title=title,
+            metadata=metadata,
+            resource_id=resourceId,
+            user_id=userId,
+            touch=touch,
+            owner=owner,
+        )
+
+    async def deleteConversation(self, conversationId: str, *, owner: str | None = None) -> bool:
+        """VoltAgent's name for delete_conversation."""
+        return await self.delete_conversation(conversationId, owner=owner)
+
+    async def getConversations(self, resourceId: str) -> list[Conversation]:
+        """VoltAgent's name for get_conversations."""
+        return await self.get_conversations(resourceId)
+
+    async def getConversationsByUserId(
+        self,
+        userId: str,
+        *,
+        resourceId: str | None = None,
+        limit: int | None = CONVERSATION_LIMIT,
+        offset: int = 0,
+        orderBy: OrderBy = "updated_at",
+        orderDirection: OrderDirection = "DESC",
+    ) -> list[Conversation]:
+        """VoltAgent's name for get_conversations_by_user_id."""
+        return await self.get_conversations_by_user_id(
+            userId,
+            resource_id=resourceId,
+            limit=limit,
+            offset=offset,
+            order_by=orderBy,
+            order_direction=orderDirection,
+        )
+
+    async def queryConversations(
+        self,
+        *,
+        userId: str | None = None,
+        resourceId: str | None = None,
+        limit: int | None = CONVERSATION_LIMIT,
+        offset: int = 0,
+        orderBy: OrderBy = "updated_at",
+        orderDirection: OrderDirection = "DESC",
+    ) -> list[Conversation]:
+        """VoltAgent's name for query_conversations."""
+        return await self.query_conversations(
+            user_id=userId,
+            resource_id=resourceId,
+            limit=limit,
+            offset=offset,
+            order_by=orderBy,
+            order_direction=orderDirection,
+        )
+
+    async def countConversations(self, *, userId: str | None = None, resourceId: str | None = None) -> int:
+        """VoltAgent's name for count_conversations."""
+        return await self.count_conversations(user_id=userId, resource_id=resourceId)
+
+    async def getPaginatedUserConversations(self, userId: str, page: int = 1, pageSize: int = 10) -> ConversationPage:
+        """VoltAgent's name for get_paginated_user_conversations."""
+        return await self.get_paginated_user_conversations(userId, page, pageSize)
+
+    def getUserConversations(self, userId: str) -> UserConversations:
+        """VoltAgent's name for get_user_conversations."""
+        return self.get_user_conversations(userId)
+
+    async def addMessage(self, message: MessageLike, userId: str | None, conversationId: str) -> Message:
+        """VoltAgent's name for add_message."""
+        return await self.add_message(message, userId, conversationId)
+
+    async def addMessages(
+        self, messages: Iterable[MessageLike], userId: str | None, conversationId: str
+    ) -> list[Message]:
+        """VoltAgent's name for add_messages."""
+        return await self.add_messages(messages, userId, conversationId)
+
+    async def deleteMessages(self, ids: Sequence[str], userId: str | None, conversationId: str) -> int:
+        """VoltAgent's name for delete_messages."""
+        return await self.delete_messages(ids, userId, conversationId)
+
+    async def clearMessages(self, userId: str | None, conversationId: str | None = None) -> int:
+        """VoltAgent's name for clear_messages."""
+        return await self.clear_messages(userId, conversationId)
+
+    async def getMessages(
+        self,
+        userId: str | None,
+        conversationId: str,
+        *,
+        limit: int | Unset | None = UNSET,
+        before: datetime | None = None,
+        after: datetime | None = None,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        includeArchived: bool = False,
+    ) -> list[Message]:
+        """VoltAgent's name for get_messages."""
+        return await self.get_messages(
+            userId,
+            conversationId,
+            limit=limit,
+            before=before,
+            after=after,
+            roles=roles,
+            types=types,
+            include_archived=includeArchived,
+        )
+
+    async def getConversationMessages(
+        self,
+        conversationId: str,
+        *,
+        limit: int | None = MESSAGE_LIMIT,
+        offset: int = 0,
+        includeArchived: bool = False,
+        owner: str | None = None,
+    ) -> list[Message]:
+        """VoltAgent's name for get_conversation_messages."""
+        return await self.get_conversation_messages(
+            conversationId, limit=limit, offset=offset, include_archived=includeArchived, owner=owner
+        )

@@ -1,0 +1,203 @@
+"""
+Every error that voltmem raises.
+
+    VoltMemError
+    ├── InvalidInputError (ValueError)            a value was refused before any SQL ran
+    │   ├── InvalidOptionError                    … an option of the storage, a prefix, a connection string
+    │   └── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
+    ├── ConversationNotFoundError (LookupError)   .conversation_id
+    ├── ConversationExistsError (ValueError)      .conversation_id
+    ├── StorageClosedError (RuntimeError)         used after close()
+    ├── EventLoopError (RuntimeError)             used from a second event loop
+    ├── MissingExtraError (ImportError)           an optional package is not installed
+    ├── EmbeddedPostgresError (RuntimeError)      the PostgreSQL that comes along could not be found or started
+    ├── SchemaError                               the tables are not what this release needs
+    │   ├── SchemaNotReadyError                   .missing: migrations not applied (migrate="check")
+    │   └── MigrationError                        .name: a migration failed, or was edited after it was applied
+    └── DatabaseError                             .sqlstate: what PostgreSQL or the way to it said
+        ├── ConnectionFailedError (ConnectionError)   no server could be reached
+        ├── DatabaseTimeoutError (TimeoutError)       no connection, or no answer, in time
+        └── OutcomeUnknownError                       the connection broke after a write was sent
+
+Each says what happened, with which value, and the way out. The driver's error is its ``__cause__``.
+After any of them nothing half-written remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ConnectionFailedError",
+    "ConversationExistsError",
+    "ConversationNotFoundError",
+    "DatabaseError",
+    "DatabaseTimeoutError",
+    "EmbeddedPostgresError",
+    "EventLoopError",
+    "InvalidInputError",
+    "InvalidOptionError",
+    "InvalidQueryError",
+    "MigrationError",
+    "MissingExtraError",
+    "OutcomeUnknownError",
+    "SchemaError",
+    "SchemaNotReadyError",
+    "StorageClosedError",
+    "VoltMemError",
+    "translated",
+]
+
+
+class VoltMemError(Exception):
+    """The root of all that voltmem raises."""
+
+
+class InvalidInputError(VoltMemError, ValueError):
+    """A value cannot be stored or asked for as it is. Nothing was sent to PostgreSQL."""
+
+
+class InvalidOptionError(InvalidInputError):
+    """An option of the storage cannot be what it is given as."""
+
+
+class InvalidQueryError(InvalidInputError):
+    """An order field, direction, limit, offset or page that no query can have."""
+
+
+class ConversationNotFoundError(VoltMemError, LookupError):
+    """There is no conversation with this id, or it belongs to another user (the two look the same from outside)."""
+
+    def __init__(self, conversation_id: str, user_id: str | None = None) -> None:
+        self.conversation_id = conversation_id
+        self.user_id = user_id
+        whose = "" if user_id is None else f" of user {user_id!r}"
+        # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
+        super().__init__(
+            f"no conversation {conversation_id!r}{whose}: a message would violate the foreign key constraint. "
+            "Make it first, with create_conversation() or ensure_conversation()."
+        )
+
+
+class ConversationExistsError(VoltMemError, ValueError):
+    """A conversation with this id is already stored."""
+
+    def __init__(self, conversation_id: str) -> None:
+        self.conversation_id = conversation_id
+        super().__init__(
+            f"conversation {conversation_id!r} exists already. "
+            "Leave the id out to get a new one, or call ensure_conversation() to use the one that is there."
+        )
+
+
+class StorageClosedError(VoltMemError, RuntimeError):
+    """The storage was used after close()."""
+
+    def __init__(self) -> None:
+        super().__init__("this storage was closed. 'await storage.open()' or 'async with storage:' opens it again.")
+
+
+class EventLoopError(VoltMemError, RuntimeError):
+    """The storage was used from a second event loop while its connections belong to the first."""
+
+
+class MissingExtraError(VoltMemError, ImportError):
+    """An optional package is needed for this, and is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed. It comes with voltmem's extra {extra!r}: "
+            f"pip install '.[{extra}]' in a checkout of voltmem."
+        )
+
+
+class EmbeddedPostgresError(VoltMemError, RuntimeError):
+    """The PostgreSQL server that comes along could not be found, started or shared."""
+
+
+class SchemaError(VoltMemError):
+    """The tables in the database are not what this release of voltmem needs."""
+
+
+class SchemaNotReadyError(SchemaError):
+    """Migrations are missing and the storage may not run them (migrate="check")."""
+
+    def __init__(self, missing: Sequence[str], where: str) -> None:
+        self.missing = list(missing)
+        super().__init__(
+            f"the tables {where} lack {len(self.missing)} of voltmem's migrations: {', '.join(self.missing)}. "
+            "With migrate=\"check\" nothing is changed: run 'await storage.upgrade_schema()' "
+            'with a role that may create tables, or open the storage with migrate="auto".'
+        )
+
+
+class MigrationError(SchemaError):
+    """A migration failed, or its file is not the one that was applied."""
+
+    def __init__(self, name: str, what: str) -> None:
+        self.name = name
+        super().__init__(f"migration {name}: {what}")
+
+
+class DatabaseError(VoltMemError):
+    """PostgreSQL, or the way to it, refused; the driver's error is the cause."""
+
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
+        self.sqlstate = sqlstate
+        super().__init__(message if sqlstate is None else f"{message} [{sqlstate}]")
+
+
+class ConnectionFailedError(DatabaseError, ConnectionError):
+    """No PostgreSQL server could be reached, or it turned the login away."""
+
+
+class DatabaseTimeoutError(DatabaseError, TimeoutError):
+    """No connection was free, or PostgreSQL did not answer, in time. Repeating the call does no harm."""
+
+
+class OutcomeUnknownError(DatabaseError):
+    """The connection broke after a write was sent and before its answer came: it may or may not have happened."""
+
+
+# What helps with errors whose own text does not say it, by SQLSTATE (PostgreSQL, Appendix A).
+_HINTS = {
+    "26000": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
+    "42P05": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
+    "08P01": "A pooler may refuse a startup parameter of the connection string; leave out all but application_name.",
+    "42501": "The role lacks a privilege; voltmem needs SELECT, INSERT, UPDATE and DELETE on its tables, "
+    'EXECUTE on its functions and, with migrate="auto", CREATE.',
+    "25006": "This server is a standby; add target_session_attrs=read-write to the connection string.",
+}
+
+_NO_SUCH_OBJECT = frozenset({"42P01", "42703", "42883", "3F000"})
+_LOGIN_REFUSED = frozenset({"28000", "28P01", "3D000", "53300"})
+
+
+def translated(error: BaseException) -> VoltMemError:
+    """
+    Return ours for an error of the driver or of the network; whoever raises it says ``from error``.
+
+    Decided by SQLSTATE and built-in types alone, so that it holds for every driver version, and for Citus, whose
+    errors carry no constraint names.
+    """
+    if isinstance(error, VoltMemError):
+        return error
+    sqlstate = getattr(error, "sqlstate", None)
+    message = str(error) or type(error).__name__
+    if sqlstate in _NO_SUCH_OBJECT:
+        return SchemaError(
+            f"{message} [{sqlstate}]. The tables are missing or older than this release: "
+            "open the storage with migrate=\"auto\" or run 'await storage.upgrade_schema()'."
+        )
+    if sqlstate in _LOGIN_REFUSED or (sqlstate or "").startswith("08"):
+        return ConnectionFailedError(_with_hint(message, sqlstate), sqlstate)
+    if isinstance(error, TimeoutError):
+        return DatabaseTimeoutError("PostgreSQL did not answer in time")
+    if isinstance(error, OSError):
+        return ConnectionFailedError(f"cannot reach PostgreSQL: {message}")
+    return DatabaseError(_with_hint(message, sqlstate), sqlstate)
+
+
+def _with_hint(message: str, sqlstate: str | None) -> str:
+    hint = _HINTS.get(sqlstate or "")
+    return message if hint is None else f"{message}. {hint}"

@@ -1,0 +1,209 @@
+"""The messages: everything that reads or writes their table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from voltmem._database import Executor
+from voltmem._tables import Tables
+from voltmem._values import UNSET, Unset, check_text, check_text_or_none, check_texts
+from voltmem.errors import ConversationNotFoundError, InvalidInputError
+from voltmem.models import Message
+from voltmem.options import StorageOptions
+from voltmem.query import MessageQuery
+
+DEFAULT_LIMIT: Final = 100  # VoltAgent's
+
+
+class MessageStatements:
+    """The statements with one shape. A NULL owner is trusted code: no check."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.append = f"SELECT item, stored_at FROM {tables.append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        self.delete = f"""
+            DELETE FROM {tables.messages}
+            WHERE conversation_id = $1 AND message_id = ANY($3::text[])
+                AND EXISTS (
+                    SELECT FROM {tables.conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"""
+        self.clear = f"""
+            DELETE FROM {tables.messages}
+            WHERE conversation_id = $1
+                AND EXISTS (
+                    SELECT FROM {tables.conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"""
+        self.clear_user = f"""
+            DELETE FROM {tables.messages}
+            WHERE conversation_id IN (SELECT id FROM {tables.conversations} WHERE user_id = $1)"""
+
+
+class Messages:
+    """The methods about messages; PostgresStorage puts the areas together."""
+
+    _executor: Executor
+    _options: StorageOptions
+    _message_sql: MessageStatements
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    async def add_message(
+        self, message: Message | Mapping[str, object], user_id: str | None, conversation_id: str
+    ) -> Message:
+        """
+        Return the message as it was stored: with its id and its time.
+
+        Args:
+            message: A model or a dict in either spelling. An id that the conversation has already replaces that
+                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
+            user_id: Whose conversation it must be; None: no check, for trusted code.
+            conversation_id: Where it goes. Its updated_at becomes now.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, or it is another user's. Nothing is stored.
+            InvalidInputError: A field is missing, unknown, or cannot be stored.
+
+        One round trip; in the same transaction what is beyond storage_limit is deleted or archived. VoltAgent:
+        ``addMessage``.
+        """
+        (stored,) = await self._append([Message.of(message)], user_id, conversation_id)
+        return stored
+
+    async def add_messages(
+        self, messages: Iterable[Message | Mapping[str, object]], user_id: str | None, conversation_id: str
+    ) -> list[Message]:
+        """
+        Return the messages as they were stored, in their order: all of them, or none and an error.
+
+        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        VoltAgent: ``addMessages``.
+        """
+        if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
+            raise InvalidInputError(f"messages must be a list of messages, not a {type(messages).__name__}")
+        return await self._append([Message.of(message) for message in messages], user_id, conversation_id)
+
+    async def _append(self, messages: list[Message], user_id: str | None, conversation_id: str) -> list[Message]:
+        check_text(conversation_id=conversation_id)
+        check_text_or_none(user_id=user_id)
+        if not messages:
+            return []
+        columns = zip(*(message.to_row() for message in messages), strict=True)
+        # Repeatable: every message has its id by now, and storing an id again replaces it.
+        rows = await self._executor.fetch(
+            self._message_sql.append,
+            [conversation_id] * len(messages),
+            [user_id] * len(messages),
+            *columns,
+            self._options.storage_limit,
+            self._options.on_limit == "archive",
+        )
+        if len(rows) < len(messages):
+            raise ConversationNotFoundError(conversation_id, user_id)
+        return [message.stored_at(row["stored_at"]) for message, row in zip(messages, rows, strict=True)]
+
+    async def delete_messages(self, ids: Sequence[str], user_id: str | None, conversation_id: str) -> int:
+        """
+        Return how many of these messages were there and are deleted, archived ones included.
+
+        Args:
+            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
+            user_id: Whose conversation it must be, else nothing is deleted; None: no check, for trusted code.
+            conversation_id: Where they are.
+
+        VoltAgent: ``deleteMessages``.
+        """
+        ids = check_texts("ids", ids)
+        check_text(conversation_id=conversation_id)
+        check_text_or_none(user_id=user_id)
+        if not ids:
+            return 0
+        return await self._executor.execute(self._message_sql.delete, conversation_id, user_id, ids)
+
+    async def clear_messages(self, user_id: str | None, conversation_id: str | None = None) -> int:
+        """
+        Return how many messages were deleted, archived ones included. The conversations stay.
+
+        Args:
+            user_id: Whose messages; None, with a conversation only: no check, for trusted code.
+            conversation_id: Only those of this conversation; None: all of the user's.
+
+        VoltAgent: ``clearMessages``.
+        """
+        check_text_or_none(user_id=user_id, conversation_id=conversation_id)
+        if conversation_id is not None:
+            return await self._executor.execute(self._message_sql.clear, conversation_id, user_id)
+        if user_id is None:
+            raise InvalidInputError("clear_messages() needs a user_id or a conversation_id: it never clears everything")
+        return await self._executor.execute(self._message_sql.clear_user, user_id)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def get_messages(
+        self,
+        user_id: str | None,
+        conversation_id: str,
+        *,
+        limit: int | Unset | None = UNSET,
+        before: datetime | None = None,
+        after: datetime | None = None,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        include_archived: bool = False,
+    ) -> list[Message]:
+        """
+        Return the newest messages of a conversation, the oldest of them first.
+
+        Args:
+            user_id: Whose conversation it must be, else the list is empty; None: no check, for trusted code.
+            conversation_id: Which one.
+            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages earlier than this; it must have a time zone.
+            after: Only messages later than this; it must have a time zone.
+            roles: Only messages by these; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+
+        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
+        its 2.1.0).
+        """
+        query = MessageQuery(
+            conversation_id,
+            user_id,
+            limit=self._options.storage_limit if limit is UNSET else limit,
+            before=before,
+            after=after,
+            roles=roles,
+            types=types,
+            include_archived=include_archived,
+            newest_first=True,
+        )
+        newest_first = await self._read(query)
+        return newest_first[::-1]
+
+    async def get_conversation_messages(
+        self,
+        conversation_id: str,
+        *,
+        limit: int | None = DEFAULT_LIMIT,
+        offset: int = 0,
+        include_archived: bool = False,
+        owner: str | None = None,
+    ) -> list[Message]:
+        """
+        Return a conversation's messages from the oldest on.
+
+        Args:
+            conversation_id: Which one; the list is empty when there is none.
+            limit: How many at most; None: all, 0: none.
+            offset: How many to skip.
+            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            owner: Only if the conversation is this user's; None: no check, for trusted code.
+
+        VoltAgent: ``getConversationMessages``.
+        """
+        return await self._read(
+            MessageQuery(conversation_id, owner, limit=limit, offset=offset, include_archived=include_archived)
+        )
+
+    async def _read(self, query: MessageQuery) -> list[Message]:
+        sql, arguments = query.sql(self._options.tables)
+        return [Message.from_row(row) for row in await self._executor.fetch(sql, *arguments)]

@@ -1,0 +1,318 @@
+"""
+What is stored and what comes back: frozen values, read and built in Python's spelling or in VoltAgent's.
+
+``Conversation(user_id="ada")`` and ``Conversation(userId="ada")`` are the same; ``model_dump(by_alias=True)`` is
+VoltAgent's JSON. Rows become models in from_row and models become rows in to_row, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeAlias, overload
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    SkipValidation,
+    StrictStr,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+from voltmem._values import (
+    JsonObject,
+    check_text,
+    check_time,
+    from_stored_json,
+    is_storable,
+    json_value,
+    plain_text,
+    to_json,
+    uuid7,
+)
+from voltmem.errors import InvalidInputError
+
+
+class Row(Protocol):
+    """What from_row needs of an asyncpg.Record."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _checked_text(text: str) -> str:
+    check_text(value=text)
+    return text
+
+
+def _checked_time(time: datetime) -> datetime:
+    check_time("value", time)
+    return time
+
+
+def _content(value: object) -> JsonValue:
+    return json_value(value, "content")
+
+
+def _metadata(value: object) -> JsonObject:
+    copy = json_value({} if value is None else value, "metadata", for_jsonb=True)
+    if not isinstance(copy, dict):
+        raise InvalidInputError(f"metadata must be a dict, not a {type(value).__name__}")
+    return copy
+
+
+Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
+Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
+Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
+Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_metadata)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",  # a field we don't know would be lost without a word
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=False,
+    )
+
+    @classmethod
+    def of(cls, value: Self | Mapping[str, object]) -> Self:
+        """Return the value as a model of this class; InvalidInputError says what a dict lacks or has wrong."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not a {type(value).__name__}")
+        # None is "not given", as undefined is in VoltAgent's objects; only as content it is a value.
+        given = {name: field for name, field in value.items() if field is not None or name == "content"}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidInputError(_told(cls.__name__, error)) from error
+
+    def given(self, name: str) -> Any:
+        """Return the field's value if its maker set it, else None: the database fills in what was not given."""
+        return getattr(self, name) if name in self.model_fields_set else None
+
+
+def _told(model: str, error: ValidationError) -> str:
+    problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
+    return f"not a {model}: {'; '.join(problems)}"
+
+
+class Conversation(_Model):
+    """
+    One conversation of one user.
+
+    Made without an id it gets a UUIDv7; times that are not given are set by the database when it is stored.
+    """
+
+    id: Text = Field(default_factory=uuid7)
+    """Unique in its storage."""
+    resource_id: Text = "default"
+    """The agent, assistant or project that the conversation is with (VoltAgent's resourceId)."""
+    user_id: Text
+    """Whose it is."""
+    title: Text | None = None
+    """What a sidebar shows; None until somebody names it."""
+    metadata: Metadata = Field(default_factory=dict)
+    """A JSON object of the application's own, kept as jsonb: values stay equal, the order of keys does not."""
+    created_at: Time = Field(default_factory=_now)
+    """When it was made."""
+    updated_at: Time = Field(default_factory=_now)
+    """The time of the last activity: adding a message moves it."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            *,
+            user_id: str,
+            id: str = ...,
+            resource_id: str = "default",
+            title: str | None = None,
+            metadata: JsonObject | None = None,
+            created_at: datetime = ...,
+            updated_at: datetime = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            userId: str,
+            id: str = ...,
+            resourceId: str = "default",
+            title: str | None = None,
+            metadata: JsonObject | None = None,
+            createdAt: datetime = ...,
+            updatedAt: datetime = ...,
+        ) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
+    @property
+    def resourceId(self) -> str:
+        """VoltAgent's name for resource_id."""
+        return self.resource_id
+
+    @property
+    def userId(self) -> str:
+        """VoltAgent's name for user_id."""
+        return self.user_id
+
+    @property
+    def createdAt(self) -> datetime:
+        """VoltAgent's name for created_at."""
+        return self.created_at
+
+    @property
+    def updatedAt(self) -> datetime:
+        """VoltAgent's name for updated_at."""
+        return self.updated_at
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """Return the conversation of a row; metadata arrives as JSON text."""
+        metadata = row["metadata"]
+        return cls.model_construct(
+            id=row["id"],
+            resource_id=row["resource_id"],
+            user_id=row["user_id"],
+            title=row["title"],
+            metadata={} if metadata is None else from_stored_json(metadata),
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
+        )
+
+    def to_row(self) -> tuple[object, ...]:
+        """Return id, resource_id, user_id, title, metadata (JSON text), created_at, updated_at (None: not given)."""
+        return (
+            self.id,
+            self.resource_id,
+            self.user_id,
+            self.title,
+            to_json(self.metadata),
+            self.given("created_at"),
+            self.given("updated_at"),
+        )
+
+
+class Message(_Model):
+    """
+    One message of a conversation.
+
+    Made without an id it gets a UUIDv7, made without a time the database's at the moment it is stored. Storing an
+    id again in the same conversation replaces the message in its place.
+    """
+
+    id: Text = Field(default_factory=uuid7)
+    """Unique in its conversation."""
+    role: Text
+    """Who speaks: "user", "assistant", "system", "tool", or a name of the application's."""
+    content: Content
+    """Text, or any JSON value: a list of parts, a tool call, a tool result. Comes back equal, type included."""
+    type: Text = "text"
+    """"text", "tool-call", "tool-result", or a name of the application's."""
+    metadata: Metadata = Field(default_factory=dict)
+    """A JSON object of the application's own, kept as jsonb: values stay equal, the order of keys does not."""
+    created_at: Time = Field(default_factory=_now)
+    """The place of the message in its conversation; among equal times, the order of adding decides."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            *,
+            role: str,
+            content: JsonValue,
+            id: str = ...,
+            type: str = "text",
+            metadata: JsonObject | None = None,
+            created_at: datetime = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            role: str,
+            content: JsonValue,
+            id: str = ...,
+            type: str = "text",
+            metadata: JsonObject | None = None,
+            createdAt: datetime = ...,
+        ) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
+    @property
+    def createdAt(self) -> datetime:
+        """VoltAgent's name for created_at."""
+        return self.created_at
+
+    @property
+    def text(self) -> str:
+        """What a person could read in the content: a string itself, the text parts of a list."""
+        return plain_text(self.content)
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """Return the message of a row; content_json is NULL where content is plain text."""
+        content_json, metadata = row["content_json"], row["metadata"]
+        return cls.model_construct(
+            id=row["message_id"],
+            role=row["role"],
+            content=row["content"] if content_json is None else from_stored_json(content_json),
+            type=row["type"],
+            metadata={} if metadata is None else from_stored_json(metadata),
+            created_at=row["created_at"],
+        )
+
+    def to_row(self) -> tuple[object, ...]:
+        """Return message_id, role, content, content_json, type, metadata, created_at (None: not given)."""
+        is_text = isinstance(self.content, str) and is_storable(self.content)
+        return (
+            self.id,
+            self.role,
+            plain_text(self.content),
+            None if is_text else to_json(self.content),
+            self.type,
+            to_json(self.metadata) if self.metadata else None,
+            self.given("created_at"),
+        )
+
+    def stored_at(self, created_at: datetime) -> Self:
+        """Return this message as it was stored: with the time that the database gave it."""
+        return self.model_copy(update={"created_at": created_at})
+
+
+class ConversationPage(_Model):
+    """One page of a user's conversations."""
+
+    conversations: list[Conversation]
+    """The page's conversations, at most page_size of them."""
+    page: int
+    """Its number; the first is 1."""
+    page_size: int
+    """How many conversations a full page holds."""
+    has_more: bool
+    """Whether another page follows. Known without a COUNT: one row more than a page is read."""
+
+    @property
+    def pageSize(self) -> int:
+        """VoltAgent's name for page_size."""
+        return self.page_size
+
+    @property
+    def hasMore(self) -> bool:
+        """VoltAgent's name for has_more."""
+        return self.has_more

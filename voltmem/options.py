@@ -1,0 +1,216 @@
+"""The options of a storage, and connection strings as people have them made plain."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, TypedDict
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from voltmem._tables import Tables
+from voltmem._values import check_count, shown
+from voltmem.errors import InvalidInputError, InvalidOptionError
+
+Migrate: TypeAlias = Literal["auto", "check", "off"]
+OnLimit: TypeAlias = Literal["delete", "archive"]
+
+DEFAULT_TABLE_PREFIX: Final = "voltagent_memory"  # VoltAgent's tablePrefix
+DEFAULT_MAX_CONNECTIONS: Final = 10  # VoltAgent's maxConnections
+DEFAULT_STORAGE_LIMIT: Final = 100  # VoltAgent's storageLimit
+DEFAULT_CONNECT_TIMEOUT: Final = 10.0
+DEFAULT_COMMAND_TIMEOUT: Final = 60.0
+# Patroni's default ttl is 30 seconds: a failover is over within it.
+DEFAULT_RETRY_TIMEOUT: Final = 30.0
+_APPLICATION_NAME: Final = "voltmem"
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """The connection as an object, VoltAgent's way; what is left out comes from PGHOST, PGUSER … as in libpq."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str
+    ssl: bool | ssl.SSLContext
+    """True verifies the server's certificate; an SSLContext is used as it is; False asks for no TLS."""
+
+
+@dataclass(frozen=True)
+class ConnectionTarget:
+    """Where to connect: for each host the arguments of asyncpg.connect, and what holds for all of them."""
+
+    hosts: tuple[Mapping[str, Any], ...] = field(repr=False)
+    name: str
+    """The host or hosts and the database, for logs and errors. Never a password."""
+    session: str = "any"
+    """libpq's target_session_attrs."""
+    statement_cache_size: int | None = None
+    """None: asyncpg's own; 0 behind a pooler in transaction mode."""
+    connect_timeout: float | None = None
+    """Seconds for each host, where the connection string says so."""
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """What a PostgresStorage was made with, checked. Its repr shows no password."""
+
+    target: ConnectionTarget | None
+    """None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded PostgreSQL, looked up at opening."""
+    tables: Tables
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
+    storage_limit: int | None = DEFAULT_STORAGE_LIMIT
+    on_limit: OnLimit = "delete"
+    migrate: Migrate = "auto"
+    debug: bool = False
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
+    command_timeout: float = DEFAULT_COMMAND_TIMEOUT
+    retry_timeout: float = DEFAULT_RETRY_TIMEOUT
+
+    def __post_init__(self) -> None:
+        try:
+            check_count("max_connections", self.max_connections, minimum=1)
+            if self.storage_limit is not None:
+                check_count("storage_limit", self.storage_limit)
+        except InvalidInputError as error:
+            raise InvalidOptionError(str(error)) from None
+        _check_choice("on_limit", self.on_limit, ("delete", "archive"))
+        _check_choice("migrate", self.migrate, ("auto", "check", "off"))
+        for name in ("connect_timeout", "command_timeout", "retry_timeout"):
+            _check_seconds(name, getattr(self, name))
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidOptionError(f"{name} {shown(value)}: use one of {', '.join(choices)}")
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise InvalidOptionError(f"{name} must be a number of seconds above 0, not {shown(value)}")
+
+
+def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarget:
+    """Return where a connection string or a connection object points; InvalidOptionError shows no part of a secret."""
+    if isinstance(connection, str):
+        return _from_url(connection)
+    if isinstance(connection, Mapping):
+        return _from_object(connection)
+    raise InvalidOptionError(f"connection must be a string or a dict, not a {type(connection).__name__}")
+
+
+# --- the connection as an object ----------------------------------------------------------------------------------
+
+_OBJECT_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "host": (str,),
+    "port": (int,),
+    "database": (str,),
+    "user": (str,),
+    "password": (str,),
+    "ssl": (bool, ssl.SSLContext),
+}
+
+
+def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
+    arguments: dict[str, Any] = {name: value for name, value in connection.items() if value is not None}
+    for name, value in arguments.items():
+        if name not in _OBJECT_TYPES:
+            raise InvalidOptionError(f"connection has the key {name!r}; known are {', '.join(_OBJECT_TYPES)}")
+        if not isinstance(value, _OBJECT_TYPES[name]):
+            wanted = " or ".join(kind.__name__ for kind in _OBJECT_TYPES[name])
+            raise InvalidOptionError(f"connection[{name!r}] must be a {wanted}, not a {type(value).__name__}")
+    arguments["server_settings"] = {"application_name": _APPLICATION_NAME}
+    place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
+    return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}")
+
+
+# --- connection strings -------------------------------------------------------------------------------------------
+
+_URL = re.compile(r"(?P<scheme>postgres(?:ql)?)(?:\+\w+)?://(?P<authority>[^/?#]*)(?P<path>[^?]*)(?:\?(?P<query>.*))?")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:@\[\]]*)(?::\d*)?")
+
+# Parameters of libpq, of poolers and of other drivers that asyncpg would send to the server, which refuses them.
+_NOT_FOR_THE_SERVER: Final = (
+    "channel_binding",
+    "connection_limit",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "load_balance_hosts",
+    "pool_timeout",
+    "schema",
+    "tcp_user_timeout",
+)
+_SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+
+
+def _from_url(url: str) -> ConnectionTarget:
+    found = _URL.fullmatch(url.strip())
+    if found is None:
+        raise InvalidOptionError("the connection string must look like postgresql://user:password@host:5432/database")
+    login, _, authority = found["authority"].rpartition("@")
+    hosts = authority.split(",")
+    # A "/", "?" or "#" in a password cuts the authority short; asyncpg would quote what it takes for a port.
+    cut_short = "@" in found["path"] or (not login and "@" in (found["query"] or ""))
+    if cut_short or any(_HOST.fullmatch(host) is None for host in hosts):
+        raise InvalidOptionError(
+            "the connection string has something other than host:port between '@' and '/'; "
+            "percent-encode special characters in the user name and password (urllib.parse.quote)"
+        )
+    parameters = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
+    cache_size = _statement_cache_size(parameters)
+    connect_timeout = _connect_timeout(parameters)
+    session = parameters.pop("target_session_attrs", "any")
+    _check_choice("target_session_attrs", session, _SESSIONS)
+    _set_tls(parameters)
+    for name in _NOT_FOR_THE_SERVER:
+        parameters.pop(name, None)
+
+    parameters.setdefault("application_name", _APPLICATION_NAME)  # the one startup parameter that poolers accept
+
+    query = f"?{urlencode(parameters, quote_via=quote)}"
+    prefix = f"{login}@" if login else ""
+    urls = [f"postgresql://{prefix}{host}{found['path']}{query}" for host in hosts]
+    place = parameters.get("host") or authority or "localhost"
+    return ConnectionTarget(
+        hosts=tuple({"dsn": each} for each in urls),
+        name=f"{place}{unquote(found['path'])}",
+        session=session,
+        statement_cache_size=cache_size,
+        connect_timeout=connect_timeout,
+    )
+
+
+def _statement_cache_size(parameters: dict[str, str]) -> int | None:
+    """pgbouncer=true (Prisma, Supabase), prepared_statement_cache_size=0 (SQLAlchemy), statement_cache_size=0."""
+    size = None
+    if parameters.pop("pgbouncer", "false").lower() in ("true", "1", "yes", "on"):
+        size = 0
+    for name in ("prepared_statement_cache_size", "statement_cache_size"):
+        value = parameters.pop(name, None)
+        if value is not None:
+            size = int(_number(name, value))
+    return size
+
+
+def _connect_timeout(parameters: dict[str, str]) -> float | None:
+    value = parameters.pop("connect_timeout", None)
+    return None if value is None else _number("connect_timeout", value) or None  # 0 is libpq's "for ever": our own
+
+
+def _number(name: str, value: str) -> float:
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) is None:
+        raise InvalidOptionError(f"{name}={value!r} in the connection string is not a number")
+    return float(value)
+
+
+def _set_tls(parameters: dict[str, str]) -> None:
+    """Make SQLAlchemy's and node-postgres' ssl=… libpq's sslmode=…"""
+    mode = parameters.pop("ssl", None)
+    if mode is not None and "sslmode" not in parameters:
+        parameters["sslmode"] = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(mode, mode)

@@ -1,0 +1,169 @@
+"""The two questions with many shapes, as immutable values: which conversations, and which messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias, cast
+
+from voltmem._tables import Tables
+from voltmem._values import check_count, check_text, check_text_or_none, check_texts, check_time, shown
+from voltmem.errors import InvalidQueryError
+from voltmem.models import Conversation
+
+OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
+OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
+
+CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
+# Content that is not plain text is read from content_json alone: its searchable copy would cross for nothing.
+MESSAGE_COLUMNS: Final = (
+    "message_id, role, CASE WHEN content_json IS NULL THEN content END AS content, "
+    "content_json::text AS content_json, type, metadata::text AS metadata, created_at"
+)
+
+# Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
+_ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {"created_at": "created_at", "updated_at": "updated_at", "title": "title"}
+)
+
+
+class _Statement:
+    """A SELECT under construction: conditions and their arguments, numbered as they come."""
+
+    def __init__(self) -> None:
+        self.arguments: list[object] = []
+        self.conditions: list[str] = []
+
+    def argument(self, value: object) -> str:
+        self.arguments.append(value)
+        return f"${len(self.arguments)}"
+
+    def where(self, condition: str, *values: object) -> None:
+        """Add a condition; each {} in it becomes the number of the next value."""
+        self.conditions.append(condition.format(*(self.argument(value) for value in values)))
+
+    def text(self, columns: str, table: str, order: str, limit: int | None, offset: int) -> str:
+        lines = [f"SELECT {columns}", f"FROM {table}"]
+        if self.conditions:
+            lines.append(f"WHERE {' AND '.join(self.conditions)}")
+        lines.append(f"ORDER BY {order}")
+        if limit is not None:
+            lines.append(f"LIMIT {self.argument(limit)}::bigint")
+        if offset:
+            lines.append(f"OFFSET {self.argument(offset)}::bigint")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ConversationQuery:
+    """Which conversations, in which order. InvalidQueryError for what no query can be."""
+
+    user_id: str | None = None
+    resource_id: str | None = None
+    limit: int | None = None
+    offset: int = 0
+    order_by: OrderBy = "updated_at"
+    order_direction: OrderDirection = "DESC"
+    after: Conversation | None = None
+    """Only what comes later in the order than this one (keyset paging)."""
+
+    def __post_init__(self) -> None:
+        check_text_or_none(user_id=self.user_id, resource_id=self.resource_id)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_count("offset", self.offset)
+        order_by, order_direction = cast(object, self.order_by), cast(object, self.order_direction)
+        if not isinstance(order_by, str) or order_by not in _ORDER_COLUMNS:
+            raise InvalidQueryError(f"order_by {shown(order_by)}: use one of {', '.join(_ORDER_COLUMNS)}")
+        if not isinstance(order_direction, str) or order_direction.upper() not in ("ASC", "DESC"):
+            raise InvalidQueryError(f"order_direction {shown(order_direction)}: use ASC or DESC")
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = self._filtered()
+        column, direction = _ORDER_COLUMNS[self.order_by], self.order_direction.upper()
+        if self.after is not None:
+            self._continue(statement, column, ">" if direction == "ASC" else "<", self.after)
+        # DESC alone would put NULL titles first; times are never NULL, and NULLS LAST would cost them their index.
+        nulls = " NULLS LAST" if column == "title" else ""
+        order = f"{column} {direction}{nulls}, id {direction}"
+        text = statement.text(CONVERSATION_COLUMNS, tables.conversations, order, self.limit, self.offset)
+        return text, statement.arguments
+
+    def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement that counts all the question's conversations, whatever its limit and offset."""
+        statement = self._filtered()
+        where = f"\nWHERE {' AND '.join(statement.conditions)}" if statement.conditions else ""
+        return f"SELECT count(*)\nFROM {tables.conversations}{where}", statement.arguments
+
+    def _filtered(self) -> _Statement:
+        statement = _Statement()
+        if self.user_id is not None:
+            statement.where("user_id = {}", self.user_id)
+        if self.resource_id is not None:
+            statement.where("resource_id = {}", self.resource_id)
+        return statement
+
+    def _continue(self, statement: _Statement, column: str, beyond: str, last: Conversation) -> None:
+        value = getattr(last, self.order_by)
+        if value is None:  # NULLs are last, so only NULLs can follow
+            statement.where(f"{column} IS NULL AND id {beyond} {{}}", last.id)
+        elif column == "title":
+            statement.where(f"((title, id) {beyond} ({{}}, {{}}) OR title IS NULL)", value, last.id)
+        else:
+            statement.where(f"({column}, id) {beyond} ({{}}, {{}})", value, last.id)
+
+
+@dataclass(frozen=True)
+class MessageQuery:
+    """Which messages of one conversation. InvalidQueryError or InvalidInputError for what no query can be."""
+
+    conversation_id: str
+    user_id: str | None = None
+    """Only if the conversation is this user's; None: no check, for trusted code."""
+    limit: int | None = None
+    offset: int = 0
+    before: datetime | None = None
+    after: datetime | None = None
+    roles: Sequence[str] | None = None
+    types: Sequence[str] | None = None
+    include_archived: bool = False
+    newest_first: bool = False
+
+    def __post_init__(self) -> None:
+        check_text(conversation_id=self.conversation_id)
+        check_text_or_none(user_id=self.user_id)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_count("offset", self.offset)
+        for name in ("before", "after"):
+            if getattr(self, name) is not None:
+                check_time(name, getattr(self, name))
+        for name in ("roles", "types"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(check_texts(name, getattr(self, name))))
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = _Statement()
+        statement.where("conversation_id = {}", self.conversation_id)
+        if not self.include_archived:
+            statement.where("NOT archived")
+        if self.user_id is not None:
+            # Bound to no column of the outer row: looked up once, before the first message is read.
+            owned = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND user_id = {{}}"
+            statement.where(f"EXISTS ({owned})", self.conversation_id, self.user_id)
+        if self.before is not None:
+            statement.where("created_at < {}", self.before)
+        if self.after is not None:
+            statement.where("created_at > {}", self.after)
+        if self.roles is not None:
+            statement.where("role = ANY({}::text[])", list(self.roles))
+        if self.types is not None:
+            statement.where("type = ANY({}::text[])", list(self.types))
+        direction = "DESC" if self.newest_first else "ASC"
+        order = f"created_at {direction}, seq {direction}"
+        text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
+        return text, statement.arguments

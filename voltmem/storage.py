@@ -1,0 +1,232 @@
+"""PostgresStorage: its options, its life, its scopes; it puts the areas together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from voltmem._database import BoundConnection, Database, Executor
+from voltmem._migrations import check, migrations, upgrade
+from voltmem._tables import Tables
+from voltmem.camel import CamelOptions, VoltAgentNames, snake_options
+from voltmem.conversations import ConversationStatements
+from voltmem.errors import InvalidOptionError
+from voltmem.messages import MessageStatements
+from voltmem.options import (
+    DEFAULT_COMMAND_TIMEOUT,
+    DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_RETRY_TIMEOUT,
+    DEFAULT_STORAGE_LIMIT,
+    DEFAULT_TABLE_PREFIX,
+    ConnectionOptions,
+    Migrate,
+    OnLimit,
+    StorageOptions,
+    connection_target,
+)
+from voltmem.user import UserStorage
+
+if TYPE_CHECKING:
+    from voltmem._database import Connection, Pool
+
+
+class Storage(VoltAgentNames):
+    """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+
+    def __init__(self, options: StorageOptions, executor: Executor) -> None:
+        self._options = options
+        self._executor = executor
+        self._conversation_sql = ConversationStatements(options.tables)
+        self._message_sql = MessageStatements(options.tables)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[BoundStorage]:
+        """
+        A storage whose calls are one transaction: committed at the end of the block, undone if it raises.
+
+        ::
+
+            async with storage.transaction() as tx:
+                await tx.create_conversation({"id": "c1", "user_id": "ada"})
+                await tx.add_messages([...], "ada", "c1")
+                await tx.connection.execute("INSERT INTO invoices …")  # the application's own, in the same one
+
+        Takes one connection of the pool for the whole block. Within another transaction it is a savepoint.
+
+        Raises:
+            OutcomeUnknownError: The connection broke while committing.
+        """
+        async with self._executor.transaction() as bound:
+            yield BoundStorage(self._options, bound)
+
+    def for_user(self, user_id: str) -> UserStorage:
+        """
+        Return a view with the same verbs and no user_id: it reads and writes what is this user's, and no more.
+
+        Hand it to code that works for a signed-in user; another's conversation looks absent from there.
+        """
+        return UserStorage(self, user_id)
+
+    def forUser(self, userId: str) -> UserStorage:
+        """for_user in VoltAgent's spelling."""
+        return self.for_user(userId)
+
+
+class BoundStorage(Storage):
+    """A storage on one connection, in whatever transaction that is in. Its owner commits and closes."""
+
+    def __init__(self, options: StorageOptions, bound: BoundConnection) -> None:
+        super().__init__(options, bound)
+        self.connection = bound.connection
+        """The asyncpg connection, for statements of the application's own in the same transaction."""
+
+
+class PostgresStorage(Storage):
+    """
+    Keeps conversations and their messages in PostgreSQL, in tables of its own.
+
+    ::
+
+        async with PostgresStorage("postgresql://user:password@host/db") as storage:
+            await storage.create_conversation({"id": "c1", "user_id": "ada"})
+            await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+
+    Making one does no I/O. The first call opens the pool and prepares the tables, once, however many tasks arrive
+    together. It is safe to share between tasks; its connections belong to the event loop of the first call.
+
+    Args:
+        connection: A connection string, or an object with host, port, database, user, password, ssl. None:
+            VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded PostgreSQL.
+        pool: The caller's pool instead: used, never closed, never reconfigured.
+        max_connections: How many connections the pool opens at most; none is kept open without need.
+        table_prefix: The first part of every table's name: lower-case letters, digits, underscores.
+        storage_limit: How many of the newest messages each conversation keeps; None keeps all, 0 none.
+        on_limit: "delete", or "archive": what lies beyond the limit stays stored, uncounted and unread.
+        schema: The PostgreSQL schema of all tables, made if it is missing; never taken from search_path.
+        migrate: "auto" makes and upgrades the tables on first use, "check" never runs DDL and says what is
+            missing, "off" does not look.
+        debug: Logs each statement and its milliseconds to the logger "voltmem", at DEBUG; never its arguments.
+        connect_timeout: Seconds for each host of the connection string.
+        command_timeout: Seconds for a statement, and for a connection to become free.
+        retry_timeout: Seconds in which a call gets over a lost connection or a failover, where that is safe.
+
+    Raises:
+        InvalidOptionError: An option that cannot be. No password is shown.
+
+    VoltAgent: ``PostgresStorage``; its option names work too.
+    """
+
+    def __init__(
+        self,
+        connection: str | ConnectionOptions | Mapping[str, object] | None = None,
+        *,
+        pool: Pool | None = None,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        table_prefix: str = DEFAULT_TABLE_PREFIX,
+        storage_limit: int | None = DEFAULT_STORAGE_LIMIT,
+        on_limit: OnLimit = "delete",
+        schema: str = "public",
+        migrate: Migrate = "auto",
+        debug: bool = False,
+        connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
+        command_timeout: float = DEFAULT_COMMAND_TIMEOUT,
+        retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
+        **camel: Unpack[CamelOptions],
+    ) -> None:
+        if pool is not None and connection is not None:
+            raise InvalidOptionError("connection and pool are two ways to the same database; give one of them")
+        snake = {
+            "max_connections": max_connections,
+            "table_prefix": table_prefix,
+            "storage_limit": storage_limit,
+            "on_limit": on_limit,
+            "connect_timeout": connect_timeout,
+            "command_timeout": command_timeout,
+            "retry_timeout": retry_timeout,
+        }
+        chosen = snake_options(camel, snake, inspect.signature(PostgresStorage))
+        options = StorageOptions(
+            target=None if connection is None else connection_target(connection),
+            tables=Tables(schema, chosen.pop("table_prefix")),
+            migrate=migrate,
+            debug=debug,
+            **chosen,
+        )
+        self._database = Database(options, pool, None if migrate == "off" else self._prepare)
+        super().__init__(options, self._database)
+
+    def __repr__(self) -> str:
+        target = self._options.target
+        where = "" if target is None else f"{target.name} "
+        return f"<{type(self).__name__} {where}{self._options.tables}>"
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """
+        Open the pool and prepare the tables now, rather than on the first call; also opens again after close().
+
+        Raises:
+            ConnectionFailedError: No server there, or the login was refused. A server that is starting is awaited.
+            SchemaNotReadyError: Tables are missing, with migrate="check".
+            MigrationError: A migration failed; nothing of it was kept.
+
+        One round trip more than connecting when the schema is current.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """
+        Close the pool after the calls under way have ended; may be called twice.
+
+        A pool that was given stays open. The embedded server stops if nobody else uses it.
+        """
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- schema -----------------------------------------------------------------------------------------------
+
+    async def upgrade_schema(self) -> list[str]:
+        """
+        Apply the migrations that the database lacks, whatever *migrate* says, and return their names.
+
+        Empty when there is nothing to do. Any number of processes may call it at once. Agno: ``upgrade_schema``.
+
+        Raises:
+            MigrationError: A migration failed, and nothing of it was kept, or its file was edited after release.
+            DatabaseError: The role may not create tables (SQLSTATE 42501).
+        """
+        async with self._database.connection() as connection:
+            return await upgrade(connection, self._options.tables, migrations())
+
+    async def upgradeSchema(self) -> list[str]:
+        """upgrade_schema in VoltAgent's spelling."""
+        return await self.upgrade_schema()
+
+    async def _prepare(self, connection: Connection) -> None:
+        prepare = check if self._options.migrate == "check" else upgrade
+        await prepare(connection, self._options.tables, migrations())
+
+    # --- the caller's own connection --------------------------------------------------------------------------
+
+    def bind(self, connection: Connection) -> BoundStorage:
+        """
+        Return a storage that does everything on this connection, in whatever transaction it is in.
+
+        Args:
+            connection: An asyncpg connection, of a pool or not. It stays the caller's: to be used by one task at
+                a time, committed and closed by its owner.
+        """
+        return BoundStorage(self._options, BoundConnection(connection, self._database.ready))

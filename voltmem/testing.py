@@ -1,0 +1,155 @@
+"""
+For tests of applications that use voltmem: a real, throw-away storage, without a database to set up.
+
+::
+
+    from voltmem.testing import temporary_storage
+
+    async def test_the_agent_remembers():
+        async with temporary_storage() as storage:
+            agent = Agent(memory=storage)
+            ...
+
+The server is, in this order: the one that VOLTMEM_TEST_DSN names; with VOLTMEM_TEST_PG=docker and a Docker that
+answers, a container of VOLTMEM_TEST_IMAGE (default "postgres:18", any image tag of PostgreSQL works; extra "docker");
+else the embedded one (extra "embedded"). It is started once a process, and gone with it. Every temporary storage
+has a schema of its own, dropped at the end, so tests may run in parallel and in any order.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
+from urllib.parse import urlsplit
+
+from voltmem.errors import MissingExtraError
+from voltmem.options import Migrate, OnLimit
+from voltmem.storage import PostgresStorage
+
+DEFAULT_IMAGE = "postgres:18"
+_PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
+
+_lock = threading.Lock()
+_servers: list[Server] = []
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL for tests; its repr shows no password."""
+
+    kind: str
+    """Where it comes from: "VOLTMEM_TEST_DSN", "docker postgres:18" or "embedded"."""
+    _dsn: str
+
+    @property
+    def dsn(self) -> str:
+        """The connection string."""
+        return self._dsn
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kind}>"
+
+
+class StorageArguments(TypedDict, total=False):
+    """What temporary_storage passes on to PostgresStorage."""
+
+    max_connections: int
+    table_prefix: str
+    storage_limit: int | None
+    on_limit: OnLimit
+    migrate: Migrate
+    debug: bool
+    connect_timeout: float
+    command_timeout: float
+    retry_timeout: float
+
+
+def server() -> Server:
+    """
+    Return this process's PostgreSQL for tests, started by the first call (about a second; blocking).
+
+    Raises:
+        EmbeddedPostgresError: There is none to be had; it says what to install or to set.
+        MissingExtraError: VOLTMEM_TEST_PG=docker, Docker answers, and testcontainers is not installed.
+    """
+    with _lock:
+        if not _servers:
+            _servers.append(_start())
+        return _servers[0]
+
+
+@asynccontextmanager
+async def temporary_storage(**options: Unpack[StorageArguments]) -> AsyncIterator[PostgresStorage]:
+    """
+    An open PostgresStorage on a schema of its own, which is dropped at the end with all that is in it.
+
+    Args:
+        options: As for PostgresStorage.
+    """
+    schema = temporary_schema_name()
+    try:
+        async with PostgresStorage(server().dsn, schema=schema, **options) as storage:
+            yield storage
+    finally:
+        await drop_schema(schema)
+
+
+def temporary_schema_name() -> str:
+    """Return the name of a schema that nobody else has."""
+    return f"voltmem_test_{secrets.token_hex(8)}"
+
+
+async def drop_schema(schema: str) -> None:
+    """Drop a schema of the test server, if it is there, with all that is in it."""
+    admin = PostgresStorage(server().dsn, schema=schema, migrate="off", max_connections=1)
+    async with admin, admin.transaction() as tx:
+        await tx.connection.execute("SET LOCAL client_min_messages = warning")
+        await tx.connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+def _start() -> Server:
+    if dsn := os.environ.get("VOLTMEM_TEST_DSN"):
+        return Server("VOLTMEM_TEST_DSN", dsn)
+    if os.environ.get("VOLTMEM_TEST_PG") == "docker" and _docker_answers():
+        return _start_container(os.environ.get("VOLTMEM_TEST_IMAGE", DEFAULT_IMAGE))
+    from voltmem.embedded import start_temporary
+
+    return Server("embedded", start_temporary().dsn)
+
+
+def _docker_answers() -> bool:
+    """Ask within a second: testcontainers itself would wait a minute for a daemon that hangs."""
+    host = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    try:
+        if host.scheme == "unix":
+            daemon = socket.socket(socket.AF_UNIX)
+            daemon.settimeout(1)
+            daemon.connect(host.path)
+        else:
+            daemon = socket.create_connection((host.hostname or "localhost", host.port or 2375), timeout=1)
+        with daemon:
+            daemon.sendall(_PING)
+            return b" 200 " in daemon.recv(64)
+    except OSError:
+        return False
+
+
+def _start_container(image: str) -> Server:
+    try:
+        testcontainers = importlib.import_module("testcontainers.community.postgres")
+    except ImportError:
+        try:  # its place before 4.15
+            testcontainers = importlib.import_module("testcontainers.postgres")
+        except ImportError as error:
+            raise MissingExtraError("testcontainers", "docker") from error
+    container = testcontainers.PostgresContainer(image, driver=None).start()
+    atexit.register(container.stop)
+    return Server(f"docker {image}", container.get_connection_url())
