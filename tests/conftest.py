@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import Protocol, TypeAlias, Unpack
 
 import asyncpg
 import pytest
@@ -14,8 +14,7 @@ from tests.proxy import Proxy
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
 
-if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class MakeStorage(Protocol):

@@ -38,6 +38,7 @@ MAX_JSON_DEPTH = 200
 MAX_INTEGER_BITS = 14_000
 MAX_BIGINT = 2**63 - 1
 
+_FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "callId", "call_id"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # One JSON escape at a time, so that a backslash that is itself escaped never starts another.
@@ -188,7 +189,7 @@ def plain_text(content: JsonValue) -> str:
     Return what a person could read in a message's content, in a form that PostgreSQL's text type can hold.
 
     A string is itself; of a list of parts, the "text" of those that have one, a line each; of anything else, its
-    strings and numbers, a line each.
+    strings and numbers, a line each, without what only programs read (types and ids).
     """
     text = content if isinstance(content, str) else "\n".join(_texts_of_parts(content) or _leaves(content))
     return text if is_storable(text) else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\x00", ""))
@@ -202,7 +203,7 @@ def _texts_of_parts(content: JsonValue) -> list[str]:
 
 def _leaves(value: JsonValue) -> Iterator[str]:
     if isinstance(value, dict):
-        value = list(value.values())
+        value = [item for key, item in value.items() if key not in _FOR_PROGRAMS]
     if isinstance(value, list):
         for item in value:
             yield from _leaves(item)

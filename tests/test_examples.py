@@ -1,0 +1,154 @@
+"""The examples and the README run, as a newcomer would run them."""
+
+import asyncio
+import os
+import re
+import secrets
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.conftest import Connection
+from tests.dialogues import DIALOGUES, dialogues, needs_dialogues
+from voltmem import PostgresStorage
+from voltmem.testing import server
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+async def database(connection: Connection) -> AsyncIterator[str]:
+    """An empty database: examples use the default names, as a newcomer does. Yields its connection string."""
+    name = f"voltmem_test_{secrets.token_hex(8)}"
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def run(*arguments: str | Path, database: str) -> str:
+    """Return what a Python program prints; it must succeed."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        *arguments,
+        env={**os.environ, "VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, problems = await program.communicate()
+    assert program.returncode == 0, problems.decode()
+    return printed.decode()
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        ("hello.py", "assistant: From now on."),
+        ("sidebar.py", "Another user who knows the id gets: None"),
+        ("pagination.py", "walked over 25 of 25"),
+        ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: no conversation"),
+        ("transaction.py", "1 order; the conversation: ['Two coffees, please', 'Coming up.']"),
+        ("demo.py", "5 messages ago you'd have needed that coat."),
+    ],
+)
+async def test_an_example_runs_twice(example: str, expected: str, database: str) -> None:
+    """Each example says what it promises, on an empty database and on one where it has run before."""
+    for _ in range(2):
+        assert expected in await run(ROOT / "examples" / example, database=database)
+
+
+async def test_the_demo_tells_its_story(database: str) -> None:
+    """Two programs, the second is shown what the first was told, then the sidebar with the last active first."""
+    story = await run(ROOT / "examples" / "demo.py", database=database)
+
+    first, second = re.findall(r"process (\d+)", story)
+    assert first != second
+    assert "user  I'm flying to Oslo today" in story.partition("Its model is shown")[2]
+    assert story.index("A trip to Oslo ") < story.rindex("Bread ")
+
+
+async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str, tmp_path: Path) -> None:
+    """A file of conversations is loaded; loading it again replaces each message by itself."""
+    file = tmp_path / "two.jsonl"
+    file.write_text(
+        '{"id": "a", "messages": [{"role": "user", "type": "text", "content": "Hi"}]}\n\n'
+        '{"id": "b", "messages": [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": ["Hu", 1]}]}\n'
+    )
+
+    for _ in range(2):
+        printed = await run(ROOT / "examples" / "import_dialogues.py", file, "--user", "ada", database=database)
+
+        assert "loaded 2 conversations and 3 messages for ada" in printed
+    async with PostgresStorage(database) as storage:
+        assert [message.content for message in await storage.get_messages("ada", "b")] == ["Ho", ["Hu", 1]]
+        assert {each.title for each in await storage.get_conversations_by_user_id("ada")} == {"Hi", "Ho"}
+
+
+@needs_dialogues
+async def test_2098_real_dialogues_come_back_equal(database: str) -> None:
+    """All 2,098 conversations and 50,822 messages of the real dialogues are read back as they were."""
+    printed = await run(ROOT / "examples" / "import_dialogues.py", DIALOGUES, database=database)
+
+    assert "loaded 2,098 conversations and 50,822 messages" in printed
+    async with PostgresStorage(database, storage_limit=None) as storage:
+        for dialogue in dialogues():
+            stored = await storage.get_messages("importer", dialogue["id"])
+            assert [
+                {"role": message.role, "type": message.type, "content": message.content} for message in stored
+            ] == dialogue["messages"]
+
+
+def test_the_readme_begins_with_a_program() -> None:
+    """The first forty lines hold a whole program."""
+    beginning = "\n".join(README.splitlines()[:40])
+
+    assert f"```python\n{BLOCKS[0]}```" in beginning
+    assert "asyncio.run(main())" in BLOCKS[0]
+
+
+async def test_the_readme_program_works_as_pasted(database: str, tmp_path: Path) -> None:
+    """Pasted into a file it runs, and remembers when it runs again."""
+    program = tmp_path / "program.py"
+    program.write_text(BLOCKS[0])
+
+    once = await run(program, database=database)
+    twice = await run(program, database=database)
+
+    assert once.startswith("user: Do you remember me?\nassistant: From now on.\nHello - ")
+    assert twice.count("From now on.") == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS[1:], ids=lambda block: block.strip().splitlines()[0][:40])
+async def test_a_block_of_the_readme_runs(block: str, database: str, tmp_path: Path) -> None:
+    """Each block of the README runs where its text says it stands: with a storage, a user and a conversation."""
+    program = tmp_path / "block.py"
+    program.write_text(
+        "import asyncio\nimport voltmem\n\n"
+        "async def main():\n"
+        "    async with voltmem.PostgresStorage() as storage:\n"
+        "        await storage.ensure_conversation({'id': 'c1', 'user_id': 'ada', 'title': 'Hello'})\n"
+        + textwrap.indent(block, " " * 8)
+        + "\nasyncio.run(main())\n"
+    )
+
+    await run(program, database=database)
+
+
+async def test_without_any_database_the_error_names_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection, no variable and no embedded server: the error says what can be done."""
+    monkeypatch.setattr("voltmem.embedded.is_available", lambda: False)
+
+    with pytest.raises(ValueError, match=r"connection=.*VOLTMEM_DATABASE_URL.*DATABASE_URL.*embedded"):
+        await PostgresStorage().open()
+
+
+def test_asyncpg_is_what_the_tests_run_on() -> None:
+    """The driver is there in the release that the package asks for."""
+    assert tuple(map(int, asyncpg.__version__.split(".")[:2])) >= (0, 30)

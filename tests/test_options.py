@@ -1,0 +1,228 @@
+"""Options and connection strings: as people have them, made plain, and refused before anything is tried."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import Connection, MakeStorage
+from voltmem import InvalidOptionError, PostgresStorage
+from voltmem._tables import MAX_PREFIX_LENGTH, Tables
+from voltmem.options import ConnectionTarget, connection_target
+
+
+def dsns(target: ConnectionTarget) -> list[str]:
+    return [host["dsn"] for host in target.hosts]
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
+async def test_a_connection_string_of_another_library_works(scheme: str, dsn: str, make_storage: MakeStorage) -> None:
+    """The scheme that SQLAlchemy, Django or Heroku want is understood."""
+    storage = make_storage(f"{scheme}://{dsn.partition('://')[2]}")
+
+    assert await storage.count_conversations() == 0
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "channel_binding=prefer",
+        "connect_timeout=5",
+        "connect_timeout=0",
+        "keepalives=1&keepalives_idle=30",
+        "pgbouncer=true&connection_limit=5&pool_timeout=10&schema=public",
+        "prepared_statement_cache_size=0",
+        "statement_cache_size=50",
+        "application_name=mine",
+        "target_session_attrs=read-write",
+        "target_session_attrs=prefer-standby",
+        "ssl=false",
+        "sslmode=prefer",
+    ],
+)
+async def test_parameters_that_people_have_in_their_strings_work(
+    parameters: str, dsn: str, make_storage: MakeStorage
+) -> None:
+    """Parameters of libpq, of poolers and of other drivers neither fail nor reach the server."""
+    storage = make_storage(f"{dsn.partition('?')[0]}?{parameters}")
+
+    assert await storage.count_conversations() == 0
+
+
+async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage: MakeStorage) -> None:
+    """Who looks at pg_stat_activity sees voltmem, or what the connection string says."""
+    names = []
+    for query in ("", "?application_name=mine"):
+        async with make_storage(f"{dsn.partition('?')[0]}{query}").transaction() as tx:
+            names.append(await tx.connection.fetchval("SELECT current_setting('application_name')"))
+
+    assert names == ["voltmem", "mine"]
+
+
+async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(dsn: str, make_storage: MakeStorage) -> None:
+    """With pgbouncer=true nothing stays prepared on a connection."""
+    storage = make_storage(f"{dsn.partition('?')[0]}?pgbouncer=true")
+    await storage.get_conversation("any")
+
+    async with storage.transaction() as tx:
+        await tx.get_conversation("any")
+        prepared = await tx.connection.fetch("SELECT statement FROM pg_prepared_statements")
+
+    assert [row["statement"] for row in prepared if "conversations" in row["statement"]] == []
+
+
+def test_each_host_is_one_target() -> None:
+    """Several hosts become several strings with the same login, database and parameters, tried one by one."""
+    target = connection_target("postgresql://u:p@one:1,two:2,[::1]:3/db?target_session_attrs=primary&sslmode=require")
+
+    assert dsns(target) == [
+        f"postgresql://u:p@{host}/db?sslmode=require&application_name=voltmem" for host in ("one:1", "two:2", "[::1]:3")
+    ]
+    assert (target.session, target.name) == ("primary", "one:1,two:2,[::1]:3/db")
+
+
+def test_a_socket_folder_is_a_host() -> None:
+    """host= in the query names a folder of sockets, as in libpq."""
+    target = connection_target("postgresql:///db?host=/var/run/postgresql")
+
+    assert (target.name, dsns(target)[0].startswith("postgresql:///db?host=%2Fvar")) == ("/var/run/postgresql/db", True)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "",
+        "localhost",
+        "mysql://u:p@h/db",
+        "postgresql://u:sec/ret@h/db",
+        "postgresql://u:sec#ret@h/db",
+        "postgresql://u:sec?ret@h/db",
+        "postgresql://u:12?secret@h/db",
+        "postgresql://u:secret@h:port/db",
+        "postgresql://u:secret@h/db?target_session_attrs=secret-writer",
+        "postgresql://u:secret@h/db?connect_timeout=soon",
+        "postgresql://u:secret@h/db?statement_cache_size=-1",
+        {"host": "h", "pasword": "secret"},
+        {"host": "h", "port": "5432", "password": "secret"},
+        {"host": "h", "password": b"secret"},
+        {"host": "h", "ssl": "secret"},
+        42,
+    ],
+)
+def test_a_connection_that_cannot_be_is_refused_without_its_secrets(connection: Any) -> None:
+    """The error comes from the constructor, and shows no part of a password."""
+    with pytest.raises(InvalidOptionError) as refused:
+        PostgresStorage(connection)
+
+    said = str(refused.value).replace("secret-writer", "")
+    assert not [part for part in ("secret", "sec/", "/ret", "sec#", "sec?", "12?") if part in said]
+
+
+@given(user=st.text(min_size=1, max_size=20), password=st.text(max_size=30), database=st.text(min_size=1, max_size=20))
+def test_a_percent_encoded_login_is_never_shown(user: str, password: str, database: str) -> None:
+    """Whatever the password is made of, percent-encoded it is understood, and shown nowhere."""
+    secret = f"<<{password}>>".encode("utf-8", "replace").decode()
+    url = f"postgresql://{quote(user.encode('utf-8', 'replace'), safe='')}:{quote(secret, safe='')}@h/d"
+
+    storage = PostgresStorage(url)
+
+    assert secret not in repr(storage)
+    assert quote(secret, safe="") not in repr(storage) + repr(storage._options)
+
+
+async def test_a_connection_object_works(dsn: str, connection: Connection, make_storage: MakeStorage) -> None:
+    """VoltAgent's object with host, port, database, user, password and ssl is the same as the string."""
+    host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
+    params = connection._params  # type: ignore[attr-defined]
+    options = {"host": host, "port": port, "database": params.database, "user": params.user, "ssl": False}
+    storage = PostgresStorage({**options, "password": params.password}, schema=make_storage()._options.tables.schema)
+
+    async with storage:
+        assert await storage.count_conversations() == 0
+
+
+async def test_ssl_true_insists_on_tls(connection: Connection, schema: str) -> None:
+    """ssl=True means a verified certificate: a server without TLS is not good enough."""
+    if await connection.fetchval("SELECT current_setting('ssl')") == "on":
+        pytest.skip("this server has TLS; what is shown here is a server without")
+    host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
+    storage = PostgresStorage({"host": host, "port": port, "ssl": True}, schema=schema)
+
+    with pytest.raises(ConnectionError):
+        await storage.open()
+
+
+@pytest.mark.parametrize("tls", [True, False, ssl.create_default_context()])
+def test_tls_is_passed_on_as_it_is(tls: object) -> None:
+    """True, False or an SSLContext reach the driver unchanged: True is a verified certificate there."""
+    target = connection_target({"host": "h", "ssl": tls})
+
+    assert target.hosts[0]["ssl"] is tls
+
+
+@pytest.mark.parametrize("name", ["", "A", "1a", "a-b", "a.b", 'a"b', "a b", "ä", "a" * 64, "a\x00", 1, None])
+def test_a_schema_or_prefix_that_is_no_plain_identifier_is_refused(name: Any) -> None:
+    """Lower-case letters, digits and underscores: no quoting, no folding, no surprise."""
+    with pytest.raises(InvalidOptionError):
+        PostgresStorage(table_prefix=name)
+    with pytest.raises(InvalidOptionError):
+        PostgresStorage(schema=name)
+
+
+def test_a_prefix_leaves_room_for_the_longest_name() -> None:
+    """No name that begins with the prefix is cut at PostgreSQL's 63 bytes."""
+    with pytest.raises(InvalidOptionError, match=f"at most {MAX_PREFIX_LENGTH}"):
+        PostgresStorage(table_prefix="a" * (MAX_PREFIX_LENGTH + 1))
+
+    assert Tables("public", "a" * MAX_PREFIX_LENGTH).prefix == "a" * MAX_PREFIX_LENGTH
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_connections": 0},
+        {"max_connections": True},
+        {"max_connections": 2.0},
+        {"storage_limit": -1},
+        {"storage_limit": "100"},
+        {"storage_limit": False},
+        {"on_limit": "forget"},
+        {"on_limit": None},
+        {"migrate": "maybe"},
+        {"schema": "pg_toast"},
+        {"command_timeout": 0},
+        {"connect_timeout": float("inf")},
+        {"retry_timeout": "1"},
+        {"storageLimit": -1},
+        {"storageLimit": 1, "storage_limit": 2},
+        {"tableprefix": "a"},
+        {"connection": "postgresql://h/d", "pool": object()},
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(options: Mapping[str, Any]) -> None:
+    """The constructor says which option, and what it may be."""
+    with pytest.raises(InvalidOptionError):
+        PostgresStorage(**options)
+
+
+def test_making_a_storage_does_no_io() -> None:
+    """A storage may stand at module level: no loop, no server, nothing is looked up."""
+    storage = PostgresStorage("postgresql://nobody:secret@host.invalid:1/nowhere")
+
+    assert repr(storage) == "<PostgresStorage host.invalid:1/nowhere public.voltagent_memory_*>"
+
+
+async def test_the_variables_name_the_database(dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VOLTMEM_DATABASE_URL comes before DATABASE_URL; a bad one is named in the error."""
+    monkeypatch.setenv("DATABASE_URL", "mysql://not-this-one")
+    monkeypatch.setenv("VOLTMEM_DATABASE_URL", dsn)
+    async with PostgresStorage(schema=schema) as storage:
+        assert await storage.count_conversations() == 0
+
+    monkeypatch.delenv("VOLTMEM_DATABASE_URL")
+    with pytest.raises(InvalidOptionError, match="DATABASE_URL: the connection string must look like"):
+        await PostgresStorage(schema=schema).open()

@@ -1,0 +1,94 @@
+"""What is shipped: the wheel and the sdist hold all that a storage needs, and nothing of ours is missing."""
+
+import asyncio
+import os
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from voltmem._migrations import migrations
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import asyncio, sys
+import voltmem
+from voltmem import PostgresStorage
+
+async def main():
+    assert "site-packages" in voltmem.__file__, voltmem.__file__
+    async with PostgresStorage(sys.argv[1], schema=sys.argv[2]) as storage:
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        await storage.add_message({"role": "user", "content": "from the wheel"}, "ada", "c1")
+        print((await storage.get_messages("ada", "c1"))[0].content)
+
+asyncio.run(main())
+"""
+
+
+async def command(*arguments: str | Path, **environment: str) -> str:
+    program = await asyncio.create_subprocess_exec(
+        *arguments,
+        cwd="/",
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, problems = await program.communicate()
+    assert program.returncode == 0, printed.decode() + problems.decode()
+    return printed.decode()
+
+
+async def build(kind: str, folder: Path) -> Path:
+    # The build's own tools are in our environment: nothing is fetched.
+    await command(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", folder, ROOT)
+    (built,) = folder.iterdir()
+    return built
+
+
+async def test_the_wheel_opens_a_storage_in_a_fresh_environment(tmp_path: Path, dsn: str, schema: str) -> None:
+    """The wheel, installed where nothing else is, has its migrations with it."""
+    wheel = await build("wheel", tmp_path / "wheel")
+    environment = tmp_path / "environment"
+    await command(sys.executable, "-m", "venv", environment)
+    python = environment / "bin" / "python"
+    await command(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    printed = await command(python, "-W", "error", program, dsn, schema, PYTHONPATH="")
+
+    assert printed == "from the wheel\n"
+
+
+async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) -> None:
+    """Type marker, licence and every migration travel in the wheel, under the name that is ours."""
+    wheel = await build("wheel", tmp_path)
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    assert wheel.name.startswith("voltmem_postgres-")
+    assert "voltmem/py.typed" in names
+    assert {f"voltmem/migrations_sql/{each.name}.sql" for each in migrations()} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
+    """Package, migrations, tests and examples travel in the sdist."""
+    sdist = await build("sdist", tmp_path)
+
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {f"migrations_sql/{each.name}.sql" for each in migrations()} <= names
+    assert {"voltmem/storage.py", "examples/hello.py", "tests/conftest.py", "LICENSE", "README.md"} <= names
+
+
+@pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])
+def test_nobody_is_told_to_install_another_projects_package(text: str) -> None:
+    """The name voltmem on the public index is another project's: no text of ours sends people there."""
+    ours = [*ROOT.glob("*.md"), *ROOT.glob("voltmem/**/*.py"), *ROOT.glob("examples/*.py")]
+
+    assert [path.name for path in ours if text in path.read_text()] == []

@@ -1,0 +1,140 @@
+"""The house: who imports whom, what is public, what each file is told to be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import voltmem
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "voltmem"
+
+# Each module may import those before it, never those after it: a call reaches its row in one hop.
+LAYERS = [
+    {"errors"},
+    {"_values", "_tables"},
+    {"models", "options", "query"},
+    {"embedded"},
+    {"_database"},
+    {"_migrations"},
+    {"conversations", "messages"},
+    {"camel"},
+    {"user"},
+    {"storage"},
+    {"testing"},
+]
+# Within a layer: what a module may import of its own floor.
+NEIGHBOURS = {"_values": set[str](), "query": {"models"}, "conversations": set[str](), "messages": set[str]()}
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from [f"{node.module}.{name.name}" for name in node.names]
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from [name.name for name in node.names]
+
+
+def modules() -> list[Path]:
+    return sorted(file for file in PACKAGE.rglob("*.py") if file.stem != "__init__")
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: file.stem)
+def test_a_module_imports_only_those_below_it(file: Path) -> None:
+    """Imports inside the package go downwards."""
+    floor = next(number for number, layer in enumerate(LAYERS) if file.stem in layer)
+    below = set[str]().union(*LAYERS[:floor]) | NEIGHBOURS.get(file.stem, set())
+
+    ours = {name.split(".")[1] for name in imports(file) if name.startswith("voltmem.")}
+
+    assert ours <= below
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: file.stem)
+def test_only_the_database_and_the_migrations_know_the_driver(file: Path) -> None:
+    """asyncpg is imported where statements are sent, and nowhere else."""
+    if file.stem in ("_database", "_migrations"):
+        return
+
+    assert not {name for name in imports(file) if name.split(".")[0] == "asyncpg"}
+
+
+def test_the_core_needs_asyncpg_and_pydantic_only() -> None:
+    """What is imported at the top of the core's files is the standard library, asyncpg or pydantic."""
+    known = {"asyncpg", "pydantic", "pydantic_core", "voltmem"}
+
+    foreign = {
+        name.split(".")[0]
+        for file in modules()
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imports_of(node)
+    }
+
+    assert {name for name in foreign if name not in known and not is_standard(name)} == set()
+
+
+def imports_of(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
+
+
+def is_standard(name: str) -> bool:
+    import sys
+
+    return name in sys.stdlib_module_names
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    """__all__ is what the package offers, in order, and all of it can be imported."""
+    assert voltmem.__all__ == sorted(voltmem.__all__, key=lambda name: (name != name.upper(), name))
+    assert [name for name in voltmem.__all__ if not hasattr(voltmem, name)] == []
+
+
+def test_every_public_name_says_what_it_is() -> None:
+    """Public classes, functions and methods have a docstring."""
+    silent = [
+        f"{file.stem}.{node.name}"
+        for file in modules()
+        if not file.stem.startswith("_")
+        for node in public_definitions(ast.parse(file.read_text()))
+        if not ast.get_docstring(node)
+    ]
+
+    assert silent == []
+
+
+def public_definitions(
+    tree: ast.Module | ast.ClassDef,
+) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node)
+
+
+def test_the_top_level_holds_nothing_else() -> None:
+    """A reader who opens the repository sees what is there: DESIGN's rooms."""
+    rooms = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
+    rooms |= {"examples", "migrations_sql", "tests", "voltmem"}
+
+    there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+
+    assert there - {"build", "dist"} <= rooms
+
+
+def test_every_make_target_explains_itself() -> None:
+    """Each phony target of the Makefile has a one-line ## help."""
+    makefile = (ROOT / "Makefile").read_text()
+    phony = makefile.partition(".PHONY:")[2].splitlines()[0].split()
+
+    unexplained = [name for name in phony if not any(is_explained(line, name) for line in makefile.splitlines())]
+
+    assert unexplained == []
+
+
+def is_explained(line: str, target: str) -> bool:
+    return line.startswith(f"{target}:") and "## " in line
