@@ -1,0 +1,143 @@
+"""What applications use for their own tests."""
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import voltmem.testing
+from tests.conftest import Connection
+from voltmem import MissingExtraError
+from voltmem.testing import server, temporary_storage
+
+SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname = $1"
+
+
+async def test_a_temporary_storage_is_gone_afterwards(connection: Connection) -> None:
+    """It is open, empty and its own; its schema is dropped at the end, also when the test fails."""
+    with pytest.raises(RuntimeError, match="the test failed"):
+        async with temporary_storage(storage_limit=1) as storage:
+            schema = storage._options.tables.schema
+            await storage.create_conversation({"id": "c1", "user_id": "ada"})
+            assert await connection.fetchval(SCHEMAS, schema) == schema
+            raise RuntimeError("the test failed")
+
+    assert await connection.fetchval(SCHEMAS, schema) is None
+
+
+async def test_temporary_storages_do_not_meet() -> None:
+    """Two at once have nothing of each other."""
+    async with temporary_storage() as one, temporary_storage() as two:
+        await one.create_conversation({"id": "c1", "user_id": "ada"})
+
+        assert await two.get_conversation("c1") is None
+
+
+def test_the_server_is_started_once_and_shows_no_password() -> None:
+    """Every call returns the same server."""
+    assert server() is server()
+    assert server().dsn not in repr(server())
+
+
+@pytest.fixture
+def daemon() -> Iterator[socket.socket]:
+    """What listens where Docker would."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture
+def docker(daemon: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker is asked for, at the daemon's address."""
+    monkeypatch.delenv("VOLTMEM_TEST_DSN", raising=False)
+    monkeypatch.setenv("VOLTMEM_TEST_PG", "docker")
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{daemon.getsockname()[1]}")
+
+
+async def answer(daemon: socket.socket, status: bytes) -> None:
+    def serve() -> None:
+        client, _ = daemon.accept()
+        with client:
+            client.recv(1000)
+            client.sendall(b"HTTP/1.0 " + status + b"\r\n\r\n")
+
+    await asyncio.to_thread(serve)
+
+
+@pytest.mark.usefixtures("docker")
+async def test_a_docker_that_answers_gets_a_container_of_any_image(
+    daemon: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VOLTMEM_TEST_PG=docker starts VOLTMEM_TEST_IMAGE, and stops it with the process."""
+    monkeypatch.setenv("VOLTMEM_TEST_IMAGE", "postgres:13-alpine")
+    stopped: list[object] = []
+
+    class PostgresContainer:
+        def __init__(self, image: str, driver: None) -> None:
+            self.image = image
+
+        def start(self) -> "PostgresContainer":
+            return self
+
+        def stop(self) -> None:
+            stopped.append(self)
+
+        def get_connection_url(self) -> str:
+            return f"postgresql://test:secret@host/{self.image}"
+
+    def find(name: str) -> Any:
+        if "community" in name:
+            raise ImportError(name)
+        return SimpleNamespace(PostgresContainer=PostgresContainer)
+
+    monkeypatch.setattr(importlib, "import_module", find)
+    registered: list[Any] = []
+    monkeypatch.setattr(voltmem.testing.atexit, "register", registered.append)
+
+    started, _ = await asyncio.gather(asyncio.to_thread(voltmem.testing._start), answer(daemon, b"200 OK"))
+
+    assert (started.kind, started.dsn) == (
+        "docker postgres:13-alpine",
+        "postgresql://test:secret@host/postgres:13-alpine",
+    )
+    assert "secret" not in repr(started)
+    registered[0]()
+    assert len(stopped) == 1
+
+
+@pytest.mark.usefixtures("docker")
+async def test_docker_without_its_extra_says_what_to_install(
+    daemon: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker answers but testcontainers is missing: the error names the extra."""
+
+    def find(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", find)
+
+    with pytest.raises(MissingExtraError, match="docker"):
+        await asyncio.gather(asyncio.to_thread(voltmem.testing._start), answer(daemon, b"200 OK"))
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("status", [b"500 Broken", None])
+async def test_a_docker_that_does_not_answer_is_not_waited_for(status: bytes | None, daemon: socket.socket) -> None:
+    """A daemon that is broken, or accepts and hangs, is given a second, and then there is the embedded server."""
+    answers = [] if status is None else [answer(daemon, status)]
+
+    answered, *_ = await asyncio.gather(asyncio.to_thread(voltmem.testing._docker_answers), *answers)
+
+    assert answered is False
+
+
+@pytest.mark.parametrize("host", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "tcp://host.invalid:1"])
+def test_no_docker_is_no_error(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing listens, nothing is raised."""
+    monkeypatch.setenv("DOCKER_HOST", host)
+
+    assert voltmem.testing._docker_answers() is False
