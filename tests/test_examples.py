@@ -28,7 +28,7 @@ async def database(connection: Connection) -> AsyncIterator[str]:
     name = f"voltmem_test_{secrets.token_hex(8)}"
     await connection.execute(f"CREATE DATABASE {name}")
     yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.execute(f"DROP DATABASE {name}")
 
 
 async def run(*arguments: str | Path, database: str) -> str:

@@ -1,6 +1,7 @@
 """What applications use for their own tests."""
 
 import asyncio
+import atexit
 import importlib
 import socket
 from collections.abc import Iterator
@@ -19,14 +20,19 @@ SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname = $1"
 
 async def test_a_temporary_storage_is_gone_afterwards(connection: Connection) -> None:
     """It is open, empty and its own; its schema is dropped at the end, also when the test fails."""
-    with pytest.raises(RuntimeError, match="the test failed"):
+    schemas: list[str] = []
+
+    async def failing_test() -> None:
         async with temporary_storage(storage_limit=1) as storage:
-            schema = storage._options.tables.schema
+            schemas.append(storage._options.tables.schema)
             await storage.create_conversation({"id": "c1", "user_id": "ada"})
-            assert await connection.fetchval(SCHEMAS, schema) == schema
+            assert await connection.fetchval(SCHEMAS, schemas[0]) == schemas[0]
             raise RuntimeError("the test failed")
 
-    assert await connection.fetchval(SCHEMAS, schema) is None
+    with pytest.raises(RuntimeError, match="the test failed"):
+        await failing_test()
+
+    assert await connection.fetchval(SCHEMAS, schemas[0]) is None
 
 
 async def test_temporary_storages_do_not_meet() -> None:
@@ -96,7 +102,7 @@ async def test_a_docker_that_answers_gets_a_container_of_any_image(
 
     monkeypatch.setattr(importlib, "import_module", find)
     registered: list[Any] = []
-    monkeypatch.setattr(voltmem.testing.atexit, "register", registered.append)
+    monkeypatch.setattr(atexit, "register", registered.append)
 
     started, _ = await asyncio.gather(asyncio.to_thread(voltmem.testing._start), answer(daemon, b"200 OK"))
 

@@ -134,10 +134,10 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool after the calls under way; one that was given stays open."""
-        if self._pool is not None:
-            self._check_loop()
+        self._check_loop()
         self._closed = True
-        pool, self._pool = self._pool, None
+        async with self._opening:  # what is being opened by another task is ours to close, too
+            pool, self._pool = self._pool, None
         if pool is not None and pool is not self._given:
             try:
                 async with asyncio.timeout(self._options.command_timeout):
@@ -156,6 +156,8 @@ class Database:
         self._check_loop()
         # Whoever is first opens for all; if its caller is cancelled, the next in line opens.
         async with self._opening:
+            if self._closed:
+                raise StorageClosedError
             if self._pool is None:
                 self._pool = await self._opened_pool()
         return self._pool

@@ -20,7 +20,7 @@ import asyncpg
 
 from voltmem._database import DRIVER_ERRORS, logger, transaction_on
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError, SchemaNotReadyError, translated
+from voltmem.errors import MigrationError, SchemaNotReadyError
 
 if TYPE_CHECKING:
     from voltmem._database import Connection
@@ -153,7 +153,7 @@ async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Mi
             try:
                 await connection.execute(statement, timeout=_PATIENCE)
             except DRIVER_ERRORS as error:
-                raise MigrationError(migration.name, f"{translated(error)}. Nothing of it was kept") from error
+                raise MigrationError(migration.name, f"{error}. Nothing of it was kept") from error
         await connection.execute(
             f"INSERT INTO {tables.migrations} (name, checksum) VALUES ($1, $2)", migration.name, migration.checksum
         )

@@ -7,13 +7,14 @@ compares names, parameters and defaults of the two.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import ParamSpec, TypedDict, cast
 
 from pydantic import JsonValue
-from pydantic.alias_generators import to_snake
+from pydantic.alias_generators import to_camel, to_snake
 
 from voltmem._values import UNSET, Unset
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
@@ -41,17 +42,32 @@ class CamelOptions(TypedDict, total=False):
     retryTimeout: float
 
 
-def snake_options(camel: Mapping[str, Any], snake: dict[str, Any], signature: inspect.Signature) -> dict[str, Any]:
-    """Return the snake_case options with the camelCase ones among them; InvalidOptionError for unknown or both."""
-    for name, value in camel.items():
-        if name not in CamelOptions.__annotations__:
-            known = ", ".join([*snake, *CamelOptions.__annotations__])
-            raise InvalidOptionError(f"unknown option {name!r}; known are {known}")
-        twin = to_snake(name)
-        if snake[twin] != signature.parameters[twin].default:
-            raise InvalidOptionError(f"{name} and {twin} are one option; give one of them")
-        snake[twin] = value
-    return snake
+Arguments = ParamSpec("Arguments")
+
+
+def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """
+    Let a constructor take each option in either spelling; InvalidOptionError for both at once, or an unknown one.
+
+    The camelCase names become snake_case before the defaults are filled in: afterwards nobody could tell whether
+    a default was given.
+    """
+    known = [name for name in inspect.signature(init).parameters if name not in ("self", "camel")]
+
+    @functools.wraps(init)
+    def spelled(*arguments: Arguments.args, **options: Arguments.kwargs) -> None:
+        snake: dict[str, object] = {}
+        for name, value in options.items():
+            twin = to_snake(name) if name in CamelOptions.__annotations__ else name
+            if twin not in known:
+                names = ", ".join([*known, *CamelOptions.__annotations__])
+                raise InvalidOptionError(f"unknown option {name!r}; known are {names}")
+            if twin in snake:
+                raise InvalidOptionError(f"{to_camel(twin)} and {twin} are one option; give one of them")
+            snake[twin] = value
+        cast(Callable[..., None], init)(*arguments, **snake)
+
+    return spelled
 
 
 class VoltAgentNames(Conversations, Messages):

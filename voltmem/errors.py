@@ -200,4 +200,5 @@ def translated(error: BaseException) -> VoltMemError:
 
 def _with_hint(message: str, sqlstate: str | None) -> str:
     hint = _HINTS.get(sqlstate or "")
-    return message if hint is None else f"{message}. {hint}"
+    # The driver's own hints, on the lines that follow, speak of its options, which are not ours.
+    return message if hint is None else f"{message.partition(chr(10))[0]}. {hint}"

@@ -21,20 +21,18 @@ class MessageStatements:
     """The statements with one shape. A NULL owner is trusted code: no check."""
 
     def __init__(self, tables: Tables) -> None:
+        messages, conversations = tables.messages, tables.conversations
+        owned = f"EXISTS (SELECT FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"
         self.append = f"SELECT item, stored_at FROM {tables.append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
         self.delete = f"""
-            DELETE FROM {tables.messages}
-            WHERE conversation_id = $1 AND message_id = ANY($3::text[])
-                AND EXISTS (
-                    SELECT FROM {tables.conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"""
+            DELETE FROM {messages}
+            WHERE conversation_id = $1 AND {owned} AND message_id = ANY($3::text[])"""
         self.clear = f"""
-            DELETE FROM {tables.messages}
-            WHERE conversation_id = $1
-                AND EXISTS (
-                    SELECT FROM {tables.conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"""
+            DELETE FROM {messages}
+            WHERE conversation_id = $1 AND {owned}"""
         self.clear_user = f"""
-            DELETE FROM {tables.messages}
-            WHERE conversation_id IN (SELECT id FROM {tables.conversations} WHERE user_id = $1)"""
+            DELETE FROM {messages}
+            WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)"""
 
 
 class Messages:

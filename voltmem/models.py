@@ -307,6 +307,14 @@ class ConversationPage(_Model):
     has_more: bool
     """Whether another page follows. Known without a COUNT: one row more than a page is read."""
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self, *, conversations: list[Conversation], page: int, page_size: int, has_more: bool) -> None: ...
+        @overload
+        def __init__(self, *, conversations: list[Conversation], page: int, pageSize: int, hasMore: bool) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
     @property
     def pageSize(self) -> int:
         """VoltAgent's name for page_size."""

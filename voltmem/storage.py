@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from voltmem._database import BoundConnection, Database, Executor
 from voltmem._migrations import check, migrations, upgrade
 from voltmem._tables import Tables
-from voltmem.camel import CamelOptions, VoltAgentNames, snake_options
+from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.conversations import ConversationStatements
 from voltmem.errors import InvalidOptionError
 from voltmem.messages import MessageStatements
@@ -120,6 +119,7 @@ class PostgresStorage(Storage):
     VoltAgent: ``PostgresStorage``; its option names work too.
     """
 
+    @in_both_spellings
     def __init__(
         self,
         connection: str | ConnectionOptions | Mapping[str, object] | None = None,
@@ -135,26 +135,21 @@ class PostgresStorage(Storage):
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         command_timeout: float = DEFAULT_COMMAND_TIMEOUT,
         retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
-        **camel: Unpack[CamelOptions],
+        **camel: Unpack[CamelOptions],  # for type checkers: the decorator has renamed them
     ) -> None:
         if pool is not None and connection is not None:
             raise InvalidOptionError("connection and pool are two ways to the same database; give one of them")
-        snake = {
-            "max_connections": max_connections,
-            "table_prefix": table_prefix,
-            "storage_limit": storage_limit,
-            "on_limit": on_limit,
-            "connect_timeout": connect_timeout,
-            "command_timeout": command_timeout,
-            "retry_timeout": retry_timeout,
-        }
-        chosen = snake_options(camel, snake, inspect.signature(PostgresStorage))
         options = StorageOptions(
             target=None if connection is None else connection_target(connection),
-            tables=Tables(schema, chosen.pop("table_prefix")),
+            tables=Tables(schema, table_prefix),
+            max_connections=max_connections,
+            storage_limit=storage_limit,
+            on_limit=on_limit,
             migrate=migrate,
             debug=debug,
-            **chosen,
+            connect_timeout=connect_timeout,
+            command_timeout=command_timeout,
+            retry_timeout=retry_timeout,
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
         super().__init__(options, self._database)

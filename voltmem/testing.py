@@ -128,14 +128,11 @@ def _start() -> Server:
 def _docker_answers() -> bool:
     """Ask within a second: testcontainers itself would wait a minute for a daemon that hangs."""
     host = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
+    unix = host.scheme == "unix"
     try:
-        if host.scheme == "unix":
-            daemon = socket.socket(socket.AF_UNIX)
+        with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as daemon:
             daemon.settimeout(1)
-            daemon.connect(host.path)
-        else:
-            daemon = socket.create_connection((host.hostname or "localhost", host.port or 2375), timeout=1)
-        with daemon:
+            daemon.connect(host.path if unix else (host.hostname, host.port or 2375))
             daemon.sendall(_PING)
             return b" 200 " in daemon.recv(64)
     except OSError:

@@ -1,0 +1,51 @@
+"""What the type checkers of an application see: both spellings, the types of what comes back, and its mistakes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "typing"
+API, MISTAKES = FOLDER / "api.py", FOLDER / "mistakes.py"
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [["mypy", "--strict"], ["pyright", "--pythonpath", sys.executable]],
+    ids=["mypy", "pyright"],
+)
+def test_type_checkers_accept_every_use_and_report_every_mistake(checker: list[str]) -> None:
+    """api.py has no error; mistakes.py has one on each line that says so, and would have another without it."""
+    command = [sys.executable, "-m", *checker, str(API), str(MISTAKES)]
+
+    finished = subprocess.run(
+        command, cwd=FOLDER.parent.parent, capture_output=True, text=True, check=False, timeout=300
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_every_statement_among_the_mistakes_is_one() -> None:
+    """In mistakes.py no statement stands without the comment that makes the type checkers look for its mistake."""
+    source = MISTAKES.read_text(encoding="utf-8")
+    lines = source.splitlines()
+
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    unmarked = [
+        lines[statement.lineno - 1]
+        for function in functions
+        for statement in function.body
+        if "# type: ignore[" not in lines[statement.lineno - 1]
+    ]
+    assert functions
+    assert unmarked == []
+
+
+def test_nothing_else_is_forgiven() -> None:
+    """api.py has no comment that keeps a type checker quiet."""
+    assert "ignore" not in API.read_text(encoding="utf-8")

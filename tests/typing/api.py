@@ -1,0 +1,342 @@
+# pyright: strict
+"""The public API as programs use it, in both spellings, with the types they get. Read by type checkers, never run."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, assert_type
+
+import asyncpg
+from pydantic import JsonValue
+
+from voltmem import (
+    UNSET,
+    BoundStorage,
+    ConnectionOptions,
+    Conversation,
+    ConversationNotFoundError,
+    ConversationPage,
+    DatabaseError,
+    Message,
+    PostgresStorage,
+    SchemaNotReadyError,
+    Storage,
+    Unset,
+    UserConversations,
+    UserStorage,
+)
+from voltmem.testing import temporary_storage
+
+NOW = datetime.now(UTC)
+
+# --- options ------------------------------------------------------------------------------------------------------
+
+BY_PARTS: ConnectionOptions = {
+    "host": "localhost",
+    "port": 5432,
+    "database": "app",
+    "user": "ada",
+    "password": "secret",
+    "ssl": ssl.create_default_context(),
+}
+
+
+def options(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    assert_type(PostgresStorage(), PostgresStorage)
+    PostgresStorage("postgresql://localhost/app")
+    PostgresStorage(connection=BY_PARTS)
+    PostgresStorage(connection={"host": "localhost", "port": 5432, "ssl": True, "password": None})
+    PostgresStorage(pool=pool)
+    PostgresStorage(
+        max_connections=10,
+        table_prefix="app",
+        storage_limit=None,
+        on_limit="archive",
+        schema="memory",
+        migrate="check",
+        debug=True,
+        connect_timeout=5,
+        command_timeout=2.5,
+        retry_timeout=30.0,
+    )
+    PostgresStorage(
+        "postgresql://localhost/app",
+        maxConnections=10,
+        tablePrefix="app",
+        storageLimit=None,
+        onLimit="delete",
+        schema="memory",
+        migrate="auto",
+        debug=False,
+        connectTimeout=5,
+        commandTimeout=2.5,
+        retryTimeout=30.0,
+    )
+
+
+# --- models -------------------------------------------------------------------------------------------------------
+
+
+def models(conversation: Conversation, message: Message, page: ConversationPage) -> None:
+    Conversation(user_id="ada")
+    Conversation(
+        id="c1",
+        resource_id="work",
+        user_id="ada",
+        title="Engines",
+        metadata={"pinned": True, "tags": ["a", 1, None]},
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    Conversation(userId="ada")
+    Conversation(
+        id="c1",
+        resourceId="work",
+        userId="ada",
+        title=None,
+        metadata={"preview": "Hello"},
+        createdAt=NOW,
+        updatedAt=NOW,
+    )
+    Message(role="user", content="Hello")
+    Message(id="m1", role="tool", content={"answer": 42}, type="tool-result", metadata={"ms": 3}, created_at=NOW)
+    Message(id="m1", role="tool", content=["a", 1, None], type="tool-result", metadata={}, createdAt=NOW)
+    ConversationPage(conversations=[conversation], page=1, page_size=10, has_more=False)
+    ConversationPage(conversations=[conversation], page=1, pageSize=10, hasMore=False)
+
+    assert_type(conversation.id, str)
+    assert_type(conversation.resource_id, str)
+    assert_type(conversation.resourceId, str)
+    assert_type(conversation.user_id, str)
+    assert_type(conversation.userId, str)
+    assert_type(conversation.title, str | None)
+    assert_type(conversation.metadata, dict[str, JsonValue])
+    assert_type(conversation.created_at, datetime)
+    assert_type(conversation.createdAt, datetime)
+    assert_type(conversation.updated_at, datetime)
+    assert_type(conversation.updatedAt, datetime)
+
+    assert_type(message.id, str)
+    assert_type(message.role, str)
+    assert_type(message.content, JsonValue)
+    assert_type(message.text, str)
+    assert_type(message.type, str)
+    assert_type(message.metadata, dict[str, JsonValue])
+    assert_type(message.created_at, datetime)
+    assert_type(message.createdAt, datetime)
+
+    assert_type(page.conversations, list[Conversation])
+    assert_type(page.page, int)
+    assert_type(page.page_size, int)
+    assert_type(page.pageSize, int)
+    assert_type(page.has_more, bool)
+    assert_type(page.hasMore, bool)
+    assert_type(page.model_dump(by_alias=True), dict[str, Any])
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+async def one_conversation(storage: Storage, new: Conversation) -> None:
+    assert_type(await storage.create_conversation(new), Conversation)
+    assert_type(await storage.create_conversation({"id": "c1", "user_id": "ada"}), Conversation)
+    assert_type(await storage.ensure_conversation(new), Conversation)
+    assert_type(await storage.get_conversation("c1"), Conversation | None)
+    assert_type(await storage.get_user_conversation("c1", "ada"), Conversation | None)
+    assert_type(await storage.update_conversation("c1", title=None, touch=False), Conversation)
+    assert_type(
+        await storage.update_conversation(
+            "c1", title="Engines", metadata={"pinned": True}, resource_id="work", user_id="grace", owner="ada"
+        ),
+        Conversation,
+    )
+    assert_type(await storage.delete_conversation("c1", owner="ada"), bool)
+
+    assert_type(await storage.createConversation(new), Conversation)
+    assert_type(await storage.createConversation({"id": "c1", "userId": "ada"}), Conversation)
+    assert_type(await storage.ensureConversation(new), Conversation)
+    assert_type(await storage.getConversation("c1"), Conversation | None)
+    assert_type(await storage.getUserConversation("c1", "ada"), Conversation | None)
+    assert_type(await storage.updateConversation("c1", title=None, touch=False), Conversation)
+    assert_type(
+        await storage.updateConversation(
+            "c1", title="Engines", metadata={"pinned": True}, resourceId="work", userId="grace", owner="ada"
+        ),
+        Conversation,
+    )
+    assert_type(await storage.deleteConversation("c1", owner="ada"), bool)
+
+
+async def rename(storage: Storage, title: str | Unset | None = UNSET) -> Conversation:
+    """What was not given may be passed on as such."""
+    return await storage.update_conversation("c1", title=title)
+
+
+async def many_conversations(storage: Storage) -> None:
+    assert_type(await storage.get_conversations("work"), list[Conversation])
+    assert_type(
+        await storage.get_conversations_by_user_id(
+            "ada", resource_id="work", limit=None, offset=10, order_by="created_at", order_direction="asc"
+        ),
+        list[Conversation],
+    )
+    assert_type(
+        await storage.query_conversations(
+            user_id="ada", resource_id=None, limit=25, offset=0, order_by="title", order_direction="ASC"
+        ),
+        list[Conversation],
+    )
+    assert_type(await storage.count_conversations(user_id="ada", resource_id="work"), int)
+    assert_type(await storage.get_paginated_user_conversations("ada", page=2, page_size=20), ConversationPage)
+
+    assert_type(await storage.getConversations("work"), list[Conversation])
+    assert_type(
+        await storage.getConversationsByUserId(
+            "ada", resourceId="work", limit=None, offset=10, orderBy="created_at", orderDirection="desc"
+        ),
+        list[Conversation],
+    )
+    assert_type(
+        await storage.queryConversations(
+            userId="ada", resourceId=None, limit=25, offset=0, orderBy="title", orderDirection="DESC"
+        ),
+        list[Conversation],
+    )
+    assert_type(await storage.countConversations(userId="ada", resourceId="work"), int)
+    assert_type(await storage.getPaginatedUserConversations("ada", page=2, pageSize=20), ConversationPage)
+
+
+async def builder(storage: Storage) -> None:
+    assert_type(storage.get_user_conversations("ada"), UserConversations)
+    assert_type(storage.getUserConversations(userId="ada"), UserConversations)
+    every = storage.get_user_conversations("ada")
+    assert_type(every.limit(20).order_by("title", "ASC").offset(5).resource("work"), UserConversations)
+    assert_type(every.resource(None).offset(5).orderBy("updated_at").limit(None), UserConversations)
+    assert_type(await every, list[Conversation])
+    assert_type(await every.limit(20), list[Conversation])
+    assert_type(await every.orderBy("created_at", "DESC").execute(), list[Conversation])
+    async for conversation in every.order_by(direction="ASC"):
+        assert_type(conversation, Conversation)
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+async def messages(storage: Storage, message: Message, several: Sequence[Message]) -> None:
+    assert_type(await storage.add_message(message, "ada", "c1"), Message)
+    assert_type(await storage.add_message({"role": "user", "content": "Hello"}, None, "c1"), Message)
+    assert_type(await storage.add_messages(several, "ada", "c1"), list[Message])
+    assert_type(await storage.add_messages([{"role": "user", "content": "Hello"}, message], "ada", "c1"), list[Message])
+    assert_type(await storage.get_messages("ada", "c1"), list[Message])
+    assert_type(
+        await storage.get_messages(
+            None,
+            conversation_id="c1",
+            limit=None,
+            before=NOW,
+            after=NOW,
+            roles=["user", "assistant"],
+            types=("text",),
+            include_archived=True,
+        ),
+        list[Message],
+    )
+    assert_type(
+        await storage.get_conversation_messages("c1", limit=50, offset=50, include_archived=True, owner="ada"),
+        list[Message],
+    )
+    assert_type(await storage.delete_messages(["m1"], "ada", "c1"), int)
+    assert_type(await storage.clear_messages("ada"), int)
+    assert_type(await storage.clear_messages(None, "c1"), int)
+
+    assert_type(await storage.addMessage(message, userId="ada", conversationId="c1"), Message)
+    assert_type(await storage.addMessages(several, userId="ada", conversationId="c1"), list[Message])
+    assert_type(await storage.getMessages("ada", "c1", limit=10), list[Message])
+    assert_type(
+        await storage.getMessages(
+            None,
+            conversationId="c1",
+            limit=UNSET,
+            before=NOW,
+            after=NOW,
+            roles=["user"],
+            types=["text"],
+            includeArchived=True,
+        ),
+        list[Message],
+    )
+    assert_type(
+        await storage.getConversationMessages("c1", limit=50, offset=50, includeArchived=True, owner="ada"),
+        list[Message],
+    )
+    assert_type(await storage.deleteMessages(("m1",), userId="ada", conversationId="c1"), int)
+    assert_type(await storage.clearMessages(userId="ada", conversationId=None), int)
+
+
+# --- life and scopes ----------------------------------------------------------------------------------------------
+
+
+class OurStorage(PostgresStorage):
+    """An application's own."""
+
+
+async def life() -> None:
+    storage = PostgresStorage()
+    assert_type(await storage.open(), None)
+    assert_type(await storage.upgrade_schema(), list[str])
+    assert_type(await storage.upgradeSchema(), list[str])
+    assert_type(await storage.close(), None)
+    async with PostgresStorage() as opened:
+        assert_type(opened, PostgresStorage)
+    async with OurStorage(tablePrefix="ours") as ours:
+        assert_type(ours, OurStorage)
+    async with temporary_storage() as temporary:
+        assert_type(temporary, PostgresStorage)
+    async with temporary_storage(table_prefix="app", storage_limit=None, on_limit="archive", migrate="auto"):
+        pass
+
+
+async def scopes(storage: PostgresStorage, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    async with storage.transaction() as transaction:
+        assert_type(transaction, BoundStorage)
+        await transaction.createConversation({"userId": "ada"})
+        await transaction.connection.execute("SELECT 1")
+        async with transaction.transaction() as savepoint:
+            assert_type(savepoint, BoundStorage)
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect("postgresql://localhost/app")
+    assert_type(storage.bind(connection), BoundStorage)
+    async with pool.acquire() as pooled:
+        assert_type(await storage.bind(pooled).count_conversations(), int)
+    assert_type(storage.for_user("ada"), UserStorage)
+    assert_type(storage.forUser(userId="ada"), UserStorage)
+    assert_type(storage.bind(connection).for_user("ada"), UserStorage)
+
+
+async def one_user(ada: UserStorage, new: Conversation, message: Message) -> None:
+    assert_type(ada.user_id, str)
+    assert_type(await ada.create_conversation({"id": "c1"}), Conversation)
+    assert_type(await ada.ensure_conversation(new), Conversation)
+    assert_type(await ada.get_conversation("c1"), Conversation | None)
+    assert_type(await ada.update_conversation("c1", title="Engines", metadata=None, touch=False), Conversation)
+    assert_type(await ada.delete_conversation("c1"), bool)
+    assert_type(await ada.query_conversations(limit=5, order_by="title", order_direction="ASC"), list[Conversation])
+    assert_type(await ada.count_conversations(resource_id="work"), int)
+    assert_type(await ada.get_paginated_conversations(1, 10), ConversationPage)
+    assert_type(await ada.get_conversations().limit(3), list[Conversation])
+    assert_type(await ada.add_message(message, "c1"), Message)
+    assert_type(await ada.add_messages([message], "c1"), list[Message])
+    assert_type(await ada.get_messages("c1", limit=10, before=NOW, roles=["user"]), list[Message])
+    assert_type(await ada.get_conversation_messages("c1", limit=None, offset=3), list[Message])
+    assert_type(await ada.delete_messages(["m1"], "c1"), int)
+    assert_type(await ada.clear_messages(), int)
+
+
+def errors(
+    missing: ConversationNotFoundError, refused: DatabaseError, not_ready: SchemaNotReadyError
+) -> tuple[str, str | None, list[str]]:
+    assert_type(missing.conversation_id, str)
+    assert_type(refused.sqlstate, str | None)
+    assert_type(not_ready.missing, list[str])
+    return missing.conversation_id, refused.sqlstate, not_ready.missing
