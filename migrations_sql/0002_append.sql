@@ -27,6 +27,9 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_append(
     archive boolean
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
+-- One plan for all conversations, by index: the plan for a very long one would read the whole table to find what
+-- lies beyond its limit, and the first five calls of each connection would be planned anew.
+SET plan_cache_mode = force_generic_plan
 AS $append$
 DECLARE
     first integer := 1;

@@ -25,6 +25,7 @@ class Proxy:
         self.connections = 0
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._held = asyncio.Event()
         self.refusing = False
         self.cut_when: Callable[[bytes], bool] | None = None
         """Cut the connection instead of passing on an answer of the server for which this is true."""
@@ -58,10 +59,15 @@ class Proxy:
     def hang(self) -> None:
         """Pass nothing on, in either direction, and say nothing: a server that hangs, a network that is cut."""
         self._flowing.clear()
+        self._held.clear()
 
     def flow(self) -> None:
         """Pass on what waited, and all that follows."""
         self._flowing.set()
+
+    async def something_held(self) -> None:
+        """Return once a message waits to be passed on, after hang()."""
+        await self._held.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -78,6 +84,8 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: bool) -> None:
         try:
             while data := await reader.read(65536):
+                if not self._flowing.is_set():
+                    self._held.set()
                 await self._flowing.wait()
                 if outgoing:
                     self.round_trips += data.count(_SYNC) + (data[:1] == b"Q")

@@ -1,0 +1,249 @@
+"""Every verb with good arguments, and rows for it to work on: for the tests that hold for all of them alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import asyncpg
+
+from voltmem import PostgresStorage, Storage, UserStorage
+from voltmem.testing import drop_schema, server, temporary_schema_name
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+LONG_AGO: Final = datetime(2001, 1, 1, tzinfo=UTC)
+LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
+
+# What a verb is given, by the names of its parameters: all of them, and all of them matter. It meets Rows.seed().
+ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
+    "create_conversation": {
+        "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}}
+    },
+    "ensure_conversation": {
+        "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}}
+    },
+    "get_conversation": {"conversation_id": "c1"},
+    "get_user_conversation": {"conversation_id": "c1", "user_id": "ada"},
+    "update_conversation": {
+        "conversation_id": "c1",
+        "title": "Changed",
+        "metadata": {"n": 2},
+        "resource_id": "code",
+        "user_id": "ada",
+        "touch": True,
+        "owner": "ada",
+    },
+    "delete_conversation": {"conversation_id": "c1", "owner": "ada"},
+    "get_conversations": {"resource_id": "docs"},
+    "get_conversations_by_user_id": {
+        "user_id": "ada",
+        "resource_id": "docs",
+        "limit": 5,
+        "offset": 0,
+        "order_by": "title",
+        "order_direction": "ASC",
+    },
+    "query_conversations": {
+        "user_id": "ada",
+        "resource_id": "docs",
+        "limit": 5,
+        "offset": 0,
+        "order_by": "title",
+        "order_direction": "ASC",
+    },
+    "count_conversations": {"user_id": "ada", "resource_id": "docs"},
+    "get_paginated_user_conversations": {"user_id": "ada", "page": 1, "page_size": 5},
+    "get_user_conversations": {"user_id": "ada"},
+    "add_message": {
+        "message": {"id": "m4", "role": "user", "content": "four", "type": "text", "metadata": {"n": 1}},
+        "user_id": "ada",
+        "conversation_id": "c1",
+    },
+    "add_messages": {
+        "messages": [{"id": f"m{n}", "role": "user", "content": [n]} for n in (3, 4, 5)],
+        "user_id": "ada",
+        "conversation_id": "c1",
+    },
+    "delete_messages": {"ids": ["m1", "m2"], "user_id": "ada", "conversation_id": "c1"},
+    "clear_messages": {"user_id": "ada", "conversation_id": "c1"},
+    "get_messages": {
+        "user_id": "ada",
+        "conversation_id": "c1",
+        "limit": 5,
+        "before": LATER,
+        "after": LONG_AGO,
+        "roles": ["user"],
+        "types": ["text"],
+        "include_archived": False,
+    },
+    "get_conversation_messages": {
+        "conversation_id": "c1",
+        "limit": 5,
+        "offset": 0,
+        "include_archived": False,
+        "owner": "ada",
+    },
+}
+
+WRITES: Final = frozenset(
+    {
+        "create_conversation",
+        "ensure_conversation",
+        "update_conversation",
+        "delete_conversation",
+        "add_message",
+        "add_messages",
+        "delete_messages",
+        "clear_messages",
+    }
+)
+# A second time has another answer, so these are never sent twice.
+NOT_REPEATED: Final = frozenset({"create_conversation", "delete_conversation", "delete_messages", "clear_messages"})
+
+# Public, and no verb: nothing of the tables is read or written.
+NO_VERBS: Final[Mapping[str, str]] = {
+    "open": "connects",
+    "close": "disconnects",
+    "upgrade_schema": "makes the tables",
+    "transaction": "as many round trips as its body, and two",
+    "bind": "sends nothing",
+    "for_user": "sends nothing",
+}
+
+# What UserStorage calls otherwise.
+USER_NAMES: Final[Mapping[str, str]] = {
+    "get_conversation": "get_user_conversation",
+    "get_conversations": "get_user_conversations",
+    "get_paginated_conversations": "get_paginated_user_conversations",
+}
+
+
+def public_methods(kind: type) -> set[str]:
+    """Return the names of a class's public methods, in Python's spelling only: VoltAgent's are one line each."""
+    return {
+        name
+        for name, member in inspect.getmembers(kind, callable)
+        if not name.startswith("_") and name == name.lower()
+    }
+
+
+def parameters(kind: type, name: str) -> set[str]:
+    """Return the names of a method's parameters."""
+    return set(inspect.signature(getattr(kind, name)).parameters) - {"self"}
+
+
+async def call(storage: Storage, name: str, **changes: object) -> object:
+    """Call a verb with its good arguments, some of them changed; a builder is run."""
+    result: object = await getattr(storage, name)(**{**ARGUMENTS[name], **changes})
+    return result
+
+
+async def call_as(user: UserStorage, name: str, **changes: object) -> object:
+    """Call a user's verb with its good arguments, some of them changed; a builder is run."""
+    good = ARGUMENTS[USER_NAMES.get(name, name)]
+    arguments = {each: good[each] for each in parameters(UserStorage, name)}
+    result: object = await getattr(user, name)(**{**arguments, **changes})
+    return result
+
+
+async def walk(storage: Storage) -> object:
+    """Walk over a user's conversations."""
+    return [conversation async for conversation in storage.get_user_conversations("ada")]
+
+
+Case = Callable[[Storage], Awaitable[object]]
+CASES: Final[Mapping[str, Case]] = {
+    **{name: partial(call, name=name) for name in ARGUMENTS},
+    "clear_messages of all conversations": partial(call, name="clear_messages", conversation_id=None),
+    "add_messages beyond the limit": partial(
+        call,
+        name="add_messages",
+        messages=[{"id": f"x{n}", "role": "user", "content": f"{n}"} for n in range(12)],
+    ),
+    "async for": walk,
+}
+
+
+Table = list[tuple[object, ...]]
+
+
+class Rows:
+    """The rows of one schema, made and looked at behind the storage's back."""
+
+    def __init__(self, connection: Connection, schema: str, prefix: str = "voltagent_memory") -> None:
+        self._connection = connection
+        self.conversations = f'"{schema}".{prefix}_conversations'
+        self.messages = f'"{schema}".{prefix}_messages'
+
+    async def seed(self) -> None:
+        """Leave exactly these rows: two conversations of ada's, one of bob's, with messages of 2001."""
+        await self._connection.execute(f"""
+            DELETE FROM {self.conversations};
+            INSERT INTO {self.conversations} (id, user_id, resource_id, title, created_at, updated_at)
+            SELECT id, user_id, 'docs', title, '{LONG_AGO}', '{LONG_AGO}'
+            FROM (VALUES ('c1', 'ada', 'One'), ('c2', 'ada', 'Two'), ('b1', 'bob', 'Bob''s')) AS v (id, user_id, title);
+            INSERT INTO {self.messages} (conversation_id, message_id, role, content, type, created_at)
+            SELECT c, m, 'user', 'words', 'text', timestamptz '{LONG_AGO}' + interval '1 day'
+            FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m)""")
+
+    async def all(self) -> dict[str, Table]:
+        """Return all that is stored; of the times only whether a conversation was touched since it was made."""
+        conversations = await self._connection.fetch(f"""
+            SELECT id, user_id, resource_id, title, metadata::text, updated_at > created_at AS touched
+            FROM {self.conversations} ORDER BY id""")
+        messages = await self._connection.fetch(f"""
+            SELECT conversation_id, message_id, role, content, content_json::text, type, metadata::text, archived
+            FROM {self.messages} ORDER BY conversation_id, created_at, seq""")
+        return {"conversations": [tuple(row) for row in conversations], "messages": [tuple(row) for row in messages]}
+
+
+@contextmanager
+def migrated_schema() -> Iterator[str]:
+    """The name of a schema with all tables, for a module whose tests each begin with Rows.seed()."""
+    schema = temporary_schema_name()
+
+    async def migrate() -> None:
+        async with PostgresStorage(server().dsn, schema=schema):
+            pass
+
+    asyncio.run(migrate())
+    try:
+        yield schema
+    finally:
+        asyncio.run(drop_schema(schema))
+
+
+async def use_all_connections(storage: PostgresStorage, count: int) -> None:
+    """Hold as many transactions at the same time as the pool has connections; each must work."""
+    together = asyncio.Barrier(count)
+
+    async def use() -> None:
+        async with storage.transaction() as tx:
+            assert await tx.connection.fetchval("SELECT 1") == 1
+            await together.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(use())
+
+
+async def no_connection_of(application: str, connection: Connection) -> None:
+    """Return when the server's side of an application's connections is gone, as it is soon."""
+    alive = "SELECT count(*) FROM pg_sleep(0.005), pg_stat_activity WHERE application_name = $1"
+    async with asyncio.timeout(5):
+        while await connection.fetchval(alive, application):
+            pass
+
+
+def with_parameters(dsn: str, **parameters: str) -> str:
+    """Return the connection string with parameters more."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(parameters)]))))

@@ -1,0 +1,212 @@
+"""Every statement is one that PostgreSQL knows, the hot ones walk an index, and every call is one round trip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from itertools import product
+
+import asyncpg
+import pytest
+
+from tests.calls import ARGUMENTS, NO_VERBS, Rows, call, migrated_schema, public_methods
+from tests.conftest import Connection, MakeStorage
+from tests.proxy import Proxy
+from voltmem import Conversation, PostgresStorage
+from voltmem._tables import Tables
+from voltmem.conversations import ConversationStatements
+from voltmem.messages import MessageStatements
+from voltmem.options import DEFAULT_TABLE_PREFIX
+from voltmem.query import ConversationQuery, MessageQuery, OrderBy, OrderDirection
+
+NOW = datetime.now(UTC)
+ROWS = 100_000
+ORDERS: tuple[OrderBy, ...] = ("created_at", "updated_at", "title")
+LAST_OF_A_PAGE = (None, Conversation(user_id="u"), Conversation(user_id="u", title="t"))
+DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
+
+
+def statements(tables: Tables) -> Iterator[str]:
+    """Every text that is ever sent: those with one shape, and all shapes of the two queries."""
+    for group in (ConversationStatements(tables), MessageStatements(tables)):
+        yield from vars(group).values()
+    for user, resource, limit, offset in product((None, "u"), (None, "r"), (None, 5), (0, 5)):
+        for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
+            yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]
+        yield ConversationQuery(user, resource).count_sql(tables)[0]
+    for user, limit, offset, before, after in product((None, "u"), (None, 5), (0, 5), (None, NOW), (None, NOW)):
+        for names, archived, newest in product((None, ["a"]), (False, True), (False, True)):
+            query = MessageQuery("c", user, limit, offset, before, after, names, names, archived, newest)
+            yield query.sql(tables)[0]
+
+
+@pytest.fixture(scope="module")
+def large_schema() -> Iterator[str]:
+    """A schema with 100,000 conversations and as many messages; one user has 1,000, one conversation 50,000."""
+    with migrated_schema() as schema:
+        yield schema
+
+
+@pytest.fixture
+def tables(large_schema: str) -> Tables:
+    return Tables(large_schema, DEFAULT_TABLE_PREFIX)
+
+
+@pytest.fixture
+async def large(connection: Connection, tables: Tables) -> Connection:
+    """A connection to the large schema, filled by the first that asks."""
+    if await connection.fetchval(f"SELECT count(*) FROM {tables.conversations}") == 0:
+        await connection.execute(f"""
+            INSERT INTO {tables.conversations} (id, user_id, resource_id, title, created_at, updated_at)
+            SELECT 'c' || n, 'u' || n % 100, 'r' || n % 10, 'title ' || n, moment, moment
+            FROM (SELECT n, timestamptz '2024-01-01' + n * interval '1 minute' FROM generate_series(1, {ROWS}) AS n)
+                AS rows (n, moment)""")
+        await connection.execute(f"""
+            INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type, created_at)
+            SELECT CASE WHEN n % 2 = 0 THEN 'c1' ELSE 'c' || n END, 'm' || n, 'user', 'words', 'text',
+                timestamptz '2024-01-01' + n * interval '1 second'
+            FROM generate_series(1, {ROWS}) AS n""")
+        await connection.execute(f"ANALYZE {tables.conversations}")
+        await connection.execute(f"ANALYZE {tables.messages}")
+    return connection
+
+
+async def plan(connection: Connection, sql: str, arguments: list[object]) -> str:
+    """Return the plan for these arguments, run, so that it also shows how many rows were touched."""
+    rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}", *arguments)
+    return "\n".join(row[0] for row in rows)
+
+
+def assert_walks(index: str, plan: str) -> None:
+    assert re.search(rf"Index (Only )?Scan( Backward)? using {DEFAULT_TABLE_PREFIX}_{index}", plan), plan
+    assert "Seq Scan" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
+async def test_postgresql_knows_every_statement(storage: PostgresStorage, connection: Connection) -> None:
+    """All SQL is prepared against the migrated schema, on a connection that searches no schema."""
+    await connection.execute("SET search_path = ''")
+    texts = set(statements(storage._options.tables))
+
+    for text in texts:
+        await connection.prepare(text)
+
+    assert len(texts) > 200
+
+
+@pytest.mark.parametrize("limit", [1, 50])
+@pytest.mark.parametrize("page", ["first", "following"])
+async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connection, tables: Tables) -> None:
+    """A user's conversations by last activity: no sort, and no row read that is not returned."""
+    after = Conversation(id="c50007", user_id="u7", updated_at=datetime(2024, 2, 4, 17, 27, tzinfo=UTC))
+    query = ConversationQuery("u7", limit=limit, after=after if page == "following" else None)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("conversations_by_user", shown)
+    assert f"rows={limit}" in shown.partition("Index Scan")[2].partition("\n")[0].replace(".00", ""), shown
+
+
+async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:
+    """Getting, updating and deleting by id touch one row by the primary key, with an owner or without."""
+    sql = ConversationStatements(tables)
+
+    for owner in ("u7", None):
+        for text, arguments in ((sql.get, ["c7", owner]), (sql.delete, ["no such", owner])):
+            assert_walks("conversations_pkey", await plan(large, text, list(arguments)))
+
+
+async def test_the_conversations_of_a_resource_walk_their_index(large: Connection, tables: Tables) -> None:
+    """The newest of an agent or project are read from its index."""
+    query = ConversationQuery(None, "r3", limit=50, order_by="created_at")
+
+    assert_walks("conversations_by_resource", await plan(large, *query.sql(tables)))
+
+
+@pytest.mark.parametrize("user", ["u1", None])
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_messages_walk_their_index(
+    user: str | None, newest_first: bool, large: Connection, tables: Tables
+) -> None:
+    """The newest or the oldest 100 of a conversation of 50,000: 100 entries of the index, no sort."""
+    query = MessageQuery("c1", user, limit=100, newest_first=newest_first)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("messages_in_order", shown)
+    assert "rows=100" in shown.partition("messages_in_order")[2].partition("\n")[0].replace(".00", ""), shown
+
+
+async def test_messages_before_a_moment_walk_their_index(large: Connection, tables: Tables) -> None:
+    """Scrolling back into 50,000 messages starts in the middle of the index."""
+    query = MessageQuery("c1", "u1", limit=20, before=datetime(2024, 1, 1, 6, tzinfo=UTC), newest_first=True)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("messages_in_order", shown)
+    assert "Filter: (created_at" not in shown, shown
+
+
+@pytest.fixture
+async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, list[str]]]:
+    """A connection that tells the plan of every statement, those inside of functions too."""
+    connection: Connection = await asyncpg.connect(dsn)
+    told: list[str] = []
+    try:
+        await connection.execute("LOAD 'auto_explain'")
+        await connection.execute("SET auto_explain.log_min_duration = 0")
+        await connection.execute("SET auto_explain.log_nested_statements = on")
+        await connection.execute("SET auto_explain.log_level = log")
+        await connection.execute("SET client_min_messages = log")
+    except asyncpg.PostgresError as error:
+        await connection.close()
+        pytest.skip(f"this server has no auto_explain for us: {error}")
+    connection.add_log_listener(lambda _, message: told.append(str(message)))
+    yield connection, told
+    await connection.close()
+
+
+async def test_adding_a_message_walks_indexes_only(
+    plans: tuple[Connection, list[str]], large: Connection, tables: Tables
+) -> None:
+    """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
+    connection, told = plans
+    arguments = [["c1"], ["u1"], ["m-new"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True]
+
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.fetch(MessageStatements(tables).append, *arguments)
+    told.clear()  # the first call moved 49,900 messages into the archive
+    await connection.fetch(MessageStatements(tables).append, *[*arguments[:2], ["m-newer"], *arguments[3:]])
+    await transaction.rollback()
+
+    shown = "\n".join(told)
+    assert shown.count("Query Text") >= 4, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
+    assert "Seq Scan" not in shown, shown
+    assert "Sort" not in shown, shown
+
+
+async def test_every_verb_is_one_round_trip(
+    proxy: Proxy, make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """On an open storage that has prepared its statements, each call sends once and waits once."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    await storage.open()
+    rows = Rows(connection, schema)
+    counted: dict[str, int] = {}
+
+    for name in ARGUMENTS:
+        for _ in range(2):  # the first time prepares
+            await rows.seed()
+            before = proxy.round_trips
+            await call(storage, name)
+            counted[name] = proxy.round_trips - before
+
+    assert counted == dict.fromkeys(ARGUMENTS, 1)
+
+
+def test_every_public_method_is_counted_or_excused() -> None:
+    """A new verb is counted too, or says why not."""
+    assert public_methods(PostgresStorage) == set(ARGUMENTS) | set(NO_VERBS)
