@@ -37,6 +37,8 @@ MAX_JSON_DEPTH = 200
 # int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS = 14_000
 MAX_BIGINT = 2**63 - 1
+# An index entry has room for 2,704 bytes, and two ids stand in one.
+MAX_ID_BYTES = 1000
 
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "callId", "call_id"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -73,9 +75,17 @@ def check_text(**values: object) -> None:
             raise InvalidInputError(f"{name} {shown(value)} has a NUL character or a lone surrogate")
 
 
-def check_text_or_none(**values: object) -> None:
-    """Like check_text, and None is allowed."""
-    check_text(**{name: value for name, value in values.items() if value is not None})
+def check_id(**values: object) -> None:
+    """Raise InvalidInputError unless every value is a string that fits into PostgreSQL's indexes."""
+    check_text(**values)
+    for name, value in values.items():
+        if len(str(value).encode()) > MAX_ID_BYTES:
+            raise InvalidInputError(f"{name} {shown(value)} is longer than {MAX_ID_BYTES} bytes")
+
+
+def check_id_or_none(**values: object) -> None:
+    """Like check_id, and None is allowed."""
+    check_id(**{name: value for name, value in values.items() if value is not None})
 
 
 def check_texts(name: str, values: object) -> list[str]:

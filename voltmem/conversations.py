@@ -14,8 +14,9 @@ from voltmem._values import (
     UNSET,
     Unset,
     check_count,
+    check_id,
+    check_id_or_none,
     check_text,
-    check_text_or_none,
     json_value,
     to_json,
 )
@@ -138,11 +139,11 @@ class Conversations:
 
         VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
         """
-        check_text(user_id=user_id)
+        check_id(user_id=user_id)
         return await self._get_conversation(conversation_id, user_id)
 
     async def _get_conversation(self, conversation_id: str, owner: str | None) -> Conversation | None:
-        check_text(conversation_id=conversation_id)
+        check_id(conversation_id=conversation_id)
         row = await self._executor.fetchrow(self._conversation_sql.get, conversation_id, owner)
         return None if row is None else Conversation.from_row(row)
 
@@ -175,12 +176,12 @@ class Conversations:
 
         VoltAgent: ``updateConversation``.
         """
-        check_text(conversation_id=conversation_id)
-        check_text_or_none(owner=owner)
-        if title is not UNSET:
-            check_text_or_none(title=title)
+        check_id(conversation_id=conversation_id)
+        check_id_or_none(owner=owner)
+        if title is not UNSET and title is not None:
+            check_text(title=title)
         given_texts = {"resource_id": resource_id, "user_id": user_id}
-        check_text(**{name: text for name, text in given_texts.items() if text is not UNSET})
+        check_id(**{name: text for name, text in given_texts.items() if text is not UNSET})
         if not isinstance(touch, bool):
             raise InvalidInputError(f"touch must be True or False, not {touch!r}")
         row = await self._executor.fetchrow(
@@ -207,8 +208,8 @@ class Conversations:
 
         VoltAgent: ``deleteConversation``.
         """
-        check_text(conversation_id=conversation_id)
-        check_text_or_none(owner=owner)
+        check_id(conversation_id=conversation_id)
+        check_id_or_none(owner=owner)
         return await self._executor.execute(self._conversation_sql.delete, conversation_id, owner) > 0
 
     # --- many conversations -----------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ class Conversations:
 
         Read by index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
         """
-        check_text(resource_id=resource_id)
+        check_id(resource_id=resource_id)
         rows = await self._executor.fetch(self._conversation_sql.by_resource, resource_id)
         return [Conversation.from_row(row) for row in rows]
 
@@ -238,7 +239,7 @@ class Conversations:
 
         Args and errors as in query_conversations(). VoltAgent: ``getConversationsByUserId``.
         """
-        check_text(user_id=user_id)
+        check_id(user_id=user_id)
         return await self._find(
             ConversationQuery(user_id, resource_id, limit, offset, order_by, order_direction),
         )
@@ -296,7 +297,7 @@ class Conversations:
 
         Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
         """
-        check_text(user_id=user_id)
+        check_id(user_id=user_id)
         check_count("page", page, minimum=1)
         check_count("page_size", page_size, minimum=1)
         found = await self._find(
@@ -314,7 +315,7 @@ class Conversations:
 
         VoltAgent: ``getUserConversations``.
         """
-        check_text(user_id=user_id)
+        check_id(user_id=user_id)
         return UserConversations(self, ConversationQuery(user_id))
 
     async def _find(self, query: ConversationQuery) -> list[Conversation]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from voltmem._database import Executor
 from voltmem._tables import Tables
-from voltmem._values import UNSET, Unset, check_text, check_text_or_none, check_texts
+from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
@@ -80,8 +80,8 @@ class Messages:
         return await self._append([Message.of(message) for message in messages], user_id, conversation_id)
 
     async def _append(self, messages: list[Message], user_id: str | None, conversation_id: str) -> list[Message]:
-        check_text(conversation_id=conversation_id)
-        check_text_or_none(user_id=user_id)
+        check_id(conversation_id=conversation_id)
+        check_id_or_none(user_id=user_id)
         if not messages:
             return []
         columns = zip(*(message.to_row() for message in messages), strict=True)
@@ -110,8 +110,8 @@ class Messages:
         VoltAgent: ``deleteMessages``.
         """
         ids = check_texts("ids", ids)
-        check_text(conversation_id=conversation_id)
-        check_text_or_none(user_id=user_id)
+        check_id(conversation_id=conversation_id)
+        check_id_or_none(user_id=user_id)
         if not ids:
             return 0
         return await self._executor.execute(self._message_sql.delete, conversation_id, user_id, ids)
@@ -126,7 +126,7 @@ class Messages:
 
         VoltAgent: ``clearMessages``.
         """
-        check_text_or_none(user_id=user_id, conversation_id=conversation_id)
+        check_id_or_none(user_id=user_id, conversation_id=conversation_id)
         if conversation_id is not None:
             return await self._executor.execute(self._message_sql.clear, conversation_id, user_id)
         if user_id is None:

@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 
 from voltmem._values import (
     JsonObject,
+    check_id,
     check_text,
     check_time,
     from_stored_json,
@@ -54,6 +55,11 @@ def _checked_text(text: str) -> str:
     return text
 
 
+def _checked_id(text: str) -> str:
+    check_id(value=text)
+    return text
+
+
 def _checked_time(time: datetime) -> datetime:
     check_time("value", time)
     return time
@@ -71,6 +77,7 @@ def _metadata(value: object) -> JsonObject:
 
 
 Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
+Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
 Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
 Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
 Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_metadata)]
@@ -117,11 +124,11 @@ class Conversation(_Model):
     Made without an id it gets a UUIDv7; times that are not given are set by the database when it is stored.
     """
 
-    id: Text = Field(default_factory=uuid7)
-    """Unique in its storage."""
-    resource_id: Text = "default"
+    id: Id = Field(default_factory=uuid7)
+    """Unique in its storage. At most 1,000 bytes, as every id."""
+    resource_id: Id = "default"
     """The agent, assistant or project that the conversation is with (VoltAgent's resourceId)."""
-    user_id: Text
+    user_id: Id
     """Whose it is."""
     title: Text | None = None
     """What a sidebar shows; None until somebody names it."""
@@ -215,7 +222,7 @@ class Message(_Model):
     id again in the same conversation replaces the message in its place.
     """
 
-    id: Text = Field(default_factory=uuid7)
+    id: Id = Field(default_factory=uuid7)
     """Unique in its conversation."""
     role: Text
     """Who speaks: "user", "assistant", "system", "tool", or a name of the application's."""

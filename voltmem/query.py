@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_text, check_text_or_none, check_texts, check_time, shown
+from voltmem._values import check_count, check_id, check_id_or_none, check_texts, check_time, shown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Conversation
 
@@ -70,7 +70,7 @@ class ConversationQuery:
     """Only what comes later in the order than this one (keyset paging)."""
 
     def __post_init__(self) -> None:
-        check_text_or_none(user_id=self.user_id, resource_id=self.resource_id)
+        check_id_or_none(user_id=self.user_id, resource_id=self.resource_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
@@ -133,8 +133,8 @@ class MessageQuery:
     newest_first: bool = False
 
     def __post_init__(self) -> None:
-        check_text(conversation_id=self.conversation_id)
-        check_text_or_none(user_id=self.user_id)
+        check_id(conversation_id=self.conversation_id)
+        check_id_or_none(user_id=self.user_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from voltmem._values import UNSET, Unset, check_text
+from voltmem._values import UNSET, Unset, check_id
 from voltmem.camel import ConversationLike, MessageLike, VoltAgentNames
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import UserConversations
@@ -26,7 +26,7 @@ class UserStorage:
     """
 
     def __init__(self, storage: VoltAgentNames, user_id: str) -> None:
-        check_text(user_id=user_id)
+        check_id(user_id=user_id)
         self._storage = storage
         self._user_id = user_id
 

@@ -1,0 +1,318 @@
+"""Nobody gets in where they don't belong: another user, a crafted string, a reader of logs."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.calls import ARGUMENTS, WRITES, Rows, call, call_as, migrated_schema, parameters, public_methods
+from tests.conftest import Connection, MakeStorage
+from voltmem import (
+    ConversationExistsError,
+    ConversationNotFoundError,
+    InvalidInputError,
+    InvalidOptionError,
+    PostgresStorage,
+    UserStorage,
+    VoltMemError,
+)
+from voltmem.options import connection_target
+
+# --- another user's id -------------------------------------------------------------------------------------------
+
+# What names a user, and is looked at: in a filter it selects, everywhere else it must be the owner's.
+OWNER_PARAMETERS = ("owner", "user_id")
+# user_id is a value to be stored here, or names whose conversations are asked for: other rows, not other rights.
+SELECTS_BY_USER = {
+    "get_conversations_by_user_id",
+    "query_conversations",
+    "count_conversations",
+    "get_paginated_user_conversations",
+    "get_user_conversations",
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> Iterator[str]:
+    """One migrated schema for all tests here; each begins with the same rows."""
+    with migrated_schema() as schema:
+        yield schema
+
+
+@pytest.fixture
+async def rows(connection: Connection, schema: str) -> Rows:
+    rows = Rows(connection, schema)
+    await rows.seed()
+    return rows
+
+
+@pytest.fixture
+async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
+    async with PostgresStorage(dsn, schema=schema) as storage:
+        yield storage
+
+
+def nothing(result: object) -> bool:
+    """Whether a call gave away nothing: no row, no count, no success."""
+    return not result or not getattr(result, "conversations", True)
+
+
+def owner_parameter(name: str) -> str | None:
+    return next((each for each in OWNER_PARAMETERS if each in parameters(PostgresStorage, name)), None)
+
+
+@pytest.mark.parametrize("user", ["bob", "mallory", "", "ADA", "ada\t", "%", "*"])
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if owner_parameter(name)])
+async def test_another_users_id_reads_and_writes_nothing(
+    name: str, user: str, storage: PostgresStorage, rows: Rows
+) -> None:
+    """With another's id every verb behaves as if ada's conversation were not there."""
+    before = await rows.all()
+    result: object = None
+
+    with suppress(ConversationNotFoundError):
+        result = await call(storage, name, **{str(owner_parameter(name)): user})
+
+    if user != "bob" or name not in SELECTS_BY_USER:
+        assert nothing(result)
+    else:  # what he asks for is his own
+        assert "'ada'" not in repr(result)
+    assert await rows.all() == before
+
+
+@pytest.mark.parametrize("user", ["bob", "mallory"])
+@pytest.mark.parametrize("name", sorted(public_methods(UserStorage)))
+async def test_a_users_view_knows_no_other(name: str, user: str, storage: PostgresStorage, rows: Rows) -> None:
+    """Every verb of for_user(), a new one too, leaves other users' rows alone and shows none of them."""
+    before = await rows.all()
+    own = {"conversation": {"id": "c1", "title": "Mine now"}} if "conversation" in parameters(UserStorage, name) else {}
+    result: object = None
+
+    with suppress(ConversationNotFoundError, ConversationExistsError):
+        result = await call_as(storage.for_user(user), name, **own)
+
+    assert "'ada'" not in repr(result)
+    after = await rows.all()
+    assert [row for row in after["messages"] if row[0] != "b1"] == [row for row in before["messages"] if row[0] != "b1"]
+    assert [row for row in after["conversations"] if row[1] == "ada"] == [
+        row for row in before["conversations"] if row[1] == "ada"
+    ]
+
+
+async def test_a_users_view_has_every_verb_and_no_user_id() -> None:
+    """for_user() has all that the storage has, and none of it takes a user."""
+    verbs = public_methods(UserStorage) - {"user_id"}
+
+    for verb in verbs:
+        assert not parameters(UserStorage, verb) & set(OWNER_PARAMETERS)
+    assert verbs >= WRITES
+
+
+@pytest.mark.parametrize("spelling", ["user_id", "userId"])
+async def test_a_users_view_makes_no_conversation_for_another(
+    spelling: str, storage: PostgresStorage, rows: Rows
+) -> None:
+    """A conversation that names somebody else is a mistake, not a way in."""
+    before = await rows.all()
+
+    with pytest.raises(InvalidInputError, match="names another"):
+        await storage.for_user("bob").create_conversation({"id": "new", spelling: "ada"})
+
+    assert await rows.all() == before
+
+
+# --- crafted strings ---------------------------------------------------------------------------------------------
+
+CRAFTED = [
+    "'",
+    "''",
+    '"',
+    "'; DROP TABLE voltagent_memory_messages; --",
+    "x' OR '1'='1",
+    "ada' OR user_id <> 'ada",
+    "\\'; DELETE FROM voltagent_memory_conversations; --",
+    "$1",
+    "$$; DROP SCHEMA public CASCADE; $$",
+    "%s %(user_id)s {} {0} {user_id}",
+    "/* */ -- ",
+    "c1\n; SELECT pg_sleep(9)",
+    "\N{FULLWIDTH APOSTROPHE} OR 1=1",
+    "\N{MODIFIER LETTER APOSTROPHE}; --",
+    "{prefix}_messages",
+    "NULL",
+    "{}",
+    "[]",
+    "\x00",
+    "c1\x00",
+    "\ud800",
+    "é" * 10_000,
+]
+
+# Where a string goes in each verb, one parameter at a time; what is not listed here takes no string.
+STRINGS: Mapping[str, tuple[str, ...]] = {
+    name: tuple(
+        parameter
+        for parameter, value in arguments.items()
+        if isinstance(value, str) or (isinstance(value, list) and isinstance(value[0], str))
+    )
+    for name, arguments in ARGUMENTS.items()
+}
+ALLOWED_ORDERS = {"created_at", "updated_at", "title", "ASC", "DESC", "asc", "desc"}
+
+
+@pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
+async def test_a_crafted_string_is_a_value_and_no_more(crafted: str, storage: PostgresStorage, rows: Rows) -> None:
+    """In every string parameter of every verb it is refused, or finds nothing, or is the value that it is."""
+    for name, places in STRINGS.items():
+        for place in places:
+            await rows.seed()
+            before = await rows.all()
+            good = ARGUMENTS[name][place]
+            try:
+                await call(storage, name, **{place: [crafted] if isinstance(good, list) else crafted})
+            except (InvalidInputError, LookupError):
+                assert await rows.all() == before, (name, place)
+            after = await rows.all()
+            if (name, place) == ("update_conversation", "user_id"):
+                assert [row[0] for row in after["conversations"] if row[1] == crafted] in (["c1"], [])
+            assert others(after) == others(before), (name, place)
+            assert not name.startswith(("get", "query", "count")) or after == before, (name, place)
+
+
+def others(rows: Mapping[str, list[tuple[object, ...]]]) -> list[tuple[object, ...]]:
+    """The rows that no call of ours is about."""
+    return [row for row in rows["conversations"] + rows["messages"] if row[0] in ("c2", "b1")]
+
+
+@pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
+async def test_a_crafted_string_is_stored_as_it_is(crafted: str, storage: PostgresStorage, rows: Rows) -> None:
+    """As id, user, resource, title, role, type, content or key of metadata it comes back, or is refused."""
+    conversation = {
+        "id": crafted,
+        "user_id": crafted,
+        "resource_id": crafted,
+        "title": crafted,
+        "metadata": {crafted: crafted},
+    }
+    message = {"id": crafted, "role": crafted, "type": crafted, "content": crafted, "metadata": {crafted: crafted}}
+    before = await rows.all()
+    if len(crafted) > 1000 or any(character in crafted for character in "\x00\ud800"):
+        with pytest.raises(InvalidInputError):
+            await storage.create_conversation(conversation)
+        with pytest.raises(InvalidInputError):
+            await storage.add_message(message, "ada", "c1")
+        assert await rows.all() == before
+        return
+
+    made = await storage.create_conversation(conversation)
+    stored = await storage.add_message(message, crafted, crafted)
+
+    assert (made.id, made.user_id, made.resource_id, made.title, made.metadata) == tuple(conversation.values())
+    assert await storage.get_user_conversation(crafted, crafted) == await storage.get_conversation(crafted)
+    assert await storage.get_messages(crafted, crafted, roles=[crafted], types=[crafted]) == [stored]
+    assert [stored.id, stored.role, stored.type, stored.content] == [crafted] * 4
+    assert others(await rows.all()) == others(before)
+
+
+@pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
+def test_a_crafted_name_is_refused(crafted: str) -> None:
+    """Prefix, schema, order field and direction are no place for it."""
+    for options in ({"table_prefix": crafted}, {"schema": crafted}, {"on_limit": crafted}, {"migrate": crafted}):
+        arguments: Any = options
+        with pytest.raises(InvalidOptionError):
+            PostgresStorage(**arguments)
+    name: Any = crafted
+    builder = PostgresStorage("postgresql://h/d").get_user_conversations("ada")
+    with pytest.raises(InvalidInputError):
+        builder.order_by(name)
+    with pytest.raises(InvalidInputError):
+        builder.order_by("title", name)
+
+
+# --- passwords ---------------------------------------------------------------------------------------------------
+
+SECRET = "s3cr3t-Pa55word"
+
+
+def told(error: BaseException | None) -> str:
+    """All that an error says, with its causes, as a traceback prints it."""
+    return "".join(traceback.format_exception(error)) if error else ""
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "127.0.0.1:1/postgres",
+        "host.invalid/postgres",
+        "127.0.0.1:1,127.0.0.1:2/postgres?target_session_attrs=primary",
+        "127.0.0.1:1/postgres?sslmode=nonsense",
+    ],
+)
+async def test_a_password_is_in_no_error_and_no_log(
+    place: str, make_storage: MakeStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong on the way to the server, nobody reads the password."""
+    storage = make_storage(f"postgresql://ada:{SECRET}@{place}", debug=True, connect_timeout=2)
+
+    with pytest.raises(VoltMemError) as failed:
+        await storage.open()
+
+    shown = told(failed.value) + log.text + repr(storage) + repr(storage._options)
+    assert SECRET not in shown
+
+
+async def test_a_wrong_password_is_not_repeated(
+    connection: Connection, make_storage: MakeStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """A server that refuses the login is told of as such, without the password."""
+    host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
+    storage = make_storage(f"postgresql://no_such_role:{SECRET}@{host}:{port}/postgres?sslmode=disable", debug=True)
+
+    with pytest.raises(ConnectionError) as failed:
+        await storage.open()
+
+    assert SECRET not in told(failed.value) + log.text
+
+
+async def test_debug_tells_statements_and_no_words(
+    dsn: str, schema: str, rows: Rows, log: pytest.LogCaptureFixture
+) -> None:
+    """debug=True logs what was sent and how long it took, never what people wrote, nor the password."""
+    async with PostgresStorage(dsn, schema=schema, debug=True) as storage:
+        await storage.add_message({"role": "user", "content": "my deepest secret"}, "ada", "c1")
+        shown = repr(storage) + repr(storage.for_user("ada")) + repr(storage._options)
+        async with storage.transaction() as tx:
+            shown += repr(tx)
+
+    assert "ms: SELECT item, stored_at FROM" in log.text
+    assert "my deepest secret" not in log.text
+    password = dsn.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    assert not password or password not in log.text + shown
+
+
+@given(password=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4, max_size=20))
+def test_no_part_of_a_password_is_in_the_error_of_a_bad_string(password: str) -> None:
+    """A password with characters that should have been encoded breaks the string, and is not shown for it."""
+    secret = f"S3{password}3S"
+    try:
+        target = connection_target(f"postgresql://ada:{secret}@localhost:1/db")
+    except InvalidOptionError as error:
+        shown = str(error)
+    else:
+        shown = repr(target)
+
+    assert "S3" not in shown
+    assert "3S" not in shown
