@@ -13,8 +13,8 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -124,9 +124,8 @@ class Database:
         pool = self._pool or self._given or await self._new_pool()
         connection = await self._acquire(pool, self._deadline(), opening=True)
         try:
-            yield connection
-        except DRIVER_ERRORS as error:
-            raise translated(error) from error
+            with _errors_as_ours():
+                yield connection
         finally:
             await self._release(pool, connection)
             if pool not in (self._pool, self._given):
@@ -188,14 +187,13 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                await self._prepare(connection)
+                with _errors_as_ours():
+                    await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
-        except BaseException as error:
+        except BaseException:
             if pool is not self._given:
                 pool.terminate()
-            if isinstance(error, DRIVER_ERRORS):
-                raise translated(error) from error
             raise
         return pool
 
@@ -370,10 +368,8 @@ class BoundConnection:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
         if self._ready is not None:
             await self._ready()
-        try:
+        with _errors_as_ours():
             return await getattr(self.connection, method)(sql, *arguments)
-        except DRIVER_ERRORS as error:
-            raise _final(error, False) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundConnection]:
@@ -386,10 +382,8 @@ class BoundConnection:
 async def transaction_on(connection: Connection) -> AsyncIterator[None]:
     """Like asyncpg's own, with errors of ours; what the body raises stays what it is."""
     transaction = connection.transaction()
-    try:
+    with _errors_as_ours():
         await transaction.start()
-    except DRIVER_ERRORS as error:
-        raise translated(error) from error
     try:
         yield
     except BaseException:
@@ -402,6 +396,16 @@ async def transaction_on(connection: Connection) -> AsyncIterator[None]:
         await transaction.commit()
     except DRIVER_ERRORS as error:
         raise _final(error, _is_lost(error) or connection.is_closed()) from error
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except VoltMemError:  # some are OSErrors, too: a ConnectionError, a TimeoutError
+        raise
+    except DRIVER_ERRORS as error:
+        raise translated(error) from error
 
 
 def _jittered(delay: float) -> float:

@@ -106,6 +106,12 @@ def check_count(name: str, value: object, *, minimum: int = 0) -> None:
         raise InvalidQueryError(f"{name} must be {minimum} or more, and below 2**63, not {shown(value)}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise InvalidInputError unless the value is True or False: what is only true-ish was meant otherwise."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name} must be True or False, not {shown(value)}")
+
+
 def check_time(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is a datetime that knows its time zone."""
     if not isinstance(value, datetime):

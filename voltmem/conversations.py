@@ -14,6 +14,7 @@ from voltmem._values import (
     UNSET,
     Unset,
     check_count,
+    check_flag,
     check_id,
     check_id_or_none,
     check_text,
@@ -182,8 +183,7 @@ class Conversations:
             check_text(title=title)
         given_texts = {"resource_id": resource_id, "user_id": user_id}
         check_id(**{name: text for name, text in given_texts.items() if text is not UNSET})
-        if not isinstance(touch, bool):
-            raise InvalidInputError(f"touch must be True or False, not {touch!r}")
+        check_flag("touch", touch)
         row = await self._executor.fetchrow(
             self._conversation_sql.update,
             conversation_id,

@@ -180,8 +180,6 @@ def translated(error: BaseException) -> VoltMemError:
     Decided by SQLSTATE and built-in types alone, so that it holds for every driver version, and for Citus, whose
     errors carry no constraint names.
     """
-    if isinstance(error, VoltMemError):
-        return error
     sqlstate = getattr(error, "sqlstate", None)
     message = str(error) or type(error).__name__
     if sqlstate in _NO_SUCH_OBJECT:

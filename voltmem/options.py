@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, shown
+from voltmem._values import check_count, check_flag, shown
 from voltmem.errors import InvalidInputError, InvalidOptionError
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -74,6 +74,7 @@ class StorageOptions:
             check_count("max_connections", self.max_connections, minimum=1)
             if self.storage_limit is not None:
                 check_count("storage_limit", self.storage_limit)
+            check_flag("debug", self.debug)
         except InvalidInputError as error:
             raise InvalidOptionError(str(error)) from None
         _check_choice("on_limit", self.on_limit, ("delete", "archive"))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_id, check_id_or_none, check_texts, check_time, shown
+from voltmem._values import check_count, check_flag, check_id, check_id_or_none, check_texts, check_time, shown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Conversation
 
@@ -138,6 +138,7 @@ class MessageQuery:
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
+        check_flag("include_archived", self.include_archived)
         for name in ("before", "after"):
             if getattr(self, name) is not None:
                 check_time(name, getattr(self, name))

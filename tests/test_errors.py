@@ -1,0 +1,331 @@
+"""Errors: each of ours is raised, none of the driver's escapes, and after any of them nothing half-written remains."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+import voltmem.errors
+import voltmem.testing
+from tests.calls import ARGUMENTS, WRITES, Rows, call, parameters
+from tests.conftest import Connection, MakeStorage
+from tests.proxy import Proxy
+from voltmem import (
+    ConnectionFailedError,
+    ConversationExistsError,
+    ConversationNotFoundError,
+    DatabaseError,
+    DatabaseTimeoutError,
+    EmbeddedPostgresError,
+    EventLoopError,
+    InvalidInputError,
+    InvalidOptionError,
+    InvalidQueryError,
+    MigrationError,
+    MissingExtraError,
+    OutcomeUnknownError,
+    PostgresStorage,
+    SchemaError,
+    SchemaNotReadyError,
+    StorageClosedError,
+    VoltMemError,
+)
+
+# --- each is raised ----------------------------------------------------------------------------------------------
+
+
+class World:
+    """What a case may use."""
+
+    def __init__(self, make_storage: MakeStorage, proxy: Proxy, connection: Connection, tmp_path: Path) -> None:
+        self.make_storage = make_storage
+        self.proxy = proxy
+        self.connection = connection
+        self.tmp_path = tmp_path
+
+
+async def bad_message(world: World) -> None:
+    await world.make_storage().add_message({"role": "user"}, "ada", "c1")
+
+
+async def bad_option(world: World) -> None:
+    world.make_storage(storage_limit=-1)
+
+
+async def bad_query(world: World) -> None:
+    await world.make_storage().query_conversations(limit=-1)
+
+
+async def no_conversation(world: World) -> None:
+    await world.make_storage().add_message({"role": "user", "content": "hello"}, "ada", "nowhere")
+
+
+async def two_conversations(world: World) -> None:
+    for _ in range(2):
+        await world.make_storage().create_conversation({"id": "c1", "user_id": "ada"})
+
+
+async def closed(world: World) -> None:
+    storage = world.make_storage()
+    await storage.close()
+    await storage.count_conversations()
+
+
+async def another_loop(world: World) -> None:
+    storage = world.make_storage()
+    await storage.open()
+    await asyncio.to_thread(lambda: asyncio.run(storage.count_conversations()))
+
+
+async def no_extra(world: World) -> None:
+    raise MissingExtraError("testcontainers", "docker")  # raised for real in test_testing.py, with Docker at hand
+
+
+async def no_embedded_server(world: World) -> None:
+    from voltmem.embedded import start_temporary
+
+    start_temporary({"no_such_setting": "1"})
+
+
+async def old_schema(world: World) -> None:
+    storage = world.make_storage()
+    await storage.open()
+    await world.connection.execute(f"ALTER TABLE {storage._options.tables.messages} DROP COLUMN type")
+    await storage.get_conversation_messages("c1")
+
+
+async def no_schema(world: World) -> None:
+    await world.make_storage(migrate="check").open()
+
+
+async def edited_migration(world: World) -> None:
+    await world.make_storage().open()
+    tables = world.make_storage()._options.tables
+    await world.connection.execute(f"UPDATE {tables.migrations} SET checksum = 'another'")
+    await world.make_storage().open()
+
+
+async def refused_statement(world: World) -> None:
+    storage = world.make_storage()
+    async with storage.transaction() as tx:
+        await tx.connection.execute("SET LOCAL default_transaction_read_only = on")
+        await tx.connection.execute("SET TRANSACTION READ ONLY")
+        await tx.create_conversation({"user_id": "ada"})
+
+
+async def no_server(world: World) -> None:
+    await world.make_storage("postgresql://127.0.0.1:1/postgres").open()
+
+
+async def no_answer(world: World) -> None:
+    storage = world.make_storage(world.proxy.dsn, command_timeout=0.2, connect_timeout=0.2, retry_timeout=0.2)
+    await storage.open()
+    world.proxy.hang()
+    await storage.count_conversations()
+
+
+async def no_news(world: World) -> None:
+    storage = world.make_storage(world.proxy.dsn)
+    await storage.open()
+    world.proxy.cut_when = lambda answer: b"the-one" in answer
+    await storage.create_conversation({"id": "the-one", "user_id": "ada"})
+
+
+RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
+    InvalidInputError: bad_message,
+    InvalidOptionError: bad_option,
+    InvalidQueryError: bad_query,
+    ConversationNotFoundError: no_conversation,
+    ConversationExistsError: two_conversations,
+    StorageClosedError: closed,
+    EventLoopError: another_loop,
+    MissingExtraError: no_extra,
+    EmbeddedPostgresError: no_embedded_server,
+    SchemaError: old_schema,
+    SchemaNotReadyError: no_schema,
+    MigrationError: edited_migration,
+    DatabaseError: refused_statement,
+    ConnectionFailedError: no_server,
+    DatabaseTimeoutError: no_answer,
+    OutcomeUnknownError: no_news,
+}
+
+
+@pytest.mark.parametrize("kind", RAISED, ids=lambda kind: kind.__name__)
+async def test_every_error_is_raised_by_something(
+    kind: type[VoltMemError], make_storage: MakeStorage, proxy: Proxy, connection: Connection, tmp_path: Path
+) -> None:
+    """Each class of the tree is what a user gets, exactly, when that happens; it says something."""
+    with pytest.raises(kind) as raised:
+        await RAISED[kind](World(make_storage, proxy, connection, tmp_path))
+
+    assert raised.type is kind
+    assert len(str(raised.value)) > 20
+    assert not isinstance(raised.value.__cause__, VoltMemError)
+
+
+def test_no_error_is_forgotten() -> None:
+    """A new class in errors.py is raised here too; all of them hang on the root, and are drawn in the tree."""
+    classes = [
+        member
+        for _, member in inspect.getmembers(voltmem.errors, inspect.isclass)
+        if member.__module__ == "voltmem.errors"
+    ]
+
+    assert set(classes) == {*RAISED, VoltMemError}
+    assert all(issubclass(each, VoltMemError) for each in classes)
+    assert [each for each in classes if each.__name__ not in str(voltmem.errors.__doc__)] == []
+
+
+def test_an_error_is_also_what_python_calls_it() -> None:
+    """Whoever knows nothing of voltmem catches ValueError, LookupError, ConnectionError, TimeoutError."""
+    assert issubclass(InvalidInputError, ValueError)
+    assert issubclass(ConversationNotFoundError, LookupError)
+    assert issubclass(ConnectionFailedError, ConnectionError)
+    assert issubclass(DatabaseTimeoutError, TimeoutError)
+
+
+# --- none of the driver's escapes --------------------------------------------------------------------------------
+
+
+# What happens to the server, and what undoes it; m and c are the tables, append the function.
+FAULTS: dict[str, tuple[list[str], list[str]]] = {
+    "messages gone": (["ALTER TABLE {m} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {m_name}"]),
+    "conversations gone": (["ALTER TABLE {c} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {c_name}"]),
+    "column gone": (["ALTER TABLE {m} RENAME COLUMN type TO away"], ["ALTER TABLE {m} RENAME COLUMN away TO type"]),
+    "function gone": (["ALTER FUNCTION {append} RENAME TO away"], ["ALTER FUNCTION {schema}.away RENAME TO {a_name}"]),
+    # PostgreSQL says 53100 at the end of a write, when all its rows were stored.
+    "disk full": (
+        [
+            """CREATE FUNCTION {schema}.away() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE disk_full USING MESSAGE = 'could not extend file: No space left on device'; END $$""",
+            """CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {c}
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.away()""",
+            """CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {m}
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.away()""",
+        ],
+        ["DROP FUNCTION {schema}.away CASCADE"],
+    ),
+}
+
+
+async def run_all(connection: Connection, statements: list[str], rows: Rows) -> None:
+    schema, _, m_name = rows.messages.partition(".")
+    c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "append"))
+    names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "append": f"{schema}.{a_name}"}
+    for statement in statements:
+        await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
+
+
+@pytest.fixture
+async def storage(make_storage: MakeStorage) -> PostgresStorage:
+    storage = make_storage(retry_timeout=0.5)
+    await storage.open()
+    return storage
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_the_server_is_an_error_of_ours(
+    fault: str, storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """Whatever PostgreSQL refuses comes out as ours with the driver's as its cause, and nothing of it is stored."""
+    rows = Rows(connection, schema)
+    breaking, undoing = FAULTS[fault]
+    failed = set()
+
+    for name in ARGUMENTS:
+        await rows.seed()
+        before = await rows.all()
+        await run_all(connection, breaking, rows)
+        error = await error_of(call(storage, name))
+        await run_all(connection, undoing, rows)
+
+        if error is not None:
+            failed.add(name)
+            assert isinstance(error, DatabaseError | SchemaError), name
+            assert isinstance(error.__cause__, asyncpg.PostgresError), name
+            assert await rows.all() == before, name
+
+    assert failed >= (WRITES if fault == "disk full" else {"add_message", "add_messages"})
+
+
+async def error_of(calling: Awaitable[object]) -> VoltMemError | None:
+    """Return the error of ours that a call raises; any other is the test's end."""
+    try:
+        await calling
+    except VoltMemError as error:
+        return error
+    return None
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud800", "x" * 1001, True]
+
+# What of these a parameter means something by, beside what its test gives it.
+MEANT: dict[str, tuple[Any, ...]] = {
+    "conversation_id": ("",),
+    "user_id": ("",),
+    "resource_id": ("",),
+    "owner": (None, ""),
+    "title": (None, "", "x" * 1001),
+    "metadata": (None, {}),
+    "touch": (True,),
+    "limit": (None, 1),
+    "offset": (1,),
+    "page": (1,),
+    "page_size": (1,),
+    "ids": ([], {}),
+    "messages": ([],),
+    "before": (None,),
+    "after": (None,),
+    "roles": (None, [], {}),
+    "types": (None, [], {}),
+    "include_archived": (True,),
+}
+# None is "not filtered", "no check" or "all of the user's" here.
+NONE_MEANT = {
+    ("query_conversations", "user_id"),
+    ("query_conversations", "resource_id"),
+    ("count_conversations", "user_id"),
+    ("count_conversations", "resource_id"),
+    ("get_conversations_by_user_id", "resource_id"),
+    ("add_message", "user_id"),
+    ("add_messages", "user_id"),
+    ("delete_messages", "user_id"),
+    ("clear_messages", "user_id"),
+    ("clear_messages", "conversation_id"),
+    ("get_messages", "user_id"),
+}
+
+
+def is_meant(verb: str, parameter: str, value: Any) -> bool:
+    if value is None and (verb, parameter) in NONE_MEANT:
+        return True
+    return any(value == each and type(value) is type(each) for each in MEANT.get(parameter, ()))
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+async def test_a_wrong_value_is_refused_before_any_sql(name: str, proxy: Proxy, make_storage: MakeStorage) -> None:
+    """In every parameter of every verb, what cannot be meant is an InvalidInputError, and nothing is sent."""
+    storage = make_storage(proxy.dsn)
+    await storage.open()
+    sent = proxy.round_trips
+    accepted = []
+
+    for parameter in sorted(parameters(PostgresStorage, name)):
+        for value in WRONG:
+            if is_meant(name, parameter, value):
+                continue
+            error = await error_of(call(storage, name, **{parameter: value}))
+            if not isinstance(error, InvalidInputError) or len(str(error)) > 500:
+                accepted.append((parameter, value, error))
+
+    assert accepted == []
+    assert proxy.round_trips == sent
