@@ -121,14 +121,17 @@ class Database:
         if self._closed:
             raise StorageClosedError
         self._check_loop()
-        pool = self._pool or self._given or await self._new_pool()
-        connection = await self._acquire(pool, self._deadline(), opening=True)
+        kept = self._pool or self._given
+        pool = kept or await self._new_pool()
         try:
-            with _errors_as_ours():
-                yield connection
+            connection = await self._acquire(pool, self._deadline(), opening=True)
+            try:
+                with _errors_as_ours():
+                    yield connection
+            finally:
+                await self._release(pool, connection)
         finally:
-            await self._release(pool, connection)
-            if pool not in (self._pool, self._given):
+            if pool is not kept:
                 pool.terminate()
 
     async def close(self) -> None:
@@ -380,22 +383,32 @@ class BoundConnection:
 
 @asynccontextmanager
 async def transaction_on(connection: Connection) -> AsyncIterator[None]:
-    """Like asyncpg's own, with errors of ours; what the body raises stays what it is."""
+    """
+    Like asyncpg's own, with errors of ours; what the body raises stays what it is.
+
+    Entered and left as a context by hand: a transaction that was begun with start() and cancelled there would be
+    reported to the loop's exception handler when its connection is put back.
+    """
+    outermost = not connection.is_in_transaction()
     transaction = connection.transaction()
     with _errors_as_ours():
-        await transaction.start()
+        await transaction.__aenter__()
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         try:
-            await transaction.rollback()
-        except DRIVER_ERRORS as error:  # the connection is gone, and the transaction with it
-            logger.debug("a transaction ended with its connection: %s", error)
+            await transaction.__aexit__(type(error), error, error.__traceback__)
+        except DRIVER_ERRORS as broken:  # the connection is gone, and the transaction with it
+            logger.debug("a transaction ended with its connection: %s", broken)
         raise
     try:
-        await transaction.commit()
+        await transaction.__aexit__(None, None, None)
     except DRIVER_ERRORS as error:
         raise _final(error, _is_lost(error) or connection.is_closed()) from error
+    except asyncio.CancelledError:
+        if outermost:  # whether it was committed or not, nothing stays open
+            await connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager

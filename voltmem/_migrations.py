@@ -57,6 +57,8 @@ class Migration:
             if code.endswith(";") and not quoted:
                 yield "\n".join(lines)
                 lines = []
+        if any(line.partition("--")[0].strip() for line in lines):
+            yield "\n".join(lines)
 
 
 def migrations() -> list[Migration]:
@@ -123,17 +125,17 @@ def _missing(known: Sequence[Migration], applied: dict[str, str]) -> list[Migrat
     return [each for each in known if each.name not in applied]
 
 
-async def _lock(connection: Connection, tables: Tables) -> None:
-    """Wait for our turn at these tables; held until the end of the transaction, which poolers respect."""
+async def _lock(connection: Connection, what: object) -> None:
+    """Wait for our turn at a schema or its tables; held until the end of the transaction, which poolers respect."""
     await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables}", timeout=_PATIENCE
+        "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{what}", timeout=_PATIENCE
     )
 
 
 async def _make_room(connection: Connection, tables: Tables) -> None:
     """Make the schema and the ledger, where they are missing (CREATE … IF NOT EXISTS alone is no protection)."""
     async with transaction_on(connection):
-        await _lock(connection, tables)
+        await _lock(connection, tables.schema)  # other prefixes may be making it, too
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", tables.schema):
             await connection.execute(f'CREATE SCHEMA "{tables.schema}"')
         await connection.execute(

@@ -119,9 +119,11 @@ def check_time(name: str, value: object) -> None:
     if value.utcoffset() is None:
         raise InvalidInputError(f"{name} {value} has no time zone; add one, as in datetime.now(timezone.utc)")
     try:
-        value.astimezone(UTC)
+        moment = value.astimezone(UTC).replace(tzinfo=None)
     except OverflowError as error:
         raise InvalidInputError(f"{name} {value} lies outside the years 1 to 9999 in UTC") from error
+    if moment in (datetime.min, datetime.max):
+        raise InvalidInputError(f"{name} {value} stands for infinity in PostgreSQL's driver")
 
 
 def shown(value: object) -> str:
@@ -157,7 +159,8 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{where} has {value}, which JSON has no word for")
-        return value
+        # jsonb keeps decimals: 1e23 would come back as 10**23, which it is not.
+        return int(value) if for_jsonb and abs(value) >= 1e16 else value
     if depth >= MAX_JSON_DEPTH:
         raise InvalidInputError(f"{where} is nested deeper than {MAX_JSON_DEPTH} levels")
     if isinstance(value, list):
