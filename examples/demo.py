@@ -32,6 +32,9 @@ class ToolCall:
     name: str
     arguments: dict[str, JsonValue]
 
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.arguments.items())})"
+
 
 Answer = str | ToolCall
 Model = Callable[[list[Message]], Answer]
@@ -59,10 +62,7 @@ class Agent:
             call: JsonValue = {"type": "tool-call", "toolName": answer.name, "args": answer.arguments}
             await remember("assistant", [call], "tool-call")
             result = self.tools[answer.name](**answer.arguments)
-            say(
-                "tool",
-                f"{answer.name}({json.dumps(answer.arguments)[1:-1]}) → {json.dumps(result, ensure_ascii=False)}",
-            )
+            say("tool", f"{answer} → {json.dumps(result, ensure_ascii=False)}")
             await remember("tool", [{"type": "tool-result", "toolName": answer.name, "result": result}], "tool-result")
 
 
