@@ -129,9 +129,7 @@ USER_NAMES: Final[Mapping[str, str]] = {
 def public_methods(kind: type) -> set[str]:
     """Return the names of a class's public methods, in Python's spelling only: VoltAgent's are one line each."""
     return {
-        name
-        for name, member in inspect.getmembers(kind, callable)
-        if not name.startswith("_") and name == name.lower()
+        name for name, member in inspect.getmembers(kind, callable) if not name.startswith("_") and name == name.lower()
     }
 
 
@@ -180,6 +178,7 @@ class Rows:
 
     def __init__(self, connection: Connection, schema: str, prefix: str = "voltagent_memory") -> None:
         self._connection = connection
+        self._schema = schema
         self.conversations = f'"{schema}".{prefix}_conversations'
         self.messages = f'"{schema}".{prefix}_messages'
 
@@ -203,6 +202,22 @@ class Rows:
             SELECT conversation_id, message_id, role, content, content_json::text, type, metadata::text, archived
             FROM {self.messages} ORDER BY conversation_id, created_at, seq""")
         return {"conversations": [tuple(row) for row in conversations], "messages": [tuple(row) for row in messages]}
+
+    async def fail(self, sqlstate: str, times: int = 1_000_000) -> None:
+        """Let the next writes fail, so many of them, with an error that PostgreSQL might raise."""
+        await self._connection.execute(f"""
+            CREATE SEQUENCE {self._schema}.failures;
+            CREATE FUNCTION {self._schema}.fails() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF nextval('{self._schema}.failures') <= {times} THEN
+                    RAISE EXCEPTION 'made to fail' USING ERRCODE = '{sqlstate}';
+                END IF;
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER fails AFTER INSERT OR UPDATE OR DELETE ON {self.conversations}
+                EXECUTE FUNCTION {self._schema}.fails();
+            CREATE TRIGGER fails AFTER INSERT OR UPDATE OR DELETE ON {self.messages}
+                EXECUTE FUNCTION {self._schema}.fails()""")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._held = asyncio.Event()
+        self._starting_up = 0
         self.refusing = False
         self.cut_when: Callable[[bytes], bool] | None = None
         """Cut the connection instead of passing on an answer of the server for which this is true."""
@@ -65,6 +66,10 @@ class Proxy:
         """Pass on what waited, and all that follows."""
         self._flowing.set()
 
+    def start_up(self, times: int) -> None:
+        """Answer the next connections as a server that is not ready yet does (57P03), so many of them."""
+        self._starting_up = times
+
     async def something_held(self) -> None:
         """Return once a message waits to be passed on, after hang()."""
         await self._held.wait()
@@ -74,6 +79,13 @@ class Proxy:
             writer.transport.abort()
             return
         self.connections += 1
+        if self._starting_up:
+            self._starting_up -= 1
+            await reader.read(65536)
+            fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+            writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+            writer.close()
+            return
         there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
         self._writers |= {writer, there_writer}
         for pump in (self._pump(reader, there_writer, True), self._pump(there_reader, writer, False)):

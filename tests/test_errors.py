@@ -13,7 +13,7 @@ import pytest
 
 import voltmem.errors
 import voltmem.testing
-from tests.calls import ARGUMENTS, WRITES, Rows, call, parameters
+from tests.calls import ARGUMENTS, WRITES, Rows, call, parameters, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import (
@@ -253,6 +253,58 @@ async def test_a_fault_of_the_server_is_an_error_of_ours(
             assert await rows.all() == before, name
 
     assert failed >= (WRITES if fault == "disk full" else {"add_message", "add_messages"})
+
+
+# What the server may ask of a session, by its SQLSTATE: who may do nothing, who may only read, who must be quick.
+SESSIONS: dict[str, dict[str, str]] = {
+    "42501": {"role": "pg_monitor"},
+    "25006": {"default_transaction_read_only": "on"},
+    "57014": {"statement_timeout": "20"},
+    "55P03": {"lock_timeout": "20"},
+}
+
+
+@pytest.mark.parametrize("sqlstate", SESSIONS)
+async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
+    sqlstate: str, make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
+) -> None:
+    """A verb that is denied, or waits for a lock too long, ends as a DatabaseError that says which, and undone."""
+    await make_storage().open()
+    storage = make_storage(with_parameters(dsn, **SESSIONS[sqlstate]), migrate="off", retry_timeout=0.1)
+    rows = Rows(connection, schema)
+    await rows.seed()
+    before = await rows.all()
+    failed = set()
+
+    for name in ARGUMENTS:
+        async with connection.transaction():
+            if sqlstate in ("57014", "55P03"):
+                await connection.execute(f"LOCK TABLE {rows.conversations}, {rows.messages}")
+            error = await error_of(call(storage, name))
+        if error is not None:
+            failed.add(name)
+            assert type(error) is DatabaseError, name
+            assert error.sqlstate == sqlstate, name
+            assert isinstance(error.__cause__, asyncpg.PostgresError), name
+
+    assert failed == (WRITES if sqlstate == "25006" else set(ARGUMENTS))
+    assert await rows.all() == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "127.0.0.1:99999/db",
+        "h..x/db",
+        "127.0.0.1:1/db?sslmode=verify-full&sslrootcert=/no/such/file",
+        "127.0.0.1:1/db?port=seven",
+        "/db?host=127.0.0.1&port=99999",
+    ],
+)
+async def test_a_place_that_is_none_is_an_error_of_ours(place: str, make_storage: MakeStorage) -> None:
+    """A port, a host name or a file that cannot be is refused by voltmem, not by what stumbles over it."""
+    with pytest.raises(VoltMemError):
+        await make_storage(f"postgresql://{place}", retry_timeout=0.1).open()
 
 
 async def error_of(calling: Awaitable[object]) -> VoltMemError | None:

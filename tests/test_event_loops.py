@@ -97,6 +97,17 @@ async def test_a_given_pool_stays_in_its_loop(dsn: str, schema: str) -> None:
         assert await storage.count_conversations() == 0
 
 
+async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str, schema: str) -> None:
+    """A pool that was made in another loop is said to be so, even if no call has gone through before."""
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+
+        with pytest.raises(EventLoopError, match="pool of this storage belongs to another event loop"):
+            await in_another_loop(storage.count_conversations())
+
+        assert await pool.fetchval("SELECT 1") == 1
+
+
 async def test_two_loops_have_a_storage_each(make_storage: MakeStorage) -> None:
     """What the error says works: one storage for each loop, on the same tables."""
     here, there = make_storage(), make_storage()

@@ -14,6 +14,7 @@ from tests.conftest import Connection, MakeStorage, Numbered
 from tests.proxy import Proxy
 from voltmem import (
     ConnectionFailedError,
+    Conversation,
     DatabaseError,
     DatabaseTimeoutError,
     OutcomeUnknownError,
@@ -96,6 +97,23 @@ async def test_a_write_that_must_not_be_repeated_says_that_it_may_have_happened(
     await storage.get_conversation("c1")
 
 
+async def test_giving_a_conversation_away_is_never_said_to_have_failed(
+    storage: PostgresStorage, proxy: Proxy, rows: Rows
+) -> None:
+    """The owner changed and the answer is lost: a second time it would be another user's, and not found."""
+    await call(storage, "update_conversation")
+    await rows.seed()
+    proxy.cut_when = lambda _: True
+
+    try:
+        given = await call(storage, "update_conversation", user_id="bob")
+    except OutcomeUnknownError:
+        given = await storage.get_conversation("c1")
+
+    assert isinstance(given, Conversation)
+    assert given.user_id == "bob"
+
+
 def test_every_write_is_one_or_the_other() -> None:
     """Each write is repeated, or never: none is undecided."""
     repeated = {"add_message", "add_messages", "ensure_conversation", "update_conversation"}
@@ -172,6 +190,25 @@ async def test_a_server_that_comes_back_is_waited_for(storage: PostgresStorage, 
     assert await waiting == 0
 
 
+async def test_a_server_that_is_starting_is_waited_for(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """A server that says it is starting up (57P03) is asked again until it is ready, at the opening too."""
+    proxy.start_up(times=3)
+
+    await make_storage(proxy.dsn).open()
+
+    assert proxy.connections == 4
+
+
+async def test_a_server_that_never_gets_ready_is_given_up(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """A server that is still starting up after retry_timeout is one that could not be reached."""
+    proxy.start_up(times=1_000_000)
+
+    with pytest.raises(ConnectionFailedError, match="starting up") as failed:
+        await make_storage(proxy.dsn, retry_timeout=IMPATIENT).open()
+
+    assert failed.value.sqlstate == "57P03"
+
+
 async def test_a_server_that_stays_away_is_given_up(proxy: Proxy, make_storage: MakeStorage) -> None:
     """After retry_timeout the caller hears that there is no connection."""
     storage = make_storage(proxy.dsn, retry_timeout=IMPATIENT)
@@ -235,6 +272,17 @@ async def test_a_pool_that_is_used_up_says_so(dsn: str, make_storage: MakeStorag
     assert await storage.count_conversations() == 0
 
 
+async def test_a_connection_that_hangs_is_not_said_to_be_in_use(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """Where a new connection takes longer than a call may, the way out that is named is not more of them."""
+    storage = make_storage(proxy.dsn, command_timeout=IMPATIENT, connect_timeout=60, retry_timeout=IMPATIENT)
+    proxy.hang()
+
+    with pytest.raises(DatabaseTimeoutError) as failed:
+        await storage.count_conversations()
+
+    assert "max_connections" not in str(failed.value)
+
+
 # --- pools and closing -------------------------------------------------------------------------------------------
 
 
@@ -269,3 +317,24 @@ async def test_closing_waits_for_the_calls_under_way(storage: PostgresStorage, p
     await storage.close()
     await storage.open()
     assert await storage.count_conversations() == 0
+
+
+async def test_closing_refuses_the_calls_that_wait_for_a_connection(
+    storage: PostgresStorage, proxy: Proxy, rows: Rows
+) -> None:
+    """What waits its turn when the storage is closed is done or refused, and never cut off in the middle."""
+    proxy.hang()
+    under_way = asyncio.create_task(storage.count_conversations())
+    await proxy.something_held()
+    waiting = [asyncio.create_task(storage.create_conversation({"id": f"{n}", "user_id": "eve"})) for n in range(3)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(storage.close())
+    await asyncio.sleep(0)
+    proxy.flow()
+
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.gather(under_way, closing)
+
+    stored = {id for id, *_ in (await rows.all())["conversations"]}
+    for n, outcome in enumerate(outcomes):
+        assert isinstance(outcome, Conversation if f"{n}" in stored else StorageClosedError)

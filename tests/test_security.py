@@ -316,3 +316,14 @@ def test_no_part_of_a_password_is_in_the_error_of_a_bad_string(password: str) ->
 
     assert "S3" not in shown
     assert "3S" not in shown
+
+
+@pytest.mark.parametrize(
+    "password", ["a@Secret?b", "a@Secret/b?c", "a@Se,cret?b", "a/Secret?b", "a?Secret@b", "#Secret@"]
+)
+async def test_a_password_that_was_not_encoded_is_not_taken_for_a_host(password: str) -> None:
+    """What is left of a string that its password cuts short is no host and no parameter: it is refused, unseen."""
+    with pytest.raises(InvalidOptionError) as refused:
+        PostgresStorage(f"postgresql://ada:{password}@localhost:1/db")
+
+    assert "Se" not in told(refused.value)

@@ -14,7 +14,7 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 
 import asyncpg
@@ -169,7 +169,8 @@ class Database:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        if self._given is not None and self._loop is not None:
+        # asyncpg keeps the loop that a pool was made in, and tells nobody.
+        if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
             raise EventLoopError(
                 "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
                 "the loop that uses them, one of each for each loop."
@@ -316,12 +317,9 @@ class Database:
         while True:
             try:
                 async with asyncio.timeout(self._options.command_timeout):
-                    return await pool.acquire()
+                    connection = await pool.acquire()
             except TimeoutError as error:
-                raise DatabaseTimeoutError(
-                    f"no connection became free in {self._options.command_timeout:g} seconds: "
-                    f"all {pool.get_max_size()} are in use. Raise max_connections, or look for calls that hold one"
-                ) from error
+                raise self._no_connection(pool) from error
             except (_NotConnectedError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, _NotConnectedError) and error.__cause__ else error
                 pause = _jittered(delay)
@@ -331,8 +329,22 @@ class Database:
                 hopeless = sqlstate not in _STARTING if opening else sqlstate in _LOGIN_REFUSED
                 if hopeless or pool.is_closing() or time.monotonic() + pause > deadline:
                     raise translated(cause) from cause
+            else:
+                if not self._closed or pool is self._given:
+                    return connection
+                # Queued when close() was called: the pool ends now, and would cut off what is sent.
+                await self._release(pool, connection)
+                raise StorageClosedError
             await asyncio.sleep(pause)
             delay = min(2 * delay, _LONGEST_DELAY)
+
+    def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
+        waited = f"no connection in {self._options.command_timeout:g} seconds"
+        if pool.get_size() < pool.get_max_size():
+            return DatabaseTimeoutError(f"{waited}: PostgreSQL, or the way to it, does not answer")
+        return DatabaseTimeoutError(
+            f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for calls that hold one"
+        )
 
     async def _release(self, pool: Pool, connection: PooledConnection) -> None:
         try:
@@ -407,7 +419,8 @@ async def transaction_on(connection: Connection) -> AsyncIterator[None]:
         raise _final(error, _is_lost(error) or connection.is_closed()) from error
     except asyncio.CancelledError:
         if outermost:  # whether it was committed or not, nothing stays open
-            await connection.execute("ROLLBACK")
+            with suppress(*DRIVER_ERRORS):
+                await connection.execute("ROLLBACK")
         raise
 
 

@@ -193,6 +193,8 @@ class Conversations:
             *_given(resource_id),
             *_given(user_id),
             touch,
+            # Given away by its owner, it is not the owner's the second time.
+            repeatable=owner is None or user_id in (UNSET, owner),
         )
         if row is None:
             raise ConversationNotFoundError(conversation_id, owner)

@@ -450,14 +450,14 @@ def _accepts_connections(port: int) -> bool:
 # --- The throw-away server ----------------------------------------------------------------------------------
 
 # The parent of a temporary server. Its standard input is a pipe whose other end we alone hold: the end of the
-# pipe is our end, however it comes. Then all that runs here is told to quit at once, every second until it has
-# (one that is just starting may not listen yet), and the folder goes. As this outlives us, no folder is left
+# pipe is our end, however it comes. Then the server is told to quit at once, every second until it has (during
+# initdb, and just started, it does not listen yet), and the folder goes. As this outlives us, no folder is left
 # that would need a sweep. PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.
 _SUPERVISOR = """
 trap '' TERM QUIT
 exec 3<&0
 {{ {initdb} && exec {postgres}; }} </dev/null 3<&- & server=$!
-{{ read -r _ <&3; while kill -QUIT 0 && kill -CONT 0; do sleep 1; done; }} &
+{{ read -r _ <&3; while kill -QUIT $server && kill -CONT $server; do sleep 1; done; }} &
 wait $server
 rm -rf {folder}
 kill -KILL 0

@@ -170,7 +170,8 @@ _HINTS = {
 }
 
 _NO_SUCH_OBJECT = frozenset({"42P01", "42703", "42883", "3F000"})
-_LOGIN_REFUSED = frozenset({"28000", "28P01", "3D000", "53300"})
+# Login refused, no such database, no room; or the server is going down or coming up.
+_NOT_CONNECTED = frozenset({"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03"})
 
 
 def translated(error: BaseException) -> VoltMemError:
@@ -187,7 +188,7 @@ def translated(error: BaseException) -> VoltMemError:
             f"{message} [{sqlstate}]. The tables are missing or older than this release: "
             "open the storage with migrate=\"auto\" or run 'await storage.upgrade_schema()'."
         )
-    if sqlstate in _LOGIN_REFUSED or (sqlstate or "").startswith("08"):
+    if sqlstate in _NOT_CONNECTED or (sqlstate or "").startswith("08"):
         return ConnectionFailedError(_with_hint(message, sqlstate), sqlstate)
     if isinstance(error, TimeoutError):
         return DatabaseTimeoutError("PostgreSQL did not answer in time")

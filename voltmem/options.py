@@ -122,6 +122,8 @@ def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
         if not isinstance(value, _OBJECT_TYPES[name]):
             wanted = " or ".join(kind.__name__ for kind in _OBJECT_TYPES[name])
             raise InvalidOptionError(f"connection[{name!r}] must be a {wanted}, not a {type(value).__name__}")
+    if not 0 <= arguments.get("port", 0) <= _MAX_PORT:
+        raise InvalidOptionError(f"connection['port'] must be between 0 and {_MAX_PORT}")
     arguments["server_settings"] = {"application_name": _APPLICATION_NAME}
     place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
     return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}")
@@ -130,7 +132,8 @@ def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
 # --- connection strings -------------------------------------------------------------------------------------------
 
 _URL = re.compile(r"(?P<scheme>postgres(?:ql)?)(?:\+\w+)?://(?P<authority>[^/?#]*)(?P<path>[^?]*)(?:\?(?P<query>.*))?")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:@\[\]]*)(?::\d*)?")
+_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:@\[\]]*)(?::(?P<port>\d*))?")
+_MAX_PORT: Final = 65535
 
 # Parameters of libpq, of poolers and of other drivers that asyncpg would send to the server, which refuses them.
 _NOT_FOR_THE_SERVER: Final = (
@@ -157,13 +160,15 @@ def _from_url(url: str) -> ConnectionTarget:
     login, _, authority = found["authority"].rpartition("@")
     hosts = authority.split(",")
     # A "/", "?" or "#" in a password cuts the authority short; asyncpg would quote what it takes for a port.
-    cut_short = "@" in found["path"] or (not login and "@" in (found["query"] or ""))
-    if cut_short or any(_HOST.fullmatch(host) is None for host in hosts):
+    cut_short = "@" in found["path"] + (found["query"] or "")
+    if cut_short or not all(map(_is_place, hosts)):
         raise InvalidOptionError(
             "the connection string has something other than host:port between '@' and '/'; "
             "percent-encode special characters in the user name and password (urllib.parse.quote)"
         )
     parameters = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
+    if "port" in parameters and not _is_place(f":{parameters['port']}"):
+        raise InvalidOptionError(f"port={parameters['port']!r} in the connection string is no port")
     cache_size = _statement_cache_size(parameters)
     connect_timeout = _connect_timeout(parameters)
     session = parameters.pop("target_session_attrs", "any")
@@ -185,6 +190,11 @@ def _from_url(url: str) -> ConnectionTarget:
         statement_cache_size=cache_size,
         connect_timeout=connect_timeout,
     )
+
+
+def _is_place(text: str) -> bool:
+    found = _PLACE.fullmatch(text)
+    return found is not None and int(found["port"] or 0) <= _MAX_PORT
 
 
 def _statement_cache_size(parameters: dict[str, str]) -> int | None:

@@ -1,0 +1,311 @@
+"""A call that is cancelled, wherever it stands, leaves the pool whole and nothing half-written."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from types import coroutine
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from tests.calls import CASES, Case, Rows, migrated_schema, no_connection_of, use_all_connections, with_parameters
+from tests.proxy import Proxy
+from voltmem import PostgresStorage, Storage, StorageClosedError
+from voltmem._migrations import migrations
+from voltmem.testing import temporary_schema_name
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection, MakeStorage
+
+CONNECTIONS = 3
+# A task that waits is cancelled before its answer is there, or when it is and the task has not seen it yet.
+Moment = Literal["while it waits", "when the answer is there"]
+MOMENTS: tuple[Moment, ...] = ("while it waits", "when the answer is there")
+every_moment = pytest.mark.parametrize("moment", MOMENTS)
+
+
+async def cancelled_at(call: Callable[[], Awaitable[object]], suspension: int, moment: Moment) -> bool:
+    """Run the call as a task and cancel it at its n-th suspension, from 1; return whether it has so many."""
+    seen = 0
+
+    def suspended(future: asyncio.Future[object] | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen != suspension:
+            return
+        if future is None or moment == "while it waits":
+            asyncio.get_running_loop().call_soon(task.cancel)
+        else:
+            future.add_done_callback(lambda _: task.cancel())  # stands before the callback that wakes the task
+
+    async def run() -> None:
+        await call()
+
+    async def watched() -> None:
+        await _watched(run(), suspended)
+
+    task = asyncio.create_task(watched())
+    with suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled() == (seen >= suspension), "a call that is cancelled ends as cancelled"
+    return task.cancelled()
+
+
+@coroutine
+def _watched(
+    work: Coroutine[Any, Any, None], suspended: Callable[[asyncio.Future[object] | None], None]
+) -> Generator[Any, Any, None]:
+    go_on: Callable[[], Any] = partial(work.send, None)
+    while True:
+        try:
+            future = go_on()
+        except StopIteration:
+            return
+        suspended(future)
+        try:
+            yield future
+            go_on = partial(work.send, None)
+        except BaseException as error:
+            go_on = partial(work.throw, error)
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left() -> AsyncIterator[None]:
+    """No task, no unclosed transport and no complaint of the loop's is left by any of these tests."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    yield
+
+    async with asyncio.timeout(30):
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others)
+    gc.collect()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def schema() -> Iterator[str]:
+    """One schema for all tests here."""
+    with migrated_schema() as name:
+        yield name
+
+
+@pytest.fixture
+def rows(connection: Connection, schema: str) -> Rows:
+    return Rows(connection, schema)
+
+
+async def in_one_transaction(storage: Storage) -> None:
+    """Two writes that belong together."""
+    async with storage.transaction() as tx:
+        await tx.create_conversation({"id": "new", "user_id": "ada"})
+        await tx.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "new")
+
+
+CALLS: dict[str, Case] = {**CASES, "transaction": in_one_transaction}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_cancelled_call_happens_or_does_not(make_storage: MakeStorage, rows: Rows, name: str) -> None:
+    """Cancelled at any await, a call is done or undone, and all connections of the pool can be used."""
+    storage = make_storage(max_connections=CONNECTIONS, storage_limit=10)
+
+    await cancel_everywhere(storage, rows, CALLS[name])
+
+
+@pytest.mark.parametrize("name", ["create_conversation", "delete_conversation", "add_messages", "transaction"])
+async def test_a_call_cancelled_while_preparing_happens_or_does_not(
+    make_storage: MakeStorage, dsn: str, rows: Rows, name: str
+) -> None:
+    """The same where each statement is prepared before it is executed, as behind a pooler."""
+    storage = make_storage(with_parameters(dsn, statement_cache_size="0"), max_connections=CONNECTIONS)
+
+    await cancel_everywhere(storage, rows, CALLS[name])
+
+
+async def cancel_everywhere(storage: PostgresStorage, rows: Rows, call: Case) -> None:
+    await storage.open()
+    await rows.seed()
+    before = await rows.all()
+    await call(storage)
+    after = await rows.all()
+
+    for moment in MOMENTS:
+        for suspension in count(1):
+            await rows.seed()
+            cancelled = await cancelled_at(partial(call, storage), suspension, moment)
+
+            await use_all_connections(storage, CONNECTIONS)
+            assert await rows.all() in ([before, after] if cancelled else [after])
+            if not cancelled:
+                break
+
+
+@every_moment
+@pytest.mark.parametrize("verb", ["open", "upgrade_schema", "get_conversation"])
+async def test_an_opening_that_is_cancelled_leaves_nothing_and_can_be_done_again(
+    dsn: str, schema: str, connection: Connection, verb: str, moment: Moment
+) -> None:
+    """Cancelled at any await of the first call, the next one opens; no connection is lost."""
+    marked = with_parameters(dsn, application_name=schema)
+
+    for suspension in count(1):
+        opened = PostgresStorage(marked, schema=schema, max_connections=CONNECTIONS)
+        first_call = partial(opened.get_conversation, "c1") if verb == "get_conversation" else getattr(opened, verb)
+        cancelled = await cancelled_at(first_call, suspension, moment)
+
+        await use_all_connections(opened, CONNECTIONS)
+        await opened.close()
+        await no_connection_of(schema, connection)
+        if not cancelled:
+            break
+
+
+@every_moment
+async def test_migrations_that_are_cancelled_are_all_there_or_not_at_all(
+    dsn: str, connection: Connection, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled at any await, upgrade_schema() has done some migrations whole, and the next call does the others."""
+    empty = temporary_schema_name()
+    known, states = migrations(), [set[str]()]
+    storage = PostgresStorage(dsn, schema=empty, migrate="off", max_connections=1)
+    for number in range(1, len(known) + 1):
+        monkeypatch.setattr("voltmem.storage.migrations", lambda number=number: known[:number])
+        await storage.upgrade_schema()
+        states.append(await objects(connection, empty))
+
+    for suspension in count(1):
+        await connection.execute(f"DROP SCHEMA {empty} CASCADE")
+        cancelled = await cancelled_at(storage.upgrade_schema, suspension, moment)
+
+        done = states.index(await objects(connection, empty))
+        assert await storage.upgrade_schema() == [migration.name for migration in known[done:]]
+        assert await objects(connection, empty) == states[-1]
+        if not cancelled:
+            break
+
+    await connection.execute(f"DROP SCHEMA {empty} CASCADE")
+    await storage.close()
+
+
+async def objects(connection: Connection, schema: str) -> set[str]:
+    """Return the columns and functions in a schema, but for the ledger's."""
+    rows = await connection.fetch(
+        """
+        SELECT relname || '.' || attname AS name FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+        WHERE relnamespace = to_regnamespace($1) AND relname NOT LIKE '%_migrations%'
+        UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace($1)""",
+        schema,
+    )
+    return {row["name"] for row in rows}
+
+
+@every_moment
+async def test_those_who_wait_for_an_opening_that_is_cancelled_succeed(dsn: str, schema: str, moment: Moment) -> None:
+    """If the task that opens for all is cancelled, the next in line opens, and nobody else hears of it."""
+    for suspension in count(1):
+        opened = PostgresStorage(dsn, schema=schema, max_connections=CONNECTIONS)
+        waiting: list[asyncio.Task[object]] = []
+
+        cancelled = await cancelled_at(partial(first_of_many, opened, waiting), suspension, moment)
+
+        assert await asyncio.gather(*waiting) == [None, None, None]
+        await opened.close()
+        if not cancelled:
+            break
+
+
+async def first_of_many(storage: PostgresStorage, others: list[asyncio.Task[object]]) -> None:
+    others.extend(asyncio.create_task(storage.get_conversation("none")) for _ in range(3))
+    await storage.open()
+
+
+@every_moment
+async def test_a_close_that_is_cancelled_can_be_repeated(
+    dsn: str, schema: str, connection: Connection, moment: Moment
+) -> None:
+    """Cancelled at any await, close() leaves a storage that is closed, and no connection."""
+    marked = with_parameters(dsn, application_name=schema)
+    for suspension in count(1):
+        closed = PostgresStorage(marked, schema=schema, max_connections=CONNECTIONS)
+        await closed.open()
+        cancelled = await cancelled_at(closed.close, suspension, moment)
+
+        await closed.close()
+        with pytest.raises(StorageClosedError):
+            await closed.get_conversation("c1")
+        await no_connection_of(schema, connection)
+        if not cancelled:
+            break
+
+
+@pytest.mark.parametrize("name", ["add_message", "create_conversation", "delete_conversation", "transaction"])
+async def test_a_call_cancelled_while_the_server_hangs_happens_or_does_not(
+    make_storage: MakeStorage, proxy: Proxy, rows: Rows, name: str
+) -> None:
+    """Cancelled with its statement on a way that leads nowhere, a call is done or undone once the way is free."""
+    storage = make_storage(proxy.dsn, max_connections=CONNECTIONS)
+    await storage.open()
+    await rows.seed()
+    before = await rows.all()
+    await CALLS[name](storage)
+    after = await rows.all()
+    await rows.seed()
+
+    proxy.hang()
+    task = asyncio.ensure_future(CALLS[name](storage))
+    await proxy.something_held()
+    task.cancel()
+    proxy.flow()
+    await asyncio.wait([task])
+
+    await use_all_connections(storage, CONNECTIONS)
+    assert await rows.all() in (before, after)
+
+
+async def test_a_call_cancelled_while_it_connects_leaves_the_pool_whole(
+    make_storage: MakeStorage, proxy: Proxy, rows: Rows
+) -> None:
+    """Cancelled while the server says nothing to a new connection, a call leaves room for another."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    proxy.hang()
+    task = asyncio.create_task(storage.get_conversation("c1"))
+    await proxy.something_held()
+    task.cancel()
+    await asyncio.wait([task])
+    proxy.flow()
+
+    await use_all_connections(storage, 1)
+    assert task.cancelled()
+
+
+async def test_a_commit_cancelled_on_a_connection_that_breaks_ends_as_cancelled(
+    make_storage: MakeStorage, proxy: Proxy, rows: Rows
+) -> None:
+    """Cancelled while COMMIT is on its way, and cut off: the caller is cancelled, and hears of nothing else."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    await rows.seed()
+    before = await rows.all()
+
+    async def commit() -> None:
+        async with storage.transaction() as tx:
+            await tx.delete_conversation("c1")
+            proxy.hang()
+
+    task = asyncio.create_task(commit())
+    await proxy.something_held()
+    task.cancel()
+    await asyncio.sleep(0)
+    proxy.cut()
+    proxy.flow()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    await use_all_connections(storage, 1)
+    assert await rows.all() == before

@@ -1,0 +1,294 @@
+"""Many at once: the limit is exact, the order is the order of commits, and nobody hears of anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable, Iterator
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from tests.calls import WRITES, Rows, call, with_parameters
+from tests.proxy import Proxy
+from tests.worker import Worker, workers
+from voltmem import (
+    ConversationExistsError,
+    ConversationNotFoundError,
+    Message,
+)
+from voltmem.options import OnLimit
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection, MakeStorage
+
+T = TypeVar("T")
+TASKS = 32
+on_each_limit = pytest.mark.parametrize("on_limit", ["delete", "archive"])
+
+
+async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all at the same time and return what they return; the first error is everybody's."""
+    return await asyncio.gather(*calls)
+
+
+def text(id: str) -> dict[str, object]:
+    return {"id": id, "role": "user", "content": id}
+
+
+def ids(messages: Iterable[Message]) -> list[str]:
+    return [message.id for message in messages]
+
+
+def newest(stored: Iterable[tuple[str, datetime]], count: int) -> list[str]:
+    """Return the ids of the newest of what all callers were told, the oldest of them first."""
+    return [id for id, _ in sorted(stored, key=lambda each: each[1])[-count:]]
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[list[Worker]]:
+    with workers(4) as processes:
+        yield processes
+
+
+# --- appends ------------------------------------------------------------------------------------------------------
+
+
+@on_each_limit
+async def test_of_many_appends_exactly_the_newest_remain_in_the_order_of_commits(
+    make_storage: MakeStorage, on_limit: OnLimit
+) -> None:
+    """32 tasks and a limit of 10: the ten that were stored last are there, in the order that the callers were told."""
+    storage = make_storage(storage_limit=10, on_limit=on_limit)
+
+    for round in range(6):
+        conversation = f"c{round}"
+        await storage.create_conversation({"id": conversation, "user_id": "ada"})
+        stored = await together(storage.add_message(text(f"m{n}"), "ada", conversation) for n in range(TASKS))
+
+        told = newest(((message.id, message.created_at) for message in stored), TASKS)
+        everything = await storage.get_messages("ada", conversation, limit=None, include_archived=True)
+        assert len({message.created_at for message in stored}) == TASKS
+        assert ids(await storage.get_messages("ada", conversation, limit=None)) == told[-10:]
+        assert ids(everything) == (told if on_limit == "archive" else told[-10:])
+
+
+async def test_what_a_reader_has_seen_is_only_ever_added_to(make_storage: MakeStorage) -> None:
+    """The order of messages is the order of commits: no message turns up before one that was read earlier."""
+    storage, reader = make_storage(storage_limit=None), make_storage(storage_limit=None)
+    await reader.create_conversation({"id": "c1", "user_id": "ada"})
+    seen: list[list[str]] = [[]]
+
+    writers = asyncio.gather(*(storage.add_message(text(f"m{n}"), "ada", "c1") for n in range(300)))
+    while not writers.done():
+        seen.append(ids(await reader.get_messages("ada", "c1")))
+    await writers
+
+    for earlier, later in pairwise(seen):
+        assert later[: len(earlier)] == earlier
+    assert len({len(each) for each in seen}) > 5, "it read while others wrote"
+
+
+@on_each_limit
+async def test_of_appends_by_many_processes_exactly_the_newest_remain(
+    make_storage: MakeStorage, processes: list[Worker], dsn: str, schema: str, on_limit: OnLimit
+) -> None:
+    """Four processes, each with a pool of its own: the same limit, the same order."""
+    storage = make_storage()
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    for round in range(3):
+        for process in processes:
+            names = [f"{processes.index(process)}-{round}-{n}" for n in range(20)]
+            process.tell("append", dsn, schema=schema, ids=names, storage_limit=10, on_limit=on_limit)
+        answers = [await asyncio.to_thread(process.answer) for process in processes]
+
+        stored = [(id, datetime.fromisoformat(moment)) for answer in answers for id, moment in answer]
+        everything = await storage.get_messages("ada", "c1", limit=None, include_archived=True)
+        assert ids(await storage.get_messages("ada", "c1", limit=None)) == newest(stored, 10)
+        assert len(everything) == (10 if on_limit == "delete" else 80 * (round + 1))
+
+
+async def test_writers_on_several_conversations_do_not_meet(make_storage: MakeStorage) -> None:
+    """Each conversation keeps the newest ten of its own, whoever writes elsewhere."""
+    storage = make_storage(storage_limit=10)
+    conversations = [f"c{n}" for n in range(6)]
+    await together(storage.create_conversation({"id": each, "user_id": f"of {each}"}) for each in conversations)
+
+    calls = [
+        (each, storage.add_message(text(f"{each}-{n}"), f"of {each}", each))
+        for n in range(15)
+        for each in conversations
+    ]
+    stored = await together(append for _, append in calls)
+
+    for each in conversations:
+        told = [(message.id, message.created_at) for message in stored if message.id.startswith(f"{each}-")]
+        assert ids(await storage.get_messages(f"of {each}", each, limit=None)) == newest(told, 10)
+
+
+@pytest.mark.parametrize("storage_limit", [None, 12])
+async def test_batches_are_never_torn_nor_interleaved(make_storage: MakeStorage, storage_limit: int | None) -> None:
+    """The messages of one call stand side by side, in their order; only the limit cuts, from the oldest end."""
+    storage = make_storage(storage_limit=storage_limit)
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    batches = await together(
+        storage.add_messages([text(f"{batch}-{n}") for n in range(5)], "ada", "c1") for batch in range(16)
+    )
+
+    in_order = [id for batch in sorted(batches, key=lambda batch: batch[0].created_at) for id in ids(batch)]
+    assert ids(await storage.get_messages("ada", "c1")) == in_order[-(storage_limit or len(in_order)) :]
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+async def test_ensure_conversation_makes_one_for_all(make_storage: MakeStorage) -> None:
+    """Of thirty tasks over two pools one makes the conversation, and all get that one."""
+    pools = [make_storage(), make_storage()]
+
+    for round in range(5):
+        got = await together(
+            pools[n % 2].ensure_conversation({"id": f"c{round}", "user_id": "ada", "title": f"{n}"}) for n in range(30)
+        )
+
+        assert got == [await pools[0].get_conversation(f"c{round}")] * 30
+    assert await pools[0].count_conversations() == 5
+
+
+async def test_create_conversation_has_one_winner(make_storage: MakeStorage) -> None:
+    """Of thirty tasks over two pools one makes the conversation, and all others hear that it exists."""
+    pools = [make_storage(), make_storage()]
+
+    for round in range(5):
+        outcomes = await asyncio.gather(
+            *(pools[n % 2].create_conversation({"id": f"c{round}", "user_id": f"{n}"}) for n in range(30)),
+            return_exceptions=True,
+        )
+
+        assert Counter(type(outcome).__name__ for outcome in outcomes) == {
+            "Conversation": 1,
+            ConversationExistsError.__name__: 29,
+        }
+        assert await pools[0].get_conversation(f"c{round}") in outcomes
+
+
+async def test_first_use_by_many_tasks_opens_once(make_storage: MakeStorage, proxy: Proxy) -> None:
+    """Fifty tasks that arrive at a storage which is not open share one pool, and its number of connections."""
+    storage = make_storage(proxy.dsn, max_connections=4)
+
+    stored = await together(storage.ensure_conversation({"id": "c1", "user_id": "ada"}) for _ in range(50))
+
+    assert len(stored) == 50
+    assert 1 <= proxy.connections <= 4
+
+
+async def test_deleting_a_conversation_under_its_writers_leaves_nothing(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """A message is stored and gone with its conversation, or its conversation is not found; nothing else happens."""
+    storage = make_storage()
+    met = Counter[str]()
+
+    for _ in range(8):
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        writers = [storage.add_message(text(f"m{n}"), "ada", "c1") for n in range(12)]
+        outcomes = await asyncio.gather(
+            *writers[:6], storage.delete_conversation("c1"), *writers[6:], return_exceptions=True
+        )
+        met += Counter(type(outcome).__name__ for outcome in outcomes)
+
+        assert outcomes.pop(6) is True
+        assert await Rows(connection, schema).all() == {"conversations": [], "messages": []}
+    assert set(met) == {Message.__name__, "bool", ConversationNotFoundError.__name__}
+
+
+async def test_ensuring_under_deletions_ends_well(make_storage: MakeStorage) -> None:
+    """Making and deleting the same conversation at once is no error to anybody."""
+    storage = make_storage()
+
+    for _ in range(5):
+        made = [storage.ensure_conversation({"id": "c1", "user_id": "ada"}) for _ in range(10)]
+        await together([*made, *(storage.delete_conversation("c1") for _ in range(10))])
+
+
+# --- deadlocks ----------------------------------------------------------------------------------------------------
+
+
+async def test_writes_that_lock_each_others_rows_end_without_an_error(make_storage: MakeStorage, dsn: str) -> None:
+    """Appends that replace and prune, deletions and clearings of the same messages, all at once, all succeed."""
+    # A deadlock is looked for after 20 ms rather than a second.
+    storage = make_storage(with_parameters(dsn, deadlock_timeout="20ms"), storage_limit=5)
+    for conversation in ("c1", "c2"):
+        await storage.create_conversation({"id": conversation, "user_id": "ada"})
+    names = [f"m{n}" for n in range(10)]
+
+    for _ in range(4):
+        for conversation in ("c1", "c2"):
+            backwards, forwards = [text(each) for each in reversed(names)], [text(each) for each in names]
+            await together(
+                [
+                    *(storage.add_messages(backwards, "ada", conversation) for _ in range(4)),
+                    *(storage.add_messages(forwards, "ada", conversation) for _ in range(4)),
+                ]
+            )
+            outcomes = await asyncio.gather(
+                *(storage.add_messages(backwards, "ada", conversation) for _ in range(4)),
+                *(storage.delete_messages(names, "ada", conversation) for _ in range(4)),
+                *(storage.clear_messages("ada") for _ in range(2)),
+                *(storage.clear_messages(None, conversation) for _ in range(2)),
+                *(storage.add_message(text(each), "ada", conversation) for each in names),
+                return_exceptions=True,
+            )
+            assert [outcome for outcome in outcomes if isinstance(outcome, BaseException)] == []
+            assert len(await storage.get_messages("ada", conversation, limit=None)) <= 5
+
+
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001", "55P03"], ids=["deadlock", "serialization", "lock"])
+@pytest.mark.parametrize("name", sorted(WRITES))
+async def test_a_write_that_was_undone_is_tried_again(
+    make_storage: MakeStorage, connection: Connection, schema: str, name: str, sqlstate: str
+) -> None:
+    """A write that PostgreSQL undid because of another is sent again, and its caller hears nothing of it."""
+    storage = make_storage()
+    await storage.open()
+    rows = Rows(connection, schema)
+    await rows.seed()
+    await call(storage, name)
+    expected = await rows.all()
+    await rows.seed()
+    await rows.fail(sqlstate, times=2)
+
+    await call(storage, name)
+
+    assert await rows.all() == expected
+
+
+async def test_the_victim_of_a_deadlock_is_tried_again(
+    make_storage: MakeStorage, connection: Connection, dsn: str, schema: str
+) -> None:
+    """An append that waits for one who waits for it is undone by PostgreSQL, and done when the other has ended."""
+    storage = make_storage(with_parameters(dsn, deadlock_timeout="500ms"), storage_limit=3)
+    await storage.open()
+    rows = Rows(connection, schema)
+    await rows.seed()
+
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL deadlock_timeout = '30s'; {lock(rows.messages, 'message_id', 'm1')}")
+        append = asyncio.create_task(call(storage, "add_message"))  # locks c1, and is to delete m1
+        while not await connection.fetchval(
+            "SELECT count(*) FROM pg_sleep(0.005), pg_locks "
+            "WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        ):
+            assert not append.done()
+        await connection.execute(lock(rows.conversations, "id", "c1"))
+
+    assert isinstance(await append, Message)
+    assert ids(await storage.get_messages("ada", "c1")) == ["m2", "m3", "m4"]
+
+
+def lock(table: str, key: str, value: str) -> str:
+    return f"SELECT FROM {table} WHERE {key} = '{value}' FOR UPDATE"

@@ -1,0 +1,518 @@
+"""Whatever goes in comes back: content exactly, metadata and texts and times equal; what cannot is refused at once."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from tests.conftest import MakeStorage
+from voltmem import InvalidInputError, PostgresStorage
+from voltmem._values import plain_text, uuid7
+
+
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,  # how long an example takes says more about the machine than about the example
+        derandomize=False,
+        # The examples of a test share its storage on purpose: each adds to it and reads what it added.
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+# A high and a low surrogate as two characters of Python: not the one character that they encode in UTF-16.
+SURROGATE_PAIR: Final = "\ud83d\ude00"
+DEPTH: Final = 200
+NOT_JSON: Final[list[Any]] = [
+    (1, 2),
+    float("nan"),
+    float("-inf"),
+    {1: "a number as key"},
+    {None: "no key"},
+    b"bytes",
+    {"a set"},
+    datetime(2026, 1, 1, tzinfo=UTC),
+    object(),
+    1 << 14_000,
+]
+
+any_characters = st.characters(categories=["L", "M", "N", "P", "S", "Z", "C"])
+tricky_texts = st.sampled_from(["\x00", "\ud83d", "\ude00", SURROGATE_PAIR, "\\", '"', "\\ud83d", "\\u0000", "\\\\"])
+any_texts = st.lists(any_characters | tricky_texts).map("".join)
+storable_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+unstorable_texts = st.builds(
+    "{}{}{}".format, storable_texts, st.just("\x00") | st.characters(categories=["Cs"]), storable_texts
+)
+big_integers = st.builds(
+    lambda sign, digits, rest: sign * (10**digits + rest),
+    st.sampled_from([1, -1]),
+    st.integers(0, 4000),
+    st.integers(0, 10**50),
+)
+scalars = st.none() | st.booleans() | st.integers() | big_integers | st.floats(allow_nan=False, allow_infinity=False)
+
+
+def json_of(texts: st.SearchStrategy[str]) -> st.SearchStrategy[JsonValue]:
+    """Return JSON values with such strings and keys."""
+    return st.recursive(
+        scalars | texts,
+        lambda values: st.lists(values, max_size=5) | st.dictionaries(texts, values, max_size=5),
+        max_leaves=10,
+    )
+
+
+any_json = json_of(any_texts)
+json_texts = json_of(storable_texts).map(json.dumps)
+contents: st.SearchStrategy[JsonValue] = any_json | any_texts | json_texts
+metadatas = st.dictionaries(storable_texts, json_of(storable_texts), max_size=5)
+
+
+def nested(kinds: list[bool]) -> JsonValue:
+    """Return lists (True) and dicts (False) within each other."""
+    value: JsonValue = None
+    for is_list in kinds:
+        value = [value] if is_list else {"": value}
+    return value
+
+
+def planted(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return JSON values with such a value somewhere in them."""
+    return st.recursive(
+        values,
+        lambda inner: (
+            st.builds(lambda before, it, after: [*before, it, *after], some_json, inner, some_json)
+            | st.builds(lambda rest, key, it: {**rest, key: it}, st.dictionaries(st.text(), scalars), st.text(), inner)
+        ),
+        max_leaves=3,
+    )
+
+
+some_json = st.lists(scalars, max_size=2)
+
+
+def alike(one: JsonValue, other: JsonValue) -> bool:
+    """Whether two JSON values are equal, in whatever order of keys, and no truth is taken for a number."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+# --- storages -----------------------------------------------------------------------------------------------------
+
+
+class DottedRecord(asyncpg.Record):
+    """A record as applications make them: row.id instead of row["id"]."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+async def set_json_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+
+
+@pytest.fixture(params=["a pool of its own", "a pool with JSON codecs", "a pool with records of another class"])
+async def any_storage(
+    request: pytest.FixtureRequest, dsn: str, schema: str, make_storage: MakeStorage
+) -> AsyncIterator[PostgresStorage]:
+    """A storage with a conversation "c1" of ada's, on each kind of pool that a caller may have."""
+    pool_options: dict[str, dict[str, Any]] = {
+        "a pool with JSON codecs": {"init": set_json_codecs},
+        "a pool with records of another class": {"record_class": DottedRecord},
+    }
+    if request.param not in pool_options:
+        storage = make_storage()
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        yield storage
+        return
+    async with asyncpg.create_pool(dsn, min_size=0, **pool_options[request.param]) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        yield storage
+
+
+@pytest.fixture
+async def closed_storage() -> PostgresStorage:
+    """A storage that cannot send any SQL: it says StorageClosedError as soon as it would."""
+    storage = PostgresStorage("postgresql://127.0.0.1:1/nowhere")
+    await storage.close()
+    return storage
+
+
+# --- content ------------------------------------------------------------------------------------------------------
+
+
+@examples(150)
+@given(added=st.lists(contents, min_size=1, max_size=5))
+@example(added=[True, 1, 1.0, False, 0, 0.0, -0.0, None, "", [], {}])
+@example(added=['{"a": 1}', "null", "1", '"text"', "[]", "\\u0000", "\x00"])
+@example(added=[SURROGATE_PAIR, "😀", {SURROGATE_PAIR: 1, "😀": 2}, ["\ud83d", "\ude00"], "\\" + SURROGATE_PAIR])
+@example(added=[10**4000, -(10**4000), 2**63, 1e16, 1e23, 5e-324, 1.7976931348623157e308])
+@example(added=[{"b": 1, "a": {"d": 1, "c": 2}}, {"a": 1, "b": 2}])
+async def test_content_comes_back_exactly(any_storage: PostgresStorage, added: list[JsonValue]) -> None:
+    """Any JSON value and any text comes back as it was: equal, of the same types, its keys in their order."""
+    messages = [{"role": "user", "content": content} for content in added]
+
+    stored = await any_storage.add_messages(messages, "ada", "c1")
+
+    read = await any_storage.get_messages("ada", "c1", limit=len(added))
+    assert repr([each.content for each in stored]) == repr(added)  # repr tells types, the order of keys and -0.0 apart
+    assert repr(read) == repr(stored)
+
+
+@examples(50)
+@given(content=contents)
+async def test_the_text_of_a_message_is_kept_beside_its_content(
+    storage: PostgresStorage, schema: str, content: JsonValue
+) -> None:
+    """SQL that searches the column "content" finds what Message.text says, for any content."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+
+    message = await storage.add_message({"role": "user", "content": content}, "ada", "c1")
+
+    async with storage.transaction() as tx:
+        sql = f"SELECT content FROM {schema}.voltagent_memory_messages WHERE message_id = $1"
+        assert await tx.connection.fetchval(sql, message.id) == message.text
+
+
+@examples(30)
+@given(kinds=st.lists(st.booleans(), max_size=DEPTH))
+@example(kinds=[True] * DEPTH)
+@example(kinds=[False] * DEPTH)
+async def test_values_of_200_levels_come_back(any_storage: PostgresStorage, kinds: list[bool]) -> None:
+    """Lists and dicts may be nested up to the limit, in content and in metadata (itself the first level)."""
+    content, metadata = nested(kinds), {"": nested(kinds[1:])}
+
+    await any_storage.add_message({"role": "user", "content": content, "metadata": metadata}, "ada", "c1")
+
+    (read,) = await any_storage.get_messages("ada", "c1", limit=1)
+    assert (read.content, read.metadata) == (content, metadata)
+
+
+@pytest.mark.parametrize("content", ["x" * 10_000_000, ["é\x00" * 2_000_000]], ids=["text", "JSON"])
+async def test_a_message_of_ten_megabytes_comes_back(storage: PostgresStorage, content: JsonValue) -> None:
+    """There is no size that a conversation has and a message has not."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    await storage.add_message({"role": "tool", "content": content}, "ada", "c1")
+
+    (read,) = await storage.get_messages("ada", "c1")
+    assert read.content == content
+
+
+async def test_ten_thousand_messages_at_once_come_back_in_their_order(make_storage: MakeStorage) -> None:
+    """One call stores any number of messages, in the order of the list."""
+    storage = make_storage(storage_limit=None)
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    stored = await storage.add_messages([{"role": "user", "content": n} for n in range(10_000)], "ada", "c1")
+
+    assert [each.content for each in stored] == list(range(10_000))
+    assert await storage.get_messages("ada", "c1") == stored
+
+
+# --- metadata -----------------------------------------------------------------------------------------------------
+
+
+@examples(100)
+@given(metadata=metadatas)
+@example(metadata={"large": 1e16, "larger": 1e23, "largest": 1.7976931348623157e308, "smallest": 5e-324})
+@example(metadata={"whole": 10**4000, "truth": True, "one": 1, "empty": {"list": [], "dict": {}, "text": ""}})
+async def test_metadata_comes_back_equal(any_storage: PostgresStorage, metadata: dict[str, JsonValue]) -> None:
+    """What jsonb can hold comes back equal from a message and from a conversation, however it got there."""
+    message = await any_storage.add_message({"role": "user", "content": "", "metadata": metadata}, "ada", "c1")
+    updated = await any_storage.update_conversation("c1", metadata=metadata)
+    created = await any_storage.create_conversation({"user_id": "ada", "metadata": metadata})
+
+    (read,) = await any_storage.get_messages("ada", "c1", limit=1)
+    assert all(alike(each.metadata, metadata) for each in (message, read, updated, created))
+
+
+MetadataCall: TypeAlias = Callable[[PostgresStorage, dict[str, Any]], Awaitable[object]]
+METADATA_CALLS: Final[dict[str, MetadataCall]] = {
+    "create": lambda storage, metadata: storage.create_conversation({"user_id": "ada", "metadata": metadata}),
+    "ensure": lambda storage, metadata: storage.ensure_conversation({"user_id": "ada", "metadata": metadata}),
+    "update": lambda storage, metadata: storage.update_conversation("c1", metadata=metadata),
+    "add": lambda storage, metadata: storage.add_message(
+        {"role": "user", "content": "", "metadata": metadata}, "ada", "c1"
+    ),
+}
+
+
+@pytest.mark.parametrize("call", METADATA_CALLS.values(), ids=METADATA_CALLS)
+@examples(30)
+@given(value=planted(unstorable_texts | st.dictionaries(unstorable_texts, scalars, min_size=1)))
+async def test_metadata_that_jsonb_cannot_hold_is_refused(
+    closed_storage: PostgresStorage, call: MetadataCall, value: JsonValue
+) -> None:
+    """A NUL or a lone surrogate anywhere in metadata is an InvalidInputError, before any SQL."""
+    with pytest.raises(InvalidInputError, match="NUL character or a lone surrogate"):
+        await call(closed_storage, {"key": value})
+
+
+# --- what is not JSON ---------------------------------------------------------------------------------------------
+
+
+@examples(100)
+@given(value=planted(st.sampled_from(NOT_JSON)))
+@example(value=nested([True] * (DEPTH + 1)))
+@example(value=nested([False] * (DEPTH + 1)))
+async def test_what_is_not_json_leaves_nothing_stored(storage: PostgresStorage, value: object) -> None:
+    """A value that would come back as another is refused, and what was to be stored with it is not stored either."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+    good: dict[str, object] = {"role": "user", "content": "good"}
+    bad: list[dict[str, object]] = [
+        {"role": "user", "content": value},
+        {"role": "user", "content": "", "metadata": {"key": value}},
+    ]
+
+    for message in bad:
+        with pytest.raises(InvalidInputError):
+            await storage.add_messages([good, message], "ada", "c1")
+        with pytest.raises(InvalidInputError):
+            await storage.add_message(message, "ada", "c1")
+
+    assert await storage.get_messages("ada", "c1") == []
+
+
+@pytest.mark.parametrize("call", METADATA_CALLS.values(), ids=METADATA_CALLS)
+@examples(30)
+@given(value=planted(st.sampled_from(NOT_JSON)))
+async def test_metadata_that_is_not_json_is_refused(
+    closed_storage: PostgresStorage, call: MetadataCall, value: object
+) -> None:
+    """A value that would come back as another is an InvalidInputError, before any SQL."""
+    with pytest.raises(InvalidInputError):
+        await call(closed_storage, {"key": value})
+
+
+# --- texts --------------------------------------------------------------------------------------------------------
+
+
+@examples(100)
+@given(
+    conversation=st.fixed_dictionaries(
+        {"id": storable_texts, "user_id": storable_texts, "resource_id": storable_texts, "title": storable_texts}
+    ),
+    message=st.fixed_dictionaries(
+        {"id": storable_texts, "role": storable_texts, "type": storable_texts, "content": storable_texts}
+    ),
+)
+async def test_any_text_is_an_id_a_title_a_role_or_a_type(
+    storage: PostgresStorage, conversation: dict[str, str], message: dict[str, str]
+) -> None:
+    """Every field of text takes any text that PostgreSQL can hold, and is found by it."""
+    conversation_id, user_id = conversation["id"], conversation["user_id"]
+    await storage.delete_conversation(conversation_id)
+
+    created = await storage.create_conversation(conversation)
+    added = await storage.add_message(message, user_id, conversation_id)
+
+    found = await storage.query_conversations(user_id=user_id, resource_id=conversation["resource_id"], limit=None)
+    assert created.model_dump(include=set(conversation)) == conversation
+    assert conversation_id in [each.id for each in found]
+    assert added.model_dump(include=set(message)) == message
+    roles, types = [message["role"]], [message["type"]]
+    assert await storage.get_messages(user_id, conversation_id, roles=roles, types=types) == [added]
+    assert await storage.delete_messages([added.id], user_id, conversation_id) == 1
+
+
+TextCall: TypeAlias = Callable[[PostgresStorage, Any], Awaitable[object]]
+TEXT_CALLS: Final[dict[str, TextCall]] = {
+    "create id": lambda storage, text: storage.create_conversation({"id": text, "user_id": "ada"}),
+    "create user": lambda storage, text: storage.create_conversation({"user_id": text}),
+    "create resource": lambda storage, text: storage.create_conversation({"user_id": "ada", "resource_id": text}),
+    "create title": lambda storage, text: storage.create_conversation({"user_id": "ada", "title": text}),
+    "ensure id": lambda storage, text: storage.ensure_conversation({"id": text, "user_id": "ada"}),
+    "get": lambda storage, text: storage.get_conversation(text),
+    "get of user": lambda storage, text: storage.get_user_conversation("c1", text),
+    "update": lambda storage, text: storage.update_conversation(text, title="new"),
+    "update title": lambda storage, text: storage.update_conversation("c1", title=text),
+    "update resource": lambda storage, text: storage.update_conversation("c1", resource_id=text),
+    "update user": lambda storage, text: storage.update_conversation("c1", user_id=text),
+    "update owner": lambda storage, text: storage.update_conversation("c1", title="new", owner=text),
+    "delete": lambda storage, text: storage.delete_conversation(text),
+    "delete owner": lambda storage, text: storage.delete_conversation("c1", owner=text),
+    "by resource": lambda storage, text: storage.get_conversations(text),
+    "by user": lambda storage, text: storage.get_conversations_by_user_id(text),
+    "query user": lambda storage, text: storage.query_conversations(user_id=text),
+    "query resource": lambda storage, text: storage.query_conversations(resource_id=text),
+    "count user": lambda storage, text: storage.count_conversations(user_id=text),
+    "page user": lambda storage, text: storage.get_paginated_user_conversations(text),
+    "builder user": lambda storage, text: storage.get_user_conversations(text).execute(),
+    "builder resource": lambda storage, text: storage.get_user_conversations("ada").resource(text).execute(),
+    "view user": lambda storage, text: storage.for_user(text).count_conversations(),
+    "add id": lambda storage, text: storage.add_message({"id": text, "role": "user", "content": ""}, "ada", "c1"),
+    "add role": lambda storage, text: storage.add_message({"role": text, "content": ""}, "ada", "c1"),
+    "add type": lambda storage, text: storage.add_message({"role": "user", "content": "", "type": text}, "ada", "c1"),
+    "add user": lambda storage, text: storage.add_message({"role": "user", "content": ""}, text, "c1"),
+    "add conversation": lambda storage, text: storage.add_message({"role": "user", "content": ""}, "ada", text),
+    "delete messages": lambda storage, text: storage.delete_messages([text], "ada", "c1"),
+    "delete messages user": lambda storage, text: storage.delete_messages(["m1"], text, "c1"),
+    "delete messages conversation": lambda storage, text: storage.delete_messages(["m1"], "ada", text),
+    "clear user": lambda storage, text: storage.clear_messages(text),
+    "clear conversation": lambda storage, text: storage.clear_messages("ada", text),
+    "messages user": lambda storage, text: storage.get_messages(text, "c1"),
+    "messages conversation": lambda storage, text: storage.get_messages("ada", text),
+    "messages role": lambda storage, text: storage.get_messages("ada", "c1", roles=[text]),
+    "messages type": lambda storage, text: storage.get_messages("ada", "c1", types=[text]),
+    "all messages": lambda storage, text: storage.get_conversation_messages(text),
+    "all messages owner": lambda storage, text: storage.get_conversation_messages("c1", owner=text),
+}
+
+
+@pytest.mark.parametrize("call", TEXT_CALLS.values(), ids=TEXT_CALLS)
+@examples(20)
+@given(text=unstorable_texts | st.sampled_from([0, True, b"text", ["text"]]))
+async def test_what_is_no_text_of_postgresql_is_refused(
+    closed_storage: PostgresStorage, call: TextCall, text: object
+) -> None:
+    """A NUL, a lone surrogate or something that is no string is an InvalidInputError wherever a text is wanted."""
+    with pytest.raises(InvalidInputError):
+        await call(closed_storage, text)
+
+
+# --- times --------------------------------------------------------------------------------------------------------
+
+zones = st.timezones() | st.builds(timezone, st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23)))
+hours_behind = st.integers(1, 23).map(lambda hours: timezone(timedelta(hours=-hours)))
+hours_ahead = st.integers(1, 23).map(lambda hours: timezone(timedelta(hours=hours)))
+
+
+def exists_in_utc(time: datetime) -> bool:
+    """Whether it lies within the years 1 to 9999, but for their first and last microsecond, the driver's infinity."""
+    try:
+        return datetime.min < time.astimezone(UTC).replace(tzinfo=None) < datetime.max
+    except OverflowError:
+        return False
+
+
+@examples(100)
+@given(time=st.datetimes(timezones=zones).filter(exists_in_utc))
+@example(time=datetime.min.replace(tzinfo=UTC, microsecond=1))
+@example(time=datetime.max.replace(tzinfo=UTC, microsecond=999_998))
+async def test_any_time_comes_back_in_utc(storage: PostgresStorage, time: datetime) -> None:
+    """A time of any zone, to the microsecond, from the year 1 to 9999, comes back as the same moment in UTC."""
+    created = await storage.create_conversation({"user_id": "ada", "created_at": time, "updated_at": time})
+    message = {"role": "user", "content": "", "created_at": time}
+
+    added = await storage.add_message(message, "ada", created.id)
+
+    (read,) = await storage.get_messages("ada", created.id)
+    for each in (created.created_at, created.updated_at, added.created_at, read.created_at):
+        assert (each, each.tzinfo) == (time.astimezone(UTC), UTC)
+
+
+TimeCall: TypeAlias = Callable[[PostgresStorage, Any], Awaitable[object]]
+TIME_CALLS: Final[dict[str, TimeCall]] = {
+    "created": lambda storage, time: storage.create_conversation({"user_id": "ada", "created_at": time}),
+    "updated": lambda storage, time: storage.ensure_conversation({"user_id": "ada", "updated_at": time}),
+    "added": lambda storage, time: storage.add_message(
+        {"role": "user", "content": "", "created_at": time}, "ada", "c1"
+    ),
+    "before": lambda storage, time: storage.get_messages("ada", "c1", before=time),
+    "after": lambda storage, time: storage.get_messages("ada", "c1", after=time),
+}
+
+
+@pytest.mark.parametrize("call", TIME_CALLS.values(), ids=TIME_CALLS)
+@examples(30)
+@given(
+    time=st.datetimes()
+    | st.datetimes(max_value=datetime(1, 1, 1, 0, 59, 59), timezones=hours_ahead)
+    | st.datetimes(min_value=datetime(9999, 12, 31, 23), timezones=hours_behind)
+    | st.sampled_from(["yesterday", b"", [2026]])
+)
+async def test_a_time_that_is_none_is_refused(closed_storage: PostgresStorage, call: TimeCall, time: object) -> None:
+    """A time without a zone, or one that UTC has no year for, is an InvalidInputError, before any SQL."""
+    with pytest.raises(InvalidInputError):
+        await call(closed_storage, time)
+
+
+# --- the plain text of a content ----------------------------------------------------------------------------------
+
+
+@examples(200)
+@given(content=contents)
+def test_the_plain_text_of_anything_can_be_stored(content: JsonValue) -> None:
+    """Whatever the content, its text has neither a NUL nor a lone surrogate."""
+    text = plain_text(content)
+
+    assert "\x00" not in text
+    assert text.encode().decode() == text
+
+
+@examples(50)
+@given(text=storable_texts)
+def test_the_plain_text_of_a_text_is_itself(text: str) -> None:
+    """A string that can be stored is its own text."""
+    assert plain_text(text) == text
+
+
+@examples(50)
+@given(texts=st.lists(storable_texts, min_size=1), others=st.dictionaries(st.just("url"), storable_texts))
+def test_the_plain_text_of_parts_is_their_text(texts: list[str], others: dict[str, str]) -> None:
+    """Of a list of parts, a person reads the text of those that have one, a line each."""
+    parts: list[JsonValue] = [{"type": "text", "text": text} for text in texts]
+
+    assert plain_text([{**others}, *parts, {**others}]) == "\n".join(texts)
+
+
+def test_the_plain_text_of_a_tool_result_is_its_strings_and_numbers() -> None:
+    """Of anything else a person reads the strings and numbers, a line each."""
+    assert plain_text({"city": "Paris", "days": [{"high": 21.5, "rain": False}, {"high": 19, "rain": None}]}) == (
+        "Paris\n21.5\n19"
+    )
+
+
+# --- ids ----------------------------------------------------------------------------------------------------------
+
+
+def test_ids_are_uuids_of_version_7() -> None:
+    """A made id is an RFC 9562 UUIDv7 in its canonical spelling."""
+    made = uuid7()
+
+    parsed = uuid.UUID(made)
+    assert (parsed.version, parsed.variant, str(parsed)) == (7, uuid.RFC_4122, made)
+
+
+@examples(50)
+@given(milliseconds=st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=2, unique=True))
+def test_ids_sort_by_the_millisecond(milliseconds: list[int]) -> None:
+    """Of two ids made in different milliseconds, the later one is greater as text."""
+    with pytest.MonkeyPatch.context() as patch:
+        ids = []
+        for each in milliseconds:
+            patch.setattr(time, "time_ns", lambda now=each: now * 1_000_000 + 999_999)
+            ids.append(uuid7())
+
+    assert (ids[0] < ids[1]) == (milliseconds[0] < milliseconds[1])
+
+
+def test_ids_never_repeat() -> None:
+    """However many are made in one millisecond, all are different."""
+    assert len({uuid7() for _ in range(100_000)}) == 100_000
+
+
+async def test_what_is_stored_without_an_id_gets_such_an_id(storage: PostgresStorage) -> None:
+    """A conversation and a message without an id are stored under a UUIDv7."""
+    conversation = await storage.create_conversation({"user_id": "ada"})
+
+    message = await storage.add_message({"role": "user", "content": ""}, "ada", conversation.id)
+
+    assert [uuid.UUID(each.id).version for each in (conversation, message)] == [7, 7]
