@@ -142,7 +142,7 @@ PROGRAMS = {"first": first_program, "second": second_program}
 def main() -> None:
     conversation_id = f"demo-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S}"
     where = "VOLTMEM_DATABASE_URL" if os.environ.get("VOLTMEM_DATABASE_URL") else "the embedded one, no set-up"
-    print(f"voltmem keeps the conversations of agents in PostgreSQL ({where}).")
+    print(f"voltmem keeps the conversations of agents in PostgreSQL ({where}).", flush=True)  # before its programs
     for program in PROGRAMS:
         subprocess.run([sys.executable, __file__, program, conversation_id], check=True)
     asyncio.run(sidebar())

@@ -71,6 +71,7 @@ async def test_the_demo_tells_its_story(database: str) -> None:
     first, second = re.findall(r"process (\d+)", story)
     assert first != second
     assert "user  I'm flying to Oslo today" in story.partition("Its model is shown")[2]
+    assert story.startswith("voltmem keeps")
     assert story.index("A trip to Oslo ") < story.rindex("Bread ")
 
 
