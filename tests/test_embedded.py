@@ -102,10 +102,11 @@ def ask(dsn: str, *statements: str) -> Any:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Return whether it came true in time; it need not stay so (initdb makes and removes a lock file)."""
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
+    while not (came_true := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return condition()
+    return came_true
 
 
 def serves(dsn: str) -> bool:
