@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from voltmem import PostgresStorage, Storage, UserStorage
+from voltmem.agent_history import HistoryCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 if TYPE_CHECKING:
@@ -91,6 +92,35 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
         "include_archived": False,
         "owner": "ada",
     },
+    "add_history_entry": {
+        "key": "h2",
+        "value": {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversationId": "c1"},
+        "agent_id": "a1",
+    },
+    "update_history_entry": {"key": "h1", "value": {"status": "completed", "output": [1]}, "agent_id": "a1"},
+    "get_history_entry": {"key": "h1"},
+    "get_all_history_entries_by_agent": {"agent_id": "a1", "limit": 5, "offset": 0},
+    "list_history_entries": {
+        "agent_id": "a1",
+        "user_id": "ada",
+        "conversation_id": "c1",
+        "limit": 5,
+        "after": str(HistoryCursor(LATER, "h1")),
+    },
+    "add_history_step": {
+        "key": "s2",
+        "value": {"type": "tool_call", "name": "search", "arguments": {"q": 1}, "role": "assistant"},
+        "history_id": "h1",
+        "agent_id": "a1",
+    },
+    "update_history_step": {"key": "s1", "value": {"content": [1]}, "history_id": "h1", "agent_id": "a1"},
+    "get_history_step": {"key": "s1"},
+    "add_timeline_event": {
+        "key": "e2",
+        "value": {"type": "tool", "name": "tool:search", "parentEventId": "e1", "tags": ["t"], "output": False},
+        "history_id": "h1",
+        "agent_id": "a1",
+    },
 }
 
 WRITES: Final = frozenset(
@@ -103,8 +133,20 @@ WRITES: Final = frozenset(
         "add_messages",
         "delete_messages",
         "clear_messages",
+        "add_history_entry",
+        "update_history_entry",
+        "add_history_step",
+        "update_history_step",
+        "add_timeline_event",
     }
 )
+# Entries are read with their steps and their timeline events; every other verb is one statement.
+ROUND_TRIPS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(ARGUMENTS, 1),
+    "get_history_entry": 3,
+    "get_all_history_entries_by_agent": 3,
+    "list_history_entries": 3,
+}
 # A second time has another answer, so these are never sent twice.
 NOT_REPEATED: Final = frozenset({"create_conversation", "delete_conversation", "delete_messages", "clear_messages"})
 
@@ -113,9 +155,12 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "open": "connects",
     "close": "disconnects",
     "upgrade_schema": "makes the tables",
+    "schema_status": "looks at the ledger",
+    "migrate_conversation_schema": "makes the tables",
     "transaction": "as many round trips as its body, and two",
     "bind": "sends nothing",
     "for_user": "sends nothing",
+    "record_run": "as many round trips as its body has steps and events, and two",
 }
 
 # What UserStorage calls otherwise.
@@ -181,9 +226,13 @@ class Rows:
         self._schema = schema
         self.conversations = f'"{schema}".{prefix}_conversations'
         self.messages = f'"{schema}".{prefix}_messages'
+        self.entries = f'"{schema}".{prefix}_agent_history'
+        self.steps = f'"{schema}".{prefix}_agent_history_steps'
+        self.events = f'"{schema}".{prefix}_agent_history_timeline_events'
+        self.tables = (self.conversations, self.messages, self.entries, self.steps, self.events)
 
     async def seed(self) -> None:
-        """Leave exactly these rows: two conversations of ada's, one of bob's, with messages of 2001."""
+        """Leave exactly these rows: ada's two conversations, bob's one, with messages of 2001; a run of ada's."""
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
             INSERT INTO {self.conversations} (id, user_id, resource_id, title, created_at, updated_at)
@@ -191,7 +240,14 @@ class Rows:
             FROM (VALUES ('c1', 'ada', 'One'), ('c2', 'ada', 'Two'), ('b1', 'bob', 'Bob''s')) AS v (id, user_id, title);
             INSERT INTO {self.messages} (conversation_id, message_id, role, content, type, created_at)
             SELECT c, m, 'user', 'words', 'text', timestamptz '{LONG_AGO}' + interval '1 day'
-            FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m)""")
+            FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m);
+            DELETE FROM {self.entries};
+            INSERT INTO {self.entries} (id, agent_id, "timestamp", status, input, userid, conversationid)
+            VALUES ('h1', 'a1', '{LONG_AGO}', 'working', '"Hello"', 'ada', 'c1');
+            INSERT INTO {self.steps} (key, value, history_id, agent_id)
+            VALUES ('s1', '{{"type": "text", "content": "words"}}', 'h1', 'a1');
+            INSERT INTO {self.events} (id, history_id, agent_id, event_type, event_name, start_time)
+            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}')""")
 
     async def all(self) -> dict[str, Table]:
         """Return all that is stored; of the times only whether a conversation was touched since it was made."""
@@ -201,7 +257,17 @@ class Rows:
         messages = await self._connection.fetch(f"""
             SELECT conversation_id, message_id, role, content, content_json::text, type, metadata::text, archived
             FROM {self.messages} ORDER BY conversation_id, created_at, seq""")
-        return {"conversations": [tuple(row) for row in conversations], "messages": [tuple(row) for row in messages]}
+        entries = await self._connection.fetch(f"""
+            SELECT id, agent_id, userid, conversationid, status, input::text, output::text, exact::text
+            FROM {self.entries} ORDER BY id""")
+        steps = await self._connection.fetch(f"""
+            SELECT key, history_id, agent_id, value::text, exact::text FROM {self.steps} ORDER BY key""")
+        events = await self._connection.fetch(f"""
+            SELECT id, history_id, agent_id, event_type, event_name, parent_event_id, tags::text, output::text
+            FROM {self.events} ORDER BY id""")
+        found = {"conversations": conversations, "messages": messages}
+        found |= {"entries": entries, "steps": steps, "events": events}
+        return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 
     async def fail(self, sqlstate: str, times: int = 1_000_000) -> None:
         """Let the next writes fail, so many of them, with an error that PostgreSQL might raise."""
@@ -213,10 +279,10 @@ class Rows:
                     RAISE EXCEPTION 'made to fail' USING ERRCODE = '{sqlstate}';
                 END IF;
                 RETURN NULL;
-            END $$;
-            CREATE TRIGGER fails AFTER INSERT OR UPDATE OR DELETE ON {self.conversations}
-                EXECUTE FUNCTION {self._schema}.fails();
-            CREATE TRIGGER fails AFTER INSERT OR UPDATE OR DELETE ON {self.messages}
+            END $$""")
+        for table in self.tables:
+            await self._connection.execute(f"""
+                CREATE TRIGGER fails AFTER INSERT OR UPDATE OR DELETE ON {table}
                 EXECUTE FUNCTION {self._schema}.fails()""")
 
 

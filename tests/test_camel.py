@@ -12,11 +12,15 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel, to_snake
 
 from voltmem import (
+    AgentHistoryEntry,
+    AgentHistoryPage,
+    AgentHistoryStep,
     Conversation,
     ConversationPage,
     InvalidOptionError,
     Message,
     PostgresStorage,
+    TimelineEvent,
     UserConversations,
 )
 from voltmem.camel import CamelOptions
@@ -60,6 +64,14 @@ VOLTAGENTS_NAMES = {
         "getUserConversations",
         "queryConversations",
         "updateConversation",
+        "addHistoryEntry",
+        "addHistoryStep",
+        "addTimelineEvent",
+        "getAllHistoryEntriesByAgent",
+        "getHistoryEntry",
+        "getHistoryStep",
+        "updateHistoryEntry",
+        "updateHistoryStep",
     },
     UserConversations: {"limit", "orderBy", "execute"},
 }
@@ -301,12 +313,51 @@ MESSAGE: Mapping[str, Any] = {
     "created_at": EVENING,
 }
 PAGE: Mapping[str, Any] = {"conversations": [Conversation(**CONVERSATION)], "page": 2, "page_size": 5, "has_more": True}
+STEP: Mapping[str, Any] = {"id": "s1", "type": "tool_call", "name": "add", "content": [0], "arguments": {"a_b": 1}}
+EVENT: Mapping[str, Any] = {
+    "id": "e1",
+    "type": "tool",
+    "name": "tool:add",
+    "start_time": MORNING,
+    "end_time": EVENING,
+    "status": "error",
+    "status_message": {"message": "too large"},
+    "level": "ERROR",
+    "version": "2",
+    "parent_event_id": "e0",
+    "tags": ["sum"],
+    "input": 0,
+    "output": False,
+    "error": "",
+    "metadata": [],
+    "trace_id": "h1",
+}
+ENTRY: Mapping[str, Any] = {
+    "id": "h1",
+    "agent_id": "adder",
+    "timestamp": MORNING,
+    "status": "error",
+    "input": "1 + 1",
+    "output": 0,
+    "usage": {"totalTokens": 3},
+    "metadata": {},
+    "user_id": "ada",
+    "conversation_id": "c1",
+    "steps": [AgentHistoryStep(**STEP)],
+    "events": [TimelineEvent(**EVENT)],
+}
+HISTORY_PAGE: Mapping[str, Any] = {"entries": [AgentHistoryEntry(**ENTRY)], "next_cursor": "x", "has_more": True}
+MODELS: Mapping[type[BaseModel], Mapping[str, Any]] = {
+    Conversation: CONVERSATION,
+    Message: MESSAGE,
+    ConversationPage: PAGE,
+    AgentHistoryStep: STEP,
+    TimelineEvent: EVENT,
+    AgentHistoryEntry: ENTRY,
+    AgentHistoryPage: HISTORY_PAGE,
+}
 
-every_model = pytest.mark.parametrize(
-    ("model", "fields"),
-    [(Conversation, CONVERSATION), (Message, MESSAGE), (ConversationPage, PAGE)],
-    ids=["Conversation", "Message", "ConversationPage"],
-)
+every_model = pytest.mark.parametrize(("model", "fields"), MODELS.items(), ids=[each.__name__ for each in MODELS])
 
 
 def in_camel_case(fields: Mapping[str, object]) -> dict[str, object]:
@@ -341,8 +392,12 @@ def test_a_models_fields_are_read_in_either_spelling(model: type[BaseModel], fie
         ),
         (Message(**MESSAGE), ["id", "role", "content", "type", "metadata", "createdAt"]),
         (ConversationPage(**PAGE), ["conversations", "page", "pageSize", "hasMore"]),
+        (AgentHistoryStep(**STEP, role="tool"), ["id", "type", "name", "content", "arguments", "role"]),
+        (TimelineEvent(**EVENT), [to_camel(name) for name in EVENT]),
+        (AgentHistoryEntry(**ENTRY), ["id", "_agentId", *(to_camel(name) for name in [*ENTRY][2:])]),
+        (AgentHistoryPage(**HISTORY_PAGE), ["entries", "nextCursor", "hasMore"]),
     ],
-    ids=["Conversation", "Message", "ConversationPage"],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseModel) else "",
 )
 def test_dumping_a_model_by_alias_gives_voltagents_names(value: BaseModel, names: list[str]) -> None:
     """model_dump(by_alias=True) has VoltAgent's names, all the way down, and makes an equal model again."""

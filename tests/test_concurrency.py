@@ -202,7 +202,7 @@ async def test_deleting_a_conversation_under_its_writers_leaves_nothing(
         met += Counter(type(outcome).__name__ for outcome in outcomes)
 
         assert outcomes.pop(6) is True
-        assert await Rows(connection, schema).all() == {"conversations": [], "messages": []}
+        assert not any((await Rows(connection, schema).all()).values())
     assert set(met) == {Message.__name__, "bool", ConversationNotFoundError.__name__}
 
 

@@ -24,6 +24,7 @@ from voltmem import (
     DatabaseTimeoutError,
     EmbeddedPostgresError,
     EventLoopError,
+    HistoryEntryNotFoundError,
     InvalidInputError,
     InvalidOptionError,
     InvalidQueryError,
@@ -64,6 +65,10 @@ async def bad_query(world: World) -> None:
 
 async def no_conversation(world: World) -> None:
     await world.make_storage().add_message({"role": "user", "content": "hello"}, "ada", "nowhere")
+
+
+async def no_history_entry(world: World) -> None:
+    await world.make_storage().add_history_step("s1", {"type": "text"}, "nowhere", "a1")
 
 
 async def two_conversations(world: World) -> None:
@@ -143,6 +148,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     InvalidQueryError: bad_query,
     ConversationNotFoundError: no_conversation,
     ConversationExistsError: two_conversations,
+    HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
     EventLoopError: another_loop,
     MissingExtraError: no_extra,
@@ -205,10 +211,11 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
         [
             """CREATE FUNCTION {schema}.away() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN RAISE disk_full USING MESSAGE = 'could not extend file: No space left on device'; END $$""",
-            """CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {c}
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.away()""",
-            """CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {m}
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.away()""",
+            *(
+                f"""CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {table}
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {{schema}}.away()"""
+                for table in ("{c}", "{m}", "{entries}", "{steps}", "{events}")
+            ),
         ],
         ["DROP FUNCTION {schema}.away CASCADE"],
     ),
@@ -219,6 +226,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
     schema, _, m_name = rows.messages.partition(".")
     c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "append"))
     names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "append": f"{schema}.{a_name}"}
+    names |= {"entries": rows.entries, "steps": rows.steps, "events": rows.events}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
 
@@ -279,7 +287,7 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
     for name in ARGUMENTS:
         async with connection.transaction():
             if sqlstate in ("57014", "55P03"):
-                await connection.execute(f"LOCK TABLE {rows.conversations}, {rows.messages}")
+                await connection.execute(f"LOCK TABLE {', '.join(rows.tables)}")
             error = await error_of(call(storage, name))
         if error is not None:
             failed.add(name)
@@ -340,6 +348,10 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "roles": (None, [], {}),
     "types": (None, [], {}),
     "include_archived": (True,),
+    "key": ("",),
+    "value": ({},),
+    "history_id": ("",),
+    "agent_id": ("",),
 }
 # None is "not filtered", "no check" or "all of the user's" here.
 NONE_MEANT = {
@@ -354,6 +366,9 @@ NONE_MEANT = {
     ("clear_messages", "user_id"),
     ("clear_messages", "conversation_id"),
     ("get_messages", "user_id"),
+    ("list_history_entries", "agent_id"),
+    ("list_history_entries", "user_id"),
+    ("list_history_entries", "conversation_id"),
 }
 
 

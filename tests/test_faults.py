@@ -23,6 +23,17 @@ from voltmem import (
 )
 
 IMPATIENT = 0.3
+REPEATED = {
+    "add_message",
+    "add_messages",
+    "ensure_conversation",
+    "update_conversation",
+    "add_history_entry",
+    "update_history_entry",
+    "add_history_step",
+    "update_history_step",
+    "add_timeline_event",
+}
 
 
 @pytest.fixture
@@ -66,7 +77,7 @@ async def test_a_read_that_is_cut_is_read_again(storage: PostgresStorage, proxy:
     assert proxy.cut_when is None
 
 
-@pytest.mark.parametrize("name", ["add_message", "add_messages", "ensure_conversation", "update_conversation"])
+@pytest.mark.parametrize("name", sorted(REPEATED))
 async def test_a_write_that_may_be_repeated_is_done_once(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
@@ -116,9 +127,7 @@ async def test_giving_a_conversation_away_is_never_said_to_have_failed(
 
 def test_every_write_is_one_or_the_other() -> None:
     """Each write is repeated, or never: none is undecided."""
-    repeated = {"add_message", "add_messages", "ensure_conversation", "update_conversation"}
-
-    assert repeated | NOT_REPEATED == WRITES
+    assert REPEATED | NOT_REPEATED == WRITES
 
 
 async def test_a_commit_that_is_cut_may_have_happened(storage: PostgresStorage, proxy: Proxy) -> None:

@@ -90,6 +90,8 @@ async def catalog(connection: Connection, schema: str) -> list[asyncpg.Record]:
 
 
 async def applied(connection: Connection, schema: str, prefix: str = "voltagent_memory") -> list[str]:
+    if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{schema}.{prefix}_migrations"):
+        return []
     rows = await connection.fetch(f'SELECT name FROM "{schema}".{prefix}_migrations ORDER BY applied_at, name')
     return [row["name"] for row in rows]
 
@@ -128,7 +130,7 @@ async def test_check_names_only_what_is_missing(
 ) -> None:
     """With migrate="check" a database of an older release is an error that names what was added since."""
     await make_storage().open()
-    monkeypatch.setattr("voltmem.storage.migrations", lambda: [*migrations(), Migration("9999_new", "SELECT 1;")])
+    monkeypatch.setattr("voltmem._schema.migrations", lambda: [*migrations(), Migration("9999_new", "SELECT 1;")])
 
     with pytest.raises(SchemaNotReadyError) as caught:
         await make_storage(migrate="check").open()
@@ -234,7 +236,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_star
     known = migrations()
     known.insert(position, broken)
     storage = make_storage()
-    monkeypatch.setattr("voltmem.storage.migrations", lambda: known)
+    monkeypatch.setattr("voltmem._schema.migrations", lambda: known)
 
     with pytest.raises(MigrationError, match=r"0000_broken.*voltagent_memory_nothing") as caught:
         await storage.open()
@@ -361,4 +363,5 @@ def test_every_statement_names_schema_and_prefix(migration: Migration) -> None:
     """What is created or altered is qualified, and nothing of the template is left."""
     for statement in migration.statements(TABLES):
         assert '"app".chat_' in statement
-        assert "{" not in statement
+        assert "{schema}" not in statement
+        assert "{prefix}" not in statement

@@ -5,7 +5,10 @@ An async conversation store for Python agents, on PostgreSQL.
 raises. Names without a docstring of their own here are documented where they are defined.
 """
 
+from voltmem._conversation_schema import MigrationResult, SplitConversation
+from voltmem._schema import MigrationStatus
 from voltmem._values import UNSET, Unset
+from voltmem.agent_run import AgentRun
 from voltmem.conversations import UserConversations
 from voltmem.errors import (
     ConnectionFailedError,
@@ -15,6 +18,7 @@ from voltmem.errors import (
     DatabaseTimeoutError,
     EmbeddedPostgresError,
     EventLoopError,
+    HistoryEntryNotFoundError,
     InvalidInputError,
     InvalidOptionError,
     InvalidQueryError,
@@ -26,7 +30,15 @@ from voltmem.errors import (
     StorageClosedError,
     VoltMemError,
 )
-from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.models import (
+    AgentHistoryEntry,
+    AgentHistoryPage,
+    AgentHistoryStep,
+    Conversation,
+    ConversationPage,
+    Message,
+    TimelineEvent,
+)
 from voltmem.options import ConnectionOptions
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 from voltmem.user import UserStorage
@@ -35,6 +47,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "UNSET",
+    "AgentHistoryEntry",
+    "AgentHistoryPage",
+    "AgentHistoryStep",
+    "AgentRun",
     "BoundStorage",
     "ConnectionFailedError",
     "ConnectionOptions",
@@ -46,18 +62,23 @@ __all__ = [
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
     "EventLoopError",
+    "HistoryEntryNotFoundError",
     "InvalidInputError",
     "InvalidOptionError",
     "InvalidQueryError",
     "Message",
     "MigrationError",
+    "MigrationResult",
+    "MigrationStatus",
     "MissingExtraError",
     "OutcomeUnknownError",
     "PostgresStorage",
     "SchemaError",
     "SchemaNotReadyError",
+    "SplitConversation",
     "Storage",
     "StorageClosedError",
+    "TimelineEvent",
     "Unset",
     "UserConversations",
     "UserStorage",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from voltmem.errors import InvalidOptionError
@@ -23,17 +23,23 @@ class Tables:
     schema: str
     prefix: str
     conversations: str = field(init=False)
+    conversations_backup: str = field(init=False)
     messages: str = field(init=False)
+    messages_backup: str = field(init=False)
     migrations: str = field(init=False)
     append: str = field(init=False)
+    agent_history: str = field(init=False)
+    agent_history_steps: str = field(init=False)
+    agent_history_timeline_events: str = field(init=False)
 
     def __post_init__(self) -> None:
         _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
         _check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
         if self.schema.startswith("pg_"):
             raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ belong to PostgreSQL")
-        for name in ("conversations", "messages", "migrations", "append"):
-            object.__setattr__(self, name, f'"{self.schema}".{self.prefix}_{name}')
+        for each in fields(self):
+            if not each.init:
+                object.__setattr__(self, each.name, f'"{self.schema}".{self.prefix}_{each.name}')
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.prefix}_*"

@@ -184,6 +184,19 @@ def _json_key(key: object, where: str, for_jsonb: bool) -> str:
     return key
 
 
+def jsonb_copy(value: JsonValue) -> JsonValue:
+    """Return the value as jsonb can hold it: U+FFFD for what it cannot store, large floats as integers, no -0.0."""
+    if isinstance(value, str):
+        return value if is_storable(value) else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, float):
+        return int(value) if abs(value) >= 1e16 else value + 0.0
+    if isinstance(value, list):
+        return [jsonb_copy(item) for item in value]
+    if isinstance(value, dict):
+        return {str(jsonb_copy(key)): jsonb_copy(item) for key, item in value.items()}
+    return value
+
+
 def to_json(value: JsonValue) -> str:
     """Return JSON text that from_stored_json turns back into an equal value, surrogates included."""
     text = _encode(value)

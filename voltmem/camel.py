@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import ParamSpec, TypedDict, cast
 
@@ -17,12 +18,22 @@ from pydantic import JsonValue
 from pydantic.alias_generators import to_camel, to_snake
 
 from voltmem._values import UNSET, Unset
+from voltmem.agent_history import DEFAULT_LIMIT as HISTORY_LIMIT
+from voltmem.agent_run import AgentRun, AgentRuns
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import Conversations, UserConversations
 from voltmem.errors import InvalidOptionError
 from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
 from voltmem.messages import Messages
-from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.models import (
+    AgentHistoryEntry,
+    AgentHistoryPage,
+    AgentHistoryStep,
+    Conversation,
+    ConversationPage,
+    Message,
+    TimelineEvent,
+)
 from voltmem.options import OnLimit
 from voltmem.query import OrderBy, OrderDirection
 
@@ -70,8 +81,8 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages):
-    """The camelCase twins of both areas."""
+class VoltAgentNames(Conversations, Messages, AgentRuns):
+    """The camelCase twins of all areas."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
         """VoltAgent's name for create_conversation."""
@@ -225,4 +236,77 @@ class VoltAgentNames(Conversations, Messages):
         """VoltAgent's name for get_conversation_messages."""
         return await self.get_conversation_messages(
             conversationId, limit=limit, offset=offset, include_archived=includeArchived, owner=owner
+        )
+
+    async def addHistoryEntry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str
+    ) -> AgentHistoryEntry:
+        """VoltAgent's name for add_history_entry."""
+        return await self.add_history_entry(key, value, agentId)
+
+    async def updateHistoryEntry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str
+    ) -> AgentHistoryEntry:
+        """VoltAgent's name for update_history_entry."""
+        return await self.update_history_entry(key, value, agentId)
+
+    async def getHistoryEntry(self, key: str) -> AgentHistoryEntry | None:
+        """VoltAgent's name for get_history_entry."""
+        return await self.get_history_entry(key)
+
+    async def getAllHistoryEntriesByAgent(
+        self, agentId: str, *, limit: int | None = None, offset: int = 0
+    ) -> list[AgentHistoryEntry]:
+        """VoltAgent's name for get_all_history_entries_by_agent."""
+        return await self.get_all_history_entries_by_agent(agentId, limit=limit, offset=offset)
+
+    async def listHistoryEntries(
+        self,
+        *,
+        agentId: str | None = None,
+        userId: str | None = None,
+        conversationId: str | None = None,
+        limit: int = HISTORY_LIMIT,
+        after: str | None = None,
+    ) -> AgentHistoryPage:
+        """list_history_entries in VoltAgent's spelling."""
+        return await self.list_history_entries(
+            agent_id=agentId, user_id=userId, conversation_id=conversationId, limit=limit, after=after
+        )
+
+    async def addHistoryStep(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], historyId: str, agentId: str
+    ) -> AgentHistoryStep:
+        """VoltAgent's name for add_history_step."""
+        return await self.add_history_step(key, value, historyId, agentId)
+
+    async def updateHistoryStep(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], historyId: str, agentId: str
+    ) -> AgentHistoryStep:
+        """VoltAgent's name for update_history_step."""
+        return await self.update_history_step(key, value, historyId, agentId)
+
+    async def getHistoryStep(self, key: str) -> AgentHistoryStep | None:
+        """VoltAgent's name for get_history_step."""
+        return await self.get_history_step(key)
+
+    async def addTimelineEvent(
+        self, key: str, value: TimelineEvent | Mapping[str, object], historyId: str, agentId: str
+    ) -> TimelineEvent:
+        """VoltAgent's name for add_timeline_event."""
+        return await self.add_timeline_event(key, value, historyId, agentId)
+
+    def recordRun(
+        self,
+        agentId: str,
+        *,
+        input: JsonValue = None,
+        userId: str | None = None,
+        conversationId: str | None = None,
+        metadata: JsonValue = None,
+        id: str | None = None,
+    ) -> AbstractAsyncContextManager[AgentRun]:
+        """record_run in VoltAgent's spelling."""
+        return self.record_run(
+            agentId, input=input, user_id=userId, conversation_id=conversationId, metadata=metadata, id=id
         )

@@ -7,6 +7,7 @@ Every error that voltmem raises.
     │   └── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
     ├── ConversationNotFoundError (LookupError)   .conversation_id
     ├── ConversationExistsError (ValueError)      .conversation_id
+    ├── HistoryEntryNotFoundError (LookupError)   .history_id
     ├── StorageClosedError (RuntimeError)         used after close()
     ├── EventLoopError (RuntimeError)             used from a second event loop
     ├── MissingExtraError (ImportError)           an optional package is not installed
@@ -35,6 +36,7 @@ __all__ = [
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
     "EventLoopError",
+    "HistoryEntryNotFoundError",
     "InvalidInputError",
     "InvalidOptionError",
     "InvalidQueryError",
@@ -90,6 +92,17 @@ class ConversationExistsError(VoltMemError, ValueError):
         )
 
 
+class HistoryEntryNotFoundError(VoltMemError, LookupError):
+    """There is no agent history entry with this id, so nothing can hang on it."""
+
+    def __init__(self, history_id: str) -> None:
+        self.history_id = history_id
+        super().__init__(
+            f"no history entry {history_id!r}: a step or timeline event needs one. "
+            "Make it first, with add_history_entry() or record_run()."
+        )
+
+
 class StorageClosedError(VoltMemError, RuntimeError):
     """The storage was used after close()."""
 
@@ -122,12 +135,14 @@ class SchemaError(VoltMemError):
 class SchemaNotReadyError(SchemaError):
     """Migrations are missing and the storage may not run them (migrate="check")."""
 
-    def __init__(self, missing: Sequence[str], where: str) -> None:
+    def __init__(self, missing: Sequence[str], schema: str, prefix: str) -> None:
         self.missing = list(missing)
+        options = f"--schema {schema} --prefix {prefix}"
         super().__init__(
-            f"the tables {where} lack {len(self.missing)} of voltmem's migrations: {', '.join(self.missing)}. "
-            "With migrate=\"check\" nothing is changed: run 'await storage.upgrade_schema()' "
-            'with a role that may create tables, or open the storage with migrate="auto".'
+            f"the tables {schema}.{prefix}_* lack {len(self.missing)} of voltmem's migrations: "
+            f'{", ".join(self.missing)}. With migrate="check" nothing is changed. With a role that may create tables '
+            f"run 'python -m voltmem migrate {options}' ('python -m voltmem sql {options}' shows what it runs) or "
+            "'await storage.upgrade_schema()', or open the storage with migrate=\"auto\"."
         )
 
 

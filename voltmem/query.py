@@ -17,10 +17,12 @@ OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
 OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
 
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
-# Content that is not plain text is read from content_json alone: its searchable copy would cross for nothing.
+# Where VoltAgent's "parts" stand, they are the content; we never write them. Content that is not plain text is read
+# from content_json alone: its searchable copy would cross for nothing.
 MESSAGE_COLUMNS: Final = (
-    "message_id, role, CASE WHEN content_json IS NULL THEN content END AS content, "
-    "content_json::text AS content_json, type, metadata::text AS metadata, created_at"
+    "message_id, role, CASE WHEN content_json IS NULL AND parts IS NULL THEN content END AS content, "
+    "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
+    "metadata::text AS metadata, created_at"
 )
 
 # Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
@@ -29,7 +31,7 @@ _ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-class _Statement:
+class Select:
     """A SELECT under construction: conditions and their arguments, numbered as they come."""
 
     def __init__(self) -> None:
@@ -37,6 +39,7 @@ class _Statement:
         self.conditions: list[str] = []
 
     def argument(self, value: object) -> str:
+        """Return the number that stands for the value in the text."""
         self.arguments.append(value)
         return f"${len(self.arguments)}"
 
@@ -45,6 +48,7 @@ class _Statement:
         self.conditions.append(condition.format(*(self.argument(value) for value in values)))
 
     def text(self, columns: str, table: str, order: str, limit: int | None, offset: int) -> str:
+        """Return the statement; limit None: all rows."""
         lines = [f"SELECT {columns}", f"FROM {table}"]
         if self.conditions:
             lines.append(f"WHERE {' AND '.join(self.conditions)}")
@@ -98,15 +102,15 @@ class ConversationQuery:
         where = f"\nWHERE {' AND '.join(statement.conditions)}" if statement.conditions else ""
         return f"SELECT count(*)\nFROM {tables.conversations}{where}", statement.arguments
 
-    def _filtered(self) -> _Statement:
-        statement = _Statement()
+    def _filtered(self) -> Select:
+        statement = Select()
         if self.user_id is not None:
             statement.where("user_id = {}", self.user_id)
         if self.resource_id is not None:
             statement.where("resource_id = {}", self.resource_id)
         return statement
 
-    def _continue(self, statement: _Statement, column: str, beyond: str, last: Conversation) -> None:
+    def _continue(self, statement: Select, column: str, beyond: str, last: Conversation) -> None:
         value = getattr(last, self.order_by)
         if value is None:  # NULLs are last, so only NULLs can follow
             statement.where(f"{column} IS NULL AND id {beyond} {{}}", last.id)
@@ -148,7 +152,7 @@ class MessageQuery:
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
-        statement = _Statement()
+        statement = Select()
         statement.where("conversation_id = {}", self.conversation_id)
         if not self.include_archived:
             statement.where("NOT archived")
@@ -163,7 +167,7 @@ class MessageQuery:
         if self.roles is not None:
             statement.where("role = ANY({}::text[])", list(self.roles))
         if self.types is not None:
-            statement.where("type = ANY({}::text[])", list(self.types))
+            statement.where("coalesce(type, 'text') = ANY({}::text[])", list(self.types))
         direction = "DESC" if self.newest_first else "ASC"
         order = f"created_at {direction}, seq {direction}"
         text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)

@@ -7,9 +7,14 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
+from voltmem import _conversation_schema as conversation_schema
+from voltmem import _schema as schema_of
+from voltmem._conversation_schema import MigrationResult
 from voltmem._database import BoundConnection, Database, Executor
-from voltmem._migrations import check, migrations, upgrade
+from voltmem._schema import MigrationStatus
 from voltmem._tables import Tables
+from voltmem._values import check_flag
+from voltmem.agent_history import HistoryStatements
 from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.conversations import ConversationStatements
 from voltmem.errors import InvalidOptionError
@@ -41,6 +46,7 @@ class Storage(VoltAgentNames):
         self._executor = executor
         self._conversation_sql = ConversationStatements(options.tables)
         self._message_sql = MessageStatements(options.tables)
+        self._history_sql = HistoryStatements(options.tables)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
@@ -204,15 +210,81 @@ class PostgresStorage(Storage):
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
         async with self._database.connection() as connection:
-            return await upgrade(connection, self._options.tables, migrations())
+            return await schema_of.upgrade(connection, self._options.tables)
 
     async def upgradeSchema(self) -> list[str]:
         """upgrade_schema in VoltAgent's spelling."""
         return await self.upgrade_schema()
 
+    async def schema_status(self) -> list[MigrationStatus]:
+        """
+        Return every migration in its order: when it was applied, or None where it is missing.
+
+        Changes nothing, whatever *migrate* says. ``python -m voltmem status`` prints it.
+        """
+        async with self._database.connection() as connection:
+            return await schema_of.status(connection, self._options.tables)
+
+    async def schemaStatus(self) -> list[MigrationStatus]:
+        """schema_status in VoltAgent's spelling."""
+        return await self.schema_status()
+
+    async def migrate_conversation_schema(
+        self,
+        *,
+        create_backup: bool = True,
+        restore_from_backup: bool = False,
+        delete_backup_after_success: bool = False,
+    ) -> MigrationResult:
+        """
+        Make tables of VoltAgent 0.1.0 user-centric, or undo that; return what was done.
+
+        The user moves from the messages to their conversation. One that several users wrote in keeps its id for
+        the one who wrote first; each other user's messages move to a conversation of their own, with an id derived
+        from both and without title and metadata. Conversations without messages become the user ``"default"``'s;
+        conversations that only their messages know are made. With migrate="auto" the first use of the storage does
+        it, with a backup; tables that are user-centric already are left alone.
+
+        Args:
+            create_backup: Copies both tables first, to ``{prefix}_conversations_backup`` and
+                ``{prefix}_messages_backup``. A backup that is there already is an error, never overwritten.
+            restore_from_backup: Puts the backup in the tables' place instead, exactly as it was; what was written
+                since is gone, the rights on the tables stay. Opening with migrate="auto" migrates again.
+            delete_backup_after_success: Drops the new backup when all messages are proven to be there.
+
+        One transaction in the server, a million messages in under a minute; only the split conversations are sent
+        to the client. Writers wait, readers only at its end, while each conversation gets its user. What fails is
+        told in ``.error``, and nothing of it is kept; other errors are those of connecting.
+
+        VoltAgent: ``migrateConversationSchema`` (which works row by row, and gives a conversation of several users
+        to the first that it happens to read).
+        """
+        check_flag("create_backup", create_backup)
+        check_flag("restore_from_backup", restore_from_backup)
+        check_flag("delete_backup_after_success", delete_backup_after_success)
+        async with self._database.connection() as connection:
+            if restore_from_backup:
+                return await conversation_schema.restore(connection, self._options.tables)
+            return await conversation_schema.migrate(
+                connection,
+                self._options.tables,
+                create_backup=create_backup,
+                delete_backup=delete_backup_after_success,
+            )
+
+    async def migrateConversationSchema(
+        self, *, createBackup: bool = True, restoreFromBackup: bool = False, deleteBackupAfterSuccess: bool = False
+    ) -> MigrationResult:
+        """VoltAgent's name for migrate_conversation_schema."""
+        return await self.migrate_conversation_schema(
+            create_backup=createBackup,
+            restore_from_backup=restoreFromBackup,
+            delete_backup_after_success=deleteBackupAfterSuccess,
+        )
+
     async def _prepare(self, connection: Connection) -> None:
-        prepare = check if self._options.migrate == "check" else upgrade
-        await prepare(connection, self._options.tables, migrations())
+        prepare = schema_of.check if self._options.migrate == "check" else schema_of.upgrade
+        await prepare(connection, self._options.tables)
 
     # --- the caller's own connection --------------------------------------------------------------------------
 

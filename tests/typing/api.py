@@ -13,6 +13,10 @@ from pydantic import JsonValue
 
 from voltmem import (
     UNSET,
+    AgentHistoryEntry,
+    AgentHistoryPage,
+    AgentHistoryStep,
+    AgentRun,
     BoundStorage,
     ConnectionOptions,
     Conversation,
@@ -23,6 +27,7 @@ from voltmem import (
     PostgresStorage,
     SchemaNotReadyError,
     Storage,
+    TimelineEvent,
     Unset,
     UserConversations,
     UserStorage,
@@ -273,6 +278,72 @@ async def messages(storage: Storage, message: Message, several: Sequence[Message
     )
     assert_type(await storage.deleteMessages(("m1",), userId="ada", conversationId="c1"), int)
     assert_type(await storage.clearMessages(userId="ada", conversationId=None), int)
+
+
+# --- agent history ------------------------------------------------------------------------------------------------
+
+
+def history_models(entry: AgentHistoryEntry, step: AgentHistoryStep, event: TimelineEvent) -> None:
+    AgentHistoryEntry(agent_id="cook", user_id="ada", conversation_id="c1", input={"text": "Hi"}, timestamp=NOW)
+    AgentHistoryEntry(agentId="cook", userId="ada", conversationId="c1", usage={"totalTokens": 7}, steps=[step])
+    AgentHistoryStep(type="tool_call", name="search", arguments={"q": 1}, role="assistant")
+    TimelineEvent(type="tool", name="tool:search", start_time=NOW, status_message={"code": 1}, tags=["web"])
+    TimelineEvent(type="tool", name="tool:search", startTime=NOW, statusMessage=None, parentEventId="e1")
+    AgentHistoryPage(entries=[entry], next_cursor=None, has_more=False)
+    AgentHistoryPage(entries=[entry], nextCursor="x", hasMore=True)
+
+    assert_type(entry.agent_id, str)
+    assert_type(entry.agentId, str)
+    assert_type(entry.userId, str | None)
+    assert_type(entry.output, JsonValue)
+    assert_type(entry.steps, list[AgentHistoryStep])
+    assert_type(entry.events, list[TimelineEvent])
+    assert_type(entry.event_tree(), list[tuple[int, TimelineEvent]])
+    assert_type(entry.eventTree(), list[tuple[int, TimelineEvent]])
+    assert_type(step.content, JsonValue)
+    assert_type(step.more, dict[str, JsonValue])
+    assert_type(event.startTime, datetime)
+    assert_type(event.end_time, datetime | None)
+    assert_type(event.tags, list[str] | None)
+
+
+async def history(storage: Storage, entry: AgentHistoryEntry, step: AgentHistoryStep, event: TimelineEvent) -> None:
+    assert_type(await storage.add_history_entry("h1", entry, "cook"), AgentHistoryEntry)
+    assert_type(await storage.update_history_entry("h1", {"status": "completed"}, "cook"), AgentHistoryEntry)
+    assert_type(await storage.get_history_entry("h1"), AgentHistoryEntry | None)
+    assert_type(await storage.get_all_history_entries_by_agent("cook", limit=5, offset=5), list[AgentHistoryEntry])
+    assert_type(await storage.list_history_entries(user_id="ada", limit=5, after=None), AgentHistoryPage)
+    assert_type(await storage.add_history_step("s1", step, "h1", "cook"), AgentHistoryStep)
+    assert_type(await storage.update_history_step("s1", {"content": 1}, "h1", "cook"), AgentHistoryStep)
+    assert_type(await storage.get_history_step("s1"), AgentHistoryStep | None)
+    assert_type(await storage.add_timeline_event("e1", event, "h1", "cook"), TimelineEvent)
+
+    assert_type(await storage.addHistoryEntry("h1", {"status": "working"}, agentId="cook"), AgentHistoryEntry)
+    assert_type(await storage.updateHistoryEntry("h1", entry, agentId="cook"), AgentHistoryEntry)
+    assert_type(await storage.getHistoryEntry("h1"), AgentHistoryEntry | None)
+    assert_type(await storage.getAllHistoryEntriesByAgent(agentId="cook"), list[AgentHistoryEntry])
+    assert_type(await storage.listHistoryEntries(agentId="cook", conversationId="c1"), AgentHistoryPage)
+    assert_type(await storage.addHistoryStep("s1", step, historyId="h1", agentId="cook"), AgentHistoryStep)
+    assert_type(await storage.updateHistoryStep("s1", step, historyId="h1", agentId="cook"), AgentHistoryStep)
+    assert_type(await storage.getHistoryStep("s1"), AgentHistoryStep | None)
+    assert_type(await storage.addTimelineEvent("e1", event, historyId="h1", agentId="cook"), TimelineEvent)
+
+
+async def recorded(storage: Storage) -> None:
+    async with storage.record_run("cook", input=["Hi"], user_id="ada", conversation_id="c1", id="h1") as run:
+        assert_type(run, AgentRun)
+        assert_type(run.id, str)
+        assert_type(await run.add_step("text", content="Hi", role="user"), AgentHistoryStep)
+        assert_type(await run.addStep("tool_call", arguments={"q": 1}), AgentHistoryStep)
+        assert_type(await run.add_event("memory:read", type="memory", output=[1]), TimelineEvent)
+        assert_type(await run.addEvent("memory:read", tags=("fast",)), TimelineEvent)
+        async with run.event("tool:search", type="tool", input={"q": 1}) as event:
+            event.output = ["a recipe"]
+        run.output = {"text": "Hello"}
+        run.usage = {"totalTokens": 7}
+        run.metadata = None
+    async with storage.recordRun("cook", userId="ada", conversationId="c1", metadata={"model": "x"}) as spelled:
+        assert_type(spelled, AgentRun)
 
 
 # --- life and scopes ----------------------------------------------------------------------------------------------

@@ -8,7 +8,16 @@ leaves its comment without a use, and that is what is reported then.
 
 from __future__ import annotations
 
-from voltmem import BoundStorage, Conversation, ConversationPage, Message, PostgresStorage, UserStorage
+from voltmem import (
+    AgentHistoryEntry,
+    AgentRun,
+    BoundStorage,
+    Conversation,
+    ConversationPage,
+    Message,
+    PostgresStorage,
+    UserStorage,
+)
 from voltmem.testing import temporary_storage
 
 
@@ -48,6 +57,18 @@ def models(conversation: Conversation, message: Message, page: ConversationPage)
     message.createdAt = conversation.createdAt  # type: ignore[misc]
     bool(page.hasmore)  # type: ignore[attr-defined]
     page.hasMore = True  # type: ignore[misc]
+
+
+async def history(storage: PostgresStorage, entry: AgentHistoryEntry, run: AgentRun) -> None:
+    AgentHistoryEntry(status="working")  # type: ignore[call-overload]
+    AgentHistoryEntry(agent_id="cook", userid="ada")  # type: ignore[call-overload]
+    entry.agentId = "waiter"  # type: ignore[misc]
+    await storage.add_history_entry("h1", "working", "cook")  # type: ignore[arg-type]
+    await storage.add_history_step("s1", {}, "h1")  # type: ignore[call-arg]
+    await storage.list_history_entries(limit=None)  # type: ignore[arg-type]
+    storage.record_run("cook", userId="ada")  # type: ignore[call-arg]
+    run.output = object()  # type: ignore[assignment]
+    await run.add_step(content="Hi")  # type: ignore[call-arg]
 
 
 async def conversations(storage: PostgresStorage) -> None:
