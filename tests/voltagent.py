@@ -1,0 +1,67 @@
+"""Databases that the real VoltAgent packages made, no part of the repository, and what their releases send."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+FIXTURES: Final = Path(__file__).parent.parent.parent / "shared" / "fixtures"
+RELEASES: Final = ("0.1.0", "0.1.7", "1.0.0", "2.1.2")
+
+needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="VoltAgent's databases are not beside the checkout")
+
+
+async def load(connection: Connection, release: str, schema: str) -> None:
+    """Load the release's database into a schema of the test's."""
+    text = (FIXTURES / f"voltagent-{release}.sql").read_text()
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    await connection.execute(text.replace("public.", f"{schema}."))
+    await connection.execute("RESET search_path")
+
+
+# What each release's addMessage and createConversation send, as its source has them. Their addMessage stamps the
+# time in JavaScript; 2.x replaces a message that is there.
+_CONVERSATION: Final = (
+    "INSERT INTO {schema}.voltagent_memory_conversations "
+    "(id, resource_id, user_id, title, metadata, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+)
+_TEXT_MESSAGE: Final = (
+    "INSERT INTO {schema}.voltagent_memory_messages "
+    "(conversation_id, message_id, role, content, type, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+)
+_UI_MESSAGE: Final = (
+    "INSERT INTO {schema}.voltagent_memory_messages "
+    "(conversation_id, message_id, user_id, role, parts, metadata, format_version, created_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+)
+_UI_UPSERT: Final = (
+    _UI_MESSAGE + " ON CONFLICT (conversation_id, message_id) DO UPDATE SET user_id = EXCLUDED.user_id, "
+    "role = EXCLUDED.role, parts = EXCLUDED.parts, metadata = EXCLUDED.metadata, "
+    "format_version = EXCLUDED.format_version"
+)
+_MESSAGE: Final[Mapping[str, str]] = {"0.1.7": _TEXT_MESSAGE, "1.0.0": _UI_MESSAGE, "2.1.2": _UI_UPSERT}
+
+
+async def create_conversation(connection: Connection, schema: str, id: str, user: str, at: Any) -> None:
+    """Make a conversation as every release since 0.1.2 does."""
+    sql = _CONVERSATION.format(schema=schema)
+    await connection.execute(sql, id, "agent-0", user, "From VoltAgent", '{"from": "VoltAgent"}', at, at)
+
+
+async def add_message(
+    connection: Connection, release: str, schema: str, conversation: str, id: str, user: str, content: Any, at: Any
+) -> None:
+    """Add a message as the release does: content that is no text as JSON, or a UIMessage's parts."""
+    sql = _MESSAGE[release].format(schema=schema)
+    if release == "0.1.7":
+        text = content if isinstance(content, str) else json.dumps(content)
+        await connection.execute(sql, conversation, id, "user", text, "text", at)
+    else:
+        await connection.execute(sql, conversation, id, user, "user", json.dumps(content), '{"n": 1}', 2, at)
