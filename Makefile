@@ -5,7 +5,7 @@ BIN := .venv/bin
 VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types format build clean
+.PHONY: help demo test check bench lint types format build clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts its
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: lint types test ## All that CI runs
+
+bench: .venv/dev ## What things cost: make bench ROWS=1000000
+	$(BIN)/python -m tests.benchmarks.conversation_schema $(ROWS)
 
 lint: .venv/dev ## Style and likely mistakes
 	$(BIN)/ruff check .
