@@ -223,6 +223,41 @@ async def test_adopted_tables_are_not_taken_for_old_ones_by_voltagent(
     assert "user_id" not in names
 
 
+# What VoltAgent 1 does when it meets tables of 0.1 (addUIMessageColumnsToMessagesTable, migrateDefaultUserIds).
+UPGRADE_BY_VOLTAGENT_1 = """
+    ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS parts jsonb;
+    ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS metadata jsonb;
+    ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS format_version integer DEFAULT 2;
+    ALTER TABLE {messages} ADD COLUMN user_id text NOT NULL DEFAULT 'default';
+    ALTER TABLE {messages} ALTER COLUMN content DROP NOT NULL;
+    ALTER TABLE {messages} ALTER COLUMN type DROP NOT NULL;
+    UPDATE {messages} AS m SET user_id = c.user_id FROM {conversations} AS c
+        WHERE m.conversation_id = c.id AND m.user_id = 'default'"""
+
+
+@pytest.mark.parametrize("first", ["VoltAgent", "voltmem"])
+async def test_tables_that_voltagent_1_upgraded_are_read_and_written(
+    make_storage: MakeStorage, connection: Connection, schema: str, first: str
+) -> None:
+    """Between the releases lie tables of 0.1 that 1.x has added to, before we adopt them or after."""
+    await load(connection, "0.1.7", schema)
+    upgrade = UPGRADE_BY_VOLTAGENT_1.format(
+        messages=f"{schema}.{PREFIX}_messages", conversations=f"{schema}.{PREFIX}_conversations"
+    )
+    storage = make_storage()
+    if first == "voltmem":
+        await storage.open()
+    before = await rows(connection, schema, "messages")
+    await connection.execute(upgrade)
+
+    await add_message(connection, "1.0.0", schema, "1_00001", "v1", "user-1", ["theirs"], AT)
+    await storage.add_message({"id": "o1", "role": "user", "content": "ours", "created_at": AT}, "user-1", "1_00001")
+
+    read = await storage.get_messages("user-1", "1_00001")
+    stored = dict(by_conversation(before))["1_00001"]
+    assert [message.content for message in read] == [*map(content_of, stored), ["theirs"], "ours"]
+
+
 # --- the old schema -----------------------------------------------------------------------------------------------
 
 
