@@ -15,7 +15,7 @@ PACKAGE = ROOT / "voltmem"
 LAYERS = [
     {"errors"},
     {"_values", "_tables"},
-    {"models", "options", "query"},
+    {"models", "options", "query", "history_models"},
     {"embedded"},
     {"_database"},
     {"_migrations"},
@@ -30,7 +30,13 @@ LAYERS = [
     {"testing"},
 ]
 # Within a layer: what a module may import of its own floor.
-NEIGHBOURS = {"_values": set[str](), "query": {"models"}, "conversations": set[str](), "messages": set[str]()}
+NEIGHBOURS = {
+    "_values": set[str](),
+    "query": {"models"},
+    "history_models": {"models"},
+    "conversations": set[str](),
+    "messages": set[str](),
+}
 
 
 def imports(file: Path) -> Iterator[str]:

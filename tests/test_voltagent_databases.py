@@ -14,6 +14,8 @@ from pydantic import JsonValue
 
 from tests.voltagent import RELEASES, add_message, create_conversation, load, needs_fixtures
 from voltmem import InvalidInputError, MigrationError, PostgresStorage, SchemaError, SplitConversation
+from voltmem._schema import script
+from voltmem._tables import Tables
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
@@ -339,6 +341,24 @@ async def test_a_second_run_finds_nothing_to_do(old: str, make_storage: MakeStor
 
     assert (result.success, result.migrated_count, result.backup_created) == (True, 0, False)
     assert await rows(connection, old, "messages") == before
+
+
+async def test_the_printed_script_does_the_same(old: str, make_storage: MakeStorage, connection: Connection) -> None:
+    """What ``python -m voltmem sql`` prints brings old tables to the rows, and the backup, that opening does."""
+    before = await rows(connection, old, "messages")
+    await make_storage().open()
+    tables = ("conversations", "messages", "conversations_backup", "messages_backup")
+    opened = [await rows(connection, old, table) for table in tables]
+    await connection.execute(f"DROP SCHEMA {old} CASCADE")
+    await load(connection, "0.1.0", old)
+
+    await connection.execute(script(Tables(old, PREFIX)))
+
+    scripted = [await rows(connection, old, table) for table in tables]
+    assert scripted[3] == before
+    for ours, theirs in zip(scripted, opened, strict=True):
+        assert [dict(row) for row in ours] == [dict(row) for row in theirs]
+    await make_storage(migrate="check").open()
 
 
 async def test_opening_migrates_once_and_keeps_a_backup(

@@ -30,15 +30,8 @@ from voltmem.errors import (
     StorageClosedError,
     VoltMemError,
 )
-from voltmem.models import (
-    AgentHistoryEntry,
-    AgentHistoryPage,
-    AgentHistoryStep,
-    Conversation,
-    ConversationPage,
-    Message,
-    TimelineEvent,
-)
+from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.options import ConnectionOptions
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 from voltmem.user import UserStorage

@@ -217,6 +217,25 @@ class ConversationSchemaStatements:
                 WHERE NOT EXISTS (SELECT FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
         self.forget = f"DELETE FROM {tables.migrations}"
 
+        self.record = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '{_CHECKSUM}')"
+
+    def script(self) -> list[str]:
+        """Return the statements to the new schema, with a backup, for the body of a block of PL/pgSQL."""
+        return [
+            *self.make_missing_tables,
+            self.lock,
+            *self.backup,
+            f"IF NOT ({self.has_user_with_messages}) THEN {self.add_user_to_messages}; END IF",
+            self.find_writers,
+            *self.move,
+            f"IF NOT ({self.has_foreign_key}) THEN {self.add_foreign_key}; END IF",
+            self.lock_out,
+            f"IF EXISTS ({self.primary_key}) THEN EXECUTE (SELECT format('{self.drop_primary_key('%s')}', name) "
+            f"FROM ({self.primary_key}) AS key (name)); END IF",
+            *self.change,
+            self.record,
+        ]
+
     def drop_primary_key(self, name: str) -> str:
         """The statement that drops it, whatever it is called."""
         return f'ALTER TABLE {self.messages} DROP CONSTRAINT "{name}"'

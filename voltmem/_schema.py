@@ -77,6 +77,9 @@ def script(tables: Tables) -> str:
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", make_schema),
         make_ledger,
     ]
+    old = conversation_schema.ConversationSchemaStatements(tables)
+    parts.append(_where(f"({old.is_old})", ";\n".join(old.script()) + ";"))
+    # Never twice: some change rows, and would take what VoltAgent wrote since for what they were made for.
     for each in migrations():
         entry = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{each.name}', '{each.checksum}');"
         unknown = f"NOT EXISTS (SELECT FROM {tables.migrations} WHERE name = '{each.name}')"

@@ -48,6 +48,11 @@ _ESCAPE = re.compile(r"\\(?:u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTAL
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
+def now() -> datetime:
+    """Return the time by this machine's clock, aware."""
+    return datetime.now(UTC)
+
+
 def uuid7() -> str:
     """Return a new UUIDv7 (RFC 9562): unique anywhere, and later ones sort after earlier ones by the millisecond."""
     milliseconds = time.time_ns() // 1_000_000

@@ -13,15 +13,15 @@ from voltmem._database import Executor
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_id, check_id_or_none, check_text, check_time, shown
 from voltmem.errors import HistoryEntryNotFoundError, InvalidQueryError
-from voltmem.models import (
+from voltmem.history_models import (
     ENTRY_JSON,
     EVENT_JSON,
     AgentHistoryEntry,
     AgentHistoryPage,
     AgentHistoryStep,
-    Row,
     TimelineEvent,
 )
+from voltmem.models import Row
 from voltmem.options import StorageOptions
 from voltmem.query import Select
 

@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from pydantic import JsonValue
 
 from voltmem._database import logger
-from voltmem._values import check_id, check_id_or_none, check_texts, json_value, uuid7
+from voltmem._values import check_id, check_id_or_none, check_texts, json_value, now, uuid7
 from voltmem.agent_history import AgentHistory
-from voltmem.models import AgentHistoryStep, TimelineEvent
+from voltmem.history_models import AgentHistoryStep, TimelineEvent
 
 # The innermost event around the code that runs: of the run itself, and of the tasks that were started in it.
 _around: Final[ContextVar[RunEvent | None]] = ContextVar("voltmem_run_event", default=None)
@@ -71,7 +70,7 @@ class AgentRun(_Recorder):
         """
         fields = {"type": type, "name": name, "content": content, "arguments": arguments}
         given: dict[str, object] = {each: value for each, value in fields.items() if value is not None}
-        step = {**given, "timestamp": _now().isoformat(), **more}
+        step = {**given, "timestamp": now().isoformat(), **more}
         return await self._history.add_history_step(uuid7(), step, self.id, self.agent_id)
 
     async def add_event(
@@ -88,9 +87,14 @@ class AgentRun(_Recorder):
         tags: Sequence[str] | None = None,
     ) -> TimelineEvent:
         """Return the event as it was stored, at once: one that has a moment and no length. Args as in event()."""
-        now = _now()
+        moment = now()
         event: dict[str, object] = {"name": name, "type": type, "status": status, "level": level}
-        event |= {"start_time": now, "end_time": now, "parent_event_id": self._event_around(), "tags": _list(tags)}
+        event |= {
+            "start_time": moment,
+            "end_time": moment,
+            "parent_event_id": self._event_around(),
+            "tags": _list(tags),
+        }
         event |= {"input": input, "output": output, "error": error, "metadata": metadata}
         return await self._history.add_timeline_event(uuid7(), event, self.id, self.agent_id)
 
@@ -119,7 +123,7 @@ class AgentRun(_Recorder):
         event = RunEvent(self, uuid7(), _around.get())
         event.metadata = metadata
         fields: dict[str, object] = {"name": name, "type": type, "input": input, "tags": _list(tags)}
-        return event._recorded(fields | {"start_time": _now(), "parent_event_id": self._event_around()})
+        return event._recorded(fields | {"start_time": now(), "parent_event_id": self._event_around()})
 
     async def addStep(
         self,
@@ -178,8 +182,13 @@ class AgentRun(_Recorder):
         await self._history.update_history_entry(self.id, {**given, "status": _status(failure)}, self.agent_id)
         if isinstance(failure, Exception):
             told = _told(failure)
-            now = _now()
-            event: dict[str, object] = {"name": "agent:error", "type": "agent", "start_time": now, "end_time": now}
+            moment = now()
+            event: dict[str, object] = {
+                "name": "agent:error",
+                "type": "agent",
+                "start_time": moment,
+                "end_time": moment,
+            }
             event |= {"status": "error", "level": "ERROR", "status_message": told, "error": told}
             await self._history.add_timeline_event(uuid7(), event, self.id, self.agent_id)
 
@@ -209,7 +218,7 @@ class RunEvent(_Recorder):
 
     async def _end(self, fields: Mapping[str, object], failure: BaseException | None) -> None:
         end: dict[str, object] = {
-            "end_time": _now(),
+            "end_time": now(),
             "status": _status(failure),
             "output": self.output,
             "metadata": self.metadata,
@@ -327,7 +336,3 @@ def _told(error: Exception) -> dict[str, JsonValue]:
 
 def _list(tags: Sequence[str] | None) -> list[str] | None:
     return None if tags is None else check_texts("tags", tags)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -23,17 +23,10 @@ from voltmem.agent_run import AgentRun, AgentRuns
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import Conversations, UserConversations
 from voltmem.errors import InvalidOptionError
+from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
 from voltmem.messages import Messages
-from voltmem.models import (
-    AgentHistoryEntry,
-    AgentHistoryPage,
-    AgentHistoryStep,
-    Conversation,
-    ConversationPage,
-    Message,
-    TimelineEvent,
-)
+from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.options import OnLimit
 from voltmem.query import OrderBy, OrderDirection
 

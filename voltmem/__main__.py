@@ -1,0 +1,112 @@
+"""
+The tables from the command line: what they are made of, making them, and where a database stands.
+
+    python -m voltmem sql       the exact SQL, for a role that may create tables
+    python -m voltmem migrate   run it
+    python -m voltmem status    what was applied, and what is missing
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from voltmem._schema import script
+from voltmem._tables import Tables
+from voltmem.errors import InvalidOptionError, VoltMemError
+from voltmem.options import DEFAULT_TABLE_PREFIX
+from voltmem.storage import PostgresStorage
+
+DONE, FAILED, BEHIND = 0, 1, 3  # 2 is argparse's own, for arguments that it does not understand
+
+_HELP = """\
+exit codes:
+  0  done; with status: nothing is missing
+  1  failed; the error stands on standard error
+  2  arguments that are none
+  3  with status: migrations are missing
+
+The database is --connection, or $VOLTMEM_DATABASE_URL, or $DATABASE_URL, which keep a password out of the list of
+processes. A password is never shown."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Repeat nothing that was typed, as the message does: it may be a connection string in the wrong place."""
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: these arguments are not understood; --help explains them\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m voltmem",
+        description="The tables of voltmem: what they are made of, making them, and where a database stands.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = _Parser(add_help=False)
+    names.add_argument("--schema", default="public", help="the PostgreSQL schema of the tables (default: %(default)s)")
+    names.add_argument(
+        "--prefix", default=DEFAULT_TABLE_PREFIX, help="the first part of their names (default: %(default)s)"
+    )
+    database = _Parser(add_help=False)
+    database.add_argument(
+        "--connection",
+        metavar="DSN",
+        help="postgresql://user:password@host:5432/database (default: $VOLTMEM_DATABASE_URL, then $DATABASE_URL)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{sql,migrate,status}")
+    commands.add_parser("sql", parents=[names], help="print the exact SQL that makes or upgrades the tables")
+    commands.add_parser("migrate", parents=[names, database], help="make or upgrade the tables")
+    commands.add_parser("status", parents=[names, database], help="list what was applied and what is missing")
+    return parser
+
+
+async def _migrate(storage: PostgresStorage) -> int:
+    done = await storage.upgrade_schema()
+    for name in done:
+        print(f"applied  {name}")
+    print(f"{len(done)} applied; the schema is current" if done else "nothing to do; the schema is current")
+    return DONE
+
+
+async def _status(storage: PostgresStorage) -> int:
+    found = await storage.schema_status()
+    for each in found:
+        when = "" if each.applied_at is None else f"  {each.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+        print(f"{'missing' if each.applied_at is None else 'applied'}  {each.name}{when}")
+    missing = sum(each.applied_at is None for each in found)
+    print(f"{missing} missing: run 'python -m voltmem migrate'" if missing else "the schema is current")
+    return BEHIND if missing else DONE
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    connection = arguments.connection or os.environ.get("VOLTMEM_DATABASE_URL") or os.environ.get("DATABASE_URL")
+    if not connection:
+        raise InvalidOptionError("no database: give --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
+    storage = PostgresStorage(connection, schema=arguments.schema, table_prefix=arguments.prefix, migrate="off")
+    try:
+        return await (_migrate if arguments.command == "migrate" else _status)(storage)
+    finally:
+        await storage.close()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(words)
+    try:
+        if arguments.command == "sql":
+            print(script(Tables(arguments.schema, arguments.prefix)), end="")
+            return DONE
+        return asyncio.run(_run(arguments))
+    except VoltMemError as error:
+        print(f"voltmem: {error}", file=sys.stderr)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
