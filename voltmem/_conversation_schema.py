@@ -312,18 +312,20 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
     await _run(connection, [sql.find_writers, *sql.move])
     if not await connection.fetchval(sql.has_foreign_key):
         await _run(connection, [sql.add_foreign_key])
+    # All counting is done before readers are locked out.
+    if await connection.fetchval(sql.count_messages, timeout=PATIENCE) != messages:
+        raise MigrationError(NAME, "messages were lost on the way. Nothing of it was kept")
+    conversations = await connection.fetchval(sql.count_conversations, timeout=PATIENCE)
     await _lock_out(connection, sql)
     if primary_key := await connection.fetchval(sql.primary_key):
         await _run(connection, [sql.drop_primary_key(primary_key)])
     await _run(connection, sql.change)
-    if await connection.fetchval(sql.count_messages, timeout=PATIENCE) != messages:
-        raise MigrationError(NAME, "messages were lost on the way. Nothing of it was kept")
     if create_backup and delete_backup:
         await _run(connection, sql.drop_backup)
     await record(connection, tables, NAME, _CHECKSUM)
     return MigrationResult(
         success=True,
-        migrated_count=await connection.fetchval(sql.count_conversations, timeout=PATIENCE),
+        migrated_count=conversations,
         backup_created=create_backup,
         split_conversations=tuple(SplitConversation(**row) for row in await connection.fetch(sql.split)),
     )
