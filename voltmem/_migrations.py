@@ -38,8 +38,9 @@ _CREATE_INDEX = re.compile(r"^CREATE INDEX IF NOT EXISTS (?P<name>\S+)\s+ON (?P<
 
 # Seconds. Rewriting or indexing a table may take longer than any call.
 PATIENCE: Final = 3600.0
-# Milliseconds for a lock on a table: whoever comes after us waits as long.
-_LOCK_TIMEOUT: Final = 1000
+# Milliseconds for a lock on a table: whoever comes after us waits as long. Well below deadlock_timeout (a second),
+# so that we give up, and not somebody who builds an index and waits for us.
+_LOCK_TIMEOUT: Final = 400
 # Seconds in which a table that is in use is asked for again and again.
 _LOCK_PATIENCE: Final = 600.0
 # Bytes from which on an index is built concurrently; below, it takes a fraction of a second.
@@ -100,6 +101,10 @@ class Migration:
         if any(line.partition("--")[0].strip() for line in lines):
             yield "\n".join(lines)
 
+    def drops(self, index: Index, tables: Tables) -> bool:
+        """Return whether it drops the index."""
+        return f"DROP INDEX IF EXISTS {index.name};" in tables.render(self.text)
+
 
 def migrations() -> list[Migration]:
     """Return all migrations in their order: from the installed package, or from beside it in a checkout."""
@@ -158,23 +163,32 @@ async def apply_missing(connection: Connection, tables: Tables, known: Sequence[
 
 
 async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Migration]) -> str | None:
-    """Return the name of the migration applied; None: none is missing; "": another process was faster."""
+    """Return the name of the migration applied; None: none is missing; "": another process is at it, or was faster."""
+    if await _is_being_indexed(connection, tables):
+        await asyncio.sleep(_LONGEST_DELAY)
+        return ""
     async with turn(connection, tables):
         todo = missing(known, await applied(connection, tables))
         if not todo:
             return None
-        migration = todo[0]
-        large = await _run(connection, migration, tables)
+        migration, *following = todo
+        large = await _run(connection, tables, migration, following)
         if not large:
             return migration.name if await record(connection, tables, migration.name, migration.checksum) else ""
     for index in large:
-        await _build_concurrently(connection, migration, index)
+        await _build_concurrently(connection, tables, migration, index)
     async with turn(connection, tables):
         return migration.name if await record(connection, tables, migration.name, migration.checksum) else ""
 
 
-async def _run(connection: Connection, migration: Migration, tables: Tables) -> list[Index]:
-    """Run a migration's statements, and return the indexes that are to be built when others may work again."""
+async def _run(
+    connection: Connection, tables: Tables, migration: Migration, following: Sequence[Migration]
+) -> list[Index]:
+    """
+    Run a migration's statements, and return the indexes that are to be built when others may work again.
+
+    Not those that a following migration drops: a process that was overtaken would bring them back.
+    """
     later: list[Index] = []
     for statement in migration.statements(tables):
         index = Index.made_by(statement, tables)
@@ -182,7 +196,8 @@ async def _run(connection: Connection, migration: Migration, tables: Tables) -> 
         if valid:
             continue
         if index is not None and (valid is False or await _is_large(connection, index.table)):
-            later.append(index)
+            if not any(each.drops(index, tables) for each in following):
+                later.append(index)
             continue
         await execute(connection, migration.name, statement)
     return later
@@ -287,30 +302,55 @@ async def _is_valid(connection: Connection, index: Index) -> bool | None:
     return valid
 
 
-async def _build_concurrently(connection: Connection, migration: Migration, index: Index) -> None:
+async def _is_being_indexed(connection: Connection, tables: Tables) -> bool:
+    """Return whether another process builds an index on one of these tables concurrently: its lock tells."""
+    building: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_locks AS l ON l.relation = c.oid
+            WHERE NOT i.indisvalid AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND c.relnamespace = to_regnamespace($1) AND starts_with(c.relname::text, $2))""",
+        f'"{tables.schema}"',
+        f"{tables.prefix}_",
+    )
+    return building
+
+
+async def _build_concurrently(connection: Connection, tables: Tables, migration: Migration, index: Index) -> None:
     """Build the index, or wait until another process that has begun to is done."""
     while not (valid := await _is_valid(connection, index)):
-        if valid is not None:
-            await _drop_invalid(connection, index)
+        if await _is_being_indexed(connection, tables):
             await asyncio.sleep(_LONGEST_DELAY)
-            continue
-        try:
-            await connection.execute(index.concurrent_statement, timeout=PATIENCE)
-        except (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
-            continue  # another process was faster
-        except DRIVER_ERRORS as error:
-            if not connection.is_closed():
-                await _drop_invalid(connection, index)
-            raise MigrationError(migration.name, f"{error}. The index {index.name} was not kept") from error
+        elif valid is False:
+            await _drop_invalid(connection, index)
+        else:
+            await _create_concurrently(connection, migration, index)
+
+
+async def _create_concurrently(connection: Connection, migration: Migration, index: Index) -> None:
+    try:
+        await connection.execute(index.concurrent_statement, timeout=PATIENCE)
+    except (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
+        logger.debug("the index %s is being built by another process", index.name)
+    except DRIVER_ERRORS as error:
+        if not connection.is_closed():
+            await _drop_invalid(connection, index)
+        raise MigrationError(migration.name, f"{error}. The index {index.name} was not kept") from error
 
 
 async def _drop_invalid(connection: Connection, index: Index) -> None:
-    """Drop what is left of a build that failed. Nothing happens while it is being built: its builder has the lock."""
+    """
+    Drop what is left of a build that failed. Nothing happens while it is being built: its builder has the lock.
+
+    But for a moment at its end, when the lock is gone and "valid" not committed: there PostgreSQL refuses to drop it,
+    "tuple concurrently updated" (XX000).
+    """
     try:
         async with transaction_on(connection):
             await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
             await connection.execute(f"LOCK TABLE {index.table} IN SHARE UPDATE EXCLUSIVE MODE")
             if await _is_valid(connection, index) is False:
                 await connection.execute(f"DROP INDEX {index.name}")
-    except asyncpg.LockNotAvailableError:
-        logger.debug("the index %s is being built by another process", index.name)
+    except (asyncpg.LockNotAvailableError, asyncpg.InternalServerError) as error:
+        logger.debug("the index %s is being built by another process: %s", index.name, error)
