@@ -117,13 +117,15 @@ def serves(dsn: str) -> bool:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Return who works in *folder* or was started with it on the command line; a zombie does neither."""
+    """Return who works in *folder* or was started with it on the command line; who is about to end does neither."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
             place = os.readlink(process / "cwd")
         except OSError:
+            continue
+        if not words:  # a process that ends loses its memory first, and its folder a moment later
             continue
         started_here = os.fsencode(folder) in words and b"postgres" in words and b"python" not in words
         if started_here or Path(place).is_relative_to(folder):
