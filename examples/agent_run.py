@@ -35,8 +35,8 @@ async def cook(storage: PostgresStorage, dish: str) -> None:
 def show(entry: AgentHistoryEntry) -> None:
     print(f"{entry.input}: {entry.status}, after {len(entry.steps)} steps: {entry.output}")
     for depth, event in entry.event_tree():
-        told = event.status_message or f"{event.input} -> {event.output}"
-        print(f"{'  ' * depth}  {event.name} {event.status} {told}")
+        told = event.status_message or event.output or ""
+        print(f"  {'   ' * depth}└─ {event.name} {event.status} {told}")
 
 
 async def main() -> None:

@@ -212,7 +212,7 @@ async def test_status_tells_missing_from_applied(command_here: Command, connecti
     assert current.printed.endswith("\nthe schema is current\n")
     assert behind.printed.splitlines()[-2:] == [
         f"missing  {NAMES[-1]}",
-        "1 missing: run 'python -m voltmem migrate'",
+        "1 missing: run 'python -m voltmem migrate' with the same options",
     ]
 
 

@@ -55,7 +55,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("pagination.py", "walked over 25 of 25"),
         ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: no conversation"),
         ("transaction.py", "1 order; the conversation: ['Two coffees, please', 'Coming up.']"),
-        ("agent_run.py", "  tool:search completed {'q': 'soup'} -> ['leeks', 'potatoes']"),
+        ("agent_run.py", "     └─ tool:search completed ['leeks', 'potatoes']"),
         ("demo.py", "5 messages ago you'd have needed that coat."),
     ],
 )

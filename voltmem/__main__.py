@@ -80,7 +80,11 @@ async def _status(storage: PostgresStorage) -> int:
         when = "" if each.applied_at is None else f"  {each.applied_at:%Y-%m-%d %H:%M:%S %Z}"
         print(f"{'missing' if each.applied_at is None else 'applied'}  {each.name}{when}")
     missing = sum(each.applied_at is None for each in found)
-    print(f"{missing} missing: run 'python -m voltmem migrate'" if missing else "the schema is current")
+    print(
+        f"{missing} missing: run 'python -m voltmem migrate' with the same options"
+        if missing
+        else "the schema is current"
+    )
     return BEHIND if missing else DONE
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -221,7 +222,7 @@ class ConversationSchemaStatements:
 
     def script(self) -> list[str]:
         """Return the statements to the new schema, with a backup, for the body of a block of PL/pgSQL."""
-        return [
+        statements = [
             *self.make_missing_tables,
             self.lock,
             *self.backup,
@@ -235,6 +236,7 @@ class ConversationSchemaStatements:
             *self.change,
             self.record,
         ]
+        return [dedent(each).strip() for each in statements]
 
     def drop_primary_key(self, name: str) -> str:
         """The statement that drops it, whatever it is called."""

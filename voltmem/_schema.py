@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from voltmem import _conversation_schema as conversation_schema
@@ -78,7 +79,7 @@ def script(tables: Tables) -> str:
         make_ledger,
     ]
     old = conversation_schema.ConversationSchemaStatements(tables)
-    parts.append(_where(f"({old.is_old})", ";\n".join(old.script()) + ";"))
+    parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))
     # Never twice: some change rows, and would take what VoltAgent wrote since for what they were made for.
     for each in migrations():
         entry = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{each.name}', '{each.checksum}');"
