@@ -225,6 +225,47 @@ async def test_adopted_tables_are_not_taken_for_old_ones_by_voltagent(
     assert "user_id" not in names
 
 
+@pytest.mark.parametrize("release", ["0.1.0", "0.1.7", "1.0.0"], indirect=True)
+async def test_voltagent_goes_on_recording_runs(
+    release: str, make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """What addHistoryEntry, addHistoryStep and addTimelineEvent send is stored, and read in its order."""
+    storage = make_storage()
+    await storage.open()
+    history = f"{schema}.{PREFIX}_agent_history"
+
+    await connection.execute(
+        f"INSERT INTO {history} (id, agent_id, timestamp, status, input, output, usage, metadata) "
+        "VALUES ('h', 'agent-9', $1, 'working', '\"asked\"', NULL, NULL, '{\"n\": 1}')",
+        AT,
+    )
+    for number in (2, 1):  # a step of VoltAgent's has no time; a later key may be less
+        await connection.execute(
+            f"INSERT INTO {history}_steps (key, value, history_id, agent_id) VALUES ($1, $2, 'h', 'agent-9') "
+            "ON CONFLICT (key) DO UPDATE SET value = $2, history_id = 'h', agent_id = 'agent-9'",
+            f"step-{number}",
+            json.dumps({"id": f"step-{number}", "type": "tool_call", "name": "search", "arguments": {"n": number}}),
+        )
+    for number in (2, 1):
+        await connection.execute(
+            f"INSERT INTO {history}_timeline_events (id, history_id, agent_id, event_type, event_name, start_time, "
+            "end_time, status, status_message, level, version, parent_event_id, tags, input, output, error, metadata) "
+            "VALUES ($1, 'h', 'agent-9', 'tool', 'tool:start', $2, NULL, 'running', NULL, 'INFO', NULL, NULL, "
+            "'[\"a\"]', '{\"q\": 1}', NULL, NULL, NULL)",
+            f"event-{number}",
+            AT,
+        )
+
+    entry = await storage.get_history_entry("h")
+    assert entry is not None
+    assert (entry.agent_id, entry.status, entry.input, entry.metadata) == ("agent-9", "working", "asked", {"n": 1})
+    assert [(step.id, step.arguments) for step in entry.steps] == [("step-2", {"n": 2}), ("step-1", {"n": 1})]
+    assert [(event.id, event.tags, event.input) for event in entry.events] == [
+        ("event-2", ["a"], {"q": 1}),
+        ("event-1", ["a"], {"q": 1}),
+    ]
+
+
 # What VoltAgent 1 does when it meets tables of 0.1 (addUIMessageColumnsToMessagesTable, migrateDefaultUserIds).
 UPGRADE_BY_VOLTAGENT_1 = """
     ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS parts jsonb;
