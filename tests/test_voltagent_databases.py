@@ -180,6 +180,21 @@ async def test_voltagent_goes_on_writing(
     assert [message.content for message in messages] == [parts, "[ours]", parts, parts]
 
 
+@pytest.mark.parametrize("release", ["1.0.0", "2.1.2"], indirect=True)
+async def test_a_message_without_parts_is_empty(
+    release: str, make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """A UIMessage that VoltAgent stored without parts is read as it reads it: with none."""
+    storage = make_storage()
+    await create_conversation(connection, schema, "va", "ada", AT)
+    await add_message(connection, release, schema, "va", "v1", "ada", None, AT)
+    await connection.execute(f"UPDATE {schema}.{PREFIX}_messages SET parts = NULL WHERE conversation_id = 'va'")
+
+    (message,) = await storage.get_messages("ada", "va")
+
+    assert (message.content, message.type) == ([], "text")
+
+
 @pytest.mark.parametrize("release", ["2.1.2"], indirect=True)
 async def test_whoever_replaces_a_message_last_is_read(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
@@ -529,6 +544,8 @@ async def test_old_tables_without_a_user_anywhere_become_the_defaults(
 
     assert result.success
     assert "user_id" not in {row["column_name"] for row in await columns(connection, old)}
+    keys = f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = '{old}.{PREFIX}_messages'::regclass"
+    assert "PRIMARY KEY (conversation_id, message_id)" in [row[0] for row in await connection.fetch(keys)]
 
 
 async def test_what_hangs_on_the_tables_stays(old: str, make_storage: MakeStorage, connection: Connection) -> None:

@@ -298,6 +298,8 @@ class Message(Model):
         content, content_json, metadata, kind = row["content"], row["content_json"], row["metadata"], row["type"]
         if content_json is not None:
             content = from_stored_json(content_json)
+        elif content is None:  # a UIMessage that VoltAgent stored without parts
+            content = []
         elif content[:1] in _BEGIN_JSON:
             content = _voltagent_content(content, kind)
         return cls.model_construct(
