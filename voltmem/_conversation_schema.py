@@ -28,7 +28,7 @@ NAME: Final = "conversation_schema"
 
 # It is known by its name alone: its statements may change with what is found.
 _CHECKSUM: Final = ""
-# How often the tables are asked for, a second each, before the work is undone and begun again; seconds in between.
+# How often readers are locked out for a try before the work is undone and begun again, and seconds in between.
 _TRIES_FOR_LOCK: Final = 30
 _PAUSE_FOR_OTHERS: Final = 0.5
 
@@ -79,65 +79,35 @@ class MigrationResult:
 
 
 class ConversationSchemaStatements:
-    """All that is sent, in the order in which it is sent."""
+    """What both ways send."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
-        self.messages = messages
-        backups = {conversations: tables.conversations_backup, messages: tables.messages_backup}
-        name = f"{tables.prefix}_messages"
-        writers = f"{tables.prefix}_writers"  # temporary: it has no schema that could be named
-
-        def has_user(table: str) -> str:
-            return (
-                f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('{table}') "
-                "AND attname = 'user_id' AND NOT attisdropped)"
-            )
-
+        self.tables = tables
         self.is_old = f"""
             SELECT CASE
-                WHEN to_regclass('{conversations}') IS NULL THEN {has_user(messages)}
-                ELSE NOT {has_user(conversations)}
+                WHEN to_regclass('{conversations}') IS NULL THEN {_has_user(messages)}
+                ELSE NOT {_has_user(conversations)}
             END"""
-        self.has_backup = f"SELECT to_regclass('{backups[conversations]}') IS NOT NULL"
-        self.has_both_backups = f"{self.has_backup} AND to_regclass('{backups[messages]}') IS NOT NULL"
+        self.has_user_with_messages = f"SELECT {_has_user(messages)}"
+        self.add_foreign_key = f"""
+            ALTER TABLE {messages} ADD CONSTRAINT {tables.prefix}_messages_conversation_id_fkey
+                FOREIGN KEY (conversation_id) REFERENCES {conversations} (id) ON DELETE CASCADE"""
+        # Nobody may be in the tables after this. Of the messages, only the catalog changes.
+        self.lock_out = f"LOCK TABLE {conversations}, {messages} IN ACCESS EXCLUSIVE MODE"
 
-        # --- to the new schema ---
+
+class MigrateStatements(ConversationSchemaStatements):
+    """The way to the new schema, in its order."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        conversations, messages = tables.conversations, tables.messages
+        name = f"{tables.prefix}_messages"
+        writers = f"pg_temp.{tables.prefix}_writers"
+        self.make_missing_tables = _old_tables(tables)
         # Writers wait from here on, so that no row is missed; readers go on until the end.
         self.lock = f"LOCK TABLE {conversations}, {messages} IN SHARE ROW EXCLUSIVE MODE"
-        self.make_missing_tables = [
-            f"""
-            CREATE TABLE IF NOT EXISTS {conversations} (
-                id text PRIMARY KEY,
-                resource_id text NOT NULL,
-                title text,
-                metadata jsonb,
-                created_at timestamptz NOT NULL DEFAULT now(),
-                updated_at timestamptz NOT NULL DEFAULT now()
-            )""",
-            f"""
-            CREATE TABLE IF NOT EXISTS {messages} (
-                user_id text NOT NULL,
-                conversation_id text NOT NULL REFERENCES {conversations} (id) ON DELETE CASCADE,
-                message_id text NOT NULL,
-                role text NOT NULL,
-                content text NOT NULL,
-                type text NOT NULL,
-                created_at timestamptz NOT NULL DEFAULT now(),
-                PRIMARY KEY (user_id, conversation_id, message_id)
-            )""",
-        ]
-        self.backup = [
-            statement
-            for table, backup in backups.items()
-            for statement in (
-                f"CREATE TABLE {backup} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS)",
-                f"INSERT INTO {backup} SELECT * FROM {table}",
-            )
-        ]
-        self.backup_is_whole = f"""
-            SELECT (SELECT count(*) FROM {conversations}) = (SELECT count(*) FROM {backups[conversations]})
-                AND (SELECT count(*) FROM {messages}) = (SELECT count(*) FROM {backups[messages]})"""
         self.add_user_to_messages = f"ALTER TABLE {messages} ADD COLUMN user_id text NOT NULL DEFAULT 'default'"
         self.count_messages = f"SELECT count(*) FROM {messages}"
         # Who wrote where: the first to write keeps the id. The others' is of both ids, the first one's length before
@@ -173,11 +143,6 @@ class ConversationSchemaStatements:
         self.has_foreign_key = f"""
             SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f'
                 AND conrelid = '{messages}'::regclass AND confrelid = '{conversations}'::regclass)"""
-        self.add_foreign_key = f"""
-            ALTER TABLE {messages} ADD CONSTRAINT {name}_conversation_id_fkey
-                FOREIGN KEY (conversation_id) REFERENCES {conversations} (id) ON DELETE CASCADE"""
-        # Nobody may be in the tables now. Of the messages, only the catalog changes.
-        self.lock_out = f"LOCK TABLE {conversations}, {messages} IN ACCESS EXCLUSIVE MODE"
         self.primary_key = f"""
             SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = '{messages}'::regclass"""
         self.change = [
@@ -194,38 +159,14 @@ class ConversationSchemaStatements:
         self.split = f"""
             SELECT new_id AS id, conversation_id, user_id, message_count
             FROM {writers} WHERE moves ORDER BY conversation_id, user_id"""
-        self.drop_backup = [f"DROP TABLE {backup}" for backup in backups.values()]
-
-        # --- and back ---
-        self.both_exist = f"SELECT to_regclass('{conversations}') IS NOT NULL AND to_regclass('{messages}') IS NOT NULL"
-        # Without CASCADE: what hangs on the tables is not ours to drop, and PostgreSQL says what it is.
-        self.restore = [
-            *(_copy_rights(table, backup) for table, backup in backups.items()),
-            f"DROP TABLE IF EXISTS {messages}",
-            f"DROP TABLE IF EXISTS {conversations}",
-            f"ALTER TABLE {backups[conversations]} RENAME TO {tables.prefix}_conversations",
-            f"ALTER TABLE {backups[messages]} RENAME TO {name}",
-            f"ALTER TABLE {conversations} ADD PRIMARY KEY (id)",
-            f"CREATE INDEX idx_{tables.prefix}_conversations_resource ON {conversations} (resource_id)",
-        ]
-        self.restore_keys = [
-            f"ALTER TABLE {messages} ADD PRIMARY KEY (user_id, conversation_id, message_id)",
-            f"CREATE INDEX idx_{tables.prefix}_messages_lookup ON {messages} (user_id, conversation_id, created_at)",
-        ]
-        self.has_user_with_messages = f"SELECT {has_user(messages)}"
-        self.has_orphans = f"""
-            SELECT EXISTS (SELECT FROM {messages} AS m
-                WHERE NOT EXISTS (SELECT FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
-        self.forget = f"DELETE FROM {tables.migrations}"
-
         self.record = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '{_CHECKSUM}')"
 
     def script(self) -> list[str]:
-        """Return the statements to the new schema, with a backup, for the body of a block of PL/pgSQL."""
+        """Return the statements, with a backup, for the body of a block of PL/pgSQL."""
         statements = [
             *self.make_missing_tables,
             self.lock,
-            *self.backup,
+            *BackupStatements(self.tables).make,
             f"IF NOT ({self.has_user_with_messages}) THEN {self.add_user_to_messages}; END IF",
             self.find_writers,
             *self.move,
@@ -240,7 +181,87 @@ class ConversationSchemaStatements:
 
     def drop_primary_key(self, name: str) -> str:
         """The statement that drops it, whatever it is called."""
-        return f'ALTER TABLE {self.messages} DROP CONSTRAINT "{name}"'
+        return f'ALTER TABLE {self.tables.messages} DROP CONSTRAINT "{name}"'
+
+
+class BackupStatements(ConversationSchemaStatements):
+    """A copy of both tables, and the way back to it."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        conversations, messages = tables.conversations, tables.messages
+        backups = {conversations: tables.conversations_backup, messages: tables.messages_backup}
+        name = f"{tables.prefix}_messages"
+        self.exists = f"SELECT to_regclass('{backups[conversations]}') IS NOT NULL"
+        self.both_exist = f"{self.exists} AND to_regclass('{backups[messages]}') IS NOT NULL"
+        self.make = [
+            statement
+            for table, backup in backups.items()
+            for statement in (
+                f"CREATE TABLE {backup} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS)",
+                f"INSERT INTO {backup} SELECT * FROM {table}",
+            )
+        ]
+        self.is_whole = f"""
+            SELECT (SELECT count(*) FROM {conversations}) = (SELECT count(*) FROM {backups[conversations]})
+                AND (SELECT count(*) FROM {messages}) = (SELECT count(*) FROM {backups[messages]})"""
+        self.drop = [f"DROP TABLE {backup}" for backup in backups.values()]
+        self.both_tables_exist = (
+            f"SELECT to_regclass('{conversations}') IS NOT NULL AND to_regclass('{messages}') IS NOT NULL"
+        )
+        # Without CASCADE: what hangs on the tables is not ours to drop, and PostgreSQL says what it is.
+        self.restore = [
+            *(_copy_rights(table, backup) for table, backup in backups.items()),
+            f"DROP TABLE IF EXISTS {messages}",
+            f"DROP TABLE IF EXISTS {conversations}",
+            f"ALTER TABLE {backups[conversations]} RENAME TO {tables.prefix}_conversations",
+            f"ALTER TABLE {backups[messages]} RENAME TO {name}",
+            f"ALTER TABLE {conversations} ADD PRIMARY KEY (id)",
+            f"CREATE INDEX idx_{tables.prefix}_conversations_resource ON {conversations} (resource_id)",
+        ]
+        self.restore_keys_with_user = [
+            f"ALTER TABLE {messages} ADD PRIMARY KEY (user_id, conversation_id, message_id)",
+            f"CREATE INDEX idx_{tables.prefix}_messages_lookup ON {messages} (user_id, conversation_id, created_at)",
+        ]
+        self.restore_keys_without_user = [f"ALTER TABLE {messages} ADD PRIMARY KEY (conversation_id, message_id)"]
+        self.has_orphans = f"""
+            SELECT EXISTS (SELECT FROM {messages} AS m
+                WHERE NOT EXISTS (SELECT FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
+        self.forget = f"DELETE FROM {tables.migrations}"
+
+
+def _has_user(table: str) -> str:
+    return (
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('{table}') "
+        "AND attname = 'user_id' AND NOT attisdropped)"
+    )
+
+
+def _old_tables(tables: Tables) -> list[str]:
+    """Return what makes the tables as VoltAgent 0.1.0 had them, where one is missing."""
+    conversations, messages = tables.conversations, tables.messages
+    return [
+        f"""
+        CREATE TABLE IF NOT EXISTS {conversations} (
+            id text PRIMARY KEY,
+            resource_id text NOT NULL,
+            title text,
+            metadata jsonb,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now()
+        )""",
+        f"""
+        CREATE TABLE IF NOT EXISTS {messages} (
+            user_id text NOT NULL,
+            conversation_id text NOT NULL REFERENCES {conversations} (id) ON DELETE CASCADE,
+            message_id text NOT NULL,
+            role text NOT NULL,
+            content text NOT NULL,
+            type text NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (user_id, conversation_id, message_id)
+        )""",
+    ]
 
 
 def _copy_rights(table: str, other: str) -> str:
@@ -302,12 +323,12 @@ async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationRe
 
 
 async def _migrate(connection: Connection, tables: Tables, create_backup: bool, delete_backup: bool) -> MigrationResult:
-    sql = ConversationSchemaStatements(tables)
+    sql, backup = MigrateStatements(tables), BackupStatements(tables)
     if not await connection.fetchval(sql.is_old):
         return MigrationResult(success=True)
     await _run(connection, [*sql.make_missing_tables, sql.lock])
     if create_backup:
-        await _back_up(connection, sql)
+        await _back_up(connection, backup)
     if not await connection.fetchval(sql.has_user_with_messages):
         await _run(connection, [sql.add_user_to_messages])
     messages = await connection.fetchval(sql.count_messages, timeout=PATIENCE)
@@ -323,7 +344,7 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
         await _run(connection, [sql.drop_primary_key(primary_key)])
     await _run(connection, sql.change)
     if create_backup and delete_backup:
-        await _run(connection, sql.drop_backup)
+        await _run(connection, backup.drop)
     await record(connection, tables, NAME, _CHECKSUM)
     return MigrationResult(
         success=True,
@@ -333,28 +354,28 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
     )
 
 
-async def _back_up(connection: Connection, sql: ConversationSchemaStatements) -> None:
-    if await connection.fetchval(sql.has_backup):
+async def _back_up(connection: Connection, sql: BackupStatements) -> None:
+    if await connection.fetchval(sql.exists):
         raise MigrationError(
             NAME,
             "there is a backup of an earlier migration, and it is not overwritten. Restore it with "
             "migrate_conversation_schema(restore_from_backup=True), drop or rename its tables, or migrate with "
             "create_backup=False",
         )
-    await _run(connection, sql.backup)
-    if not await connection.fetchval(sql.backup_is_whole, timeout=PATIENCE):
+    await _run(connection, sql.make)
+    if not await connection.fetchval(sql.is_whole, timeout=PATIENCE):
         raise MigrationError(NAME, "the backup has not all rows. Nothing of it was kept")
 
 
 async def _restore(connection: Connection, tables: Tables) -> MigrationResult:
-    sql = ConversationSchemaStatements(tables)
-    if not await connection.fetchval(sql.has_both_backups):
+    sql = BackupStatements(tables)
+    if not await connection.fetchval(sql.both_exist):
         raise MigrationError(NAME, f"no backup to restore: {tables.messages_backup} and its like are not there")
-    if await connection.fetchval(sql.both_exist):
+    if await connection.fetchval(sql.both_tables_exist):
         await _lock_out(connection, sql)
     await _run(connection, sql.restore)
-    if await connection.fetchval(sql.has_user_with_messages):
-        await _run(connection, sql.restore_keys)
+    has_user = await connection.fetchval(sql.has_user_with_messages)
+    await _run(connection, sql.restore_keys_with_user if has_user else sql.restore_keys_without_user)
     if not await connection.fetchval(sql.has_orphans, timeout=PATIENCE):
         await _run(connection, [sql.add_foreign_key])
     # The tables are what they were before any migration of ours, and the next one begins with them.
@@ -363,7 +384,7 @@ async def _restore(connection: Connection, tables: Tables) -> MigrationResult:
 
 
 async def _lock_out(connection: Connection, sql: ConversationSchemaStatements) -> None:
-    """Wait until nobody uses the tables: a second at a time, for who comes after us waits as long."""
+    """Wait until nobody uses the tables: a moment at a time, for who comes after us waits as long."""
     for remaining in reversed(range(_TRIES_FOR_LOCK)):
         try:
             async with transaction_on(connection):  # a savepoint

@@ -78,7 +78,7 @@ def script(tables: Tables) -> str:
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", make_schema),
         make_ledger,
     ]
-    old = conversation_schema.ConversationSchemaStatements(tables)
+    old = conversation_schema.MigrateStatements(tables)
     parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))
     # Never twice: some change rows, and would take what VoltAgent wrote since for what they were made for.
     for each in migrations():

@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from voltmem import _conversation_schema as conversation_schema
-from voltmem import _schema as schema_of
 from voltmem._conversation_schema import MigrationResult
 from voltmem._database import BoundConnection, Database, Executor
-from voltmem._schema import MigrationStatus
+from voltmem._schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._values import check_flag
 from voltmem.agent_history import HistoryStatements
@@ -210,7 +209,7 @@ class PostgresStorage(Storage):
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
         async with self._database.connection() as connection:
-            return await schema_of.upgrade(connection, self._options.tables)
+            return await upgrade(connection, self._options.tables)
 
     async def upgradeSchema(self) -> list[str]:
         """upgrade_schema in VoltAgent's spelling."""
@@ -223,7 +222,7 @@ class PostgresStorage(Storage):
         Changes nothing, whatever *migrate* says. ``python -m voltmem status`` prints it.
         """
         async with self._database.connection() as connection:
-            return await schema_of.status(connection, self._options.tables)
+            return await status(connection, self._options.tables)
 
     async def schemaStatus(self) -> list[MigrationStatus]:
         """schema_status in VoltAgent's spelling."""
@@ -283,7 +282,7 @@ class PostgresStorage(Storage):
         )
 
     async def _prepare(self, connection: Connection) -> None:
-        prepare = schema_of.check if self._options.migrate == "check" else schema_of.upgrade
+        prepare = check if self._options.migrate == "check" else upgrade
         await prepare(connection, self._options.tables)
 
     # --- the caller's own connection --------------------------------------------------------------------------
