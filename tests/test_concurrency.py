@@ -193,12 +193,15 @@ async def test_deleting_a_conversation_under_its_writers_leaves_nothing(
     storage = make_storage()
     met = Counter[str]()
 
-    for _ in range(8):
+    async def delete_after(loops: int) -> bool:
+        for _ in range(loops):
+            await asyncio.sleep(0)
+        return await storage.delete_conversation("c1")
+
+    for round in range(16):
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
         writers = [storage.add_message(text(f"m{n}"), "ada", "c1") for n in range(12)]
-        outcomes = await asyncio.gather(
-            *writers[:6], storage.delete_conversation("c1"), *writers[6:], return_exceptions=True
-        )
+        outcomes = await asyncio.gather(*writers[:6], delete_after(round), *writers[6:], return_exceptions=True)
         met += Counter(type(outcome).__name__ for outcome in outcomes)
 
         assert outcomes.pop(6) is True

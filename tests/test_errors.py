@@ -205,7 +205,7 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
     "messages gone": (["ALTER TABLE {m} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {m_name}"]),
     "conversations gone": (["ALTER TABLE {c} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {c_name}"]),
     "column gone": (["ALTER TABLE {m} RENAME COLUMN type TO away"], ["ALTER TABLE {m} RENAME COLUMN away TO type"]),
-    "function gone": (["ALTER FUNCTION {append} RENAME TO away"], ["ALTER FUNCTION {schema}.away RENAME TO {a_name}"]),
+    "function gone": (["ALTER FUNCTION {add} RENAME TO away"], ["ALTER FUNCTION {schema}.away RENAME TO {a_name}"]),
     # PostgreSQL says 53100 at the end of a write, when all its rows were stored.
     "disk full": (
         [
@@ -224,8 +224,8 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
 
 async def run_all(connection: Connection, statements: list[str], rows: Rows) -> None:
     schema, _, m_name = rows.messages.partition(".")
-    c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "append"))
-    names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "append": f"{schema}.{a_name}"}
+    c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "add_messages"))
+    names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "add": f"{schema}.{a_name}"}
     names |= {"entries": rows.entries, "steps": rows.steps, "events": rows.events}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))

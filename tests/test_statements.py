@@ -14,6 +14,7 @@ from tests.calls import ARGUMENTS, NO_VERBS, ROUND_TRIPS, Rows, call, migrated_s
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import Conversation, PostgresStorage
+from voltmem._appends import AppendStatements
 from voltmem._tables import Tables
 from voltmem.agent_history import HistoryCursor, HistoryQuery, HistoryStatements
 from voltmem.conversations import ConversationStatements
@@ -30,8 +31,8 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the three queries."""
-    for group in (ConversationStatements(tables), MessageStatements(tables), HistoryStatements(tables)):
-        yield from vars(group).values()
+    for group in (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements):
+        yield from vars(group(tables)).values()
     for user, resource, limit, offset in product((None, "u"), (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]
@@ -176,13 +177,13 @@ async def test_adding_a_message_walks_indexes_only(
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
     connection, told = plans
-    arguments = [["c1"], ["u1"], ["m-new"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True]
+    arguments = [["c1"], ["u1"], ["m-new"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True, False]
 
     transaction = connection.transaction()
     await transaction.start()
-    await connection.fetch(MessageStatements(tables).append, *arguments)
+    await connection.fetch(AppendStatements(tables).add_messages, *arguments)
     told.clear()  # the first call moved 49,900 messages into the archive
-    await connection.fetch(MessageStatements(tables).append, *[*arguments[:2], ["m-newer"], *arguments[3:]])
+    await connection.fetch(AppendStatements(tables).add_messages, *[*arguments[:2], ["m-newer"], *arguments[3:]])
     await transaction.rollback()
 
     shown = "\n".join(told)

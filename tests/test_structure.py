@@ -21,6 +21,7 @@ LAYERS = [
     {"_migrations"},
     {"_conversation_schema"},
     {"_schema"},
+    {"_appends"},
     {"conversations", "messages", "agent_history"},
     {"agent_run"},
     {"camel"},

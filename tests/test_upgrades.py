@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,18 +32,19 @@ async def database_at(connection: Connection, schema: str, count: int) -> None:
         await connection.execute(f"INSERT INTO {tables.migrations} VALUES ($1, $2)", migration.name, migration.checksum)
 
 
-async def fill(connection: Connection, schema: str) -> None:
-    """Add rows as the first release did: by the append function, and to the tables it had."""
+async def fill(connection: Connection, schema: str, count: int) -> None:
+    """Add rows as the release of that time did: by its append function, and to the tables it had."""
     tables = Tables(schema, "voltagent_memory")
     await connection.execute(
         f"INSERT INTO {tables.conversations} (id, resource_id, user_id, title, metadata) "
         "VALUES ('c1', 'docs', 'ada', 'One', '{\"n\": 1}')"
     )
     contents = ["hello", '[1, "typed by a person"]', '{"a": 1}', '[{"type": "text", "text": "typed"}]', "", "[half"]
-    texts, jsons = [*contents, "parts"], [*[None] * len(contents), '["parts"]']
+    as_json = [json.dumps(text) if count >= 7 and text[:1] in ("[", "{") else None for text in contents]
+    texts, jsons = [*contents, "parts"], [*as_json, '["parts"]']
     types = ["text", "text", "tool-call", "text", "text", "tool-result", "text"]
     await connection.execute(
-        f"SELECT {tables.append}($1, $2, $3, $4, $5, $6, $7, $8, $9, 100, false)",
+        f"SELECT {tables.schema}.{tables.prefix}_append($1, $2, $3, $4, $5, $6, $7, $8, $9, 100, false)",
         ["c1"] * 7,
         ["ada"] * 7,
         [f"m{number}" for number in range(7)],
@@ -61,7 +63,7 @@ async def test_every_released_state_is_upgraded_with_its_rows(
 ) -> None:
     """What was stored is read as it was, text that looks like JSON included, and the database is a current one."""
     await database_at(connection, schema, count)
-    await fill(connection, schema)
+    await fill(connection, schema, count)
     storage = make_storage()
 
     done = await storage.upgrade_schema()

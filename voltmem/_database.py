@@ -100,7 +100,7 @@ class Database:
         self._pool: Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
-        self._closed = False
+        self._refusing = self._closed = False
         self._embedded: EmbeddedPostgres | None = None
         self._last_good_host = 0
 
@@ -108,12 +108,19 @@ class Database:
 
     async def open(self) -> None:
         """Open the pool and prepare the schema, unless it is done; also after close()."""
-        self._closed = False
+        self._refusing = self._closed = False
         await self.ready()
 
     async def ready(self) -> None:
-        """Open on first use; StorageClosedError after close()."""
+        """Open on first use; StorageClosedError after refuse() or close()."""
+        if self._refusing:
+            raise StorageClosedError
         await self._ready_pool()
+
+    def refuse(self) -> None:
+        """Let nobody be ready() any more, while those under way go on: the beginning of close()."""
+        self._check_loop()
+        self._refusing = True
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
@@ -136,7 +143,7 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool after the calls under way; one that was given stays open."""
-        self._check_loop()
+        self.refuse()
         self._closed = True
         async with self._opening:  # what is being opened by another task is ours to close, too
             pool, self._pool = self._pool, None

@@ -27,7 +27,7 @@ class Tables:
     messages: str = field(init=False)
     messages_backup: str = field(init=False)
     migrations: str = field(init=False)
-    append: str = field(init=False)
+    add_messages: str = field(init=False)
     agent_history: str = field(init=False)
     agent_history_steps: str = field(init=False)
     agent_history_timeline_events: str = field(init=False)

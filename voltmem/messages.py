@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from voltmem._appends import Appends
 from voltmem._database import Executor
 from voltmem._tables import Tables
 from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
-from voltmem.errors import ConversationNotFoundError, InvalidInputError
+from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
 from voltmem.query import MessageQuery
@@ -22,14 +23,18 @@ class MessageStatements:
 
     def __init__(self, tables: Tables) -> None:
         messages, conversations = tables.messages, tables.conversations
-        owned = f"EXISTS (SELECT FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2))"
-        self.append = f"SELECT item, stored_at FROM {tables.append}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-        self.delete = f"""
+        # Whoever changes messages has locked their conversation first, as add_messages does: so nobody who has it
+        # locked, in a statement of many, waits for a message in it.
+        locked = f"""
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) FOR UPDATE
+            )"""
+        self.delete = f"""{locked}
             DELETE FROM {messages}
-            WHERE conversation_id = $1 AND {owned} AND message_id = ANY($3::text[])"""
-        self.clear = f"""
+            WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned) AND message_id = ANY($3::text[])"""
+        self.clear = f"""{locked}
             DELETE FROM {messages}
-            WHERE conversation_id = $1 AND {owned}"""
+            WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)"""
         self.clear_user = f"""
             DELETE FROM {messages}
             WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)"""
@@ -39,6 +44,7 @@ class Messages:
     """The methods about messages; PostgresStorage puts the areas together."""
 
     _executor: Executor
+    _appends: Appends
     _options: StorageOptions
     _message_sql: MessageStatements
 
@@ -84,19 +90,7 @@ class Messages:
         check_id_or_none(user_id=user_id)
         if not messages:
             return []
-        columns = zip(*(message.to_row() for message in messages), strict=True)
-        # Repeatable: every message has its id by now, and storing an id again replaces it.
-        rows = await self._executor.fetch(
-            self._message_sql.append,
-            [conversation_id] * len(messages),
-            [user_id] * len(messages),
-            *columns,
-            self._options.storage_limit,
-            self._options.on_limit == "archive",
-        )
-        if len(rows) < len(messages):
-            raise ConversationNotFoundError(conversation_id, user_id)
-        return [message.stored_at(row["stored_at"]) for message, row in zip(messages, rows, strict=True)]
+        return await self._appends.add(messages, user_id, conversation_id)
 
     async def delete_messages(self, ids: Sequence[str], user_id: str | None, conversation_id: str) -> int:
         """
@@ -204,4 +198,4 @@ class Messages:
 
     async def _read(self, query: MessageQuery) -> list[Message]:
         sql, arguments = query.sql(self._options.tables)
-        return [Message.from_row(row) for row in await self._executor.fetch(sql, *arguments)]
+        return list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))

@@ -7,9 +7,9 @@ VoltAgent's JSON. Rows become models in from_row and models become rows in to_ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
 from pydantic import (
     AfterValidator,
@@ -42,9 +42,11 @@ from voltmem.errors import InvalidInputError
 
 
 class Row(Protocol):
-    """What from_row needs of an asyncpg.Record."""
+    """What from_row needs of an asyncpg.Record: a column's value by name, or all in the order of the statement."""
 
     def __getitem__(self, key: str, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 def _checked_text(text: str) -> str:
@@ -110,9 +112,40 @@ class Model(BaseModel):
         # None is "not given", as undefined is in VoltAgent's objects; only as content it is a value.
         return field is not None or name == "content"
 
+    _names: ClassVar[set[str]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls._names = set(cls.model_fields)
+
     def given(self, name: str) -> Any:
         """Return the field's value if its maker set it, else None: the database fills in what was not given."""
         return getattr(self, name) if name in self.model_fields_set else None
+
+
+StoredModel = TypeVar("StoredModel", bound=Model)
+
+# The four slots of a pydantic model. A frozen one has no other way in.
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_names = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+def stored(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
+    """
+    Return a model of the values of all its fields, unchecked: they were checked on their way into the database.
+
+    What model_construct() does, but for aliases and defaults, which no row needs: the 100 rows of a page are fetched
+    in 0.25 ms; making their models took another 0.25 ms with it, and takes 0.06 ms so.
+    """
+    model = _new(cls)
+    _set_fields(model, fields)
+    _set_names(model, cls._names)
+    _set_extra(model, None)
+    _set_private(model, None)
+    return model
 
 
 def _told(model: str, error: ValidationError) -> str:
@@ -193,15 +226,18 @@ class Conversation(Model):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Return the conversation of a row; metadata arrives as JSON text."""
-        metadata = row["metadata"]
-        return cls.model_construct(
-            id=row["id"],
-            resource_id=row["resource_id"],
-            user_id=row["user_id"],
-            title=row["title"],
-            metadata={} if metadata is None else from_stored_json(metadata),
-            created_at=row["created_at"],
-            updated_at=row["updated_at"],
+        id, resource_id, user_id, title, metadata, created_at, updated_at = row
+        return stored(
+            cls,
+            {
+                "id": id,
+                "resource_id": resource_id,
+                "user_id": user_id,
+                "title": title,
+                "metadata": {} if metadata is None else from_stored_json(metadata),
+                "created_at": created_at,
+                "updated_at": updated_at,
+            },
         )
 
     def to_row(self) -> tuple[object, ...]:
@@ -233,6 +269,10 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
         return content
     is_parts = isinstance(value, list) and all(isinstance(part, dict) and "type" in part for part in value)
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
+
+
+# message_id, role, content, content_json, type, metadata (JSON text), created_at (None: not given)
+MessageRow: TypeAlias = tuple[str, str, str, str | None, str, str | None, datetime | None]
 
 
 class Message(Model):
@@ -295,24 +335,27 @@ class Message(Model):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Return the message of a row; content_json is NULL where content is plain text, or VoltAgent 0.1's JSON."""
-        content, content_json, metadata, kind = row["content"], row["content_json"], row["metadata"], row["type"]
+        id, role, content, content_json, type, metadata, created_at = row
         if content_json is not None:
             content = from_stored_json(content_json)
         elif content is None:  # a UIMessage that VoltAgent stored without parts
             content = []
         elif content[:1] in _BEGIN_JSON:
-            content = _voltagent_content(content, kind)
-        return cls.model_construct(
-            id=row["message_id"],
-            role=row["role"],
-            content=content,
-            type=kind,
-            metadata={} if metadata is None else from_stored_json(metadata),
-            created_at=row["created_at"],
+            content = _voltagent_content(content, type)
+        return stored(
+            cls,
+            {
+                "id": id,
+                "role": role,
+                "content": content,
+                "type": type,
+                "metadata": {} if metadata is None else from_stored_json(metadata),
+                "created_at": created_at,
+            },
         )
 
-    def to_row(self) -> tuple[object, ...]:
-        """Return message_id, role, content, content_json, type, metadata, created_at (None: not given)."""
+    def to_row(self) -> MessageRow:
+        """Return the columns of the table, content_json None where content is plain text."""
         # Text that looks like JSON is kept as JSON: in the column of texts only VoltAgent 0.1 leaves JSON.
         is_text = isinstance(self.content, str) and is_storable(self.content) and self.content[:1] not in _BEGIN_JSON
         return (
@@ -327,7 +370,7 @@ class Message(Model):
 
     def stored_at(self, created_at: datetime) -> Self:
         """Return this message as it was stored: with the time that the database gave it."""
-        return self.model_copy(update={"created_at": created_at})
+        return stored(type(self), {**self.__dict__, "created_at": created_at})
 
 
 class ConversationPage(Model):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from voltmem import _conversation_schema as conversation_schema
+from voltmem._appends import Appends, JoinedAppends
 from voltmem._conversation_schema import MigrationResult
 from voltmem._database import BoundConnection, Database, Executor
 from voltmem._schema import MigrationStatus, check, status, upgrade
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 class Storage(VoltAgentNames):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
-    def __init__(self, options: StorageOptions, executor: Executor) -> None:
+    def __init__(self, options: StorageOptions, executor: Executor, appends: Appends) -> None:
         self._options = options
         self._executor = executor
+        self._appends = appends
         self._conversation_sql = ConversationStatements(options.tables)
         self._message_sql = MessageStatements(options.tables)
         self._history_sql = HistoryStatements(options.tables)
@@ -84,7 +86,7 @@ class BoundStorage(Storage):
     """A storage on one connection, in whatever transaction that is in. Its owner commits and closes."""
 
     def __init__(self, options: StorageOptions, bound: BoundConnection) -> None:
-        super().__init__(options, bound)
+        super().__init__(options, bound, Appends(options, bound))
         self.connection = bound.connection
         """The asyncpg connection, for statements of the application's own in the same transaction."""
 
@@ -157,7 +159,8 @@ class PostgresStorage(Storage):
             retry_timeout=retry_timeout,
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
-        super().__init__(options, self._database)
+        self._joined = JoinedAppends(options, self._database)
+        super().__init__(options, self._database, self._joined)
 
     def __repr__(self) -> str:
         target = self._options.target
@@ -181,10 +184,12 @@ class PostgresStorage(Storage):
 
     async def close(self) -> None:
         """
-        Close the pool after the calls under way have ended; may be called twice.
+        Close the pool after the calls under way have ended, and all messages that wait are stored; may be repeated.
 
         A pool that was given stays open. The embedded server stops if nobody else uses it.
         """
+        self._database.refuse()
+        await self._joined.flush()
         await self._database.close()
 
     async def __aenter__(self) -> Self:
