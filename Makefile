@@ -18,8 +18,8 @@ test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts its
 
 check: lint types test ## All that CI runs
 
-bench: .venv/dev ## What things cost: make bench ROWS=1000000
-	$(BIN)/python -m tests.benchmarks.conversation_schema $(ROWS)
+bench: .venv/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
+	$(BIN)/python -m tests.benchmarks $(ROWS) $(ARGS)
 
 lint: .venv/dev ## Style and likely mistakes
 	$(BIN)/ruff check .

@@ -116,7 +116,7 @@ async def closed_storage() -> PostgresStorage:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of three rows in async for, so that a handful of conversations has many borders between batches."""
-    monkeypatch.setattr("voltmem.conversations._ROWS_PER_FETCH", 3)
+    monkeypatch.setattr("voltmem.conversations.ROWS_PER_FETCH", 3)
 
 
 # --- the order of messages ----------------------------------------------------------------------------------------

@@ -17,8 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -29,6 +28,8 @@ from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from voltmem._database import Connection
 
 Result = TypeVar("Result")
@@ -106,8 +107,11 @@ class Migration:
         return f"DROP INDEX IF EXISTS {index.name};" in tables.render(self.text)
 
 
-def migrations() -> list[Migration]:
+@cache
+def migrations() -> tuple[Migration, ...]:
     """Return all migrations in their order: from the installed package, or from beside it in a checkout."""
+    from importlib import resources  # here: it brings zipfile, tempfile and email along
+
     folders: Sequence[Traversable] = (
         resources.files("voltmem") / "migrations_sql",
         Path(__file__).parent.parent / "migrations_sql",
@@ -115,7 +119,7 @@ def migrations() -> list[Migration]:
     folder = next(each for each in folders if each.is_dir())
     files = sorted((each for each in folder.iterdir() if _FILE_NAME.fullmatch(each.name)), key=lambda each: each.name)
     # Git may have turned the line ends into Windows'; the checksum must not care.
-    return [Migration(file.name[:-4], file.read_text(encoding="utf-8").replace("\r\n", "\n")) for file in files]
+    return tuple(Migration(file.name[:-4], file.read_text(encoding="utf-8").replace("\r\n", "\n")) for file in files)
 
 
 async def is_current(connection: Connection, tables: Tables, known: Sequence[Migration]) -> bool:

@@ -27,7 +27,7 @@ from voltmem.options import StorageOptions
 from voltmem.query import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection
 
 DEFAULT_LIMIT: Final = 50  # VoltAgent's
-_ROWS_PER_FETCH: Final = 200
+ROWS_PER_FETCH: Final = 200
 
 
 class ConversationStatements:
@@ -370,7 +370,7 @@ class UserConversations:
     async def __aiter__(self) -> AsyncIterator[Conversation]:
         query, left = self._query, self._query.limit
         while left is None or left > 0:
-            rows = _ROWS_PER_FETCH if left is None else min(left, _ROWS_PER_FETCH)
+            rows = ROWS_PER_FETCH if left is None else min(left, ROWS_PER_FETCH)
             batch = await self._conversations._find(replace(query, limit=rows))
             for conversation in batch:
                 yield conversation

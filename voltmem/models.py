@@ -92,6 +92,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=False,
+        defer_build=True,  # until the first use: half of what importing us would cost
     )
 
     @classmethod

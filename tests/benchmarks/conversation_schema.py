@@ -1,25 +1,22 @@
-"""
-VoltAgent's first tables made user-centric: how long it takes, and what it costs the client's memory.
-
-    make bench ROWS=1000000
-
-A conversation has fifty messages; in every hundredth a second user wrote, too. The server is the one of the tests
-(VOLTMEM_TEST_DSN, or a throw-away one without fsync).
-"""
+"""VoltAgent's first tables made user-centric: how long it takes, and what it costs the client's memory."""
 
 from __future__ import annotations
 
-import asyncio
-import resource
-import sys
 import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
 
-import asyncpg
-
+from tests.benchmarks._bench import Bench
+from tests.benchmarks._measure import Side, Unit
 from voltmem import PostgresStorage
-from voltmem.testing import drop_schema, server, temporary_schema_name
+from voltmem.testing import temporary_schema_name
 
-_OLD_TABLES = """
+Work: TypeAlias = Callable[[], Awaitable[object]]
+
+# A conversation has fifty messages; in every hundredth a second user wrote, too.
+OLD_TABLES = """
     CREATE SCHEMA {schema};
     CREATE TABLE {schema}.voltagent_memory_conversations (
         id text PRIMARY KEY,
@@ -49,43 +46,54 @@ _OLD_TABLES = """
     FROM generate_series(0, {rows} - 1) AS n;
     CREATE INDEX ON {schema}.voltagent_memory_messages (user_id, conversation_id, created_at);
     ANALYZE {schema}.voltagent_memory_conversations, {schema}.voltagent_memory_messages"""
+COPY_TABLES = """
+    CREATE TABLE {schema}.conversations_copy AS TABLE {schema}.voltagent_memory_conversations;
+    CREATE TABLE {schema}.messages_copy AS TABLE {schema}.voltagent_memory_messages"""
 
 
-def _peak_memory() -> float:
-    """MiB, the most that this process ever had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
+async def run(bench: Bench) -> None:
+    """Measure it against copying the two tables, which is what its backup does."""
+    schema = temporary_schema_name()
 
+    async def make_old_tables() -> None:
+        await bench.pool.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        await bench.pool.execute(OLD_TABLES.format(schema=schema, rows=bench.rows), timeout=3600)
 
-async def measure(rows: int) -> None:
-    """Make old tables of so many messages, migrate them, open them, restore them; print seconds and MiB."""
-    dsn, schema = server().dsn, temporary_schema_name()
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(_OLD_TABLES.format(schema=schema, rows=rows))
-    print(f"{rows:,} messages on PostgreSQL {connection.get_server_version().major}, asyncpg {asyncpg.__version__}")
-    storage = PostgresStorage(dsn, schema=schema)
-    memory, started = _peak_memory(), time.perf_counter()
-
-    def report(what: str) -> None:
-        nonlocal started
-        seconds = time.perf_counter() - started
-        print(f"{what:<42} {seconds:6.1f} s   client memory +{_peak_memory() - memory:.1f} MiB")
-        started = time.perf_counter()
-
-    try:
+    async def migrate() -> None:
+        storage = PostgresStorage(bench.dsn, schema=schema, command_timeout=3600)
         result = await storage.migrate_conversation_schema()
+        await storage.close()
         if result.error is not None:
             raise result.error
-        split = len(result.split_conversations)
-        report(f"{result.migrated_count:,} conversations, {split:,} of them split off")
-        await storage.upgrade_schema()
-        report("all other migrations")
-        await storage.migrate_conversation_schema(restore_from_backup=True)
-        report("restored")
-    finally:
-        await storage.close()
-        await connection.close()
-        await drop_schema(schema)
+
+    async def copy() -> None:
+        await bench.pool.execute(COPY_TABLES.format(schema=schema), timeout=3600)
+
+    costs: tuple[tuple[Unit, Callable[[Work], Awaitable[Side]]], ...] = (("ms", milliseconds), ("KiB", kibibytes))
+    for unit, cost in costs:
+        await bench.compare(
+            f"{bench.rows:,} messages made user-centric, backup included" + (", memory" if unit == "KiB" else ""),
+            "copying both tables",
+            unit,
+            partial(cost, migrate),
+            partial(cost, copy),
+            before=make_old_tables,
+            rounds=2,
+        )
+    await bench.pool.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-if __name__ == "__main__":
-    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+async def milliseconds(call: Work) -> Side:
+    """Return how long it takes."""
+    started = time.perf_counter()
+    await call()
+    return Side((time.perf_counter() - started) * 1000)
+
+
+async def kibibytes(call: Work) -> Side:
+    """Return the most that it has in this process's memory at a time."""
+    tracemalloc.start()
+    await call()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return Side(peak / 1024)

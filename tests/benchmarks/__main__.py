@@ -1,0 +1,49 @@
+"""
+What things cost, beside raw asyncpg in the same run: ``make bench``, ``make bench ROWS=1000000``.
+
+Each row of the table is measured in turns, ours and then the yardstick, on one throw-away server that syncs to disk
+(or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the turns' ratios, beside their quartiles. The table
+also goes to benchmarks.json and benchmarks.md, in the folder where it is run. It takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from tests.benchmarks import conversation_schema, life, reads, writes
+from tests.benchmarks._bench import bench, circumstances, print_table, progress_bar, write_report
+
+# A commit delay with no siblings needed: whoever flushes waits so many microseconds first, and others join.
+SLOWER_DISK = {"commit_delay": "1000", "commit_siblings": "0"}
+PARTS = {"life": life.run, "writes": writes.run, "reads": reads.run, "upgrade": conversation_schema.run}
+
+
+async def main(rows: int, parts: list[str]) -> None:
+    """Measure these parts and report."""
+    with progress_bar() as progress:
+        async with bench(rows, progress) as main_bench:
+            about = await circumstances(main_bench)
+            for part in parts:
+                if part in PARTS:
+                    await PARTS[part](main_bench)
+        results = main_bench.results
+        if "disk" in parts:
+            async with bench(rows, progress, SLOWER_DISK) as slower:
+                await writes.on_a_slower_disk(slower)
+            results += slower.results
+    print_table(results, progress.console)
+    for name, value in about.items():
+        progress.console.print(f"{name}: {value}")
+    files = write_report(results, about, Path.cwd())
+    progress.console.print(f"written to {' and '.join(file.name for file in files)}")
+
+
+if __name__ == "__main__":
+    known = [*PARTS, "disk"]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("rows", type=int, nargs="?", default=1_000_000, help="how many conversations, and messages")
+    parser.add_argument("--only", choices=known, action="append", help="measure this part only; may be repeated")
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.rows, arguments.only or known))

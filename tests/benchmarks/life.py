@@ -1,0 +1,249 @@
+"""A storage's life: importing, opening and closing it, round trips, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import asyncpg
+
+from tests.benchmarks._bench import TEXT, Bench, nothing_to_reset
+from tests.benchmarks._measure import Bound, Side, latency, throughput
+from tests.proxy import Proxy
+from voltmem import PostgresStorage
+from voltmem._migrations import migrations
+from voltmem._tables import Tables
+from voltmem.testing import temporary_schema_name
+
+MESSAGES: Final = 10_000
+WORKERS: Final = 1_000
+STORAGES: Final = 20
+
+TIMED_IMPORT = "import time; started = time.perf_counter(); {}; print(time.perf_counter() - started)"
+
+
+async def run(bench: Bench) -> None:
+    """Measure all of it."""
+    await imports(bench)
+    await opening(bench)
+    await opening_an_empty_database(bench)
+    await workers(bench)
+    await round_trips(bench)
+    await memory(bench)
+
+
+async def imports(bench: Bench) -> None:
+    """Measure the import in processes of their own, compiled before, as an installed package is."""
+    with TemporaryDirectory() as compiled:
+
+        async def seconds(code: str) -> Side:
+            program = [sys.executable, "-X", f"pycache_prefix={compiled}", "-c", TIMED_IMPORT.format(code)]
+            environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+            ran = await asyncio.to_thread(
+                subprocess.run, program, env=environment, capture_output=True, text=True, check=True
+            )
+            return Side(float(ran.stdout) * 1000)
+
+        await bench.compare(
+            "import voltmem",
+            "asyncpg, and pydantic's BaseModel",
+            "ms",
+            partial(seconds, "import voltmem"),
+            partial(seconds, "import asyncpg; from pydantic import BaseModel"),
+            bound=Bound("at most", 1.3),
+        )
+
+
+async def opening(bench: Bench) -> None:
+    """Measure open() and close() on a current schema, alone."""
+    await bench.compare(
+        "open and close, schema current",
+        "a pool with one connection",
+        "ms",
+        partial(latency, partial(open_and_close, bench), 50),
+        partial(latency, partial(connect_and_close, bench), 50),
+    )
+
+
+async def workers(bench: Bench) -> None:
+    """Measure a thousand short-lived workers, twenty at a time."""
+    await bench.compare(
+        f"{WORKERS:,} workers open, ask and close, 20 at once",
+        "a pool with one connection each",
+        "a second",
+        partial(throughput, partial(open_and_close, bench), WORKERS, 20),
+        partial(throughput, partial(connect_and_close, bench), WORKERS, 20),
+        rounds=5,
+    )
+
+
+async def open_and_close(bench: Bench, _: int) -> None:
+    """Be a short-lived worker with a storage."""
+    tables = bench.ours
+    async with PostgresStorage(bench.dsn, schema=tables.schema, table_prefix=tables.prefix) as storage:
+        await storage.get_conversation("c0")
+
+
+async def connect_and_close(bench: Bench, _: int) -> None:
+    """Be a short-lived worker with a pool."""
+    async with asyncpg.create_pool(bench.dsn, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+        await connection.fetchrow(f"SELECT * FROM {bench.ours.conversations} WHERE id = $1", "c0")
+
+
+async def opening_an_empty_database(bench: Bench) -> None:
+    """Measure the first open() of all: every table is made."""
+
+    async def first_open(_: int) -> None:
+        async with PostgresStorage(bench.dsn, schema=temporary_schema_name()):
+            pass
+
+    async def run_statements(_: int) -> None:
+        tables = Tables(temporary_schema_name(), "voltagent_memory")
+        connection = await asyncpg.connect(bench.dsn)
+        async with connection.transaction():
+            await connection.execute(f'CREATE SCHEMA "{tables.schema}"')
+            for migration in migrations():
+                for statement in migration.statements(tables):
+                    await connection.execute(statement)
+        await connection.close()
+
+    async def drop_schemas() -> None:
+        for name in await bench.pool.fetch("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'voltmem_test_%'"):
+            await bench.pool.execute(f'DROP SCHEMA "{name[0]}" CASCADE')
+
+    await bench.compare(
+        "open and close, database empty",
+        "its statements in one transaction",
+        "ms",
+        partial(latency, first_open, 5),
+        partial(latency, run_statements, 5),
+        before=drop_schemas,
+        rounds=5,
+    )
+    await drop_schemas()
+
+
+async def round_trips(bench: Bench) -> None:
+    """Count what is sent for a call on an open storage, and for opening one."""
+    tables = bench.ours
+    async with Proxy(bench.dsn) as proxy:
+
+        async def counted(call: Callable[[], Awaitable[object]]) -> Side:
+            before = proxy.round_trips
+            await call()
+            return Side(proxy.round_trips - before)
+
+        async def pool() -> None:
+            async with asyncpg.create_pool(proxy.dsn, min_size=1, max_size=1):
+                pass
+
+        async def opened() -> None:
+            async with PostgresStorage(proxy.dsn, schema=tables.schema, table_prefix=tables.prefix):
+                pass
+
+        async def trips_of_a_pool_and_one() -> Side:
+            return Side((await counted(pool)).value + 1)
+
+        await bench.compare(
+            "round trips of open()",
+            "of a pool with one connection, and one",
+            "round trips",
+            partial(counted, opened),
+            trips_of_a_pool_and_one,
+            bound=Bound("at most", 1),
+            rounds=3,
+        )
+        storage = PostgresStorage(proxy.dsn, schema=tables.schema, table_prefix=tables.prefix, max_connections=1)
+        await bench.start_anew()
+        async with storage, asyncpg.create_pool(proxy.dsn, min_size=1, max_size=1, reset=nothing_to_reset) as raw:
+
+            async def add_and_get() -> None:
+                await storage.add_message({"role": "user", "content": TEXT}, "ada", "c0")
+                await storage.get_messages("ada", "c0")
+
+            async def two_statements() -> None:
+                async with raw.acquire() as connection:
+                    await connection.fetch("SELECT 1")
+                    await connection.fetch("SELECT 1")
+
+            await bench.compare(
+                "round trips of add_message and get_messages",
+                "of two statements on one connection",
+                "round trips",
+                partial(counted, add_and_get),
+                partial(counted, two_statements),
+                bound=Bound("at most", 1),
+                rounds=6,  # asyncpg prepares a statement on its first use
+            )
+
+
+async def memory(bench: Bench) -> None:
+    """Measure what Python allocates for open storages, and for messages that were read."""
+    await bench.start_anew()
+    storage = bench.storage(storage_limit=None)
+    await storage.add_messages([{"role": "user", "content": TEXT}] * MESSAGES, "ada", "c0")
+    select = (
+        "SELECT message_id, role, content, content_json, type, metadata, created_at "
+        f"FROM {bench.ours.messages} WHERE conversation_id = 'c0'"
+    )
+    tracemalloc.start()
+
+    async def kibibytes(make: Callable[[], Awaitable[object]]) -> Side:
+        before, _ = tracemalloc.get_traced_memory()
+        made = await make()
+        after, _ = tracemalloc.get_traced_memory()
+        del made
+        return Side((after - before) / 1024)
+
+    def get() -> Awaitable[object]:
+        return storage.get_messages("ada", "c0", limit=None)
+
+    def fetch() -> Awaitable[object]:
+        return bench.pool.fetch(select)
+
+    await bench.compare(
+        f"memory of {MESSAGES:,} messages",
+        "of their records",
+        "KiB",
+        partial(kibibytes, get),
+        partial(kibibytes, fetch),
+        rounds=3,
+    )
+    made: list[PostgresStorage | asyncpg.Pool[asyncpg.Record]] = []
+
+    async def storages() -> Side:
+        return await per_one(partial(open_one, bench))
+
+    async def per_one(make: Callable[[], Awaitable[PostgresStorage | asyncpg.Pool[asyncpg.Record]]]) -> Side:
+        before, _ = tracemalloc.get_traced_memory()
+        made.extend([await make() for _ in range(STORAGES)])
+        after, _ = tracemalloc.get_traced_memory()
+        for each in made:
+            await each.close()
+        made.clear()
+        return Side((after - before) / 1024 / STORAGES)
+
+    async def pools() -> Side:
+        return await per_one(partial(connect_one, bench))
+
+    await bench.compare("memory of an open storage", "of a pool with one connection", "KiB", storages, pools, rounds=3)
+    tracemalloc.stop()
+
+
+async def open_one(bench: Bench) -> PostgresStorage:
+    """Return an open storage with one connection."""
+    storage = PostgresStorage(bench.dsn, schema=bench.ours.schema, table_prefix=bench.ours.prefix)
+    await storage.open()
+    return storage
+
+
+async def connect_one(bench: Bench) -> asyncpg.Pool[asyncpg.Record]:
+    """Return a pool with one connection."""
+    return await asyncpg.create_pool(bench.dsn, min_size=1, max_size=10)

@@ -1,0 +1,228 @@
+"""Adding messages: alone, many at once, in batches; the real dialogues imported. All of it is synced to disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import count
+from typing import Any, Final
+
+from tests.benchmarks._bench import CONVERSATIONS, STORAGE_LIMIT, TEXT, Bench
+from tests.benchmarks._measure import Bound, Call, Side, latency, throughput
+from tests.dialogues import DIALOGUES, dialogues
+from voltmem._tables import Tables
+
+CALLERS: Final = (1, 8, 64, 256)
+CALLS_AT_ONCE: Final = 8_000
+BATCH: Final = 50
+
+_numbers = count()
+
+
+def new_id() -> str:
+    """Return an id that no other message has."""
+    return f"m{next(_numbers)}"
+
+
+def insert(tables: Tables) -> str:
+    """The least that stores a message."""
+    return (
+        f"INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type) "
+        "VALUES ($1, $2, 'user', $3, 'text')"
+    )
+
+
+def by_hand(tables: Tables) -> str:
+    """What add_message does, as one would write it: touch the conversation, insert or replace, prune."""
+    return f"""
+        WITH touched AS (
+            UPDATE {tables.conversations} SET updated_at = clock_timestamp()
+            WHERE id = $1 AND user_id = $4
+            RETURNING id
+        ), added AS (
+            INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type)
+            SELECT id, $2, 'user', $3, 'text' FROM touched
+            ON CONFLICT (conversation_id, message_id)
+                DO UPDATE SET role = excluded.role, content = excluded.content, type = excluded.type
+            RETURNING created_at
+        ), pruned AS (
+            DELETE FROM {tables.messages}
+            WHERE conversation_id = $1 AND NOT archived AND (created_at, seq) <= (
+                SELECT created_at, seq FROM {tables.messages}
+                WHERE conversation_id = $1 AND NOT archived
+                ORDER BY created_at DESC, seq DESC
+                OFFSET {STORAGE_LIMIT - 1} LIMIT 1)
+        )
+        SELECT created_at FROM added"""
+
+
+def insert_many(tables: Tables) -> str:
+    """The least that stores several messages of a conversation."""
+    return (
+        f"INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type) "
+        "SELECT $1, id, 'user', content, 'text' FROM unnest($2::text[], $3::text[]) AS new (id, content)"
+    )
+
+
+async def run(bench: Bench) -> None:
+    """Measure all but what needs a slower disk."""
+    storage = bench.storage()
+    await storage.open()
+
+    def conversation(number: int) -> str:
+        return f"c{number * 7 % CONVERSATIONS}"
+
+    def add(number: int) -> Awaitable[object]:
+        return storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(number))
+
+    def bare(number: int) -> Awaitable[object]:
+        return bench.pool.execute(insert(bench.yardstick), conversation(number), new_id(), TEXT)
+
+    def hand(number: int) -> Awaitable[object]:
+        return bench.pool.fetchval(by_hand(bench.yardstick), conversation(number), new_id(), TEXT, "ada")
+
+    alone = partial(bench.compare, unit="ms", ours=partial(latency, add, 500))
+    hand_alone = partial(latency, hand, 500)
+    await alone(
+        "add_message alone",
+        "one statement by hand",
+        theirs=hand_alone,
+        bound=Bound("at most", 1.15),
+        before=bench.start_anew,
+    )
+    await alone(
+        "add_message alone",
+        "a bare INSERT",
+        theirs=partial(latency, bare, 500),
+        bound=Bound("at most", 1.6),
+        before=bench.start_anew,
+    )
+    full = partial(bench.start_anew, STORAGE_LIMIT)
+    await alone("add_message alone, the limit reached", "one statement by hand", theirs=hand_alone, before=full)
+
+    for callers in CALLERS:
+        await many(bench, add, bare, callers, f"{callers} at once, 1,000 conversations", bench.start_anew)
+    await many(bench, add, bare, 64, "64 at once, 1,000 conversations, the limit reached", full)
+
+    def add_hot(_: int) -> Awaitable[object]:
+        return storage.add_message({"role": "user", "content": TEXT}, "ada", "c0")
+
+    def bare_hot(_: int) -> Awaitable[object]:
+        return bench.pool.execute(insert(bench.yardstick), "c0", new_id(), TEXT)
+
+    await many(bench, add_hot, bare_hot, 64, "64 at once, one hot conversation", bench.start_anew)
+    await batches(bench)
+    await imported(bench)
+
+
+async def many(
+    bench: Bench, add: Call, bare: Call, callers: int, what: str, before: Callable[[], Awaitable[object]]
+) -> None:
+    """Measure how many calls a second so many callers make on one pool."""
+    await bench.compare(
+        f"add_message, {what}",
+        "bare INSERTs on the pool",
+        "a second",
+        partial(throughput, add, CALLS_AT_ONCE if callers > 1 else 1_000, callers),
+        partial(throughput, bare, CALLS_AT_ONCE if callers > 1 else 1_000, callers),
+        bound=Bound("at least", 2.5) if what == "64 at once, 1,000 conversations" else None,
+        before=before,
+    )
+
+
+async def batches(bench: Bench) -> None:
+    """Measure add_messages."""
+    storage = bench.storage()
+    messages: list[dict[str, object]] = [{"role": "user", "content": TEXT}] * BATCH
+    texts = [TEXT] * BATCH
+
+    def add(number: int) -> Awaitable[object]:
+        return storage.add_messages(messages, "ada", f"c{number}")
+
+    def bare(number: int) -> Awaitable[object]:
+        return bench.pool.execute(insert_many(bench.yardstick), f"c{number}", [new_id() for _ in texts], texts)
+
+    await bench.compare(
+        f"add_messages of {BATCH}",
+        "one bare INSERT … SELECT unnest",
+        "ms",
+        partial(latency, add, 100),
+        partial(latency, bare, 100),
+        bound=Bound("at most", 1.3),
+        before=bench.start_anew,
+    )
+
+
+async def imported(bench: Bench) -> None:
+    """Measure the import of the real dialogues, where they lie beside the checkout."""
+    if not DIALOGUES.exists():
+        bench.progress.console.print("the real dialogues are not beside the checkout: no row for importing them")
+        return
+    talks = list(dialogues())
+    storage = bench.storage(storage_limit=None)
+
+    async def add(number: int) -> None:
+        talk = talks[number]
+        await storage.ensure_conversation({"id": talk["id"], "user_id": "ada"})
+        await storage.add_messages(talk["messages"], "ada", talk["id"])
+
+    async def copy() -> Side:
+        started, cpu = time.perf_counter(), time.process_time()
+        await copy_all(bench, talks)
+        seconds = time.perf_counter() - started
+        return Side(len(talks) / seconds, (time.process_time() - cpu) / len(talks) * 1000)
+
+    await bench.compare(
+        f"{len(talks):,} real dialogues imported, 16 at once",
+        "two COPYs",
+        "a second",
+        partial(throughput, add, len(talks), 16),
+        copy,
+        before=bench.start_anew,
+        rounds=5,
+    )
+
+
+async def copy_all(bench: Bench, talks: list[dict[str, Any]]) -> None:
+    """Store the same dialogues with one COPY for each table, unchecked."""
+    conversations = [(talk["id"], "agent", "ada") for talk in talks]
+    messages = [
+        (talk["id"], new_id(), message["role"], *contents(message["content"]), message["type"])
+        for talk in talks
+        for message in talk["messages"]
+    ]
+    schema, prefix = bench.yardstick.schema, bench.yardstick.prefix
+    async with bench.pool.acquire() as connection, connection.transaction():
+        await connection.copy_records_to_table(
+            f"{prefix}_conversations",
+            schema_name=schema,
+            columns=["id", "resource_id", "user_id"],
+            records=conversations,
+        )
+        await connection.copy_records_to_table(
+            f"{prefix}_messages",
+            schema_name=schema,
+            columns=["conversation_id", "message_id", "role", "content", "content_json", "type"],
+            records=messages,
+        )
+
+
+def contents(content: object) -> tuple[str, str | None]:
+    """Return what stands in the two columns of a content."""
+    return (content, None) if isinstance(content, str) else ("", json.dumps(content))
+
+
+async def on_a_slower_disk(bench: Bench) -> None:
+    """Measure the same where each flush takes a millisecond longer, as on most disks of a cloud."""
+    storage = bench.storage()
+
+    def add(number: int) -> Awaitable[object]:
+        return storage.add_message({"role": "user", "content": TEXT}, "ada", f"c{number * 7 % CONVERSATIONS}")
+
+    def bare(number: int) -> Awaitable[object]:
+        return bench.pool.execute(insert(bench.yardstick), f"c{number * 7 % CONVERSATIONS}", new_id(), TEXT)
+
+    for callers in (64, 256):
+        await many(bench, add, bare, callers, f"{callers} at once, each flush 1 ms slower", bench.start_anew)
