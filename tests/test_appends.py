@@ -7,11 +7,10 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +29,7 @@ from voltmem import (
     VoltMemError,
 )
 from voltmem._appends import Append, JoinedAppends
+from voltmem.errors import translated
 from voltmem.options import OnLimit
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ PATIENCE: Final = 20
 Task: TypeAlias = "asyncio.Task[Message]"
 
 
-def text(id: str) -> dict[str, object]:
+Fields: TypeAlias = dict[str, object]
+
+
+def text(id: str) -> Fields:
     return {"id": id, "role": "user", "content": f"this is {id}"}
 
 
@@ -101,7 +104,9 @@ async def lock(connection: Connection, schema: str, conversation: str) -> None:
 
 async def waiting_for(connection: Connection, holder: int) -> int:
     """Return how many wait for a lock of this server process."""
-    query = "SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"
+    query = """
+        SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks
+        WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"""
     return cast(int, await connection.fetchval(query, holder))
 
 
@@ -266,24 +271,42 @@ def storages() -> dict[str, PostgresStorage]:
     return {}
 
 
-@pytest.mark.parametrize("on_limit", ["delete", "archive"])
-async def test_what_the_limit_would_have_deleted_between_two_calls_is_gone(
-    make_storage: MakeStorage, connection: Connection, schema: str, on_limit: OnLimit
+# The limit is one. In one statement with a single pruning at its end, the message that comes second would remain.
+FORGOTTEN: Final[dict[str, tuple[OnLimit, list[Fields]]]] = {
+    "an id that was deleted": ("delete", [text("m1"), text("m2"), text("m1")]),
+    **{
+        f"an id that goes back in time, {on_limit}": (
+            on_limit,
+            [
+                {**text("m1"), "created_at": TIMES[2]},
+                {**text("m2"), "created_at": TIMES[1]},
+                {**text("m1"), "created_at": TIMES[0]},
+            ],
+        )
+        for on_limit in get_args(OnLimit)
+    },
+}
+
+
+@pytest.mark.parametrize(("on_limit", "given_messages"), FORGOTTEN.values(), ids=FORGOTTEN)
+async def test_the_limit_holds_between_two_calls_of_one_statement(
+    make_storage: MakeStorage, connection: Connection, schema: str, on_limit: OnLimit, given_messages: list[Fields]
 ) -> None:
-    """A limit of one and the ids 1, 2, 1 in one line: with delete the last call's message remains, as one by one."""
+    """Of calls that wait in one line, each is followed by the limit, as it is when they are made one at a time."""
     storage = make_storage(storage_limit=1, on_limit=on_limit)
     await make_conversations(storage, 1)
-    one_by_one = [await storage.add_message(text(id), "ada", "c0") for id in ("m1", "m2", "m1")]
-    expected = await found(storage, "c0")
+    for message in given_messages:
+        await storage.add_message(message, "ada", "c0")
+    one_at_a_time = await found(storage, "c0")
     await storage.clear_messages("ada")
 
     async with connection.transaction():
         await lock(connection, schema, "c0")
-        tasks = start(storage, [("c0", "m1"), ("c0", "m2"), ("c0", "m1")])
+        tasks = [asyncio.create_task(storage.add_message(message, "ada", "c0")) for message in given_messages]
         await somebody_waits(connection)
 
-    assert await stored(tasks) == ids(one_by_one)
-    assert await found(storage, "c0") == expected
+    assert await stored(tasks) == [message["id"] for message in given_messages]
+    assert await found(storage, "c0") == one_at_a_time
 
 
 # --- few statements -----------------------------------------------------------------------------------------------
@@ -332,13 +355,15 @@ async def test_a_call_with_more_than_a_statement_takes_is_one_statement(
     storage: PostgresStorage, sent: list[list[str]]
 ) -> None:
     """Seven hundred messages of one call leave in one statement, behind those who came before them."""
-    batch = [text(f"b{number}") for number in range(700)]
+    batch = [f"b{number}" for number in range(700)]
 
     before = start(storage, [("c0", "before")])
-    await asyncio.gather(*before, storage.add_messages(batch, "ada", "c0"), *start(storage, [("c0", "after")]))
+    in_one = asyncio.create_task(storage.add_messages(map(text, batch), "ada", "c0"))
+    await stored([*before, *start(storage, [("c0", "after")])])
 
-    assert [each["id"] for each in batch] in [[id for id in statement if id[0] == "b" != id] for statement in sent] or True
-    assert await found(storage, "c0") == ["before", *(str(each["id"]) for each in batch), "after"]
+    assert ids(await in_one) == batch
+    assert await found(storage, "c0") == ["before", *batch, "after"]
+    assert [len(batch) for statement in sent if set(batch) <= set(statement)] == [700]
 
 
 # --- order --------------------------------------------------------------------------------------------------------
@@ -376,42 +401,63 @@ async def test_the_order_of_calls_is_kept_when_the_conversation_is_locked_for_a_
     assert await found(storage, "c1") == by_conversation(calls)["c1"]
 
 
+async def test_the_order_of_calls_holds_from_the_first_use_on(
+    storage: PostgresStorage, make_storage: MakeStorage
+) -> None:
+    """Those who wait until the storage is open are not overtaken by who calls when it is."""
+    opening = make_storage(storage_limit=None)
+    calls = spread(50, ["c0"])
+    opened = asyncio.create_task(opening.open())
+    tasks = start(opening, calls)
+    await opened
+
+    await stored([*tasks, *start(opening, [("c0", "last")])])
+
+    assert await found(storage, "c0") == [*(id for _, id in calls), "last"]
+
+
 # --- locked conversations -----------------------------------------------------------------------------------------
 
 
-async def test_a_locked_conversation_keeps_only_its_own_callers(
+async def test_locked_conversations_keep_only_their_own_callers(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """While somebody has a conversation locked, calls for others complete; its own do so afterwards, in order."""
+    """While somebody has conversations locked, calls for others complete; their own do so afterwards, in order."""
+    locked, free = ["c1", "c3", "c4"], ["c0", "c2", "c5", "c6"]
+    calls = spread(280, sorted([*locked, *free]))
     async with connection.transaction():
-        await lock(connection, schema, "c1")
-        tasks = start(storage, spread(60, ["c0", "c1", "c2"]))
-        kept, free = tasks[1::3], [*tasks[::3], *tasks[2::3]]
-        await stored(free)
+        for conversation in locked:
+            await lock(connection, schema, conversation)
+        tasks = start(storage, calls)
+        await stored(task for task, (name, _) in zip(tasks, calls, strict=True) if name in free)
         await somebody_waits(connection)
-        kept += start(storage, [("c1", f"later {number}") for number in range(5)])
-        await stored(start(storage, [(f"c{number}", "later") for number in (0, 2, 3, 4)]))
-        assert not any(task.done() for task in kept)
-        assert await found(storage, "c1") == []
+        later = start(storage, [(name, f"{name} later") for name in locked])
+        await stored(start(storage, [(name, f"{name} later") for name in [*free, "c7", "c8"]]))
+        kept = [task for task, (name, _) in zip(tasks, calls, strict=True) if name in locked]
+        assert not any(task.done() for task in [*kept, *later])
 
-    assert await stored(kept) == await found(storage, "c1")
-    assert len(kept) == 25
+    await stored([*kept, *later])
+    for conversation, called in by_conversation(calls).items():
+        assert await found(storage, conversation) == [*called, f"{conversation} later"]
 
 
 async def test_an_application_that_waits_within_its_transaction_does_not_wait_for_itself(
     storage: PostgresStorage, connection: Connection
 ) -> None:
-    """A task waits for a conversation that a transaction has written to; the transaction's task can write to others."""
+    """Tasks wait for conversations that a transaction has written to; the transaction's task can write to others."""
+    written = ["c1", "c2", "c3"]
     async with storage.transaction() as tx:
-        await tx.add_message(text("m1"), "ada", "c1")
-        waiting = start(storage, [("c1", "m2")])
+        for conversation in written:
+            await tx.add_message(text("m1"), "ada", conversation)
+        waiting = start(storage, [(conversation, "m2") for conversation in written])
         await somebody_waits(connection, tx.connection.get_server_pid())
-        await stored([storage.add_message(text("m3"), "ada", "c2")])
-        assert not waiting[0].done()
+        await stored([storage.add_message(text("m3"), "ada", "c4")])
+        assert not any(task.done() for task in waiting)
 
     await stored(waiting)
-    assert await found(storage, "c1") == ["m1", "m2"]
-    assert await found(storage, "c2") == ["m3"]
+    for conversation in written:
+        assert await found(storage, conversation) == ["m1", "m2"]
+    assert await found(storage, "c4") == ["m3"]
 
 
 # --- each its own error -------------------------------------------------------------------------------------------
@@ -532,7 +578,7 @@ async def test_a_statement_that_nobody_waits_for_is_cancelled(
         tasks = start(storage, spread(5, ["c0"]))
         await somebody_waits(connection)
         await cancel(tasks[:4])
-        assert await waiting_for(connection, connection.get_server_pid())
+        await somebody_waits(connection)
         await cancel(tasks[4:])
         await nobody_waits(connection)
         await use_all_connections(storage, 10)
@@ -648,8 +694,11 @@ async def test_what_is_acknowledged_outlives_the_ending_of_backends(
     await all_acknowledged_are_there(storage, calls, outcomes)
 
 
-async def test_what_is_acknowledged_outlives_cuts_of_the_way(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+async def test_what_is_acknowledged_outlives_cuts_of_the_way(
+    behind_proxy: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The way is cut ten times, each time with an answer lost on it: what was acknowledged is there, once, in order."""
+    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
     cuts = 0
 
     def tenth_answer() -> Callable[[bytes], bool]:
@@ -702,15 +751,12 @@ async def test_no_deadline_follows_the_other(left_alone: PostgresStorage, conver
 
 
 async def test_an_error_says_to_each_caller_what_happened(left_alone: PostgresStorage) -> None:
-    """The text of the error, its SQLSTATE and its cause are those that any other call hears."""
-    with pytest.raises(ConnectionFailedError) as other:
-        await left_alone.count_conversations()
-
+    """The text of the error and its SQLSTATE tell of its cause, as those of any other call do."""
     for outcome in await outcomes_of(start(left_alone, spread(10, ["c0", "c1"]))):
         assert isinstance(outcome, ConnectionFailedError)
-        assert outcome.sqlstate == other.value.sqlstate
-        assert type(outcome.__cause__) is type(other.value.__cause__)
-        assert str(outcome) == str(other.value)
+        assert outcome.__cause__ is not None
+        told = cast(ConnectionFailedError, translated(outcome.__cause__))
+        assert (str(outcome), outcome.sqlstate) == (str(told), told.sqlstate)
 
 
 async def test_calls_go_on_when_the_server_is_back(left_alone: PostgresStorage, proxy: Proxy) -> None:
@@ -731,8 +777,8 @@ storage = PostgresStorage({dsn!r}, schema={schema!r})
 
 async def use(run, last):
     await storage.ensure_conversation({{"id": "c0", "user_id": "ada"}})
-    calls = [storage.add_message({{"id": f"{{run}}-{{n}}", "role": "user", "content": ""}}, "ada", "c0") for n in range(20)]
-    await asyncio.gather(*calls)
+    messages = [{{"id": f"{{run}}-{{number}}", "role": "user", "content": ""}} for number in range(20)]
+    await asyncio.gather(*(storage.add_message(message, "ada", "c0") for message in messages))
     print(len(await storage.get_messages("ada", "c0")))
     if last:
         await storage.close()
@@ -744,31 +790,57 @@ asyncio.run(use("two", True))
 
 async def test_calls_join_in_one_event_loop_after_another(dsn: str, schema: str) -> None:
     """A storage that two asyncio.run use, the first without close(), stores what both add."""
-    program = PROGRAM.format(dsn=dsn, schema=schema)
+    assert await output_of(PROGRAM.format(dsn=dsn, schema=schema)) == "20\n40\n"
+
+
+ABANDONING_PROGRAM: Final = """
+import asyncio
+from voltmem import PostgresStorage
+storage = PostgresStorage({dsn!r}, schema={schema!r})
+abandoned = []
+
+def message(id):
+    return {{"id": id, "role": "user", "content": ""}}
+
+async def end_in_the_middle():
+    await storage.ensure_conversation({{"id": "c0", "user_id": "ada"}})
+    await storage.add_message(message("first"), "ada", "c0")
+    for number in range(20):
+        abandoned.append(asyncio.create_task(storage.add_message(message(f"m{{number}}"), "ada", "c0")))
+    while not storage._joined._under_way:
+        await asyncio.sleep(0)
+
+async def go_on():
+    async with asyncio.timeout(5):
+        {what_follows}
+
+{the_end}
+asyncio.run(go_on())
+"""
+ENDS: Final = {
+    "asyncio.run": "asyncio.run(end_in_the_middle())",
+    "closed": "loop = asyncio.new_event_loop(); loop.run_until_complete(end_in_the_middle()); loop.close()",
+}
+FOLLOWS: Final = {
+    "a call": 'print((await storage.add_message(message("ok"), "ada", "c0")).id); await storage.close()',
+    "close": 'await storage.close(); print("ok")',
+}
+
+
+@pytest.mark.parametrize("what_follows", FOLLOWS)
+@pytest.mark.parametrize("end", ENDS)
+async def test_calls_whose_loop_has_ended_do_not_keep_the_next(
+    dsn: str, schema: str, end: str, what_follows: str
+) -> None:
+    """Calls under way when their loop ends are nobody's any more: in the next loop the storage works, and closes."""
+    program = ABANDONING_PROGRAM.format(dsn=dsn, schema=schema, the_end=ENDS[end], what_follows=FOLLOWS[what_follows])
+
+    assert await output_of(program) == "ok\n"
+
+
+async def output_of(program: str) -> str:
+    """Return what a Python program prints."""
     ran = await asyncio.to_thread(
         subprocess.run, [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
     )
-
-    assert (ran.stdout, ran.returncode) == ("20\n40\n", 0), ran.stderr
-
-
-async def test_a_loop_that_ended_with_calls_under_way_does_not_keep_the_next(
-    make_storage: MakeStorage, connection: Connection, schema: str
-) -> None:
-    """Calls that wait when their loop ends are nobody's any more: the storage works in the next, and closes there."""
-    storage = make_storage(storage_limit=None)
-
-    async def end_in_the_middle() -> None:
-        await make_conversations(storage, 1)
-        tasks = start(storage, spread(20, ["c0"]))
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-
-    async def go_on() -> list[str]:
-        async with asyncio.timeout(PATIENCE):
-            told = await stored(start(storage, [("c0", "again"), ("c0", "and again")]))
-            await storage.close()
-            return told
-
-    await asyncio.to_thread(asyncio.run, end_in_the_middle())
-
-    assert await asyncio.to_thread(asyncio.run, go_on()) == ["again", "and again"]
+    return ran.stdout or ran.stderr

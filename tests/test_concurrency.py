@@ -81,7 +81,11 @@ async def test_what_a_reader_has_seen_is_only_ever_added_to(make_storage: MakeSt
     await reader.create_conversation({"id": "c1", "user_id": "ada"})
     seen: list[list[str]] = [[]]
 
-    writers = asyncio.gather(*(storage.add_message(text(f"m{n}"), "ada", "c1") for n in range(300)))
+    async def write(writer: int) -> None:
+        for n in range(30):
+            await storage.add_message(text(f"m{writer}-{n}"), "ada", "c1")
+
+    writers = asyncio.gather(*(write(writer) for writer in range(10)))
     while not writers.done():
         seen.append(ids(await reader.get_messages("ada", "c1")))
     await writers

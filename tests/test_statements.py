@@ -177,18 +177,50 @@ async def test_adding_a_message_walks_indexes_only(
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
     connection, told = plans
-    arguments = [["c1"], ["u1"], ["m-new"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True, False]
+    arguments = [
+        ["1"],
+        ["c1"],
+        ["u1"],
+        ["m-new"],
+        ["user"],
+        ["words"],
+        [None],
+        ["text"],
+        [None],
+        [None],
+        100,
+        True,
+        False,
+    ]
 
     transaction = connection.transaction()
     await transaction.start()
     await connection.fetch(AppendStatements(tables).add_messages, *arguments)
     told.clear()  # the first call moved 49,900 messages into the archive
-    await connection.fetch(AppendStatements(tables).add_messages, *[*arguments[:2], ["m-newer"], *arguments[3:]])
+    await connection.fetch(AppendStatements(tables).add_messages, *[*arguments[:3], ["m-newer"], *arguments[4:]])
     await transaction.rollback()
 
     shown = "\n".join(told)
     assert shown.count("Query Text") >= 4, shown
     assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
+    assert "Seq Scan" not in shown, shown
+    assert "Sort" not in shown, shown
+
+
+async def test_the_plan_made_on_empty_tables_is_by_index(
+    plans: tuple[Connection, list[str]], storage: PostgresStorage
+) -> None:
+    """A connection keeps the plans of its first message: on tables that are empty and unknown, they scan nothing."""
+    connection, told = plans
+    tables = storage._options.tables
+    await storage.create_conversation({"id": "c1", "user_id": "u1"})
+    arguments = [["1"], ["c1"], ["u1"], ["m1"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True, False]
+
+    await connection.fetch(AppendStatements(tables).add_messages, *arguments)
+
+    shown = "\n".join(told)
+    assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"
+    assert shown.count("Query Text") >= 4, shown
     assert "Seq Scan" not in shown, shown
     assert "Sort" not in shown, shown
 

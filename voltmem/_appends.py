@@ -51,7 +51,7 @@ class AppendStatements:
     """The statement that stores messages, of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 13))
+        numbers = ", ".join(f"${number}" for number in range(1, 14))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
@@ -86,9 +86,9 @@ class Append:
     def fail(self, error: BaseException) -> None:
         """Answer with a copy of the error: what one caller adds to it, or raises from it, no other sees."""
         if not self.answer.done():
-            twin = type(error).__new__(type(error), *error.args)
+            twin = type(error).__new__(type(error))
+            twin.args, twin.__cause__ = error.args, error.__cause__
             twin.__dict__.update(vars(error))
-            twin.__cause__ = error.__cause__
             self.answer.set_exception(twin)
 
 
@@ -109,7 +109,11 @@ class Appends:
 
     async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Times]:
         """Store what has its rows made, the appends of a conversation side by side; return the times of each."""
-        rows = ((append.conversation_id, append.user_id, *row) for append in appends for row in append.rows)
+        rows = (
+            (str(number), append.conversation_id, append.user_id, *row)
+            for number, append in enumerate(appends)
+            for row in append.rows
+        )
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         # Repeatable: every message has its id by now, and storing an id again replaces it.
         answer = await self._executor.fetch(self._sql, *zip(*rows, strict=True), limit, archive, patient)
@@ -150,9 +154,9 @@ class JoinedAppends(Appends):
         self._empty = 0  # those of the joined that have not taken anybody yet
 
     async def add(self, messages: Sequence[Message], user_id: str | None, conversation_id: str) -> list[Message]:
-        await self._database.ready()
+        self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
-            self._move_to(loop)  # the other is over, or the database would not be ready: nobody waits there any more
+            self._move_to(loop)  # the other is over, or nobody were admitted: no one waits there any more
         append = Append(messages, user_id, conversation_id)
         if (line := self._lines.get(conversation_id)) is not None:
             line.append(append)
@@ -168,7 +172,7 @@ class JoinedAppends(Appends):
 
     async def flush(self) -> None:
         """Return when nobody waits and nothing is under way."""
-        while self._loop is not None and self._under_way:
+        while self._loop is asyncio.get_running_loop() and self._under_way:
             await asyncio.wait(self._under_way)
 
     # --- statements -------------------------------------------------------------------------------------------
@@ -186,32 +190,36 @@ class JoinedAppends(Appends):
         task.add_done_callback(self._end)
 
     async def _run(self, statement: _Statement) -> None:
-        room = _FULL_AT_MESSAGES
+        conversations = len(statement.lines)
         if not statement.patient:
-            room = min(room, -(-len(self._next) // self._empty))  # in equal parts
+            conversations = -(-conversations // self._empty)  # in equal parts
             self._empty -= 1
-        self._fill(statement, room)
+        self._fill(statement, conversations)
         await self._deliver(statement.appends, patient=statement.patient)
 
-    def _fill(self, statement: _Statement, room: int) -> None:
-        characters = 0
-        while statement.lines and room > 0 and characters < _FULL_AT_CHARACTERS:
+    def _fill(self, statement: _Statement, conversations: int) -> None:
+        """Take all who wait for the next so many conversations, until the statement is full."""
+        messages = characters = 0
+        for _ in range(conversations):
             conversation_id = statement.lines.popleft()
-            line, alone = self._lines[conversation_id], True
-            while line and room > 0 and characters < _FULL_AT_CHARACTERS:
+            line, before = self._lines[conversation_id], len(statement.appends)
+            while line and messages < _FULL_AT_MESSAGES and characters < _FULL_AT_CHARACTERS:
                 append = line.popleft()
                 if append.answer.done():  # cancelled
                     continue
                 try:
-                    characters += append.make_rows()
+                    characters += append.make_rows()  # not earlier: whoever waits has none
                 except Exception as error:  # a content that was made something else than JSON after it was checked
                     append.fail(error)
                     continue
-                room -= len(append.rows)
+                messages += len(append.rows)
                 statement.appends.append(append)
-                alone = False
-            if alone and not line:
-                del self._lines[conversation_id]
+            if len(statement.appends) > before:
+                continue
+            if line:  # full
+                statement.lines.appendleft(conversation_id)
+                return
+            del self._lines[conversation_id]
 
     async def _deliver(self, appends: Sequence[Append], *, patient: bool) -> None:
         """Send them and tell each; if PostgreSQL refuses them because of one, find out which."""

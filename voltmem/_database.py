@@ -112,13 +112,17 @@ class Database:
         await self.ready()
 
     async def ready(self) -> None:
-        """Open on first use; StorageClosedError after refuse() or close()."""
-        if self._refusing:
-            raise StorageClosedError
+        """Open on first use; StorageClosedError after close()."""
         await self._ready_pool()
 
+    def admit(self) -> None:
+        """Raise StorageClosedError after refuse(), and EventLoopError in a loop that is not the storage's."""
+        if self._refusing:
+            raise StorageClosedError
+        self._check_loop()
+
     def refuse(self) -> None:
-        """Let nobody be ready() any more, while those under way go on: the beginning of close()."""
+        """Admit nobody any more, while those who were go on: the beginning of close()."""
         self._check_loop()
         self._refusing = True
 

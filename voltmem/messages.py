@@ -23,8 +23,9 @@ class MessageStatements:
 
     def __init__(self, tables: Tables) -> None:
         messages, conversations = tables.messages, tables.conversations
-        # Whoever changes messages has locked their conversation first, as add_messages does: so nobody who has it
-        # locked, in a statement of many, waits for a message in it.
+        # Whoever changes messages has locked their conversation first: adding some, in a statement for several
+        # conversations, never waits for a message in one. Not so clear_user: Citus locks rows of one shard only. A
+        # deadlock with it is undone by PostgreSQL, and tried again.
         locked = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) FOR UPDATE

@@ -8,7 +8,7 @@ VoltAgent's JSON. Rows become models in from_row and models become rows in to_ro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
 from pydantic import (
@@ -272,8 +272,8 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
 
 
-# message_id, role, content, content_json, type, metadata (JSON text), created_at (None: not given)
-MessageRow: TypeAlias = tuple[str, str, str, str | None, str, str | None, datetime | None]
+# message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given)
+MessageRow: TypeAlias = tuple[str, str, str, str | None, str, str | None, str | None]
 
 
 class Message(Model):
@@ -366,7 +366,7 @@ class Message(Model):
             None if is_text else to_json(self.content),
             self.type,
             to_json(self.metadata) if self.metadata else None,
-            self.given("created_at"),
+            self.created_at.astimezone(UTC).isoformat() if "created_at" in self.model_fields_set else None,
         )
 
     def stored_at(self, created_at: datetime) -> Self:

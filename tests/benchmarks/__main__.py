@@ -3,7 +3,7 @@ What things cost, beside raw asyncpg in the same run: ``make bench``, ``make ben
 
 Each row of the table is measured in turns, ours and then the yardstick, on one throw-away server that syncs to disk
 (or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the turns' ratios, beside their quartiles. The table
-also goes to benchmarks.json and benchmarks.md, in the folder where it is run. It takes about ten minutes.
+also goes to build/benchmarks.json and build/benchmarks.md. It takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ async def main(rows: int, parts: list[str]) -> None:
     print_table(results, progress.console)
     for name, value in about.items():
         progress.console.print(f"{name}: {value}")
-    files = write_report(results, about, Path.cwd())
-    progress.console.print(f"written to {' and '.join(file.name for file in files)}")
+    files = write_report(results, about, Path("build"))
+    progress.console.print(f"written to {' and '.join(map(str, files))}")
 
 
 if __name__ == "__main__":

@@ -185,6 +185,7 @@ def print_table(results: list[Result], console: Console) -> None:
 def write_report(results: list[Result], about: dict[str, str], folder: Path) -> list[Path]:
     """Write the table as JSON and as Markdown, and return the two files."""
     data = {"about": about, "results": [{**asdict(each), "reached": each.reached} for each in results]}
+    folder.mkdir(exist_ok=True)
     as_json, as_markdown = folder / "benchmarks.json", folder / "benchmarks.md"
     as_json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     rows = [HEADINGS, ["---"] * len(HEADINGS), *map(cells, results)]
