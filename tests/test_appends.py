@@ -653,6 +653,22 @@ async def test_rows_are_made_for_what_leaves_only(behind_proxy: PostgresStorage,
     assert (joined._lines, joined._under_way) == ({}, {})
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_calls_go_on_after_all_tasks_were_cancelled(storage: PostgresStorage, turns: int) -> None:
+    """An application that ends by cancelling every task, whoever's, can still store what it wants to keep."""
+    start(storage, [(f"c{number % 3}", f"m{number}") for number in range(30)])
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.wait(others)
+
+    async with asyncio.timeout(PATIENCE):
+        assert (await storage.add_message(text("last"), "ada", "c1")).id == "last"
+
+
 # --- faults -------------------------------------------------------------------------------------------------------
 
 

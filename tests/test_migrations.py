@@ -20,7 +20,7 @@ from voltmem import (
     SchemaError,
     SchemaNotReadyError,
 )
-from voltmem._migrations import Migration, migrations
+from voltmem._migrations import Migration, migrations, turn
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -186,6 +186,24 @@ async def test_opening_a_current_schema_is_one_round_trip_more_than_connecting(
     await make_storage(proxy.dsn, migrate="auto" if migrate == "auto" else "check").open()
 
     assert (proxy.round_trips, proxy.connections) == (connecting + 1, 1)
+
+
+async def test_workers_that_come_and_go_queue_on_no_lock(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """A thousand open a current schema and close again, while somebody holds every lock that migrations need."""
+    await make_storage().open()
+    tables = Tables(schema, "voltagent_memory")
+
+    async def one_after_the_other() -> None:
+        for _ in range(50):
+            storage = make_storage(max_connections=1)
+            await storage.open()
+            await storage.close()
+
+    async with turn(connection, tables):
+        await connection.execute(f"LOCK TABLE {tables.migrations} IN EXCLUSIVE MODE")
+        await asyncio.gather(*(one_after_the_other() for _ in range(20)))
 
 
 # --- files that changed, files that fail --------------------------------------------------------------------------

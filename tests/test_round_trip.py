@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +15,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from tests.conftest import MakeStorage
 from voltmem import InvalidInputError, PostgresStorage
@@ -224,6 +226,26 @@ async def test_ten_thousand_messages_at_once_come_back_in_their_order(make_stora
 
     assert [each.content for each in stored] == list(range(10_000))
     assert await storage.get_messages("ada", "c1") == stored
+
+
+async def test_what_is_read_is_like_what_was_checked(storage: PostgresStorage) -> None:
+    """A model that was made of a row, unchecked, is a pydantic model in everything: equal, copied, pickled, dumped."""
+    made = await storage.create_conversation({"id": "c1", "user_id": "ada", "metadata": {"a": [1]}})
+    await storage.add_message({"id": "m1", "role": "user", "content": ["parts"], "metadata": {"a": 1}}, "ada", "c1")
+    (message,) = await storage.get_messages("ada", "c1")
+
+    for read in (made, message):
+        checked = type(read).model_validate(read.model_dump())
+        assert read == checked
+        assert read.model_fields_set == checked.model_fields_set == set(type(read).model_fields)
+        assert read.model_dump_json(by_alias=True) == checked.model_dump_json(by_alias=True)
+        assert repr(read) == repr(checked)
+        for twin in (read.model_copy(), copy.deepcopy(read), pickle.loads(pickle.dumps(read))):  # noqa: S301  # our own
+            assert twin == read
+        with pytest.raises(ValidationError, match="frozen"):
+            read.id = "another"
+    changed = message.model_copy(update={"role": "assistant"})
+    assert (changed.role, message.role) == ("assistant", "user")
 
 
 # --- metadata -----------------------------------------------------------------------------------------------------

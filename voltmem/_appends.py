@@ -10,7 +10,8 @@ together as the next one, which spares each of them a round trip, a connection a
 
 - A conversation is in one statement at a time, so the order of arrival is the order of its messages.
 - A joined statement does not wait for conversations that somebody else has locked: it stores nothing of them, and
-  whoever waits there leaves again in a statement of that conversation alone, which does wait and keeps nobody else.
+  whoever waits there leaves again in a statement of that conversation alone, which does wait, and keeps nobody else
+  from anything but a connection.
 - A statement that PostgreSQL refuses is sent again in halves, down to the one call that it cannot store.
 - Who is cancelled before leaving is left behind; a statement that nobody waits for any more is cancelled.
 """
@@ -35,7 +36,8 @@ from voltmem.options import StorageOptions
 if TYPE_CHECKING:
     from voltmem._database import Database, Executor
 
-# The second is made up while the server works on the first; a third would only split them into smaller ones.
+# The second is made up while the server works on the first; a third would only split them into smaller ones. With 64
+# callers on two cores: 1.6 times the messages of bare INSERTs with one, 2.1 with two, 1.8 with three.
 _STATEMENTS_AT_ONCE: Final = 2
 # A statement that holds so many takes no further call: each in it waits for all of it.
 _FULL_AT_MESSAGES: Final = 500
@@ -131,6 +133,7 @@ class _Statement:
     """The conversations from whose lines it takes them."""
     patient: bool
     """Whether it waits for conversations that are locked."""
+    filled: bool = False
     appends: list[Append] = field(default_factory=list)
     departure: float = field(default_factory=time.monotonic)
 
@@ -151,7 +154,7 @@ class JoinedAppends(Appends):
         self._next: deque[str] = deque()
         self._under_way: dict[asyncio.Task[None], _Statement] = {}
         self._joined = 0
-        self._empty = 0  # those of the joined that have not taken anybody yet
+        self._unfilled = 0  # so many of the joined have not begun
 
     async def add(self, messages: Sequence[Message], user_id: str | None, conversation_id: str) -> list[Message]:
         self._database.admit()
@@ -178,22 +181,23 @@ class JoinedAppends(Appends):
     # --- statements -------------------------------------------------------------------------------------------
 
     def _start_joined(self) -> None:
-        while self._joined < _STATEMENTS_AT_ONCE and self._empty < len(self._next):
+        while self._joined < _STATEMENTS_AT_ONCE and self._unfilled < len(self._next):
             self._joined += 1
-            self._empty += 1
+            self._unfilled += 1
             self._start(_Statement(self._next, patient=False))
 
     def _start(self, statement: _Statement) -> None:
         # A task of its own, as no caller's cancellation is another's. It begins when all who call now have called.
-        task = asyncio.create_task(self._run(statement))
+        task = asyncio.create_task(self._run(statement), name="voltmem: messages are added")
         self._under_way[task] = statement
         task.add_done_callback(self._end)
 
     async def _run(self, statement: _Statement) -> None:
         conversations = len(statement.lines)
         if not statement.patient:
-            conversations = -(-conversations // self._empty)  # in equal parts
-            self._empty -= 1
+            conversations = -(-conversations // self._unfilled)  # in equal parts
+            self._unfilled -= 1
+        statement.filled = True
         self._fill(statement, conversations)
         await self._deliver(statement.appends, patient=statement.patient)
 
@@ -244,7 +248,9 @@ class JoinedAppends(Appends):
     def _end(self, task: asyncio.Task[None]) -> None:
         """Let those go on who stand behind, and, patiently, those in it whose conversation was locked."""
         statement = self._under_way.pop(task)
-        self._joined -= not statement.patient
+        if not statement.patient:
+            self._joined -= 1
+            self._unfilled -= not statement.filled  # an application that cancels all tasks cancels those, too
         if task.cancelled():
             for append in statement.appends:
                 append.answer.cancel()

@@ -102,16 +102,16 @@ class Model(BaseModel):
             return value
         if not isinstance(value, Mapping):
             raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not a {type(value).__name__}")
-        given = {name: field for name, field in value.items() if cls._takes(name, field)}
+        given = {name: field for name, field in value.items() if field is not None or cls._takes_none(name)}
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             raise InvalidInputError(_told(cls.__name__, error)) from error
 
     @classmethod
-    def _takes(cls, name: str, field: object) -> bool:
+    def _takes_none(cls, name: str) -> bool:
         # None is "not given", as undefined is in VoltAgent's objects; only as content it is a value.
-        return field is not None or name == "content"
+        return name == "content"
 
     _names: ClassVar[set[str]]
 

@@ -77,9 +77,15 @@ class Bench:
 
     @contextmanager
     def working(self, what: str, steps: int | None = None) -> Iterator[Callable[[], object]]:
-        """Show a bar while this is worked on; what is yielded moves it by a step. Without steps it only moves."""
+        """Show a bar while this is worked on; what is yielded moves it by a step."""
         task = self.progress.add_task(what, total=steps)
-        yield lambda: self.progress.advance(task)
+        self.progress.refresh()
+
+        def advance() -> None:
+            self.progress.advance(task)
+            self.progress.refresh()
+
+        yield advance
         self.progress.remove_task(task)
 
     async def start_anew(self, messages: int = 0) -> None:
@@ -129,7 +135,8 @@ async def bench(rows: int, progress: Progress, settings: dict[str, str] | None =
 def progress_bar() -> Progress:
     """Return the bar that shows what is being measured."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(), transient=True)
+    # Drawn between the turns only: a thread that draws would take its share of the interpreter from what is measured.
+    return Progress(*columns, console=Console(), transient=True, auto_refresh=False)
 
 
 async def circumstances(bench: Bench) -> dict[str, str]:

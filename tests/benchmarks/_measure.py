@@ -14,7 +14,7 @@ Call: TypeAlias = Callable[[int], Awaitable[object]]
 """One call; its argument is its number, so that each may take another conversation."""
 Unit: TypeAlias = Literal["ms", "a second", "KiB", "round trips"]
 
-ROUNDS: Final = 15
+ROUNDS: Final = 11
 
 
 @dataclass(frozen=True)
