@@ -3,18 +3,19 @@
 --       "patient" false it stores nothing of a conversation that somebody has locked, and says so.
 -- Why:  calls that come together are sent as one statement. Each must have the outcome that it has alone, and one
 --       conversation that is locked for long must not keep the others.
+--       0004's function stays as it is, for processes of earlier releases.
 -- Lock: none on tables.
 --
--- Arguments: as in 0002, but the conversations in any order, and times as text in ISO 8601 with their offset: asyncpg
--- has a codec for text[], and looks up any other array type on every new connection. calls: of which call each
--- message is; a call's messages side by side, and the calls of a conversation. patient: whether to wait for
--- conversations that are locked.
+-- Arguments: an element a call, those of a conversation side by side: conversation, user (NULL: trusted code), how many
+-- messages. Then an element a message, all in one row; NULL instead of a column in which nobody has a value. Then as in
+-- 0002, and patient: whether to wait for conversations that are locked. Numbers and times (ISO 8601, with their offset)
+-- are text: asyncpg has a codec for text[], and looks up any other array type on every new connection.
 -- Returns: as in 0002, and NULL as the time of each message whose conversation is locked.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
-    calls text[],
     conversation_ids text[],
     user_ids text[],
+    sizes text[],
     message_ids text[],
     roles text[],
     contents text[],
@@ -35,9 +36,7 @@ SET enable_seqscan = off
 SET enable_sort = off
 AS $add_messages$
 DECLARE
-    position integer := 1;
-    total integer := cardinality(calls);
-    this_call text;
+    last integer := 0;
     conversation text;
     owner text;
     locked boolean;
@@ -47,9 +46,9 @@ DECLARE
     cutoff_time timestamptz;
     cutoff_seq bigint;
 BEGIN
-    WHILE position <= total LOOP
-        IF conversation IS DISTINCT FROM conversation_ids[position] THEN
-            conversation := conversation_ids[position];
+    FOR this IN 1 .. cardinality(conversation_ids) LOOP
+        IF conversation IS DISTINCT FROM conversation_ids[this] THEN
+            conversation := conversation_ids[this];
             locked := false;
             touched := false;
             IF patient THEN
@@ -69,10 +68,9 @@ BEGIN
             PERFORM set_config('voltmem.user_id', owner, true);
         END IF;
 
-        this_call := calls[position];
         activity := clock_timestamp();
-        accepted := owner IS NOT NULL AND (user_ids[position] IS NULL OR user_ids[position] = owner);
-        WHILE position <= total AND calls[position] = this_call LOOP
+        accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
+        FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             IF accepted THEN
                 INSERT INTO {schema}.{prefix}_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at)
@@ -96,8 +94,8 @@ BEGIN
                 item := position;
                 RETURN NEXT;
             END IF;
-            position := position + 1;
         END LOOP;
+        last := last + sizes[this]::integer;
 
         IF accepted THEN
             touched := true;
@@ -121,7 +119,7 @@ BEGIN
             END IF;
         END IF;
 
-        IF touched AND conversation_ids[position] IS DISTINCT FROM conversation THEN
+        IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN
             UPDATE {schema}.{prefix}_conversations AS c
                 SET updated_at = activity
                 WHERE c.id = conversation;
@@ -129,25 +127,3 @@ BEGIN
     END LOOP;
 END
 $add_messages$;
-
--- Processes of earlier releases call this one, and may do so beside newer ones. One call is one conversation there.
-CREATE OR REPLACE FUNCTION {schema}.{prefix}_append(
-    conversation_ids text[],
-    user_ids text[],
-    message_ids text[],
-    roles text[],
-    contents text[],
-    contents_json text[],
-    types text[],
-    metadatas text[],
-    created_ats timestamptz[],
-    storage_limit bigint,
-    archive boolean
-) RETURNS TABLE (item integer, stored_at timestamptz)
-LANGUAGE sql
-SET datestyle = 'ISO'
-AS $append$
-    SELECT * FROM {schema}.{prefix}_add_messages(
-        $1, $1, $2, $3, $4, $5, $6, $7, $8, $9::text[], $10, $11, true
-    );
-$append$;

@@ -177,21 +177,7 @@ async def test_adding_a_message_walks_indexes_only(
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
     connection, told = plans
-    arguments = [
-        ["1"],
-        ["c1"],
-        ["u1"],
-        ["m-new"],
-        ["user"],
-        ["words"],
-        [None],
-        ["text"],
-        [None],
-        [None],
-        100,
-        True,
-        False,
-    ]
+    arguments = [["c1"], ["u1"], ["1"], ["m-new"], ["user"], ["words"], None, ["text"], None, None, 100, True, False]
 
     transaction = connection.transaction()
     await transaction.start()
@@ -214,7 +200,7 @@ async def test_the_plan_made_on_empty_tables_is_by_index(
     connection, told = plans
     tables = storage._options.tables
     await storage.create_conversation({"id": "c1", "user_id": "u1"})
-    arguments = [["1"], ["c1"], ["u1"], ["m1"], ["user"], ["words"], [None], ["text"], [None], [None], 100, True, False]
+    arguments = [["c1"], ["u1"], ["1"], ["m1"], ["user"], ["words"], None, ["text"], None, None, 100, True, False]
 
     await connection.fetch(AppendStatements(tables).add_messages, *arguments)
 

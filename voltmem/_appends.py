@@ -111,14 +111,13 @@ class Appends:
 
     async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Times]:
         """Store what has its rows made, the appends of a conversation side by side; return the times of each."""
-        rows = (
-            (str(number), append.conversation_id, append.user_id, *row)
-            for number, append in enumerate(appends)
-            for row in append.rows
-        )
+        calls = zip(*((each.conversation_id, each.user_id, str(len(each.rows))) for each in appends), strict=True)
+        columns = zip(*(row for append in appends for row in append.rows), strict=True)
+        # Most have no value in several columns, and to encode a list of Nones costs as much as one of texts.
+        messages = (column if any(value is not None for value in column) else None for column in columns)
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         # Repeatable: every message has its id by now, and storing an id again replaces it.
-        answer = await self._executor.fetch(self._sql, *zip(*rows, strict=True), limit, archive, patient)
+        answer = await self._executor.fetch(self._sql, *calls, *messages, limit, archive, patient)
         stored_at = {row["item"]: row["stored_at"] for row in answer}
         items = count(1)
         times = ([stored_at[i] for i in islice(items, len(append.rows)) if i in stored_at] for append in appends)

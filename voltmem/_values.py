@@ -8,7 +8,6 @@ import math
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, cast
@@ -60,7 +59,8 @@ def uuid7() -> str:
     value = (milliseconds & (2**48 - 1)) << 80 | random
     value = value & ~(0xF << 76) | 7 << 76  # version
     value = value & ~(0x3 << 62) | 2 << 62  # variant
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

@@ -67,8 +67,9 @@ class Messages:
             ConversationNotFoundError: There is none with this id, or it is another user's. Nothing is stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
-        One round trip; in the same transaction what is beyond storage_limit is deleted or archived. VoltAgent:
-        ``addMessage``.
+        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
+        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
+        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
         """
         (stored,) = await self._append([Message.of(message)], user_id, conversation_id)
         return stored
