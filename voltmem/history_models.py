@@ -54,10 +54,10 @@ class _Recorded(Model):
     """Fields of a value that are ignored: the verbs take them as arguments, or have verbs of their own."""
 
     @classmethod
-    def _takes(cls, name: str, field: object) -> bool:
+    def _takes_none(cls, name: str) -> bool:
         # None clears what may be None; for the others, too, it is "not given".
         needed = {each for each, info in cls.model_fields.items() if info.default is not None}
-        return field is not None or name not in needed | {to_camel(each) for each in needed}
+        return name not in needed | {to_camel(each) for each in needed}
 
     @classmethod
     def kept_under(cls, value: object, **beside: str) -> Self:
