@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -12,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +32,7 @@ from voltmem import (
     VoltMemError,
 )
 from voltmem._appends import Append, JoinedAppends
+from voltmem.embedded import is_available, start_temporary
 from voltmem.errors import translated
 from voltmem.options import OnLimit
 
@@ -708,6 +712,33 @@ async def test_what_is_acknowledged_outlives_the_ending_of_backends(
 
     assert ended > 1
     await all_acknowledged_are_there(storage, calls, outcomes)
+
+
+@pytest.mark.skipif(not is_available() or sys.platform == "win32", reason="no PostgreSQL here that may be killed")
+async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is killed under a thousand calls and recovers: what was acknowledged is there, once, in order."""
+    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    server = await asyncio.to_thread(start_temporary, durable_writes=True)
+    try:
+        async with PostgresStorage(server.dsn, storage_limit=None) as storage:
+            calls = spread(1000, await make_conversations(storage, 7))
+            connection = await asyncpg.connect(server.dsn)
+            backends = await connection.fetch(
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+            tasks = start(storage, calls)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+            os.kill(backends[0]["pid"], signal.SIGKILL)  # PostgreSQL ends all others, and starts from its log
+            before = sum(task.done() for task in tasks)
+            outcomes = await outcomes_of(tasks)
+
+            assert before < len(tasks)
+            with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+                await connection.execute("SELECT 1")
+            await all_acknowledged_are_there(storage, calls, outcomes)
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 async def test_what_is_acknowledged_outlives_cuts_of_the_way(
