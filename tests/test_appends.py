@@ -28,6 +28,7 @@ from voltmem import (
     DatabaseTimeoutError,
     Message,
     PostgresStorage,
+    Storage,
     StorageClosedError,
     VoltMemError,
 )
@@ -45,8 +46,6 @@ IMPATIENT: Final = 0.3
 PATIENCE: Final = 20
 
 Task: TypeAlias = "asyncio.Task[Message]"
-
-
 Fields: TypeAlias = dict[str, object]
 
 
@@ -87,7 +86,7 @@ def by_conversation(calls: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return called
 
 
-async def make_conversations(storage: PostgresStorage, count: int) -> list[str]:
+async def make_conversations(storage: Storage, count: int) -> list[str]:
     """Make conversations of ada's: c0, c1 …"""
     names = [f"c{number}" for number in range(count)]
     for name in names:
@@ -235,7 +234,6 @@ async def all_while_locked(
 @settings(
     max_examples=40,
     deadline=None,  # how long an example takes says more about the machine than about the example
-    derandomize=False,
     # The examples of a test share its storages on purpose: each begins with the same rows.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -346,7 +344,7 @@ async def test_a_statement_takes_so_many_and_no_more(make_storage: MakeStorage, 
     storage = make_storage()
     await storage.open()
     async with storage.transaction() as tx:
-        names = await make_conversations(cast(PostgresStorage, tx), 1500)
+        names = await make_conversations(tx, 1500)
     calls = [(name, f"of {name}") for name in names]
 
     await stored(start(storage, calls))

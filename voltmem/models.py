@@ -93,7 +93,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=False,
-        defer_build=True,  # until the first use: half of what importing us would cost
+        defer_build=True,  # until the first use, which not every program that imports us comes to
     )
 
     @classmethod
@@ -114,6 +114,7 @@ class Model(BaseModel):
         # None is "not given", as undefined is in VoltAgent's objects; only as content it is a value.
         return name == "content"
 
+    # Those of all fields. What is read shares this set: nobody adds to that of a frozen model.
     _names: ClassVar[set[str]]
 
     @classmethod
@@ -227,7 +228,7 @@ class Conversation(Model):
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Return the conversation of a row; metadata arrives as JSON text."""
+        """Return the conversation of a row, in the order of CONVERSATION_COLUMNS; metadata arrives as JSON text."""
         id, resource_id, user_id, title, metadata, created_at, updated_at = row
         return stored(
             cls,
@@ -336,7 +337,11 @@ class Message(Model):
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Return the message of a row; content_json is NULL where content is plain text, or VoltAgent 0.1's JSON."""
+        """
+        Return the message of a row, in the order of MESSAGE_COLUMNS.
+
+        content_json is NULL where content is plain text, or VoltAgent 0.1's JSON.
+        """
         id, role, content, content_json, type, metadata, created_at = row
         if content_json is not None:
             content = from_stored_json(content_json)

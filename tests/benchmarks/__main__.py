@@ -3,7 +3,7 @@ What things cost, beside raw asyncpg in the same run: ``make bench``, ``make ben
 
 Each row of the table is measured in turns, ours and then the yardstick, on one throw-away server that syncs to disk
 (or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the turns' ratios, beside their quartiles. The table
-also goes to build/benchmarks.json and build/benchmarks.md. It takes about ten minutes.
+also goes to build/benchmarks.json and build/benchmarks.md. It takes about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import asyncio
 from pathlib import Path
 
 from tests.benchmarks import conversation_schema, life, reads, writes
-from tests.benchmarks._bench import bench, circumstances, print_table, progress_bar, write_report
+from tests.benchmarks._bench import bench, progress_bar
+from tests.benchmarks._report import circumstances, print_table, write_report
 
 # A commit delay with no siblings needed: whoever flushes waits so many microseconds first, and others join.
 SLOWER_DISK = {"commit_delay": "1000", "commit_siblings": "0"}

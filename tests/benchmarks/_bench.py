@@ -1,23 +1,17 @@
-"""What the benchmarks share: a durable server, ours and the yardstick's tables on one pool, the report."""
+"""What the benchmarks share: a durable server, ours and the yardstick's tables on one pool, the bar."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import asyncpg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from tests.benchmarks._measure import ROUNDS, Bound, Measure, Result, Unit, take_turns
 from voltmem import PostgresStorage
@@ -129,74 +123,8 @@ async def bench(rows: int, progress: Progress, settings: dict[str, str] | None =
             await asyncio.to_thread(server.stop)
 
 
-# --- the report -------------------------------------------------------------------------------------------------
-
-
 def progress_bar() -> Progress:
     """Return the bar that shows what is being measured."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     # Drawn between the turns only: a thread that draws would take its share of the interpreter from what is measured.
     return Progress(*columns, console=Console(), transient=True, auto_refresh=False)
-
-
-async def circumstances(bench: Bench) -> dict[str, str]:
-    """Return on what and with what it was measured."""
-    show = {name: await bench.pool.fetchval(f"SHOW {name}") for name in ("server_version", "fsync", "shared_buffers")}
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "postgresql": f"{show['server_version']} (fsync {show['fsync']}, shared_buffers {show['shared_buffers']})",
-        "a commit": f"{await _commit(bench):.2f} ms for one row, alone",
-        **{name: version(name) for name in ("asyncpg", "pydantic")},
-        "rows": f"{bench.rows:,}",
-    }
-
-
-async def _commit(bench: Bench) -> float:
-    """Return the milliseconds that a durable write takes: how slow the disk is."""
-    from tests.benchmarks._measure import latency
-
-    table = bench.yardstick.migrations
-    touch = f"UPDATE {table} SET applied_at = clock_timestamp() WHERE name LIKE '0001%'"
-    return (await latency(lambda _: bench.pool.execute(touch), 200)).value
-
-
-HEADINGS: Final = ("what", "voltmem", "compared with", "ratio", "quartiles", "figure", "CPU s / 1,000 calls")
-
-
-def cells(result: Result) -> tuple[str, ...]:
-    """Return a result's row of the table."""
-    digits = 0 if max(result.ours, result.theirs) >= 100 else 2
-    cpu = "" if result.our_cpu is None or result.their_cpu is None else f"{result.our_cpu:.3f} / {result.their_cpu:.3f}"
-    return (
-        result.what,
-        f"{result.ours:,.{digits}f} {result.unit}",
-        f"{result.theirs:,.{digits}f} {result.unit}: {result.yardstick}",
-        f"{result.ratio:.2f}",
-        f"{result.low:.2f} to {result.high:.2f}",
-        "" if result.bound is None else f"{result.bound}{'' if result.reached else ', NOT REACHED'}",
-        cpu,
-    )
-
-
-def print_table(results: list[Result], console: Console) -> None:
-    """Show the table on the screen."""
-    table = Table(*HEADINGS)
-    for result in results:
-        style = "red" if result.reached is False else None
-        table.add_row(*cells(result), style=style)
-    console.print(table)
-
-
-def write_report(results: list[Result], about: dict[str, str], folder: Path) -> list[Path]:
-    """Write the table as JSON and as Markdown, and return the two files."""
-    data = {"about": about, "results": [{**asdict(each), "reached": each.reached} for each in results]}
-    folder.mkdir(exist_ok=True)
-    as_json, as_markdown = folder / "benchmarks.json", folder / "benchmarks.md"
-    as_json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    rows = [HEADINGS, ["---"] * len(HEADINGS), *map(cells, results)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", "; ".join(f"{name} {value}" for name, value in about.items())]
-    as_markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return [as_json, as_markdown]

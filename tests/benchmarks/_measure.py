@@ -66,7 +66,9 @@ class Result:
         """Return the row for these turns, ours first."""
         our_sides, their_sides = zip(*turns, strict=True)
         ratios = [ours.value / theirs.value for ours, theirs in turns]
-        low, ratio, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+        low, ratio, high = statistics.quantiles(
+            ratios, n=4
+        )  # of less than three they would lie outside of what was seen
         return cls(
             what,
             yardstick,

@@ -78,7 +78,7 @@ async def run(bench: Bench) -> None:
             partial(cost, migrate),
             partial(cost, copy),
             before=make_old_tables,
-            rounds=2,
+            rounds=3,
         )
     await bench.pool.execute(f"DROP SCHEMA {schema} CASCADE")
 

@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, Protocol
 
 import asyncpg
 
-from tests.benchmarks._bench import TEXT, Bench, nothing_to_reset
+from tests.benchmarks._bench import CONNECTIONS, TEXT, Bench, nothing_to_reset
 from tests.benchmarks._measure import Bound, Side, latency, throughput
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
@@ -26,6 +26,13 @@ MESSAGES: Final = 10_000
 WORKERS: Final = 1_000
 STORAGES: Final = 20
 
+
+class Closable(Protocol):
+    """A storage, or a pool."""
+
+    async def close(self) -> None: ...
+
+
 TIMED_IMPORT = "import time; started = time.perf_counter(); {}; print(time.perf_counter() - started)"
 
 
@@ -35,8 +42,10 @@ async def run(bench: Bench) -> None:
     await opening(bench)
     await opening_an_empty_database(bench)
     await workers(bench)
-    await round_trips(bench)
-    await memory(bench)
+    await round_trips_of_opening(bench)
+    await round_trips_of_calls(bench)
+    await memory_of_messages(bench)
+    await memory_of_storages(bench)
 
 
 async def imports(bench: Bench) -> None:
@@ -130,62 +139,71 @@ async def opening_an_empty_database(bench: Bench) -> None:
     await drop_schemas()
 
 
-async def round_trips(bench: Bench) -> None:
-    """Count what is sent for a call on an open storage, and for opening one."""
-    tables = bench.ours
+async def round_trips_of_opening(bench: Bench) -> None:
+    """Count what open() sends, where the schema is current."""
     async with Proxy(bench.dsn) as proxy:
 
-        async def counted(call: Callable[[], Awaitable[object]]) -> Side:
-            before = proxy.round_trips
-            await call()
-            return Side(proxy.round_trips - before)
-
-        async def pool() -> None:
+        async def connect() -> None:
             async with asyncpg.create_pool(proxy.dsn, min_size=1, max_size=1):
                 pass
 
-        async def opened() -> None:
-            async with PostgresStorage(proxy.dsn, schema=tables.schema, table_prefix=tables.prefix):
+        async def open_storage() -> None:
+            async with PostgresStorage(proxy.dsn, schema=bench.ours.schema, table_prefix=bench.ours.prefix):
                 pass
 
-        async def trips_of_a_pool_and_one() -> Side:
-            return Side((await counted(pool)).value + 1)
+        async def connect_and_one() -> Side:
+            return Side((await counted(proxy, connect)).value + 1)
 
         await bench.compare(
             "round trips of open()",
             "of a pool with one connection, and one",
             "round trips",
-            partial(counted, opened),
-            trips_of_a_pool_and_one,
+            partial(counted, proxy, open_storage),
+            connect_and_one,
             bound=Bound("at most", 1),
             rounds=3,
         )
-        storage = PostgresStorage(proxy.dsn, schema=tables.schema, table_prefix=tables.prefix, max_connections=1)
-        await bench.start_anew()
-        async with storage, asyncpg.create_pool(proxy.dsn, min_size=1, max_size=1, reset=nothing_to_reset) as raw:
-
-            async def add_and_get() -> None:
-                await storage.add_message({"role": "user", "content": TEXT}, "ada", "c0")
-                await storage.get_messages("ada", "c0")
-
-            async def two_statements() -> None:
-                async with raw.acquire() as connection:
-                    await connection.fetch("SELECT 1")
-                    await connection.fetch("SELECT 1")
-
-            await bench.compare(
-                "round trips of add_message and get_messages",
-                "of two statements on one connection",
-                "round trips",
-                partial(counted, add_and_get),
-                partial(counted, two_statements),
-                bound=Bound("at most", 1),
-                rounds=6,  # asyncpg prepares a statement on its first use
-            )
 
 
-async def memory(bench: Bench) -> None:
-    """Measure what Python allocates for open storages, and for messages that were read."""
+async def round_trips_of_calls(bench: Bench) -> None:
+    """Count what two calls on an open storage send, once their statements are prepared."""
+    await bench.start_anew()
+    async with (
+        Proxy(bench.dsn) as proxy,
+        PostgresStorage(
+            proxy.dsn, schema=bench.ours.schema, table_prefix=bench.ours.prefix, max_connections=1
+        ) as storage,
+        asyncpg.create_pool(proxy.dsn, min_size=1, max_size=1, reset=nothing_to_reset) as pool,
+    ):
+
+        async def add_and_get() -> None:
+            await storage.add_message({"role": "user", "content": TEXT}, "ada", "c0")
+            await storage.get_messages("ada", "c0")
+
+        async def two_statements() -> None:
+            await pool.fetch("SELECT 1")
+            await pool.fetch("SELECT 1")
+
+        await bench.compare(
+            "round trips of add_message and get_messages",
+            "of two statements on one connection",
+            "round trips",
+            partial(counted, proxy, add_and_get),
+            partial(counted, proxy, two_statements),
+            bound=Bound("at most", 1),
+            rounds=6,
+        )
+
+
+async def counted(proxy: Proxy, call: Callable[[], Awaitable[object]]) -> Side:
+    """Return how many round trips it takes."""
+    before = proxy.round_trips
+    await call()
+    return Side(proxy.round_trips - before)
+
+
+async def memory_of_messages(bench: Bench) -> None:
+    """Measure what Python allocates for messages that were read."""
     await bench.start_anew()
     storage = bench.storage(storage_limit=None)
     await storage.add_messages([{"role": "user", "content": TEXT}] * MESSAGES, "ada", "c0")
@@ -193,57 +211,57 @@ async def memory(bench: Bench) -> None:
         "SELECT message_id, role, content, content_json, type, metadata, created_at "
         f"FROM {bench.ours.messages} WHERE conversation_id = 'c0'"
     )
-    tracemalloc.start()
-
-    async def kibibytes(make: Callable[[], Awaitable[object]]) -> Side:
-        before, _ = tracemalloc.get_traced_memory()
-        made = await make()
-        after, _ = tracemalloc.get_traced_memory()
-        del made
-        return Side((after - before) / 1024)
-
-    def get() -> Awaitable[object]:
-        return storage.get_messages("ada", "c0", limit=None)
-
-    def fetch() -> Awaitable[object]:
-        return bench.pool.fetch(select)
-
     await bench.compare(
         f"memory of {MESSAGES:,} messages",
         "of their records",
         "KiB",
-        partial(kibibytes, get),
-        partial(kibibytes, fetch),
+        partial(kept, partial(storage.get_messages, "ada", "c0", limit=None)),
+        partial(kept, partial(bench.pool.fetch, select)),
         rounds=3,
     )
-    made: list[PostgresStorage | asyncpg.Pool[asyncpg.Record]] = []
 
-    async def storages() -> Side:
-        return await per_one(partial(open_one, bench))
 
-    async def per_one(make: Callable[[], Awaitable[PostgresStorage | asyncpg.Pool[asyncpg.Record]]]) -> Side:
-        before, _ = tracemalloc.get_traced_memory()
-        made.extend([await make() for _ in range(STORAGES)])
-        after, _ = tracemalloc.get_traced_memory()
+async def memory_of_storages(bench: Bench) -> None:
+    """Measure what Python allocates for an open storage with one connection."""
+
+    async def storages() -> list[PostgresStorage]:
+        made = [
+            PostgresStorage(bench.dsn, schema=bench.ours.schema, table_prefix=bench.ours.prefix)
+            for _ in range(STORAGES)
+        ]
+        for each in made:
+            await each.open()
+        return made
+
+    async def pools() -> list[asyncpg.Pool[asyncpg.Record]]:
+        return [await asyncpg.create_pool(bench.dsn, min_size=1, max_size=CONNECTIONS) for _ in range(STORAGES)]
+
+    async def of_one(make: Callable[[], Awaitable[Sequence[Closable]]]) -> Side:
+        made: list[Closable] = []
+
+        async def make_all() -> None:
+            made.extend(await make())
+
+        all_of_them = await kept(make_all)
         for each in made:
             await each.close()
-        made.clear()
-        return Side((after - before) / 1024 / STORAGES)
+        return Side(all_of_them.value / STORAGES)
 
-    async def pools() -> Side:
-        return await per_one(partial(connect_one, bench))
+    await bench.compare(
+        "memory of an open storage",
+        "of a pool with one connection",
+        "KiB",
+        partial(of_one, storages),
+        partial(of_one, pools),
+        rounds=3,
+    )
 
-    await bench.compare("memory of an open storage", "of a pool with one connection", "KiB", storages, pools, rounds=3)
+
+async def kept(make: Callable[[], Awaitable[object]]) -> Side:
+    """Return how much more Python has allocated when this has returned, and what it returned is held."""
+    tracemalloc.start()
+    made = await make()
+    allocated, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-
-
-async def open_one(bench: Bench) -> PostgresStorage:
-    """Return an open storage with one connection."""
-    storage = PostgresStorage(bench.dsn, schema=bench.ours.schema, table_prefix=bench.ours.prefix)
-    await storage.open()
-    return storage
-
-
-async def connect_one(bench: Bench) -> asyncpg.Pool[asyncpg.Record]:
-    """Return a pool with one connection."""
-    return await asyncpg.create_pool(bench.dsn, min_size=1, max_size=10)
+    del made
+    return Side(allocated / 1024)

@@ -68,67 +68,78 @@ def insert_many(tables: Tables) -> str:
 
 async def run(bench: Bench) -> None:
     """Measure all but what needs a slower disk."""
-    storage = bench.storage()
-    await storage.open()
-
-    def conversation(number: int) -> str:
-        return f"c{number * 7 % CONVERSATIONS}"
-
-    def add(number: int) -> Awaitable[object]:
-        return storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(number))
-
-    def bare(number: int) -> Awaitable[object]:
-        return bench.pool.execute(insert(bench.yardstick), conversation(number), new_id(), TEXT)
-
-    def hand(number: int) -> Awaitable[object]:
-        return bench.pool.fetchval(by_hand(bench.yardstick), conversation(number), new_id(), TEXT, "ada")
-
-    alone = partial(bench.compare, unit="ms", ours=partial(latency, add, 500))
-    hand_alone = partial(latency, hand, 500)
-    await alone(
-        "add_message alone",
-        "one statement by hand",
-        theirs=hand_alone,
-        bound=Bound("at most", 1.15),
-        before=bench.start_anew,
-    )
-    await alone(
-        "add_message alone",
-        "a bare INSERT",
-        theirs=partial(latency, bare, 500),
-        bound=Bound("at most", 1.6),
-        before=bench.start_anew,
-    )
-    full = partial(bench.start_anew, STORAGE_LIMIT)
-    await alone("add_message alone, the limit reached", "one statement by hand", theirs=hand_alone, before=full)
-
+    await alone(bench)
     for callers in CALLERS:
-        await many(bench, add, bare, callers, f"{callers} at once, 1,000 conversations", bench.start_anew)
-    await many(bench, add, bare, 64, "64 at once, 1,000 conversations, the limit reached", full)
-
-    def add_hot(_: int) -> Awaitable[object]:
-        return storage.add_message({"role": "user", "content": TEXT}, "ada", "c0")
-
-    def bare_hot(_: int) -> Awaitable[object]:
-        return bench.pool.execute(insert(bench.yardstick), "c0", new_id(), TEXT)
-
-    await many(bench, add_hot, bare_hot, 64, "64 at once, one hot conversation", bench.start_anew)
+        await many(bench, callers, f"{callers} at once, 1,000 conversations")
+    full = partial(bench.start_anew, STORAGE_LIMIT)
+    await many(bench, 64, "64 at once, 1,000 conversations, the limit reached", before=full)
+    await many(bench, 64, "64 at once, one hot conversation", hot=True)
     await batches(bench)
     await imported(bench)
 
 
+async def on_a_slower_disk(bench: Bench) -> None:
+    """Measure many at once where each flush takes a millisecond longer, as on most disks of a cloud."""
+    for callers in (64, 256):
+        await many(bench, callers, f"{callers} at once, each flush 1 ms slower")
+
+
+def conversation(number: int) -> str:
+    """Return the id of the conversation that a call is for: each takes another."""
+    return f"c{number * 7 % CONVERSATIONS}"
+
+
+def adding(bench: Bench) -> Call:
+    """Our side: add_message."""
+    storage = bench.storage()
+    return lambda number: storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(number))
+
+
+def inserting(bench: Bench) -> Call:
+    """The yardstick's side: a bare INSERT."""
+    sql = insert(bench.yardstick)
+    return lambda number: bench.pool.execute(sql, conversation(number), new_id(), TEXT)
+
+
+async def alone(bench: Bench) -> None:
+    """Measure add_message by one caller, against the two statements that one may compare it with."""
+
+    def hand(number: int) -> Awaitable[object]:
+        return bench.pool.fetchval(by_hand(bench.yardstick), conversation(number), new_id(), TEXT, "ada")
+
+    compare = partial(bench.compare, unit="ms", ours=partial(latency, adding(bench), 500))
+    by_hand_alone = partial(compare, yardstick="one statement by hand", theirs=partial(latency, hand, 500))
+    await by_hand_alone("add_message alone", bound=Bound("at most", 1.15), before=bench.start_anew)
+    await compare(
+        "add_message alone",
+        "a bare INSERT",
+        theirs=partial(latency, inserting(bench), 500),
+        bound=Bound("at most", 1.6),
+        before=bench.start_anew,
+    )
+    full = partial(bench.start_anew, STORAGE_LIMIT)
+    await by_hand_alone("add_message alone, the limit reached", before=full)
+
+
 async def many(
-    bench: Bench, add: Call, bare: Call, callers: int, what: str, before: Callable[[], Awaitable[object]]
+    bench: Bench,
+    callers: int,
+    what: str,
+    *,
+    hot: bool = False,
+    before: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
-    """Measure how many calls a second so many callers make on one pool."""
+    """Measure how many calls a second so many callers make on one pool; hot: all for one conversation."""
+    ours, theirs = adding(bench), inserting(bench)
+    calls = CALLS_AT_ONCE if callers > 1 else 1_000
     await bench.compare(
         f"add_message, {what}",
         "bare INSERTs on the pool",
         "a second",
-        partial(throughput, add, CALLS_AT_ONCE if callers > 1 else 1_000, callers),
-        partial(throughput, bare, CALLS_AT_ONCE if callers > 1 else 1_000, callers),
+        partial(throughput, (lambda _: ours(0)) if hot else ours, calls, callers),
+        partial(throughput, (lambda _: theirs(0)) if hot else theirs, calls, callers),
         bound=Bound("at least", 2.5) if what == "64 at once, 1,000 conversations" else None,
-        before=before,
+        before=before or bench.start_anew,
     )
 
 
@@ -212,17 +223,3 @@ async def copy_all(bench: Bench, talks: list[dict[str, Any]]) -> None:
 def contents(content: object) -> tuple[str, str | None]:
     """Return what stands in the two columns of a content."""
     return (content, None) if isinstance(content, str) else ("", json.dumps(content))
-
-
-async def on_a_slower_disk(bench: Bench) -> None:
-    """Measure the same where each flush takes a millisecond longer, as on most disks of a cloud."""
-    storage = bench.storage()
-
-    def add(number: int) -> Awaitable[object]:
-        return storage.add_message({"role": "user", "content": TEXT}, "ada", f"c{number * 7 % CONVERSATIONS}")
-
-    def bare(number: int) -> Awaitable[object]:
-        return bench.pool.execute(insert(bench.yardstick), f"c{number * 7 % CONVERSATIONS}", new_id(), TEXT)
-
-    for callers in (64, 256):
-        await many(bench, add, bare, callers, f"{callers} at once, each flush 1 ms slower", bench.start_anew)
