@@ -56,7 +56,7 @@ def cells(result: Result) -> Sequence[str]:
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value.is_integer() else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 100 or value % 1 == 0 else f"{value:.2f}"
 
 
 def print_table(results: list[Result], console: Console) -> None:
