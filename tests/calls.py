@@ -63,15 +63,18 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     "count_conversations": {"user_id": "ada", "resource_id": "docs"},
     "get_paginated_user_conversations": {"user_id": "ada", "page": 1, "page_size": 5},
     "get_user_conversations": {"user_id": "ada"},
+    "get_last_conversation": {"user_id": "ada", "resource_id": "docs"},
     "add_message": {
         "message": {"id": "m4", "role": "user", "content": "four", "type": "text", "metadata": {"n": 1}},
         "user_id": "ada",
         "conversation_id": "c1",
+        "resource_id": "docs",
     },
     "add_messages": {
         "messages": [{"id": f"m{n}", "role": "user", "content": [n]} for n in (3, 4, 5)],
         "user_id": "ada",
         "conversation_id": "c1",
+        "resource_id": "docs",
     },
     "delete_messages": {"ids": ["m1", "m2"], "user_id": "ada", "conversation_id": "c1"},
     "clear_messages": {"user_id": "ada", "conversation_id": "c1"},
@@ -160,6 +163,7 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "transaction": "as many round trips as its body, and two",
     "bind": "sends nothing",
     "for_user": "sends nothing",
+    "conversation": "sends nothing",
     "record_run": "as many round trips as its body has steps and events, and two",
 }
 

@@ -32,6 +32,7 @@ ONE_SPELLING: Mapping[type, Mapping[str, str]] = {
         "open": "life cycle: VoltAgent opens in its constructor and has no name for it",
         "close": "life cycle: VoltAgent's name too",
         "transaction": "a context of asyncpg's kind: VoltAgent lets no transaction out",
+        "conversation": "a handle of our own for agents: VoltAgent's hand the ids over with each call",
         "bind": "takes asyncpg's connection, which VoltAgent knows nothing of",
     },
     UserConversations: {

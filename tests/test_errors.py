@@ -32,11 +32,13 @@ from voltmem import (
     MissingExtraError,
     OutcomeUnknownError,
     PostgresStorage,
+    RevisionConflictError,
     SchemaError,
     SchemaNotReadyError,
     StorageClosedError,
     VoltMemError,
 )
+from voltmem.native import NativeMemory
 
 # --- each is raised ----------------------------------------------------------------------------------------------
 
@@ -74,6 +76,12 @@ async def no_history_entry(world: World) -> None:
 async def two_conversations(world: World) -> None:
     for _ in range(2):
         await world.make_storage().create_conversation({"id": "c1", "user_id": "ada"})
+
+
+async def two_revisions(world: World) -> None:
+    memory = NativeMemory(world.make_storage(), "ada", "c1")
+    for _ in range(2):
+        await memory.save_payload({}, "a framework", revision="r1", expected_revision=None)
 
 
 async def closed(world: World) -> None:
@@ -148,6 +156,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     InvalidQueryError: bad_query,
     ConversationNotFoundError: no_conversation,
     ConversationExistsError: two_conversations,
+    RevisionConflictError: two_revisions,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
     EventLoopError: another_loop,
@@ -200,12 +209,17 @@ def test_an_error_is_also_what_python_calls_it() -> None:
 # --- none of the driver's escapes --------------------------------------------------------------------------------
 
 
+APPEND_TYPES = ", ".join(["text[]"] * 14 + ["bigint", "boolean", "boolean"])
+
 # What happens to the server, and what undoes it; m and c are the tables, append the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
     "messages gone": (["ALTER TABLE {m} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {m_name}"]),
     "conversations gone": (["ALTER TABLE {c} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {c_name}"]),
     "column gone": (["ALTER TABLE {m} RENAME COLUMN type TO away"], ["ALTER TABLE {m} RENAME COLUMN away TO type"]),
-    "function gone": (["ALTER FUNCTION {add} RENAME TO away"], ["ALTER FUNCTION {schema}.away RENAME TO {a_name}"]),
+    "function gone": (
+        [f"ALTER FUNCTION {{add}}({APPEND_TYPES}) RENAME TO away"],
+        [f"ALTER FUNCTION {{schema}}.away({APPEND_TYPES}) RENAME TO {{a_name}}"],
+    ),
     # PostgreSQL says 53100 at the end of a write, when all its rows were stored.
     "disk full": (
         [
@@ -360,8 +374,9 @@ NONE_MEANT = {
     ("count_conversations", "user_id"),
     ("count_conversations", "resource_id"),
     ("get_conversations_by_user_id", "resource_id"),
-    ("add_message", "user_id"),
-    ("add_messages", "user_id"),
+    ("get_last_conversation", "resource_id"),
+    ("add_message", "resource_id"),
+    ("add_messages", "resource_id"),
     ("delete_messages", "user_id"),
     ("clear_messages", "user_id"),
     ("clear_messages", "conversation_id"),

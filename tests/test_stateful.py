@@ -215,7 +215,7 @@ class World:
 
     async def empty(self) -> None:
         """Far cheaper than new tables for each example."""
-        tables = [f"{self._schema}.voltagent_memory_{name}" for name in ("conversations", "messages")]
+        tables = [f"{self._schema}.voltagent_memory_{name}" for name in ("conversations", "messages", "payloads")]
         async with self.storage.transaction() as tx:
             await tx.connection.execute(f"TRUNCATE {', '.join(tables)}")
 

@@ -172,18 +172,24 @@ async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, 
     await connection.close()
 
 
+def append_arguments(message_id: str) -> list[object]:
+    """One message of one call, as it crosses."""
+    calls = [["c1"], ["u1"], [None], ["1"]]
+    messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None]
+    return [*calls, *messages, 100, True, False]
+
+
 async def test_adding_a_message_walks_indexes_only(
     plans: tuple[Connection, list[str]], large: Connection, tables: Tables
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
     connection, told = plans
-    arguments = [["c1"], ["u1"], ["1"], ["m-new"], ["user"], ["words"], None, ["text"], None, None, 100, True, False]
 
     transaction = connection.transaction()
     await transaction.start()
-    await connection.fetch(AppendStatements(tables).add_messages, *arguments)
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-new"))
     told.clear()  # the first call moved 49,900 messages into the archive
-    await connection.fetch(AppendStatements(tables).add_messages, *[*arguments[:3], ["m-newer"], *arguments[4:]])
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-newer"))
     await transaction.rollback()
 
     shown = "\n".join(told)
@@ -200,9 +206,8 @@ async def test_the_plan_made_on_empty_tables_is_by_index(
     connection, told = plans
     tables = storage._options.tables
     await storage.create_conversation({"id": "c1", "user_id": "u1"})
-    arguments = [["c1"], ["u1"], ["1"], ["m1"], ["user"], ["words"], None, ["text"], None, None, 100, True, False]
 
-    await connection.fetch(AppendStatements(tables).add_messages, *arguments)
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m1"))
 
     shown = "\n".join(told)
     assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"

@@ -16,6 +16,7 @@ LAYERS = [
     {"errors"},
     {"_values", "_tables"},
     {"models", "options", "query", "history_models"},
+    {"_parts"},
     {"embedded"},
     {"_database"},
     {"_migrations"},
@@ -23,12 +24,13 @@ LAYERS = [
     {"_schema"},
     {"_appends"},
     {"conversations", "messages", "agent_history"},
-    {"agent_run"},
-    {"camel"},
+    {"agent_run", "memory"},
+    {"camel", "native"},
     {"user"},
     {"storage"},
     {"__main__"},
     {"testing"},
+    {"agno", "langchain", "openai_agents", "pydantic_ai"},
 ]
 # Within a layer: what a module may import of its own floor.
 NEIGHBOURS = {

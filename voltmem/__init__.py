@@ -25,13 +25,15 @@ from voltmem.errors import (
     MigrationError,
     MissingExtraError,
     OutcomeUnknownError,
+    RevisionConflictError,
     SchemaError,
     SchemaNotReadyError,
     StorageClosedError,
     VoltMemError,
 )
 from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
-from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.memory import ConversationMemory, Memory
+from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
 from voltmem.options import ConnectionOptions
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 from voltmem.user import UserStorage
@@ -49,6 +51,7 @@ __all__ = [
     "ConnectionOptions",
     "Conversation",
     "ConversationExistsError",
+    "ConversationMemory",
     "ConversationNotFoundError",
     "ConversationPage",
     "DatabaseError",
@@ -59,13 +62,16 @@ __all__ = [
     "InvalidInputError",
     "InvalidOptionError",
     "InvalidQueryError",
+    "Memory",
     "Message",
     "MigrationError",
     "MigrationResult",
     "MigrationStatus",
     "MissingExtraError",
+    "NativeMessage",
     "OutcomeUnknownError",
     "PostgresStorage",
+    "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
     "SplitConversation",

@@ -53,19 +53,22 @@ class AppendStatements:
     """The statement that stores messages, of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 14))
+        numbers = ", ".join(f"${number}" for number in range(1, 18))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
 class Append:
     """One call: messages for one conversation, all of which are stored, or none."""
 
-    __slots__ = ("answer", "arrival", "conversation_id", "messages", "rows", "user_id")
+    __slots__ = ("answer", "arrival", "conversation_id", "messages", "resource_id", "rows", "user_id")
 
-    def __init__(self, messages: Sequence[Message], user_id: str | None, conversation_id: str) -> None:
+    def __init__(
+        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None
+    ) -> None:
         self.messages = messages
         self.user_id = user_id
         self.conversation_id = conversation_id
+        self.resource_id = resource_id
         self.arrival = time.monotonic()
         self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         self.rows: list[MessageRow] = []
@@ -73,7 +76,7 @@ class Append:
     def make_rows(self) -> int:
         """Make the rows to be sent; return how many characters they hold."""
         self.rows = [message.to_row() for message in self.messages]
-        return sum(len(content) + len(content_json or "") for _, _, content, content_json, *_ in self.rows)
+        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows)
 
     def tell(self, times: Times) -> None:
         """Answer with the stored messages, or that there is no such conversation; not yet, if it is locked."""
@@ -102,16 +105,25 @@ class Appends:
         self._executor = executor
         self._sql = AppendStatements(options.tables).add_messages
 
-    async def add(self, messages: Sequence[Message], user_id: str | None, conversation_id: str) -> list[Message]:
-        """Return the messages as they were stored: all of them, or none and an error."""
-        append = Append(messages, user_id, conversation_id)
+    async def add(
+        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
+    ) -> list[Message]:
+        """
+        Return the messages as they were stored: all of them, or none and an error.
+
+        With a resource_id, a conversation that is missing is made; without, it is an error.
+        """
+        append = Append(messages, user_id, conversation_id, resource_id)
         append.make_rows()
         append.tell(*await self._send([append], patient=True))
         return append.answer.result()
 
     async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Times]:
         """Store what has its rows made, the appends of a conversation side by side; return the times of each."""
-        calls = zip(*((each.conversation_id, each.user_id, str(len(each.rows))) for each in appends), strict=True)
+        calls = zip(
+            *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
+            strict=True,
+        )
         columns = zip(*(row for append in appends for row in append.rows), strict=True)
         # Most have no value in several columns, and to encode a list of Nones costs as much as one of texts.
         messages = (column if any(value is not None for value in column) else None for column in columns)
@@ -155,11 +167,13 @@ class JoinedAppends(Appends):
         self._joined = 0
         self._unfilled = 0  # so many of the joined have not begun
 
-    async def add(self, messages: Sequence[Message], user_id: str | None, conversation_id: str) -> list[Message]:
+    async def add(
+        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
+    ) -> list[Message]:
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._move_to(loop)  # the other is over, or nobody were admitted: no one waits there any more
-        append = Append(messages, user_id, conversation_id)
+        append = Append(messages, user_id, conversation_id, resource_id)
         if (line := self._lines.get(conversation_id)) is not None:
             line.append(append)
         else:

@@ -212,6 +212,7 @@ class BackupStatements(ConversationSchemaStatements):
         # Without CASCADE: what hangs on the tables is not ours to drop, and PostgreSQL says what it is.
         self.restore = [
             *(_copy_rights(table, backup) for table, backup in backups.items()),
+            f"DROP TABLE IF EXISTS {tables.payloads}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",
             f"ALTER TABLE {backups[conversations]} RENAME TO {tables.prefix}_conversations",

@@ -26,6 +26,7 @@ class Tables:
     conversations_backup: str = field(init=False)
     messages: str = field(init=False)
     messages_backup: str = field(init=False)
+    payloads: str = field(init=False)
     migrations: str = field(init=False)
     add_messages: str = field(init=False)
     agent_history: str = field(init=False)

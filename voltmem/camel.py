@@ -171,19 +171,30 @@ class VoltAgentNames(Conversations, Messages, AgentRuns):
         """VoltAgent's name for get_paginated_user_conversations."""
         return await self.get_paginated_user_conversations(userId, page, pageSize)
 
+    async def getLastConversation(self, userId: str, *, resourceId: str | None = None) -> Conversation | None:
+        """get_last_conversation in VoltAgent's spelling."""
+        return await self.get_last_conversation(userId, resource_id=resourceId)
+
     def getUserConversations(self, userId: str) -> UserConversations:
         """VoltAgent's name for get_user_conversations."""
         return self.get_user_conversations(userId)
 
-    async def addMessage(self, message: MessageLike, userId: str | None, conversationId: str) -> Message:
+    async def addMessage(
+        self, message: MessageLike, userId: str | None, conversationId: str, *, resourceId: str | None = None
+    ) -> Message:
         """VoltAgent's name for add_message."""
-        return await self.add_message(message, userId, conversationId)
+        return await self.add_message(message, userId, conversationId, resource_id=resourceId)
 
     async def addMessages(
-        self, messages: Iterable[MessageLike], userId: str | None, conversationId: str
+        self,
+        messages: Iterable[MessageLike],
+        userId: str | None,
+        conversationId: str,
+        *,
+        resourceId: str | None = None,
     ) -> list[Message]:
         """VoltAgent's name for add_messages."""
-        return await self.add_messages(messages, userId, conversationId)
+        return await self.add_messages(messages, userId, conversationId, resource_id=resourceId)
 
     async def deleteMessages(self, ids: Sequence[str], userId: str | None, conversationId: str) -> int:
         """VoltAgent's name for delete_messages."""

@@ -309,6 +309,19 @@ class Conversations:
             conversations=found[:page_size], page=page, page_size=page_size, has_more=len(found) > page_size
         )
 
+    async def get_last_conversation(self, user_id: str, *, resource_id: str | None = None) -> Conversation | None:
+        """
+        Return the conversation that the user was last active in, or None: the one to go on with.
+
+        Args:
+            user_id: Whose.
+            resource_id: Only with this agent or project.
+
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        """
+        check_id(user_id=user_id)
+        return next(iter(await self._find(ConversationQuery(user_id, resource_id, limit=1))), None)
+
     def get_user_conversations(self, user_id: str) -> UserConversations:
         """
         Return a builder over a user's conversations: all of them, the last active first, until told otherwise.

@@ -8,6 +8,7 @@ Every error that voltmem raises.
     ├── ConversationNotFoundError (LookupError)   .conversation_id
     ├── ConversationExistsError (ValueError)      .conversation_id
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
+    ├── RevisionConflictError (ValueError)        .conversation_id; changed since it was read
     ├── StorageClosedError (RuntimeError)         used after close()
     ├── EventLoopError (RuntimeError)             used from a second event loop
     ├── MissingExtraError (ImportError)           an optional package is not installed
@@ -43,6 +44,7 @@ __all__ = [
     "MigrationError",
     "MissingExtraError",
     "OutcomeUnknownError",
+    "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
     "StorageClosedError",
@@ -101,6 +103,16 @@ class HistoryEntryNotFoundError(VoltMemError, LookupError):
             f"no history entry {history_id!r}: a step or timeline event needs one. "
             "Make it first, with add_history_entry() or record_run()."
         )
+
+
+class RevisionConflictError(VoltMemError, ValueError):
+    """Somebody else has changed what was to be replaced since it was read. Nothing is stored."""
+
+    def __init__(self, conversation_id: str, expected: str | None) -> None:
+        self.conversation_id = conversation_id
+        self.expected = expected
+        was = "it would be the first" if expected is None else f"it would follow revision {expected!r}"
+        super().__init__(f"conversation {conversation_id!r} was changed meanwhile: {was}. Read it again, and repeat.")
 
 
 class StorageClosedError(VoltMemError, RuntimeError):

@@ -52,7 +52,12 @@ class Messages:
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def add_message(
-        self, message: Message | Mapping[str, object], user_id: str | None, conversation_id: str
+        self,
+        message: Message | Mapping[str, object],
+        user_id: str | None,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
     ) -> Message:
         """
         Return the message as it was stored: with its id and its time.
@@ -62,6 +67,8 @@ class Messages:
                 message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
             user_id: Whose conversation it must be; None: no check, for trusted code.
             conversation_id: Where it goes. Its updated_at becomes now.
+            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
+                there must be one.
 
         Raises:
             ConversationNotFoundError: There is none with this id, or it is another user's. Nothing is stored.
@@ -71,11 +78,16 @@ class Messages:
         order within a conversation is that of the calls. Stored means committed. In the same transaction what is
         beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
         """
-        (stored,) = await self._append([Message.of(message)], user_id, conversation_id)
+        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id)
         return stored
 
     async def add_messages(
-        self, messages: Iterable[Message | Mapping[str, object]], user_id: str | None, conversation_id: str
+        self,
+        messages: Iterable[Message | Mapping[str, object]],
+        user_id: str | None,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
     ) -> list[Message]:
         """
         Return the messages as they were stored, in their order: all of them, or none and an error.
@@ -85,14 +97,18 @@ class Messages:
         """
         if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
             raise InvalidInputError(f"messages must be a list of messages, not a {type(messages).__name__}")
-        return await self._append([Message.of(message) for message in messages], user_id, conversation_id)
+        return await self._append([Message.of(message) for message in messages], user_id, conversation_id, resource_id)
 
-    async def _append(self, messages: list[Message], user_id: str | None, conversation_id: str) -> list[Message]:
+    async def _append(
+        self, messages: list[Message], user_id: str | None, conversation_id: str, resource_id: str | None
+    ) -> list[Message]:
         check_id(conversation_id=conversation_id)
-        check_id_or_none(user_id=user_id)
+        check_id_or_none(user_id=user_id, resource_id=resource_id)
+        if user_id is None and resource_id is not None:
+            raise InvalidInputError("a conversation that is made needs a user_id; without one, leave out resource_id")
         if not messages:
             return []
-        return await self._appends.add(messages, user_id, conversation_id)
+        return await self._appends.add(messages, user_id, conversation_id, resource_id)
 
     async def delete_messages(self, ids: Sequence[str], user_id: str | None, conversation_id: str) -> int:
         """

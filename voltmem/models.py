@@ -7,7 +7,7 @@ VoltAgent's JSON. Rows become models in from_row and models become rows in to_ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
@@ -227,7 +227,7 @@ class Conversation(Model):
         return self.updated_at
 
     @classmethod
-    def from_row(cls, row: Row) -> Self:
+    def from_row(cls, row: Iterable[Any]) -> Self:
         """Return the conversation of a row, in the order of CONVERSATION_COLUMNS; metadata arrives as JSON text."""
         id, resource_id, user_id, title, metadata, created_at, updated_at = row
         return stored(
@@ -274,8 +274,11 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
 
 
-# message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given)
-MessageRow: TypeAlias = tuple[str, str, str, str | None, str, str | None, str | None]
+# message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given), and of
+# a framework's message format, payload (JSON text) and parent_id
+MessageRow: TypeAlias = tuple[
+    str, str, str, str | None, str, str | None, str | None, str | None, str | None, str | None
+]
 
 
 class Message(Model):
@@ -336,7 +339,7 @@ class Message(Model):
         return plain_text(self.content)
 
     @classmethod
-    def from_row(cls, row: Row) -> Self:
+    def from_row(cls, row: Iterable[Any]) -> Self:
         """
         Return the message of a row, in the order of MESSAGE_COLUMNS.
 
@@ -373,11 +376,66 @@ class Message(Model):
             self.type,
             to_json(self.metadata) if self.metadata else None,
             self.created_at.astimezone(UTC).isoformat() if "created_at" in self.model_fields_set else None,
+            None,
+            None,
+            None,
         )
 
     def stored_at(self, created_at: datetime) -> Self:
         """Return this message as it was stored: with the time that the database gave it."""
         return stored(type(self), {**self.__dict__, "created_at": created_at})
+
+
+class NativeMessage(Message):
+    """
+    A message with a framework's own form of it beside the plain one: what adapters store, and read again.
+
+    Whoever reads messages otherwise gets the plain one, and storing that replaces both.
+    """
+
+    format: Text | None = None
+    """Whose form it is, a name of the adapter's: "openai-agents"; None: there is only the plain message."""
+    payload: Content = None
+    """Any JSON value. Comes back equal, type and order of keys included."""
+    parent_id: Text | None = None
+    """The message before it, where a conversation has branches; "": the first of a branch; None: no branches."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            role: str,
+            content: JsonValue,
+            id: str = ...,
+            type: str = "text",
+            metadata: JsonObject | None = None,
+            created_at: datetime = ...,
+            format: str | None = None,
+            payload: JsonValue = None,
+            parent_id: str | None = None,
+        ) -> None: ...
+
+    @property
+    def parentId(self) -> str | None:
+        """parent_id in VoltAgent's spelling."""
+        return self.parent_id
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Self:
+        """Return the message of a row, in the order of NATIVE_COLUMNS; payload is JSON text."""
+        *plain, format, payload, parent_id = row
+        beside = {
+            "format": format,
+            "payload": None if payload is None else from_stored_json(payload),
+            "parent_id": parent_id,
+        }
+        return stored(cls, {**super().from_row(plain).__dict__, **beside})
+
+    def to_row(self) -> MessageRow:
+        """Return the columns of the table."""
+        payload = None if self.payload is None else to_json(self.payload)
+        return (*super().to_row()[:7], self.format, payload, self.parent_id)
 
 
 class ConversationPage(Model):

@@ -1,4 +1,4 @@
-"""The two questions with many shapes, as immutable values: which conversations, and which messages."""
+"""The questions with many shapes, as immutable values: which conversations, which messages, and which window."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ MESSAGE_COLUMNS: Final = (
     "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
     "metadata::text AS metadata, created_at"
 )
+
+NATIVE_COLUMNS: Final = f"{MESSAGE_COLUMNS}, format, payload::text AS payload, parent_id"
 
 # Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
 _ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
@@ -172,3 +174,86 @@ class MessageQuery:
         order = f"created_at {direction}, seq {direction}"
         text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
         return text, statement.arguments
+
+
+@dataclass(frozen=True)
+class WindowQuery:
+    """
+    The newest messages of one conversation, and whose it is: there is a row for another user's, too, without message.
+
+    Each row is the conversation's user_id, whether it is the conversation's first message (which comes once more, and
+    before the others), and the columns of the message.
+    """
+
+    conversation_id: str
+    user_id: str | None = None
+    """Only if the conversation is this user's; None: no check, for trusted code."""
+    limit: int | None = None
+    """How many messages at most."""
+    turns: int | None = None
+    """From where so many turns begin, the one under way included."""
+    exchanges: int | None = None
+    """From where so many exchanges begin: what a user and the assistant said, and nothing else."""
+    beginnings: int | None = None
+    """From the last but so many of the messages in this format."""
+    format: str | None = None
+    columns: str = MESSAGE_COLUMNS
+
+    def __post_init__(self) -> None:
+        check_id(conversation_id=self.conversation_id)
+        check_id_or_none(user_id=self.user_id)
+        for name in ("limit", "turns", "exchanges", "beginnings"):
+            if (count := getattr(self, name)) is not None:
+                check_count(name, count)
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = Select()
+        conversation = statement.argument(self.conversation_id)
+        of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND NOT archived"
+        if self.user_id is not None:
+            # Bound to no column of the outer row: looked up once, before the first message is read.
+            user = statement.argument(self.user_id)
+            of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"
+        spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
+        start, since = self._start(statement, of_it)
+        limit = "" if self.limit is None else f"LIMIT {statement.argument(self.limit)}::bigint"
+        text = f"""{start}
+            SELECT c.user_id AS owner, m.*
+            FROM {tables.conversations} AS c
+            LEFT JOIN (
+                (SELECT true AS is_first, {self.columns} {of_it} ORDER BY created_at, seq LIMIT 1)
+                UNION ALL
+                (SELECT false, {self.columns} {of_it}{spoken}{since} ORDER BY created_at DESC, seq DESC {limit})
+            ) AS m ON true
+            WHERE c.id = {conversation}"""
+        return text, statement.arguments
+
+    def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
+        """Return a WITH that finds the message to start from, and the condition for those since."""
+        if self.turns is not None:
+            # lead() and lag() look one row further down the index: no more is read than the window has.
+            neighbour, filtered, count = "lead", "", self.turns
+            begins = "role = 'user' AND neighbour IS DISTINCT FROM 'user'"
+        elif self.exchanges is not None:
+            neighbour, filtered, count = "lag", f" AND {_SPOKEN}", self.exchanges
+            begins = "role = 'user' AND neighbour = 'assistant'"
+        elif self.beginnings is not None:
+            neighbour, filtered, count = "lead", "", self.beginnings
+            begins = f"format = {statement.argument(self.format)}"
+        else:
+            return "", ""
+        newest_first = "created_at DESC, seq DESC"
+        with_neighbour = f"format, role, created_at, seq, {neighbour}(role) OVER (ORDER BY {newest_first}) AS neighbour"
+        start = f"""
+            WITH start AS (
+                SELECT created_at, seq FROM (SELECT {with_neighbour} {of_it}{filtered}) AS each
+                WHERE {begins} ORDER BY {newest_first}
+                OFFSET greatest({statement.argument(count)}::bigint - 1, 0) LIMIT 1
+            )"""
+        first = "(SELECT coalesce(max(created_at), '-infinity') FROM start), (SELECT coalesce(max(seq), 0) FROM start)"
+        return start, f" AND (created_at, seq) >= ({first})"
+
+
+# Not what tools were asked and answered.
+_SPOKEN: Final = "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result')"

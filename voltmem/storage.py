@@ -18,6 +18,7 @@ from voltmem.agent_history import HistoryStatements
 from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.conversations import ConversationStatements
 from voltmem.errors import InvalidOptionError
+from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
 from voltmem.messages import MessageStatements
 from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
@@ -68,6 +69,19 @@ class Storage(VoltAgentNames):
         """
         async with self._executor.transaction() as bound:
             yield BoundStorage(self._options, bound)
+
+    def conversation(
+        self, user_id: str, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
+    ) -> ConversationMemory:
+        """
+        Return a handle on one conversation, for an agent to keep as its memory.
+
+        Args:
+            user_id: Whose it is, or will be.
+            conversation_id: Which one; None: a new one, with a UUIDv7.
+            resource_id: The agent or project that it is made with, when something is written and there is none.
+        """
+        return ConversationMemory(self, user_id, conversation_id, resource_id=resource_id)
 
     def for_user(self, user_id: str) -> UserStorage:
         """

@@ -12,6 +12,7 @@ from voltmem.camel import ConversationLike, MessageLike, VoltAgentNames
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import UserConversations
 from voltmem.errors import InvalidInputError
+from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
 from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
 from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.query import OrderBy, OrderDirection
@@ -117,13 +118,27 @@ class UserStorage:
         """Return a builder over all conversations, the last active first until told otherwise."""
         return self._storage.get_user_conversations(self._user_id)
 
-    async def add_message(self, message: MessageLike, conversation_id: str) -> Message:
-        """Return the message as it was stored."""
-        return await self._storage.add_message(message, self._user_id, conversation_id)
+    async def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
+        """Return the conversation that was last active, or None: the one to go on with."""
+        return await self._storage.get_last_conversation(self._user_id, resource_id=resource_id)
 
-    async def add_messages(self, messages: Iterable[MessageLike], conversation_id: str) -> list[Message]:
+    def conversation(
+        self, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
+    ) -> ConversationMemory:
+        """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
+        return ConversationMemory(self._storage, self._user_id, conversation_id, resource_id=resource_id)
+
+    async def add_message(
+        self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None
+    ) -> Message:
+        """Return the message as it was stored; with a resource_id, in a conversation that is made if absent."""
+        return await self._storage.add_message(message, self._user_id, conversation_id, resource_id=resource_id)
+
+    async def add_messages(
+        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
+    ) -> list[Message]:
         """Return the messages as they were stored: all of them, or none and an error."""
-        return await self._storage.add_messages(messages, self._user_id, conversation_id)
+        return await self._storage.add_messages(messages, self._user_id, conversation_id, resource_id=resource_id)
 
     async def get_messages(
         self,

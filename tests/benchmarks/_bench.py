@@ -85,7 +85,7 @@ class Bench:
     async def start_anew(self, messages: int = 0) -> None:
         """Leave, in both sets of tables, the same conversations, each with so many messages."""
         for tables in (self.ours, self.yardstick):
-            await self.pool.execute(f"TRUNCATE {tables.conversations}, {tables.messages}")
+            await self.pool.execute(f"TRUNCATE {tables.conversations}, {tables.messages}, {tables.payloads}")
             await self.pool.execute(
                 f"INSERT INTO {tables.conversations} (id, resource_id, user_id) "
                 f"SELECT 'c' || n, 'agent', 'ada' FROM generate_series(0, {CONVERSATIONS - 1}) AS n"
@@ -97,7 +97,7 @@ class Bench:
                 messages * CONVERSATIONS,
             )
             await self.pool.execute(f"VACUUM ANALYZE {tables.conversations}")
-            await self.pool.execute(f"VACUUM ANALYZE {tables.messages}")
+            await self.pool.execute(f"VACUUM ANALYZE {tables.messages}, {tables.payloads}")
         await self.pool.execute("CHECKPOINT")
 
 
