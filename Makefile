@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
+ADAPTERS := .venv/adapters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lint types format build clean
+.PHONY: help demo test test-adapters check bench lint types format build clean
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/embedded ## An agent that remembers, in two processes; then its user's sidebar
 	@$(BIN)/python examples/demo.py
@@ -16,7 +17,12 @@ demo: .venv/embedded ## An agent that remembers, in two processes; then its user
 test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-check: lint types test ## All that CI runs
+test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/agno-3 $(ADAPTERS)/openai-agents ## Adapters, with other releases
+	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/test_agno_1.py
+	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/test_agno_3.py
+	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents_suite build/openai-agents
+
+check: lint types test test-adapters ## All that CI runs
 
 bench: .venv/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
 	$(BIN)/python -m tests.benchmarks $(ROWS) $(ARGS)
@@ -51,3 +57,14 @@ $(VIRTUAL_ENVIRONMENT):
 .venv/dev: $(VIRTUAL_ENVIRONMENT) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ .venv/embedded
+
+# Frameworks in environments of their own: releases that cannot share one.
+$(ADAPTERS)/agno-1: FRAMEWORK := 'agno==1.7.12'
+$(ADAPTERS)/agno-3: FRAMEWORK := 'agno==3.1.10'
+# … and what the framework's own tests need.
+$(ADAPTERS)/openai-agents: FRAMEWORK := 'openai-agents==0.24.0' aiosqlite inline-snapshot
+
+$(ADAPTERS)/%: pyproject.toml
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(FRAMEWORK)
+	@touch $@

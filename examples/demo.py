@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from pydantic import JsonValue
 
@@ -49,21 +50,27 @@ class Agent:
     async def run(self, user_id: str, conversation_id: str, question: str) -> str:
         """Return the answer to a question; everything that is said on the way is remembered."""
 
-        async def remember(role: str, content: JsonValue, type: str = "text") -> None:
-            message = Message(role=role, content=content, type=type)
-            await self.memory.add_message(message, user_id, conversation_id)
-
-        await remember("user", question)
+        memory = self.memory.conversation(user_id, conversation_id)
+        await memory.add({"role": "user", "content": question})
         while True:
-            answer = self.model(await self.memory.get_messages(user_id, conversation_id))
+            answer = self.model(await memory.messages())
             if isinstance(answer, str):
-                await remember("assistant", answer)
+                await memory.add({"role": "assistant", "content": answer})
                 return answer
-            call: JsonValue = {"type": "tool-call", "toolName": answer.name, "args": answer.arguments}
-            await remember("assistant", [call], "tool-call")
             result = self.tools[answer.name](**answer.arguments)
             say("tool", f"{answer} → {json.dumps(result, ensure_ascii=False)}")
-            await remember("tool", [{"type": "tool-result", "toolName": answer.name, "result": result}], "tool-result")
+            await memory.add_turn(tool_turn(answer, result))
+
+
+def tool_turn(call: ToolCall, result: JsonValue) -> list[Message]:
+    """Both are stored, or none: no model is ever shown one without the other."""
+    named: dict[str, JsonValue] = {"toolCallId": uuid4().hex, "toolName": call.name}
+    asked: JsonValue = [{"type": "tool-call", **named, "args": call.arguments}]
+    told: JsonValue = [{"type": "tool-result", **named, "result": result}]
+    return [
+        Message(role="assistant", type="tool-call", content=asked),
+        Message(role="tool", type="tool-result", content=told),
+    ]
 
 
 def weather(city: str) -> JsonValue:
@@ -118,7 +125,7 @@ async def second_program(conversation_id: str) -> None:
         say(USER, question := "And tomorrow?")
         answer = await agent.run(USER, conversation_id, question)
         print("\n   Its model is shown:\n")
-        for message in (await memory.get_messages(USER, conversation_id))[:-1]:
+        for message in (await memory.conversation(USER, conversation_id).messages())[:-1]:
             say(
                 message.role,
                 message.text.replace("\n", " | ") + ("" if message.type == "text" else f"  ({message.type})"),

@@ -51,6 +51,7 @@ async def run(*arguments: str | Path, database: str) -> str:
     ("example", "expected"),
     [
         ("hello.py", "assistant: From now on."),
+        ("agent.py", "the last run: completed, \"Before, you asked 'Where is Oslo?'"),
         ("sidebar.py", "Another user who knows the id gets: None"),
         ("pagination.py", "walked over 25 of 25"),
         ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: no conversation"),

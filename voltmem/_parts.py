@@ -70,6 +70,8 @@ def result_part(result: ToolResult) -> JsonObject:
 
 def tool_calls(message: Message) -> list[ToolCall]:
     """Return the calls that a message asks for, in their order."""
+    if _only_speaks(message):
+        return []
     calls = [_call(part) for part in _parts(message) if part.get("type") in _CALLS]
     for holder in (message.content, message.metadata):
         listed = holder.get("tool_calls") if isinstance(holder, dict) else None
@@ -79,12 +81,21 @@ def tool_calls(message: Message) -> list[ToolCall]:
 
 def tool_results(message: Message) -> list[ToolResult]:
     """Return the results that a message brings, in their order."""
+    if _only_speaks(message):
+        return []
     results = [_result(part) for part in _parts(message) if part.get("type") in _RESULTS]
     if not results and message.role == "tool":
         holders = [each for each in (message.content, message.metadata) if isinstance(each, dict)]
         of_message = next((each for each in holders if _first(each, *_RESULT_IDS)), {})
         return [ToolResult(_first(of_message, *_RESULT_IDS), _first(of_message, "toolName", "name"), message.content)]
     return results or ([ToolResult("", "", message.content)] if message.type == TOOL_RESULT else [])
+
+
+def _only_speaks(message: Message) -> bool:
+    # Nearly every message; what follows would take a window of a hundred longer than fetching it.
+    return (
+        isinstance(message.content, str) and not message.metadata and message.type == "text" and message.role != "tool"
+    )
 
 
 def _parts(message: Message) -> Iterator[JsonObject]:

@@ -175,7 +175,7 @@ class ConversationMemory:
         """Return the conversation's first message, if there is one, and those that the query is for, in order."""
         sql, arguments = query.sql(self._storage._options.tables)
         rows = await self._storage._executor.fetch(sql, *arguments)
-        if any(row["owner"] != self._user_id for row in rows):
+        if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         first = [kind.from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
         newest_first = [kind.from_row(tuple(row)[2:]) for row in rows if row["is_first"] is False]
