@@ -28,6 +28,7 @@ LAYERS = [
     {"camel", "native"},
     {"user"},
     {"storage"},
+    {"branches"},
     {"__main__"},
     {"testing"},
     {"agno", "langchain", "openai_agents", "pydantic_ai"},

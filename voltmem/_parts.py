@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final, TypeVar
+from itertools import compress, groupby, pairwise
+from operator import attrgetter, not_
+from typing import Final, TypeAlias, TypeVar
 
 from pydantic import JsonValue
 from pydantic_core import from_json
@@ -72,10 +73,11 @@ def tool_calls(message: Message) -> list[ToolCall]:
     """Return the calls that a message asks for, in their order."""
     if _only_speaks(message):
         return []
-    calls = [_call(part) for part in _parts(message) if part.get("type") in _CALLS]
+    calls = [_call(part) for part in _parts(message) if _is(part, _CALLS)]
     for holder in (message.content, message.metadata):
         listed = holder.get("tool_calls") if isinstance(holder, dict) else None
-        calls += [_call(call) for call in listed or [] if isinstance(call, dict)] if isinstance(listed, list) else []
+        if isinstance(listed, list) and not calls:  # what stands in the content may stand in the metadata once more
+            calls = [_call(call) for call in listed if isinstance(call, dict)]
     return calls or ([ToolCall("", "", None)] if message.type == TOOL_CALL else [])
 
 
@@ -83,11 +85,12 @@ def tool_results(message: Message) -> list[ToolResult]:
     """Return the results that a message brings, in their order."""
     if _only_speaks(message):
         return []
-    results = [_result(part) for part in _parts(message) if part.get("type") in _RESULTS]
+    results = [_result(part) for part in _parts(message) if _is(part, _RESULTS)]
     if not results and message.role == "tool":
-        holders = [each for each in (message.content, message.metadata) if isinstance(each, dict)]
-        of_message = next((each for each in holders if _first(each, *_RESULT_IDS)), {})
-        return [ToolResult(_first(of_message, *_RESULT_IDS), _first(of_message, "toolName", "name"), message.content)]
+        if isinstance(message.content, dict) and _first(message.content, *_RESULT_IDS):
+            return [_result(message.content)]
+        beside = message.metadata
+        return [ToolResult(_first(beside, *_RESULT_IDS), _first(beside, "toolName", "name"), message.content)]
     return results or ([ToolResult("", "", message.content)] if message.type == TOOL_RESULT else [])
 
 
@@ -101,6 +104,11 @@ def _only_speaks(message: Message) -> bool:
 def _parts(message: Message) -> Iterator[JsonObject]:
     content = message.content if isinstance(message.content, list) else [message.content]
     return (part for part in content if isinstance(part, dict))
+
+
+def _is(part: JsonObject, types: frozenset[str]) -> bool:
+    type = part.get("type")
+    return isinstance(type, str) and type in types
 
 
 def _call(part: JsonObject) -> ToolCall:
@@ -136,24 +144,41 @@ def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[l
 
     Args:
         messages: In their order.
-        cut_off: There are older ones, with the calls, perhaps, of results that have none here: what stands before
-            such a result is left out.
+        cut_off: There are older ones, with the calls, perhaps, of results that have none here: all up to the end of
+            what overlaps with such a result is left out.
     """
     turns = _Turns(messages)
     groups: list[list[MessageT]] = []
-    last_of_group = turns.last_without_call if cut_off else -1
-    for position in range(last_of_group + 1, len(messages)):
+    last_left_out = turns.last_without_call if cut_off else -1
+    last_of_group = -1
+    for position in range(len(messages)):
+        if position <= last_left_out:
+            last_left_out = max(last_left_out, turns.end(position))
+            continue
         if turns.is_broken(position):
             continue
         if position > last_of_group:
             groups.append([])
         groups[-1].append(messages[position])
         last_of_group = max(last_of_group, turns.end(position))
-    return [sorted(group, key=_is_no_tools) if len(group) > 1 else group for group in groups]
+    return [part for group in groups for part in (_parted(group) if len(group) > 1 else [group])]
 
 
-def _is_no_tools(message: Message) -> bool:
-    return not tool_calls(message) and not tool_results(message)
+def _parted(group: Sequence[MessageT]) -> list[list[MessageT]]:
+    """Return the tool turn, and each message that somebody said meanwhile."""
+    has_tools = [bool(tool_calls(message) or tool_results(message)) for message in group]
+    return [list(compress(group, has_tools)), *([message] for message in compress(group, map(not_, has_tools)))]
+
+
+# The calls without a result so far, each with the position of its message; one that has no id by its place.
+_Waiting: TypeAlias = dict[str | tuple[int, int], int]
+
+
+def _answered(waiting: _Waiting, result: ToolResult) -> str | tuple[int, int] | None:
+    """Return which of the calls the result is for; one that doesn't say is for the last."""
+    if result.id:
+        return result.id if result.id in waiting else None
+    return next(reversed(waiting), None)
 
 
 class _Turns:
@@ -164,21 +189,25 @@ class _Turns:
         self._broken: set[int] = set()
         self._end: dict[int, int] = {}
         self.last_without_call = -1
-        waiting: dict[str, int] = {}
+        waiting: _Waiting = {}
         for position, message in enumerate(messages):
+            if _only_speaks(message):
+                continue
+            own: _Waiting = {call.id or (position, n): position for n, call in enumerate(tool_calls(message))}
             for result in tool_results(message):
-                self._answer(waiting, result.id, position)
-            for call in tool_calls(message):
-                if (unanswered := waiting.get(call.id)) is not None:
+                # A tool of the provider's own answers in the message that calls it.
+                self._answer(waiting if _answered(own, result) is None else own, result, position)
+            for key in own:
+                if (unanswered := waiting.pop(key, None)) is not None:
                     self._broken.add(unanswered)
-                waiting[call.id] = position
+            waiting.update(own)
         self._broken.update(waiting.values())
         self._broken = {self._root(position) for position in self._broken}
         for position in range(len(messages)):
             self._end[self._root(position)] = position
 
-    def _answer(self, waiting: dict[str, int], id: str, position: int) -> None:
-        key = id if id in waiting else next(iter(waiting), None) if not id else None
+    def _answer(self, waiting: _Waiting, result: ToolResult, position: int) -> None:
+        key = _answered(waiting, result)
         if key is None:
             self._broken.add(position)
             self.last_without_call = position
@@ -210,6 +239,5 @@ def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[lis
 
 def exchanges(messages: Sequence[MessageT]) -> list[tuple[MessageT, MessageT]]:
     """Return what a user said and the last that the assistant said before the user went on, pair by pair."""
-    following = [message.role for message in messages[1:]] + [None]
-    last_words = [message for message, next_role in zip(messages, following, strict=True) if message.role != next_role]
+    last_words = [list(said)[-1] for _, said in groupby(messages, attrgetter("role"))]
     return [(said, answer) for said, answer in pairwise(last_words) if said.role == "user"]

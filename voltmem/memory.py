@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
 from voltmem._tables import Tables
-from voltmem._values import UNSET, Unset, check_flag, check_id, check_text, uuid7
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.messages import Messages
 from voltmem.models import Conversation, Message
@@ -160,7 +160,7 @@ class ConversationMemory:
             return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
         most = self._storage._options.storage_limit if limit is UNSET else limit
         query = WindowQuery(self._id, self._user_id, limit=most, columns=columns)
-        read = None if most is None else most + _ROWS_BEYOND
+        read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
             first, newest = await self._read(kind, replace(query, limit=read))
             system, found = _without_system(first, newest)

@@ -26,7 +26,7 @@ from voltmem._values import (
     json_value,
     to_json,
 )
-from voltmem.errors import ConversationNotFoundError, RevisionConflictError
+from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
 from voltmem.memory import ConversationMemory
 from voltmem.messages import Messages
 from voltmem.models import Conversation, NativeMessage
@@ -38,15 +38,16 @@ class NativeStatements:
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
-        # As a queue is taken from: of those who pop at once, each locks another message. Whose the conversation is,
+        # Of those who pop at once, each waits for the one before and finds the next message. Whose the conversation is,
         # is told in any case.
         self.pop = f"""
-            WITH newest AS (
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
+            ), newest AS (
                 SELECT message_id FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived
-                    AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2)
+                WHERE conversation_id = $1 AND NOT archived AND EXISTS (SELECT FROM owned)
                 ORDER BY created_at DESC, seq DESC LIMIT 1
-                FOR UPDATE SKIP LOCKED
+                FOR UPDATE
             ), popped AS (
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
@@ -59,25 +60,57 @@ class NativeStatements:
             FROM {conversations} AS c
             LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $2
             WHERE c.id = $1"""
-        # $9 says whether the revision must be $10 (NULL: that there is none yet). Where it isn't, nothing is made.
+        # $3 is whose form, $4 how many beginnings. By index, from the newest on: no more is read than is returned. In a
+        # CASE, for a planner that knows nothing of the table takes equality for so rare that it sorts everything.
+        newest_first = "ORDER BY created_at DESC, seq DESC"
+        self.since = f"""
+            WITH start AS (
+                SELECT created_at, seq FROM {messages}
+                WHERE conversation_id = $1 AND NOT archived AND CASE WHEN format = $3 THEN true ELSE false END
+                {newest_first} OFFSET $4::bigint - 1 LIMIT 1
+            )
+            SELECT c.user_id AS owner, m.*
+            FROM {conversations} AS c
+            LEFT JOIN LATERAL (
+                SELECT {NATIVE_COLUMNS} FROM {messages}
+                WHERE conversation_id = $1 AND NOT archived AND c.user_id = $2
+                    AND (created_at, seq) >= (
+                        (SELECT coalesce(max(created_at), '-infinity') FROM start),
+                        (SELECT coalesce(max(seq), 0) FROM start)
+                    )
+                {newest_first} LIMIT $5::bigint
+            ) AS m ON true
+            WHERE c.id = $1"""
+        self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 FOR UPDATE"
+        self.get_messages = f"""
+            SELECT {NATIVE_COLUMNS} FROM {messages}
+            WHERE conversation_id = $1 AND message_id = ANY($3::text[])
+                AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2)"""
+        # $9 says whether the revision must be $10 (NULL: that there is none yet). Where it isn't, nothing is changed:
+        # the conversation comes last. No owner is told of a conversation that somebody else was just making.
         self.save = f"""
-            WITH conversation AS (
-                INSERT INTO {conversations} AS existing (id, user_id, resource_id, title)
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
+            ), made AS (
+                INSERT INTO {conversations} (id, user_id, resource_id, title)
                 SELECT $1, $2, $3, $4
-                WHERE NOT $9 OR $10::text IS NULL
-                    OR EXISTS (SELECT FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
-                ON CONFLICT (id) DO UPDATE SET
-                    title = CASE WHEN $5 THEN excluded.title ELSE existing.title END,
-                    updated_at = CASE WHEN $11 THEN excluded.updated_at ELSE existing.updated_at END
-                    WHERE existing.user_id = excluded.user_id
+                WHERE NOT EXISTS (SELECT FROM owned) AND (NOT $9 OR $10::text IS NULL)
+                ON CONFLICT (id) DO NOTHING
                 RETURNING id
             ), saved AS (
                 INSERT INTO {payloads} AS existing (conversation_id, format, payload, revision)
-                SELECT id, $6, $7::text::json, $8 FROM conversation
+                SELECT id, $6, $7::text::json, $8 FROM (SELECT id FROM owned UNION ALL SELECT id FROM made) AS either
+                WHERE NOT $9 OR $10::text IS NULL
+                    OR EXISTS (SELECT FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
                 ON CONFLICT (conversation_id, format) DO UPDATE SET
                     payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at
                     WHERE NOT $9 OR existing.revision = $10
                 RETURNING conversation_id
+            ), changed AS (
+                UPDATE {conversations} SET
+                    title = CASE WHEN $5 THEN $4 ELSE title END,
+                    updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
+                WHERE id = $1 AND ($5 OR $11) AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
             )
             SELECT
                 EXISTS (SELECT FROM saved) AS saved,
@@ -88,7 +121,7 @@ class NativeStatements:
             JOIN {payloads} AS p ON p.conversation_id = c.id
             WHERE p.format = ANY($1::text[])
                 AND ($2::text IS NULL OR c.user_id = $2) AND ($3::text IS NULL OR c.resource_id = $3)
-            ORDER BY c.updated_at DESC, c.id DESC
+            ORDER BY c.updated_at DESC, c.id DESC, p.format
             LIMIT $4::bigint OFFSET $5::bigint"""
 
 
@@ -137,11 +170,37 @@ class NativeMemory(ConversationMemory):
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
         """
-        query = WindowQuery(
-            self._id, self._user_id, limit=limit, beginnings=beginnings, format=format, columns=NATIVE_COLUMNS
-        )
-        _, found = await self._read(NativeMessage, query)
-        return found if beginnings != 0 else []
+        if beginnings is None:
+            query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
+            _, found = await self._read(NativeMessage, query)
+            return found
+        check_count("beginnings", beginnings)
+        if limit is not None:
+            check_count("limit", limit)
+        sql, arguments = self._native_sql.since, (self._id, self._user_id, format, max(beginnings, 1), limit)
+        rows = await self._storage._executor.fetch(sql, *arguments)
+        if any(row["owner"] != self._user_id for row in rows):
+            raise ConversationNotFoundError(self._id, self._user_id)
+        newest_first = [NativeMessage.from_row(tuple(row)[1:]) for row in rows if row["message_id"] is not None]
+        return newest_first[::-1] if beginnings != 0 else []
+
+    async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
+        """Return those of these messages that the conversation has, by id, just as stored; {} for another user's."""
+        ids = check_texts("ids", ids)
+        rows = await self._storage._executor.fetch(self._native_sql.get_messages, self._id, self._user_id, ids)
+        return {message.id: message for message in map(NativeMessage.from_row, rows)}
+
+    async def lock(self) -> bool:
+        """
+        Return whether there is a conversation, in which nobody else writes until this transaction ends.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        row = await self._storage._executor.fetchrow(self._native_sql.lock, self._id)
+        if row is not None and row["user_id"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return row is not None
 
     async def pop(self) -> NativeMessage | None:
         """
@@ -194,7 +253,9 @@ class NativeMemory(ConversationMemory):
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
-            RevisionConflictError: What is kept has another revision, or there is none.
+            RevisionConflictError: What is kept has another revision, or there is none. Nothing is changed.
+
+        A second round trip only where somebody else is making the conversation at the same time.
         """
         check_id(format=format)
         check_id_or_none(revision=revision)
@@ -203,8 +264,9 @@ class NativeMemory(ConversationMemory):
             check_text(title=title)
         expected = None if expected_revision is UNSET else expected_revision
         check_id_or_none(expected_revision=expected)
-        row = await self._storage._executor.fetchrow(
-            self._native_sql.save,
+        if payload is None:
+            raise InvalidInputError("payload must be a JSON value, and not None: that is what nothing kept looks like")
+        arguments = (
             self._id,
             self._user_id,
             self._resource_id,
@@ -216,13 +278,17 @@ class NativeMemory(ConversationMemory):
             expected_revision is not UNSET,
             expected,
             touch,
-            # A second time, the expected revision is the one that the first has stored.
-            repeatable=expected_revision is UNSET,
         )
-        if row is None or not row["saved"]:
-            if row is not None and row["owner"] not in (None, self._user_id):
+        # A second time, the expected revision is the one that the first has stored.
+        repeatable = expected_revision is UNSET
+        while True:
+            row = await self._storage._executor.fetchrow(self._native_sql.save, *arguments, repeatable=repeatable)
+            if row is None or row["saved"]:
+                return
+            if row["owner"] not in (None, self._user_id):
                 raise ConversationNotFoundError(self._id, self._user_id)
-            raise RevisionConflictError(self._id, expected)
+            if expected is not None or (row["owner"] is not None and not repeatable):
+                raise RevisionConflictError(self._id, expected)
 
     @property
     def _native_sql(self) -> NativeStatements:

@@ -217,43 +217,60 @@ class WindowQuery:
             of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
-        limit = "" if self.limit is None else f"LIMIT {statement.argument(self.limit)}::bigint"
+        limits = [since] if since else []
+        if self.limit is not None:
+            limits.append(f"{statement.argument(self.limit)}::bigint")
+        limit = f"LIMIT least({', '.join(limits)})" if limits else ""
         text = f"""{start}
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
                 (SELECT true AS is_first, {self.columns} {of_it} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
-                (SELECT false, {self.columns} {of_it}{spoken}{since} ORDER BY created_at DESC, seq DESC {limit})
+                (SELECT false, {self.columns} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
             ) AS m ON true
             WHERE c.id = {conversation}"""
         return text, statement.arguments
 
     def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
-        """Return a WITH that finds the message to start from, and the condition for those since."""
+        """Return a WITH that finds the message to start from, and how many there are since (NULL: all)."""
+        # Planners take what <> and IS DISTINCT FROM exclude for little, and walk the index rather than sort it all.
         if self.turns is not None:
-            # lead() and lag() look one row further down the index: no more is read than the window has.
             neighbour, filtered, count = "lead", "", self.turns
-            begins = "role = 'user' AND neighbour IS DISTINCT FROM 'user'"
+            begins = "role = 'user' AND speaker <> 'tool' AND neighbour IS DISTINCT FROM 'user'"
         elif self.exchanges is not None:
             neighbour, filtered, count = "lag", f" AND {_SPOKEN}", self.exchanges
-            begins = "role = 'user' AND neighbour = 'assistant'"
+            begins = "role = 'user' AND neighbour <> 'user'"
         elif self.beginnings is not None:
             neighbour, filtered, count = "lead", "", self.beginnings
             begins = f"format = {statement.argument(self.format)}"
         else:
             return "", ""
+        # lead() and lag() look one row further down the index: no more is read than the window has.
         newest_first = "created_at DESC, seq DESC"
-        with_neighbour = f"format, role, created_at, seq, {neighbour}(role) OVER (ORDER BY {newest_first}) AS neighbour"
         start = f"""
             WITH start AS (
-                SELECT created_at, seq FROM (SELECT {with_neighbour} {of_it}{filtered}) AS each
+                SELECT number FROM (
+                    SELECT created_at, seq, format, role, {_SPEAKER} AS speaker,
+                        row_number() OVER newest_first AS number, {neighbour}({_SPEAKER}) OVER newest_first AS neighbour
+                    {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
+                ) AS each
                 WHERE {begins} ORDER BY {newest_first}
                 OFFSET greatest({statement.argument(count)}::bigint - 1, 0) LIMIT 1
             )"""
-        first = "(SELECT coalesce(max(created_at), '-infinity') FROM start), (SELECT coalesce(max(seq), 0) FROM start)"
-        return start, f" AND (created_at, seq) >= ({first})"
+        return start, "(SELECT number FROM start)"
 
 
+# What tools answered may have the role of the user: Anthropic's blocks, which stand first in their message, and
+# OpenAI's items. By text, as JSON's operators refuse NUL; by its beginning, as what follows may be megabytes.
+_ANSWERED: Final = (
+    "(coalesce(type, 'text') = 'tool-result' "
+    "OR coalesce(left(content_json::text, 1000) "
+    """~ '"type":"(tool-result|tool_result|function_call_output)"', false))"""
+)
+_SPEAKER: Final = f"CASE WHEN role = 'user' AND {_ANSWERED} THEN 'tool' ELSE role END"
 # Not what tools were asked and answered.
-_SPOKEN: Final = "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result')"
+_SPOKEN: Final = (
+    "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result') "
+    f"AND (role <> 'user' OR NOT {_ANSWERED})"
+)

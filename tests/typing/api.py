@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -20,9 +20,11 @@ from voltmem import (
     BoundStorage,
     ConnectionOptions,
     Conversation,
+    ConversationMemory,
     ConversationNotFoundError,
     ConversationPage,
     DatabaseError,
+    Memory,
     Message,
     PostgresStorage,
     SchemaNotReadyError,
@@ -224,6 +226,61 @@ async def builder(storage: Storage) -> None:
     assert_type(await every.orderBy("created_at", "DESC").execute(), list[Conversation])
     async for conversation in every.order_by(direction="ASC"):
         assert_type(conversation, Conversation)
+
+
+# --- an agent's memory --------------------------------------------------------------------------------------------
+
+
+async def memory(storage: Storage, ada: UserStorage, message: Message, several: Sequence[Message]) -> None:
+    memory = storage.conversation("ada", "c1", resource_id="docs")
+    assert_type(memory, ConversationMemory)
+    assert_type(ada.conversation(), ConversationMemory)
+    assert_type(memory.conversation_id, str)
+    assert_type(await memory.add(message), Message)
+    assert_type(await memory.add({"role": "user", "content": "Hello"}), Message)
+    assert_type(await memory.add_turn(several), list[Message])
+    assert_type(await memory.add_turn(each for each in several), list[Message])
+    assert_type(await memory.messages(), list[Message])
+    assert_type(await memory.messages(limit=None), list[Message])
+    assert_type(await memory.messages(turns=3), list[Message])
+    assert_type(await memory.exchanges(3), list[tuple[Message, Message]])
+    assert_type(await memory.title("Named", if_unset=True), Conversation)
+    assert_type(await memory.clear(), int)
+
+
+class Notes:
+    """A memory of an application's own."""
+
+    def __init__(self) -> None:
+        self._kept: list[Message] = []
+
+    async def messages(self, *, limit: int | None = None, turns: int | None = None) -> list[Message]:
+        return self._kept
+
+    async def add(self, message: Message | Mapping[str, object]) -> Message:
+        self._kept.append(Message.of(message))
+        return self._kept[-1]
+
+    async def add_turn(self, messages: Iterable[Message | Mapping[str, object]]) -> list[Message]:
+        return [await self.add(message) for message in messages]
+
+    async def clear(self) -> int:
+        self._kept.clear()
+        return 0
+
+
+async def agent(memory: Memory) -> list[Message]:
+    await memory.add({"role": "user", "content": "Hello"})
+    return await memory.messages(limit=20)
+
+
+async def agents(storage: Storage, ada: UserStorage) -> None:
+    assert_type(await agent(storage.conversation("ada", "c1")), list[Message])
+    assert_type(await agent(ada.conversation("c1")), list[Message])
+    assert_type(await agent(Notes()), list[Message])
+    memories: list[Memory] = [Notes(), storage.conversation("ada")]
+    for memory in memories:
+        assert_type(await memory.clear(), int)
 
 
 # --- messages -----------------------------------------------------------------------------------------------------

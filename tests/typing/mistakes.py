@@ -13,6 +13,7 @@ from voltmem import (
     AgentRun,
     BoundStorage,
     Conversation,
+    ConversationMemory,
     ConversationPage,
     Message,
     PostgresStorage,
@@ -125,6 +126,19 @@ async def messages(storage: PostgresStorage, message: Message) -> None:
     await storage.get_conversation_messages("c1", before=None)  # type: ignore[call-arg]
     await storage.delete_messages([1], "ada", "c1")  # type: ignore[list-item]
     await storage.clear_messages()  # type: ignore[call-arg]
+
+
+async def memory(storage: PostgresStorage, ada: UserStorage, memory: ConversationMemory, message: Message) -> None:
+    storage.conversation()  # type: ignore[call-arg]
+    storage.conversation("ada", resource="docs")  # type: ignore[call-arg]
+    ada.conversation("ada", "c1")  # type: ignore[call-arg]
+    await ada.conversation("c1")  # type: ignore[misc]
+    await memory.messages(10)  # type: ignore[call-arg]
+    await memory.messages(limit="10")  # type: ignore[arg-type]
+    await memory.add(message, "ada")  # type: ignore[call-arg]
+    await memory.add("Hello")  # type: ignore[arg-type]
+    await memory.add_turn(message)  # type: ignore[arg-type]
+    await memory.title(None)  # type: ignore[arg-type]
 
 
 async def scopes(storage: PostgresStorage, bound: BoundStorage, ada: UserStorage, message: Message) -> None:
