@@ -57,6 +57,8 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: no conversation"),
         ("transaction.py", "1 order; the conversation: ['Two coffees, please', 'Coming up.']"),
         ("agent_run.py", "     └─ tool:search completed ['leeks', 'potatoes']"),
+        ("openai_agent.py", "At first you asked 'Do I need a coat?'"),
+        ("langchain_agent.py", "assistant: Tomorrow: rain in Rome, 4 °C."),
         ("demo.py", "5 messages ago you'd have needed that coat."),
     ],
 )

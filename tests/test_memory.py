@@ -338,6 +338,7 @@ Verb = Callable[[ConversationMemory], Awaitable[object]]
         lambda memory: memory.exchanges(0),
         lambda memory: memory.add(says("user", id="m1")),
         lambda memory: memory.add_turn([says("user", id="m1"), says("user")]),
+        lambda memory: memory.clear(),
         lambda memory: memory.title("Mine"),
         lambda memory: memory.title("Mine", if_unset=True),
     ],
@@ -357,16 +358,6 @@ async def test_another_users_conversation_is_not_found(
         assert missing.value.conversation_id == "c1"
 
     assert await Rows(connection, schema).all() == before
-
-
-async def test_clearing_another_users_conversation_clears_nothing(
-    memory: ConversationMemory, storage: PostgresStorage
-) -> None:
-    """0, as clear_messages() says it."""
-    stored = await memory.add(says("user"))
-
-    assert await storage.conversation("bob", "c1").clear() == 0
-    assert await memory.messages() == [stored]
 
 
 async def test_clearing_leaves_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:

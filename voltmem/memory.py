@@ -52,6 +52,16 @@ class MemoryStatements:
     """The statements with one shape."""
 
     def __init__(self, tables: Tables) -> None:
+        # The conversation is locked first, as everywhere where messages are changed. A row for another user's, too.
+        self.clear = f"""
+            WITH owned AS (
+                SELECT id FROM {tables.conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
+            ), cleared AS (
+                DELETE FROM {tables.messages} WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
+                RETURNING message_id
+            )
+            SELECT user_id AS owner, (SELECT count(*) FROM cleared) AS cleared
+            FROM {tables.conversations} WHERE id = $1"""
         # The row is returned where the title was left alone, too; none at all for another user's.
         self.title = f"""
             INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title)
@@ -202,8 +212,16 @@ class ConversationMemory:
         return await self._storage.add_messages(messages, self._user_id, self._id, resource_id=self._resource_id)
 
     async def clear(self) -> int:
-        """Return how many messages were deleted; the conversation stays. 0 for another user's."""
-        return await self._storage.clear_messages(self._user_id, self._id)
+        """
+        Return how many messages were deleted, archived ones included; the conversation stays.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        row = await self._storage._executor.fetchrow(self._memory_sql.clear, self._id, self._user_id, repeatable=False)
+        if row is not None and row["owner"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return 0 if row is None else int(row["cleared"])
 
     async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
         """
@@ -219,7 +237,7 @@ class ConversationMemory:
         check_text(title=title)
         check_flag("if_unset", if_unset)
         row = await self._storage._executor.fetchrow(
-            MemoryStatements(self._storage._options.tables).title,
+            self._memory_sql.title,
             self._id,
             self._user_id,
             self._resource_id,
@@ -229,6 +247,10 @@ class ConversationMemory:
         if row is None:
             raise ConversationNotFoundError(self._id, self._user_id)
         return Conversation.from_row(row)
+
+    @property
+    def _memory_sql(self) -> MemoryStatements:
+        return MemoryStatements(self._storage._options.tables)
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
