@@ -136,7 +136,7 @@ BEGIN
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
-                    parent_id = excluded.parent_id
+                    parent_id = coalesce(excluded.parent_id, m.parent_id)
                 RETURNING m.created_at INTO stored_at;
             ELSE
                 stored_at := NULL;

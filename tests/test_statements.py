@@ -17,10 +17,21 @@ from voltmem import Conversation, PostgresStorage
 from voltmem._appends import AppendStatements
 from voltmem._tables import Tables
 from voltmem.agent_history import HistoryCursor, HistoryQuery, HistoryStatements
+from voltmem.branches import BranchStatements
 from voltmem.conversations import ConversationStatements
+from voltmem.memory import MemoryStatements
 from voltmem.messages import MessageStatements
+from voltmem.native import NativeStatements
 from voltmem.options import DEFAULT_TABLE_PREFIX
-from voltmem.query import ConversationQuery, MessageQuery, OrderBy, OrderDirection
+from voltmem.query import (
+    MESSAGE_COLUMNS,
+    NATIVE_COLUMNS,
+    ConversationQuery,
+    MessageQuery,
+    OrderBy,
+    OrderDirection,
+    WindowQuery,
+)
 
 NOW = datetime.now(UTC)
 ROWS = 100_000
@@ -30,9 +41,13 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 
 
 def statements(tables: Tables) -> Iterator[str]:
-    """Every text that is ever sent: those with one shape, and all shapes of the three queries."""
-    for group in (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements):
+    """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
+    areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
+    for group in (*areas, NativeStatements, BranchStatements):
         yield from vars(group(tables)).values()
+    for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
+        for turns, exchanges, beginnings in ((None, None, None), (3, None, None), (None, 3, None), (None, None, 3)):
+            yield WindowQuery("c", user, limit, turns, exchanges, beginnings, "f", columns).sql(tables)[0]
     for user, resource, limit, offset in product((None, "u"), (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]

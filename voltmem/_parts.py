@@ -116,7 +116,7 @@ def _call(part: JsonObject) -> ToolCall:
     named = function if isinstance(function, dict) else part
     args = next((named[key] for key in ("args", "input", "arguments") if key in named), None)
     if isinstance(args, str) and "arguments" in named:  # OpenAI's are JSON in a string, if the model wrote JSON
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError):  # no JSON, or text that is no Unicode
             args = from_json(args)
     return ToolCall(_first(part, *_CALL_IDS), _first(named, "toolName", "name"), args)
 

@@ -398,7 +398,7 @@ class NativeMessage(Message):
     payload: Content = None
     """Any JSON value. Comes back equal, type and order of keys included."""
     parent_id: Text | None = None
-    """The message before it, where a conversation has branches; "": the first of a branch; None: no branches."""
+    """The message before it, where a conversation has branches; "": the first of a branch; None: as it was, or none."""
 
     if TYPE_CHECKING:
 
