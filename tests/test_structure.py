@@ -1,6 +1,8 @@
 """The house: who imports whom, what is public, what each file is told to be."""
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,3 +154,32 @@ def test_every_make_target_explains_itself() -> None:
 
 def is_explained(line: str, target: str) -> bool:
     return line.startswith(f"{target}:") and "## " in line
+
+
+# --- the adapters -------------------------------------------------------------------------------------------------
+
+ADAPTERS = sorted((PACKAGE / "adapters").glob("[a-z]*.py"))
+FRAMEWORKS = {
+    "agno": {"agno"},
+    "langchain": {"langchain", "langchain_core", "langgraph"},
+    "openai_agents": {"agents"},
+    "pydantic_ai": {"pydantic_ai"},
+}
+
+
+@pytest.mark.parametrize("file", ADAPTERS, ids=lambda file: file.stem)
+def test_an_adapter_imports_its_framework_and_no_other(file: Path) -> None:
+    """Beside the standard library and pydantic, an adapter imports what its extra brings."""
+    foreign = {name.split(".")[0] for name in imports(file)} - {"pydantic", "pydantic_core", "voltmem"}
+
+    assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.stem]
+
+
+@pytest.mark.parametrize("file", ADAPTERS, ids=lambda file: file.stem)
+def test_an_adapter_has_the_same_three_parts(file: Path) -> None:
+    """What the framework stores, what it calls, and what an application calls, in this order."""
+    parts = ["what the framework stores, as our messages and back", "what the framework calls"]
+
+    found = re.findall(r"^ *# --- (what .*?) -+$", file.read_text(), re.MULTILINE)
+
+    assert found in (parts, [*parts, "what an application calls"])

@@ -1,0 +1,181 @@
+"""A conversation that one framework began is read, and continued, by every other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import product
+from typing import Final
+
+import pytest
+from agents import TResponseInputItem
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from pydantic_ai.messages import (
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from voltmem import PostgresStorage
+from voltmem._parts import tool_calls, tool_results
+from voltmem.adapters.langchain import VoltMemChatMessageHistory
+from voltmem.adapters.openai_agents import VoltMemSession
+from voltmem.adapters.pydantic_ai import load_history, save_history
+from voltmem.native import NativeMemory
+
+Turn = list[tuple[str, str]]
+"""What was said, called and answered, in order: ("user", …), ("call", …), ("result", …), ("assistant", …)."""
+
+QUESTION, CALL, RESULT, ANSWER = "A coat?", "weather", "rain", "Take one."
+TURN: Final = [("user", QUESTION), ("call", CALL), ("result", RESULT), ("assistant", ANSWER)]
+
+
+# --- each in its own words ------------------------------------------------------------------------------------------
+
+
+async def write_plain(storage: PostgresStorage) -> None:
+    call = {"type": "tool-call", "toolCallId": "k1", "toolName": CALL, "args": {"city": "Oslo"}}
+    result = {"type": "tool-result", "toolCallId": "k1", "toolName": CALL, "result": RESULT}
+    await storage.conversation("ada", "c1").add_turn(
+        [
+            {"role": "user", "content": QUESTION},
+            {"role": "assistant", "type": "tool-call", "content": [call]},
+            {"role": "tool", "type": "tool-result", "content": [result]},
+            {"role": "assistant", "content": ANSWER},
+        ]
+    )
+
+
+async def write_openai(storage: PostgresStorage) -> None:
+    items: list[TResponseInputItem] = [
+        {"role": "user", "content": QUESTION},
+        {"type": "function_call", "call_id": "k1", "name": CALL, "arguments": '{"city": "Oslo"}'},
+        {"type": "function_call_output", "call_id": "k1", "output": RESULT},
+        {"role": "assistant", "content": ANSWER},
+    ]
+    await VoltMemSession("c1", storage, user_id="ada").add_items(items)
+
+
+async def write_pydantic_ai(storage: PostgresStorage) -> None:
+    await save_history(
+        storage.conversation("ada", "c1"),
+        [
+            ModelRequest([UserPromptPart(QUESTION)]),
+            ModelResponse([ToolCallPart(CALL, {"city": "Oslo"}, tool_call_id="k1")]),
+            ModelRequest([ToolReturnPart(CALL, RESULT, tool_call_id="k1")]),
+            ModelResponse([TextPart(ANSWER)]),
+        ],
+    )
+
+
+async def write_langchain(storage: PostgresStorage) -> None:
+    await VoltMemChatMessageHistory(storage, "ada", "c1").aadd_messages(
+        [
+            HumanMessage(QUESTION),
+            AIMessage("", tool_calls=[{"id": "k1", "name": CALL, "args": {"city": "Oslo"}}]),
+            ToolMessage(RESULT, tool_call_id="k1", name=CALL),
+            AIMessage(ANSWER),
+        ]
+    )
+
+
+async def read_plain(storage: PostgresStorage) -> Turn:
+    turn: Turn = []
+    for message in await storage.conversation("ada", "c1").messages():
+        calls, results = tool_calls(message), tool_results(message)
+        turn += [("call", call.name) for call in calls] + [("result", str(result.result)) for result in results]
+        turn += [] if calls or results else [(message.role, message.text)]
+    return turn
+
+
+async def read_openai(storage: PostgresStorage) -> Turn:
+    turn: Turn = []
+    for item in await VoltMemSession("c1", storage, user_id="ada").get_items():
+        each = dict(item)
+        if each.get("type") == "function_call":
+            turn.append(("call", str(each["name"])))
+        elif each.get("type") == "function_call_output":
+            turn.append(("result", str(each["output"])))
+        else:
+            turn.append((str(each["role"]), str(each["content"])))
+    return turn
+
+
+async def read_pydantic_ai(storage: PostgresStorage) -> Turn:
+    turn: Turn = []
+    for message in await load_history(storage.conversation("ada", "c1")):
+        for part in message.parts:
+            if isinstance(part, UserPromptPart):
+                turn.append(("user", str(part.content)))
+            elif isinstance(part, ToolCallPart):
+                turn.append(("call", part.tool_name))
+            elif isinstance(part, ToolReturnPart):
+                turn.append(("result", str(part.content)))
+            elif isinstance(part, TextPart):
+                turn.append(("assistant", part.content))
+    return turn
+
+
+async def read_langchain(storage: PostgresStorage) -> Turn:
+    return [
+        said
+        for message in await VoltMemChatMessageHistory(storage, "ada", "c1").aget_messages()
+        for said in of(message)
+    ]
+
+
+def of(message: BaseMessage) -> Turn:
+    if isinstance(message, AIMessage) and message.tool_calls:
+        return [("call", call["name"]) for call in message.tool_calls]
+    kind = {"human": "user", "ai": "assistant", "tool": "result"}[message.type]
+    return [(kind, str(message.content))]
+
+
+WRITERS: dict[str, Callable[[PostgresStorage], Awaitable[None]]] = {
+    "plain": write_plain,
+    "openai_agents": write_openai,
+    "pydantic_ai": write_pydantic_ai,
+    "langchain": write_langchain,
+}
+READERS: dict[str, Callable[[PostgresStorage], Awaitable[Turn]]] = {
+    "plain": read_plain,
+    "openai_agents": read_openai,
+    "pydantic_ai": read_pydantic_ai,
+    "langchain": read_langchain,
+}
+
+
+# --- and everybody understands --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("writer", WRITERS)
+async def test_what_one_framework_stores_every_other_reads(writer: str, reader: str, storage: PostgresStorage) -> None:
+    """What was asked, called, answered and said is the same, and in the same order, whoever reads it."""
+    await WRITERS[writer](storage)
+
+    assert await READERS[reader](storage) == TURN
+
+
+async def test_frameworks_take_turns_in_one_conversation(storage: PostgresStorage) -> None:
+    """Each goes on where the others stopped, and all of them see all of it."""
+    for writer in WRITERS.values():
+        await writer(storage)
+
+    for reader in READERS.values():
+        assert await reader(storage) == TURN * len(WRITERS)
+
+
+@pytest.mark.parametrize(("writer", "limit"), [*product(WRITERS, range(1, 5))])
+async def test_no_window_over_it_is_torn(writer: str, limit: int, storage: PostgresStorage) -> None:
+    """Whoever stored the call, its result is never handed to a model without it."""
+    await WRITERS[writer](storage)
+
+    shown = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
+
+    called = {call.id for message in shown for call in tool_calls(message)}
+    answered = {result.id for message in shown for result in tool_results(message)}
+    assert called == answered
+    assert len(shown) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]
