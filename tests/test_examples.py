@@ -59,6 +59,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("agent_run.py", "     └─ tool:search completed ['leeks', 'potatoes']"),
         ("openai_agent.py", "At first you asked 'Do I need a coat?'"),
         ("langchain_agent.py", "assistant: Tomorrow: rain in Rome, 4 °C."),
+        ("agno_agent.py", "stored: ['user: Do you remember me?', 'assistant: You have said"),
         ("branches.py", "back: What's for breakfast? | Porridge."),
         ("demo.py", "5 messages ago you'd have needed that coat."),
     ],

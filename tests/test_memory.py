@@ -9,7 +9,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,9 +37,8 @@ from voltmem._parts import ToolCall, ToolResult, call_part, result_part, tool_tu
 from voltmem._tables import Tables
 from voltmem._values import uuid7
 from voltmem.memory import MemoryStatements
-from voltmem.native import NativeStatements
 from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
-from voltmem.query import MESSAGE_COLUMNS, NATIVE_COLUMNS, WindowQuery
+from voltmem.query import WindowQuery
 
 ROOT: Final = Path(__file__).parent.parent
 PATIENCE: Final = 20
@@ -817,24 +815,6 @@ async def large(connection: Connection, large_schema: str) -> Connection:
     return connection
 
 
-async def test_postgresql_knows_every_statement(unlimited: PostgresStorage, connection: Connection) -> None:
-    """All that handles and adapters send is prepared on a connection that searches no schema."""
-    await connection.execute("SET search_path = ''")
-    tables = unlimited._options.tables
-    texts = {*vars(MemoryStatements(tables)).values(), *vars(NativeStatements(tables)).values()}
-    counts = {"turns": 1, "exchanges": 1, "beginnings": 1}
-    for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
-        texts.add(WindowQuery("c", user, limit=limit, columns=columns).sql(tables)[0])
-        for name, count in counts.items():
-            shape: Any = {name: count}
-            texts.add(WindowQuery("c", user, limit=limit, columns=columns, **shape).sql(tables)[0])
-
-    for text in texts:
-        await connection.prepare(text)
-
-    assert len(texts) >= 32 + 4
-
-
 @pytest.mark.parametrize(
     "query",
     [
@@ -842,7 +822,6 @@ async def test_postgresql_knows_every_statement(unlimited: PostgresStorage, conn
         WindowQuery("c1", None, limit=28),
         WindowQuery("c1", "u1", turns=5),
         WindowQuery("c1", "u1", exchanges=5),
-        WindowQuery("c1", "u1", beginnings=5, format="run"),
     ],
 )
 async def test_a_window_reads_no_more_than_it_has(query: WindowQuery, large: Connection, large_schema: str) -> None:

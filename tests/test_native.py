@@ -172,15 +172,14 @@ async def test_newest_messages_are_what_was_stored(memory: NativeMemory) -> None
     assert ids(await memory.native_messages()) == ["m1", "m2"]
 
 
-async def test_newest_messages_begin_where_runs_do(memory: NativeMemory) -> None:
-    """The last runs, each from a message in the format of beginnings on."""
+async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory) -> None:
+    """The last runs, each from a message in the format on; all, where there are fewer."""
     formats = ["run", "x", "x", "run", None, "run", "x"]
     await memory.add_turn(native(f"m{n}", format=format) for n, format in enumerate(formats))
 
-    async def found(beginnings: int, format: str = "run") -> list[str]:
-        return ids(await memory.newest_messages(beginnings=beginnings, format=format))
+    async def found(count: int, format: str = "run") -> list[str]:
+        return ids(await memory.messages_since(format, count))
 
-    assert await found(0) == []
     assert await found(1) == ["m5", "m6"]
     assert await found(2) == ["m3", "m4", "m5", "m6"]
     assert await found(3) == await found(4) == await found(1, "y") == [f"m{n}" for n in range(7)]
@@ -408,7 +407,7 @@ Verb = Callable[[NativeMemory], Awaitable[object]]
         lambda memory: memory.native_messages(),
         lambda memory: memory.native_messages(turns=1),
         lambda memory: memory.newest_messages(),
-        lambda memory: memory.newest_messages(beginnings=1, format="x"),
+        lambda memory: memory.messages_since("x", 1),
         lambda memory: memory.pop(),
         lambda memory: memory.payload("x"),
         lambda memory: memory.payload("y"),

@@ -46,8 +46,8 @@ def statements(tables: Tables) -> Iterator[str]:
     for group in (*areas, NativeStatements, BranchStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
-        for turns, exchanges, beginnings in ((None, None, None), (3, None, None), (None, 3, None), (None, None, 3)):
-            yield WindowQuery("c", user, limit, turns, exchanges, beginnings, "f", columns).sql(tables)[0]
+        for turns, exchanges in ((None, None), (3, None), (None, 3)):
+            yield WindowQuery("c", user, limit, turns, exchanges, columns).sql(tables)[0]
     for user, resource, limit, offset in product((None, "u"), (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]

@@ -156,36 +156,46 @@ class NativeMemory(ConversationMemory):
         """Return what messages() returns, with the framework's form of each that has one."""
         return await self._window(NativeMessage, NATIVE_COLUMNS, limit, turns)
 
-    async def newest_messages(
-        self, limit: int | None = None, *, beginnings: int | None = None, format: str | None = None
-    ) -> list[NativeMessage]:
+    async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """
         Return the newest messages just as they were stored, the oldest of them first, whether a model may see them.
 
         Args:
             limit: How many at most; None: all.
-            beginnings: Only from the last but so many of the messages in *format*: runs, that begin with one.
-            format: Which format that is.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
         """
-        if beginnings is None:
-            query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
-            _, found = await self._read(NativeMessage, query)
-            return found
-        check_count("beginnings", beginnings)
+        query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
+        _, found = await self._read(NativeMessage, query)
+        return found
+
+    async def messages_since(self, format: str, count: int, *, limit: int | None = None) -> list[NativeMessage]:
+        """
+        Return the newest messages from the last but so many in the format on: runs, say, that begin with one.
+
+        Args:
+            format: What a beginning is marked with.
+            count: How many beginnings; all messages where there are fewer.
+            limit: How many messages at most; None: all.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+        """
+        check_id(format=format)
+        check_count("count", count, minimum=1)
         if limit is not None:
             check_count("limit", limit)
-        sql, arguments = self._native_sql.since, (self._id, self._user_id, format, max(beginnings, 1), limit)
-        rows = await self._storage._executor.fetch(sql, *arguments)
-        if any(row["owner"] != self._user_id for row in rows):
+        rows = await self._storage._executor.fetch(
+            self._native_sql.since, self._id, self._user_id, format, count, limit
+        )
+        if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         newest_first = [NativeMessage.from_row(tuple(row)[1:]) for row in rows if row["message_id"] is not None]
-        return newest_first[::-1] if beginnings != 0 else []
+        return newest_first[::-1]
 
     async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
-        """Return those of these messages that the conversation has, by id, just as stored; {} for another user's."""
+        """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
         ids = check_texts("ids", ids)
         rows = await self._storage._executor.fetch(self._native_sql.get_messages, self._id, self._user_id, ids)
         return {message.id: message for message in map(NativeMessage.from_row, rows)}

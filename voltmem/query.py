@@ -194,15 +194,12 @@ class WindowQuery:
     """From where so many turns begin, the one under way included."""
     exchanges: int | None = None
     """From where so many exchanges begin: what a user and the assistant said, and nothing else."""
-    beginnings: int | None = None
-    """From the last but so many of the messages in this format."""
-    format: str | None = None
     columns: str = MESSAGE_COLUMNS
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
         check_id_or_none(user_id=self.user_id)
-        for name in ("limit", "turns", "exchanges", "beginnings"):
+        for name in ("limit", "turns", "exchanges"):
             if (count := getattr(self, name)) is not None:
                 check_count(name, count)
 
@@ -241,9 +238,6 @@ class WindowQuery:
         elif self.exchanges is not None:
             neighbour, filtered, count = "lag", f" AND {_SPOKEN}", self.exchanges
             begins = "role = 'user' AND neighbour <> 'user'"
-        elif self.beginnings is not None:
-            neighbour, filtered, count = "lead", "", self.beginnings
-            begins = f"format = {statement.argument(self.format)}"
         else:
             return "", ""
         # lead() and lag() look one row further down the index: no more is read than the window has.
@@ -251,7 +245,7 @@ class WindowQuery:
         start = f"""
             WITH start AS (
                 SELECT number FROM (
-                    SELECT created_at, seq, format, role, {_SPEAKER} AS speaker,
+                    SELECT created_at, seq, role, {_SPEAKER} AS speaker,
                         row_number() OVER newest_first AS number, {neighbour}({_SPEAKER}) OVER newest_first AS neighbour
                     {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
                 ) AS each

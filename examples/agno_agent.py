@@ -1,0 +1,58 @@
+"""An Agno agent that goes on where it left off, with a model that needs no key. Run it twice: it counts on."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+os.environ["AGNO_TELEMETRY"] = "false"
+
+from agno.agent import Agent
+from agno.models.base import Model
+from agno.models.response import ModelResponse
+
+from voltmem import PostgresStorage
+from voltmem.adapters.agno import VoltMemDb
+
+
+class Counting(Model):
+    """Stands for a language model: it says how often somebody spoke to it."""
+
+    def _reply(self, messages: list[Any]) -> ModelResponse:
+        count = sum(message.role == "user" for message in messages)
+        return ModelResponse(role="assistant", content=f"You have said {count} things.")
+
+    def invoke(self, messages: list[Any], **_: Any) -> Any:
+        return self._reply(messages)
+
+    async def ainvoke(self, messages: list[Any], **_: Any) -> Any:
+        return self._reply(messages)
+
+    def invoke_stream(self, messages: list[Any], **_: Any) -> Iterator[Any]:
+        yield self._reply(messages)
+
+    async def ainvoke_stream(self, messages: list[Any], **_: Any) -> AsyncIterator[Any]:
+        yield self._reply(messages)
+
+    def _parse_provider_response(self, response: Any, **_: Any) -> Any:
+        return response
+
+    def _parse_provider_response_delta(self, response: Any) -> Any:
+        return response
+
+
+async def main() -> None:
+    async with PostgresStorage(storage_limit=None) as storage:
+        db = VoltMemDb(storage)
+        for question in ("Hello!", "Do you remember me?"):
+            # A new agent each time, as in a web server: what it knows comes from the database.
+            agent = Agent(model=Counting(id="counting"), db=db, add_history_to_context=True, num_history_runs=20)
+            run = await agent.arun(question, user_id="ada", session_id="agno")
+            print(f"ada: {question}\nagent: {run.content}")
+
+        # Everybody else finds the same conversation: a sidebar, a search, another framework.
+        said = await storage.conversation("ada", "agno").messages(limit=2)
+        print("stored:", [f"{message.role}: {message.text}" for message in said])
+
+
+asyncio.run(main())
