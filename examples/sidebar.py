@@ -1,39 +1,46 @@
-"""The sidebar of a chat application: a user's conversations by last activity, opened, renamed, continued, deleted."""
+"""A chat application's sidebar: groups by day, pins, a search, a deletion that is undone, and nobody else's eyes."""
 
 import asyncio
 
-from voltmem import Conversation, PostgresStorage
+from voltmem import ConversationItem, PostgresStorage, group_by_date
+from voltmem.search_models import as_html
 
 USER = "ada"
 
 
-async def show(storage: PostgresStorage, occasion: str) -> None:
+async def show(storage: PostgresStorage, occasion: str) -> list[ConversationItem]:
     print(f"\n{occasion}")
-    for conversation in await storage.query_conversations(user_id=USER, resource_id="cook", limit=20):
-        last = await storage.get_messages(USER, conversation.id, limit=1)
-        preview = last[0].text if last else "(empty)"
-        print(f"  {conversation.title or 'Untitled'}: {preview}")
+    page = await storage.list_conversations(USER, resource_id="cook", limit=20)
+    for group in group_by_date(page.items, "Europe/Oslo"):
+        print(f"  {group.label}")
+        for item in group.conversations:
+            print(f"    {'*' if item.unread else ' '} {item.title or 'Untitled'}: {item.preview}")
+    return page.items
 
 
 async def main() -> None:
-    async with PostgresStorage() as storage:
+    async with PostgresStorage(search=True) as storage:
         for title, question in (("Bread", "Why won't it rise?"), ("Soup", "Too salty!"), (None, "What is a roux?")):
-            conversation = await storage.create_conversation(
-                Conversation(user_id=USER, resource_id="cook", title=title)
-            )
-            await storage.add_message({"role": "user", "content": question}, USER, conversation.id)
-        await show(storage, "The last active conversation comes first:")
+            memory = storage.conversation(USER, resource_id="cook")
+            await memory.add({"role": "user", "content": question})
+            if title is not None:
+                await memory.title(title)
+        sauces, soup, bread = await show(storage, "The last active conversation comes first:")
 
-        newest, _, bread = await storage.query_conversations(user_id=USER, resource_id="cook", limit=3)
-        await storage.update_conversation(newest.id, title="Sauces", touch=False)
+        await storage.rename_conversation(sauces.id, "Sauces", automatic=True)
+        await storage.pin_conversation(soup.id)
         await storage.add_message({"role": "assistant", "content": "Give it time."}, USER, bread.id)
-        await show(storage, "One was renamed where it stands; an answer moved Bread to the top:")
+        await show(storage, "One is pinned, one was named where it stands, and an unread answer moved Bread up:")
 
-        opened = await storage.get_user_conversation(bread.id, "mallory")
-        print(f"\nAnother user who knows the id gets: {opened}")
+        for hit in (await storage.search(USER, "give ti")).hits:
+            print(f"\nA search as you type finds: {as_html(hit.snippet, 'b')}")
+        await storage.soft_delete_conversation(bread.id)
+        print(f"Deleted, it looks absent: {await storage.get_conversation(bread.id)}")
+        await storage.restore_conversation(bread.id)
 
-        for conversation in await storage.query_conversations(user_id=USER, resource_id="cook", limit=None):
-            await storage.delete_conversation(conversation.id, owner=USER)
+        opened = await storage.for_user("mallory").get_conversation(bread.id)
+        print(f"Another user who knows the id gets: {opened}")
+        await storage.delete_user(USER)
 
 
 if __name__ == "__main__":

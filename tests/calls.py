@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -15,6 +15,8 @@ import asyncpg
 
 from voltmem import PostgresStorage, Storage, UserStorage
 from voltmem.agent_history import HistoryCursor
+from voltmem.search import SearchCursor
+from voltmem.sidebar_models import SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 if TYPE_CHECKING:
@@ -92,9 +94,35 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
         "conversation_id": "c1",
         "limit": 5,
         "offset": 0,
+        "before": LATER,
+        "after": LONG_AGO,
         "include_archived": False,
         "owner": "ada",
     },
+    "rewind_conversation": {"conversation_id": "c1", "message_id": "m1", "owner": "ada"},
+    "list_conversations": {
+        "user_id": "ada",
+        "limit": 5,
+        "after": str(SidebarCursor(False, LATER, "c9")),
+        "before": None,
+        "archived": False,
+        "pinned": False,
+        "resource_id": "docs",
+        "tag": "work",
+        "preview": True,
+    },
+    "rename_conversation": {"conversation_id": "c1", "title": "Changed", "automatic": False, "owner": "ada"},
+    "pin_conversation": {"conversation_id": "c1", "pinned": True, "owner": "ada"},
+    "archive_conversation": {"conversation_id": "c1", "archived": True, "owner": "ada"},
+    "tag_conversation": {"conversation_id": "c1", "tags": ["work", "trip"], "owner": "ada"},
+    "mark_conversation_read": {"conversation_id": "c1", "at": LATER, "owner": "ada"},
+    "soft_delete_conversation": {"conversation_id": "c1", "owner": "ada"},
+    "restore_conversation": {"conversation_id": "gone", "owner": "ada"},
+    "list_deleted_conversations": {"user_id": "ada", "limit": 5},
+    "purge_deleted_conversations": {"user_id": "ada", "older_than": timedelta(days=1)},
+    "fork_conversation": {"conversation_id": "c1", "up_to": "m1", "id": "fork", "owner": "ada"},
+    "delete_user": {"user_id": "ada"},
+    "search": {"user_id": "ada", "text": "one", "limit": 5, "after": str(SearchCursor(9.0, LATER, "c9"))},
     "add_history_entry": {
         "key": "h2",
         "value": {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversationId": "c1"},
@@ -132,6 +160,17 @@ WRITES: Final = frozenset(
         "ensure_conversation",
         "update_conversation",
         "delete_conversation",
+        "rewind_conversation",
+        "rename_conversation",
+        "pin_conversation",
+        "archive_conversation",
+        "tag_conversation",
+        "mark_conversation_read",
+        "soft_delete_conversation",
+        "restore_conversation",
+        "purge_deleted_conversations",
+        "fork_conversation",
+        "delete_user",
         "add_message",
         "add_messages",
         "delete_messages",
@@ -151,7 +190,18 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "list_history_entries": 3,
 }
 # A second time has another answer, so these are never sent twice.
-NOT_REPEATED: Final = frozenset({"create_conversation", "delete_conversation", "delete_messages", "clear_messages"})
+NOT_REPEATED: Final = frozenset(
+    {
+        "create_conversation",
+        "delete_conversation",
+        "delete_messages",
+        "clear_messages",
+        "rewind_conversation",
+        "purge_deleted_conversations",
+        "fork_conversation",
+        "delete_user",
+    }
+)
 
 # Public, and no verb: nothing of the tables is read or written.
 NO_VERBS: Final[Mapping[str, str]] = {
@@ -163,6 +213,8 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "transaction": "as many round trips as its body, and two",
     "bind": "sends nothing",
     "for_user": "sends nothing",
+    "index_messages": "works in batches, as many as there are",
+    "forget_words": "works in batches, as many as there are",
     "conversation": "sends nothing",
     "record_run": "as many round trips as its body has steps and events, and two",
 }
@@ -236,12 +288,17 @@ class Rows:
         self.tables = (self.conversations, self.messages, self.entries, self.steps, self.events)
 
     async def seed(self) -> None:
-        """Leave exactly these rows: ada's two conversations, bob's one, with messages of 2001; a run of ada's."""
+        """
+        Leave exactly these rows, of 2001: ada's two conversations, a deleted one, bob's one, with messages; a run of
+        ada's.
+        """
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
             INSERT INTO {self.conversations} (id, user_id, resource_id, title, created_at, updated_at)
             SELECT id, user_id, 'docs', title, '{LONG_AGO}', '{LONG_AGO}'
             FROM (VALUES ('c1', 'ada', 'One'), ('c2', 'ada', 'Two'), ('b1', 'bob', 'Bob''s')) AS v (id, user_id, title);
+            INSERT INTO {self.conversations} (id, user_id, resource_id, title, created_at, updated_at, deleted_at)
+            SELECT 'gone', 'ada', 'docs', 'Gone', '{LONG_AGO}', '{LONG_AGO}', '{LONG_AGO}';
             INSERT INTO {self.messages} (conversation_id, message_id, role, content, type, created_at)
             SELECT c, m, 'user', 'words', 'text', timestamptz '{LONG_AGO}' + interval '1 day'
             FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m);

@@ -22,6 +22,7 @@ from voltmem import (
     PostgresStorage,
     TimelineEvent,
     UserConversations,
+    UserStorage,
 )
 from voltmem.camel import CamelOptions
 
@@ -33,7 +34,12 @@ ONE_SPELLING: Mapping[type, Mapping[str, str]] = {
         "close": "life cycle: VoltAgent's name too",
         "transaction": "a context of asyncpg's kind: VoltAgent lets no transaction out",
         "conversation": "a handle of our own for agents: VoltAgent's hand the ids over with each call",
+        "search": "one word in both",
         "bind": "takes asyncpg's connection, which VoltAgent knows nothing of",
+    },
+    UserStorage: {
+        "conversation": "a handle of our own for agents: VoltAgent's hand the ids over with each call",
+        "search": "one word in both",
     },
     UserConversations: {
         "limit": "VoltAgent's name too",

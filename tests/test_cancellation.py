@@ -114,7 +114,7 @@ CALLS: dict[str, Case] = {**CASES, "transaction": in_one_transaction}
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_cancelled_call_happens_or_does_not(make_storage: MakeStorage, rows: Rows, name: str) -> None:
     """Cancelled at any await, a call is done or undone, and all connections of the pool can be used."""
-    storage = make_storage(max_connections=CONNECTIONS, storage_limit=10)
+    storage = make_storage(max_connections=CONNECTIONS, storage_limit=10, search=True)
 
     await cancel_everywhere(storage, rows, CALLS[name])
 

@@ -387,7 +387,7 @@ async def test_every_verb_needs_rows_only(
     await let_read_and_write(connection, schema, role)
     await Rows(connection, schema).seed()
 
-    await case(make_storage(role.dsn, migrate="check"))
+    await case(make_storage(role.dsn, migrate="check", search=True))
 
 
 async def test_the_limit_and_the_archive_need_rows_only(

@@ -28,6 +28,7 @@ from voltmem import (
     InvalidInputError,
     InvalidOptionError,
     InvalidQueryError,
+    MessageNotFoundError,
     MigrationError,
     MissingExtraError,
     OutcomeUnknownError,
@@ -76,6 +77,12 @@ async def no_history_entry(world: World) -> None:
 async def two_conversations(world: World) -> None:
     for _ in range(2):
         await world.make_storage().create_conversation({"id": "c1", "user_id": "ada"})
+
+
+async def no_message(world: World) -> None:
+    storage = world.make_storage()
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.rewind_conversation("c1", "nowhere")
 
 
 async def two_revisions(world: World) -> None:
@@ -156,6 +163,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     InvalidQueryError: bad_query,
     ConversationNotFoundError: no_conversation,
     ConversationExistsError: two_conversations,
+    MessageNotFoundError: no_message,
     RevisionConflictError: two_revisions,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
@@ -209,7 +217,7 @@ def test_an_error_is_also_what_python_calls_it() -> None:
 # --- none of the driver's escapes --------------------------------------------------------------------------------
 
 
-APPEND_TYPES = ", ".join(["text[]"] * 14 + ["bigint", "boolean", "boolean"])
+APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean"])
 
 # What happens to the server, and what undoes it; m and c are the tables, append the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
@@ -247,7 +255,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
 
 @pytest.fixture
 async def storage(make_storage: MakeStorage) -> PostgresStorage:
-    storage = make_storage(retry_timeout=0.5)
+    storage = make_storage(retry_timeout=0.5, search=True)
     await storage.open()
     return storage
 
@@ -292,7 +300,8 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
 ) -> None:
     """A verb that is denied, or waits for a lock too long, ends as a DatabaseError that says which, and undone."""
     await make_storage().open()
-    storage = make_storage(with_parameters(dsn, **SESSIONS[sqlstate]), migrate="off", retry_timeout=0.1)
+    dsn = with_parameters(dsn, **SESSIONS[sqlstate])
+    storage = make_storage(dsn, migrate="off", retry_timeout=0.1, search=True)
     rows = Rows(connection, schema)
     await rows.seed()
     before = await rows.all()
@@ -357,11 +366,23 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "page_size": (1,),
     "ids": ([], {}),
     "messages": ([],),
-    "before": (None,),
-    "after": (None,),
+    "before": (None, ""),
+    "after": (None, ""),
     "roles": (None, [], {}),
     "types": (None, [], {}),
     "include_archived": (True,),
+    "message_id": ("",),
+    "up_to": (None, ""),
+    "id": (None, ""),
+    "automatic": (True,),
+    "pinned": (None, True),
+    "archived": (True,),
+    "preview": (True,),
+    "tag": (None, ""),
+    "tags": ([], {}),
+    "at": (None,),
+    "older_than": (None,),
+    "text": ("", "x" * 1001),
     "key": ("",),
     "value": ({},),
     "history_id": ("",),
@@ -381,6 +402,8 @@ NONE_MEANT = {
     ("clear_messages", "user_id"),
     ("clear_messages", "conversation_id"),
     ("get_messages", "user_id"),
+    ("list_conversations", "resource_id"),
+    ("purge_deleted_conversations", "user_id"),
     ("list_history_entries", "agent_id"),
     ("list_history_entries", "user_id"),
     ("list_history_entries", "conversation_id"),
@@ -396,7 +419,7 @@ def is_meant(verb: str, parameter: str, value: Any) -> bool:
 @pytest.mark.parametrize("name", ARGUMENTS)
 async def test_a_wrong_value_is_refused_before_any_sql(name: str, proxy: Proxy, make_storage: MakeStorage) -> None:
     """In every parameter of every verb, what cannot be meant is an InvalidInputError, and nothing is sent."""
-    storage = make_storage(proxy.dsn)
+    storage = make_storage(proxy.dsn, search=True)
     await storage.open()
     sent = proxy.round_trips
     accepted = []

@@ -29,6 +29,13 @@ REPEATED = {
     "add_messages",
     "ensure_conversation",
     "update_conversation",
+    "rename_conversation",
+    "pin_conversation",
+    "archive_conversation",
+    "tag_conversation",
+    "mark_conversation_read",
+    "soft_delete_conversation",
+    "restore_conversation",
     "add_history_entry",
     "update_history_entry",
     "add_history_step",
@@ -40,7 +47,7 @@ REPEATED = {
 @pytest.fixture
 async def storage(proxy: Proxy, make_storage: MakeStorage) -> PostgresStorage:
     """An open storage behind the proxy, with one connection."""
-    storage = make_storage(proxy.dsn, max_connections=1)
+    storage = make_storage(proxy.dsn, max_connections=1, search=True)
     await storage.open()
     return storage
 

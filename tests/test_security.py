@@ -37,6 +37,10 @@ SELECTS_BY_USER = {
     "get_paginated_user_conversations",
     "get_user_conversations",
     "get_last_conversation",
+    "list_conversations",
+    "list_deleted_conversations",
+    "delete_user",
+    "search",
     "list_history_entries",
 }
 
@@ -57,13 +61,13 @@ async def rows(connection: Connection, schema: str) -> Rows:
 
 @pytest.fixture
 async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
-    async with PostgresStorage(dsn, schema=schema) as storage:
+    async with PostgresStorage(dsn, schema=schema, search=True) as storage:
         yield storage
 
 
 def nothing(result: object) -> bool:
     """Whether a call gave away nothing: no row, no count, no success."""
-    return not result or not getattr(result, "conversations", True) or not getattr(result, "entries", True)
+    return not result or not all(getattr(result, each, True) for each in ("conversations", "entries", "items", "hits"))
 
 
 def owner_parameter(name: str) -> str | None:
@@ -86,6 +90,8 @@ async def test_another_users_id_reads_and_writes_nothing(
         assert nothing(result)
     else:  # what he asks for is his own
         assert "'ada'" not in repr(result)
+    if (user, name) == ("bob", "delete_user"):
+        before = {table: [row for row in found if row[0] != "b1"] for table, found in before.items()}
     assert await rows.all() == before
 
 

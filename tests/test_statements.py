@@ -32,6 +32,9 @@ from voltmem.query import (
     OrderDirection,
     WindowQuery,
 )
+from voltmem.search import SearchStatements
+from voltmem.sidebar import SidebarQuery, SidebarStatements
+from voltmem.sidebar_models import SidebarCursor
 
 NOW = datetime.now(UTC)
 ROWS = 100_000
@@ -43,7 +46,7 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    for group in (*areas, NativeStatements, BranchStatements):
+    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
@@ -128,6 +131,23 @@ async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connectio
     assert f"rows={limit}" in shown.partition("Index Scan")[2].partition("\n")[0].replace(".00", ""), shown
 
 
+@pytest.mark.parametrize("page", ["first", "after", "before"])
+async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
+    """Of a thousand conversations 21, by their index, and of each the last message; nothing is sorted but these."""
+    cursor = str(SidebarCursor(False, datetime(2024, 2, 4, 17, 27, tzinfo=UTC), "c50007"))
+    after, before = (cursor if page == way else None for way in ("after", "before"))
+    query = SidebarQuery("u7", after=after, before=before)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert f"{DEFAULT_TABLE_PREFIX}_conversations_in_sidebar" in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert "Seq Scan" not in shown, shown
+    for line in shown.splitlines():
+        if "Scan" in line and "actual" in line:
+            assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 21, shown
+
+
 async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:
     """Getting, updating and deleting by id touch one row by the primary key, with an owner or without."""
     sql = ConversationStatements(tables)
@@ -190,7 +210,7 @@ async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, 
 def append_arguments(message_id: str) -> list[object]:
     """One message of one call, as it crosses."""
     calls = [["c1"], ["u1"], [None], ["1"]]
-    messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None]
+    messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
     return [*calls, *messages, 100, True, False]
 
 
@@ -235,7 +255,7 @@ async def test_every_verb_takes_the_round_trips_it_may(
     proxy: Proxy, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """On an open storage that has prepared its statements, a call is one round trip; entries with details are three."""
-    storage = make_storage(proxy.dsn, max_connections=1)
+    storage = make_storage(proxy.dsn, max_connections=1, search=True)
     await storage.open()
     rows = Rows(connection, schema)
     counted: dict[str, int] = {}

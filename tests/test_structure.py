@@ -16,8 +16,8 @@ PACKAGE = ROOT / "voltmem"
 # Each module may import those before it, never those after it: a call reaches its row in one hop.
 LAYERS = [
     {"errors"},
-    {"_values", "_tables"},
-    {"models", "options", "query", "history_models"},
+    {"_values", "_tables", "_words"},
+    {"models", "options", "query", "history_models", "sidebar_models", "search_models", "groups"},
     {"_parts"},
     {"embedded"},
     {"_database"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"_conversation_schema"},
     {"_schema"},
     {"_appends"},
-    {"conversations", "messages", "agent_history"},
+    {"conversations", "messages", "agent_history", "sidebar", "search"},
     {"agent_run", "memory"},
     {"camel", "native"},
     {"user"},
@@ -40,6 +40,9 @@ NEIGHBOURS = {
     "_values": set[str](),
     "query": {"models"},
     "history_models": {"models"},
+    "sidebar_models": {"models"},
+    "search_models": {"models"},
+    "groups": {"models"},
     "conversations": set[str](),
     "messages": set[str](),
 }

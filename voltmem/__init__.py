@@ -22,6 +22,7 @@ from voltmem.errors import (
     InvalidInputError,
     InvalidOptionError,
     InvalidQueryError,
+    MessageNotFoundError,
     MigrationError,
     MissingExtraError,
     OutcomeUnknownError,
@@ -31,10 +32,13 @@ from voltmem.errors import (
     StorageClosedError,
     VoltMemError,
 )
+from voltmem.groups import ConversationGroup, group_by_date
 from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem.memory import ConversationMemory, Memory
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
 from voltmem.options import ConnectionOptions
+from voltmem.search_models import Highlight, SearchHit, SearchResults
+from voltmem.sidebar_models import ConversationItem, ConversationList
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 from voltmem.user import UserStorage
 
@@ -51,6 +55,9 @@ __all__ = [
     "ConnectionOptions",
     "Conversation",
     "ConversationExistsError",
+    "ConversationGroup",
+    "ConversationItem",
+    "ConversationList",
     "ConversationMemory",
     "ConversationNotFoundError",
     "ConversationPage",
@@ -58,12 +65,14 @@ __all__ = [
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
     "EventLoopError",
+    "Highlight",
     "HistoryEntryNotFoundError",
     "InvalidInputError",
     "InvalidOptionError",
     "InvalidQueryError",
     "Memory",
     "Message",
+    "MessageNotFoundError",
     "MigrationError",
     "MigrationResult",
     "MigrationStatus",
@@ -74,6 +83,8 @@ __all__ = [
     "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
+    "SearchHit",
+    "SearchResults",
     "SplitConversation",
     "Storage",
     "StorageClosedError",
@@ -82,4 +93,5 @@ __all__ = [
     "UserConversations",
     "UserStorage",
     "VoltMemError",
+    "group_by_date",
 ]

@@ -29,6 +29,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from voltmem._tables import Tables
+from voltmem._words import vector
 from voltmem.errors import ConversationNotFoundError, DatabaseError
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
@@ -53,7 +54,7 @@ class AppendStatements:
     """The statement that stores messages, of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 18))
+        numbers = ", ".join(f"${number}" for number in range(1, 19))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
@@ -127,9 +128,10 @@ class Appends:
         columns = zip(*(row for append in appends for row in append.rows), strict=True)
         # Most have no value in several columns, and to encode a list of Nones costs as much as one of texts.
         messages = (column if any(value is not None for value in column) else None for column in columns)
+        vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         # Repeatable: every message has its id by now, and storing an id again replaces it.
-        answer = await self._executor.fetch(self._sql, *calls, *messages, limit, archive, patient)
+        answer = await self._executor.fetch(self._sql, *calls, *messages, vectors, limit, archive, patient)
         stored_at = {row["item"]: row["stored_at"] for row in answer}
         items = count(1)
         times = ([stored_at[i] for i in islice(items, len(append.rows)) if i in stored_at] for append in appends)

@@ -41,9 +41,9 @@ class BranchStatements:
                 WHERE m.conversation_id = c.id AND NOT m.archived
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ) AS newest ON true"""
-        self.tip = f"{tips} WHERE c.id = $2"
+        self.tip = f"{tips} WHERE c.id = $2 AND c.deleted_at IS NULL"
         self.tips = f"""{tips}
-            WHERE ($2::text IS NULL OR c.user_id = $2)
+            WHERE ($2::text IS NULL OR c.user_id = $2) AND c.deleted_at IS NULL
             ORDER BY c.updated_at DESC, c.id DESC
             LIMIT $3::bigint"""
         self.lock = f"SELECT FROM {conversations} WHERE id = $1 FOR UPDATE"
@@ -66,6 +66,7 @@ class BranchStatements:
         self.home = f"""
             SELECT m.conversation_id FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
             WHERE m.message_id = $1 AND m.parent_id IS NOT NULL AND m.format = $2 AND NOT m.archived
+                AND c.deleted_at IS NULL
                 AND ($3::text IS NULL OR c.user_id = $3)
             LIMIT 1"""
         # $2 is what the first of them follows, if it is still there; NULL: it follows nothing.

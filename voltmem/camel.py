@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ParamSpec, TypedDict, cast
 
 from pydantic import JsonValue
@@ -29,6 +29,10 @@ from voltmem.messages import Messages
 from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.options import OnLimit
 from voltmem.query import OrderBy, OrderDirection
+from voltmem.search import Search
+from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
+from voltmem.sidebar import Sidebar
+from voltmem.sidebar_models import ConversationItem, ConversationList
 
 ConversationLike = Conversation | Mapping[str, object]
 MessageLike = Message | Mapping[str, object]
@@ -74,7 +78,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages, AgentRuns):
+class VoltAgentNames(Conversations, Messages, Sidebar, Search, AgentRuns):
     """The camelCase twins of all areas."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -210,8 +214,8 @@ class VoltAgentNames(Conversations, Messages, AgentRuns):
         conversationId: str,
         *,
         limit: int | Unset | None = UNSET,
-        before: datetime | None = None,
-        after: datetime | None = None,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         roles: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
         includeArchived: bool = False,
@@ -234,13 +238,115 @@ class VoltAgentNames(Conversations, Messages, AgentRuns):
         *,
         limit: int | None = MESSAGE_LIMIT,
         offset: int = 0,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         includeArchived: bool = False,
         owner: str | None = None,
     ) -> list[Message]:
         """VoltAgent's name for get_conversation_messages."""
         return await self.get_conversation_messages(
-            conversationId, limit=limit, offset=offset, include_archived=includeArchived, owner=owner
+            conversationId,
+            limit=limit,
+            offset=offset,
+            before=before,
+            after=after,
+            include_archived=includeArchived,
+            owner=owner,
         )
+
+    async def rewindConversation(self, conversationId: str, messageId: str, *, owner: str | None = None) -> int:
+        """rewind_conversation in VoltAgent's spelling."""
+        return await self.rewind_conversation(conversationId, messageId, owner=owner)
+
+    async def listConversations(
+        self,
+        userId: str,
+        *,
+        limit: int = SIDEBAR_LIMIT,
+        after: str | None = None,
+        before: str | None = None,
+        archived: bool = False,
+        pinned: bool | None = None,
+        resourceId: str | None = None,
+        tag: str | None = None,
+        preview: bool = True,
+    ) -> ConversationList:
+        """list_conversations in VoltAgent's spelling."""
+        return await self.list_conversations(
+            userId,
+            limit=limit,
+            after=after,
+            before=before,
+            archived=archived,
+            pinned=pinned,
+            resource_id=resourceId,
+            tag=tag,
+            preview=preview,
+        )
+
+    async def renameConversation(
+        self, conversationId: str, title: str, *, automatic: bool = False, owner: str | None = None
+    ) -> ConversationItem:
+        """rename_conversation in VoltAgent's spelling."""
+        return await self.rename_conversation(conversationId, title, automatic=automatic, owner=owner)
+
+    async def pinConversation(
+        self, conversationId: str, pinned: bool = True, *, owner: str | None = None
+    ) -> ConversationItem:
+        """pin_conversation in VoltAgent's spelling."""
+        return await self.pin_conversation(conversationId, pinned, owner=owner)
+
+    async def archiveConversation(
+        self, conversationId: str, archived: bool = True, *, owner: str | None = None
+    ) -> ConversationItem:
+        """archive_conversation in VoltAgent's spelling."""
+        return await self.archive_conversation(conversationId, archived, owner=owner)
+
+    async def tagConversation(
+        self, conversationId: str, tags: Sequence[str], *, owner: str | None = None
+    ) -> ConversationItem:
+        """tag_conversation in VoltAgent's spelling."""
+        return await self.tag_conversation(conversationId, tags, owner=owner)
+
+    async def markConversationRead(
+        self, conversationId: str, *, at: datetime | None = None, owner: str | None = None
+    ) -> ConversationItem:
+        """mark_conversation_read in VoltAgent's spelling."""
+        return await self.mark_conversation_read(conversationId, at=at, owner=owner)
+
+    async def softDeleteConversation(self, conversationId: str, *, owner: str | None = None) -> ConversationItem:
+        """soft_delete_conversation in VoltAgent's spelling."""
+        return await self.soft_delete_conversation(conversationId, owner=owner)
+
+    async def restoreConversation(self, conversationId: str, *, owner: str | None = None) -> ConversationItem:
+        """restore_conversation in VoltAgent's spelling."""
+        return await self.restore_conversation(conversationId, owner=owner)
+
+    async def listDeletedConversations(self, userId: str, *, limit: int | None = None) -> list[ConversationItem]:
+        """list_deleted_conversations in VoltAgent's spelling."""
+        return await self.list_deleted_conversations(userId, limit=limit)
+
+    async def purgeDeletedConversations(self, userId: str | None = None, *, olderThan: timedelta | None = None) -> int:
+        """purge_deleted_conversations in VoltAgent's spelling."""
+        return await self.purge_deleted_conversations(userId, older_than=olderThan)
+
+    async def forkConversation(
+        self, conversationId: str, *, upTo: str | None = None, id: str | None = None, owner: str | None = None
+    ) -> Conversation:
+        """fork_conversation in VoltAgent's spelling."""
+        return await self.fork_conversation(conversationId, up_to=upTo, id=id, owner=owner)
+
+    async def indexMessages(self) -> int:
+        """index_messages in VoltAgent's spelling."""
+        return await self.index_messages()
+
+    async def forgetWords(self) -> int:
+        """forget_words in VoltAgent's spelling."""
+        return await self.forget_words()
+
+    async def deleteUser(self, userId: str) -> int:
+        """delete_user in VoltAgent's spelling."""
+        return await self.delete_user(userId)
 
     async def addHistoryEntry(
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str

@@ -21,6 +21,7 @@ from voltmem._values import (
     json_value,
     to_json,
 )
+from voltmem._words import user_key_sql
 from voltmem.errors import ConversationExistsError, ConversationNotFoundError, InvalidInputError
 from voltmem.models import Conversation, ConversationPage
 from voltmem.options import StorageOptions
@@ -35,6 +36,7 @@ class ConversationStatements:
 
     def __init__(self, tables: Tables) -> None:
         table, columns = tables.conversations, CONVERSATION_COLUMNS
+        owned = "id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"
         names = "id, resource_id, user_id, title, metadata, created_at, updated_at"
         new_row = f"""({names})
             SELECT $1, $2, $3, $4, $5::text::jsonb,
@@ -49,35 +51,49 @@ class ConversationStatements:
         # session committed a moment ago is not in this statement's snapshot, but it is returned by the update.
         self.ensure = f"""
             WITH found AS (
-                SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3
+                SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
             ), made AS (
                 INSERT INTO {table} AS existing {new_row}
                 WHERE NOT EXISTS (SELECT FROM found)
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
-                    WHERE existing.user_id = excluded.user_id
+                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {columns}
             )
             SELECT {names} FROM found UNION ALL SELECT {names} FROM made"""
         self.get = f"""
             SELECT {columns} FROM {table}
-            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
+            WHERE {owned}"""
         self.by_resource = f"""
             SELECT {columns} FROM {table}
-            WHERE resource_id = $1
+            WHERE resource_id = $1 AND deleted_at IS NULL
             ORDER BY created_at DESC, id DESC"""
         # Each column with a flag before its value: only what is given changes.
-        self.update = f"""
+        update = f"""
             UPDATE {table} SET
                 title = CASE WHEN $3 THEN $4::text ELSE title END,
+                title_is_automatic = title_is_automatic AND NOT $3,
                 metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
                 updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
-            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)
+            WHERE {owned}
             RETURNING {columns}"""
+        self.update = update
+        # The words of its messages begin with the key of its user.
+        self.give = f"""
+            WITH given AS (
+                SELECT id, user_id FROM {table} WHERE {owned}
+            ), updated AS ({update}
+            ), indexed AS (
+                UPDATE {tables.messages} AS m SET words = replace(
+                    m.words::text, '''' || {user_key_sql("given.user_id")}, '''' || {user_key_sql("$10::text")}
+                )::tsvector
+                FROM given WHERE m.conversation_id = given.id AND m.words IS NOT NULL AND given.user_id <> $10
+            )
+            SELECT {names} FROM updated"""
         self.delete = f"""
             DELETE FROM {table}
-            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
+            WHERE {owned}"""
 
 
 class Conversations:
@@ -185,7 +201,7 @@ class Conversations:
         check_id(**{name: text for name, text in given_texts.items() if text is not UNSET})
         check_flag("touch", touch)
         row = await self._executor.fetchrow(
-            self._conversation_sql.update,
+            self._conversation_sql.update if user_id is UNSET else self._conversation_sql.give,
             conversation_id,
             owner,
             *_given(title),

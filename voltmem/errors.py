@@ -8,6 +8,7 @@ Every error that voltmem raises.
     ├── ConversationNotFoundError (LookupError)   .conversation_id
     ├── ConversationExistsError (ValueError)      .conversation_id
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
+    ├── MessageNotFoundError (LookupError)        .message_id
     ├── RevisionConflictError (ValueError)        .conversation_id; changed since it was read
     ├── StorageClosedError (RuntimeError)         used after close()
     ├── EventLoopError (RuntimeError)             used from a second event loop
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidInputError",
     "InvalidOptionError",
     "InvalidQueryError",
+    "MessageNotFoundError",
     "MigrationError",
     "MissingExtraError",
     "OutcomeUnknownError",
@@ -81,6 +83,15 @@ class ConversationNotFoundError(VoltMemError, LookupError):
             f"no conversation {conversation_id!r}{whose}: a message would violate the foreign key constraint. "
             "Make it first, with create_conversation() or ensure_conversation()."
         )
+
+
+class MessageNotFoundError(VoltMemError, LookupError):
+    """The conversation has no message with this id."""
+
+    def __init__(self, message_id: str, conversation_id: str) -> None:
+        self.message_id = message_id
+        self.conversation_id = conversation_id
+        super().__init__(f"no message {message_id!r} in conversation {conversation_id!r}: was it deleted?")
 
 
 class ConversationExistsError(VoltMemError, ValueError):

@@ -64,11 +64,12 @@ class MemoryStatements:
             FROM {tables.conversations} WHERE id = $1"""
         # The row is returned where the title was left alone, too; none at all for another user's.
         self.title = f"""
-            INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title)
-            VALUES ($1, $2, $3, $4)
+            INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
+            VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (id) DO UPDATE SET
-                title = CASE WHEN $5 THEN coalesce(existing.title, excluded.title) ELSE excluded.title END
-                WHERE existing.user_id = excluded.user_id
+                title = CASE WHEN $5 THEN coalesce(existing.title, excluded.title) ELSE excluded.title END,
+                title_is_automatic = $5 AND (existing.title IS NULL OR existing.title_is_automatic)
+                WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
             RETURNING {CONVERSATION_COLUMNS}"""
 
 

@@ -10,7 +10,7 @@ from voltmem._appends import Appends
 from voltmem._database import Executor
 from voltmem._tables import Tables
 from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
-from voltmem.errors import InvalidInputError
+from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
 from voltmem.query import MessageQuery
@@ -28,7 +28,8 @@ class MessageStatements:
         # deadlock with it is undone by PostgreSQL, and tried again.
         locked = f"""
             WITH owned AS (
-                SELECT id FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) FOR UPDATE
+                SELECT id FROM {conversations}
+                WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL FOR UPDATE
             )"""
         self.delete = f"""{locked}
             DELETE FROM {messages}
@@ -36,6 +37,22 @@ class MessageStatements:
         self.clear = f"""{locked}
             DELETE FROM {messages}
             WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)"""
+        # No row where the conversation looks absent.
+        self.has = f"""
+            SELECT EXISTS (
+                SELECT FROM {messages} WHERE conversation_id = $1 AND message_id = $3
+            ) AS has_message
+            FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"""
+        self.rewind = f"""{locked}, place AS (
+                SELECT created_at, seq FROM {messages}
+                WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT FROM owned)
+            ), dropped AS (
+                DELETE FROM {messages}
+                WHERE conversation_id = $1 AND (created_at, seq) > (SELECT created_at, seq FROM place)
+                RETURNING message_id
+            )
+            SELECT EXISTS (SELECT FROM owned) AS found, EXISTS (SELECT FROM place) AS has_message,
+                (SELECT count(*) FROM dropped) AS dropped"""
         self.clear_user = f"""
             DELETE FROM {messages}
             WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)"""
@@ -128,6 +145,32 @@ class Messages:
             return 0
         return await self._executor.execute(self._message_sql.delete, conversation_id, user_id, ids)
 
+    async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: str | None = None) -> int:
+        """
+        Return how many messages were dropped: those that follow this one, archived ones included.
+
+        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it.
+
+        Args:
+            conversation_id: Which one.
+            message_id: The last message that stays.
+            owner: Only if the conversation is this user's; None: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing is dropped.
+        """
+        check_id(conversation_id=conversation_id, message_id=message_id)
+        check_id_or_none(owner=owner)
+        row = await self._executor.fetchrow(
+            self._message_sql.rewind, conversation_id, owner, message_id, repeatable=False
+        )
+        if row is None or not row["found"]:
+            raise ConversationNotFoundError(conversation_id, owner)
+        if not row["has_message"]:
+            raise MessageNotFoundError(message_id, conversation_id)
+        return int(row["dropped"])
+
     async def clear_messages(self, user_id: str | None, conversation_id: str | None = None) -> int:
         """
         Return how many messages were deleted, archived ones included. The conversations stay.
@@ -153,8 +196,8 @@ class Messages:
         conversation_id: str,
         *,
         limit: int | Unset | None = UNSET,
-        before: datetime | None = None,
-        after: datetime | None = None,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         roles: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
         include_archived: bool = False,
@@ -166,11 +209,15 @@ class Messages:
             user_id: Whose conversation it must be, else the list is empty; None: no check, for trusted code.
             conversation_id: Which one.
             limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
-            before: Only messages earlier than this; it must have a time zone.
-            after: Only messages later than this; it must have a time zone.
+            before: Only messages earlier than this time, which must have a time zone, or than the message with this
+                id: pages backwards, ties included.
+            after: Only messages later than this.
             roles: Only messages by these; an empty list: none.
             types: Only messages of these types; an empty list: none.
             include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+
+        Raises:
+            MessageNotFoundError: The conversation has no message with the id given as before or after.
 
         Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
         its 2.1.0).
@@ -195,6 +242,8 @@ class Messages:
         *,
         limit: int | None = DEFAULT_LIMIT,
         offset: int = 0,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         include_archived: bool = False,
         owner: str | None = None,
     ) -> list[Message]:
@@ -205,15 +254,31 @@ class Messages:
             conversation_id: Which one; the list is empty when there is none.
             limit: How many at most; None: all, 0: none.
             offset: How many to skip.
+            before: Only messages earlier than this time, or than the message with this id.
+            after: Only messages later than this time, or than the message with this id: pages forwards.
             include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
             owner: Only if the conversation is this user's; None: no check, for trusted code.
 
         VoltAgent: ``getConversationMessages``.
         """
         return await self._read(
-            MessageQuery(conversation_id, owner, limit=limit, offset=offset, include_archived=include_archived)
+            MessageQuery(
+                conversation_id,
+                owner,
+                limit=limit,
+                offset=offset,
+                before=before,
+                after=after,
+                include_archived=include_archived,
+            )
         )
 
     async def _read(self, query: MessageQuery) -> list[Message]:
         sql, arguments = query.sql(self._options.tables)
-        return list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
+        found = list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
+        for place in (query.before, query.after):
+            if not found and isinstance(place, str):  # the end, or a message that is not there
+                row = await self._executor.fetchrow(self._message_sql.has, query.conversation_id, query.user_id, place)
+                if row is not None and not row["has_message"]:
+                    raise MessageNotFoundError(place, query.conversation_id)
+        return found

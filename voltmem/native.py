@@ -42,7 +42,7 @@ class NativeStatements:
         # is told in any case.
         self.pop = f"""
             WITH owned AS (
-                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), newest AS (
                 SELECT message_id FROM {messages}
                 WHERE conversation_id = $1 AND NOT archived AND EXISTS (SELECT FROM owned)
@@ -53,13 +53,14 @@ class NativeStatements:
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
                 RETURNING {NATIVE_COLUMNS}
             )
-            SELECT c.user_id AS owner, p.* FROM {conversations} AS c LEFT JOIN popped AS p ON true WHERE c.id = $1"""
+            SELECT c.user_id AS owner, p.* FROM {conversations} AS c LEFT JOIN popped AS p ON true
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
         self.get = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision
             FROM {conversations} AS c
             LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $2
-            WHERE c.id = $1"""
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
         # $3 is whose form, $4 how many beginnings. By index, from the newest on: no more is read than is returned. In a
         # CASE, for a planner that knows nothing of the table takes equality for so rare that it sorts everything.
         newest_first = "ORDER BY created_at DESC, seq DESC"
@@ -80,17 +81,17 @@ class NativeStatements:
                     )
                 {newest_first} LIMIT $5::bigint
             ) AS m ON true
-            WHERE c.id = $1"""
-        self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 FOR UPDATE"
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
+        self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
         self.get_messages = f"""
             SELECT {NATIVE_COLUMNS} FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($3::text[])
-                AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2)"""
+                AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9 says whether the revision must be $10 (NULL: that there is none yet). Where it isn't, nothing is changed:
         # the conversation comes last. No owner is told of a conversation that somebody else was just making.
         self.save = f"""
             WITH owned AS (
-                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title)
                 SELECT $1, $2, $3, $4
@@ -109,17 +110,19 @@ class NativeStatements:
             ), changed AS (
                 UPDATE {conversations} SET
                     title = CASE WHEN $5 THEN $4 ELSE title END,
+                    title_is_automatic = title_is_automatic AND NOT $5,
                     updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
                 WHERE id = $1 AND ($5 OR $11) AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
             )
             SELECT
                 EXISTS (SELECT FROM saved) AS saved,
-                (SELECT user_id FROM {conversations} WHERE id = $1) AS owner"""
+                (SELECT user_id FROM {conversations} WHERE id = $1) AS owner,
+                EXISTS (SELECT FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
         self.list = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision
             FROM {conversations} AS c
             JOIN {payloads} AS p ON p.conversation_id = c.id
-            WHERE p.format = ANY($1::text[])
+            WHERE p.format = ANY($1::text[]) AND c.deleted_at IS NULL
                 AND ($2::text IS NULL OR c.user_id = $2) AND ($3::text IS NULL OR c.resource_id = $3)
             ORDER BY c.updated_at DESC, c.id DESC, p.format
             LIMIT $4::bigint OFFSET $5::bigint"""
@@ -295,7 +298,7 @@ class NativeMemory(ConversationMemory):
             row = await self._storage._executor.fetchrow(self._native_sql.save, *arguments, repeatable=repeatable)
             if row is None or row["saved"]:
                 return
-            if row["owner"] not in (None, self._user_id):
+            if row["owner"] not in (None, self._user_id) or row["is_deleted"]:
                 raise ConversationNotFoundError(self._id, self._user_id)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)

@@ -64,6 +64,7 @@ class StorageOptions:
     storage_limit: int | None = DEFAULT_STORAGE_LIMIT
     on_limit: OnLimit = "delete"
     migrate: Migrate = "auto"
+    search: bool = False
     debug: bool = False
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     command_timeout: float = DEFAULT_COMMAND_TIMEOUT
@@ -75,6 +76,7 @@ class StorageOptions:
             if self.storage_limit is not None:
                 check_count("storage_limit", self.storage_limit)
             check_flag("debug", self.debug)
+            check_flag("search", self.search)
         except InvalidInputError as error:
             raise InvalidOptionError(str(error)) from None
         _check_choice("on_limit", self.on_limit, ("delete", "archive"))

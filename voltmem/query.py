@@ -106,6 +106,7 @@ class ConversationQuery:
 
     def _filtered(self) -> Select:
         statement = Select()
+        statement.where("deleted_at IS NULL")
         if self.user_id is not None:
             statement.where("user_id = {}", self.user_id)
         if self.resource_id is not None:
@@ -131,8 +132,9 @@ class MessageQuery:
     """Only if the conversation is this user's; None: no check, for trusted code."""
     limit: int | None = None
     offset: int = 0
-    before: datetime | None = None
-    after: datetime | None = None
+    before: datetime | str | None = None
+    """A time, or the id of a message of the conversation."""
+    after: datetime | str | None = None
     roles: Sequence[str] | None = None
     types: Sequence[str] | None = None
     include_archived: bool = False
@@ -146,8 +148,11 @@ class MessageQuery:
         check_count("offset", self.offset)
         check_flag("include_archived", self.include_archived)
         for name in ("before", "after"):
-            if getattr(self, name) is not None:
-                check_time(name, getattr(self, name))
+            place = getattr(self, name)
+            if isinstance(place, str):
+                check_id(**{name: place})
+            elif place is not None:
+                check_time(name, place)
         for name in ("roles", "types"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(check_texts(name, getattr(self, name))))
@@ -158,14 +163,20 @@ class MessageQuery:
         statement.where("conversation_id = {}", self.conversation_id)
         if not self.include_archived:
             statement.where("NOT archived")
-        if self.user_id is not None:
-            # Bound to no column of the outer row: looked up once, before the first message is read.
-            owned = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND user_id = {{}}"
-            statement.where(f"EXISTS ({owned})", self.conversation_id, self.user_id)
-        if self.before is not None:
-            statement.where("created_at < {}", self.before)
-        if self.after is not None:
-            statement.where("created_at > {}", self.after)
+        # Bound to no column of the outer row: looked up once, before the first message is read.
+        there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
+        if self.user_id is None:
+            statement.where(f"EXISTS ({there})", self.conversation_id)
+        else:
+            statement.where(f"EXISTS ({there} AND user_id = {{}})", self.conversation_id, self.user_id)
+        for place, beyond in ((self.before, "<"), (self.after, ">")):
+            if isinstance(place, str):
+                of_message = f"SELECT created_at, seq FROM {tables.messages} WHERE conversation_id = {{}}"
+                statement.where(
+                    f"(created_at, seq) {beyond} ({of_message} AND message_id = {{}})", self.conversation_id, place
+                )
+            elif place is not None:
+                statement.where(f"created_at {beyond} {{}}", place)
         if self.roles is not None:
             statement.where("role = ANY({}::text[])", list(self.roles))
         if self.types is not None:
@@ -226,7 +237,7 @@ class WindowQuery:
                 UNION ALL
                 (SELECT false, {self.columns} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
             ) AS m ON true
-            WHERE c.id = {conversation}"""
+            WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments
 
     def _start(self, statement: Select, of_it: str) -> tuple[str, str]:

@@ -33,6 +33,8 @@ from voltmem.options import (
     StorageOptions,
     connection_target,
 )
+from voltmem.search import SearchStatements
+from voltmem.sidebar import SidebarStatements
 from voltmem.user import UserStorage
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Storage(VoltAgentNames):
         self._conversation_sql = ConversationStatements(options.tables)
         self._message_sql = MessageStatements(options.tables)
         self._history_sql = HistoryStatements(options.tables)
+        self._sidebar_sql = SidebarStatements(options.tables)
+        self._search_sql = SearchStatements(options.tables)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
@@ -129,6 +133,8 @@ class PostgresStorage(Storage):
         schema: The PostgreSQL schema of all tables, made if it is missing; never taken from search_path.
         migrate: "auto" makes and upgrades the tables on first use, "check" never runs DDL and says what is
             missing, "off" does not look.
+        search: Keeps an index of the words of messages, for search(). Give it to every process that writes; what was
+            there before is indexed by index_messages().
         debug: Logs each statement and its milliseconds to the logger "voltmem", at DEBUG; never its arguments.
         connect_timeout: Seconds for each host of the connection string.
         command_timeout: Seconds for a statement, and for a connection to become free.
@@ -152,6 +158,7 @@ class PostgresStorage(Storage):
         on_limit: OnLimit = "delete",
         schema: str = "public",
         migrate: Migrate = "auto",
+        search: bool = False,
         debug: bool = False,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         command_timeout: float = DEFAULT_COMMAND_TIMEOUT,
@@ -167,6 +174,7 @@ class PostgresStorage(Storage):
             storage_limit=storage_limit,
             on_limit=on_limit,
             migrate=migrate,
+            search=search,
             debug=debug,
             connect_timeout=connect_timeout,
             command_timeout=command_timeout,

@@ -66,6 +66,7 @@ class StorageArguments(TypedDict, total=False):
     storage_limit: int | None
     on_limit: OnLimit
     migrate: Migrate
+    search: bool
     debug: bool
     connect_timeout: float
     command_timeout: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
@@ -16,6 +16,10 @@ from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
 from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
 from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.query import OrderBy, OrderDirection
+from voltmem.search import DEFAULT_LIMIT as SEARCH_LIMIT
+from voltmem.search_models import SearchResults
+from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
+from voltmem.sidebar_models import ConversationItem, ConversationList
 
 
 class UserStorage:
@@ -145,8 +149,8 @@ class UserStorage:
         conversation_id: str,
         *,
         limit: int | Unset | None = UNSET,
-        before: datetime | None = None,
-        after: datetime | None = None,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         roles: Sequence[str] | None = None,
         types: Sequence[str] | None = None,
         include_archived: bool = False,
@@ -169,12 +173,24 @@ class UserStorage:
         *,
         limit: int | None = MESSAGE_LIMIT,
         offset: int = 0,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
         include_archived: bool = False,
     ) -> list[Message]:
         """Return a conversation's messages from the oldest on."""
         return await self._storage.get_conversation_messages(
-            conversation_id, limit=limit, offset=offset, include_archived=include_archived, owner=self._user_id
+            conversation_id,
+            limit=limit,
+            offset=offset,
+            before=before,
+            after=after,
+            include_archived=include_archived,
+            owner=self._user_id,
         )
+
+    async def rewind_conversation(self, conversation_id: str, message_id: str) -> int:
+        """Return how many messages were dropped: those that follow this one."""
+        return await self._storage.rewind_conversation(conversation_id, message_id, owner=self._user_id)
 
     async def delete_messages(self, ids: Sequence[str], conversation_id: str) -> int:
         """Return how many of these messages were there and are deleted."""
@@ -183,3 +199,273 @@ class UserStorage:
     async def clear_messages(self, conversation_id: str | None = None) -> int:
         """Return how many messages were deleted: a conversation's, or all of the user's."""
         return await self._storage.clear_messages(self._user_id, conversation_id)
+
+    # --- the sidebar ------------------------------------------------------------------------------------------
+
+    async def list_conversations(
+        self,
+        *,
+        limit: int = SIDEBAR_LIMIT,
+        after: str | None = None,
+        before: str | None = None,
+        archived: bool = False,
+        pinned: bool | None = None,
+        resource_id: str | None = None,
+        tag: str | None = None,
+        preview: bool = True,
+    ) -> ConversationList:
+        """Return a stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
+        return await self._storage.list_conversations(
+            self._user_id,
+            limit=limit,
+            after=after,
+            before=before,
+            archived=archived,
+            pinned=pinned,
+            resource_id=resource_id,
+            tag=tag,
+            preview=preview,
+        )
+
+    async def rename_conversation(
+        self, conversation_id: str, title: str, *, automatic: bool = False
+    ) -> ConversationItem:
+        """Return the conversation with its title; an automatic one replaces none that a person gave."""
+        return await self._storage.rename_conversation(conversation_id, title, automatic=automatic, owner=self._user_id)
+
+    async def pin_conversation(self, conversation_id: str, pinned: bool = True) -> ConversationItem:
+        """Return the conversation, pinned or not."""
+        return await self._storage.pin_conversation(conversation_id, pinned, owner=self._user_id)
+
+    async def archive_conversation(self, conversation_id: str, archived: bool = True) -> ConversationItem:
+        """Return the conversation, archived or not."""
+        return await self._storage.archive_conversation(conversation_id, archived, owner=self._user_id)
+
+    async def tag_conversation(self, conversation_id: str, tags: Sequence[str]) -> ConversationItem:
+        """Return the conversation with these tags instead of those it had."""
+        return await self._storage.tag_conversation(conversation_id, tags, owner=self._user_id)
+
+    async def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
+        """Return the conversation, read up to now, or up to *at*."""
+        return await self._storage.mark_conversation_read(conversation_id, at=at, owner=self._user_id)
+
+    async def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
+        """Return the conversation, which looks absent until it is restored."""
+        return await self._storage.soft_delete_conversation(conversation_id, owner=self._user_id)
+
+    async def restore_conversation(self, conversation_id: str) -> ConversationItem:
+        """Return the conversation, which was deleted and is back."""
+        return await self._storage.restore_conversation(conversation_id, owner=self._user_id)
+
+    async def list_deleted_conversations(self, *, limit: int | None = None) -> list[ConversationItem]:
+        """Return what was deleted and can be restored, the last deleted first."""
+        return await self._storage.list_deleted_conversations(self._user_id, limit=limit)
+
+    async def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
+        """Return how many of the deleted conversations are now gone for good."""
+        return await self._storage.purge_deleted_conversations(self._user_id, older_than=older_than)
+
+    async def fork_conversation(
+        self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
+    ) -> Conversation:
+        """Return a new conversation with the same messages, up to one of them."""
+        return await self._storage.fork_conversation(conversation_id, up_to=up_to, id=id, owner=self._user_id)
+
+    async def search(self, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None) -> SearchResults:
+        """Return the conversations that have the words, best first, each with the message that fits best."""
+        return await self._storage.search(self._user_id, text, limit=limit, after=after)
+
+    async def delete_user(self) -> int:
+        """Return how many conversations and recorded runs were deleted: all that is this user's."""
+        return await self._storage.delete_user(self._user_id)
+
+    # --- in VoltAgent's spelling ------------------------------------------------------------------------------
+
+    async def createConversation(self, conversation: ConversationLike) -> Conversation:
+        """create_conversation in VoltAgent's spelling."""
+        return await self.create_conversation(conversation)
+
+    async def ensureConversation(self, conversation: ConversationLike) -> Conversation:
+        """ensure_conversation in VoltAgent's spelling."""
+        return await self.ensure_conversation(conversation)
+
+    async def getConversation(self, conversationId: str) -> Conversation | None:
+        """get_conversation in VoltAgent's spelling."""
+        return await self.get_conversation(conversationId)
+
+    async def updateConversation(
+        self,
+        conversationId: str,
+        *,
+        title: str | Unset | None = UNSET,
+        metadata: Mapping[str, JsonValue] | Unset | None = UNSET,
+        resourceId: str | Unset = UNSET,
+        touch: bool = True,
+    ) -> Conversation:
+        """update_conversation in VoltAgent's spelling."""
+        return await self.update_conversation(
+            conversationId, title=title, metadata=metadata, resource_id=resourceId, touch=touch
+        )
+
+    async def deleteConversation(self, conversationId: str) -> bool:
+        """delete_conversation in VoltAgent's spelling."""
+        return await self.delete_conversation(conversationId)
+
+    async def queryConversations(
+        self,
+        *,
+        resourceId: str | None = None,
+        limit: int | None = CONVERSATION_LIMIT,
+        offset: int = 0,
+        orderBy: OrderBy = "updated_at",
+        orderDirection: OrderDirection = "DESC",
+    ) -> list[Conversation]:
+        """query_conversations in VoltAgent's spelling."""
+        return await self.query_conversations(
+            resource_id=resourceId, limit=limit, offset=offset, order_by=orderBy, order_direction=orderDirection
+        )
+
+    async def countConversations(self, *, resourceId: str | None = None) -> int:
+        """count_conversations in VoltAgent's spelling."""
+        return await self.count_conversations(resource_id=resourceId)
+
+    async def getPaginatedConversations(self, page: int = 1, pageSize: int = 10) -> ConversationPage:
+        """get_paginated_conversations in VoltAgent's spelling."""
+        return await self.get_paginated_conversations(page, pageSize)
+
+    def getConversations(self) -> UserConversations:
+        """get_conversations in VoltAgent's spelling."""
+        return self.get_conversations()
+
+    async def getLastConversation(self, *, resourceId: str | None = None) -> Conversation | None:
+        """get_last_conversation in VoltAgent's spelling."""
+        return await self.get_last_conversation(resource_id=resourceId)
+
+    async def addMessage(self, message: MessageLike, conversationId: str, *, resourceId: str | None = None) -> Message:
+        """add_message in VoltAgent's spelling."""
+        return await self.add_message(message, conversationId, resource_id=resourceId)
+
+    async def addMessages(
+        self, messages: Iterable[MessageLike], conversationId: str, *, resourceId: str | None = None
+    ) -> list[Message]:
+        """add_messages in VoltAgent's spelling."""
+        return await self.add_messages(messages, conversationId, resource_id=resourceId)
+
+    async def getMessages(
+        self,
+        conversationId: str,
+        *,
+        limit: int | Unset | None = UNSET,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        includeArchived: bool = False,
+    ) -> list[Message]:
+        """get_messages in VoltAgent's spelling."""
+        return await self.get_messages(
+            conversationId,
+            limit=limit,
+            before=before,
+            after=after,
+            roles=roles,
+            types=types,
+            include_archived=includeArchived,
+        )
+
+    async def getConversationMessages(
+        self,
+        conversationId: str,
+        *,
+        limit: int | None = MESSAGE_LIMIT,
+        offset: int = 0,
+        before: datetime | str | None = None,
+        after: datetime | str | None = None,
+        includeArchived: bool = False,
+    ) -> list[Message]:
+        """get_conversation_messages in VoltAgent's spelling."""
+        return await self.get_conversation_messages(
+            conversationId, limit=limit, offset=offset, before=before, after=after, include_archived=includeArchived
+        )
+
+    async def rewindConversation(self, conversationId: str, messageId: str) -> int:
+        """rewind_conversation in VoltAgent's spelling."""
+        return await self.rewind_conversation(conversationId, messageId)
+
+    async def deleteMessages(self, ids: Sequence[str], conversationId: str) -> int:
+        """delete_messages in VoltAgent's spelling."""
+        return await self.delete_messages(ids, conversationId)
+
+    async def clearMessages(self, conversationId: str | None = None) -> int:
+        """clear_messages in VoltAgent's spelling."""
+        return await self.clear_messages(conversationId)
+
+    async def listConversations(
+        self,
+        *,
+        limit: int = SIDEBAR_LIMIT,
+        after: str | None = None,
+        before: str | None = None,
+        archived: bool = False,
+        pinned: bool | None = None,
+        resourceId: str | None = None,
+        tag: str | None = None,
+        preview: bool = True,
+    ) -> ConversationList:
+        """list_conversations in VoltAgent's spelling."""
+        return await self.list_conversations(
+            limit=limit,
+            after=after,
+            before=before,
+            archived=archived,
+            pinned=pinned,
+            resource_id=resourceId,
+            tag=tag,
+            preview=preview,
+        )
+
+    async def renameConversation(self, conversationId: str, title: str, *, automatic: bool = False) -> ConversationItem:
+        """rename_conversation in VoltAgent's spelling."""
+        return await self.rename_conversation(conversationId, title, automatic=automatic)
+
+    async def pinConversation(self, conversationId: str, pinned: bool = True) -> ConversationItem:
+        """pin_conversation in VoltAgent's spelling."""
+        return await self.pin_conversation(conversationId, pinned)
+
+    async def archiveConversation(self, conversationId: str, archived: bool = True) -> ConversationItem:
+        """archive_conversation in VoltAgent's spelling."""
+        return await self.archive_conversation(conversationId, archived)
+
+    async def tagConversation(self, conversationId: str, tags: Sequence[str]) -> ConversationItem:
+        """tag_conversation in VoltAgent's spelling."""
+        return await self.tag_conversation(conversationId, tags)
+
+    async def markConversationRead(self, conversationId: str, *, at: datetime | None = None) -> ConversationItem:
+        """mark_conversation_read in VoltAgent's spelling."""
+        return await self.mark_conversation_read(conversationId, at=at)
+
+    async def softDeleteConversation(self, conversationId: str) -> ConversationItem:
+        """soft_delete_conversation in VoltAgent's spelling."""
+        return await self.soft_delete_conversation(conversationId)
+
+    async def restoreConversation(self, conversationId: str) -> ConversationItem:
+        """restore_conversation in VoltAgent's spelling."""
+        return await self.restore_conversation(conversationId)
+
+    async def listDeletedConversations(self, *, limit: int | None = None) -> list[ConversationItem]:
+        """list_deleted_conversations in VoltAgent's spelling."""
+        return await self.list_deleted_conversations(limit=limit)
+
+    async def purgeDeletedConversations(self, *, olderThan: timedelta | None = None) -> int:
+        """purge_deleted_conversations in VoltAgent's spelling."""
+        return await self.purge_deleted_conversations(older_than=olderThan)
+
+    async def forkConversation(
+        self, conversationId: str, *, upTo: str | None = None, id: str | None = None
+    ) -> Conversation:
+        """fork_conversation in VoltAgent's spelling."""
+        return await self.fork_conversation(conversationId, up_to=upTo, id=id)
+
+    async def deleteUser(self) -> int:
+        """delete_user in VoltAgent's spelling."""
+        return await self.delete_user()

@@ -120,10 +120,10 @@ async def messages(storage: PostgresStorage, message: Message) -> None:
     await storage.get_messages("c1")  # type: ignore[call-arg]
     await storage.get_messages("ada", "c1", 10)  # type: ignore[call-arg]
     await storage.get_messages("ada", "c1", limit="10")  # type: ignore[arg-type]
-    await storage.get_messages("ada", "c1", before="2026-01-01")  # type: ignore[arg-type]
+    await storage.get_messages("ada", "c1", before=20260101)  # type: ignore[arg-type]
     await storage.get_messages("ada", "c1", roles=[1])  # type: ignore[list-item]
     await storage.getMessages("ada", "c1", include_archived=True)  # type: ignore[call-arg]
-    await storage.get_conversation_messages("c1", before=None)  # type: ignore[call-arg]
+    await storage.get_conversation_messages("c1", roles=None)  # type: ignore[call-arg]
     await storage.delete_messages([1], "ada", "c1")  # type: ignore[list-item]
     await storage.clear_messages()  # type: ignore[call-arg]
 

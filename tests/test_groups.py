@@ -1,0 +1,115 @@
+"""Groups of a list by day: as the viewer's calendar has them, wherever the viewer is, and whatever the clocks do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voltmem import Conversation, ConversationItem, InvalidInputError, group_by_date
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def last_used(*moments: datetime) -> list[Conversation]:
+    return [Conversation(id=f"c{number}", user_id="ada", updated_at=moment) for number, moment in enumerate(moments)]
+
+
+@pytest.mark.parametrize(
+    ("days", "key", "label"),
+    [
+        (0, "today", "Today"),
+        (1, "yesterday", "Yesterday"),
+        (2, "previous-7-days", "Previous 7 days"),
+        (7, "previous-7-days", "Previous 7 days"),
+        (8, "previous-30-days", "Previous 30 days"),
+        (30, "previous-30-days", "Previous 30 days"),
+        (31, "2026-10", "October 2026"),
+        (365, "2025-11", "November 2025"),
+    ],
+)
+def test_a_conversation_is_under_the_heading_of_its_age(days: int, key: str, label: str) -> None:
+    """Today, yesterday, a week, a month, then the months by name."""
+    (group,) = group_by_date(last_used(NOW - timedelta(days=days)), "UTC", now=NOW)
+
+    assert (group.key, group.label) == (key, label)
+
+
+def test_the_day_is_the_viewers() -> None:
+    """An hour before midnight in Oslo is today there and, at the same moment, tomorrow in Tokyo."""
+    moment = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
+    now = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
+
+    assert [group.key for group in group_by_date(last_used(moment), "Europe/Oslo", now=now)] == ["yesterday"]
+    assert [group.key for group in group_by_date(last_used(moment), "Asia/Tokyo", now=now)] == ["today"]
+    assert [group.key for group in group_by_date(last_used(moment), timezone(timedelta(hours=-8)), now=now)] == [
+        "today"
+    ]
+
+
+def test_a_day_of_23_hours_is_a_day() -> None:
+    """When the clocks go forward, 23 hours before noon is still yesterday."""
+    zone = ZoneInfo("Europe/Oslo")
+    now = datetime(2026, 3, 29, 0, 30, tzinfo=zone)
+
+    (group,) = group_by_date(last_used(now - timedelta(hours=1)), zone, now=now)
+
+    assert group.key == "yesterday"
+
+
+def test_a_clock_that_runs_ahead_is_today() -> None:
+    """What the server did a moment after the viewer's now is no day of its own."""
+    (group,) = group_by_date(last_used(NOW + timedelta(days=1)), "UTC", now=NOW)
+
+    assert group.key == "today"
+
+
+def test_what_is_pinned_stands_by_itself() -> None:
+    """Whatever its age; the order within each group is the one given."""
+    old, new = (ConversationItem.model_construct(**vars(each)) for each in last_used(NOW - timedelta(days=99), NOW))
+    pinned = old.model_copy(update={"pinned": True})
+
+    groups = group_by_date([pinned, new, old], "UTC", now=NOW)
+
+    assert [(group.key, group.conversations) for group in groups] == [
+        ("pinned", [pinned]),
+        ("today", [new]),
+        ("2026-08", [old]),
+    ]
+
+
+def test_no_conversations_are_no_groups() -> None:
+    """Nothing in, nothing out."""
+    assert group_by_date([], "UTC") == []
+
+
+@pytest.mark.parametrize("zone", ["", "Nowhere/Land", "../etc/passwd", None, 7])
+def test_a_zone_that_is_none_is_refused(zone: Any) -> None:
+    """With a name that can be."""
+    with pytest.raises(InvalidInputError, match="Europe/Oslo"):
+        group_by_date([], zone)
+
+
+def test_a_now_without_a_zone_is_refused() -> None:
+    """It would be another moment on another server."""
+    with pytest.raises(InvalidInputError, match="time zone"):
+        group_by_date([], "UTC", now=datetime(2026, 1, 1))
+
+
+@given(
+    st.lists(st.integers(-3, 800 * 24), max_size=30).map(sorted),
+    st.sampled_from(["UTC", "Europe/Oslo", "Asia/Kathmandu", "America/St_Johns", "Pacific/Apia"]),
+)
+def test_groups_are_the_list_cut_into_pieces(hours: list[int], zone: str) -> None:
+    """Nothing is lost, doubled or moved, and no heading comes twice."""
+    conversations = last_used(*(NOW - timedelta(hours=each) for each in hours))
+
+    groups = group_by_date(conversations, zone, now=NOW)
+
+    assert [each for group in groups for each in group.conversations] == conversations
+    assert len({group.key for group in groups}) == len(groups)
+    assert all(group.conversations for group in groups)

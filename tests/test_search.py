@@ -1,0 +1,274 @@
+"""The search: what a user wrote and was told, by its words, in any language, and nobody else's."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import MakeStorage
+from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage
+from voltmem._words import terms, vector, words
+from voltmem.search_models import SearchHit, as_html, highlighted, snippet
+
+
+@pytest.fixture
+async def storage(make_storage: MakeStorage) -> PostgresStorage:
+    """A storage whose search is on."""
+    storage = make_storage(search=True)
+    await storage.open()
+    return storage
+
+
+async def say(storage: PostgresStorage, conversation_id: str, *texts: str, user_id: str = "ada") -> None:
+    for number, text in enumerate(texts):
+        message = {"id": f"m{number}", "role": "user", "content": text}
+        await storage.add_message(message, user_id, conversation_id, resource_id="docs")
+
+
+async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> list[str]:
+    return [hit.conversation.id for hit in (await storage.search(user_id, text)).hits]
+
+
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("coat", {"oslo"}),
+        ("COAT", {"oslo"}),
+        ("coa", {"oslo"}),  # still being typed
+        ("coa ", set()),  # typed
+        ("oat", set()),
+        ("rain coat", {"oslo"}),
+        ("rain bread", set()),
+        ("the", {"oslo", "bread"}),
+        ('"in the rain"', {"oslo"}),
+        ('"the in rain"', set()),
+        ("the -rain", {"bread"}),
+        ('the -"in the rain"', {"bread"}),
+        ("-rain", set()),  # only what is not wanted
+        ("café", {"bread"}),
+        ("CAFE", {"bread"}),
+        ("zürich", {"bread"}),
+        ("zurich", {"bread"}),
+        ("日本", {"tokyo"}),
+        ("日本語", {"tokyo"}),
+        ("語", {"tokyo"}),
+        ("本日", set()),
+        ("ไทย", {"tokyo"}),
+        ("привет", {"tokyo"}),
+        ("Привет", {"tokyo"}),
+        ("42", {"tokyo"}),
+        ("it's", {"oslo"}),
+        ("", set()),
+        ("   ", set()),
+        ("!?&|:*()'\\", set()),
+        ('"', set()),
+        ('"rain', {"oslo"}),  # a phrase that is still being typed
+    ],
+)
+async def test_a_search_finds_as_one_on_the_web_does(query: str, ids: set[str], storage: PostgresStorage) -> None:
+    """Words, phrases, exclusions, prefixes, any script, no accents."""
+    await say(storage, "oslo", "A coat in the rain?", "Yes, take it: it's wet.")
+    await say(storage, "bread", "How long should the dough rest? Half a day, says the Café in Zürich.")
+    await say(storage, "tokyo", "日本語で話しましょう", "ภาษาไทย", "Привет, мир", "42")
+
+    assert set(await found(storage, query)) == ids
+
+
+async def test_nobody_finds_what_is_anothers(storage: PostgresStorage) -> None:
+    """Not by the word, not by its beginning, not by the conversation's title."""
+    await say(storage, "c1", "secret plans")
+    await storage.rename_conversation("c1", "Secret")
+    await say(storage, "c2", "nothing", user_id="bob")
+
+    for query in ("secret", "sec", "plans", '"secret plans"'):
+        assert await found(storage, query, "bob") == []
+    assert await found(storage, "secret") == ["c1"]
+
+
+async def test_a_title_is_found_before_messages(storage: PostgresStorage) -> None:
+    """Its words, in any case; a conversation comes once."""
+    await say(storage, "c1", "bread and butter")
+    await say(storage, "c2", "what I wanted to ask", "bread")
+    await storage.rename_conversation("c2", "My Bread")
+    await say(storage, "c3", "nothing")
+    await storage.rename_conversation("c3", "100% _bread_")
+
+    hits = (await storage.search("ada", "bread")).hits
+
+    assert [hit.conversation.id for hit in hits] == ["c2", "c3", "c1"]
+    assert as_html(hits[0].title) == "My <mark>Bread</mark>"
+    assert (hits[1].message_id, hits[1].snippet) == (None, [])
+    assert await found(storage, "100%") == ["c3"]
+    assert (await found(storage, "_b"))[0] == "c3"  # no wildcard: of the titles only this one has it
+
+
+async def test_the_best_message_of_a_conversation_is_the_one_shown(storage: PostgresStorage) -> None:
+    """With who said it and when, and the place in it."""
+    await say(storage, "c1", "bread, once, among many other words that have nothing to do with it", "bread bread bread")
+
+    (hit,) = (await storage.search("ada", "bread")).hits
+
+    assert (hit.message_id, hit.role) == ("m1", "user")
+    assert as_html(hit.snippet) == "<mark>bread</mark> <mark>bread</mark> <mark>bread</mark>"
+
+
+async def test_results_are_paged_without_loss(storage: PostgresStorage) -> None:
+    """Ties included: each conversation once."""
+    for number in range(9):
+        await say(storage, f"c{number}", "the same words")
+    ids: list[str] = []
+    after: str | None = None
+    while True:
+        results = await storage.search("ada", "words", limit=2, after=after)
+        ids += [hit.conversation.id for hit in results.hits]
+        if (after := results.next_cursor) is None:
+            break
+
+    assert ids == [f"c{number}" for number in reversed(range(9))]
+    with pytest.raises(InvalidQueryError, match="next_cursor"):
+        await storage.search("ada", "words", after="nonsense")
+
+
+async def test_what_looks_absent_is_not_found(storage: PostgresStorage) -> None:
+    """Deleted messages, replaced ones, deleted conversations; what comes back is found again."""
+    await say(storage, "c1", "old words")
+    await storage.add_message({"id": "m0", "role": "user", "content": "new"}, "ada", "c1")
+    assert await found(storage, "old") == []
+    assert await found(storage, "new") == ["c1"]
+    await storage.soft_delete_conversation("c1")
+    assert await found(storage, "new") == []
+    await storage.restore_conversation("c1")
+    assert await found(storage, "new") == ["c1"]
+    await storage.delete_messages(["m0"], "ada", "c1")
+    assert await found(storage, "new") == []
+
+
+async def test_a_conversation_that_is_given_away_is_found_by_its_new_user(storage: PostgresStorage) -> None:
+    """And by nobody else any more."""
+    await say(storage, "c1", "bread and 'quotes' and \\ 日本語")
+    await storage.update_conversation("c1", user_id="bob")
+
+    for query in ("bread", "quotes", "日本語", '"bread and quotes"'):
+        assert await found(storage, query, "bob") == ["c1"]
+        assert await found(storage, query, "ada") == []
+
+
+async def test_a_fork_is_found_too(storage: PostgresStorage) -> None:
+    """Its messages are copies with their words."""
+    await say(storage, "c1", "bread")
+    await storage.fork_conversation("c1", id="c2")
+
+    assert set(await found(storage, "bread")) == {"c1", "c2"}
+
+
+async def test_parts_are_searched_for_their_text(storage: PostgresStorage) -> None:
+    """Not for their types and ids, but for what a person could read in them."""
+    content = [{"type": "text", "text": "a parcel"}, {"type": "tool-call", "toolCallId": "xyzzy", "toolName": "track"}]
+    await storage.add_message({"role": "user", "content": content}, "ada", "c1", resource_id="docs")
+
+    assert await found(storage, "parcel") == ["c1"]
+    assert await found(storage, "xyzzy") == []
+
+
+# --- on and off ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_search_is_off_unless_it_is_turned_on(make_storage: MakeStorage) -> None:
+    """Off, it costs nothing and says how to turn it on; on, what was there before is indexed by a step of its own."""
+    off, on = make_storage(), make_storage(search=True)
+    for number in range(3):
+        await say(off, f"c{number}", "bread")
+    with pytest.raises(InvalidOptionError, match="search=True"):
+        await off.search("ada", "bread")
+    assert await found(on, "bread") == []
+
+    assert await on.index_messages() == 3
+    assert await on.index_messages() == 0
+    assert set(await found(on, "bread")) == {"c0", "c1", "c2"}
+    assert await on.forget_words() == 3
+    assert await found(on, "bread") == []
+
+
+@pytest.mark.parametrize("text", [None, 7, "\x00", "\ud800", b"bread"])
+async def test_a_query_that_is_no_text_is_refused(text: str, storage: PostgresStorage) -> None:
+    """Before any SQL runs."""
+    with pytest.raises(InvalidInputError):
+        await storage.search("ada", text)
+
+
+@given(st.text(max_size=60))
+def test_any_query_is_a_query(text: str) -> None:
+    """Whatever is typed is words or nothing, never syntax."""
+    for term in terms(text):
+        assert term.words
+        assert all(word and not set(word) & set(" '\\:&|!()<>*") for word in term.words)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=300))
+def test_each_word_is_where_it_says(text: str) -> None:
+    """In order, within the text, and made of what stands there."""
+    found = list(words(text))
+
+    assert all(0 <= word.start < word.end <= len(text) for word in found)
+    assert [word.start for word in found] == sorted(word.start for word in found)
+
+
+@given(st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=8), min_size=1, max_size=20))
+def test_the_vector_has_every_word_at_its_places(given_words: list[str]) -> None:
+    """As a tsvector is written: each once, with all its positions."""
+    places: dict[str, list[str]] = {}
+    for place, word in enumerate(given_words, 1):
+        places.setdefault(word, []).append(str(place))
+
+    assert vector(" ".join(given_words)) == " ".join(f"'\x01{word}':{','.join(at)}" for word, at in places.items())
+
+
+async def test_a_message_of_ten_megabytes_is_stored_and_found(storage: PostgresStorage) -> None:
+    """By its first words; the index takes no more than it can hold."""
+    await say(storage, "c1", "needle " + "hay" * 3_000_000 + " " + " ".join(f"word{n}" for n in range(50_000)))
+
+    assert await found(storage, "needle") == ["c1"]
+    assert await found(storage, "word7") == ["c1"]
+
+
+# --- snippets -----------------------------------------------------------------------------------------------------
+
+
+def test_a_snippet_begins_before_the_first_match() -> None:
+    """Cut between words, with dots where it is cut, and not longer than a sidebar shows."""
+    text = "some words before it. " * 20 + "Here is the needle that was looked for. " + "and words after it. " * 20
+
+    pieces = snippet(text, terms("needle "))
+    shown = "".join(piece.text for piece in pieces)
+
+    assert shown.startswith("…")
+    assert shown.endswith("…")
+    assert len(shown) <= 202
+    assert [piece.text for piece in pieces if piece.is_match] == ["needle"]
+
+
+def test_what_is_shown_as_html_is_escaped() -> None:
+    """Whatever somebody wrote, it is text."""
+    assert as_html(highlighted("<b>bread</b> & butter", terms("bread "))) == (
+        "&lt;b&gt;<mark>bread</mark>&lt;/b&gt; &amp; butter"
+    )
+
+
+@given(st.text(max_size=400), st.text(string.ascii_letters + ' "-', max_size=20))
+def test_pieces_are_the_text(text: str, query: str) -> None:
+    """Nothing is lost or added by highlighting."""
+    assert "".join(piece.text for piece in highlighted(text, terms(query))) == text
+
+
+def test_a_hit_reads_in_both_spellings() -> None:
+    """As every value of ours."""
+    assert {"messageId", "createdAt"} <= set(dir(SearchHit))

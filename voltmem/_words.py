@@ -1,0 +1,135 @@
+"""
+The words of a text, in any language: what is indexed of a message, what a query asks for, and where a text has it.
+
+A word is a run of letters and digits, in lower case and without accents. Scripts that put no spaces between words are
+cut into pairs of characters, each beginning at every character: a query of several is a phrase of pairs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+# Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
+# another entry of the index than the same of somebody else's: a common word costs a user only what the user wrote.
+USER: Final = "\x01"
+
+# tsvector's: positions up to 16,383, a vector up to a megabyte.
+_MOST_WORDS: Final = 16_000
+_LONGEST_WORD: Final = 60
+
+_UNSPACED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
+    "\U00020000-\U0003ffff"
+)
+_WORD: Final = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
+_TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
+_MARK: Final = re.compile(r"[\u0300-\u036f]")
+
+
+def user_key(user_id: str) -> str:
+    """Return what stands before each word of a user's in the database."""
+    return sha256(user_id.encode()).hexdigest()[:8]
+
+
+def user_key_sql(user_id: str) -> str:
+    """Return SQL for the key of the user that this SQL stands for."""
+    return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text, or a pair of characters, and where it stands there."""
+
+    text: str
+    start: int
+    end: int
+
+
+def words(text: str) -> Iterator[Word]:
+    """Yield the words of a text, in its order."""
+    for found in _WORD.finditer(text):
+        if found["unspaced"] is None:
+            yield Word(_plain(found[0])[:_LONGEST_WORD], found.start(), found.end())
+        else:
+            for start in range(found.start(), found.end()):
+                yield Word(_plain(text[start : min(start + 2, found.end())]), start, min(start + 2, found.end()))
+
+
+def _plain(word: str) -> str:
+    if word.isascii():
+        return word.lower()
+    decomposed = unicodedata.normalize("NFKD", word.casefold())
+    return unicodedata.normalize("NFC", _MARK.sub("", decomposed))
+
+
+def vector(text: str) -> str:
+    """Return the words of a text with their positions, as a tsvector is written; "" where it has none."""
+    positions: dict[str, list[str]] = {}
+    for position, word in enumerate(words(text), start=1):
+        if position > _MOST_WORDS:
+            break
+        if word.text:
+            positions.setdefault(word.text, []).append(str(position))
+    return " ".join(f"'{USER}{word}':{','.join(places)}" for word, places in positions.items())
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a query asks for: a word, or words side by side."""
+
+    words: tuple[str, ...]
+    typed: str
+    """As it was typed."""
+    without: bool = False
+    """Whether a text must not have it."""
+    is_prefix: bool = False
+    """Whether the last word may go on: it is still being typed."""
+
+    def tsquery(self) -> str:
+        """Return the term as a tsquery is written."""
+        prefix = ":*" if self.is_prefix else ""
+        phrase = " <-> ".join([*(f"'{USER}{word}'" for word in self.words[:-1]), f"'{USER}{self.words[-1]}'{prefix}"])
+        return f"{'!' if self.without else ''}({phrase})"
+
+    def places(self, found: Sequence[Word]) -> Iterator[tuple[int, int]]:
+        """Yield where a text of these words has it, from start to end."""
+        for first in range(len(found) - len(self.words) + 1):
+            run = found[first : first + len(self.words)]
+            exact = all(word.text == wanted for word, wanted in zip(run[:-1], self.words[:-1], strict=True))
+            last, wanted = run[-1].text, self.words[-1]
+            if exact and (last.startswith(wanted) if self.is_prefix else last == wanted):
+                yield run[0].start, run[-1].end
+
+
+def terms(query: str) -> list[Term]:
+    """
+    Return what a query asks for: words, "phrases" and -exclusions, as a search on the web has them.
+
+    The last word goes on while it is typed: a prefix, unless a space or a quotation mark ends it.
+    """
+    found: list[Term] = []
+    for each in _TERM.finditer(query):
+        text = each["phrase"] if each["phrase"] is not None else each["bare"]
+        wanted = _wanted(text)
+        if wanted:
+            typing = each["bare"] is not None and each.end() == len(query) and not each["without"]
+            found.append(Term(wanted, text, each["without"] is not None, typing or _is_lone_character(wanted)))
+    return found
+
+
+def _wanted(text: str) -> tuple[str, ...]:
+    found = list(words(text))
+    if len(found) > 1 and found[-1].end == found[-2].end:
+        found.pop()  # the last character of a run, which a longer text would have in a pair
+    return tuple(word.text for word in found if word.text)
+
+
+def _is_lone_character(wanted: Sequence[str]) -> bool:
+    """Whether it is one character of a script without spaces: the first of pairs."""
+    return len(wanted) == 1 and re.fullmatch(f"[{_UNSPACED}]", wanted[0]) is not None

@@ -1,0 +1,85 @@
+"""A list of conversations in the groups that people know: pinned, today, yesterday, and so on, back to the months."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from typing import Final, Generic, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from voltmem._values import check_time, shown
+from voltmem.errors import InvalidInputError
+from voltmem.models import Conversation
+
+ConversationT = TypeVar("ConversationT", bound=Conversation)
+
+# A group holds what is at most so many days old.
+_DAYS: Final = (
+    (0, "today", "Today"),
+    (1, "yesterday", "Yesterday"),
+    (7, "previous-7-days", "Previous 7 days"),
+    (30, "previous-30-days", "Previous 30 days"),
+)
+# Not strftime's, which follow the server's locale.
+_MONTHS: Final = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+@dataclass(frozen=True)
+class ConversationGroup(Generic[ConversationT]):
+    """Conversations under one heading."""
+
+    key: str
+    """"pinned", "today", "yesterday", "previous-7-days", "previous-30-days", or a month: "2026-09"."""
+    label: str
+    """The heading in English: "Previous 7 days", "September 2026"."""
+    conversations: list[ConversationT]
+    """In the order in which they were given."""
+
+
+def group_by_date(
+    conversations: Iterable[ConversationT], time_zone: tzinfo | str, *, now: datetime | None = None
+) -> list[ConversationGroup[ConversationT]]:
+    """
+    Return the conversations in groups by the day of their last activity; groups without any are left out.
+
+    Args:
+        conversations: In the order of the list. What is pinned makes a group of its own, the first.
+        time_zone: The viewer's: an hour before midnight in Oslo is today there, and tomorrow in Tokyo. A name as the
+            browser tells it (``Intl.DateTimeFormat().resolvedOptions().timeZone``), or a tzinfo.
+        now: The moment of looking; None: this one.
+
+    Pure: no I/O. A group goes on where the next stretch of the list goes on with it: merge equal keys.
+    """
+    zone = _zone(time_zone)
+    if now is not None:
+        check_time("now", now)
+    today = (datetime.now(zone) if now is None else now.astimezone(zone)).date()
+    groups: dict[str, ConversationGroup[ConversationT]] = {}
+    for conversation in conversations:
+        if getattr(conversation, "pinned", False):
+            key, label = "pinned", "Pinned"
+        else:
+            key, label = _heading(conversation.updated_at.astimezone(zone).date(), today)
+        groups.setdefault(key, ConversationGroup(key, label, [])).conversations.append(conversation)
+    return list(groups.values())
+
+
+def _zone(time_zone: tzinfo | str) -> tzinfo:
+    if isinstance(time_zone, tzinfo):
+        return time_zone
+    try:
+        return ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        raise InvalidInputError(f"time_zone {shown(time_zone)}: use a name like 'Europe/Oslo', or a tzinfo") from error
+
+
+def _heading(day: date, today: date) -> tuple[str, str]:
+    age = (today - day).days
+    for days, key, label in _DAYS:
+        if age <= days:
+            return key, label
+    return f"{day:%Y-%m}", f"{_MONTHS[day.month - 1]} {day.year}"
