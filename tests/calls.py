@@ -14,9 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from voltmem import PostgresStorage, Storage, UserStorage
-from voltmem.agent_history import HistoryCursor
-from voltmem.search import SearchCursor
-from voltmem.sidebar_models import SidebarCursor
+from voltmem._cursors import HistoryCursor, SearchCursor, SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from voltmem import (
     PostgresStorage,
     TimelineEvent,
 )
+from voltmem._cursors import HistoryCursor
 from voltmem._tables import Tables
-from voltmem.agent_history import HistoryCursor, HistoryQuery
+from voltmem.agent_history import HistoryQuery
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 MORNING = datetime(2026, 1, 1, 8, tzinfo=UTC)
@@ -347,7 +348,7 @@ def test_a_cursor_stands_for_its_place(id: str, time: datetime) -> None:
     cursor = HistoryCursor(time, id)
 
     assert str(cursor).replace("-", "").replace("_", "").isalnum()
-    assert HistoryCursor.of(str(cursor)) == cursor
+    assert HistoryCursor.of("after", str(cursor)) == cursor
 
 
 @pytest.mark.parametrize(

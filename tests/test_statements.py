@@ -15,8 +15,9 @@ from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import Conversation, PostgresStorage
 from voltmem._appends import AppendStatements
+from voltmem._cursors import HistoryCursor, SidebarCursor
 from voltmem._tables import Tables
-from voltmem.agent_history import HistoryCursor, HistoryQuery, HistoryStatements
+from voltmem.agent_history import HistoryQuery, HistoryStatements
 from voltmem.branches import BranchStatements
 from voltmem.conversations import ConversationStatements
 from voltmem.memory import MemoryStatements
@@ -34,7 +35,6 @@ from voltmem.query import (
 )
 from voltmem.search import SearchStatements
 from voltmem.sidebar import SidebarQuery, SidebarStatements
-from voltmem.sidebar_models import SidebarCursor
 
 NOW = datetime.now(UTC)
 ROWS = 100_000

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "voltmem"
 LAYERS = [
     {"errors"},
     {"_values", "_tables", "_words"},
-    {"models", "options", "query", "history_models", "sidebar_models", "search_models", "groups"},
+    {"models", "options", "query", "history_models", "sidebar_models", "search_models", "groups", "_cursors"},
     {"_parts"},
     {"embedded"},
     {"_database"},
@@ -43,6 +43,7 @@ NEIGHBOURS = {
     "sidebar_models": {"models"},
     "search_models": {"models"},
     "groups": {"models"},
+    "_cursors": {"models"},
     "conversations": set[str](),
     "messages": set[str](),
 }

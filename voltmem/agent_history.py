@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
+from voltmem._cursors import HistoryCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_id, check_id_or_none, check_text, check_time, shown
-from voltmem.errors import HistoryEntryNotFoundError, InvalidQueryError
+from voltmem._values import check_count, check_id, check_id_or_none
+from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.history_models import (
     ENTRY_JSON,
     EVENT_JSON,
@@ -140,31 +139,6 @@ class HistoryQuery:
         order = '"timestamp" DESC, id DESC'
         text = statement.text(ENTRY_COLUMNS, tables.agent_history, order, self.limit, self.offset)
         return text, statement.arguments
-
-
-@dataclass(frozen=True)
-class HistoryCursor:
-    """The place of an entry in the order of lists; as a string it can stand in a URL."""
-
-    timestamp: datetime
-    id: str
-
-    def __str__(self) -> str:
-        return urlsafe_b64encode(f"{self.timestamp.isoformat()} {self.id}".encode()).decode().rstrip("=")
-
-    @classmethod
-    def of(cls, text: object) -> Self:
-        """Return the cursor that this string stands for; InvalidQueryError where it is none of ours."""
-        try:
-            check_text(after=text)
-            place = b64decode(f"{text}{'=' * (-len(str(text)) % 4)}", altchars="-_", validate=True).decode()
-            timestamp, _, id = place.partition(" ")
-            cursor = cls(datetime.fromisoformat(timestamp), id)
-            check_time("timestamp", cursor.timestamp)
-            check_id(id=id)
-        except ValueError as error:
-            raise InvalidQueryError(f"after {shown(text)}: use the next_cursor of a page, as it is") from error
-        return cursor
 
 
 class AgentHistory:
@@ -365,7 +339,7 @@ class AgentHistory:
         any of the three all entries are sorted.
         """
         check_count("limit", limit, minimum=1)
-        cursor = None if after is None else HistoryCursor.of(after)
+        cursor = None if after is None else HistoryCursor.of("after", after)
         query = HistoryQuery(agent_id, user_id, conversation_id, limit=limit + 1, after=cursor)
         rows = await self._entry_rows(query)
         entries = await self._with_details(rows[:limit])

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
-from pydantic_core import from_json
-
+from voltmem._cursors import SearchCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_id, check_text, check_time, shown, to_json
+from voltmem._values import check_count, check_id, check_text
 from voltmem._words import USER, terms, user_key, user_key_sql, vector
-from voltmem.errors import InvalidOptionError, InvalidQueryError
+from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
 from voltmem.query import CONVERSATION_COLUMNS
@@ -76,31 +72,6 @@ class SearchStatements:
             )"""
 
 
-@dataclass(frozen=True)
-class SearchCursor:
-    """The place of a hit in the order of a search; as a string it can stand in a URL."""
-
-    rank: float
-    updated_at: datetime
-    id: str
-
-    def __str__(self) -> str:
-        place = to_json([self.rank, self.updated_at.isoformat(), self.id])
-        return urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Return the cursor that this string stands for; InvalidQueryError where it is none of ours."""
-        try:
-            rank, updated_at, id = from_json(b64decode(f"{text}{'=' * (-len(text) % 4)}", altchars="-_", validate=True))
-            cursor = cls(float(rank), datetime.fromisoformat(updated_at), id)
-            check_time("updated_at", cursor.updated_at)
-            check_id(id=cursor.id)
-        except (ValueError, TypeError) as error:
-            raise InvalidQueryError(f"after {shown(text)}: use the next_cursor of a search, as it is") from error
-        return cursor
-
-
 class Search:
     """The methods about searching; PostgresStorage puts the areas together."""
 
@@ -131,7 +102,7 @@ class Search:
         check_id(user_id=user_id)
         check_text(text=text)
         check_count("limit", limit, minimum=1)
-        place = None if after is None else SearchCursor.of(after)
+        place = None if after is None else SearchCursor.of("after", after)
         self._check_search()
         wanted = terms(text)
         if not any(not term.without for term in wanted):

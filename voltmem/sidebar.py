@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from voltmem._cursors import SidebarCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -29,7 +30,7 @@ from voltmem.errors import (
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
 from voltmem.query import CONVERSATION_COLUMNS, Select
-from voltmem.sidebar_models import ConversationItem, ConversationList, SidebarCursor
+from voltmem.sidebar_models import ConversationItem, ConversationList
 
 DEFAULT_LIMIT: Final = 20
 PREVIEW_CHARACTERS: Final = 200
@@ -177,6 +178,10 @@ class SidebarStatements:
             SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs)"""
 
 
+def _cursor(item: ConversationItem) -> str:
+    return str(SidebarCursor(item.pinned, item.updated_at, item.id))
+
+
 class Sidebar:
     """The methods about a user's sidebar; PostgresStorage puts the areas together."""
 
@@ -226,9 +231,7 @@ class Sidebar:
         shown = found[:limit] if before is None else found[:limit][::-1]
         has_more = len(found) > limit
         follows = shown and (has_more or before is not None)
-        return ConversationList(
-            items=shown, next_cursor=str(SidebarCursor.at(shown[-1])) if follows else None, has_more=has_more
-        )
+        return ConversationList(items=shown, next_cursor=_cursor(shown[-1]) if follows else None, has_more=has_more)
 
     # --- marks ------------------------------------------------------------------------------------------------
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from pydantic import Field
-from pydantic_core import from_json
 
-from voltmem._values import check_flag, check_id, check_time, shown, to_json
-from voltmem.errors import InvalidInputError, InvalidQueryError
 from voltmem.models import Conversation, Id, Model, Text, Time, stored
 
 
@@ -106,37 +101,3 @@ class ConversationList(Model):
     def hasMore(self) -> bool:
         """has_more in VoltAgent's spelling."""
         return self.has_more
-
-
-@dataclass(frozen=True)
-class SidebarCursor:
-    """The place of a conversation in the list, whatever becomes of it; as a string it can stand in a URL."""
-
-    pinned: bool
-    updated_at: datetime
-    id: str
-
-    @classmethod
-    def at(cls, item: ConversationItem) -> Self:
-        """Return where the item stands."""
-        return cls(item.pinned, item.updated_at, item.id)
-
-    def __str__(self) -> str:
-        place = to_json([self.pinned, self.updated_at.isoformat(), self.id])
-        return urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-    @classmethod
-    def of(cls, name: str, text: object) -> Self:
-        """Return the cursor that this string stands for; InvalidQueryError where it is none of ours."""
-        try:
-            if not isinstance(text, str):
-                raise InvalidInputError("not a string")
-            place = from_json(b64decode(f"{text}{'=' * (-len(text) % 4)}", altchars="-_", validate=True))
-            pinned, updated_at, id = place
-            cursor = cls(pinned, datetime.fromisoformat(updated_at), id)
-            check_flag("pinned", cursor.pinned)
-            check_time("updated_at", cursor.updated_at)
-            check_id(id=cursor.id)
-        except (ValueError, TypeError) as error:
-            raise InvalidQueryError(f"{name} {shown(text)}: use the next_cursor of a list, as it is") from error
-        return cursor

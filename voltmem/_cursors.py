@@ -1,0 +1,69 @@
+"""Cursors: the place of something in a list, which holds whatever is added to the list or taken from it."""
+
+from __future__ import annotations
+
+from base64 import b64decode, urlsafe_b64encode
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+
+from voltmem._values import shown
+from voltmem.errors import InvalidQueryError
+from voltmem.models import Id, Time
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the list is sorted by, in the order of the fields; as a string it can stand in a URL."""
+
+    def __str__(self) -> str:
+        place = to_json([getattr(self, field.name) for field in fields(self)])
+        return urlsafe_b64encode(place).decode().rstrip("=")
+
+    @classmethod
+    def of(cls, name: str, text: object) -> Self:
+        """Return the cursor that the argument of this name stands for; InvalidQueryError where it is none of ours."""
+        try:
+            place = from_json(b64decode(f"{text}{'=' * (-len(str(text)) % 4)}", altchars="-_", validate=True))
+            names = (field.name for field in fields(cls))
+            cursor: Self = _adapter(cls).validate_python(dict(zip(names, place, strict=True)))
+        except (ValueError, TypeError) as error:
+            raise InvalidQueryError(f"{name} {shown(text)}: use the next_cursor of a page, as it is") from error
+        return cursor
+
+
+_adapters: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def _adapter(cls: type[Cursor]) -> TypeAdapter[Any]:
+    if cls not in _adapters:  # made on the first use: it takes a millisecond
+        _adapters[cls] = TypeAdapter(cls)
+    return _adapters[cls]
+
+
+@dataclass(frozen=True)
+class HistoryCursor(Cursor):
+    """The place of an agent's run."""
+
+    timestamp: Time
+    id: Id
+
+
+@dataclass(frozen=True)
+class SidebarCursor(Cursor):
+    """The place of a conversation in a sidebar."""
+
+    pinned: bool
+    updated_at: Time
+    id: Id
+
+
+@dataclass(frozen=True)
+class SearchCursor(Cursor):
+    """The place of a conversation in what a search has found."""
+
+    rank: float
+    updated_at: Time
+    id: Id
