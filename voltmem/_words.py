@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import cache
 from typing import Final
 
 # Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
@@ -27,13 +27,20 @@ _UNSPACED: Final = (
     "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
     "\U00020000-\U0003ffff"
 )
-_WORD: Final = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
 _TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
 _MARK: Final = re.compile(r"[\u0300-\u036f]")
 
 
+@cache
+def _word() -> re.Pattern[str]:
+    # Not on import: it takes five milliseconds, and not every program searches.
+    return re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
+
+
 def user_key(user_id: str) -> str:
     """Return what stands before each word of a user's in the database."""
+    from hashlib import sha256  # here: it loads OpenSSL
+
     return sha256(user_id.encode()).hexdigest()[:8]
 
 
@@ -53,7 +60,7 @@ class Word:
 
 def words(text: str) -> Iterator[Word]:
     """Yield the words of a text, in its order."""
-    for found in _WORD.finditer(text):
+    for found in _word().finditer(text):
         if found["unspaced"] is None:
             yield Word(_plain(found[0])[:_LONGEST_WORD], found.start(), found.end())
         else:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Final, Generic, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from voltmem._values import check_time, shown
 from voltmem.errors import InvalidInputError
@@ -71,6 +70,8 @@ def group_by_date(
 def _zone(time_zone: tzinfo | str) -> tzinfo:
     if isinstance(time_zone, tzinfo):
         return time_zone
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # here: not every program shows groups
+
     try:
         return ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from html import escape
 from typing import Final, NamedTuple
 
 from voltmem._words import Term, Word, words
@@ -67,6 +66,8 @@ class SearchResults(Model):
 
 def as_html(pieces: Iterable[Highlight], tag: str = "mark") -> str:
     """Return the pieces as HTML that is safe to show: what was searched for within a tag, everything escaped."""
+    from html import escape  # here: it brings a table of all entities along
+
     return "".join(f"<{tag}>{escape(each.text)}</{tag}>" if each.is_match else escape(each.text) for each in pieces)
 
 
