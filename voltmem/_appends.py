@@ -28,7 +28,7 @@ from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._words import vector
 from voltmem.errors import ConversationNotFoundError, DatabaseError
 from voltmem.models import Message, MessageRow
@@ -104,7 +104,7 @@ class Appends:
     def __init__(self, options: StorageOptions, executor: Executor) -> None:
         self._options = options
         self._executor = executor
-        self._sql = AppendStatements(options.tables).add_messages
+        self._sql = rendered(AppendStatements, options.tables).add_messages
 
     async def add(
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
 from dataclasses import dataclass, fields
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from voltmem._values import shown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Id, Time
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ _adapters: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 def _adapter(cls: type[Cursor]) -> TypeAdapter[Any]:
-    if cls not in _adapters:  # made on the first use: it takes a millisecond
+    if cls not in _adapters:  # made on the first use: it takes a millisecond, and importing it ten
+        from pydantic import TypeAdapter
+
         _adapters[cls] = TypeAdapter(cls)
     return _adapters[cls]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeVar, cast
 
 from voltmem.errors import InvalidOptionError
 
@@ -14,6 +16,8 @@ LONGEST_SUFFIX: Final = "_agent_history_timeline_events"
 MAX_PREFIX_LENGTH: Final = MAX_IDENTIFIER_BYTES - len(LONGEST_SUFFIX)
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
+
+StatementsT = TypeVar("StatementsT")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class Tables:
         By replacement, not str.format, so that '{}' stays legal SQL.
         """
         return template.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
+
+
+def rendered(kind: Callable[[Tables], StatementsT], tables: Tables) -> StatementsT:
+    """Return the statements of a kind for these tables: written once, on first use, for all who have the same names."""
+    return cast(StatementsT, _rendered(kind, tables))
+
+
+@lru_cache(maxsize=256)  # a kind has some 10 KiB; who has hundreds of prefixes writes those again that are seldom used
+def _rendered(kind: Callable[[Tables], object], tables: Tables) -> object:
+    return kind(tables)
 
 
 def _check_identifier(option: str, value: object, longest: int) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from voltmem._cursors import HistoryCursor
 from voltmem._database import Executor
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_id_or_none
 from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.history_models import (
@@ -146,7 +146,10 @@ class AgentHistory:
 
     _executor: Executor
     _options: StorageOptions
-    _history_sql: HistoryStatements
+
+    @property
+    def _history_sql(self) -> HistoryStatements:
+        return rendered(HistoryStatements, self._options.tables)
 
     # --- writing ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from voltmem._parts import tool_calls, tool_results
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
 from voltmem.memory import DEFAULT_RESOURCE_ID
@@ -132,7 +132,7 @@ class Branches:
         self._format = format
         self._user_id = user_id
         self._resource_id = resource_id
-        self._sql = BranchStatements(storage._options.tables)
+        self._sql = rendered(BranchStatements, storage._options.tables)
 
     # --- reading ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from pydantic import JsonValue
 
 from voltmem._database import Executor
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import (
     UNSET,
     Unset,
@@ -101,7 +101,10 @@ class Conversations:
 
     _executor: Executor
     _options: StorageOptions
-    _conversation_sql: ConversationStatements
+
+    @property
+    def _conversation_sql(self) -> ConversationStatements:
+        return rendered(ConversationStatements, self._options.tables)
 
     # --- one conversation -------------------------------------------------------------------------------------
 

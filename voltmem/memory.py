@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.messages import Messages
@@ -251,7 +251,7 @@ class ConversationMemory:
 
     @property
     def _memory_sql(self) -> MemoryStatements:
-        return MemoryStatements(self._storage._options.tables)
+        return rendered(MemoryStatements, self._storage._options.tables)
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

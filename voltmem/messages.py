@@ -8,7 +8,7 @@ from typing import Final
 
 from voltmem._appends import Appends
 from voltmem._database import Executor
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Message
@@ -64,7 +64,10 @@ class Messages:
     _executor: Executor
     _appends: Appends
     _options: StorageOptions
-    _message_sql: MessageStatements
+
+    @property
+    def _message_sql(self) -> MessageStatements:
+        return rendered(MessageStatements, self._options.tables)
 
     # --- writing ----------------------------------------------------------------------------------------------
 

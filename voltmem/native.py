@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import (
     UNSET,
     Unset,
@@ -305,7 +305,7 @@ class NativeMemory(ConversationMemory):
 
     @property
     def _native_sql(self) -> NativeStatements:
-        return NativeStatements(self._storage._options.tables)
+        return rendered(NativeStatements, self._storage._options.tables)
 
 
 async def list_payloads(
@@ -332,7 +332,7 @@ async def list_payloads(
     if limit is not None:
         check_count("limit", limit)
     check_count("offset", offset)
-    sql = NativeStatements(storage._options.tables).list
+    sql = rendered(NativeStatements, storage._options.tables).list
     formats = check_texts("formats", formats)
     rows = await storage._executor.fetch(sql, formats, user_id, resource_id, limit, offset)
     return [Payload.from_row(row) for row in rows]

@@ -6,7 +6,7 @@ from typing import Final
 
 from voltmem._cursors import SearchCursor
 from voltmem._database import Executor
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_text
 from voltmem._words import USER, terms, user_key, user_key_sql, vector
 from voltmem.errors import InvalidOptionError
@@ -77,7 +77,10 @@ class Search:
 
     _executor: Executor
     _options: StorageOptions
-    _search_sql: SearchStatements
+
+    @property
+    def _search_sql(self) -> SearchStatements:
+        return rendered(SearchStatements, self._options.tables)
 
     async def search(
         self, user_id: str, text: str, *, limit: int = DEFAULT_LIMIT, after: str | None = None

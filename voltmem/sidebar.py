@@ -9,7 +9,7 @@ from typing import Final
 
 from voltmem._cursors import SidebarCursor
 from voltmem._database import Executor
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import (
     check_count,
     check_flag,
@@ -187,7 +187,10 @@ class Sidebar:
 
     _executor: Executor
     _options: StorageOptions
-    _sidebar_sql: SidebarStatements
+
+    @property
+    def _sidebar_sql(self) -> SidebarStatements:
+        return rendered(SidebarStatements, self._options.tables)
 
     # --- the list ---------------------------------------------------------------------------------------------
 

@@ -14,12 +14,9 @@ from voltmem._database import BoundConnection, Database, Executor
 from voltmem._schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._values import check_flag
-from voltmem.agent_history import HistoryStatements
 from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
-from voltmem.conversations import ConversationStatements
 from voltmem.errors import InvalidOptionError
 from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
-from voltmem.messages import MessageStatements
 from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_CONNECT_TIMEOUT,
@@ -33,8 +30,6 @@ from voltmem.options import (
     StorageOptions,
     connection_target,
 )
-from voltmem.search import SearchStatements
-from voltmem.sidebar import SidebarStatements
 from voltmem.user import UserStorage
 
 if TYPE_CHECKING:
@@ -48,11 +43,6 @@ class Storage(VoltAgentNames):
         self._options = options
         self._executor = executor
         self._appends = appends
-        self._conversation_sql = ConversationStatements(options.tables)
-        self._message_sql = MessageStatements(options.tables)
-        self._history_sql = HistoryStatements(options.tables)
-        self._sidebar_sql = SidebarStatements(options.tables)
-        self._search_sql = SearchStatements(options.tables)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
