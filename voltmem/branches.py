@@ -50,25 +50,28 @@ class BranchStatements:
         self.present = f"""
             SELECT message_id FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($2::text[]) AND NOT archived"""
-        # Ids only: what a message says is read when all of them are known.
+        # $1 NULL: whatever conversation has the message, in the format $4, if it is the user's, $5. Ids only: what a
+        # message says is read when all of them are known.
         self.line = f"""
-            WITH RECURSIVE line AS (
+            WITH RECURSIVE home AS MATERIALIZED (
+                SELECT coalesce($1::text, (
+                    SELECT m.conversation_id FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
+                    WHERE m.message_id = $2 AND m.parent_id IS NOT NULL AND m.format = $4 AND NOT m.archived
+                        AND c.deleted_at IS NULL AND ($5::text IS NULL OR c.user_id = $5)
+                    LIMIT 1
+                )) AS id
+            ), line AS (
                 SELECT 1::bigint AS step, m.message_id AS id, m.parent_id FROM {messages} AS m
-                WHERE m.conversation_id = $1 AND m.message_id = $2 AND NOT m.archived
+                WHERE m.conversation_id = (SELECT id FROM home) AND m.message_id = $2 AND NOT m.archived
                 UNION ALL
                 SELECT line.step + 1, m.message_id, m.parent_id
-                FROM line JOIN {messages} AS m ON m.conversation_id = $1 AND m.message_id = line.parent_id
+                FROM line JOIN {messages} AS m
+                    ON m.conversation_id = (SELECT id FROM home) AND m.message_id = line.parent_id
                 WHERE NOT m.archived AND ($3::bigint IS NULL OR line.step < $3)
             )
-            SELECT {NATIVE_COLUMNS} FROM (SELECT step, id FROM line) AS line
-            JOIN {messages} ON conversation_id = $1 AND message_id = line.id
+            SELECT conversation_id, {NATIVE_COLUMNS} FROM (SELECT step, id FROM line) AS line
+            JOIN {messages} ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             ORDER BY step DESC"""
-        self.home = f"""
-            SELECT m.conversation_id FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
-            WHERE m.message_id = $1 AND m.parent_id IS NOT NULL AND m.format = $2 AND NOT m.archived
-                AND c.deleted_at IS NULL
-                AND ($3::text IS NULL OR c.user_id = $3)
-            LIMIT 1"""
         # $2 is what the first of them follows, if it is still there; NULL: it follows nothing.
         in_order = "ORDER BY created_at DESC, seq DESC"
         self.link = f"""
@@ -165,30 +168,32 @@ class Branches:
         rows = await self._storage._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
         return {row["message_id"] for row in rows}
 
-    async def line(self, conversation_id: str, message_id: str, *, limit: int | None = None) -> list[NativeMessage]:
+    async def line(
+        self, conversation_id: str | None, message_id: str, *, limit: int | None = None
+    ) -> tuple[str | None, list[NativeMessage]]:
         """
-        Return the message and those before it in its branch, the oldest first; empty where it isn't there.
+        Return the message's conversation, and those before it in its branch up to itself, the oldest first.
+
+        None and an empty list where the message isn't there.
 
         Args:
-            conversation_id: Where. Whose it is, is not looked at: tip() has said so.
+            conversation_id: Where. Whose it is, is not looked at: tip() has said so. None: any that has the message, in
+                the format, by index ``{prefix}_messages_in_branches``.
             message_id: The last of them.
             limit: How many at most; None: all.
 
         One round trip, whatever the number, by the messages' primary key.
         """
-        check_id(conversation_id=conversation_id, message_id=message_id)
+        check_id_or_none(conversation_id=conversation_id)
+        check_id(message_id=message_id)
         if limit is not None:
             check_count("limit", limit)
         if limit == 0:
-            return []
-        rows = await self._storage._executor.fetch(self._sql.line, conversation_id, message_id, limit)
-        return list(map(NativeMessage.from_row, rows))
-
-    async def home(self, message_id: str) -> str | None:
-        """Return a conversation that has the message, in the format; by index ``{prefix}_messages_in_branches``."""
-        check_id(message_id=message_id)
-        row = await self._storage._executor.fetchrow(self._sql.home, message_id, self._format, self._user_id)
-        return None if row is None else str(row["conversation_id"])
+            return conversation_id, []
+        arguments = conversation_id, message_id, limit, self._format, self._user_id
+        rows = await self._storage._executor.fetch(self._sql.line, *arguments)
+        messages = [NativeMessage.from_row(tuple(row)[1:]) for row in rows]
+        return (rows[0]["conversation_id"] if rows else None), messages
 
     # --- writing ----------------------------------------------------------------------------------------------
 

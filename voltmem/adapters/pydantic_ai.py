@@ -397,8 +397,10 @@ class VoltMemConversationStore(ConversationStore):
         if head_id is None or limit == 0:
             return []
         # One more than asked for: it tells a line that is cut by the limit from one whose beginning was pruned.
-        conversation_id, line = await self._line(self._branches, head_id, None if limit is None else limit + 1)
-        if not line:
+        conversation_id, line = await self._branches.line(
+            _conversation_of(head_id), head_id, limit=None if limit is None else limit + 1
+        )
+        if conversation_id is None:
             raise KeyError(head_id)
         if limit is not None and len(line) > limit:
             return _to_entries(line, conversation_id)[1:]
@@ -461,19 +463,12 @@ class VoltMemConversationStore(ConversationStore):
 
     # --- entries ----------------------------------------------------------------------------------------------
 
-    async def _line(
-        self, branches: Branches, entry_id: str, limit: int | None = None
-    ) -> tuple[str, list[NativeMessage]]:
-        """Return the entry's conversation, and the messages up to the entry; none if it is not there."""
-        conversation_id = _conversation_of(entry_id) or await branches.home(entry_id) or ""
-        return conversation_id, await branches.line(conversation_id, entry_id, limit=limit)
-
     async def _shared(self, branches: Branches, conversation_id: str, ends: set[str]) -> list[NativeMessage]:
         """Return the messages that the conversation shares with another and doesn't have yet."""
         missing = ends - await branches.present(conversation_id, ends)
         shared: dict[str, NativeMessage] = {}
         for end in missing:
-            _, line = await self._line(branches, end)
+            _, line = await branches.line(_conversation_of(end), end)
             if not line:
                 raise ConversationConflict(conversation_id)
             shared.update((message.id, message) for message in line)
