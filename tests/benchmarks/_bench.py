@@ -44,11 +44,17 @@ class Bench:
     ours: Tables = OURS
     yardstick: Tables = YARDSTICK
 
-    def storage(self, tables: Tables | None = None, storage_limit: int | None = STORAGE_LIMIT) -> PostgresStorage:
+    def storage(
+        self, tables: Tables | None = None, *, storage_limit: int | None = STORAGE_LIMIT, search: bool = False
+    ) -> PostgresStorage:
         """Return a storage on the pool, with our tables or these."""
         tables = tables or self.ours
         return PostgresStorage(
-            pool=self.pool, schema=tables.schema, table_prefix=tables.prefix, storage_limit=storage_limit
+            pool=self.pool,
+            schema=tables.schema,
+            table_prefix=tables.prefix,
+            storage_limit=storage_limit,
+            search=search,
         )
 
     async def compare(

@@ -51,7 +51,7 @@ def cells(result: Result) -> Sequence[str]:
         f"{_shown(result.ours)} / {_shown(result.theirs)} {unit}",
         f"{result.ratio:.2f} ({result.low:.2f} to {result.high:.2f})",
         "" if result.bound is None else f"{result.bound}{'' if result.reached else ', **missed**'}",
-        "" if result.our_cpu is None else f"{result.our_cpu:.2f} / {result.their_cpu:.2f}",
+        "" if result.our_cpu is None or result.their_cpu is None else f"{result.our_cpu:.2f} / {result.their_cpu:.2f}",
     )
 
 

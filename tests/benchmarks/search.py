@@ -1,0 +1,159 @@
+"""The search and the sidebar among very many: in each conversation ten messages of the real dialogues, all indexed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Sequence
+from functools import partial
+from itertools import count
+from typing import Final
+
+from tests.benchmarks._bench import Bench
+from tests.benchmarks._measure import Bound, Side, latency
+from tests.benchmarks.reads import OF_ONE_USER, fill
+from tests.dialogues import DIALOGUES, dialogues
+from voltmem._words import vector, words
+
+MESSAGES: Final = 10
+AT_ONCE: Final = 100_000
+ALLOWED_MILLISECONDS: Final = 20
+QUERIES: Final = 500
+
+_numbers = count()
+
+
+async def run(bench: Bench) -> None:
+    """Measure searching, listing, and what the index adds to adding."""
+    if not DIALOGUES.exists():
+        bench.progress.console.print("the real dialogues are not beside the checkout: no rows for searching them")
+        return
+    texts = [
+        message["content"]
+        for talk in dialogues()
+        for message in talk["messages"]
+        if isinstance(message["content"], str)
+    ]
+    await fill(bench, bench.ours, bench.rows)
+    await say(bench, texts)
+    await searching(bench, texts)
+    await listing(bench)
+    await adding(bench, texts)
+
+
+async def say(bench: Bench, texts: Sequence[str]) -> None:
+    """Fill each conversation with messages, their words indexed as search=True indexes them."""
+    messages = bench.ours.messages
+    async with bench.pool.acquire() as connection:
+        await connection.execute("SET maintenance_work_mem = '1GB'")
+        await connection.execute("CREATE TEMPORARY TABLE said (n integer PRIMARY KEY, content text, vector text)")
+        await connection.copy_records_to_table(
+            "said", records=[(number, text, vector(text)) for number, text in enumerate(texts)]
+        )
+        await connection.execute("ANALYZE said")
+        # Built at the end, as a restored dump has them: one by one it would take hours.
+        indexes = await connection.fetch(
+            "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition "
+            "FROM pg_index WHERE indrelid = $1::text::regclass AND NOT indisunique",
+            messages,
+        )
+        for index in indexes:
+            await connection.execute(f"DROP INDEX {index['name']}")
+        with bench.working(f"{bench.rows * MESSAGES:,} messages are made", -(-bench.rows // AT_ONCE)) as advance:
+            for first in range(1, bench.rows + 1, AT_ONCE):
+                last = min(first + AT_ONCE - 1, bench.rows)
+                await connection.execute(saying(bench), first, last, len(texts), timeout=3600)
+                advance()
+        with bench.working("their indexes are built", len(indexes)) as advance:
+            for index in indexes:
+                await connection.execute(index["definition"], timeout=7200)
+                advance()
+            await connection.execute(f"VACUUM ANALYZE {messages}", timeout=3600)
+            await connection.execute("CHECKPOINT", timeout=3600)
+        await connection.execute("DROP TABLE said")
+
+
+def saying(bench: Bench) -> str:
+    """The messages of the conversations from $1 to $2: some that follow each other in the dialogues, of $3."""
+    return f"""
+        INSERT INTO {bench.ours.messages} (conversation_id, message_id, role, content, type, created_at, words)
+        SELECT c.id, 'm' || k, CASE WHEN k % 2 = 1 THEN 'user' ELSE 'assistant' END, said.content, 'text',
+            c.updated_at + k * interval '1 second', replace(said.vector, E'\\x01', key.of_user)::tsvector
+        FROM generate_series($1::integer, $2::integer) AS made
+        JOIN {bench.ours.conversations} AS c ON c.id = 'conversation-' || made
+        CROSS JOIN LATERAL (SELECT left(encode(sha256(convert_to(c.user_id, 'UTF8')), 'hex'), 8) AS of_user) AS key
+        CROSS JOIN generate_series(1, {MESSAGES}) AS k
+        JOIN said ON said.n = (made::bigint * 7919 + k) % $3"""
+
+
+def queries(texts: Sequence[str]) -> list[str]:
+    """What people type: one, two or three words that stand side by side somewhere, the last often half typed."""
+    chosen = random.Random(7)  # noqa: S311  # the same in each run
+    asked: list[str] = []
+    while len(asked) < QUERIES:
+        found = [word.text for word in words(chosen.choice(texts))]
+        length = chosen.choice((1, 1, 2, 3))
+        start = chosen.randrange(len(found)) if found else 0
+        if picked := found[start : start + length]:
+            last = picked[-1]
+            asked.append(" ".join([*picked[:-1], last[: chosen.randint(min(3, len(last)), len(last))]]))
+    return asked
+
+
+async def searching(bench: Bench, texts: Sequence[str]) -> None:
+    """Measure a first page of what is found, each time for another user."""
+    storage, asked, users = bench.storage(search=True), queries(texts), users_of(bench)
+
+    def search(number: int) -> Awaitable[object]:
+        return storage.search(f"user-{number * 7 % users}", asked[number % QUERIES])
+
+    async def allowed() -> Side:
+        return Side(ALLOWED_MILLISECONDS)
+
+    await bench.compare(
+        f"search, {OF_ONE_USER} conversations of {bench.rows:,}, {bench.rows * MESSAGES:,} messages",
+        "the milliseconds allowed",
+        "ms",
+        partial(latency, search, QUERIES),
+        allowed,
+        bound=Bound("at most", 1),
+    )
+
+
+async def listing(bench: Bench) -> None:
+    """Measure the first page of the sidebar with what was said last, against its conversations alone."""
+    storage, users = bench.storage(), users_of(bench)
+
+    def page(number: int, *, preview: bool) -> Awaitable[object]:
+        return storage.list_conversations(f"user-{number * 7 % users}", preview=preview)
+
+    await bench.compare(
+        f"list_conversations, {bench.rows:,} conversations, {bench.rows * MESSAGES:,} messages",
+        "the same without previews",
+        "ms",
+        partial(latency, partial(page, preview=True), 500),
+        partial(latency, partial(page, preview=False), 500),
+    )
+
+
+async def adding(bench: Bench, texts: Sequence[str]) -> None:
+    """Measure add_message with the search and without, in the same tables."""
+    indexed, plain, users = bench.storage(search=True), bench.storage(), users_of(bench)
+
+    def add(number: int, *, search: bool) -> Awaitable[object]:
+        place = next(_numbers) * 7919 % bench.rows + 1
+        message = {"role": "user", "content": texts[place % len(texts)]}
+        storage = indexed if search else plain
+        return storage.add_message(message, f"user-{place % users}", f"conversation-{place}")
+
+    compare = partial(bench.compare, yardstick="without the search", bound=Bound("at most", 1.3))
+    await compare(
+        f"add_message alone, search=True, {bench.rows * MESSAGES:,} messages",
+        unit="ms",
+        ours=partial(latency, partial(add, search=True), 1_000),
+        theirs=partial(latency, partial(add, search=False), 1_000),
+    )
+
+
+def users_of(bench: Bench) -> int:
+    """Return how many users have so many conversations each."""
+    return max(1, bench.rows // OF_ONE_USER)
