@@ -33,6 +33,7 @@ class Tables:
     payloads: str = field(init=False)
     migrations: str = field(init=False)
     add_messages: str = field(init=False)
+    plain: str = field(init=False)
     agent_history: str = field(init=False)
     agent_history_steps: str = field(init=False)
     agent_history_timeline_events: str = field(init=False)

@@ -62,16 +62,17 @@ def words(text: str) -> Iterator[Word]:
     """Yield the words of a text, in its order."""
     for found in _word().finditer(text):
         if found["unspaced"] is None:
-            yield Word(_plain(found[0])[:_LONGEST_WORD], found.start(), found.end())
+            yield Word(plain(found[0])[:_LONGEST_WORD], found.start(), found.end())
         else:
             for start in range(found.start(), found.end()):
-                yield Word(_plain(text[start : min(start + 2, found.end())]), start, min(start + 2, found.end()))
+                yield Word(plain(text[start : min(start + 2, found.end())]), start, min(start + 2, found.end()))
 
 
-def _plain(word: str) -> str:
-    if word.isascii():
-        return word.lower()
-    decomposed = unicodedata.normalize("NFKD", word.casefold())
+def plain(text: str) -> str:
+    """Return a text in lower case and without accents, as ``{prefix}_plain()`` does it with titles in the database."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
     return unicodedata.normalize("NFC", _MARK.sub("", decomposed))
 
 

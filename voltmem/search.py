@@ -8,7 +8,7 @@ from voltmem._cursors import SearchCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_text
-from voltmem._words import USER, terms, user_key, user_key_sql, vector
+from voltmem._words import USER, plain, terms, user_key, user_key_sql, vector
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
@@ -40,7 +40,7 @@ class SearchStatements:
             ), titled AS (
                 SELECT id FROM {conversations}
                 WHERE user_id = $1 AND deleted_at IS NULL
-                    AND title ILIKE ALL ($3::text[]) AND NOT title ILIKE ANY ($4::text[])
+                    AND {tables.plain}(title) LIKE ALL ($3::text[]) AND NOT {tables.plain}(title) LIKE ANY ($4::text[])
             ), ranked AS (
                 SELECT coalesce(t.id, best.conversation_id) AS id, best.message_id,
                     (coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer)::float8 AS rank
@@ -91,8 +91,8 @@ class Search:
         Args:
             user_id: Whose; nobody else's are looked at.
             text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents and capitals don't matter; scripts without spaces
-                are searched by pairs of characters.
+                finds longer ones, unless a space follows. Accents and capitals don't matter (in titles, accents
+                do on PostgreSQL 12); scripts without spaces are searched by pairs of characters.
             limit: How many at most.
             after: The next_cursor of a search for the same: what follows.
 
@@ -164,5 +164,5 @@ class Search:
 
 
 def _pattern(text: str) -> str:
-    escaped = text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    escaped = plain(text).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
     return f"%{escaped}%"
