@@ -249,14 +249,15 @@ def test_each_word_is_where_it_says(text: str) -> None:
     assert [word.start for word in found] == sorted(word.start for word in found)
 
 
-@given(st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=8), min_size=1, max_size=20))
-def test_the_vector_has_every_word_at_its_places(given_words: list[str]) -> None:
-    """As a tsvector is written: each once, with all its positions."""
+@given(st.text(string.printable, max_size=300) | st.text(max_size=300))
+def test_the_vector_has_every_word_at_its_places(text: str) -> None:
+    """As a tsvector is written: each once, with all its positions; in ASCII, which has a way of its own, too."""
     places: dict[str, list[str]] = {}
-    for place, word in enumerate(given_words, 1):
-        places.setdefault(word, []).append(str(place))
+    for place, word in enumerate(words(text), 1):
+        if word.text:
+            places.setdefault(word.text, []).append(str(place))
 
-    assert vector(" ".join(given_words)) == " ".join(f"'\x01{word}':{','.join(at)}" for word, at in places.items())
+    assert vector(text) == " ".join(f"'\x01{word}':{','.join(at)}" for word, at in places.items())
 
 
 async def test_a_message_of_ten_megabytes_is_stored_and_found(storage: PostgresStorage) -> None:

@@ -118,7 +118,7 @@ async def test_a_cursor_holds_whatever_happens(storage: PostgresStorage) -> None
 
 
 async def test_ties_in_time_are_paged_without_loss(storage: PostgresStorage) -> None:
-    """A thousand conversations of the same moment: by id, each once."""
+    """Fifty conversations of the same moment: by id, each once."""
     for number in range(50):
         await storage.create_conversation({"id": f"c{number:02}", "user_id": "ada", "created_at": START})
 

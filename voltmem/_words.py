@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Final
 
 # Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
@@ -28,6 +29,7 @@ _UNSPACED: Final = (
     "\U00020000-\U0003ffff"
 )
 _TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
 _MARK: Final = re.compile(r"[\u0300-\u036f]")
 
 
@@ -79,12 +81,17 @@ def plain(text: str) -> str:
 def vector(text: str) -> str:
     """Return the words of a text with their positions, as a tsvector is written; "" where it has none."""
     positions: dict[str, list[str]] = {}
-    for position, word in enumerate(words(text), start=1):
-        if position > _MOST_WORDS:
-            break
-        if word.text:
-            positions.setdefault(word.text, []).append(str(position))
-    return " ".join(f"'{USER}{word}':{','.join(places)}" for word, places in positions.items())
+    for position, word in enumerate(islice(_plain_words(text), _MOST_WORDS), start=1):
+        if word:
+            positions.setdefault(word, []).append(str(position))
+    return " ".join([f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()])
+
+
+def _plain_words(text: str) -> Iterator[str]:
+    """Yield the words of a text without their places."""
+    if text.isascii():  # three times as fast as words(), which nobody notices but who adds thousands a second
+        return (word[:_LONGEST_WORD] for word in _ASCII_WORD.findall(text.lower()))
+    return (word.text for word in words(text))
 
 
 @dataclass(frozen=True)

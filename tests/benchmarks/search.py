@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from tests.benchmarks._bench import Bench
-from tests.benchmarks._measure import Bound, Side, latency
+from tests.benchmarks._measure import Bound, Side, latency, throughput
 from tests.benchmarks.reads import OF_ONE_USER, fill
 from tests.dialogues import DIALOGUES, dialogues
 from voltmem._words import vector, words
@@ -18,6 +18,7 @@ MESSAGES: Final = 10
 AT_ONCE: Final = 100_000
 ALLOWED_MILLISECONDS: Final = 20
 QUERIES: Final = 500
+DEARER: Final = 1.3
 
 _numbers = count()
 
@@ -145,12 +146,23 @@ async def adding(bench: Bench, texts: Sequence[str]) -> None:
         storage = indexed if search else plain
         return storage.add_message(message, f"user-{place % users}", f"conversation-{place}")
 
-    compare = partial(bench.compare, yardstick="without the search", bound=Bound("at most", 1.3))
-    await compare(
-        f"add_message alone, search=True, {bench.rows * MESSAGES:,} messages",
-        unit="ms",
-        ours=partial(latency, partial(add, search=True), 1_000),
-        theirs=partial(latency, partial(add, search=False), 1_000),
+    with_search, without = partial(add, search=True), partial(add, search=False)
+    among = f"{bench.rows * MESSAGES:,} messages"
+    await bench.compare(
+        f"add_message alone, search=True, {among}",
+        "without the search",
+        "ms",
+        partial(latency, with_search, 1_000),
+        partial(latency, without, 1_000),
+        bound=Bound("at most", DEARER),
+    )
+    await bench.compare(
+        f"add_message, 64 at once, search=True, {among}",
+        "without the search",
+        "a second",
+        partial(throughput, with_search, 8_000, 64),
+        partial(throughput, without, 8_000, 64),
+        bound=Bound("at least", round(1 / DEARER, 2)),
     )
 
 
