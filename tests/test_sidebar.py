@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -487,63 +487,67 @@ async def shared(dsn: str, shared_schema: str) -> AsyncIterator[PostgresStorage]
         yield storage
 
 
-SHAPES = st.lists(
-    st.tuples(
-        st.integers(0, 5),  # the moment: few, so that they tie
-        st.booleans(),  # pinned
-        st.booleans(),  # archived
-        st.sampled_from([False, False, True]),  # deleted
-        st.sampled_from(["docs", "code"]),
-    ),
+class Row(NamedTuple):
+    """A conversation of a list that is made up."""
+
+    hour: int
+    pinned: bool
+    archived: bool
+    is_deleted: bool
+    resource_id: str
+
+
+# Few hours, so that they tie.
+ROWS = st.lists(
+    st.builds(Row, st.integers(0, 5), st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["docs", "code"])),
     max_size=25,
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(SHAPES, st.integers(1, 7), st.booleans(), st.sampled_from([None, True, False]), st.sampled_from([None, "docs"]))
+@given(ROWS, st.integers(1, 7), st.booleans(), st.sampled_from([None, True, False]), st.sampled_from([None, "docs"]))
 def test_pages_of_any_list_are_the_list(
     shared_schema: str,
     dsn: str,
-    shape: list[tuple[int, bool, bool, bool, str]],
+    rows: list[Row],
     limit: int,
     archived: bool,
     pinned: bool | None,
     resource: str | None,
 ) -> None:
-    """Forwards and backwards, in every filter, what a sort in Python says."""
+    """In every filter, what a sort in Python says."""
+    made = {f"c{number:02}": row for number, row in enumerate(rows)}
+    wanted = [
+        id
+        for id, row in sorted(made.items(), key=lambda each: (each[1].pinned, each[1].hour, each[0]), reverse=True)
+        if not row.is_deleted
+        and row.archived == archived
+        and pinned in (None, row.pinned)
+        and resource in (None, row.resource_id)
+    ]
 
     async def check() -> None:
         async with PostgresStorage(dsn, schema=shared_schema, max_connections=1) as storage:
             table = storage._options.tables.conversations
-            connection = await asyncpg.connect(dsn)
-            try:
-                await connection.execute(f"DELETE FROM {table}")
-                await connection.executemany(
+            async with storage.transaction() as tx:
+                await tx.connection.execute(f"DELETE FROM {table}")
+                await tx.connection.executemany(
                     f"INSERT INTO {table} (id, user_id, resource_id, updated_at, pinned, archived, deleted_at) "
                     "VALUES ($1, 'ada', $2, $3, $4, $5, $6)",
                     [
                         (
-                            f"c{n:02}",
-                            each[4],
-                            START + timedelta(hours=each[0]),
-                            each[1],
-                            each[2],
-                            START if each[3] else None,
+                            id,
+                            row.resource_id,
+                            START + timedelta(hours=row.hour),
+                            row.pinned,
+                            row.archived,
+                            START if row.is_deleted else None,
                         )
-                        for n, each in enumerate(shape)
+                        for id, row in made.items()
                     ],
                 )
-            finally:
-                await connection.close()
-            wanted = [
-                (f"c{n:02}", each)
-                for n, each in enumerate(shape)
-                if not each[3] and each[2] == archived and pinned in (None, each[1]) and resource in (None, each[4])
-            ]
-            wanted.sort(key=lambda each: (each[1][1], each[1][0], each[0]), reverse=True)
-            ids = [id for id, _ in wanted]
 
-            assert await walk(storage, limit, archived=archived, pinned=pinned, resource_id=resource) == ids
+            assert await walk(storage, limit, archived=archived, pinned=pinned, resource_id=resource) == wanted
 
     asyncio.run(check())
 
