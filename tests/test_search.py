@@ -108,6 +108,20 @@ async def test_a_title_is_found_before_messages(storage: PostgresStorage) -> Non
     assert (await found(storage, "_b"))[0] == "c3"  # no wildcard: of the titles only this one has it
 
 
+async def test_what_was_said_is_found_before_what_a_tool_told(storage: PostgresStorage) -> None:
+    """However often a tool's result has the word, it is the last to be shown, but it is found."""
+    result = [{"type": "tool-result", "toolCallId": "1", "toolName": "find", "result": ["bread", "bread", "bread"]}]
+    tool = {"id": "m9", "role": "tool", "type": "tool-result", "content": result}
+    await say(storage, "c1", "bread", "something else")
+    await storage.add_message(tool, "ada", "c1")
+    await say(storage, "c2", "a long question, in which nobody but at its end asks for bread")
+    await storage.add_message(tool, "ada", "c3", resource_id="docs")
+
+    hits = (await storage.search("ada", "bread")).hits
+
+    assert [(hit.conversation.id, hit.message_id) for hit in hits] == [("c2", "m0"), ("c1", "m0"), ("c3", "m9")]
+
+
 @pytest.mark.parametrize(
     ("title", "typed"),
     [

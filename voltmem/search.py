@@ -28,10 +28,12 @@ class SearchStatements:
         text = """coalesce(m.content, (
                     SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
                     WHERE jsonb_typeof(m.parts) = 'array'))"""
-        # A title with all the words comes before any message. Of each conversation, the best of its messages.
+        # A title with all the words comes before any message, and what was said before what a tool was told or told,
+        # which often repeats a word many times. Of each conversation, the best of its messages.
         self.search = f"""
             WITH found AS MATERIALIZED (
-                SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery) AS rank
+                SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery)
+                    * CASE WHEN role = 'tool' OR type IN ('tool-call', 'tool-result') THEN 0.1 ELSE 1 END AS rank
                 FROM {messages}
                 WHERE words @@ $2::text::tsquery AND words IS NOT NULL AND NOT archived
             ), best AS (
