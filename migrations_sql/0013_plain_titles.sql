@@ -1,4 +1,4 @@
--- 0011 plain titles
+-- 0013 plain titles
 -- What: a function that takes the accents and the capitals off a title.
 -- Why:  the search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Nothing is
 --       stored: a user has hundreds of titles, and they are looked through.
