@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from voltmem import PostgresStorage, Storage, UserStorage
-from voltmem._cursors import HistoryCursor, SearchCursor, SidebarCursor
+from voltmem._cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     "list_deleted_conversations": {"user_id": "ada", "limit": 5},
     "purge_deleted_conversations": {"user_id": "ada", "older_than": timedelta(days=1)},
     "fork_conversation": {"conversation_id": "c1", "up_to": "m1", "id": "fork", "owner": "ada"},
+    "share_conversation": {"conversation_id": "c1", "up_to": "m1", "owner": "ada"},
+    "get_shared_conversation": {"token": "t1", "limit": 5, "after": str(MessageCursor(LONG_AGO, 0))},
+    "list_shares": {"user_id": "ada", "conversation_id": "c1"},
+    "revoke_share": {"token": "t1", "owner": "ada"},
     "delete_user": {"user_id": "ada"},
     "search": {"user_id": "ada", "text": "one", "limit": 5, "after": str(SearchCursor(9.0, LATER, "c9"))},
     "add_history_entry": {
@@ -168,6 +172,8 @@ WRITES: Final = frozenset(
         "restore_conversation",
         "purge_deleted_conversations",
         "fork_conversation",
+        "share_conversation",
+        "revoke_share",
         "delete_user",
         "add_message",
         "add_messages",
@@ -197,6 +203,7 @@ NOT_REPEATED: Final = frozenset(
         "rewind_conversation",
         "purge_deleted_conversations",
         "fork_conversation",
+        "revoke_share",
         "delete_user",
     }
 )
@@ -216,6 +223,9 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "conversation": "sends nothing",
     "record_run": "as many round trips as its body has steps and events, and two",
 }
+
+# Whoever has the token may call it: it is asked for nobody.
+PUBLIC: Final = frozenset({"get_shared_conversation"})
 
 # What UserStorage calls otherwise.
 USER_NAMES: Final[Mapping[str, str]] = {
@@ -280,15 +290,16 @@ class Rows:
         self._schema = schema
         self.conversations = f'"{schema}".{prefix}_conversations'
         self.messages = f'"{schema}".{prefix}_messages'
+        self.shares = f'"{schema}".{prefix}_shares'
         self.entries = f'"{schema}".{prefix}_agent_history'
         self.steps = f'"{schema}".{prefix}_agent_history_steps'
         self.events = f'"{schema}".{prefix}_agent_history_timeline_events'
-        self.tables = (self.conversations, self.messages, self.entries, self.steps, self.events)
+        self.tables = (self.conversations, self.messages, self.shares, self.entries, self.steps, self.events)
 
     async def seed(self) -> None:
         """
-        Leave exactly these rows, of 2001: ada's two conversations, a deleted one, bob's one, with messages; a run of
-        ada's.
+        Leave exactly these rows, of 2001: ada's two conversations, a deleted one, bob's one, with messages; a link to
+        one of ada's, a run of hers.
         """
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
@@ -300,6 +311,9 @@ class Rows:
             INSERT INTO {self.messages} (conversation_id, message_id, role, content, type, created_at)
             SELECT c, m, 'user', 'words', 'text', timestamptz '{LONG_AGO}' + interval '1 day'
             FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m);
+            INSERT INTO {self.shares} (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
+            SELECT 't1', conversation_id, message_id, created_at, seq, seq
+            FROM {self.messages} WHERE conversation_id = 'c1' AND message_id = 'm3';
             DELETE FROM {self.entries};
             INSERT INTO {self.entries} (id, agent_id, "timestamp", status, input, userid, conversationid)
             VALUES ('h1', 'a1', '{LONG_AGO}', 'working', '"Hello"', 'ada', 'c1');
@@ -316,6 +330,8 @@ class Rows:
         messages = await self._connection.fetch(f"""
             SELECT conversation_id, message_id, role, content, content_json::text, type, metadata::text, archived
             FROM {self.messages} ORDER BY conversation_id, created_at, seq""")
+        shares = await self._connection.fetch(f"""
+            SELECT conversation_id, up_to FROM {self.shares} ORDER BY conversation_id, up_to""")
         entries = await self._connection.fetch(f"""
             SELECT id, agent_id, userid, conversationid, status, input::text, output::text, exact::text
             FROM {self.entries} ORDER BY id""")
@@ -324,7 +340,7 @@ class Rows:
         events = await self._connection.fetch(f"""
             SELECT id, history_id, agent_id, event_type, event_name, parent_event_id, tags::text, output::text
             FROM {self.events} ORDER BY id""")
-        found = {"conversations": conversations, "messages": messages}
+        found = {"conversations": conversations, "messages": messages, "shares": shares}
         found |= {"entries": entries, "steps": steps, "events": events}
         return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 

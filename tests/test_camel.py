@@ -20,6 +20,8 @@ from voltmem import (
     InvalidOptionError,
     Message,
     PostgresStorage,
+    Share,
+    SharedConversation,
     TimelineEvent,
     UserConversations,
     UserStorage,
@@ -354,6 +356,8 @@ ENTRY: Mapping[str, Any] = {
     "events": [TimelineEvent(**EVENT)],
 }
 HISTORY_PAGE: Mapping[str, Any] = {"entries": [AgentHistoryEntry(**ENTRY)], "next_cursor": "x", "has_more": True}
+SHARE: Mapping[str, Any] = {"token": "t1", "conversation_id": "c1", "up_to": "m1", "created_at": EVENING}
+SHARED: Mapping[str, Any] = {"title": "Engines", "messages": [Message(**MESSAGE)], "next_cursor": "x"}
 MODELS: Mapping[type[BaseModel], Mapping[str, Any]] = {
     Conversation: CONVERSATION,
     Message: MESSAGE,
@@ -362,6 +366,8 @@ MODELS: Mapping[type[BaseModel], Mapping[str, Any]] = {
     TimelineEvent: EVENT,
     AgentHistoryEntry: ENTRY,
     AgentHistoryPage: HISTORY_PAGE,
+    Share: SHARE,
+    SharedConversation: SHARED,
 }
 
 every_model = pytest.mark.parametrize(("model", "fields"), MODELS.items(), ids=[each.__name__ for each in MODELS])
@@ -403,6 +409,8 @@ def test_a_models_fields_are_read_in_either_spelling(model: type[BaseModel], fie
         (TimelineEvent(**EVENT), [to_camel(name) for name in EVENT]),
         (AgentHistoryEntry(**ENTRY), ["id", "_agentId", *(to_camel(name) for name in [*ENTRY][2:])]),
         (AgentHistoryPage(**HISTORY_PAGE), ["entries", "nextCursor", "hasMore"]),
+        (Share(**SHARE), ["token", "conversationId", "upTo", "createdAt"]),
+        (SharedConversation(**SHARED), ["title", "messages", "nextCursor"]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseModel) else "",
 )

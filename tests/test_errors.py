@@ -236,7 +236,7 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
             *(
                 f"""CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {table}
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {{schema}}.away()"""
-                for table in ("{c}", "{m}", "{entries}", "{steps}", "{events}")
+                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}")
             ),
         ],
         ["DROP FUNCTION {schema}.away CASCADE"],
@@ -248,7 +248,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
     schema, _, m_name = rows.messages.partition(".")
     c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "add_messages"))
     names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "add": f"{schema}.{a_name}"}
-    names |= {"entries": rows.entries, "steps": rows.steps, "events": rows.events}
+    names |= {"shares": rows.shares, "entries": rows.entries, "steps": rows.steps, "events": rows.events}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
 
@@ -379,6 +379,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "archived": (True,),
     "preview": (True,),
     "tag": (None, ""),
+    "token": ("", "x" * 1001),
     "tags": ([], {}),
     "at": (None,),
     "older_than": (None,),
@@ -404,6 +405,7 @@ NONE_MEANT = {
     ("get_messages", "user_id"),
     ("list_conversations", "resource_id"),
     ("purge_deleted_conversations", "user_id"),
+    ("list_shares", "conversation_id"),
     ("list_history_entries", "agent_id"),
     ("list_history_entries", "user_id"),
     ("list_history_entries", "conversation_id"),

@@ -36,6 +36,7 @@ REPEATED = {
     "mark_conversation_read",
     "soft_delete_conversation",
     "restore_conversation",
+    "share_conversation",
     "add_history_entry",
     "update_history_entry",
     "add_history_step",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import ARGUMENTS, WRITES, Rows, call, call_as, migrated_schema, parameters, public_methods
+from tests.calls import ARGUMENTS, PUBLIC, WRITES, Rows, call, call_as, migrated_schema, parameters, public_methods
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
     ConversationExistsError,
@@ -39,6 +39,7 @@ SELECTS_BY_USER = {
     "get_last_conversation",
     "list_conversations",
     "list_deleted_conversations",
+    "list_shares",
     "delete_user",
     "search",
     "list_history_entries",
@@ -112,6 +113,17 @@ async def test_a_users_view_knows_no_other(name: str, user: str, storage: Postgr
     assert [row for row in after["conversations"] if row[1] == "ada"] == [
         row for row in before["conversations"] if row[1] == "ada"
     ]
+
+
+async def test_what_anybody_may_read_names_nobody(storage: PostgresStorage, rows: Rows) -> None:
+    """A link shows no user and no conversation's id, and a user's view, which shows what is the user's, has it not."""
+    for name in PUBLIC:
+        shown = repr(await call(storage, name))
+
+        assert "words" in shown
+        assert not [secret for secret in ("'ada'", "'c1'", "'docs'") if secret in shown]
+        assert not hasattr(UserStorage, name)
+        assert owner_parameter(name) is None
 
 
 async def test_a_users_view_has_every_verb_and_no_user_id() -> None:

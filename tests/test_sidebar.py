@@ -304,6 +304,7 @@ async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> 
         lambda: storage.update_conversation("c1", title="?"),
         lambda: storage.pin_conversation("c1"),
         lambda: storage.fork_conversation("c1"),
+        lambda: storage.share_conversation("c1"),
         lambda: storage.rewind_conversation("c1", message.id),
     ):
         with pytest.raises(ConversationNotFoundError):
@@ -351,6 +352,7 @@ async def test_deleting_a_user_leaves_nothing_behind(
     for user in ("ada", "bob"):
         memory = storage.conversation(user, f"{user}-1")
         await memory.add({"role": "user", "content": f"{user} was here"})
+        await storage.share_conversation(f"{user}-1")
         await storage.soft_delete_conversation((await storage.fork_conversation(f"{user}-1")).id)
         async with storage.record_run("agent", user_id=user, input=f"{user} asks") as run:
             await run.add_step("text", content=f"{user} thinks")

@@ -215,7 +215,8 @@ class World:
 
     async def empty(self) -> None:
         """Far cheaper than new tables for each example."""
-        tables = [f"{self._schema}.voltagent_memory_{name}" for name in ("conversations", "messages", "payloads")]
+        names = ("conversations", "messages", "payloads", "shares")
+        tables = [f"{self._schema}.voltagent_memory_{name}" for name in names]
         async with self.storage.transaction() as tx:
             await tx.connection.execute(f"TRUNCATE {', '.join(tables)}")
 

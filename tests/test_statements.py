@@ -34,6 +34,7 @@ from voltmem.query import (
     WindowQuery,
 )
 from voltmem.search import SearchStatements
+from voltmem.shares import ShareStatements
 from voltmem.sidebar import SidebarQuery, SidebarStatements
 
 NOW = datetime.now(UTC)
@@ -46,7 +47,7 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements):
+    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
@@ -146,6 +147,23 @@ async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection
     for line in shown.splitlines():
         if "Scan" in line and "actual" in line:
             assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 21, shown
+
+
+@pytest.mark.parametrize("page", ["first", "following"])
+async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
+    """Of a conversation of 50,000 messages 101, from where the page begins; nothing is sorted but these."""
+    sql = ShareStatements(tables)
+    await large.execute(f"DELETE FROM {tables.shares}")
+    await large.fetch(sql.share, "c1", None, "m90000", "token")
+    place = (None, None) if page == "first" else (datetime(2024, 1, 1, 6, tzinfo=UTC), 0)
+
+    shown = await plan(large, sql.shared, ["token", 101, *place])
+
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert "Seq Scan" not in shown.replace("Seq Scan on voltagent_memory_shares", ""), shown  # of one row
+    for line in shown.splitlines():
+        if "Scan" in line and "actual" in line:
+            assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 101, shown
 
 
 async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:

@@ -38,6 +38,7 @@ from voltmem.memory import ConversationMemory, Memory
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
 from voltmem.options import ConnectionOptions
 from voltmem.search_models import Highlight, SearchHit, SearchResults
+from voltmem.share_models import Share, SharedConversation
 from voltmem.sidebar_models import ConversationItem, ConversationList
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 from voltmem.user import UserStorage
@@ -85,6 +86,8 @@ __all__ = [
     "SchemaNotReadyError",
     "SearchHit",
     "SearchResults",
+    "Share",
+    "SharedConversation",
     "SplitConversation",
     "Storage",
     "StorageClosedError",

@@ -213,6 +213,7 @@ class BackupStatements(ConversationSchemaStatements):
         self.restore = [
             *(_copy_rights(table, backup) for table, backup in backups.items()),
             f"DROP TABLE IF EXISTS {tables.payloads}",
+            f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",
             f"ALTER TABLE {backups[conversations]} RENAME TO {tables.prefix}_conversations",

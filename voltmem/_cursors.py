@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
-from voltmem._values import shown
+from voltmem._values import MAX_BIGINT, shown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Id, Time
 
@@ -71,3 +72,11 @@ class SearchCursor(Cursor):
     rank: float
     updated_at: Time
     id: Id
+
+
+@dataclass(frozen=True)
+class MessageCursor(Cursor):
+    """The place of a message in its conversation."""
+
+    created_at: Time
+    seq: Annotated[int, Field(ge=-MAX_BIGINT, le=MAX_BIGINT)]

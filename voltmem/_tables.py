@@ -31,6 +31,7 @@ class Tables:
     messages: str = field(init=False)
     messages_backup: str = field(init=False)
     payloads: str = field(init=False)
+    shares: str = field(init=False)
     migrations: str = field(init=False)
     add_messages: str = field(init=False)
     plain: str = field(init=False)

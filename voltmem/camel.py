@@ -30,6 +30,9 @@ from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.options import OnLimit
 from voltmem.query import OrderBy, OrderDirection
 from voltmem.search import Search
+from voltmem.share_models import Share, SharedConversation
+from voltmem.shares import DEFAULT_LIMIT as SHARED_LIMIT
+from voltmem.shares import Shares
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar import Sidebar
 from voltmem.sidebar_models import ConversationItem, ConversationList
@@ -78,7 +81,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages, Sidebar, Search, AgentRuns):
+class VoltAgentNames(Conversations, Messages, Sidebar, Search, Shares, AgentRuns):
     """The camelCase twins of all areas."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -343,6 +346,26 @@ class VoltAgentNames(Conversations, Messages, Sidebar, Search, AgentRuns):
     async def forgetWords(self) -> int:
         """forget_words in VoltAgent's spelling."""
         return await self.forget_words()
+
+    async def shareConversation(
+        self, conversationId: str, *, upTo: str | None = None, owner: str | None = None
+    ) -> Share:
+        """share_conversation in VoltAgent's spelling."""
+        return await self.share_conversation(conversationId, up_to=upTo, owner=owner)
+
+    async def getSharedConversation(
+        self, token: str, *, limit: int = SHARED_LIMIT, after: str | None = None
+    ) -> SharedConversation | None:
+        """get_shared_conversation in VoltAgent's spelling."""
+        return await self.get_shared_conversation(token, limit=limit, after=after)
+
+    async def listShares(self, userId: str, *, conversationId: str | None = None) -> list[Share]:
+        """list_shares in VoltAgent's spelling."""
+        return await self.list_shares(userId, conversation_id=conversationId)
+
+    async def revokeShare(self, token: str, *, owner: str | None = None) -> bool:
+        """revoke_share in VoltAgent's spelling."""
+        return await self.revoke_share(token, owner=owner)
 
     async def deleteUser(self, userId: str) -> int:
         """delete_user in VoltAgent's spelling."""

@@ -169,7 +169,7 @@ class SidebarStatements:
             SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Steps and events go with their entries; messages and payloads with their conversations.
+        # Steps and events go with their entries; messages, payloads and links with their conversations.
         self.delete_user = f"""
             WITH runs AS (DELETE FROM {tables.agent_history} WHERE userid = $1 RETURNING id)
             , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))

@@ -18,6 +18,7 @@ from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.query import OrderBy, OrderDirection
 from voltmem.search import DEFAULT_LIMIT as SEARCH_LIMIT
 from voltmem.search_models import SearchResults
+from voltmem.share_models import Share
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar_models import ConversationItem, ConversationList
 
@@ -279,6 +280,22 @@ class UserStorage:
         """Return how many conversations and recorded runs were deleted: all that is this user's."""
         return await self._storage.delete_user(self._user_id)
 
+    # --- links for strangers ----------------------------------------------------------------------------------
+
+    # Without get_shared_conversation(): whoever has a link may read, and here is read what is the user's.
+
+    async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
+        """Return a new link, with which strangers read what was said so far, or up to a message."""
+        return await self._storage.share_conversation(conversation_id, up_to=up_to, owner=self._user_id)
+
+    async def list_shares(self, *, conversation_id: str | None = None) -> list[Share]:
+        """Return the links to the user's conversations, or to one of them, the newest first."""
+        return await self._storage.list_shares(self._user_id, conversation_id=conversation_id)
+
+    async def revoke_share(self, token: str) -> bool:
+        """Return whether there was such a link; from now on it leads nowhere."""
+        return await self._storage.revoke_share(token, owner=self._user_id)
+
     # --- in VoltAgent's spelling ------------------------------------------------------------------------------
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -465,6 +482,18 @@ class UserStorage:
     ) -> Conversation:
         """fork_conversation in VoltAgent's spelling."""
         return await self.fork_conversation(conversationId, up_to=upTo, id=id)
+
+    async def shareConversation(self, conversationId: str, *, upTo: str | None = None) -> Share:
+        """share_conversation in VoltAgent's spelling."""
+        return await self.share_conversation(conversationId, up_to=upTo)
+
+    async def listShares(self, *, conversationId: str | None = None) -> list[Share]:
+        """list_shares in VoltAgent's spelling."""
+        return await self.list_shares(conversation_id=conversationId)
+
+    async def revokeShare(self, token: str) -> bool:
+        """revoke_share in VoltAgent's spelling."""
+        return await self.revoke_share(token)
 
     async def deleteUser(self) -> int:
         """delete_user in VoltAgent's spelling."""

@@ -91,7 +91,8 @@ class Bench:
     async def start_anew(self, messages: int = 0) -> None:
         """Leave, in both sets of tables, the same conversations, each with so many messages."""
         for tables in (self.ours, self.yardstick):
-            await self.pool.execute(f"TRUNCATE {tables.conversations}, {tables.messages}, {tables.payloads}")
+            filled = (tables.conversations, tables.messages, tables.payloads, tables.shares)
+            await self.pool.execute(f"TRUNCATE {', '.join(filled)}")
             await self.pool.execute(
                 f"INSERT INTO {tables.conversations} (id, resource_id, user_id) "
                 f"SELECT 'c' || n, 'agent', 'ada' FROM generate_series(0, {CONVERSATIONS - 1}) AS n"

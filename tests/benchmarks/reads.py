@@ -68,7 +68,8 @@ async def messages(bench: Bench) -> None:
 async def fill(bench: Bench, tables: Tables, rows: int) -> None:
     """Make so many conversations, OF_ONE_USER of each user, with one statement; nothing else stays."""
     await bench.storage(tables).open()
-    await bench.pool.execute(f"TRUNCATE {tables.conversations}, {tables.messages}, {tables.payloads}")
+    filled = (tables.conversations, tables.messages, tables.payloads, tables.shares)
+    await bench.pool.execute(f"TRUNCATE {', '.join(filled)}")
     await bench.pool.execute(
         f"""
         INSERT INTO {tables.conversations} (id, resource_id, user_id, title, created_at, updated_at)

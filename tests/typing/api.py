@@ -28,6 +28,8 @@ from voltmem import (
     Message,
     PostgresStorage,
     SchemaNotReadyError,
+    Share,
+    SharedConversation,
     Storage,
     TimelineEvent,
     Unset,
@@ -174,6 +176,30 @@ async def one_conversation(storage: Storage, new: Conversation) -> None:
         Conversation,
     )
     assert_type(await storage.deleteConversation("c1", owner="ada"), bool)
+
+
+async def shares(storage: Storage, ada: UserStorage) -> None:
+    share = await storage.share_conversation("c1", up_to="m1", owner="ada")
+    assert_type(share, Share)
+    assert_type(share.up_to, str | None)
+    assert_type(share.upTo, str | None)
+    assert_type(share.conversationId, str)
+    shown = await storage.get_shared_conversation(share.token, limit=10, after=None)
+    assert_type(shown, SharedConversation | None)
+    if shown is not None:
+        assert_type(shown.messages, list[Message])
+        assert_type(shown.nextCursor, str | None)
+    assert_type(await storage.list_shares("ada", conversation_id="c1"), list[Share])
+    assert_type(await storage.revoke_share(share.token, owner="ada"), bool)
+
+    assert_type(await storage.shareConversation("c1", upTo="m1", owner="ada"), Share)
+    assert_type(await storage.getSharedConversation(share.token), SharedConversation | None)
+    assert_type(await storage.listShares("ada", conversationId="c1"), list[Share])
+    assert_type(await storage.revokeShare(share.token), bool)
+
+    assert_type(await ada.share_conversation("c1", up_to="m1"), Share)
+    assert_type(await ada.list_shares(), list[Share])
+    assert_type(await ada.revokeShare(share.token), bool)
 
 
 async def rename(storage: Storage, title: str | Unset | None = UNSET) -> Conversation:

@@ -110,6 +110,13 @@ async def builder(storage: PostgresStorage) -> None:
         pass
 
 
+async def shares(storage: PostgresStorage, ada: UserStorage) -> None:
+    await storage.share_conversation("c1", "m1")  # type: ignore[call-arg]
+    await storage.get_shared_conversation("token", limit=None)  # type: ignore[arg-type]
+    await ada.share_conversation("c1", owner="bob")  # type: ignore[call-arg]
+    await ada.get_shared_conversation("token")  # type: ignore[attr-defined]
+
+
 async def messages(storage: PostgresStorage, message: Message) -> None:
     await storage.add_message(message, 7, "c1")  # type: ignore[arg-type]
     await storage.add_message(message, "ada")  # type: ignore[call-arg]

@@ -1168,6 +1168,7 @@ async def _drop_tables(storage: PostgresStorage) -> None:
         for table in (
             tables.messages,
             tables.payloads,
+            tables.shares,
             tables.agent_history_steps,
             tables.agent_history_timeline_events,
             tables.agent_history,
