@@ -122,6 +122,8 @@ class SidebarStatements:
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
                 {items(tables, "changed")}"""
 
+        self.get = f"""
+            {items(tables, f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)")}"""
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
@@ -384,6 +386,9 @@ class Sidebar:
         if row["id"] is None:
             raise ConversationExistsError(new_id)
         return Conversation.from_row(tuple(row)[2:])
+
+    async def _get_item(self, conversation_id: str, owner: str | None) -> ConversationItem:
+        return await self._mark(self._sidebar_sql.get, conversation_id, owner)
 
     async def _mark(self, statement: str, conversation_id: str, owner: str | None, *values: object) -> ConversationItem:
         check_id(conversation_id=conversation_id)

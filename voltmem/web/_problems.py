@@ -1,0 +1,330 @@
+"""Errors as problem documents (RFC 9457), told by the routes themselves: no handler of the application's is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, Final, TypeAlias
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, JsonValue
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from voltmem._values import to_json
+from voltmem.errors import (
+    ConnectionFailedError,
+    ConversationExistsError,
+    ConversationNotFoundError,
+    DatabaseTimeoutError,
+    InvalidInputError,
+    InvalidOptionError,
+    MessageNotFoundError,
+    OutcomeUnknownError,
+    StorageClosedError,
+    VoltMemError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+MAX_BODY_BYTES: Final = 10 * 2**20
+RETRY_AFTER_SECONDS: Final = 2
+
+
+class Invalid(BaseModel):
+    """One thing that is wrong with a request."""
+
+    pointer: str
+    """Where: /body/title, /query/limit."""
+    detail: str
+    """What."""
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str
+    """The kind, for programs: urn:voltmem:conversation-not-found; about:blank where the status says it all."""
+    title: str
+    """The kind, for people; the same for all of it."""
+    status: int
+    """The response's status."""
+    detail: str
+    """What it was this time."""
+    errors: list[Invalid] | None = None
+    """Each thing that is wrong with the request, where there are several."""
+
+
+class ProblemResponse(Response):
+    """A problem document."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        # Strings of the request come back in it: with whatever JSON's escapes can bring along.
+        content = to_json(problem.model_dump(exclude_none=True)).encode()
+        super().__init__(content, problem.status, {"Cache-Control": "no-store", **(headers or {})})
+
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+
+
+def responses(*statuses: int, made: bool = False) -> Responses:
+    """Return what a route may answer beside its usual answer, for the OpenAPI document; made: with a Location."""
+    all_statuses = sorted({*statuses, *_ANYWHERE})
+    found: Responses = {
+        status: {"description": HTTPStatus(status).phrase, "content": _CONTENT} for status in all_statuses
+    }
+    if made:
+        location = {
+            "description": "Where it is.",
+            "required": True,
+            "schema": {"type": "string", "format": "uri-reference"},
+        }
+        found[201] = {"description": "Made", "headers": {"Location": location}}
+    return found
+
+
+# Nobody signed in, or not allowed in; the request is none; the database is away.
+_ANYWHERE: Final = (401, 403, 422, 503)
+_CONTENT: Final = {
+    MEDIA_TYPE: {
+        "schema": {
+            "title": "Problem",
+            "description": "What went wrong (RFC 9457).",
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "format": "uri-reference"},
+                "title": {"type": "string"},
+                "status": {"type": "integer"},
+                "detail": {"type": "string"},
+                "errors": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+                        "required": ["pointer", "detail"],
+                    },
+                },
+            },
+            "required": ["type", "title", "status", "detail"],
+        }
+    }
+}
+
+
+def problem_response(error: Exception) -> ProblemResponse | None:
+    """
+    Return what the client is told of an error; None where it is no business of the client's.
+
+    Of what PostgreSQL says nothing is told, and of another user's conversation no more than of none.
+    """
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        problem = Problem(type="about:blank", title=phrase, status=error.status_code, detail=str(error.detail))
+        return ProblemResponse(problem, error.headers)
+    for kind, status, name, title, detail in _KINDS:
+        if isinstance(error, kind):
+            problem = Problem(type=f"urn:voltmem:{name}", title=title, status=status, detail=detail(error))
+            is_brief = status == 503 and kind is not OutcomeUnknownError
+            return ProblemResponse(problem, {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_brief else None)
+    return None
+
+
+def _invalid(error: RequestValidationError) -> ProblemResponse:
+    errors = [
+        Invalid(pointer=_pointer(each["loc"]), detail=each["msg"].removeprefix("Value error, "))
+        for each in error.errors()
+    ]
+    detail = "; ".join(f"{each.pointer}: {each.detail}" for each in errors)
+    problem = Problem(
+        type="urn:voltmem:invalid-request", title=_INVALID, status=422, detail=detail[:1000], errors=errors[:100]
+    )
+    return ProblemResponse(problem)
+
+
+def _pointer(steps: Iterable[str | int]) -> str:
+    # <one> and <several> tell two kinds of body apart; no request has them.
+    names = (str(step) for step in steps if step not in ("<one>", "<several>"))
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1")[:100] for name in names)
+
+
+_INVALID: Final = "The request is not one that can be answered"
+_UNAVAILABLE: Final = "The database cannot be asked right now"
+
+# The first that fits. A search that is off is so for every request: 501, not 4xx, which would blame this one.
+_KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str]], ...]] = (
+    (
+        ConversationNotFoundError,
+        404,
+        "conversation-not-found",
+        "There is no such conversation",
+        lambda error: f"There is no conversation {error.conversation_id!r}.",
+    ),
+    (
+        MessageNotFoundError,
+        404,
+        "message-not-found",
+        "There is no such message",
+        lambda error: f"There is no message {error.message_id!r} in the conversation.",
+    ),
+    (
+        ConversationExistsError,
+        409,
+        "conversation-exists",
+        "The id is taken",
+        lambda error: f"The id {error.conversation_id!r} is taken. Leave it out to get a new one.",
+    ),
+    (
+        InvalidOptionError,
+        501,
+        "search-off",
+        "The search is off",
+        lambda _: "This application's storage was made without search=True.",
+    ),
+    (InvalidInputError, 422, "invalid-request", _INVALID, str),
+    (
+        OutcomeUnknownError,
+        503,
+        "outcome-unknown",
+        "It may or may not have happened",
+        lambda _: "The connection to the database broke after the change was sent. Look before you repeat it.",
+    ),
+    (
+        DatabaseTimeoutError,
+        503,
+        "unavailable",
+        _UNAVAILABLE,
+        lambda _: "The database did not answer in time. Repeating the request does no harm.",
+    ),
+    (
+        ConnectionFailedError,
+        503,
+        "unavailable",
+        _UNAVAILABLE,
+        lambda _: "The database could not be reached. Repeating the request does no harm.",
+    ),
+    (StorageClosedError, 503, "unavailable", _UNAVAILABLE, lambda _: "The application is closing."),
+)
+
+
+class StrictRequest(Request):
+    """A request whose body is JSON without ambiguity, and not too large."""
+
+    async def body(self) -> bytes:
+        """Return the body; HTTPException 413 as soon as it is too large."""
+        if not hasattr(self, "_body"):
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in self.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> JsonValue:
+        """Return the body's value; HTTPException 400 where it is no JSON, or where it isn't told which value."""
+        try:
+            value: JsonValue = json.loads(
+                await self.body(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+            )
+        except RecursionError as error:
+            raise HTTPException(400, "The body is nested too deeply.") from error
+        except ValueError as error:
+            raise HTTPException(400, f"The body is not JSON: {error}") from error
+        return value
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the name {twice!r} twice")
+    return found
+
+
+def _constant(name: str) -> JsonValue:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number is larger than any that can be kept")
+    return number
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are problem documents."""
+
+    methods_of: ClassVar[dict[Callable[..., Any], set[str]]] = {}
+    """Those that an endpoint's path has, in whichever route."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request; errors that are no business of the client's go on to the application."""
+        answer = super().get_route_handler()
+        takes_json = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            try:
+                if takes_json:
+                    _check_content_type(request)
+                return await answer(StrictRequest(request.scope, request.receive))
+            except (VoltMemError, HTTPException, RequestValidationError) as error:
+                response = problem_response(error)
+                if response is None:
+                    raise
+                return response
+
+        return handle
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a path that has no such method says which it has."""
+        if scope["method"] in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        allowed = ", ".join(sorted(self.methods_of[self.endpoint]))
+        response = problem_response(HTTPException(405, f"Use {allowed}.", {"Allow": allowed}))
+        assert response is not None
+        await response(scope, receive, send)
+
+
+def say_all_methods(routes: Iterable[BaseRoute]) -> None:
+    """Have each of the routes know which methods its path has."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        if isinstance(route, ProblemRoute):
+            of_path = methods.setdefault(route.path, set())
+            of_path |= route.methods or set()
+            ProblemRoute.methods_of[route.endpoint] = of_path
+
+
+async def told(_: Request, error: Exception) -> Response:
+    """Return the problem that an error is; for an application of our own."""
+    response = problem_response(error)
+    return await internal_error(_, error) if response is None else response
+
+
+async def internal_error(_: Request, __: Exception) -> Response:
+    """Return what is told of a mistake of ours: nothing. The server logs it."""
+    title = HTTPStatus.INTERNAL_SERVER_ERROR.phrase
+    return ProblemResponse(Problem(type="about:blank", title=title, status=500, detail="See the server's log."))
+
+
+def _check_content_type(request: Request) -> None:
+    given = request.headers.get("content-type")
+    if given is None:
+        return
+    type, _, subtype = given.partition(";")[0].strip().lower().partition("/")
+    if type != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        raise HTTPException(415, "The body must be application/json.")
