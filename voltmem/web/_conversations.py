@@ -31,7 +31,8 @@ from voltmem.web._payloads import (
     new_item,
     values,
 )
-from voltmem.web._problems import ProblemRoute, responses
+from voltmem.web._problems import responses
+from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine, item_of_mine, together
 
 routes = APIRouter(route_class=ProblemRoute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 from uuid import UUID, uuid5
 
@@ -23,7 +24,8 @@ from voltmem.web._payloads import (
     StoredMessages,
     values,
 )
-from voltmem.web._problems import ProblemRoute, responses
+from voltmem.web._problems import responses
+from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
 
 routes = APIRouter(route_class=ProblemRoute)
@@ -114,7 +116,7 @@ async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind
     return JsonResponse(Dropped(dropped=await mine.rewind_conversation(conversationId, rewind.message_id)))
 
 
-async def check_is_there(mine: UserStorage, conversation_id: str, found: list[Message]) -> None:
+async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequence[Message]) -> None:
     """Raise ConversationNotFoundError where nothing was found, and there is no conversation either."""
     if not found and await mine.get_conversation(conversation_id) is None:
         raise ConversationNotFoundError(conversation_id)
