@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from voltmem.sidebar_models import ConversationItem
 from voltmem.user import UserStorage
+from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
     Archive,
     ConversationChanges,
@@ -27,11 +28,11 @@ from voltmem.web._payloads import (
     NewConversation,
     Purged,
     Reading,
+    SearchCursor,
     item_of,
     new_item,
     values,
 )
-from voltmem.web._problems import responses
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine, item_of_mine, together
 
@@ -78,7 +79,7 @@ async def list_conversations(
     "/conversations",
     status_code=201,
     response_model=Item,
-    responses=responses(400, 409, 413, 415, made=True),
+    responses=responses(400, 409, 413, 415) | conversation_made(),
     operation_id="createConversation",
 )
 async def create_conversation(mine: Mine, request: Request, new: NewConversation) -> Response:
@@ -157,7 +158,7 @@ async def read_conversation(mine: Mine, conversationId: ConversationId, reading:
     "/conversations/{conversationId}/fork",
     status_code=201,
     response_model=Item,
-    responses=responses(400, 404, 409, 413, 415, made=True),
+    responses=responses(400, 404, 409, 413, 415) | conversation_made(),
     operation_id="forkConversation",
 )
 async def fork_conversation(
@@ -230,7 +231,7 @@ async def search(
         Query(description='Words, "phrases" and -exclusions; the last word may be a beginning.', max_length=1000),
     ],
     limit: Limit = 20,
-    after: Cursor = None,
+    after: SearchCursor = None,
 ) -> Response:
     """The conversations that have the words, best first, each with the message that fits best."""
     return JsonResponse(Hits.of(await mine.search(q, limit=limit, after=after)))

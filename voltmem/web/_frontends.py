@@ -19,6 +19,7 @@ from voltmem.native import NativeMemory
 from voltmem.sidebar_models import ConversationItem
 from voltmem.user import UserStorage
 from voltmem.web._messages import check_is_there
+from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
     Answer,
     Body,
@@ -32,7 +33,6 @@ from voltmem.web._payloads import (
     Name,
     Time,
 )
-from voltmem.web._problems import responses
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine, item_of_mine
 from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages

@@ -8,9 +8,10 @@ from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Header, Query, Response
 
-from voltmem.errors import ConversationNotFoundError, InvalidQueryError, MessageNotFoundError
+from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.user import UserStorage
+from voltmem.web._openapi import messages_made, responses
 from voltmem.web._payloads import (
     ConversationId,
     Dropped,
@@ -24,7 +25,6 @@ from voltmem.web._payloads import (
     StoredMessages,
     values,
 )
-from voltmem.web._problems import responses
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
 
@@ -46,11 +46,9 @@ async def list_messages(
     before: Annotated[Name | None, Query(description="The id of a message: what stands right before it.")] = None,
     after: Annotated[Name | None, Query(description="The id of a message: what follows it.")] = None,
 ) -> Response:
-    """Messages, the oldest first: the newest of them, or those before or after another."""
-    if before is not None and after is not None:
-        raise InvalidQueryError("before and after are two directions; give one of them")
+    """Messages, the oldest first: the newest of them, or those before or after another; both: those between."""
     if after is not None:
-        found = await mine.get_conversation_messages(conversationId, limit=limit + 1, after=after)
+        found = await mine.get_conversation_messages(conversationId, limit=limit + 1, after=after, before=before)
         shown = found[:limit]
     else:
         found = await mine.get_messages(conversationId, limit=limit + 1, before=before)
@@ -63,7 +61,7 @@ async def list_messages(
     "/conversations/{conversationId}/messages",
     status_code=201,
     response_model=StoredMessages,
-    responses=responses(400, 404, 413, 415),
+    responses=responses(400, 404, 413, 415) | messages_made(),
     operation_id="addMessages",
 )
 async def add_messages(

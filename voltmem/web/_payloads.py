@@ -84,7 +84,12 @@ MessageId: TypeAlias = Annotated[
     Path(description="The id of a message of the conversation.", min_length=1),
     AfterValidator(_reachable(lambda missing: MessageNotFoundError(missing, ""))),
 ]
-Cursor: TypeAlias = Annotated[str | None, Query(description="A nextCursor, as it is.", max_length=4000)]
+Cursor: TypeAlias = Annotated[
+    str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "cursor"})
+]
+SearchCursor: TypeAlias = Annotated[
+    str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "search-cursor"})
+]
 Limit: TypeAlias = Annotated[int, Query(description="How many at most.", ge=1, le=200)]
 
 

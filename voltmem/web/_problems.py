@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -64,53 +64,6 @@ class ProblemResponse(Response):
         # Strings of the request come back in it: with whatever JSON's escapes can bring along.
         content = to_json(problem.model_dump(exclude_none=True)).encode()
         super().__init__(content, problem.status, {"Cache-Control": "no-store", **(headers or {})})
-
-
-Responses: TypeAlias = dict[int | str, dict[str, Any]]
-
-
-def responses(*statuses: int, made: bool = False) -> Responses:
-    """Return what a route may answer beside its usual answer, for the OpenAPI document; made: with a Location."""
-    all_statuses = sorted({*statuses, *_ANYWHERE})
-    found: Responses = {
-        status: {"description": HTTPStatus(status).phrase, "content": _CONTENT} for status in all_statuses
-    }
-    if made:
-        location = {
-            "description": "Where it is.",
-            "required": True,
-            "schema": {"type": "string", "format": "uri-reference"},
-        }
-        found[201] = {"description": "Made", "headers": {"Location": location}}
-    return found
-
-
-# Nobody signed in, or not allowed in; the request is none; the database is away.
-_ANYWHERE: Final = (401, 403, 422, 503)
-_CONTENT: Final = {
-    MEDIA_TYPE: {
-        "schema": {
-            "title": "Problem",
-            "description": "What went wrong (RFC 9457).",
-            "type": "object",
-            "properties": {
-                "type": {"type": "string", "format": "uri-reference"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
-                "errors": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-                        "required": ["pointer", "detail"],
-                    },
-                },
-            },
-            "required": ["type", "title", "status", "detail"],
-        }
-    }
-}
 
 
 def problem_response(error: Exception) -> ProblemResponse | None:
