@@ -29,6 +29,7 @@ from voltmem.web._payloads import (
     Purged,
     Reading,
     SearchCursor,
+    TimeZone,
     item_of,
     new_item,
     values,
@@ -57,9 +58,7 @@ async def list_conversations(
         Name | None, Query(alias="resourceId", description="Only those with this agent or project.")
     ] = None,
     preview: Annotated[bool, Query(description="Whether each comes with how the last thing begins.")] = True,
-    time_zone: Annotated[
-        str | None, Query(alias="timeZone", description="The viewer's, as Europe/Oslo: each comes with its heading.")
-    ] = None,
+    time_zone: TimeZone = None,
 ) -> Response:
     """A stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
     found = await mine.list_conversations(

@@ -90,6 +90,14 @@ Cursor: TypeAlias = Annotated[
 SearchCursor: TypeAlias = Annotated[
     str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "search-cursor"})
 ]
+TimeZone: TypeAlias = Annotated[
+    str | None,
+    Query(
+        alias="timeZone",
+        description="The viewer's, as Europe/Oslo: each conversation comes with its heading.",
+        json_schema_extra={"format": "time-zone"},
+    ),
+]
 Limit: TypeAlias = Annotated[int, Query(description="How many at most.", ge=1, le=200)]
 
 
