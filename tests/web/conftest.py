@@ -41,15 +41,19 @@ async def storage(make_storage: MakeStorage) -> PostgresStorage:
 class Connect(Protocol):
     """Makes a client of an application, for one user, without a server between them."""
 
-    def __call__(self, app: ASGIApp, user: str | None = "ada", prefix: str = "/api") -> httpx2.AsyncClient: ...
+    def __call__(
+        self, app: ASGIApp, user: str | None = "ada", prefix: str = "/api", root_path: str = ""
+    ) -> httpx2.AsyncClient: ...
 
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
     made: list[httpx2.AsyncClient] = []
 
-    def connect(app: ASGIApp, user: str | None = "ada", prefix: str = "/api") -> httpx2.AsyncClient:
-        transport = httpx2.ASGITransport(app)
+    def connect(
+        app: ASGIApp, user: str | None = "ada", prefix: str = "/api", root_path: str = ""
+    ) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app, root_path=root_path)
         headers = {} if user is None else {"X-User": user}
         made.append(httpx2.AsyncClient(transport=transport, base_url=f"http://test{prefix}", headers=headers))
         return made[-1]
@@ -70,6 +74,14 @@ def mallory(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # those are pytest's
@@ -81,8 +93,7 @@ async def _serve(app: ASGIApp) -> AsyncIterator[str]:
         listening.bind(("127.0.0.1", 0))
         server = _Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=5))
         running = asyncio.create_task(server.serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await server.listens.wait()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         await running

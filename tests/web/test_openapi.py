@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-from fastapi import FastAPI, Request
+from fastapi import Request
 
-from tests.web.conftest import Serve, application
+from tests.web.conftest import Serve
 from voltmem import PostgresStorage, web
 
 HERE = Path(__file__).parent

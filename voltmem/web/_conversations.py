@@ -84,7 +84,7 @@ async def list_conversations(
 async def create_conversation(mine: Mine, request: Request, new: NewConversation) -> Response:
     """Make a conversation."""
     made = await mine.create_conversation(values(new))
-    return JsonResponse(new_item(made), 201, {"Location": _place(request, "/conversations", made.id)})
+    return JsonResponse(new_item(made), 201, {"Location": _place(request, made.id)})
 
 
 @routes.get("/conversations/{conversationId}", response_model=Item, responses=_ONE, operation_id="getConversation")
@@ -167,14 +167,15 @@ async def fork_conversation(
     given = Fork() if fork is None else fork
     made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
     item = item_of(await item_of_mine(mine, made.id))
-    return JsonResponse(item, 201, {"Location": _place(request, "/conversations", made.id)})
+    return JsonResponse(item, 201, {"Location": _place(request, made.id, from_member=True)})
 
 
-def _place(request: Request, collection: str, id: str) -> str:
-    """Return the path of a member as the client knows it: under any prefix, mount or proxy."""
+def _place(request: Request, id: str, *, from_member: bool = False) -> str:
+    """Return the path of a conversation as the client knows it: under any prefix, mount or proxy."""
     path, root = request.scope["path"], request.scope.get("root_path", "")
     whole = path if path.startswith(root) else f"{root}{path}"
-    return f"{quote(whole[: whole.index(collection, len(root))] + collection)}/{quote(id, safe='')}"
+    conversations = whole.rsplit("/", 2)[0] if from_member else whole
+    return f"{quote(conversations)}/{quote(id, safe='')}"
 
 
 # --- deleting, with a way back ------------------------------------------------------------------------------------
