@@ -23,6 +23,7 @@ from voltmem.web._payloads import (
     OneOrSeveral,
     Rewind,
     StoredMessages,
+    messages_of,
     values,
 )
 from voltmem.web._route import ProblemRoute
@@ -54,7 +55,7 @@ async def list_messages(
         found = await mine.get_messages(conversationId, limit=limit + 1, before=before)
         shown = found[-limit:]
     await check_is_there(mine, conversationId, found)
-    return JsonResponse(MessagePage.of(shown).model_copy(update={"has_more": len(found) > limit}))
+    return JsonResponse(MessagePage(items=messages_of(shown), has_more=len(found) > limit))
 
 
 @routes.post(
@@ -82,7 +83,8 @@ async def add_messages(
     messages = [values(each) | {"content": each.content} for each in given]
     if idempotency_key is not None:
         messages = [{"id": _derived(idempotency_key, at)} | each for at, each in enumerate(messages)]
-    return JsonResponse(StoredMessages.of(await mine.add_messages(messages, conversationId)), 201)
+    stored = await mine.add_messages(messages, conversationId)
+    return JsonResponse(StoredMessages(items=messages_of(stored)), 201)
 
 
 def _derived(key: str, position: int) -> str:

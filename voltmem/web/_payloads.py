@@ -132,7 +132,8 @@ class JsonResponse(Response):
     media_type = "application/json"
 
     def __init__(self, answer: Answer | JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        value = answer.model_dump() if isinstance(answer, Answer) else answer
+        # What is not set is left out: front ends in TypeScript tell undefined from null.
+        value = answer.model_dump(exclude_unset=True) if isinstance(answer, Answer) else answer
         super().__init__(to_json(value).encode(), status, {"Cache-Control": "no-store", **(headers or {})})
 
 
@@ -210,8 +211,7 @@ class ItemPage(Items):
 
 def item_of(found: ConversationItem, group: Group | None = None) -> Item:
     """Return a conversation as it crosses."""
-    item = Item.model_validate(found)
-    return item if group is None else item.model_copy(update={"group": group})
+    return Item.model_validate(found).model_copy(update={"group": group})
 
 
 def new_item(made: Conversation) -> Item:
@@ -310,16 +310,16 @@ class StoredMessages(Answer):
 
     items: list[StoredMessage]
 
-    @classmethod
-    def of(cls, found: list[Message]) -> Self:
-        """Return messages as they cross."""
-        return cls(items=[StoredMessage.model_validate(each) for each in found])
+
+def messages_of(found: list[Message]) -> list[StoredMessage]:
+    """Return messages as they cross."""
+    return [StoredMessage.model_validate(each) for each in found]
 
 
 class MessagePage(StoredMessages):
     """A stretch of a conversation, the oldest message first."""
 
-    has_more: bool = False
+    has_more: bool
     """Whether more follows in the direction of the walk."""
 
 
