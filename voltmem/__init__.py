@@ -9,6 +9,7 @@ from voltmem._conversation_schema import MigrationResult, SplitConversation
 from voltmem._schema import MigrationStatus
 from voltmem._values import UNSET, Unset
 from voltmem.agent_run import AgentRun
+from voltmem.changes_models import Change
 from voltmem.conversations import UserConversations
 from voltmem.errors import (
     ConnectionFailedError,
@@ -51,6 +52,7 @@ __all__ = [
     "AgentHistoryStep",
     "AgentRun",
     "BoundStorage",
+    "Change",
     "ConnectionFailedError",
     "ConnectionOptions",
     "Conversation",

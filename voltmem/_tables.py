@@ -28,6 +28,8 @@ class Tables:
     messages_backup: str = field(init=False)
     payloads: str = field(init=False)
     migrations: str = field(init=False)
+    watchers: str = field(init=False)
+    tell_watchers: str = field(init=False)
     add_messages: str = field(init=False)
     agent_history: str = field(init=False)
     agent_history_steps: str = field(init=False)

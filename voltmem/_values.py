@@ -117,6 +117,12 @@ def check_flag(name: str, value: object) -> None:
         raise InvalidInputError(f"{name} must be True or False, not {shown(value)}")
 
 
+def check_seconds(name: str, value: object) -> None:
+    """Raise InvalidInputError unless the value is a number of seconds that one can wait for."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {shown(value)}")
+
+
 def check_time(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is a datetime that knows its time zone."""
     if not isinstance(value, datetime):

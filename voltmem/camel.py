@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from voltmem._values import UNSET, Unset
 from voltmem.agent_history import DEFAULT_LIMIT as HISTORY_LIMIT
 from voltmem.agent_run import AgentRun, AgentRuns
+from voltmem.changes import Changes
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import Conversations, UserConversations
 from voltmem.errors import InvalidOptionError
@@ -78,7 +79,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages, Sidebar, Search, AgentRuns):
+class VoltAgentNames(Conversations, Messages, Sidebar, Search, Changes, AgentRuns):
     """The camelCase twins of all areas."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:

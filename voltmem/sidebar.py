@@ -171,12 +171,14 @@ class SidebarStatements:
             SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Steps and events go with their entries; messages and payloads with their conversations.
+        # Steps and events go with their entries; messages and payloads with their conversations. Who is watching
+        # just now is told, too.
         self.delete_user = f"""
             WITH runs AS (DELETE FROM {tables.agent_history} WHERE userid = $1 RETURNING id)
             , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))
             , events AS (DELETE FROM {tables.agent_history_timeline_events} WHERE history_id IN (SELECT id FROM runs))
             , gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
+            , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 AND until < statement_timestamp())
             SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs)"""
 
 

@@ -11,11 +11,13 @@ from voltmem import _conversation_schema as conversation_schema
 from voltmem._appends import Appends, JoinedAppends
 from voltmem._conversation_schema import MigrationResult
 from voltmem._database import BoundConnection, Database, Executor
+from voltmem._listening import Watching
 from voltmem._schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._values import check_flag
 from voltmem.agent_history import HistoryStatements
 from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
+from voltmem.changes import ChangeStatements
 from voltmem.conversations import ConversationStatements
 from voltmem.errors import InvalidOptionError
 from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
@@ -44,15 +46,19 @@ if TYPE_CHECKING:
 class Storage(VoltAgentNames):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
-    def __init__(self, options: StorageOptions, executor: Executor, appends: Appends) -> None:
+    def __init__(
+        self, options: StorageOptions, executor: Executor, appends: Appends, watching: Watching | None = None
+    ) -> None:
         self._options = options
         self._executor = executor
         self._appends = appends
+        self._watching = watching
         self._conversation_sql = ConversationStatements(options.tables)
         self._message_sql = MessageStatements(options.tables)
         self._history_sql = HistoryStatements(options.tables)
         self._sidebar_sql = SidebarStatements(options.tables)
         self._search_sql = SearchStatements(options.tables)
+        self._change_sql = ChangeStatements(options.tables)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
@@ -182,7 +188,8 @@ class PostgresStorage(Storage):
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
         self._joined = JoinedAppends(options, self._database)
-        super().__init__(options, self._database, self._joined)
+        self._watchers = Watching(options, self._database)
+        super().__init__(options, self._database, self._joined, self._watchers)
 
     def __repr__(self) -> str:
         target = self._options.target
@@ -208,9 +215,10 @@ class PostgresStorage(Storage):
         """
         Close the pool after the calls under way have ended, and all messages that wait are stored; may be repeated.
 
-        A pool that was given stays open. The embedded server stops if nobody else uses it.
+        Iterators of watch() end. A pool that was given stays open. The embedded server stops if nobody else uses it.
         """
         self._database.refuse()
+        await self._watchers.close()
         await self._joined.flush()
         await self._database.close()
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
 from voltmem._values import UNSET, Unset, check_id
 from voltmem.camel import ConversationLike, MessageLike, VoltAgentNames
+from voltmem.changes import DEFAULT_POLL_INTERVAL
+from voltmem.changes_models import Change
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import UserConversations
 from voltmem.errors import InvalidInputError
@@ -274,6 +276,10 @@ class UserStorage:
     async def search(self, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None) -> SearchResults:
         """Return the conversations that have the words, best first, each with the message that fits best."""
         return await self._storage.search(self._user_id, text, limit=limit, after=after)
+
+    def watch(self, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
+        """Return an iterator of what changes in the conversations, whoever changes it; InvalidInputError when bound."""
+        return self._storage.watch(self._user_id, poll_interval=poll_interval)
 
     async def delete_user(self) -> int:
         """Return how many conversations and recorded runs were deleted: all that is this user's."""
