@@ -76,7 +76,7 @@ class Watcher:
     def __init__(self, user_id: str, listener: Listener) -> None:
         self.user_id = user_id
         self.missed = False
-        """Whether the connection was lost, and the watcher was not told that it is back."""
+        """Whether the connection was lost since the last look."""
         self._listener = listener
         self._hint = asyncio.Event()
         self._closed = False
@@ -100,11 +100,10 @@ class Watcher:
         self._hint.clear()
         return not self._closed
 
-    def told_that_it_is_back(self) -> bool:
-        """Return whether to say now that the connection was lost and is back."""
-        is_back = self.missed and not self._listener.is_connecting
-        self.missed = self.missed and not is_back
-        return is_back
+    def is_back(self) -> bool:
+        """Return whether this look is the first since the connection was lost."""
+        missed, self.missed = self.missed, False
+        return missed
 
     def hint(self, *, missed: bool = False) -> None:
         """Let it look as soon as it may."""
@@ -122,9 +121,7 @@ class Listener:
 
     def __init__(self, options: StorageOptions, database: Database) -> None:
         self.hears = False
-        """Whether notifications arrive."""
-        self.is_connecting = True
-        """Whether they will, once there is a connection; if neither, whoever watches looks every few seconds."""
+        """Whether notifications arrive; as long as they don't, whoever watches looks every few seconds."""
         self._database = database
         self._sql = ListenerStatements(options.tables)
         self._channel = channel(options.tables)
@@ -185,7 +182,6 @@ class Listener:
                 await asyncio.sleep(jittered(self._delay))
                 self._delay = min(2 * self._delay, LONGEST_DELAY)
         finally:
-            self.is_connecting = False
             self._tried.set()
 
     async def _listen(self) -> None:
@@ -236,7 +232,6 @@ class Listener:
 
     def _begin(self) -> None:
         self._has_heard = self.hears = True
-        self.is_connecting = False
         self._delay = FIRST_DELAY
         self._tried.set()
         for watcher in self.everybody():
@@ -247,7 +242,6 @@ class Listener:
             for watcher in self.everybody():
                 watcher.hint(missed=True)
         self.hears = False
-        self.is_connecting = True
         self._registered = set()
 
     async def _part(self, connection: Connection) -> None:

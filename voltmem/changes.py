@@ -50,7 +50,7 @@ class ChangeStatements:
             SELECT changed.id, changed.version, newest.created_at AS newest_at, newest.seq AS newest_seq, item.*
             FROM changed
             LEFT JOIN ({items(tables, changed)}) AS item ON item.id = changed.id {newest("item.id")}
-            ORDER BY item.updated_at, changed.id"""
+            ORDER BY item.updated_at NULLS FIRST, changed.id"""
 
 
 class Known(NamedTuple):
@@ -90,8 +90,9 @@ class Changes:
                 elif change.conversation is not None:
                     show_again(change.conversation)
 
-        The first is "ready": list the conversations then, for from there on nothing is missed. What changed at the same
-        time comes in order of activity. It ends when the storage is closed; leave it as any other iterator.
+        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
+        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
+        iterator.
 
         Args:
             user_id: Whose.
@@ -130,7 +131,7 @@ class Changes:
                     continue
                 except StorageClosedError:
                     return
-                if watcher.told_that_it_is_back():
+                if watcher.is_back():
                     yield Change(kind="reconnected")
                 for row in rows:
                     yield _change(known, tuple(row))
