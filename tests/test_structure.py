@@ -21,6 +21,7 @@ LAYERS = [
     {"transfer_models"},
     {"transfer_lines"},
     {"_parts"},
+    {"importers"},
     {"embedded"},
     {"_database"},
     {"_migrations"},
