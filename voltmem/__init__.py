@@ -21,6 +21,7 @@ from voltmem.errors import (
     EventLoopError,
     HistoryEntryNotFoundError,
     InvalidInputError,
+    InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
     MessageNotFoundError,
@@ -41,6 +42,14 @@ from voltmem.options import ConnectionOptions
 from voltmem.search_models import Highlight, SearchHit, SearchResults
 from voltmem.sidebar_models import ConversationItem, ConversationList
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
+from voltmem.transfer_models import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportedPayload,
+    ImportResult,
+    Renamed,
+    Skipped,
+)
 from voltmem.user import UserStorage
 
 __version__ = "0.1.0"
@@ -69,7 +78,12 @@ __all__ = [
     "EventLoopError",
     "Highlight",
     "HistoryEntryNotFoundError",
+    "ImportResult",
+    "ImportedConversation",
+    "ImportedMessage",
+    "ImportedPayload",
     "InvalidInputError",
+    "InvalidLineError",
     "InvalidOptionError",
     "InvalidQueryError",
     "Memory",
@@ -82,11 +96,13 @@ __all__ = [
     "NativeMessage",
     "OutcomeUnknownError",
     "PostgresStorage",
+    "Renamed",
     "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
     "SearchHit",
     "SearchResults",
+    "Skipped",
     "SplitConversation",
     "Storage",
     "StorageClosedError",

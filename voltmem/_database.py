@@ -87,6 +87,10 @@ class Executor(Protocol):
         """Return a context in which all statements of what it yields are one transaction."""
         ...
 
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        """Return a context in which all statements of what it yields see the rows of one moment, and change none."""
+        ...
+
 
 class Database:
     """The pool of one storage: opened on first use, once, in the event loop that uses it."""
@@ -402,12 +406,20 @@ class Database:
             # The answer is known by now, and asyncpg has thrown the broken connection away.
             logger.debug("a connection broke while it was put back: %s", error)
 
+    def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(transaction_on)
+
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(snapshot_on)
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[BoundConnection]:
+    async def _transaction(
+        self, kind: Callable[[Connection], AbstractAsyncContextManager[None]]
+    ) -> AsyncIterator[BoundConnection]:
         pool = await self._ready_pool()
         connection = await self._acquire(pool, self._deadline())
         try:
-            async with transaction_on(connection):
+            async with kind(connection):
                 yield BoundConnection(connection)
         finally:
             await self._release(pool, connection)
@@ -441,9 +453,32 @@ class BoundConnection:
         async with transaction_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[BoundConnection]:
+        """A savepoint, when the connection is in a transaction already: it sees what that one sees."""
+        async with snapshot_on(self.connection):
+            yield BoundConnection(self.connection, self._ready)
+
+    async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
+        """Yield the rows of a statement by a cursor of the transaction: no more than so many are in memory at once."""
+        if self._ready is not None:
+            await self._ready()
+        with _errors_as_ours():
+            async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
+                yield row
+
+
+def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:
+    """Like transaction_on, for reading the rows of one moment."""
+    if connection.is_in_transaction():
+        return transaction_on(connection)
+    return transaction_on(connection, isolation="repeatable_read", readonly=True)
+
 
 @asynccontextmanager
-async def transaction_on(connection: Connection) -> AsyncIterator[None]:
+async def transaction_on(
+    connection: Connection, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+) -> AsyncIterator[None]:
     """
     Like asyncpg's own, with errors of ours; what the body raises stays what it is.
 
@@ -451,7 +486,7 @@ async def transaction_on(connection: Connection) -> AsyncIterator[None]:
     reported to the loop's exception handler when its connection is put back.
     """
     outermost = not connection.is_in_transaction()
-    transaction = connection.transaction()
+    transaction = connection.transaction(isolation=isolation, readonly=readonly)
     with _errors_as_ours():
         await transaction.__aenter__()
     try:

@@ -37,6 +37,7 @@ from voltmem.options import (
 )
 from voltmem.search import SearchStatements
 from voltmem.sidebar import SidebarStatements
+from voltmem.transfer import TransferStatements
 from voltmem.user import UserStorage
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Storage(VoltAgentNames):
         self._sidebar_sql = SidebarStatements(options.tables)
         self._search_sql = SearchStatements(options.tables)
         self._change_sql = ChangeStatements(options.tables)
+        self._transfer_sql = TransferStatements(options.tables)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
@@ -22,6 +22,9 @@ from voltmem.search import DEFAULT_LIMIT as SEARCH_LIMIT
 from voltmem.search_models import SearchResults
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar_models import ConversationItem, ConversationList
+from voltmem.transfer import ImportedConversations
+from voltmem.transfer_lines import Lines
+from voltmem.transfer_models import ImportResult
 
 
 class UserStorage:
@@ -285,6 +288,18 @@ class UserStorage:
         """Return how many conversations and recorded runs were deleted: all that is this user's."""
         return await self._storage.delete_user(self._user_id)
 
+    def export_user(self) -> AsyncIterator[str]:
+        """Yield all that is stored of this user, as lines of JSON."""
+        return self._storage.export_user(self._user_id)
+
+    async def import_user(self, lines: Lines) -> ImportResult:
+        """Return what came of the lines of an export, whoever's it was: all of it becomes this user's."""
+        return await self._storage.import_user(self._user_id, lines)
+
+    async def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
+        """Return what came of conversations from elsewhere, which become this user's."""
+        return await self._storage.import_conversations(self._user_id, conversations)
+
     # --- in VoltAgent's spelling ------------------------------------------------------------------------------
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -475,3 +490,15 @@ class UserStorage:
     async def deleteUser(self) -> int:
         """delete_user in VoltAgent's spelling."""
         return await self.delete_user()
+
+    def exportUser(self) -> AsyncIterator[str]:
+        """export_user in VoltAgent's spelling."""
+        return self.export_user()
+
+    async def importUser(self, lines: Lines) -> ImportResult:
+        """import_user in VoltAgent's spelling."""
+        return await self.import_user(lines)
+
+    async def importConversations(self, conversations: ImportedConversations) -> ImportResult:
+        """import_conversations in VoltAgent's spelling."""
+        return await self.import_conversations(conversations)
