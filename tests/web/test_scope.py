@@ -68,8 +68,8 @@ async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     assert await seen(ada) == before
 
 
-# /events does not end; test_events.py has it.
-ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - {"GET /api/events"})
+# test_events.py and test_transfer.py have those.
+ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - {"GET /api/events", "POST /api/import"})
 
 
 @pytest.mark.parametrize("name", ABOUT_ALL)

@@ -32,14 +32,14 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _conversations, _events, _frontends, _messages
+from voltmem.web import _conversations, _events, _frontends, _messages, _transfer
 from voltmem.web._problems import internal_error, told
 from voltmem.web._route import ProblemRoute, say_all_methods
 from voltmem.web._signed_in import sign_in
 
 __all__ = ["app", "router"]
 
-_PARTS = (_conversations.routes, _messages.routes, _events.routes, _frontends.routes)
+_PARTS = (_conversations.routes, _messages.routes, _events.routes, _transfer.routes, _frontends.routes)
 say_all_methods(route for part in _PARTS for route in part.routes)
 
 
