@@ -221,6 +221,7 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "index_messages": "works in batches, as many as there are",
     "forget_words": "works in batches, as many as there are",
     "conversation": "sends nothing",
+    "watch": "as many round trips as there is to look at, and two",
     "record_run": "as many round trips as its body has steps and events, and two",
 }
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 # What ends a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
 _SYNC = b"S\x00\x00\x00\x04"
+_NOTIFICATION = b"A"
 
 
 class Proxy:
@@ -28,6 +29,8 @@ class Proxy:
         self._held = asyncio.Event()
         self._starting_up = 0
         self.refusing = False
+        self.muffling = False
+        """Pass on no notification, as a pooler in transaction mode."""
         self.cut_when: Callable[[bytes], bool] | None = None
         """Cut the connection instead of passing on an answer of the server for which this is true."""
 
@@ -99,6 +102,8 @@ class Proxy:
                 if not self._flowing.is_set():
                     self._held.set()
                 await self._flowing.wait()
+                if not outgoing and self.muffling and data[:1] == _NOTIFICATION:  # comes alone, between two answers
+                    continue
                 if outgoing:
                     self.round_trips += data.count(_SYNC) + (data[:1] == b"Q")
                 elif self.cut_when is not None and self.cut_when(data):

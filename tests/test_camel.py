@@ -37,11 +37,13 @@ ONE_SPELLING: Mapping[type, Mapping[str, str]] = {
         "transaction": "a context of asyncpg's kind: VoltAgent lets no transaction out",
         "conversation": "a handle of our own for agents: VoltAgent's hand the ids over with each call",
         "search": "one word in both",
+        "watch": "one word in both",
         "bind": "takes asyncpg's connection, which VoltAgent knows nothing of",
     },
     UserStorage: {
         "conversation": "a handle of our own for agents: VoltAgent's hand the ids over with each call",
         "search": "one word in both",
+        "watch": "one word in both",
     },
     UserConversations: {
         "limit": "VoltAgent's name too",

@@ -16,9 +16,11 @@ from tests.proxy import Proxy
 from voltmem import Conversation, PostgresStorage
 from voltmem._appends import AppendStatements
 from voltmem._cursors import HistoryCursor, SidebarCursor
+from voltmem._listening import ListenerStatements
 from voltmem._tables import Tables
 from voltmem.agent_history import HistoryQuery, HistoryStatements
 from voltmem.branches import BranchStatements
+from voltmem.changes import ChangeStatements
 from voltmem.conversations import ConversationStatements
 from voltmem.memory import MemoryStatements
 from voltmem.messages import MessageStatements
@@ -47,7 +49,8 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements):
+    more = (NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements)
+    for group in (*areas, *more, ChangeStatements, ListenerStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):

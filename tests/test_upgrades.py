@@ -90,7 +90,7 @@ async def test_every_released_state_is_upgraded_with_its_rows(
 async def test_every_way_leads_to_the_same_schema(
     make_storage: MakeStorage, connection: Connection, schema: str, count: int
 ) -> None:
-    """Whatever it began with, an upgraded database has the columns, indexes and functions of a new one."""
+    """Whatever it began with, an upgraded database has the columns, indexes, functions and triggers of a new one."""
     await database_at(connection, schema, count)
     await make_storage().open()
     # As long as the other: PostgreSQL shortens the names of constraints as it likes.
@@ -112,7 +112,7 @@ async def test_every_migration_bears_being_repeated(
 
 
 async def looks(connection: Connection, schema: str, prefix: str) -> list[str]:
-    """Return all columns, indexes, constraints and functions of a prefix, without it."""
+    """Return all columns, indexes, constraints, functions and triggers of a prefix, without it."""
     rows = await connection.fetch(
         """
         SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS look
@@ -121,7 +121,9 @@ async def looks(connection: Connection, schema: str, prefix: str) -> list[str]:
         UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
             WHERE connamespace = $1::text::regnamespace AND conname LIKE $2
         UNION ALL SELECT proname || prosrc FROM pg_proc
-            WHERE pronamespace = $1::text::regnamespace AND proname LIKE $2""",
+            WHERE pronamespace = $1::text::regnamespace AND proname LIKE $2
+        UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = tgrelid
+            WHERE relnamespace = $1::text::regnamespace AND relname LIKE $2 AND NOT tgisinternal""",
         schema,
         f"{prefix}%",
     )

@@ -9,6 +9,7 @@ from voltmem._conversation_schema import MigrationResult, SplitConversation
 from voltmem._schema import MigrationStatus
 from voltmem._values import UNSET, Unset
 from voltmem.agent_run import AgentRun
+from voltmem.changes_models import Change
 from voltmem.conversations import UserConversations
 from voltmem.errors import (
     ConnectionFailedError,
@@ -20,6 +21,7 @@ from voltmem.errors import (
     EventLoopError,
     HistoryEntryNotFoundError,
     InvalidInputError,
+    InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
     MessageNotFoundError,
@@ -41,6 +43,14 @@ from voltmem.search_models import Highlight, SearchHit, SearchResults
 from voltmem.share_models import Share, SharedConversation
 from voltmem.sidebar_models import ConversationItem, ConversationList
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
+from voltmem.transfer_models import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportedPayload,
+    ImportResult,
+    Renamed,
+    Skipped,
+)
 from voltmem.user import UserStorage
 
 __version__ = "0.1.0"
@@ -52,6 +62,7 @@ __all__ = [
     "AgentHistoryStep",
     "AgentRun",
     "BoundStorage",
+    "Change",
     "ConnectionFailedError",
     "ConnectionOptions",
     "Conversation",
@@ -68,7 +79,12 @@ __all__ = [
     "EventLoopError",
     "Highlight",
     "HistoryEntryNotFoundError",
+    "ImportResult",
+    "ImportedConversation",
+    "ImportedMessage",
+    "ImportedPayload",
     "InvalidInputError",
+    "InvalidLineError",
     "InvalidOptionError",
     "InvalidQueryError",
     "Memory",
@@ -81,6 +97,7 @@ __all__ = [
     "NativeMessage",
     "OutcomeUnknownError",
     "PostgresStorage",
+    "Renamed",
     "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
@@ -88,6 +105,7 @@ __all__ = [
     "SearchResults",
     "Share",
     "SharedConversation",
+    "Skipped",
     "SplitConversation",
     "Storage",
     "StorageClosedError",

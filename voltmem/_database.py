@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
 import asyncpg
 
 from voltmem.errors import (
+    DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
     InvalidOptionError,
@@ -58,7 +59,9 @@ _STARTING: Final = frozenset({"57P03", "53300"})
 _BROKEN: Final = frozenset({"57P01", "57P02"}) | _STARTING
 _LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
 
-_FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
+FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+# Seconds for a last word to a server that may be gone.
+PARTING: Final = 2.0
 
 
 class _NotConnectedError(Exception):
@@ -84,6 +87,10 @@ class Executor(Protocol):
         """Return a context in which all statements of what it yields are one transaction."""
         ...
 
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        """Return a context in which all statements of what it yields see the rows of one moment, and change none."""
+        ...
+
 
 class Database:
     """The pool of one storage: opened on first use, once, in the event loop that uses it."""
@@ -98,6 +105,7 @@ class Database:
         self._given = pool
         self._prepare = prepare
         self._pool: Pool | None = None
+        self._target: ConnectionTarget | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._refusing = self._closed = False
@@ -144,6 +152,40 @@ class Database:
         finally:
             if pool is not kept:
                 pool.terminate()
+
+    @asynccontextmanager
+    async def connection_to_listen(self) -> AsyncIterator[Connection]:
+        """
+        A connection outside of the pool, closed at the end; of a pool that was given, one of its own, put back.
+
+        DatabaseError where it is known that no notification arrives, or where the pool that was given has only one.
+        DRIVER_ERRORS of the body become ours.
+        """
+        pool = await self._ready_pool()
+        if self._given is not None:
+            if pool.get_max_size() < 2:
+                raise DatabaseError("the pool that was given has only one connection")
+            lent = await self._acquire(pool, self._deadline())
+            try:
+                with _errors_as_ours():
+                    yield lent
+            finally:
+                await self._release(pool, lent)
+            return
+        assert self._target is not None  # known when the pool is there
+        if self._target.statement_cache_size == 0:
+            raise DatabaseError("no notification arrives behind a pooler in transaction mode")
+        try:
+            connection = await self._connect(self._target, {})
+        except _NotConnectedError as error:
+            cause = error.__cause__ or error
+            raise translated(cause) from cause
+        try:
+            with _errors_as_ours():
+                yield connection
+        finally:
+            with suppress(*DRIVER_ERRORS):  # asyncpg has cut it off
+                await connection.close(timeout=PARTING)
 
     async def close(self) -> None:
         """Close the pool after the calls under way; one that was given stays open."""
@@ -213,7 +255,7 @@ class Database:
         return pool
 
     async def _new_pool(self) -> Pool:
-        target = self._options.target or await self._default_target()
+        target = self._target = self._options.target or await self._default_target()
         logger.debug("connecting to %s", target.name)
 
         async def connect(dsn: None, **settings: Any) -> asyncpg.Connection[Record]:
@@ -284,7 +326,7 @@ class Database:
 
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool) -> object:
         deadline = self._deadline()
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         while True:
             pool = await self._ready_pool()
             connection = await self._acquire(pool, deadline)
@@ -292,7 +334,7 @@ class Database:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
                 lost = _is_lost(error) or connection.is_closed()
-                pause = _jittered(delay)
+                pause = jittered(delay)
                 undone = getattr(error, "sqlstate", None) in _UNDONE
                 if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
                     raise _final(error, lost and not repeatable) from error
@@ -301,7 +343,7 @@ class Database:
             finally:
                 await self._release(pool, connection)
             await asyncio.sleep(pause)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def _send(
         self, connection: PooledConnection, method: Method, sql: str, arguments: tuple[object, ...]
@@ -324,7 +366,7 @@ class Database:
 
         When opening, only a server that says it is starting is waited for: a wrong address is told at once.
         """
-        delay = _FIRST_DELAY
+        delay = FIRST_DELAY
         while True:
             try:
                 async with asyncio.timeout(self._options.command_timeout):
@@ -333,7 +375,7 @@ class Database:
                 raise self._no_connection(pool) from error
             except (_NotConnectedError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, _NotConnectedError) and error.__cause__ else error
-                pause = _jittered(delay)
+                pause = jittered(delay)
                 sqlstate = getattr(cause, "sqlstate", None)
                 if self._closed and pool is not self._given:
                     raise StorageClosedError from cause
@@ -347,7 +389,7 @@ class Database:
                 await self._release(pool, connection)
                 raise StorageClosedError
             await asyncio.sleep(pause)
-            delay = min(2 * delay, _LONGEST_DELAY)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
         waited = f"no connection in {self._options.command_timeout:g} seconds"
@@ -364,12 +406,20 @@ class Database:
             # The answer is known by now, and asyncpg has thrown the broken connection away.
             logger.debug("a connection broke while it was put back: %s", error)
 
+    def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(transaction_on)
+
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(snapshot_on)
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[BoundConnection]:
+    async def _transaction(
+        self, kind: Callable[[Connection], AbstractAsyncContextManager[None]]
+    ) -> AsyncIterator[BoundConnection]:
         pool = await self._ready_pool()
         connection = await self._acquire(pool, self._deadline())
         try:
-            async with transaction_on(connection):
+            async with kind(connection):
                 yield BoundConnection(connection)
         finally:
             await self._release(pool, connection)
@@ -403,9 +453,32 @@ class BoundConnection:
         async with transaction_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[BoundConnection]:
+        """A savepoint, when the connection is in a transaction already: it sees what that one sees."""
+        async with snapshot_on(self.connection):
+            yield BoundConnection(self.connection, self._ready)
+
+    async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
+        """Yield the rows of a statement by a cursor of the transaction: no more than so many are in memory at once."""
+        if self._ready is not None:
+            await self._ready()
+        with _errors_as_ours():
+            async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
+                yield row
+
+
+def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:
+    """Like transaction_on, for reading the rows of one moment."""
+    if connection.is_in_transaction():
+        return transaction_on(connection)
+    return transaction_on(connection, isolation="repeatable_read", readonly=True)
+
 
 @asynccontextmanager
-async def transaction_on(connection: Connection) -> AsyncIterator[None]:
+async def transaction_on(
+    connection: Connection, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+) -> AsyncIterator[None]:
     """
     Like asyncpg's own, with errors of ours; what the body raises stays what it is.
 
@@ -413,7 +486,7 @@ async def transaction_on(connection: Connection) -> AsyncIterator[None]:
     reported to the loop's exception handler when its connection is put back.
     """
     outermost = not connection.is_in_transaction()
-    transaction = connection.transaction()
+    transaction = connection.transaction(isolation=isolation, readonly=readonly)
     with _errors_as_ours():
         await transaction.__aenter__()
     try:
@@ -445,7 +518,7 @@ def _errors_as_ours() -> Iterator[None]:
         raise translated(error) from error
 
 
-def _jittered(delay: float) -> float:
+def jittered(delay: float) -> float:
     """Return a part of the delay, so that callers who failed together do not come back together."""
     return random.uniform(0, delay)  # noqa: S311  # no secret is made of it
 

@@ -33,6 +33,8 @@ class Tables:
     payloads: str = field(init=False)
     shares: str = field(init=False)
     migrations: str = field(init=False)
+    watchers: str = field(init=False)
+    tell_watchers: str = field(init=False)
     add_messages: str = field(init=False)
     plain: str = field(init=False)
     agent_history: str = field(init=False)

@@ -57,7 +57,19 @@ def uuid7() -> str:
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & (2**48 - 1)) << 80 | random
-    value = value & ~(0xF << 76) | 7 << 76  # version
+    return _uuid(value, 7)
+
+
+def derived_id(*texts: str) -> str:
+    """Return a UUIDv8 (RFC 9562) that is made of these texts: the same each time, and another for all others."""
+    from hashlib import sha256  # here: it loads OpenSSL
+
+    digest = sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest()
+    return _uuid(int.from_bytes(digest[:16], "big"), 8)
+
+
+def _uuid(value: int, version: int) -> str:
+    value = value & ~(0xF << 76) | version << 76
     value = value & ~(0x3 << 62) | 2 << 62  # variant
     digits = f"{value:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -115,6 +127,12 @@ def check_flag(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is True or False: what is only true-ish was meant otherwise."""
     if not isinstance(value, bool):
         raise InvalidInputError(f"{name} must be True or False, not {shown(value)}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise InvalidInputError unless the value is a number of seconds that one can wait for."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {shown(value)}")
 
 
 def check_time(name: str, value: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import ParamSpec, TypedDict, cast
@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from voltmem._values import UNSET, Unset
 from voltmem.agent_history import DEFAULT_LIMIT as HISTORY_LIMIT
 from voltmem.agent_run import AgentRun, AgentRuns
+from voltmem.changes import Changes
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import Conversations, UserConversations
 from voltmem.errors import InvalidOptionError
@@ -36,6 +37,9 @@ from voltmem.shares import Shares
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar import Sidebar
 from voltmem.sidebar_models import ConversationItem, ConversationList
+from voltmem.transfer import ImportedConversations, Transfer
+from voltmem.transfer_lines import Lines
+from voltmem.transfer_models import ImportResult
 
 ConversationLike = Conversation | Mapping[str, object]
 MessageLike = Message | Mapping[str, object]
@@ -81,7 +85,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages, Sidebar, Search, Shares, AgentRuns):
+class VoltAgentNames(Conversations, Messages, Sidebar, Search, Shares, Changes, Transfer, AgentRuns):
     """The camelCase twins of all areas."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -370,6 +374,18 @@ class VoltAgentNames(Conversations, Messages, Sidebar, Search, Shares, AgentRuns
     async def deleteUser(self, userId: str) -> int:
         """delete_user in VoltAgent's spelling."""
         return await self.delete_user(userId)
+
+    def exportUser(self, userId: str) -> AsyncIterator[str]:
+        """export_user in VoltAgent's spelling."""
+        return self.export_user(userId)
+
+    async def importUser(self, userId: str, lines: Lines) -> ImportResult:
+        """import_user in VoltAgent's spelling."""
+        return await self.import_user(userId, lines)
+
+    async def importConversations(self, userId: str, conversations: ImportedConversations) -> ImportResult:
+        """import_conversations in VoltAgent's spelling."""
+        return await self.import_conversations(userId, conversations)
 
     async def addHistoryEntry(
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str

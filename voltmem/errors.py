@@ -4,7 +4,8 @@ Every error that voltmem raises.
     VoltMemError
     ├── InvalidInputError (ValueError)            a value was refused before any SQL ran
     │   ├── InvalidOptionError                    … an option of the storage, a prefix, a connection string
-    │   └── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
+    │   ├── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
+    │   └── InvalidLineError                      .line: one of an import; what stood before it is stored
     ├── ConversationNotFoundError (LookupError)   .conversation_id
     ├── ConversationExistsError (ValueError)      .conversation_id
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
@@ -40,6 +41,7 @@ __all__ = [
     "EventLoopError",
     "HistoryEntryNotFoundError",
     "InvalidInputError",
+    "InvalidLineError",
     "InvalidOptionError",
     "InvalidQueryError",
     "MessageNotFoundError",
@@ -69,6 +71,17 @@ class InvalidOptionError(InvalidInputError):
 
 class InvalidQueryError(InvalidInputError):
     """An order field, direction, limit, offset or page that no query can have."""
+
+
+class InvalidLineError(InvalidInputError):
+    """A line of an import is none. The conversations and runs before the one that it belongs to are stored."""
+
+    def __init__(self, line: int, what: str) -> None:
+        self.line = line
+        super().__init__(
+            f"line {line}: {what}. What stood before it is imported; when it is mended, import all of it again: "
+            "what is there is passed over."
+        )
 
 
 class ConversationNotFoundError(VoltMemError, LookupError):

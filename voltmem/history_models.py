@@ -118,8 +118,7 @@ class AgentHistoryStep(_Recorded):
     @classmethod
     def from_row(cls, row: Row) -> Self:
         """Return the step of a row; what VoltAgent wrote is taken as it is."""
-        value = from_stored_json(row["value"])
-        fields = _restored(value if isinstance(value, dict) else {"content": value}, row["exact"])
+        fields = step_fields(row)
         known: dict[str, Any] = {name: fields.pop(name) for name in _STEP_FIELDS if name in fields}
         fields.pop("id", None)
         step = cls.model_construct(id=row["key"], **known)
@@ -458,6 +457,18 @@ class AgentHistoryPage(Model):
     def hasMore(self) -> bool:
         """VoltAgent's name for has_more."""
         return self.has_more
+
+
+def step_fields(row: Row) -> JsonObject:
+    """Return what a step's row says, whoever wrote it, without its key."""
+    value = from_stored_json(row["value"])
+    return _restored(value if isinstance(value, dict) else {"content": value}, row["exact"])
+
+
+def step_columns(fields: JsonObject) -> tuple[str, str | None]:
+    """Return value and exact (JSON texts) of what a step says."""
+    copies, exact = _split(fields)
+    return to_json(copies), exact
 
 
 # --- jsonb, and what it cannot hold -----------------------------------------------------------------------------

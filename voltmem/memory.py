@@ -52,13 +52,17 @@ class MemoryStatements:
     """The statements with one shape."""
 
     def __init__(self, tables: Tables) -> None:
-        # The conversation is locked first, as everywhere where messages are changed. A row for another user's, too.
+        # The conversation is locked first, and written, as everywhere where messages are changed. A row for another
+        # user's, too.
         self.clear = f"""
             WITH owned AS (
                 SELECT id FROM {tables.conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
             ), cleared AS (
                 DELETE FROM {tables.messages} WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
                 RETURNING message_id
+            ), touched AS (
+                UPDATE {tables.conversations} SET updated_at = updated_at
+                WHERE id = $1 AND EXISTS (SELECT FROM cleared)
             )
             SELECT user_id AS owner, (SELECT count(*) FROM cleared) AS cleared
             FROM {tables.conversations} WHERE id = $1"""

@@ -26,17 +26,28 @@ class MessageStatements:
         # Whoever changes messages has locked their conversation first: adding some, in a statement for several
         # conversations, never waits for a message in one. Not so clear_user: Citus locks rows of one shard only. A
         # deadlock with it is undone by PostgreSQL, and tried again.
+        # Where messages are gone, the conversation's row is written, and stays as it is: whoever watches sees a change.
         locked = f"""
             WITH owned AS (
                 SELECT id FROM {conversations}
                 WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL FOR UPDATE
             )"""
-        self.delete = f"""{locked}
-            DELETE FROM {messages}
-            WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned) AND message_id = ANY($3::text[])"""
-        self.clear = f"""{locked}
-            DELETE FROM {messages}
-            WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)"""
+        touched = f"""
+            touched AS (
+                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM dropped)
+            )"""
+        self.delete = f"""{locked}, dropped AS (
+                DELETE FROM {messages}
+                WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned) AND message_id = ANY($3::text[])
+                RETURNING message_id
+            ), {touched}
+            SELECT count(*) FROM dropped"""
+        self.clear = f"""{locked}, dropped AS (
+                DELETE FROM {messages}
+                WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
+                RETURNING message_id
+            ), {touched}
+            SELECT count(*) FROM dropped"""
         # No row where the conversation looks absent.
         self.has = f"""
             SELECT EXISTS (
@@ -50,12 +61,19 @@ class MessageStatements:
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND (created_at, seq) > (SELECT created_at, seq FROM place)
                 RETURNING message_id
-            )
+            ), {touched}
             SELECT EXISTS (SELECT FROM owned) AS found, EXISTS (SELECT FROM place) AS has_message,
                 (SELECT count(*) FROM dropped) AS dropped"""
         self.clear_user = f"""
-            DELETE FROM {messages}
-            WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)"""
+            WITH dropped AS (
+                DELETE FROM {messages}
+                WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)
+                RETURNING conversation_id
+            ), touched AS (
+                UPDATE {conversations} SET updated_at = updated_at
+                WHERE user_id = $1 AND id IN (SELECT conversation_id FROM dropped)
+            )
+            SELECT count(*) FROM dropped"""
 
 
 class Messages:
@@ -146,7 +164,7 @@ class Messages:
         check_id_or_none(user_id=user_id)
         if not ids:
             return 0
-        return await self._executor.execute(self._message_sql.delete, conversation_id, user_id, ids)
+        return await self._dropped(self._message_sql.delete, conversation_id, user_id, ids)
 
     async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: str | None = None) -> int:
         """
@@ -186,10 +204,14 @@ class Messages:
         """
         check_id_or_none(user_id=user_id, conversation_id=conversation_id)
         if conversation_id is not None:
-            return await self._executor.execute(self._message_sql.clear, conversation_id, user_id)
+            return await self._dropped(self._message_sql.clear, conversation_id, user_id)
         if user_id is None:
             raise InvalidInputError("clear_messages() needs a user_id or a conversation_id: it never clears everything")
-        return await self._executor.execute(self._message_sql.clear_user, user_id)
+        return await self._dropped(self._message_sql.clear_user, user_id)
+
+    async def _dropped(self, statement: str, *arguments: object) -> int:
+        row = await self._executor.fetchrow(statement, *arguments, repeatable=False)
+        return 0 if row is None else int(row[0])
 
     # --- reading ----------------------------------------------------------------------------------------------
 

@@ -38,8 +38,8 @@ class NativeStatements:
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
-        # Of those who pop at once, each waits for the one before and finds the next message. Whose the conversation is,
-        # is told in any case.
+        # Of those who pop at once, each waits for the one before and finds the next message. The conversation's row is
+        # written, and stays as it is: whoever watches sees a change. Whose it is, is told in any case.
         self.pop = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
@@ -52,6 +52,8 @@ class NativeStatements:
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
                 RETURNING {NATIVE_COLUMNS}
+            ), touched AS (
+                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
             )
             SELECT c.user_id AS owner, p.* FROM {conversations} AS c LEFT JOIN popped AS p ON true
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
@@ -112,7 +114,7 @@ class NativeStatements:
                     title = CASE WHEN $5 THEN $4 ELSE title END,
                     title_is_automatic = title_is_automatic AND NOT $5,
                     updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
-                WHERE id = $1 AND ($5 OR $11) AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
+                WHERE id = $1 AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
             )
             SELECT
                 EXISTS (SELECT FROM saved) AS saved,

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_flag, shown
+from voltmem._values import check_count, check_flag, check_seconds, shown
 from voltmem.errors import InvalidInputError, InvalidOptionError
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -77,22 +77,17 @@ class StorageOptions:
                 check_count("storage_limit", self.storage_limit)
             check_flag("debug", self.debug)
             check_flag("search", self.search)
+            for name in ("connect_timeout", "command_timeout", "retry_timeout"):
+                check_seconds(name, getattr(self, name))
         except InvalidInputError as error:
             raise InvalidOptionError(str(error)) from None
         _check_choice("on_limit", self.on_limit, ("delete", "archive"))
         _check_choice("migrate", self.migrate, ("auto", "check", "off"))
-        for name in ("connect_timeout", "command_timeout", "retry_timeout"):
-            _check_seconds(name, getattr(self, name))
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InvalidOptionError(f"{name} {shown(value)}: use one of {', '.join(choices)}")
-
-
-def _check_seconds(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise InvalidOptionError(f"{name} must be a number of seconds above 0, not {shown(value)}")
 
 
 def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarget:

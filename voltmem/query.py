@@ -27,6 +27,16 @@ MESSAGE_COLUMNS: Final = (
 
 NATIVE_COLUMNS: Final = f"{MESSAGE_COLUMNS}, format, payload::text AS payload, parent_id"
 
+
+def runs_of_user(tables: Tables) -> str:
+    """Return the SELECT of the ids of a user's runs: those that name $1, or nobody but a conversation of $1's."""
+    return f"""
+                SELECT id FROM {tables.agent_history} WHERE userid = $1
+                UNION ALL
+                SELECT e.id FROM {tables.conversations} AS c JOIN {tables.agent_history} AS e ON e.conversationid = c.id
+                WHERE c.user_id = $1 AND e.userid IS NULL"""
+
+
 # Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
 _ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     {"created_at": "created_at", "updated_at": "updated_at", "title": "title"}

@@ -122,6 +122,8 @@ class SidebarStatements:
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
                 {items(tables, "changed")}"""
 
+        self.get = f"""
+            {items(tables, f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)")}"""
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
@@ -169,12 +171,14 @@ class SidebarStatements:
             SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Steps and events go with their entries; messages, payloads and links with their conversations.
+        # Steps and events go with their entries; messages, payloads and links with their conversations. Who is watching
+        # just now is told, too.
         self.delete_user = f"""
             WITH runs AS (DELETE FROM {tables.agent_history} WHERE userid = $1 RETURNING id)
             , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))
             , events AS (DELETE FROM {tables.agent_history_timeline_events} WHERE history_id IN (SELECT id FROM runs))
             , gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
+            , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 AND until < statement_timestamp())
             SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs)"""
 
 
@@ -387,6 +391,9 @@ class Sidebar:
         if row["id"] is None:
             raise ConversationExistsError(new_id)
         return Conversation.from_row(tuple(row)[2:])
+
+    async def _get_item(self, conversation_id: str, owner: str | None) -> ConversationItem:
+        return await self._mark(self._sidebar_sql.get, conversation_id, owner)
 
     async def _mark(self, statement: str, conversation_id: str, owner: str | None, *values: object) -> ConversationItem:
         check_id(conversation_id=conversation_id)

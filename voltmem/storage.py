@@ -11,6 +11,7 @@ from voltmem import _conversation_schema as conversation_schema
 from voltmem._appends import Appends, JoinedAppends
 from voltmem._conversation_schema import MigrationResult
 from voltmem._database import BoundConnection, Database, Executor
+from voltmem._listening import Watching
 from voltmem._schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._values import check_flag
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
 class Storage(VoltAgentNames):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
-    def __init__(self, options: StorageOptions, executor: Executor, appends: Appends) -> None:
+    def __init__(
+        self, options: StorageOptions, executor: Executor, appends: Appends, watching: Watching | None = None
+    ) -> None:
         self._options = options
         self._executor = executor
         self._appends = appends
+        self._watching = watching
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
@@ -172,7 +176,8 @@ class PostgresStorage(Storage):
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
         self._joined = JoinedAppends(options, self._database)
-        super().__init__(options, self._database, self._joined)
+        self._watchers = Watching(options, self._database)
+        super().__init__(options, self._database, self._joined, self._watchers)
 
     def __repr__(self) -> str:
         target = self._options.target
@@ -198,9 +203,10 @@ class PostgresStorage(Storage):
         """
         Close the pool after the calls under way have ended, and all messages that wait are stored; may be repeated.
 
-        A pool that was given stays open. The embedded server stops if nobody else uses it.
+        Iterators of watch() end. A pool that was given stays open. The embedded server stops if nobody else uses it.
         """
         self._database.refuse()
+        await self._watchers.close()
         await self._joined.flush()
         await self._database.close()
 

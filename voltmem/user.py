@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
 from voltmem._values import UNSET, Unset, check_id
 from voltmem.camel import ConversationLike, MessageLike, VoltAgentNames
+from voltmem.changes import DEFAULT_POLL_INTERVAL
+from voltmem.changes_models import Change
 from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
 from voltmem.conversations import UserConversations
 from voltmem.errors import InvalidInputError
@@ -21,6 +23,9 @@ from voltmem.search_models import SearchResults
 from voltmem.share_models import Share
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar_models import ConversationItem, ConversationList
+from voltmem.transfer import ImportedConversations
+from voltmem.transfer_lines import Lines
+from voltmem.transfer_models import ImportResult
 
 
 class UserStorage:
@@ -276,6 +281,10 @@ class UserStorage:
         """Return the conversations that have the words, best first, each with the message that fits best."""
         return await self._storage.search(self._user_id, text, limit=limit, after=after)
 
+    def watch(self, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
+        """Return an iterator of what changes in the conversations, whoever changes it; InvalidInputError when bound."""
+        return self._storage.watch(self._user_id, poll_interval=poll_interval)
+
     async def delete_user(self) -> int:
         """Return how many conversations and recorded runs were deleted: all that is this user's."""
         return await self._storage.delete_user(self._user_id)
@@ -295,6 +304,20 @@ class UserStorage:
     async def revoke_share(self, token: str) -> bool:
         """Return whether there was such a link; from now on it leads nowhere."""
         return await self._storage.revoke_share(token, owner=self._user_id)
+
+    # --- out and in -------------------------------------------------------------------------------------------
+
+    def export_user(self) -> AsyncIterator[str]:
+        """Yield all that is stored of this user, as lines of JSON."""
+        return self._storage.export_user(self._user_id)
+
+    async def import_user(self, lines: Lines) -> ImportResult:
+        """Return what came of the lines of an export, whoever's it was: all of it becomes this user's."""
+        return await self._storage.import_user(self._user_id, lines)
+
+    async def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
+        """Return what came of conversations from elsewhere, which become this user's."""
+        return await self._storage.import_conversations(self._user_id, conversations)
 
     # --- in VoltAgent's spelling ------------------------------------------------------------------------------
 
@@ -498,3 +521,15 @@ class UserStorage:
     async def deleteUser(self) -> int:
         """delete_user in VoltAgent's spelling."""
         return await self.delete_user()
+
+    def exportUser(self) -> AsyncIterator[str]:
+        """export_user in VoltAgent's spelling."""
+        return self.export_user()
+
+    async def importUser(self, lines: Lines) -> ImportResult:
+        """import_user in VoltAgent's spelling."""
+        return await self.import_user(lines)
+
+    async def importConversations(self, conversations: ImportedConversations) -> ImportResult:
+        """import_conversations in VoltAgent's spelling."""
+        return await self.import_conversations(conversations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -18,8 +19,10 @@ from voltmem import (
     AgentHistoryStep,
     AgentRun,
     BoundStorage,
+    Change,
     ConnectionOptions,
     Conversation,
+    ConversationItem,
     ConversationMemory,
     ConversationNotFoundError,
     ConversationPage,
@@ -485,6 +488,16 @@ async def one_user(ada: UserStorage, new: Conversation, message: Message) -> Non
     assert_type(await ada.get_conversation_messages("c1", limit=None, offset=3), list[Message])
     assert_type(await ada.delete_messages(["m1"], "c1"), int)
     assert_type(await ada.clear_messages(), int)
+
+
+async def watched(storage: Storage, ada: UserStorage) -> None:
+    async for change in storage.watch("ada", poll_interval=5):
+        assert_type(change, Change)
+        assert_type(change.conversation_id, str | None)
+        assert_type(change.conversationId, str | None)
+        assert_type(change.conversation, ConversationItem | None)
+    async with aclosing(ada.watch(poll_interval=0.5)) as changes:
+        assert_type(await anext(changes), Change)
 
 
 def errors(

@@ -160,6 +160,11 @@ async def scopes(storage: PostgresStorage, bound: BoundStorage, ada: UserStorage
     async with ada:  # type: ignore[attr-defined]
         pass
     await bound.close()  # type: ignore[attr-defined]
+    await storage.watch("ada")  # type: ignore[misc]
+    storage.watch()  # type: ignore[call-arg]
+    ada.watch(user_id="ada")  # type: ignore[call-arg]
+    for _ in storage.watch("ada"):  # type: ignore[attr-defined]
+        pass
     await ada.add_message(message, "ada", "c1")  # type: ignore[call-arg]
     await ada.get_messages("c1", user_id="grace")  # type: ignore[call-arg]
     await ada.update_conversation("c1", user_id="grace")  # type: ignore[call-arg]

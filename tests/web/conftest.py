@@ -1,0 +1,110 @@
+"""A web application on a real server, and a client of it; whoever signs in says so in a header."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Annotated, Protocol
+
+import httpx2
+import pytest
+import uvicorn
+from fastapi import FastAPI, Header
+from starlette.types import ASGIApp
+
+from tests.conftest import MakeStorage
+from voltmem import PostgresStorage, web
+
+
+async def signed_in(x_user: Annotated[str | None, Header()] = None) -> str | None:
+    """The user, as a test tells it; None: nobody."""
+    return x_user
+
+
+def application(storage: PostgresStorage, prefix: str = "/api") -> FastAPI:
+    """A FastAPI application with our routes."""
+    made = FastAPI()
+    made.include_router(web.router(storage, user=signed_in), prefix=prefix)
+    return made
+
+
+@pytest.fixture
+async def storage(make_storage: MakeStorage) -> PostgresStorage:
+    """A storage that searches, too."""
+    storage = make_storage(search=True)
+    await storage.open()
+    return storage
+
+
+class Connect(Protocol):
+    """Makes a client of an application, for one user, without a server between them."""
+
+    def __call__(
+        self, app: ASGIApp, user: str | None = "ada", prefix: str = "/api", root_path: str = ""
+    ) -> httpx2.AsyncClient: ...
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    made: list[httpx2.AsyncClient] = []
+
+    def connect(
+        app: ASGIApp, user: str | None = "ada", prefix: str = "/api", root_path: str = ""
+    ) -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app, root_path=root_path)
+        headers = {} if user is None else {"X-User": user}
+        made.append(httpx2.AsyncClient(transport=transport, base_url=f"http://test{prefix}", headers=headers))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        await client.aclose()
+
+
+@pytest.fixture
+def ada(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
+    return connect(application(storage))
+
+
+@pytest.fixture
+def mallory(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
+    return connect(application(storage), "mallory")
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # those are pytest's
+
+
+@asynccontextmanager
+async def _serve(app: ASGIApp) -> AsyncIterator[str]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = _Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=5))
+        running = asyncio.create_task(server.serve([listening]))
+        await server.listens.wait()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        await running
+
+
+class Serve(Protocol):
+    """Runs a real server for an application, on a port of the system's choosing; yields its address."""
+
+    def __call__(self, app: ASGIApp) -> AbstractAsyncContextManager[str]: ...
+
+
+@pytest.fixture
+def serve() -> Serve:
+    return _serve

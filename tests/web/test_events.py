@@ -1,0 +1,151 @@
+"""Server-sent events: what changes reaches whoever listens, over a real server, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conftest import Connection, MakeStorage
+from tests.web.conftest import Connect, Serve, application
+from voltmem import PostgresStorage
+from voltmem.web import _events
+
+
+@asynccontextmanager
+async def listening(address: str, user: str = "ada") -> AsyncIterator[httpx2.Response]:
+    async with (
+        httpx2.AsyncClient(timeout=30, headers={"X-User": user}) as client,
+        client.stream("GET", f"{address}/api/events") as response,
+    ):
+        yield response
+
+
+async def lines(response: httpx2.Response) -> AsyncIterator[str]:
+    """The lines, as EventSource divides them: other separators than newlines are text."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode().removesuffix("\r")
+
+
+async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
+    """Each event's name and data, as a browser's EventSource reads them."""
+    name = ""
+    async for line in lines(response):
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> None:
+    """First that it begins; then each change, with the conversation as the list has it now."""
+    async with serve(application(storage)) as address, listening(address) as response:
+        told = events(response)
+        assert await anext(told) == ("ready", {"conversationId": None, "conversation": None})
+
+        await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Bread\nand \u2028 soup"})
+        name, data = await anext(told)
+        assert (name, data["conversationId"]) == ("conversation.created", "c1")
+        assert data["conversation"]["title"] == "Bread\nand \u2028 soup"
+
+        await storage.add_message({"role": "assistant", "content": "Hi"}, "ada", "c1")
+        name, data = await anext(told)
+        assert (name, data["conversation"]["preview"], data["conversation"]["unread"]) == ("message.added", "Hi", True)
+
+        await storage.pin_conversation("c1")
+        name, data = await anext(told)
+        assert (name, data["conversation"]["pinned"]) == ("conversation.updated", True)
+
+        await storage.soft_delete_conversation("c1")
+        assert await anext(told) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
+
+
+async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresStorage, serve: Serve) -> None:
+    """So a front end puts it in the place of the one that it shows."""
+    async with serve(application(storage)) as address, listening(address) as response:
+        told = events(response)
+        await anext(told)
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        _, data = await anext(told)
+
+        async with httpx2.AsyncClient(headers={"X-User": "ada"}) as client:
+            page = (await client.get(f"{address}/api/conversations")).json()
+
+    assert page["items"] == [data["conversation"]]
+
+
+async def test_nobody_hears_of_anothers(storage: PostgresStorage, serve: Serve) -> None:
+    """What is told to mallory is mallory's."""
+    async with serve(application(storage)) as address, listening(address, "mallory") as response:
+        told = events(response)
+        await anext(told)
+        await storage.create_conversation({"id": "hers", "user_id": "ada"})
+        await storage.create_conversation({"id": "his", "user_id": "mallory"})
+
+        _, data = await anext(told)
+
+    assert data["conversationId"] == "his"
+
+
+async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) -> None:
+    """It is an event stream, neither stored nor buffered on the way."""
+    async with serve(application(storage)) as address, listening(address) as response:
+        assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-accel-buffering"] == "no"
+
+
+async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By comments, which no EventSource shows."""
+    monkeypatch.setattr(_events, "KEEP_ALIVE_SECONDS", 0.05)
+
+    async with serve(application(storage)) as address, listening(address) as response:
+        told = lines(response)
+        heard = [await anext(told) for _ in range(20)]
+
+    assert heard.count(": still there") > 3
+
+
+async def test_a_client_that_goes_is_not_watched_for(
+    storage: PostgresStorage, serve: Serve, schema: str, connection: Connection
+) -> None:
+    """Each time, soon, and without a change to notice it by: nothing is left in the database."""
+    watchers = f"SELECT count(*) FROM {schema}.voltagent_memory_watchers"
+
+    async with serve(application(storage)) as address:
+        for _ in range(2):
+            async with listening(address) as response:
+                await anext(events(response))
+                assert await connection.fetchval(watchers) == 1
+            async with asyncio.timeout(10):
+                while await connection.fetchval(watchers):  # noqa: ASYNC110 (another process's)
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: Serve) -> None:
+    """The stream, not the patience of the client."""
+    storage = make_storage()
+    async with serve(application(storage)) as address, listening(address) as response:
+        told = events(response)
+        await anext(told)
+        await storage.close()
+
+        assert [each async for each in told] == []
+
+
+async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
+    """What goes wrong before there is anything to tell has a status of its own."""
+    nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
+
+    answer = await connect(application(nowhere)).get("/events")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")

@@ -1,0 +1,307 @@
+"""The shapes of front ends: the AI SDK's UIMessages, assistant-ui's threads and history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from voltmem import PostgresStorage
+from voltmem.models import NativeMessage
+from voltmem.web._ui_messages import native_message, ui_messages
+
+TEXT = {"type": "text", "text": "Why won't it rise?"}
+CALL = {"type": "tool-weather", "toolCallId": "t1", "state": "output-available", "input": {"in": "Oslo"}, "output": 4}
+ASKED = {"id": "u1", "role": "user", "parts": [TEXT]}
+ANSWERED = {
+    "id": "u2",
+    "role": "assistant",
+    "metadata": {"model": "m"},
+    "parts": [{"type": "step-start"}, {"type": "reasoning", "text": "Hm."}, CALL, TEXT, {"type": "data-x", "data": 1}],
+}
+
+
+@pytest.fixture
+async def conversation(storage: PostgresStorage) -> str:
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    return "/conversations/c1"
+
+
+async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
+    answer = await client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+# --- the AI SDK ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_use_chat_has_comes_back_as_it_was(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """Parts that nobody else knows, metadata and order included."""
+    stored = await ada.post(f"{conversation}/ui-messages", json={"messages": [ASKED, ANSWERED]})
+
+    assert stored.json() == [ASKED, ANSWERED]
+    assert await get(ada, f"{conversation}/ui-messages") == [ASKED, ANSWERED]
+    assert await get(ada, f"{conversation}/ui-messages", limit=1) == [ANSWERED]
+
+
+async def test_everybody_else_reads_plain_messages(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """Text as text, tools as calls and results, and no reasoning."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [ASKED, ANSWERED]})
+
+    asked, answered = await storage.conversation("ada", "c1").messages()
+
+    assert (asked.id, asked.role, asked.content) == ("u1", "user", "Why won't it rise?")
+    assert answered.content == [
+        {"type": "tool-call", "toolCallId": "t1", "toolName": "weather", "args": {"in": "Oslo"}},
+        {"type": "tool-result", "toolCallId": "t1", "toolName": "weather", "result": 4},
+        TEXT,
+    ]
+
+
+async def test_a_message_is_stored_by_its_id(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """One that is there is replaced in its place, so that all of useChat's may be sent again and again."""
+    await ada.post(f"{conversation}/ui-messages", json=ASKED)
+    longer = {**ASKED, "parts": [TEXT, TEXT]}
+
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [longer, ANSWERED]})
+
+    assert await get(ada, f"{conversation}/ui-messages") == [longer, ANSWERED]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"id": "u1", "role": "user"},
+        {"id": "u1", "role": "tool", "parts": []},
+        {"id": "", "role": "user", "parts": []},
+        {"id": "u\x00", "role": "user", "parts": []},
+        {"id": "u1", "role": "user", "parts": [{"text": "no type"}]},
+        {"id": "u1", "role": "user", "parts": ["text"]},
+    ],
+    ids=str,
+)
+async def test_what_is_no_ui_message_is_refused(message: Any, conversation: str, ada: httpx2.AsyncClient) -> None:
+    """The parts are the SDK's business, but that they are parts is not."""
+    assert (await ada.post(f"{conversation}/ui-messages", json=message)).status_code == 422
+
+
+STORED: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+    ({"role": "user", "content": "Hi"}, [{"type": "text", "text": "Hi"}]),
+    ({"role": "developer", "content": "Be brief"}, [{"type": "text", "text": "Be brief"}]),
+    (
+        {
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "output_text", "text": "A"}],
+        },
+        [{"type": "reasoning", "text": "Hm."}, {"type": "text", "text": "A"}],
+    ),
+    (
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "weather", "input": {}}]},
+        [{"type": "tool-weather", "toolCallId": "t1", "state": "input-available", "input": {}}],
+    ),
+    (
+        {"role": "assistant", "content": {"tool_calls": [{"id": "t1", "function": {"name": "f", "arguments": "[1]"}}]}},
+        [{"type": "tool-f", "toolCallId": "t1", "state": "input-available", "input": [1]}],
+    ),
+    (
+        {"role": "user", "content": [{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,"}]},
+        [{"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,"}],
+    ),
+    (
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a/b.png"}}]},
+        [{"type": "file", "mediaType": "image", "url": "https://a/b.png"}],
+    ),
+    ({"role": "user", "content": {"any": ["json", 7]}}, [{"type": "text", "text": "json\n7"}]),
+]
+
+
+@pytest.mark.parametrize(("message", "parts"), STORED, ids=lambda value: str(value)[:40])
+async def test_what_an_agent_stored_is_translated(
+    message: dict[str, Any],
+    parts: list[dict[str, Any]],
+    conversation: str,
+    storage: PostgresStorage,
+    ada: httpx2.AsyncClient,
+) -> None:
+    """Whichever framework's form it has: VoltAgent's, Anthropic's, OpenAI's."""
+    await storage.add_message({"id": "m1", **message}, "ada", "c1")
+
+    (found,) = await get(ada, f"{conversation}/ui-messages")
+
+    assert found["id"] == "m1"
+    assert found["parts"] == parts
+    assert found["role"] == {"developer": "system"}.get(message["role"], message["role"])
+
+
+async def test_what_a_tool_answered_stands_with_its_call(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """And not in a message of its own; a result whose call is not there is a part all the same."""
+    calls = [{"type": "tool-call", "toolCallId": id, "toolName": "add", "args": [1]} for id in ("t1", "t2")]
+    results = [{"type": "tool-result", "toolCallId": id, "toolName": "add", "result": id} for id in ("t2", "t1", "t3")]
+    await storage.add_messages(
+        [
+            {"id": "m1", "role": "assistant", "content": calls, "type": "tool-call"},
+            {"id": "m2", "role": "tool", "content": results, "type": "tool-result"},
+            {"id": "m3", "role": "assistant", "content": "Done."},
+        ],
+        "ada",
+        "c1",
+    )
+
+    first, orphan, last = await get(ada, f"{conversation}/ui-messages")
+
+    assert [(part["state"], part["output"]) for part in first["parts"]] == [
+        ("output-available", id) for id in ("t1", "t2")
+    ]
+    assert (orphan["role"], orphan["parts"][0]["toolCallId"]) == ("assistant", "t3")
+    assert last["parts"] == [{"type": "text", "text": "Done."}]
+
+
+JSON = st.none() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=2)
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "reasoning", "tool-x", "dynamic-tool", "file", "data-x", "step-start", ""])},
+    optional={
+        "text": JSON,
+        "toolCallId": st.sampled_from(["t1", "t2"]) | JSON,
+        "toolName": JSON,
+        "state": st.sampled_from(["input-available", "output-available", "output-error"]) | JSON,
+        "input": JSON,
+        "output": JSON,
+        "url": JSON,
+        "mediaType": JSON,
+    },
+)
+
+
+PAYLOADS = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "parts": st.lists(PARTS, max_size=4)})
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(PAYLOADS, max_size=4))
+def test_any_ui_message_can_be_stored_and_comes_back(payloads: list[dict[str, Any]]) -> None:
+    """Whatever its parts are; and its plain form is one that can be shown to a front end again."""
+    own = [native_message(f"m{n}", payload, format="ai-sdk/v7") for n, payload in enumerate(payloads)]
+    plain = [NativeMessage(id=each.id, role=each.role, content=each.content) for each in own]
+
+    assert ui_messages(own) == [{"id": f"m{n}", **payload} for n, payload in enumerate(payloads)]
+    for message in ui_messages(plain):
+        assert message["role"] in ("system", "user", "assistant")
+        assert message["parts"]
+
+
+# --- assistant-ui -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7])
+async def test_the_thread_list_has_every_conversation_once(
+    limit: int, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """The archived ones last; nextCursor is left out at the end."""
+    for number in range(5):
+        await storage.create_conversation({"id": f"c{number}", "user_id": "ada", "title": f"T{number}"})
+    for number in (1, 3):
+        await storage.archive_conversation(f"c{number}")
+    threads: list[Any] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await get(ada, "/threads", limit=limit, **after)
+        assert len(page["threads"]) <= limit
+        threads += page["threads"]
+        if "nextCursor" not in page:
+            break
+        after = {"after": page["nextCursor"]}
+
+    assert [(each["remoteId"], each["status"]) for each in threads] == [
+        ("c4", "regular"),
+        ("c2", "regular"),
+        ("c0", "regular"),
+        ("c3", "archived"),
+        ("c1", "archived"),
+    ]
+
+
+async def test_a_thread_is_a_conversation(ada: httpx2.AsyncClient) -> None:
+    """initialize, rename, updateCustom, archive, delete are the conversations' routes; fetch is the thread's."""
+    remote_id = (await ada.post("/conversations", json={})).json()["id"]
+    untitled = await get(ada, f"/threads/{remote_id}")
+    await ada.patch(f"/conversations/{remote_id}", json={"title": "Bread", "metadata": {"custom": None}})
+    await ada.post(f"/conversations/{remote_id}/archive")
+    thread = await get(ada, f"/threads/{remote_id}")
+    await ada.delete(f"/conversations/{remote_id}")
+
+    assert untitled.keys() == {"status", "remoteId", "lastMessageAt", "custom"}
+    assert thread == untitled | {"status": "archived", "title": "Bread", "custom": {"custom": None}}
+    assert (await ada.get(f"/threads/{remote_id}")).status_code == 404
+
+
+def entry(text: str, parent_id: str | None) -> dict[str, Any]:
+    content = {"role": "user", "parts": [{"type": "text", "text": text}]}
+    return {"parent_id": parent_id, "format": "ai-sdk/v6", "content": content}
+
+
+async def test_a_history_has_branches(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """Each row names the one that it follows; the newest is the head."""
+    for id, parent in (("a", None), ("b", "a"), ("b2", "a")):
+        assert (await ada.put(f"{conversation}/history/{id}", json=entry(id, parent))).status_code == 200
+
+    history = await get(ada, f"{conversation}/history", format="ai-sdk/v6")
+
+    assert history == {
+        "headId": "b2",
+        "messages": [
+            {"id": "a", **entry("a", None)},
+            {"id": "b", **entry("b", "a")},
+            {"id": "b2", **entry("b2", "a")},
+        ],
+    }
+
+
+async def test_a_history_entry_is_stored_by_its_id(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """append() and update() are the same: an update may come for one whose append never did."""
+    await ada.put(f"{conversation}/history/a", json=entry("first", None))
+    await ada.put(f"{conversation}/history/b", json=entry("second", "a"))
+    await ada.put(f"{conversation}/history/a", json=entry("edited", None))
+
+    rows = (await get(ada, f"{conversation}/history"))["messages"]
+
+    assert [row["content"]["parts"][0]["text"] for row in rows] == ["edited", "second"]
+
+
+async def test_a_history_has_what_anybody_else_stored(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """Each after the one before it: assistant-ui drops what follows a message that it doesn't get."""
+    await ada.put(f"{conversation}/history/a", json=entry("first", None))
+    await storage.add_message({"id": "m1", "role": "assistant", "content": "Hi"}, "ada", "c1")
+    await ada.post(f"{conversation}/ui-messages", json=ASKED)
+    await ada.put(f"{conversation}/history/b", json=entry("last", "gone"))
+
+    rows = (await get(ada, f"{conversation}/history", format="ai-sdk/v7"))["messages"]
+
+    assert [(row["id"], row["parent_id"], row["format"]) for row in rows] == [
+        ("a", None, "ai-sdk/v7"),
+        ("m1", "a", "ai-sdk/v7"),
+        ("u1", "m1", "ai-sdk/v7"),
+        ("b", "u1", "ai-sdk/v7"),
+    ]
+    assert all("id" not in row["content"] for row in rows)
+
+
+async def test_another_format_is_its_own(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """Only who stored a form that isn't the AI SDK's can read it."""
+    content = {"role": "assistant", "content": [{"type": "text", "text": "Hi"}], "status": {"type": "complete"}}
+    await ada.put(f"{conversation}/history/a", json={"format": "aui/v0", "content": content})
+
+    assert (await get(ada, f"{conversation}/history", format="aui/v0"))["messages"] == [
+        {"id": "a", "parent_id": None, "format": "aui/v0", "content": content}
+    ]
+    assert await get(ada, f"{conversation}/history", format="other") == {"headId": None, "messages": []}
+    assert (await get(ada, f"{conversation}/ui-messages"))[0]["parts"] == [{"type": "text", "text": "Hi"}]

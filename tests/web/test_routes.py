@@ -1,0 +1,431 @@
+"""The routes about conversations and messages: what a front end asks, and what it gets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from tests.web.conftest import Connect, application
+from voltmem import PostgresStorage, web
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
+    answer = await client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def make(storage: PostgresStorage, count: int) -> list[str]:
+    """Make conversations, each an hour younger than the one before; return their ids, the youngest first."""
+    for number in range(count):
+        await storage.create_conversation(
+            {"id": f"c{number}", "user_id": "ada", "created_at": START + timedelta(hours=number)}
+        )
+    return [f"c{number}" for number in reversed(range(count))]
+
+
+# --- conversations ------------------------------------------------------------------------------------------------
+
+
+async def test_a_conversation_that_is_made_is_where_the_answer_says(ada: httpx2.AsyncClient) -> None:
+    """201, the conversation, and a Location that leads to it."""
+    body = {"title": "Bread", "resourceId": "baker", "metadata": {"flour": [1, None]}}
+
+    made = await ada.post("/conversations", json=body)
+
+    assert made.status_code == 201
+    assert made.json() | body == made.json()
+    assert (await ada.get(f"http://test{made.headers['location']}")).json() == made.json()
+
+
+async def test_a_conversation_may_have_an_id_of_the_clients(ada: httpx2.AsyncClient) -> None:
+    """Whatever is printable and no slash: it comes back in the Location, percent-encoded."""
+    made = await ada.post("/conversations", json={"id": "what?#100%"})
+
+    assert made.headers["location"] == "/api/conversations/what%3F%23100%25"
+    assert (await ada.get(f"http://test{made.headers['location']}")).json()["id"] == "what?#100%"
+
+
+@pytest.mark.parametrize("id", ["", ".", "..", ".hidden", "a/b", "a b", "é", "a\x00", "a\n", "x" * 201])
+async def test_an_id_that_no_path_can_name_is_refused(id: str, ada: httpx2.AsyncClient) -> None:
+    """422, rather than a conversation that cannot be reached."""
+    assert (await ada.post("/conversations", json={"id": id})).status_code == 422
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 9])
+async def test_the_list_is_paged_without_loss(limit: int, storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """nextCursor leads on until there is none."""
+    ids = await make(storage, 5)
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await get(ada, "/conversations", limit=limit, **after)
+        found += [item["id"] for item in page["items"]]
+        if not page["hasMore"]:
+            break
+        after = {"after": page["nextCursor"]}
+
+    assert found == ids
+    assert page["nextCursor"] is None
+
+
+async def test_the_list_can_be_narrowed(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """By mark, by tag, by resource; the archived ones are a list of their own."""
+    await make(storage, 4)
+    await storage.pin_conversation("c0")
+    await storage.archive_conversation("c1")
+    await storage.tag_conversation("c2", ["work"])
+    await storage.update_conversation("c3", resource_id="baker", touch=False)
+
+    async def ids(**query: str) -> list[str]:
+        return [item["id"] for item in (await get(ada, "/conversations", **query))["items"]]
+
+    assert await ids() == ["c0", "c3", "c2"]
+    assert await ids(pinned="true") == ["c0"]
+    assert await ids(pinned="false") == ["c3", "c2"]
+    assert await ids(archived="true") == ["c1"]
+    assert await ids(tag="work") == ["c2"]
+    assert await ids(resourceId="baker") == ["c3"]
+
+
+async def test_headings_are_the_viewers(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """With a time zone each comes with its heading, without one with none."""
+    await make(storage, 2)
+    await storage.pin_conversation("c0")
+    await storage.create_conversation({"id": "new", "user_id": "ada"})
+
+    items = (await get(ada, "/conversations", timeZone="Asia/Tokyo"))["items"]
+    plain = (await get(ada, "/conversations"))["items"]
+
+    assert [item["group"]["key"] for item in items] == ["pinned", "today", "2026-01"]
+    assert items[2]["group"]["label"] == "January 2026"
+    assert {item["group"] for item in plain} == {None}
+
+
+async def test_a_change_is_all_or_nothing(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Several fields are one transaction: what cannot be stored leaves the others alone, too."""
+    await make(storage, 1)
+    changes = {"title": "Bread", "pinned": True, "archived": True, "tags": ["b", "a"], "metadata": {"n": 1}}
+
+    changed = await ada.patch("/conversations/c0", json=changes)
+    refused = await ada.patch("/conversations/c0", json={"title": "Soup", "metadata": {"a": "\x00"}, "pinned": False})
+
+    assert changed.json() | changes == changed.json()
+    assert refused.status_code == 422
+    assert await get(ada, "/conversations/c0") == changed.json()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"title": "Bread"}, {"pinned": True}, {"archived": True}, {"tags": ["a"]}, {"metadata": {"n": 1}}, {}],
+    ids=str,
+)
+async def test_what_is_not_given_stays(changes: Any, storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Only what is given changes, and the place in the list is not among it."""
+    await make(storage, 1)
+    before = await get(ada, "/conversations/c0")
+
+    changed = await ada.patch("/conversations/c0", json=changes)
+
+    assert changed.json() == before | changes
+
+
+async def test_a_title_can_be_cleared(ada: httpx2.AsyncClient) -> None:
+    """null is no title, other than leaving it out."""
+    await ada.post("/conversations", json={"id": "c1", "title": "Bread"})
+
+    assert (await ada.patch("/conversations/c1", json={"title": None})).json()["title"] is None
+
+
+async def test_a_model_never_replaces_a_persons_title(ada: httpx2.AsyncClient) -> None:
+    """By either route; its own it may replace."""
+    await ada.post("/conversations", json={"id": "c1"})
+
+    first = await ada.post("/conversations/c1/title", json={"title": "Bread"})
+    second = await ada.patch("/conversations/c1", json={"title": "Loaves", "titleIsAutomatic": True})
+    await ada.patch("/conversations/c1", json={"title": "My bread"})
+    third = await ada.post("/conversations/c1/title", json={"title": "Rolls"})
+
+    assert [each.json()["title"] for each in (first, second, third)] == ["Bread", "Loaves", "My bread"]
+    assert [each.json()["titleIsAutomatic"] for each in (first, second, third)] == [True, True, False]
+
+
+async def test_an_archived_conversation_can_be_got_back(ada: httpx2.AsyncClient) -> None:
+    """Put away by default, or as the body says."""
+    await ada.post("/conversations", json={"id": "c1"})
+
+    answers = [
+        await ada.post("/conversations/c1/archive"),
+        await ada.post("/conversations/c1/archive", json={"archived": False}),
+        await ada.post("/conversations/c1/archive", json={}),
+    ]
+
+    assert [each.json()["archived"] for each in answers] == [True, False, True]
+
+
+async def test_reading_goes_forwards_only(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Up to now, or up to a time; never less far than before."""
+    await make(storage, 1)
+    await storage.add_message({"role": "assistant", "content": "Done."}, "ada", "c0")
+    assert (await get(ada, "/conversations/c0"))["unread"] is True
+
+    early = await ada.post("/conversations/c0/read", json={"at": "2026-01-01T01:00:00+01:00"})
+    now = await ada.post("/conversations/c0/read")
+    again = await ada.post("/conversations/c0/read", json={"at": "2026-01-01T00:00:00Z"})
+
+    assert early.json()["readAt"] == "2026-01-01T00:00:00Z"
+    assert (early.json()["unread"], now.json()["unread"]) == (True, False)
+    assert again.json()["readAt"] == now.json()["readAt"]
+
+
+async def test_a_deletion_can_be_undone_until_it_is_purged(ada: httpx2.AsyncClient) -> None:
+    """Deleted, it is listed apart; restored, it is back; purged, it is gone."""
+    before = (await ada.post("/conversations", json={"id": "c1", "title": "Bread"})).json()
+
+    assert (await ada.delete("/conversations/c1")).status_code == 204
+    assert (await ada.get("/conversations/c1")).status_code == 404
+    assert [item["id"] for item in (await get(ada, "/deleted"))["items"]] == ["c1"]
+    assert (await ada.post("/conversations/c1/restore")).json() == before
+    await ada.delete("/conversations/c1")
+
+    assert (await ada.delete("/deleted")).json() == {"purged": 1}
+    assert (await ada.post("/conversations/c1/restore")).status_code == 404
+
+
+async def test_a_fork_is_a_copy_with_a_place_of_its_own(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Up to a message, with the id that was asked for; it knows where it came from."""
+    await make(storage, 1)
+    await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(3)], "ada", "c0")
+
+    fork = await ada.post("/conversations/c0/fork", json={"upTo": "m1", "id": "copy"})
+
+    assert fork.status_code == 201
+    assert fork.headers["location"] == "/api/conversations/copy"
+    assert (fork.json()["forkedFrom"], fork.json()["forkedUpTo"]) == ("c0", "m1")
+    assert [each["id"] for each in (await get(ada, "/conversations/copy/messages"))["items"]] == ["m0", "m1"]
+    assert (await ada.post("/conversations/c0/fork", json={"id": "copy"})).status_code == 409
+    assert (await ada.post("/conversations/c0/fork", json={"upTo": "m9"})).json()["type"] == (
+        "urn:voltmem:message-not-found"
+    )
+
+
+async def test_the_search_shows_where_the_words_stand(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Pieces that are the whole text, each a match or not; a cursor leads on."""
+    await make(storage, 3)
+    for id in ("c0", "c1"):
+        await storage.add_message({"id": "m1", "role": "user", "content": "Why won't bread rise?"}, "ada", id)
+
+    first = await get(ada, "/search", q="bread ris", limit=1)
+    second = await get(ada, "/search", q="bread ris", limit=1, after=first["nextCursor"])
+
+    assert [page["items"][0]["conversation"]["id"] for page in (first, second)] == ["c1", "c0"]
+    assert [piece["text"] for piece in first["items"][0]["snippet"] if piece["isMatch"]] == ["bread", "rise"]
+    assert "".join(piece["text"] for piece in first["items"][0]["snippet"]) == "Why won't bread rise?"
+    assert second["nextCursor"] is None
+
+
+async def test_a_user_can_be_forgotten(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """All that is theirs, the deleted ones included."""
+    await make(storage, 2)
+    await ada.delete("/conversations/c0")
+
+    assert (await ada.delete("/me")).json() == {"deleted": 2}
+    assert await storage.count_conversations() == 0
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+
+async def test_messages_are_paged_both_ways(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """The newest first of all; then those before a message, those after it, those between two."""
+    await make(storage, 1)
+    await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(6)], "ada", "c0")
+
+    async def ids(**query: Any) -> tuple[list[str], bool]:
+        page = await get(ada, "/conversations/c0/messages", **query)
+        return [message["id"] for message in page["items"]], page["hasMore"]
+
+    assert await ids(limit=2) == (["m4", "m5"], True)
+    assert await ids(limit=2, before="m4") == (["m2", "m3"], True)
+    assert await ids(limit=2, before="m2") == (["m0", "m1"], False)
+    assert await ids(limit=2, after="m2") == (["m3", "m4"], True)
+    assert await ids(limit=3, after="m2") == (["m3", "m4", "m5"], False)
+    assert await ids(limit=9, after="m0", before="m3") == (["m1", "m2"], False)
+    assert await ids(after="m5") == ([], False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["Hi", "", None, 0, 1e-3, 2**70, [], {}, [{"type": "text", "text": "Hi"}], {"b": 1, "a": [None, "\x00"]}],
+    ids=str,
+)
+async def test_content_comes_back_equal(content: Any, ada: httpx2.AsyncClient) -> None:
+    """Any JSON value, with its type and the order of its names."""
+    await ada.post("/conversations", json={"id": "c1"})
+
+    made = await ada.post("/conversations/c1/messages", json={"role": "user", "content": content})
+
+    assert made.status_code == 201
+    (read,) = (await get(ada, "/conversations/c1/messages"))["items"]
+    assert (read, str(read["content"])) == (made.json()["items"][0], str(content))
+
+
+async def test_a_lone_surrogate_is_kept(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """JSON's escapes can say it, so it comes back as an escape."""
+    await make(storage, 1)
+    body = b'{"id": "m1", "role": "user", "content": {"\\udc00": "half a \\ud83d smile"}}'
+
+    made = await ada.post("/conversations/c0/messages", content=body, headers={"Content-Type": "application/json"})
+
+    assert made.status_code == 201
+    assert b'{"\\udc00":"half a \\ud83d smile"}' in (await ada.get("/conversations/c0/messages")).content
+    assert (await storage.get_messages("ada", "c0"))[0].content == {"\udc00": "half a \ud83d smile"}
+
+
+async def test_several_messages_are_stored_together_or_not_at_all(ada: httpx2.AsyncClient) -> None:
+    """In their order; one that cannot be stored keeps the others out."""
+    await ada.post("/conversations", json={"id": "c1"})
+    good = {"id": "m1", "role": "user", "content": "Hi"}
+
+    made = await ada.post("/conversations/c1/messages", json={"messages": [good, good | {"id": "m2"}]})
+    refused = await ada.post("/conversations/c1/messages", json={"messages": [good | {"id": "m3"}, {"role": "user"}]})
+
+    assert [message["id"] for message in made.json()["items"]] == ["m1", "m2"]
+    assert refused.json()["errors"] == [{"pointer": "/body/messages/1/content", "detail": "Field required"}]
+    assert len((await get(ada, "/conversations/c1/messages"))["items"]) == 2
+
+
+async def test_the_same_id_replaces_a_message_in_its_place(ada: httpx2.AsyncClient) -> None:
+    """So an answer can be saved while it grows."""
+    await ada.post("/conversations", json={"id": "c1"})
+    for id, content in (("m1", "It"), ("m2", "Well"), ("m1", "It is")):
+        await ada.post("/conversations/c1/messages", json={"id": id, "role": "assistant", "content": content})
+
+    items = (await get(ada, "/conversations/c1/messages"))["items"]
+
+    assert [message["content"] for message in items] == ["It is", "Well"]
+
+
+async def test_a_repeated_request_stores_once(ada: httpx2.AsyncClient) -> None:
+    """With an Idempotency-Key; another key, or another conversation, is another request."""
+    for id in ("c1", "c2"):
+        await ada.post("/conversations", json={"id": id})
+    said = {"role": "user", "content": "Hi"}
+
+    async def post(conversation_id: str, key: str, body: Any) -> list[str]:
+        answer = await ada.post(
+            f"/conversations/{conversation_id}/messages", json=body, headers={"Idempotency-Key": key}
+        )
+        return [message["id"] for message in answer.json()["items"]]
+
+    once, twice = [await post("c1", "k1", {"messages": [said, said]}) for _ in range(2)]
+    other = await post("c1", "k2", said)
+    named = await post("c1", "k3", said | {"id": "mine"})
+    await post("c2", "k1", said)
+
+    assert once == twice
+    assert len({*once, *other}) == 3
+    assert named == ["mine"]
+    assert len((await get(ada, "/conversations/c1/messages"))["items"]) == 4
+    assert len((await get(ada, "/conversations/c2/messages"))["items"]) == 1
+
+
+async def test_a_message_can_be_deleted_once(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """204, and then 404: there is no such message."""
+    await make(storage, 1)
+    await storage.add_message({"id": "m1", "role": "user", "content": "Hi"}, "ada", "c0")
+
+    answers = [await ada.delete("/conversations/c0/messages/m1") for _ in range(2)]
+
+    assert [each.status_code for each in answers] == [204, 404]
+    assert answers[1].json()["type"] == "urn:voltmem:message-not-found"
+
+
+async def test_a_conversation_can_be_rewound(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """To a message, which stays; what follows it is gone."""
+    await make(storage, 1)
+    await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(4)], "ada", "c0")
+
+    rewound = await ada.post("/conversations/c0/rewind", json={"messageId": "m1"})
+
+    assert rewound.json() == {"dropped": 2}
+    assert [each["id"] for each in (await get(ada, "/conversations/c0/messages"))["items"]] == ["m0", "m1"]
+
+
+# --- where it is mounted ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prefix", "root_path", "asked"),
+    [
+        ("", "", "/conversations"),
+        ("/api", "", "/api/conversations"),
+        ("/conversations", "", "/conversations/conversations"),
+        ("/api", "/proxy", "/proxy/api/conversations"),
+    ],
+)
+async def test_the_location_is_right_under_any_prefix(
+    prefix: str, root_path: str, asked: str, storage: PostgresStorage, connect: Connect
+) -> None:
+    """Where the router is included, and where a proxy or a server has put the application."""
+    client = connect(application(storage, prefix), prefix="", root_path=root_path)
+
+    inside = await client.post(asked.removeprefix(root_path), json={"id": "c1"})
+    whole = await client.post(asked, json={"id": "c2"})
+
+    fork = await client.post(f"{asked}/c2/fork", json={"id": "c3"})
+
+    assert inside.headers["location"] == f"{asked}/c1"
+    assert whole.headers["location"] == f"{asked}/c2"
+    assert fork.headers["location"] == f"{asked}/c3"
+
+
+async def test_a_starlette_application_mounts_it(storage: PostgresStorage, connect: Connect) -> None:
+    """With its own OpenAPI document, and problems for paths that aren't there."""
+
+    async def from_header(request: Any) -> str | None:
+        user: str | None = request.headers.get("x-user")
+        return user
+
+    mounted = web.app(storage, user=from_header)
+    client = connect(Starlette(routes=[Mount("/inner/api", mounted)]), prefix="/inner/api")
+
+    made = await client.post("/conversations", json={"id": "c1"})
+    document = (await client.get("/openapi.json")).json()
+    nowhere = await client.get("/nowhere")
+
+    assert made.headers["location"] == "/inner/api/conversations/c1"
+    assert (await client.get("/conversations/c1")).status_code == 200
+    assert "/conversations/{conversationId}" in document["paths"]
+    assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
+
+
+async def test_a_user_of_an_application_may_be_told_without_waiting(storage: PostgresStorage, connect: Connect) -> None:
+    """The callable of app() may be a plain function."""
+    client = connect(web.app(storage, user=lambda request: request.headers.get("x-user")), prefix="")
+
+    assert (await client.get("/conversations")).status_code == 200
+    client.headers.pop("x-user")
+    assert (await client.get("/conversations")).status_code == 401
+
+
+async def test_the_applications_other_routes_are_left_alone(storage: PostgresStorage, connect: Connect) -> None:
+    """Their errors are FastAPI's, or the application's own."""
+    app = application(storage)
+
+    @app.get("/other")
+    async def other(number: int) -> int:
+        return number
+
+    client = connect(app, prefix="")
+
+    refused = await client.get("/other", params={"number": "x"})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/json")
+    assert (await client.get("/api/nowhere")).json() == {"detail": "Not Found"}

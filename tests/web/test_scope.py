@@ -1,0 +1,135 @@
+"""Nobody gets in: each route sees what is the user's who is signed in, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.web.conftest import Connect, application
+from tests.web.test_openapi import operations
+from voltmem import PostgresStorage, web
+
+# What each operation needs so that nothing but the user is wrong.
+BODIES: dict[str, Any] = {
+    "changeConversation": {"title": "Mine now", "pinned": True},
+    "titleConversation": {"title": "Mine now"},
+    "rewindConversation": {"messageId": "m1"},
+    "addMessages": {"role": "user", "content": "Psst", "id": "m1"},
+    "saveUIMessages": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Psst"}]},
+    "saveHistoryEntry": {"format": "ai-sdk/v6", "content": {"role": "user", "parts": []}},
+    "createConversation": {"id": "c9"},
+}
+EXAMPLE = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
+ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{" in name)
+
+
+def called(name: str, conversation_id: str) -> tuple[str, str, dict[str, Any]]:
+    """Method, path and arguments of a call that would be right for whose conversation it is."""
+    method, _, path = name.partition(" ")
+    path = path.format(conversationId=conversation_id, messageId="m1").removeprefix("/api")
+    body = BODIES.get(EXAMPLE[name]["operationId"])
+    return method, path, {} if body is None else {"json": body}
+
+
+async def stock(storage: PostgresStorage) -> None:
+    """Give ada a conversation with two messages, and one that she deleted."""
+    ada = storage.for_user("ada")
+    for id in ("c1", "c2"):
+        await ada.create_conversation({"id": id, "title": "A secret", "metadata": {"pin": 1234}})
+        await ada.add_messages([{"id": f"m{n}", "role": "user", "content": "My pin is 1234"} for n in (1, 2)], id)
+    await ada.soft_delete_conversation("c2")
+
+
+async def seen(ada: httpx2.AsyncClient) -> list[object]:
+    """All that ada sees."""
+    paths = ("/conversations", "/deleted", "/conversations/c1/messages", "/conversations/c1/history", "/search?q=pin")
+    return [(await ada.get(path)).json() for path in paths]
+
+
+@pytest.mark.parametrize("name", ABOUT_A_CONVERSATION)
+async def test_a_stranger_finds_no_conversation_and_changes_nothing(
+    name: str, storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
+) -> None:
+    """Another's conversation, or deleted conversation, is the same 404 as none: to the letter."""
+    await stock(storage)
+    before = await seen(ada)
+
+    answers = {}
+    for id in ("c1", "c2", "none"):
+        method, path, arguments = called(name, id)
+        answers[id] = await mallory.request(method, path, **arguments)
+
+    assert {answer.status_code for answer in answers.values()} == {404}
+    assert answers["none"].json()["type"] == "urn:voltmem:conversation-not-found"
+    for id in ("c1", "c2"):
+        assert answers[id].text == answers["none"].text.replace("none", id)
+    assert await seen(ada) == before
+
+
+# test_events.py and test_transfer.py have those.
+ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - {"GET /api/events", "POST /api/import"})
+
+
+@pytest.mark.parametrize("name", ABOUT_ALL)
+async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
+    name: str, storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
+) -> None:
+    """Nothing of ada's is in what mallory gets, and nothing that mallory does reaches ada's."""
+    await stock(storage)
+    before = await seen(ada)
+
+    method, path, arguments = called(name, "")
+    answer = await mallory.request(method, path, params={"q": "pin"} if path == "/search" else {}, **arguments)
+
+    assert answer.is_success
+    assert "secret" not in answer.text
+    assert "1234" not in answer.text
+    assert await seen(ada) == before
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLE))
+async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStorage, connect: Connect) -> None:
+    """Nobody signed in is 401 on every route, whatever else is sent."""
+    await stock(storage)
+    method, path, arguments = called(name, "c1")
+
+    answer = await connect(application(storage), None).request(method, path, **arguments)
+
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("field", ["userId", "user_id", "owner", "resource_id"])
+async def test_no_body_says_whose_a_conversation_is(
+    field: str, storage: PostgresStorage, mallory: httpx2.AsyncClient
+) -> None:
+    """A field that names a user, or that isn't known, is refused."""
+    await stock(storage)
+
+    made = await mallory.post("/conversations", json={"title": "Hi", field: "ada"})
+    changed = await mallory.patch("/conversations/c1", json={"title": "Hi", field: "ada"})
+
+    assert (made.status_code, changed.status_code) == (422, 422)
+    assert made.json()["errors"] == [{"pointer": f"/body/{field}", "detail": "Extra inputs are not permitted"}]
+
+
+async def test_an_id_that_another_user_has_is_taken_and_says_no_more(
+    storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
+) -> None:
+    """Ids are unique in the whole application; whose it is, is not told."""
+    await stock(storage)
+
+    hers, his = [(await client.post("/conversations", json={"id": "c1"})) for client in (ada, mallory)]
+
+    assert hers.status_code == his.status_code == 409
+    assert hers.text == his.text
+
+
+async def test_a_user_is_a_string(storage: PostgresStorage, connect: Connect) -> None:
+    """A dependency that returns anything else is a mistake of the application's, and lets nobody in."""
+    client = connect(web.app(storage, user=lambda _: 7), prefix="")  # type: ignore[arg-type, return-value]
+
+    with pytest.raises(TypeError, match="must return an id, a string, not int"):
+        await client.get("/conversations")

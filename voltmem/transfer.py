@@ -1,0 +1,521 @@
+"""Taking a user's data out, as lines of JSON, and in again; and conversations from elsewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from voltmem._database import BoundConnection, Executor
+from voltmem._tables import Tables, rendered
+from voltmem._values import check_id, derived_id, now, shown, to_json
+from voltmem._words import user_key_sql, vector
+from voltmem.agent_history import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
+from voltmem.errors import InvalidInputError
+from voltmem.history_models import ENTRY_JSON, EVENT_JSON, step_columns
+from voltmem.options import StorageOptions
+from voltmem.query import NATIVE_COLUMNS, runs_of_user
+from voltmem.transfer_lines import (
+    MARKS,
+    ImportedRun,
+    Lines,
+    conversation_line,
+    each,
+    end_line,
+    event_line,
+    header_line,
+    message_line,
+    payload_line,
+    read,
+    run_line,
+    step_line,
+)
+from voltmem.transfer_models import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportedPayload,
+    ImportResult,
+    Kind,
+    Renamed,
+    Skipped,
+)
+
+if TYPE_CHECKING:
+    from voltmem._database import Record
+
+RunKind: TypeAlias = Literal["run", "step", "event"]
+ImportedConversations: TypeAlias = Iterable[ImportedConversation] | AsyncIterable[ImportedConversation]
+
+# So many conversations, or runs, are read together.
+_AT_ONCE: Final = 100
+# A statement takes no more messages of a conversation after it has so many, or so much of them.
+_FULL_AT_MESSAGES: Final = 5_000
+_FULL_AT_CHARACTERS: Final = 8_000_000
+
+_MESSAGE: Final = (
+    *("message_id", "role", "content", "content_json", "type", "metadata", "created_at"),
+    *("format", "payload", "parent_id", "archived", "parts", "words"),
+)
+_EVENT: Final = (
+    *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
+    *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
+)
+_STEP: Final = ("key", "value", "exact", "agent_id")
+# What of a run has an id that is unique in its storage.
+_OF_A_RUN: Final[tuple[RunKind, ...]] = ("run", "step", "event")
+
+# Of a message, an event or a step, as it crosses: all of it is text.
+Columns: TypeAlias = tuple[str | None, ...]
+
+
+class TransferStatements:
+    """The statements with one shape."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
+        entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
+        marks = ", ".join(MARKS)
+        self.conversations = f"""
+            SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}
+            FROM {conversations} WHERE user_id = $1
+            ORDER BY created_at, id"""
+        self.payloads = f"""
+            SELECT conversation_id, format, payload::text AS payload, revision, updated_at
+            FROM {payloads} WHERE conversation_id = ANY($1::text[])
+            ORDER BY conversation_id, format"""
+        # The conversations in the order of the array.
+        self.messages = f"""
+            SELECT conversation_id, archived, parts IS NOT NULL AS in_parts, {NATIVE_COLUMNS}
+            FROM {messages} WHERE conversation_id = ANY($1::text[])
+            ORDER BY array_position($1, conversation_id), created_at, seq"""
+        self.runs = f"""
+            SELECT {ENTRY_COLUMNS} FROM {entries}
+            WHERE id IN ({runs_of_user(tables)})
+            ORDER BY "timestamp", id"""
+        # As they are read by AgentHistory.
+        self.steps = f"""
+            SELECT {STEP_COLUMNS}, agent_id FROM {steps}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY seq, value->>'timestamp', key"""
+        self.events = f"""
+            SELECT {EVENT_COLUMNS}, agent_id FROM {events}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY start_time, seq, id"""
+        # The setting is for tables that VoltAgent made, whose messages name the user, too.
+        self.store = f"""
+            WITH made AS (
+                INSERT INTO {conversations}
+                    (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
+                VALUES ($1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
+                    coalesce($7::timestamptz, $6::timestamptz, statement_timestamp()),
+                    $8, $9, $10::text[], $11::timestamptz, $12::timestamptz, $13, $14, $15)
+                ON CONFLICT (id) DO NOTHING
+                RETURNING id, user_id, created_at, set_config('voltmem.user_id', user_id, true)
+            ), kept AS (
+                INSERT INTO {payloads} (conversation_id, format, payload, revision, updated_at)
+                SELECT c.id, p.format, p.payload::json, p.revision,
+                    coalesce(p.updated_at::timestamptz, statement_timestamp())
+                FROM made AS c, unnest({_arrays(16, 4)}) AS p (format, payload, revision, updated_at)
+            ), said AS ({_insert_messages(tables, "made", 20)}
+            )
+            SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted
+            FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
+        self.store_more = f"""{_insert_messages(tables, conversations, 2)}"""
+        self.taken = f"""
+            SELECT 'run' AS kind, e.id, coalesce(e.userid = $1, c.user_id = $1, false) AS is_own
+            FROM {entries} AS e LEFT JOIN {conversations} AS c ON c.id = e.conversationid WHERE e.id = ANY($2::text[])
+            UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
+            UNION ALL SELECT 'event', id, false FROM {events} WHERE id = ANY($4::text[])"""
+        # Nobody's run gets into the conversation of somebody else.
+        step, event = ", ".join(_STEP), ", ".join(_EVENT)
+        self.store_run = f"""
+            WITH steps AS (
+                INSERT INTO {steps} (history_id, {step})
+                SELECT $1, s.key, s.value::jsonb, s.exact::jsonb, s.agent_id
+                FROM unnest({_arrays(12, 4)}) WITH ORDINALITY AS s ({step}, place)
+                ORDER BY s.place
+            ), events AS (
+                INSERT INTO {events} (history_id, {event})
+                SELECT $1, {", ".join(f"e.{name}{_EVENT_TYPES.get(name, '')}" for name in _EVENT)}
+                FROM unnest({_arrays(16, len(_EVENT))}) WITH ORDINALITY AS e ({event}, place)
+                ORDER BY e.place
+            )
+            INSERT INTO {entries}
+                (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
+            SELECT $1, $2, coalesce($3::timestamptz, statement_timestamp()), $4, $5,
+                CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
+                $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb"""
+
+
+_EVENT_TYPES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("start_time", "end_time"), "::timestamptz"),
+    **dict.fromkeys((*EVENT_JSON, "exact"), "::jsonb"),
+}
+
+
+def _arrays(first: int, count: int) -> str:
+    """Return so many parameters from the first on, each a list of texts: asyncpg looks up any other type of array."""
+    return ", ".join(f"${number}::text[]" for number in range(first, first + count))
+
+
+def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
+    """Return the INSERT of messages into the conversation $1, their columns from the first parameter on."""
+    # What the sequence gives follows the order of the SELECT.
+    return f"""
+                INSERT INTO {tables.messages} (conversation_id, {", ".join(_MESSAGE)})
+                SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
+                    coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
+                    m.archived IS NOT NULL, m.parts::jsonb,
+                    replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector
+                FROM {conversations} AS c,
+                    unnest({_arrays(first, len(_MESSAGE))}) WITH ORDINALITY AS m ({", ".join(_MESSAGE)}, place)
+                WHERE c.id = $1
+                ORDER BY m.place"""
+
+
+class Transfer:
+    """The methods that take data out and in; PostgresStorage puts the areas together."""
+
+    _executor: Executor
+    _options: StorageOptions
+
+    @property
+    def _transfer_sql(self) -> TransferStatements:
+        return rendered(TransferStatements, self._options.tables)
+
+    # --- out --------------------------------------------------------------------------------------------------
+
+    def export_user(self, user_id: str) -> AsyncIterator[str]:
+        """
+        Yield all that is stored of a user, as lines of JSON, each with its newline at the end.
+
+        ::
+
+            with open("ada.jsonl", "w", encoding="utf-8") as file:
+                async for line in storage.export_user("ada"):
+                    file.write(line)
+
+        Conversations, archived and deleted ones too, with their marks, messages and what frameworks keep beside them;
+        the recorded runs of agents. ``voltmem.transfer_lines`` says what stands in a line; import_user() reads them.
+
+        It is what is stored at one moment, whatever is written meanwhile. Some hundred rows are in memory at a time.
+        Holds one connection, in a transaction, until all is read, or the iterator is closed or dropped.
+        """
+        check_id(user_id=user_id)
+        return self._export(user_id)
+
+    async def _export(self, user_id: str) -> AsyncIterator[str]:
+        async with self._executor.snapshot() as snapshot:
+            yield header_line(user_id, now())
+            async for rows in _together(snapshot.rows(self._transfer_sql.conversations, user_id)):
+                async for line in self._conversation_lines(snapshot, rows):
+                    yield line
+            async for rows in _together(snapshot.rows(self._transfer_sql.runs, user_id)):
+                async for line in self._run_lines(snapshot, rows):
+                    yield line
+            yield end_line()
+
+    async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        heads = {row["id"]: [conversation_line(row)] for row in rows}
+        ids = list(heads)
+        for row in await snapshot.fetch(self._transfer_sql.payloads, ids):
+            heads[row["conversation_id"]].append(payload_line(row))
+        async for row in snapshot.rows(self._transfer_sql.messages, ids):
+            while row["conversation_id"] in heads:
+                for line in heads.pop(next(iter(heads))):
+                    yield line
+            yield message_line(row)
+        for head in heads.values():
+            for line in head:
+                yield line
+
+    async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        ids = [row["id"] for row in rows]
+        details: defaultdict[str, list[str]] = defaultdict(list)
+        for row in await snapshot.fetch(self._transfer_sql.steps, ids):
+            details[row["history_id"]].append(step_line(row))
+        for row in await snapshot.fetch(self._transfer_sql.events, ids):
+            details[row["history_id"]].append(event_line(row))
+        for row in rows:
+            yield run_line(row)
+            for line in details[row["id"]]:
+                yield line
+
+    # --- in ---------------------------------------------------------------------------------------------------
+
+    async def import_user(self, user_id: str, lines: Lines) -> ImportResult:
+        """
+        Return what came of the lines of an export, all of which become this user's.
+
+        Args:
+            user_id: Whose it is from now on, whoever it was.
+            lines: An open file, a list, or an asynchronous iterator of lines: texts, or bytes in UTF-8.
+
+        Raises:
+            InvalidLineError: A line is none; its number is .line. The conversations and runs before it are stored.
+
+        Each conversation, with all that is in it, is one transaction, and so is each run; its times, its order and its
+        place in the sidebar stay. What is there already is passed over, so an import that stopped may be repeated.
+        An id that is not free gets another one in its place, the same each time; .renamed tells of it. A run that
+        names somebody else's conversation names none.
+
+        Nothing is deleted: what lies beyond storage_limit stays until the next message is added. With search=True the
+        words are indexed. A conversation is in memory as a whole, and no connection is held while lines are awaited.
+        """
+        check_id(user_id=user_id)
+        _check_iterable("lines", lines)
+        result = _Result(user_id)
+        async for group in read(lines):
+            if isinstance(group, ImportedConversation):
+                await self._import_conversation(group, result)
+            else:
+                await self._import_run(group, result)
+        return result.told()
+
+    async def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
+        """
+        Return what came of conversations from elsewhere, all of which become this user's.
+
+        ::
+
+            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            result = await storage.import_conversations("ada", conversations)
+
+        Args:
+            user_id: Whose they are from now on.
+            conversations: ``voltmem.importers`` reads them from the files of others, or make your own.
+
+        One without messages is left out. Otherwise as import_user(): one transaction each; what is there is passed
+        over; ids that are not free are changed; nothing is deleted.
+        """
+        check_id(user_id=user_id)
+        _check_iterable("conversations", conversations)
+        result = _Result(user_id)
+        async for conversation in each(conversations):
+            if not isinstance(conversation, ImportedConversation):
+                raise InvalidInputError(f"an ImportedConversation is needed, not {shown(conversation)}")
+            if conversation.messages:
+                await self._import_conversation(conversation, result)
+            else:
+                result.skip("conversation", result.id_of(conversation), "it has no messages")
+        return result.told()
+
+    async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
+        given = id = result.id_of(conversation)
+        while True:
+            row = await self._store(id, conversation, result)
+            if row["made"]:
+                result.messages += len(conversation.messages)
+                result.conversations += 1
+                result.name("conversation", given, id)
+                return
+            if row["owner"] == result.user_id:
+                result.names[given] = id
+                state = "it is there already, deleted" if row["is_deleted"] else "it is there already"
+                result.skip("conversation", given, state)
+                return
+            if row["owner"] is not None:  # else somebody else was just making it
+                id = derived_id(result.user_id, id)
+
+    async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
+        """Store all of a conversation, unless the id is taken; return whether, and whose it is."""
+        messages = _batches(_message_columns(conversation, search=self._options.search))
+        first, second = next(messages, []), next(messages, None)
+        arguments = (
+            *(id, result.user_id, *_conversation_columns(conversation, result)),
+            *_turned([_payload_columns(each) for each in conversation.payloads], 4),
+            *_turned(first, len(_MESSAGE)),
+        )
+        if second is None:
+            # Not repeatable: the second time, it would be there already.
+            row = await self._executor.fetchrow(self._transfer_sql.store, *arguments, repeatable=False)
+            return _the(row)
+        async with self._executor.transaction() as bound:
+            row = _the(await bound.fetchrow(self._transfer_sql.store, *arguments))
+            for batch in chain([second], messages) if row["made"] else ():
+                await bound.execute(self._transfer_sql.store_more, id, *_turned(batch, len(_MESSAGE)))
+        return row
+
+    async def _import_run(self, run: ImportedRun, result: _Result) -> None:
+        ids: dict[tuple[RunKind, str], str] = {("run", run.entry.id): run.entry.id}
+        ids |= {("step", step.id): step.id for step in run.steps}
+        ids |= {("event", event.id): event.id for event in run.events}
+        while True:
+            wanted = [[new for (kind, _), new in ids.items() if kind == each] for each in _OF_A_RUN]
+            rows = await self._executor.fetch(self._transfer_sql.taken, result.user_id, *wanted)
+            if any(row["is_own"] for row in rows):
+                result.skip("run", run.entry.id, "it is there already")
+                return
+            taken = {(row["kind"], row["id"]) for row in rows}
+            if not taken:
+                break
+            for (kind, given), new in ids.items():
+                if (kind, new) in taken:
+                    ids[kind, given] = derived_id(result.user_id, new)
+        await self._executor.execute(self._transfer_sql.store_run, *_run_columns(run, ids, result))
+        result.runs += 1
+        result.name("run", run.entry.id, ids["run", run.entry.id])
+
+
+class _Result:
+    """What has come of an import so far."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.conversations = self.messages = self.runs = 0
+        self.names: dict[str, str] = {}
+        """Of each conversation, the id that it has now."""
+        self._skipped: list[Skipped] = []
+        self._renamed: list[Renamed] = []
+        self._copies: defaultdict[str, int] = defaultdict(int)
+
+    def id_of(self, conversation: ImportedConversation) -> str:
+        """Return a conversation's id; where it has none, one made of all that it says, another for each equal one."""
+        if conversation.id is not None:
+            return conversation.id
+        content = to_json(conversation.model_dump(mode="json", exclude_unset=True))
+        digest = derived_id(self.user_id, content)
+        self._copies[digest] += 1
+        return derived_id(digest, str(self._copies[digest]))
+
+    def name(self, kind: Kind, id: str, new_id: str) -> None:
+        """Tell that it is stored, and under which id."""
+        if kind == "conversation":
+            self.names[id] = new_id
+        if id != new_id:
+            self._renamed.append(Renamed(kind=kind, id=id, new_id=new_id))
+
+    def skip(self, kind: Kind, id: str, reason: str) -> None:
+        """Tell that it is left out."""
+        self._skipped.append(Skipped(kind=kind, id=id, reason=reason))
+
+    def told(self) -> ImportResult:
+        """Return it all."""
+        return ImportResult(
+            conversations=self.conversations,
+            messages=self.messages,
+            runs=self.runs,
+            skipped=self._skipped,
+            renamed=self._renamed,
+        )
+
+
+# --- columns ------------------------------------------------------------------------------------------------------
+
+
+def _conversation_columns(conversation: ImportedConversation, result: _Result) -> tuple[object, ...]:
+    """Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), and the marks."""
+    times = [time for message in conversation.messages if (time := message.given("created_at")) is not None]
+    source = conversation.forked_from
+    return (
+        conversation.resource_id,
+        conversation.title,
+        to_json(conversation.metadata) if conversation.metadata else None,
+        conversation.created_at or min(times, default=None),
+        conversation.updated_at or max(times, default=None),
+        conversation.pinned,
+        conversation.archived,
+        conversation.tags,
+        conversation.read_at,
+        conversation.deleted_at,
+        conversation.title_is_automatic,
+        None if source is None else result.names.get(source, source),
+        conversation.forked_up_to,
+    )
+
+
+def _payload_columns(payload: ImportedPayload) -> Columns:
+    return payload.format, to_json(payload.payload), payload.revision, _iso(payload.updated_at)
+
+
+def _message_columns(conversation: ImportedConversation, *, search: bool) -> Iterator[Columns]:
+    """Yield the columns of the messages, none without a time where there is one before it or at all."""
+    messages = conversation.messages
+    times = (time for message in messages if (time := message.given("created_at")) is not None)
+    before = None if conversation.created_at is not None else next(times, None)
+    for message in messages:
+        before = message.given("created_at") or before
+        id, role, content, content_json, type, metadata, _, *native = message.to_row()
+        imported = message if isinstance(message, ImportedMessage) else None
+        in_parts = imported is not None and imported.in_parts
+        yield (
+            *(id, role, None if in_parts else content, None if in_parts else content_json, type, metadata),
+            _iso(before),
+            *native,
+            "t" if imported is not None and imported.archived else None,
+            to_json(message.content) if in_parts else None,
+            vector(content) if search else None,
+        )
+
+
+def _run_columns(run: ImportedRun, ids: Mapping[tuple[RunKind, str], str], result: _Result) -> tuple[object, ...]:
+    """Return what a run, its steps and its events are stored as, under their new ids."""
+    entry = run.entry
+    _, agent_id, _, timestamp, status, _, conversation, *values = entry.to_row()
+    in_conversation = result.names.get(str(conversation), conversation)
+    steps = [(ids["step", step.id], *step_columns(step.value), step.agent_id) for step in run.steps]
+    events: list[Columns] = []
+    for event in run.events:
+        parent = event.parent_event_id
+        moved = event.model_copy(
+            update={
+                "id": ids["event", event.id],
+                "parent_event_id": None if parent is None else ids.get(("event", parent), parent),
+            }
+        )
+        columns = (_iso(value) if isinstance(value, datetime) else value for value in moved.to_row())
+        events.append((*cast(Columns, tuple(columns)), event.agent_id))
+    return (
+        *(ids["run", entry.id], agent_id, timestamp, status, result.user_id, in_conversation, *values),
+        *_turned(steps, len(_STEP)),
+        *_turned(events, len(_EVENT)),
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat()
+
+
+def _turned(rows: Sequence[Columns], width: int) -> list[Sequence[str | None] | None]:
+    """Return the columns of the rows, None for one in which nobody has a value."""
+    columns = zip(*rows, strict=True) if rows else [[]] * width
+    return [column if any(value is not None for value in column) else None for column in columns]
+
+
+def _batches(rows: Iterator[Columns]) -> Iterator[list[Columns]]:
+    """Yield the rows in lists that a statement has room for."""
+    batch: list[Columns] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(len(value) for value in row if value is not None)
+        if len(batch) >= _FULL_AT_MESSAGES or characters >= _FULL_AT_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+async def _together(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
+    """Yield the rows in lists."""
+    batch: list[Record] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _the(row: Record | None) -> Record:
+    if row is None:
+        raise InvalidInputError("PostgreSQL answered with no row")
+    return row
+
+
+def _check_iterable(name: str, values: object) -> None:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable | AsyncIterable):
+        raise InvalidInputError(f"{name} must be a list or another iterable, not {shown(values)}")

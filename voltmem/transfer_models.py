@@ -1,0 +1,158 @@
+"""What is imported, and what came of it: a conversation with its messages, as it was somewhere else; the result."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
+
+Kind = Literal["conversation", "run"]
+
+
+class ImportedMessage(NativeMessage):
+    """A message with all that an export tells of it."""
+
+    archived: bool = False
+    """Whether the storage limit had put it aside."""
+    in_parts: bool = False
+    """Whether VoltAgent wrote the content, in its own column."""
+
+
+class ImportedPayload(Model):
+    """What a framework keeps of a conversation as a whole, beside the messages."""
+
+    format: Id
+    """Whose form it is."""
+    payload: Content = None
+    """Any JSON value."""
+    revision: Text | None = None
+    """The framework's name for this state of it."""
+    updated_at: Time | None = None
+    """When it was written; None: when it is imported."""
+
+    @property
+    def updatedAt(self) -> datetime | None:
+        """updated_at in VoltAgent's spelling."""
+        return self.updated_at
+
+
+class ImportedConversation(Model):
+    """One conversation as it was somewhere else. It becomes that of the user for whom it is imported."""
+
+    id: Id | None = None
+    """Unique in its storage; None: one that is made of the user and of all that stands here."""
+    resource_id: Id = "default"
+    """The agent, assistant or project that it is with."""
+    title: Text | None = None
+    """What a sidebar shows."""
+    metadata: Metadata = Field(default_factory=dict)
+    """A JSON object of the application's own."""
+    created_at: Time | None = None
+    """When it was made; None: the time of its first message, or that of the import."""
+    updated_at: Time | None = None
+    """The time of the last activity; None: that of its last message, or of the import."""
+    pinned: bool = False
+    """Whether it stands before those that are not."""
+    archived: bool = False
+    """Whether it was put away."""
+    tags: list[Text] = Field(default_factory=list)
+    """In their order."""
+    read_at: Time | None = None
+    """When its user last read it."""
+    deleted_at: Time | None = None
+    """When it was deleted, with a way back."""
+    title_is_automatic: bool = False
+    """Whether a model made the title."""
+    forked_from: Id | None = None
+    """The conversation that it is a copy of."""
+    forked_up_to: Id | None = None
+    """The last message of the copy."""
+    messages: list[Message] = Field(default_factory=list)
+    """In their order. One without a time gets that of the one before it."""
+    payloads: list[ImportedPayload] = Field(default_factory=list)
+    """What frameworks keep of it as a whole."""
+
+    @property
+    def resourceId(self) -> str:
+        """resource_id in VoltAgent's spelling."""
+        return self.resource_id
+
+    @property
+    def createdAt(self) -> datetime | None:
+        """created_at in VoltAgent's spelling."""
+        return self.created_at
+
+    @property
+    def updatedAt(self) -> datetime | None:
+        """updated_at in VoltAgent's spelling."""
+        return self.updated_at
+
+    @property
+    def readAt(self) -> datetime | None:
+        """read_at in VoltAgent's spelling."""
+        return self.read_at
+
+    @property
+    def deletedAt(self) -> datetime | None:
+        """deleted_at in VoltAgent's spelling."""
+        return self.deleted_at
+
+    @property
+    def titleIsAutomatic(self) -> bool:
+        """title_is_automatic in VoltAgent's spelling."""
+        return self.title_is_automatic
+
+    @property
+    def forkedFrom(self) -> str | None:
+        """forked_from in VoltAgent's spelling."""
+        return self.forked_from
+
+    @property
+    def forkedUpTo(self) -> str | None:
+        """forked_up_to in VoltAgent's spelling."""
+        return self.forked_up_to
+
+
+class Skipped(Model):
+    """What was not imported."""
+
+    kind: Kind
+    """What it is."""
+    id: Id
+    """Which one: its id, or the one that it would have got."""
+    reason: Text
+    """Why."""
+
+
+class Renamed(Model):
+    """What was imported under another id, because its own is not free."""
+
+    kind: Kind
+    """What it is."""
+    id: Id
+    """The id that it had."""
+    new_id: Id
+    """The id that it has now: the same, each time it is imported for this user."""
+
+    @property
+    def newId(self) -> str:
+        """new_id in VoltAgent's spelling."""
+        return self.new_id
+
+
+class ImportResult(Model):
+    """What came of an import."""
+
+    conversations: int = 0
+    """How many were stored."""
+    messages: int = 0
+    """How many messages are in them."""
+    runs: int = 0
+    """How many recorded runs of agents were stored."""
+    skipped: list[Skipped] = Field(default_factory=list)
+    """What was left out, and why: most often because it is there already."""
+    renamed: list[Renamed] = Field(default_factory=list)
+    """What has another id now."""

@@ -1,0 +1,80 @@
+"""
+Conversations over HTTP: a REST surface with server-sent events for FastAPI and Starlette applications (extra "web").
+
+::
+
+    from fastapi import FastAPI
+    from voltmem import PostgresStorage, web
+
+    storage = PostgresStorage()
+    app = FastAPI()
+    app.include_router(web.router(storage, user=signed_in_user), prefix="/api")  # a dependency of the application's
+
+Who the user is comes from the application's dependency; no body and no query names one, and each route sees that
+user's data only. Errors are problem documents (RFC 9457), other routes' errors are left alone. The application's own
+OpenAPI document has it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any
+
+from voltmem import __version__
+from voltmem.errors import MissingExtraError
+from voltmem.storage import Storage
+
+try:
+    from fastapi import APIRouter, Depends, FastAPI, Request
+    from starlette.exceptions import HTTPException
+    from starlette.types import ASGIApp
+except ImportError as error:
+    raise MissingExtraError("fastapi", "web") from error
+
+from voltmem.web import _conversations, _events, _frontends, _messages, _transfer
+from voltmem.web._problems import internal_error, told
+from voltmem.web._route import ProblemRoute, say_all_methods
+from voltmem.web._signed_in import sign_in
+
+__all__ = ["app", "router"]
+
+_PARTS = (_conversations.routes, _messages.routes, _events.routes, _transfer.routes, _frontends.routes)
+say_all_methods(route for part in _PARTS for route in part.routes)
+
+
+def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
+    """
+    Return the routes, for ``include_router()`` of a FastAPI application, under any prefix.
+
+    Args:
+        storage: Where. The application opens and closes it.
+        user: A dependency as FastAPI knows them, which returns the user's id; None, or an HTTPException with 401, for
+            nobody.
+    """
+    made = APIRouter(route_class=ProblemRoute, dependencies=[Depends(sign_in(storage, user))], tags=["conversations"])
+    for part in _PARTS:
+        made.include_router(part)
+    return made
+
+
+def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] | None]) -> ASGIApp:
+    """
+    Return the routes as an application of their own, for ``Mount("/api", app(...))`` in a Starlette one.
+
+    Args:
+        storage: Where. The application opens and closes it.
+        user: Returns the user's id for a request, or None for nobody; it may be async.
+
+    Its OpenAPI document is at ``/openapi.json``.
+    """
+
+    async def signed_in(request: Request) -> str | None:
+        found = user(request)
+        return await found if isawaitable(found) else found
+
+    made = FastAPI(title="voltmem", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    made.include_router(router(storage, signed_in))
+    made.add_exception_handler(HTTPException, told)
+    made.add_exception_handler(Exception, internal_error)
+    return made

@@ -1,0 +1,237 @@
+"""The routes about conversations: the sidebar, what a person does there, the search, and forgetting it all."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+
+from voltmem.sidebar_models import ConversationItem
+from voltmem.user import UserStorage
+from voltmem.web._openapi import conversation_made, responses
+from voltmem.web._payloads import (
+    Archive,
+    ConversationChanges,
+    ConversationId,
+    Cursor,
+    Deleted,
+    Fork,
+    GivenTitle,
+    Hits,
+    Item,
+    ItemPage,
+    Items,
+    JsonResponse,
+    Limit,
+    Name,
+    NewConversation,
+    Purged,
+    Reading,
+    SearchCursor,
+    TimeZone,
+    item_of,
+    new_item,
+    values,
+)
+from voltmem.web._route import ProblemRoute
+from voltmem.web._signed_in import Mine, item_of_mine, together
+
+routes = APIRouter(route_class=ProblemRoute)
+
+_ONE = responses(404)
+_CHANGED = responses(400, 404, 413, 415)
+
+# --- the sidebar --------------------------------------------------------------------------------------------------
+
+
+@routes.get("/conversations", response_model=ItemPage, responses=responses(), operation_id="listConversations")
+async def list_conversations(
+    mine: Mine,
+    limit: Limit = 20,
+    after: Cursor = None,
+    before: Cursor = None,
+    archived: Annotated[bool, Query(description="The archived ones instead.")] = False,
+    pinned: Annotated[bool | None, Query(description="Only those that are pinned, or only those that aren't.")] = None,
+    tag: Annotated[Name | None, Query(description="Only those with this tag.")] = None,
+    resource_id: Annotated[
+        Name | None, Query(alias="resourceId", description="Only those with this agent or project.")
+    ] = None,
+    preview: Annotated[bool, Query(description="Whether each comes with how the last thing begins.")] = True,
+    time_zone: TimeZone = None,
+) -> Response:
+    """A stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
+    found = await mine.list_conversations(
+        limit=limit,
+        after=after,
+        before=before,
+        archived=archived,
+        pinned=pinned,
+        tag=tag,
+        resource_id=resource_id,
+        preview=preview,
+    )
+    return JsonResponse(ItemPage.of(found, time_zone))
+
+
+@routes.post(
+    "/conversations",
+    status_code=201,
+    response_model=Item,
+    responses=responses(400, 409, 413, 415) | conversation_made(),
+    operation_id="createConversation",
+)
+async def create_conversation(mine: Mine, request: Request, new: NewConversation) -> Response:
+    """Make a conversation."""
+    made = await mine.create_conversation(values(new))
+    return JsonResponse(new_item(made), 201, {"Location": _place(request, made.id)})
+
+
+@routes.get("/conversations/{conversationId}", response_model=Item, responses=_ONE, operation_id="getConversation")
+async def get_conversation(mine: Mine, conversationId: ConversationId) -> Response:
+    """One conversation, as the sidebar shows it."""
+    return JsonResponse(item_of(await item_of_mine(mine, conversationId)))
+
+
+@routes.patch(
+    "/conversations/{conversationId}", response_model=Item, responses=_CHANGED, operation_id="changeConversation"
+)
+async def change_conversation(mine: Mine, conversationId: ConversationId, changes: ConversationChanges) -> Response:
+    """Change a conversation: all that is given, or nothing and an error. Its place in the sidebar stays."""
+    statements = changes.model_fields_set - {"title_is_automatic"}
+    if len(statements) < 2:
+        return JsonResponse(item_of(await _changed(mine, conversationId, changes)))
+    async with together(mine) as mine_together:
+        item = await _changed(mine_together, conversationId, changes)
+    return JsonResponse(item_of(item))
+
+
+async def _changed(mine: UserStorage, id: str, changes: ConversationChanges) -> ConversationItem:
+    given = changes.model_fields_set
+    item: ConversationItem | None = None
+    if "metadata" in given:
+        await mine.update_conversation(id, metadata=changes.metadata, touch=False)
+    if changes.title is not None:
+        item = await mine.rename_conversation(id, changes.title, automatic=changes.title_is_automatic)
+    elif "title" in given:
+        await mine.update_conversation(id, title=None, touch=False)
+    if "pinned" in given:
+        item = await mine.pin_conversation(id, changes.pinned)
+    if "archived" in given:
+        item = await mine.archive_conversation(id, changes.archived)
+    if "tags" in given:
+        item = await mine.tag_conversation(id, changes.tags)
+    return await item_of_mine(mine, id) if item is None else item
+
+
+@routes.post(
+    "/conversations/{conversationId}/title", response_model=Item, responses=_CHANGED, operation_id="titleConversation"
+)
+async def title_conversation(mine: Mine, conversationId: ConversationId, given: GivenTitle) -> Response:
+    """Give a conversation the title that a model made, unless a person gave it one."""
+    return JsonResponse(item_of(await mine.rename_conversation(conversationId, given.title, automatic=True)))
+
+
+@routes.post(
+    "/conversations/{conversationId}/archive",
+    response_model=Item,
+    responses=_CHANGED,
+    operation_id="archiveConversation",
+)
+async def archive_conversation(mine: Mine, conversationId: ConversationId, archive: Archive | None = None) -> Response:
+    """Put a conversation away, or get it back."""
+    archived = archive is None or archive.archived
+    return JsonResponse(item_of(await mine.archive_conversation(conversationId, archived)))
+
+
+@routes.post(
+    "/conversations/{conversationId}/read", response_model=Item, responses=_CHANGED, operation_id="readConversation"
+)
+async def read_conversation(mine: Mine, conversationId: ConversationId, reading: Reading | None = None) -> Response:
+    """Mark a conversation as read, never less far than before."""
+    at = None if reading is None else reading.at
+    return JsonResponse(item_of(await mine.mark_conversation_read(conversationId, at=at)))
+
+
+@routes.post(
+    "/conversations/{conversationId}/fork",
+    status_code=201,
+    response_model=Item,
+    responses=responses(400, 404, 409, 413, 415) | conversation_made(),
+    operation_id="forkConversation",
+)
+async def fork_conversation(
+    mine: Mine, request: Request, conversationId: ConversationId, fork: Fork | None = None
+) -> Response:
+    """Copy a conversation, up to one of its messages."""
+    given = Fork() if fork is None else fork
+    made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
+    item = item_of(await item_of_mine(mine, made.id))
+    return JsonResponse(item, 201, {"Location": _place(request, made.id, from_member=True)})
+
+
+def _place(request: Request, id: str, *, from_member: bool = False) -> str:
+    """Return the path of a conversation as the client knows it: under any prefix, mount or proxy."""
+    path, root = request.scope["path"], request.scope.get("root_path", "")
+    whole = path if path.startswith(root) else f"{root}{path}"
+    conversations = whole.rsplit("/", 2)[0] if from_member else whole
+    return f"{quote(conversations)}/{quote(id, safe='')}"
+
+
+# --- deleting, with a way back ------------------------------------------------------------------------------------
+
+
+@routes.delete(
+    "/conversations/{conversationId}",
+    status_code=204,
+    response_class=Response,
+    responses=_ONE,
+    operation_id="deleteConversation",
+)
+async def delete_conversation(mine: Mine, conversationId: ConversationId) -> None:
+    """Delete a conversation. It can be restored until the deleted are purged."""
+    await mine.soft_delete_conversation(conversationId)
+
+
+@routes.post(
+    "/conversations/{conversationId}/restore", response_model=Item, responses=_ONE, operation_id="restoreConversation"
+)
+async def restore_conversation(mine: Mine, conversationId: ConversationId) -> Response:
+    """Undo a deletion."""
+    return JsonResponse(item_of(await mine.restore_conversation(conversationId)))
+
+
+@routes.get("/deleted", response_model=Items, responses=responses(), operation_id="listDeleted")
+async def list_deleted(mine: Mine) -> Response:
+    """What was deleted and can be restored, the last deleted first."""
+    found = await mine.list_deleted_conversations()
+    return JsonResponse(Items(items=[item_of(each) for each in found]))
+
+
+@routes.delete("/deleted", response_model=Purged, responses=responses(), operation_id="purgeDeleted")
+async def purge_deleted(mine: Mine) -> Response:
+    """Delete for good what was deleted."""
+    return JsonResponse(Purged(purged=await mine.purge_deleted_conversations()))
+
+
+@routes.delete("/me", response_model=Deleted, responses=responses(), operation_id="deleteMe")
+async def delete_me(mine: Mine) -> Response:
+    """Delete for good all that is the user's."""
+    return JsonResponse(Deleted(deleted=await mine.delete_user()))
+
+
+# --- the search ---------------------------------------------------------------------------------------------------
+
+
+@routes.get("/search", response_model=Hits, responses=responses(501), operation_id="search")
+async def search(
+    mine: Mine,
+    q: Annotated[
+        str,
+        Query(description='Words, "phrases" and -exclusions; the last word may be a beginning.', max_length=1000),
+    ],
+    limit: Limit = 20,
+    after: SearchCursor = None,
+) -> Response:
+    """The conversations that have the words, best first, each with the message that fits best."""
+    return JsonResponse(Hits.of(await mine.search(q, limit=limit, after=after)))

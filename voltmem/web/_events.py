@@ -1,0 +1,94 @@
+"""The route that tells what changes, as it happens: server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+from pydantic import JsonValue
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
+
+from voltmem._values import to_json
+from voltmem.changes_models import Change
+from voltmem.errors import StorageClosedError
+from voltmem.web._openapi import Responses, responses
+from voltmem.web._payloads import item_of
+from voltmem.web._route import ProblemRoute
+from voltmem.web._signed_in import Mine
+
+routes = APIRouter(route_class=ProblemRoute)
+
+# Proxies give up after a minute of silence, or after half of one; a client that takes nothing for so long is gone.
+KEEP_ALIVE_SECONDS: Final = 15
+SEND_SECONDS: Final = 30
+RETRY_MILLISECONDS: Final = 2_000
+
+_NAMES: Final = {
+    "ready": "ready",
+    "created": "conversation.created",
+    "updated": "conversation.updated",
+    "deleted": "conversation.deleted",
+    "message-added": "message.added",
+    "reconnected": "reconnected",
+}
+_ANSWER: Final[Responses] = {
+    200: {
+        "description": (
+            "Events: ready (list the conversations now), conversation.created, conversation.updated, "
+            "conversation.deleted, message.added, reconnected. The data of each is JSON: conversationId, and "
+            "conversation as the list has it now, or null."
+        ),
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@routes.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses=responses() | _ANSWER,
+    operation_id="watch",
+)
+async def watch(mine: Mine) -> Response:
+    """What changes in the user's conversations, whoever changes it, until the client goes."""
+    changes = mine.watch()
+    # Before anything is sent: what goes wrong until then is a problem document.
+    first = await anext(changes, None)
+    if first is None:
+        raise StorageClosedError
+    return _Events(first, changes)
+
+
+class _Events(EventSourceResponse):
+    """The stream of one client, which ends the watching, however it ends itself."""
+
+    def __init__(self, first: Change, changes: AsyncGenerator[Change, None]) -> None:
+        super().__init__(
+            _events(first, changes),
+            ping=KEEP_ALIVE_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="still there"),
+            send_timeout=SEND_SECONDS,
+        )
+        self._changes = changes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._changes):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(first: Change, changes: AsyncGenerator[Change, None]) -> AsyncGenerator[ServerSentEvent, None]:
+    yield _event(first)
+    async for change in changes:
+        yield _event(change)
+
+
+def _event(change: Change) -> ServerSentEvent:
+    conversation: JsonValue = None
+    if change.conversation is not None:
+        conversation = item_of(change.conversation).model_dump()
+    data: dict[str, Any] = {"conversationId": change.conversation_id, "conversation": conversation}
+    retry = RETRY_MILLISECONDS if change.kind == "ready" else None
+    return ServerSentEvent(to_json(data), event=_NAMES[change.kind], retry=retry)

@@ -1,0 +1,250 @@
+"""
+The routes for front ends that bring their own shapes: the AI SDK's useChat, and assistant-ui.
+
+assistant-ui's RemoteThreadListAdapter is ``/threads`` for ``list`` and ``fetch``, and ``/conversations`` for what it
+changes: POST (initialize), PATCH with title (rename) or metadata (updateCustom), /archive, DELETE, /title. Its
+ThreadHistoryAdapter is ``/conversations/{id}/history``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias, cast
+
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
+
+from voltmem._values import JsonObject as Object
+from voltmem.models import NativeMessage
+from voltmem.native import NativeMemory
+from voltmem.sidebar_models import ConversationItem
+from voltmem.user import UserStorage
+from voltmem.web._messages import check_is_there
+from voltmem.web._openapi import responses
+from voltmem.web._payloads import (
+    Answer,
+    Body,
+    ConversationId,
+    Cursor,
+    Json,
+    JsonObject,
+    JsonResponse,
+    Limit,
+    MessageId,
+    Name,
+    Time,
+)
+from voltmem.web._route import ProblemRoute
+from voltmem.web._signed_in import Mine, item_of_mine
+from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages
+
+routes = APIRouter(route_class=ProblemRoute)
+
+Newest: TypeAlias = Annotated[int, Query(description="How many of the newest messages at most.", ge=1, le=1000)]
+
+
+async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[NativeMessage]:
+    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
+    found = await memory.newest_messages(limit)
+    await check_is_there(mine, conversation_id, found)
+    return found
+
+
+# --- the AI SDK ---------------------------------------------------------------------------------------------------
+
+
+class UIPart(Body):
+    """A part of a UIMessage: text, reasoning, tool-NAME, file, …; kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Name
+
+
+class UIMessage(Body):
+    """A message as the AI SDK's useChat has it; kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Name
+    role: Literal["system", "user", "assistant"]
+    parts: Annotated[list[UIPart], Field(max_length=10_000)]
+    metadata: Json = None
+
+
+class UIMessages(Body):
+    """Messages to store, all of them or none."""
+
+    messages: Annotated[list[UIMessage], Field(min_length=1, max_length=1000)]
+
+
+def _how_many(value: object) -> str:
+    return "<several>" if isinstance(value, dict) and "messages" in value else "<one>"
+
+
+OneOrSeveral: TypeAlias = Annotated[
+    Annotated[UIMessage, Tag("<one>")] | Annotated[UIMessages, Tag("<several>")], Discriminator(_how_many)
+]
+
+
+@routes.get(
+    "/conversations/{conversationId}/ui-messages",
+    response_model=list[UIMessage],
+    responses=responses(404),
+    operation_id="listUIMessages",
+)
+async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Newest = 100) -> Response:
+    """The newest messages as the AI SDK's useChat takes them, the oldest first."""
+    return JsonResponse(cast(JsonValue, ui_messages(await _newest(mine, conversationId, limit))))
+
+
+@routes.post(
+    "/conversations/{conversationId}/ui-messages",
+    response_model=list[UIMessage],
+    responses=responses(400, 404, 413, 415),
+    operation_id="saveUIMessages",
+)
+async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneOrSeveral) -> Response:
+    """Store what useChat has: each message by its id, in the place of the one with that id, or as the newest."""
+    given = new.messages if isinstance(new, UIMessages) else [new]
+    payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
+    messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in payloads]
+    await mine.add_messages(messages, conversationId)
+    return JsonResponse(cast(JsonValue, ui_messages(messages)))
+
+
+# --- assistant-ui -------------------------------------------------------------------------------------------------
+
+_ARCHIVED: Final = "archived:"
+
+
+class Thread(Answer):
+    """A conversation as assistant-ui's thread list has it."""
+
+    status: Literal["regular", "archived"]
+    remote_id: str
+    title: str | None = None
+    last_message_at: Time
+    custom: JsonObject
+    """The conversation's metadata."""
+
+    @classmethod
+    def of(cls, item: ConversationItem) -> Thread:
+        """Return a conversation as it crosses; title is left out where there is none."""
+        title = {} if item.title is None else {"title": item.title}
+        return cls(
+            status="archived" if item.archived else "regular",
+            remote_id=item.id,
+            last_message_at=item.updated_at,
+            custom=item.metadata,
+            **title,
+        )
+
+
+class Threads(Answer):
+    """A stretch of the list: first those that are not archived."""
+
+    threads: list[Thread]
+    next_cursor: str | None = None
+    """For after: what follows; left out where nothing does."""
+
+
+@routes.get("/threads", response_model=Threads, responses=responses(), operation_id="listThreads")
+async def list_threads(mine: Mine, limit: Limit = 20, after: Cursor = None) -> Response:
+    """assistant-ui's list(): a stretch of all conversations, the archived ones last."""
+    items: list[ConversationItem] = []
+    cursor = None
+    if after is None or not after.startswith(_ARCHIVED):
+        regular = await mine.list_conversations(limit=limit, after=after, preview=False)
+        items, cursor, after = regular.items, regular.next_cursor, _ARCHIVED
+    if cursor is None and len(items) < limit:
+        place = after.removeprefix(_ARCHIVED) or None
+        archived = await mine.list_conversations(limit=limit - len(items), after=place, archived=True, preview=False)
+        items = [*items, *archived.items]
+        cursor = None if archived.next_cursor is None else f"{_ARCHIVED}{archived.next_cursor}"
+    elif cursor is None:
+        cursor = _ARCHIVED  # a full page: whether there are archived ones, the next tells
+    follows = {} if cursor is None else {"next_cursor": cursor}
+    return JsonResponse(Threads(threads=[Thread.of(item) for item in items], **follows))
+
+
+@routes.get("/threads/{conversationId}", response_model=Thread, responses=responses(404), operation_id="getThread")
+async def get_thread(mine: Mine, conversationId: ConversationId) -> Response:
+    """assistant-ui's fetch()."""
+    return JsonResponse(Thread.of(await item_of_mine(mine, conversationId)))
+
+
+class HistoryEntry(Body):
+    """A message in a front end's own form."""
+
+    parent_id: Annotated[Name | None, Field(alias="parent_id")] = None
+    """The message before it in its branch; null: it is the first."""
+    format: Name
+    """Whose form it is: ai-sdk/v6."""
+    content: JsonObject
+
+
+class HistoryRow(Answer):
+    """A message in a front end's own form, as assistant-ui's MessageFormatAdapter decodes it."""
+
+    id: str
+    parent_id: Annotated[str | None, Field(alias="parent_id")]
+    format: str
+    content: JsonObject
+
+
+class History(Answer):
+    """A conversation's messages, each after the one that it follows."""
+
+    head_id: str | None
+    """The newest."""
+    messages: list[HistoryRow]
+
+
+@routes.get(
+    "/conversations/{conversationId}/history",
+    response_model=History,
+    responses=responses(404),
+    operation_id="loadHistory",
+)
+async def load_history(
+    mine: Mine,
+    conversationId: ConversationId,
+    format: Annotated[Name, Query(description="The MessageFormatAdapter's format.")] = "ai-sdk/v6",
+    limit: Newest = 1000,
+) -> Response:
+    """assistant-ui's load(): the messages in one format; for the AI SDK's, what anybody else stored, too."""
+    found = await _newest(mine, conversationId, limit)
+    rows = _rows(found, format)
+    return JsonResponse(History(head_id=rows[-1].id if rows else None, messages=rows))
+
+
+def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
+    parents = {message.id: message.parent_id for message in found}
+    if format.startswith(FAMILY):
+        contents = {str(each.pop("id")): each for each in ui_messages(found)}
+    else:
+        contents = {each.id: each.payload for each in found if each.format == format and isinstance(each.payload, dict)}
+    rows: list[HistoryRow] = []
+    before: str | None = None
+    for id, content in contents.items():
+        # assistant-ui leaves out what follows a message that it doesn't get.
+        parent = parents[id]
+        follows = before if parent is None or (parent and parent not in contents) else parent or None
+        rows.append(HistoryRow(id=id, parent_id=follows, format=format, content=content))
+        before = id
+    return rows
+
+
+@routes.put(
+    "/conversations/{conversationId}/history/{messageId}",
+    response_model=HistoryRow,
+    responses=responses(400, 404, 413, 415),
+    operation_id="saveHistoryEntry",
+)
+async def save_history_entry(
+    mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: HistoryEntry
+) -> Response:
+    """assistant-ui's append() and update(): store a message, in the place of the one with this id or as the newest."""
+    message = native_message(messageId, entry.content, format=entry.format, parent_id=entry.parent_id or "")
+    await mine.add_messages([message], conversationId)
+    return JsonResponse(HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content))

@@ -1,0 +1,122 @@
+"""The routes about the messages of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final
+from uuid import UUID, uuid5
+
+from fastapi import APIRouter, Header, Query, Response
+
+from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
+from voltmem.models import Message
+from voltmem.user import UserStorage
+from voltmem.web._openapi import messages_made, responses
+from voltmem.web._payloads import (
+    ConversationId,
+    Dropped,
+    JsonResponse,
+    MessageId,
+    MessagePage,
+    Name,
+    NewMessages,
+    OneOrSeveral,
+    Rewind,
+    StoredMessages,
+    messages_of,
+    values,
+)
+from voltmem.web._route import ProblemRoute
+from voltmem.web._signed_in import Mine
+
+routes = APIRouter(route_class=ProblemRoute)
+
+_KEYS: Final = UUID("8a4f5b3e-53f1-4c0c-8c7b-5a39c5d2f7a1")
+
+
+@routes.get(
+    "/conversations/{conversationId}/messages",
+    response_model=MessagePage,
+    responses=responses(404),
+    operation_id="listMessages",
+)
+async def list_messages(
+    mine: Mine,
+    conversationId: ConversationId,
+    limit: Annotated[int, Query(description="How many at most.", ge=1, le=1000)] = 50,
+    before: Annotated[Name | None, Query(description="The id of a message: what stands right before it.")] = None,
+    after: Annotated[Name | None, Query(description="The id of a message: what follows it.")] = None,
+) -> Response:
+    """Messages, the oldest first: the newest of them, or those before or after another; both: those between."""
+    if after is not None:
+        found = await mine.get_conversation_messages(conversationId, limit=limit + 1, after=after, before=before)
+        shown = found[:limit]
+    else:
+        found = await mine.get_messages(conversationId, limit=limit + 1, before=before)
+        shown = found[-limit:]
+    await check_is_there(mine, conversationId, found)
+    return JsonResponse(MessagePage(items=messages_of(shown), has_more=len(found) > limit))
+
+
+@routes.post(
+    "/conversations/{conversationId}/messages",
+    status_code=201,
+    response_model=StoredMessages,
+    responses=responses(400, 404, 413, 415) | messages_made(),
+    operation_id="addMessages",
+)
+async def add_messages(
+    mine: Mine,
+    conversationId: ConversationId,
+    new: OneOrSeveral,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Repeated with the same key, messages without an id are stored once; the last content stays.",
+            min_length=1,
+            max_length=250,
+        ),
+    ] = None,
+) -> Response:
+    """Store one message, or several. One with the id of another replaces it in its place."""
+    given = new.messages if isinstance(new, NewMessages) else [new]
+    messages = [values(each) | {"content": each.content} for each in given]
+    if idempotency_key is not None:
+        messages = [{"id": _derived(idempotency_key, at)} | each for at, each in enumerate(messages)]
+    stored = await mine.add_messages(messages, conversationId)
+    return JsonResponse(StoredMessages(items=messages_of(stored)), 201)
+
+
+def _derived(key: str, position: int) -> str:
+    return str(uuid5(_KEYS, f"{position}:{key}"))
+
+
+@routes.delete(
+    "/conversations/{conversationId}/messages/{messageId}",
+    status_code=204,
+    response_class=Response,
+    responses=responses(404),
+    operation_id="deleteMessage",
+)
+async def delete_message(mine: Mine, conversationId: ConversationId, messageId: MessageId) -> None:
+    """Delete a message for good."""
+    if not await mine.delete_messages([messageId], conversationId):
+        await check_is_there(mine, conversationId, [])
+        raise MessageNotFoundError(messageId, conversationId)
+
+
+@routes.post(
+    "/conversations/{conversationId}/rewind",
+    response_model=Dropped,
+    responses=responses(400, 404, 413, 415),
+    operation_id="rewindConversation",
+)
+async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind: Rewind) -> Response:
+    """Delete for good what follows a message: to answer once more, or to go on differently."""
+    return JsonResponse(Dropped(dropped=await mine.rewind_conversation(conversationId, rewind.message_id)))
+
+
+async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequence[Message]) -> None:
+    """Raise ConversationNotFoundError where nothing was found, and there is no conversation either."""
+    if not found and await mine.get_conversation(conversation_id) is None:
+        raise ConversationNotFoundError(conversation_id)

@@ -1,0 +1,123 @@
+"""How a route answers: it reads JSON that has one meaning only, and its errors are problem documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, ClassVar, Final
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import JsonValue
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from voltmem.errors import VoltMemError
+from voltmem.web._problems import problem_response
+
+MAX_BODY_BYTES: Final = 10 * 2**20
+
+
+class StrictRequest(Request):
+    """A request whose body is JSON without ambiguity, and not too large."""
+
+    async def body(self) -> bytes:
+        """Return the body; HTTPException 413 as soon as it is too large."""
+        if not hasattr(self, "_body"):
+            chunks: list[bytes] = []
+            size = 0
+            async for chunk in self.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> JsonValue:
+        """Return the body's value; HTTPException 400 where it is no JSON, or where it isn't told which value."""
+        try:
+            value: JsonValue = json.loads(
+                await self.body(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+            )
+        except RecursionError as error:
+            raise HTTPException(400, "The body is nested too deeply.") from error
+        except ValueError as error:
+            raise HTTPException(400, f"The body is not JSON: {error}") from error
+        return value
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the name {twice!r} twice")
+    return found
+
+
+def _constant(name: str) -> JsonValue:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number is larger than any that can be kept")
+    return number
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are problem documents."""
+
+    methods_of: ClassVar[dict[Callable[..., Any], set[str]]] = {}
+    """Those that an endpoint's path has, in whichever route."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request; errors that are no business of the client's go on to the application."""
+        answer = super().get_route_handler()
+        takes_json = self.body_field is not None
+
+        async def handle(request: Request) -> Response:
+            try:
+                if takes_json:
+                    _check_content_type(request)
+                return await answer(StrictRequest(request.scope, request.receive))
+            except (VoltMemError, HTTPException, RequestValidationError) as error:
+                response = problem_response(error)
+                if response is None:
+                    raise
+                return response
+
+        return handle
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a path that has no such method says which it has."""
+        if scope["method"] in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        allowed = ", ".join(sorted(self.methods_of[self.endpoint]))
+        response = problem_response(HTTPException(405, f"Use {allowed}.", {"Allow": allowed}))
+        assert response is not None
+        await response(scope, receive, send)
+
+
+def say_all_methods(routes: Iterable[BaseRoute]) -> None:
+    """Have each of the routes know which methods its path has."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        if isinstance(route, ProblemRoute):
+            of_path = methods.setdefault(route.path, set())
+            of_path |= route.methods or set()
+            ProblemRoute.methods_of[route.endpoint] = of_path
+
+
+def _check_content_type(request: Request) -> None:
+    given = request.headers.get("content-type")
+    if given is None:
+        return
+    type, _, subtype = given.partition(";")[0].strip().lower().partition("/")
+    if type != "application" or not (subtype == "json" or subtype.endswith("+json")):
+        raise HTTPException(415, "The body must be application/json.")

@@ -1,0 +1,49 @@
+"""Whose request it is: what the application's own dependency says, and nothing that the request's body could."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final, TypeAlias, cast
+
+from fastapi import Depends, HTTPException, Request
+
+from voltmem.sidebar_models import ConversationItem
+from voltmem.storage import Storage
+from voltmem.user import UserStorage
+
+_KEY: Final = "voltmem.user"
+
+
+def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a dependency that every route has: it asks the application's who the user is."""
+
+    async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
+        if user_id is None:
+            raise HTTPException(401, "Nobody is signed in.")
+        if not isinstance(user_id, str):
+            raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
+        request.scope[_KEY] = storage.for_user(user_id)
+
+    return signed_in
+
+
+async def _mine(request: Request) -> UserStorage | None:
+    # None where the application's dependency refused the request: no route is called then.
+    return request.scope.get(_KEY)
+
+
+Mine: TypeAlias = Annotated[UserStorage, Depends(_mine)]
+"""The user's storage. There is no other way to any from a route."""
+
+
+@asynccontextmanager
+async def together(mine: UserStorage) -> AsyncIterator[UserStorage]:
+    """The same user's storage in a transaction."""
+    async with cast(Storage, mine._storage).transaction() as transaction:
+        yield transaction.for_user(mine.user_id)
+
+
+async def item_of_mine(mine: UserStorage, conversation_id: str) -> ConversationItem:
+    """Return a conversation as the sidebar shows it; ConversationNotFoundError where the user has none such."""
+    return await mine._storage._get_item(conversation_id, mine.user_id)

@@ -1,0 +1,123 @@
+"""The routes that take a user's data out, and in again, as lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final, cast
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from voltmem.web._openapi import Responses, responses
+from voltmem.web._payloads import Answer, JsonResponse
+from voltmem.web._route import ProblemRoute
+from voltmem.web._signed_in import Mine
+
+routes = APIRouter(route_class=ProblemRoute)
+
+MEDIA_TYPE: Final = "application/x-ndjson"
+# A conversation is in memory as a whole while it is imported. What is larger is for the command line.
+MAX_IMPORT_BYTES: Final = 256 * 2**20
+
+_LINES: Final = {MEDIA_TYPE: {"schema": {"type": "string"}}}
+_ANSWER: Final[Responses] = {200: {"description": "Lines of JSON, as POST /import takes them.", "content": _LINES}}
+
+
+class LeftOut(Answer):
+    """What was not imported."""
+
+    kind: str
+    """conversation or run."""
+    id: str
+    reason: str
+
+
+class Renamed(Answer):
+    """What was imported under another id."""
+
+    kind: str
+    id: str
+    """The id that it had."""
+    new_id: str
+    """The id that it has now."""
+
+
+class Imported(Answer):
+    """What came of an import."""
+
+    conversations: int
+    """How many were stored."""
+    messages: int
+    """How many messages are in them."""
+    runs: int
+    """How many recorded runs of agents were stored."""
+    skipped: list[LeftOut]
+    """What was left out, most often because it is there already."""
+    renamed: list[Renamed]
+    """What has another id now, because its own was taken."""
+
+
+@routes.get("/export", response_class=StreamingResponse, responses=responses() | _ANSWER, operation_id="exportMe")
+async def export_me(mine: Mine) -> Response:
+    """All that is stored of the user, as it is at one moment."""
+    lines = cast(AsyncGenerator[str, None], mine.export_user())
+    first = await anext(lines)  # before anything is sent: what goes wrong until then is a problem document
+    return _Lines(first, lines)
+
+
+class _Lines(StreamingResponse):
+    """The stream of one export, which gives its connection back, however it ends."""
+
+    def __init__(self, first: str, lines: AsyncGenerator[str, None]) -> None:
+        headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="conversations.jsonl"'}
+        super().__init__(_from_the_first(first, lines), media_type=MEDIA_TYPE, headers=headers)
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._lines):
+            await super().__call__(scope, receive, send)
+
+
+async def _from_the_first(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for line in lines:
+        yield line
+
+
+@routes.post(
+    "/import",
+    response_model=Imported,
+    responses=responses(400, 413, 415),
+    operation_id="importMe",
+    openapi_extra={"requestBody": {"required": True, "content": _LINES}},
+)
+async def import_me(mine: Mine, request: Request) -> Response:
+    """
+    Store what an export has, as the user's, whoever's it was.
+
+    What is there already is passed over, so an import that stopped may be repeated.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")
+    return JsonResponse(Imported.model_validate(await mine.import_user(_lines(request))))
+
+
+async def _lines(request: Request) -> AsyncIterator[bytes]:
+    size = 0
+    rest: list[bytes] = []
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_IMPORT_BYTES:
+                raise HTTPException(413, f"The body has more than {MAX_IMPORT_BYTES} bytes.")
+            end, *others = chunk.split(b"\n")
+            rest.append(end)
+            for begin in others:
+                yield b"".join(rest)
+                rest = [begin]
+    except ClientDisconnect as error:
+        raise HTTPException(400, "The body was cut off.") from error
+    yield b"".join(rest)
