@@ -52,20 +52,6 @@ class MemoryStatements:
     """The statements with one shape."""
 
     def __init__(self, tables: Tables) -> None:
-        # The conversation is locked first, and written, as everywhere where messages are changed. A row for another
-        # user's, too.
-        self.clear = f"""
-            WITH owned AS (
-                SELECT id FROM {tables.conversations} WHERE id = $1 AND user_id = $2 FOR UPDATE
-            ), cleared AS (
-                DELETE FROM {tables.messages} WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
-                RETURNING message_id
-            ), touched AS (
-                UPDATE {tables.conversations} SET updated_at = updated_at
-                WHERE id = $1 AND EXISTS (SELECT FROM cleared)
-            )
-            SELECT user_id AS owner, (SELECT count(*) FROM cleared) AS cleared
-            FROM {tables.conversations} WHERE id = $1"""
         # The row is returned where the title was left alone, too; none at all for another user's.
         self.title = f"""
             INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
@@ -223,10 +209,11 @@ class ConversationMemory:
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        row = await self._storage._executor.fetchrow(self._memory_sql.clear, self._id, self._user_id, repeatable=False)
-        if row is not None and row["owner"] != self._user_id:
+        statement = self._storage._message_sql.clear
+        row = await self._storage._executor.fetchrow(statement, self._id, self._user_id, repeatable=False)
+        if row is not None and row["owner"] not in (None, self._user_id):
             raise ConversationNotFoundError(self._id, self._user_id)
-        return 0 if row is None else int(row["cleared"])
+        return 0 if row is None else int(row["dropped"])
 
     async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
         """

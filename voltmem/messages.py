@@ -42,12 +42,14 @@ class MessageStatements:
                 RETURNING message_id
             ), {touched}
             SELECT count(*) FROM dropped"""
+        # Whose it is comes along: to the conversation's handle another user's is an error, not empty.
         self.clear = f"""{locked}, dropped AS (
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
                 RETURNING message_id
             ), {touched}
-            SELECT count(*) FROM dropped"""
+            SELECT (SELECT count(*) FROM dropped) AS dropped, user_id AS owner
+            FROM (SELECT) AS one LEFT JOIN {conversations} ON id = $1"""
         # No row where the conversation looks absent.
         self.has = f"""
             SELECT EXISTS (
