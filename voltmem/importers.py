@@ -201,9 +201,9 @@ def from_openai(
 def _openai_values(source: object) -> Iterator[object]:
     """Yield each conversation, still as JSON or not."""
     if isinstance(source, str | bytes):
-        text, lines = source, source.splitlines()
-        # One line that is no JSON is told as such.
-        source = _parsed(text) if len(lines) < 2 or not _is_json(lines[0]) else lines
+        # Not splitlines(): a string of JSON may hold what else ends lines for that.
+        lines: list[str] | list[bytes] = source.split("\n") if isinstance(source, str) else source.split(b"\n")
+        source = lines if len(lines) > 1 and _is_json(lines[0]) else _parsed(source)
     if isinstance(source, Mapping):
         yield source
     elif not isinstance(source, Iterable):
