@@ -35,6 +35,7 @@ from voltmem.query import (
 )
 from voltmem.search import SearchStatements
 from voltmem.sidebar import SidebarQuery, SidebarStatements
+from voltmem.transfer import TransferStatements
 
 NOW = datetime.now(UTC)
 ROWS = 100_000
@@ -46,7 +47,7 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements):
+    for group in (*areas, NativeStatements, BranchStatements, SidebarStatements, SearchStatements, TransferStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from tests.calls import with_parameters
 from tests.conftest import Connection, MakeStorage
@@ -52,9 +53,9 @@ def other(make_storage: MakeStorage) -> PostgresStorage:
 async def filled(storage: PostgresStorage) -> PostgresStorage:
     """A storage in which ada has something of all that a user can have, and bob a little."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "One", "metadata": {"n": [1.5]}})
-    for number, content in enumerate(
-        ["message", "\ud83d\ude00 \x00", ["parts", {"b": 1, "a": None}], nested([True] * 200)]
-    ):
+    parts: JsonValue = ["parts", {"b": 1, "a": None}]
+    said: list[JsonValue] = ["message", "\ud83d\ude00 \x00", parts, nested([True] * 200)]
+    for number, content in enumerate(said):
         message = {"id": f"m{number}", "role": "user", "content": content, "created_at": NOON}
         await storage.add_message(message, "ada", "c1")
     native = NativeMessage(

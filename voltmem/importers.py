@@ -261,14 +261,14 @@ def _openai_calls(message: JsonObject, kind: JsonValue, number: int) -> list[Too
     elif legacy is not None:
         listed = [{"function": legacy}]
     found = [_with_function(call) for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
-    calls = tool_calls(Message(role="assistant", content={"tool_calls": found}))
+    calls = tool_calls(Message(role="assistant", content={"tool_calls": list(found)}))
     return [ToolCall(call.id or f"call-{number}-{place}", call.name, call.args) for place, call in enumerate(calls)]
 
 
-def _with_function(call: JsonObject) -> JsonValue:
+def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
     """Return a call whose name stands where those of functions have it: other kinds have it under their own name."""
     kind = call.get("type")
-    return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else call
+    return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else dict(call)
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class TransferStatements:
                 ORDER BY s.place
             ), events AS (
                 INSERT INTO {events} (history_id, {event})
-                SELECT $1, {", ".join(f"e.{name}{_EVENT_TYPES.get(name, '')}" for name in _EVENT)}
+                SELECT $1, {", ".join(_EVENT_VALUES.values())}
                 FROM unnest({_arrays(16, len(_EVENT))}) WITH ORDINALITY AS e ({event}, place)
                 ORDER BY e.place
             )
@@ -150,9 +150,12 @@ class TransferStatements:
                 $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb"""
 
 
-_EVENT_TYPES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("start_time", "end_time"), "::timestamptz"),
-    **dict.fromkeys((*EVENT_JSON, "exact"), "::jsonb"),
+# How those columns that are no text get their type, and one that must not be NULL its value.
+_EVENT_VALUES: Final[Mapping[str, str]] = {
+    **{name: f"e.{name}" for name in _EVENT},
+    **{name: f"e.{name}::jsonb" for name in (*EVENT_JSON, "exact")},
+    "start_time": "coalesce(e.start_time::timestamptz, statement_timestamp())",
+    "end_time": "e.end_time::timestamptz",
 }
 
 

@@ -208,7 +208,7 @@ async def read(lines: Lines) -> AsyncIterator[Group]:
         try:
             finished = groups.take(line)
         except InvalidInputError as error:
-            raise InvalidLineError(number, str(error)) from error
+            raise InvalidLineError(number, str(error)) from error.__cause__
         if finished is not None:
             yield finished
     if not groups.ended:
