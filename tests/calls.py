@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from voltmem import PostgresStorage, Storage, UserStorage
+from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
 from voltmem._cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
@@ -124,6 +124,24 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     "list_shares": {"user_id": "ada", "conversation_id": "c1"},
     "revoke_share": {"token": "t1", "owner": "ada"},
     "delete_user": {"user_id": "ada"},
+    "export_user": {"user_id": "ada"},
+    "import_user": {
+        "user_id": "ada",
+        "lines": [
+            '{"voltmem": 1, "kind": "header"}',
+            '{"kind": "conversation", "id": "new", "title": "New"}',
+            '{"kind": "message", "id": "m1", "role": "user", "content": "words"}',
+            '{"kind": "end"}',
+        ],
+    },
+    "import_conversations": {
+        "user_id": "ada",
+        "conversations": [
+            ImportedConversation(
+                id="new", created_at=LONG_AGO, messages=[Message(id="m1", role="user", content="words")]
+            )
+        ],
+    },
     "search": {"user_id": "ada", "text": "one", "limit": 5, "after": str(SearchCursor(9.0, LATER, "c9"))},
     "add_history_entry": {
         "key": "h2",
@@ -175,6 +193,8 @@ WRITES: Final = frozenset(
         "share_conversation",
         "revoke_share",
         "delete_user",
+        "import_user",
+        "import_conversations",
         "add_message",
         "add_messages",
         "delete_messages",
@@ -186,12 +206,15 @@ WRITES: Final = frozenset(
         "add_timeline_event",
     }
 )
-# Entries are read with their steps and their timeline events; every other verb is one statement.
+# Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
+# conversations (opened, closed), their payloads, one for the messages, one for the runs, their steps and events. Every
+# other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(ARGUMENTS, 1),
     "get_history_entry": 3,
     "get_all_history_entries_by_agent": 3,
     "list_history_entries": 3,
+    "export_user": 12,
 }
 # A second time has another answer, so these are never sent twice.
 NOT_REPEATED: Final = frozenset(
@@ -205,6 +228,8 @@ NOT_REPEATED: Final = frozenset(
         "fork_conversation",
         "revoke_share",
         "delete_user",
+        "import_user",
+        "import_conversations",
     }
 )
 
@@ -249,17 +274,19 @@ def parameters(kind: type, name: str) -> set[str]:
 
 
 async def call(storage: Storage, name: str, **changes: object) -> object:
-    """Call a verb with its good arguments, some of them changed; a builder is run."""
-    result: object = await getattr(storage, name)(**{**ARGUMENTS[name], **changes})
-    return result
+    """Call a verb with its good arguments, some of them changed; a builder is run, an iterator read."""
+    return await _answer(getattr(storage, name)(**{**ARGUMENTS[name], **changes}))
 
 
 async def call_as(user: UserStorage, name: str, **changes: object) -> object:
-    """Call a user's verb with its good arguments, some of them changed; a builder is run."""
+    """Call a user's verb with its good arguments, some of them changed; a builder is run, an iterator read."""
     good = ARGUMENTS[USER_NAMES.get(name, name)]
     arguments = {each: good[each] for each in parameters(UserStorage, name)}
-    result: object = await getattr(user, name)(**{**arguments, **changes})
-    return result
+    return await _answer(getattr(user, name)(**{**arguments, **changes}))
+
+
+async def _answer(called: Awaitable[object] | AsyncIterator[object]) -> object:
+    return await called if isinstance(called, Awaitable) else [each async for each in called]
 
 
 async def walk(storage: Storage) -> object:

@@ -26,6 +26,7 @@ from voltmem import (
     EventLoopError,
     HistoryEntryNotFoundError,
     InvalidInputError,
+    InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
     MessageNotFoundError,
@@ -64,6 +65,10 @@ async def bad_option(world: World) -> None:
 
 async def bad_query(world: World) -> None:
     await world.make_storage().query_conversations(limit=-1)
+
+
+async def bad_line(world: World) -> None:
+    await world.make_storage().import_user("ada", ["no JSON"])
 
 
 async def no_conversation(world: World) -> None:
@@ -161,6 +166,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     InvalidInputError: bad_message,
     InvalidOptionError: bad_option,
     InvalidQueryError: bad_query,
+    InvalidLineError: bad_line,
     ConversationNotFoundError: no_conversation,
     ConversationExistsError: two_conversations,
     MessageNotFoundError: no_message,
@@ -388,6 +394,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "value": ({},),
     "history_id": ("",),
     "agent_id": ("",),
+    "conversations": ([],),
 }
 # None is "not filtered", "no check" or "all of the user's" here.
 NONE_MEANT = {

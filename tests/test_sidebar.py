@@ -21,6 +21,7 @@ from voltmem import (
     MessageNotFoundError,
     PostgresStorage,
 )
+from voltmem.native import NativeMemory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -358,13 +359,20 @@ async def test_deleting_a_user_leaves_nothing_behind(
             await run.add_step("text", content=f"{user} thinks")
             async with run.event(f"event of {user}"):
                 pass
+    await NativeMemory(storage, "ada", "ada-1").save_payload("ada's", "a framework")
+    await storage.fork_conversation("ada-1", id="given away")
+    await storage.update_conversation("given away", user_id="bob", title="ours")
+    await storage.clear_messages("bob", "given away")
+    await storage.add_history_entry("nobody's", {"conversationId": "ada-1", "input": "ada asks"}, "agent")
+    await storage.add_history_entry("bob's", {"conversationId": "ada-1", "userId": "bob"}, "agent")
 
-    assert await storage.delete_user("ada") == 3
+    assert await storage.delete_user("ada") == 4
 
     for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema):
         found = await connection.fetch(f'SELECT t::text FROM "{schema}"."{table}" AS t')
         assert not [row for (row,) in found if "ada" in row], table
-    assert await storage.count_conversations(user_id="bob") == 1
+    assert await storage.count_conversations(user_id="bob") == 2
+    assert await storage.get_history_entry("bob's") is not None
     assert await storage.delete_user("ada") == 0
 
 

@@ -38,6 +38,7 @@ from voltmem.query import (
 from voltmem.search import SearchStatements
 from voltmem.shares import ShareStatements
 from voltmem.sidebar import SidebarQuery, SidebarStatements
+from voltmem.transfer import TransferStatements
 
 NOW = datetime.now(UTC)
 ROWS = 100_000
@@ -49,7 +50,14 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    more = (NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements)
+    more = (
+        NativeStatements,
+        BranchStatements,
+        SidebarStatements,
+        SearchStatements,
+        ShareStatements,
+        TransferStatements,
+    )
     for group in (*areas, *more, ChangeStatements, ListenerStatements):
         yield from vars(group(tables)).values()
     for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):

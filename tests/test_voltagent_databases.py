@@ -496,6 +496,32 @@ async def test_a_backup_can_be_left_out_or_dropped(old: str, make_storage: MakeS
     assert isinstance(restored.error, MigrationError)
 
 
+async def test_a_user_who_is_deleted_is_in_no_backup(
+    old: str, make_storage: MakeStorage, connection: Connection
+) -> None:
+    """Of a conversation of several, the others' messages stay in it, and a title that was the user's does not."""
+    storage = make_storage()
+    await storage.open()
+    conversations, messages = (f"{old}.{PREFIX}_{table}_backup" for table in ("conversations", "messages"))
+    user = await connection.fetchval(f"""
+        SELECT (array_agg(user_id ORDER BY created_at, user_id))[1] FROM {messages}
+        GROUP BY conversation_id HAVING count(DISTINCT user_id) > 1 LIMIT 1""")
+    of_others = f"SELECT * FROM {messages} WHERE user_id <> $1 ORDER BY conversation_id, message_id"
+    without = f"""
+        SELECT * FROM {conversations} AS c
+        WHERE NOT EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id = $1)"""
+    said, others = await connection.fetch(of_others, user), await connection.fetch(without, user)
+
+    await storage.delete_user(user)
+
+    assert await connection.fetch(of_others, user) == said
+    assert await connection.fetchval(f"SELECT count(*) FROM {messages}") == len(said)
+    shared = [row for row in await connection.fetch(without, user) if row not in others]
+    assert {(row["title"], row["metadata"]) for row in shared} == {("", "{}")}
+    assert await connection.fetchval(f"SELECT count(*) FROM {conversations}") == len(others) + len(shared)
+    assert (await storage.migrate_conversation_schema(restore_from_backup=True)).success
+
+
 async def test_a_backup_is_never_overwritten(old: str, make_storage: MakeStorage, connection: Connection) -> None:
     """A backup that is there is an error that names the ways out, and nothing is changed."""
     await connection.execute(f"CREATE TABLE {old}.{PREFIX}_conversations_backup (id text)")

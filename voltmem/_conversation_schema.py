@@ -184,6 +184,34 @@ class MigrateStatements(ConversationSchemaStatements):
         return f'ALTER TABLE {self.tables.messages} DROP CONSTRAINT "{name}"'
 
 
+def has_backup(tables: Tables) -> str:
+    """Return an expression: whether there is a backup that knows whose the messages in it are."""
+    return f"""to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
+                    SELECT FROM pg_attribute
+                    WHERE attrelid = to_regclass('{tables.messages_backup}') AND attname = 'user_id'
+                        AND NOT attisdropped)"""
+
+
+def forget_in_backup(tables: Tables) -> str:
+    """Return the statement that takes a user, $1, out of the backup: messages, and what they leave of conversations."""
+    conversations, messages = tables.conversations_backup, tables.messages_backup
+    # All of it sees the backup as it was. Title and metadata are the first writer's.
+    return f"""
+        WITH gone AS (DELETE FROM {messages} WHERE user_id = $1 RETURNING conversation_id)
+        , emptied AS (
+            DELETE FROM {conversations} AS c
+            WHERE id IN (SELECT conversation_id FROM gone)
+                AND NOT EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+        )
+        UPDATE {conversations} AS c SET title = '', metadata = '{{}}'
+        WHERE id IN (SELECT conversation_id FROM gone)
+            AND EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+            AND $1 = (
+                SELECT m.user_id FROM {messages} AS m WHERE m.conversation_id = c.id
+                ORDER BY m.created_at, m.user_id LIMIT 1
+            )"""
+
+
 class BackupStatements(ConversationSchemaStatements):
     """A copy of both tables, and the way back to it."""
 

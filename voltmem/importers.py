@@ -201,9 +201,9 @@ def from_openai(
 def _openai_values(source: object) -> Iterator[object]:
     """Yield each conversation, still as JSON or not."""
     if isinstance(source, str | bytes):
-        text, lines = source, source.splitlines()
-        # One line that is no JSON is told as such.
-        source = _parsed(text) if len(lines) < 2 or not _is_json(lines[0]) else lines
+        # Not splitlines(): a string of JSON may hold what else ends lines for that.
+        lines: list[str] | list[bytes] = source.split("\n") if isinstance(source, str) else source.split(b"\n")
+        source = lines if len(lines) > 1 and _is_json(lines[0]) else _parsed(source)
     if isinstance(source, Mapping):
         yield source
     elif not isinstance(source, Iterable):
@@ -261,14 +261,14 @@ def _openai_calls(message: JsonObject, kind: JsonValue, number: int) -> list[Too
     elif legacy is not None:
         listed = [{"function": legacy}]
     found = [_with_function(call) for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
-    calls = tool_calls(Message(role="assistant", content={"tool_calls": found}))
+    calls = tool_calls(Message(role="assistant", content={"tool_calls": list(found)}))
     return [ToolCall(call.id or f"call-{number}-{place}", call.name, call.args) for place, call in enumerate(calls)]
 
 
-def _with_function(call: JsonObject) -> JsonValue:
+def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
     """Return a call whose name stands where those of functions have it: other kinds have it under their own name."""
     kind = call.get("type")
-    return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else call
+    return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else dict(call)
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------

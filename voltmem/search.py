@@ -67,11 +67,19 @@ class SearchStatements:
             FROM unnest($1::text[], $2::text[], $3::text[]) AS given (conversation_id, message_id, vector)
             JOIN {conversations} AS c ON c.id = given.conversation_id
             WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id AND m.words IS NULL"""
+        # One row: how many are forgotten now, and the last of them in the order of the key; none when all are.
         self.forget = f"""
-            UPDATE {messages} SET words = NULL
-            WHERE (conversation_id, message_id) IN (
-                SELECT conversation_id, message_id FROM {messages} WHERE words IS NOT NULL LIMIT $1::bigint
-            )"""
+            WITH batch AS (
+                SELECT conversation_id, message_id FROM {messages}
+                WHERE (conversation_id, message_id) > ($1, $2) AND words IS NOT NULL
+                ORDER BY conversation_id, message_id LIMIT $3::bigint
+            ), forgotten AS (
+                UPDATE {messages} AS m SET words = NULL FROM batch AS b
+                WHERE m.conversation_id = b.conversation_id AND m.message_id = b.message_id
+                RETURNING m.message_id
+            )
+            SELECT conversation_id, message_id, (SELECT count(*) FROM forgotten) AS forgotten
+            FROM batch ORDER BY conversation_id DESC, message_id DESC LIMIT 1"""
 
 
 class Search:
@@ -155,9 +163,10 @@ class Search:
 
     async def forget_words(self) -> int:
         """Return how many messages were taken out of the index: all, to turn the search off. In batches."""
-        forgotten = 0
-        while count := await self._executor.execute(self._search_sql.forget, _BATCH):
-            forgotten += count
+        forgotten, last = 0, ("", "")
+        while row := await self._executor.fetchrow(self._search_sql.forget, *last, _BATCH, repeatable=False):
+            last = row["conversation_id"], row["message_id"]
+            forgotten += row["forgotten"]
         return forgotten
 
     def _check_search(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from voltmem._conversation_schema import forget_in_backup, has_backup
 from voltmem._cursors import SidebarCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
@@ -29,7 +30,7 @@ from voltmem.errors import (
 )
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS, Select
+from voltmem.query import CONVERSATION_COLUMNS, Select, runs_of_user
 from voltmem.sidebar_models import ConversationItem, ConversationList
 
 DEFAULT_LIMIT: Final = 20
@@ -171,15 +172,23 @@ class SidebarStatements:
             SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Steps and events go with their entries; messages, payloads and links with their conversations. Who is watching
-        # just now is told, too.
+        # Steps and events go with their entries; messages, payloads and links with their conversations. What is
+        # somebody else's stays, and names none of the conversations that are gone. Who is watching is told, too.
         self.delete_user = f"""
-            WITH runs AS (DELETE FROM {tables.agent_history} WHERE userid = $1 RETURNING id)
+            WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
+            , runs AS (DELETE FROM {tables.agent_history} WHERE id IN ({runs_of_user(tables)}) RETURNING id)
             , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))
             , events AS (DELETE FROM {tables.agent_history_timeline_events} WHERE history_id IN (SELECT id FROM runs))
-            , gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
+            , others AS (
+                UPDATE {tables.agent_history} SET conversationid = NULL
+                WHERE conversationid IN (SELECT id FROM own) AND userid <> $1
+            ), copies AS (
+                UPDATE {conversations} SET forked_from = NULL, forked_up_to = NULL
+                WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
+            ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
             , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 AND until < statement_timestamp())
-            SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs)"""
+            SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs) AS deleted,
+                {has_backup(tables)} AS has_backup"""
 
 
 def _cursor(item: ConversationItem) -> str:
@@ -348,11 +357,19 @@ class Sidebar:
         """
         Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
 
-        Deleted and archived conversations, too. One statement; nothing of the user is left in the tables.
+        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
+        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
+        that points there, a copy of a conversation or a run in it, stays and points nowhere.
+
+        One statement, which reads all conversations for such copies; another where there is a backup.
         """
         check_id(user_id=user_id)
         row = await self._executor.fetchrow(self._sidebar_sql.delete_user, user_id, repeatable=False)
-        return 0 if row is None else int(row[0])
+        if row is None:
+            return 0
+        if row["has_backup"]:
+            await self._executor.execute(forget_in_backup(self._options.tables), user_id)
+        return int(row["deleted"])
 
     # --- forks ------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from voltmem._database import BoundConnection, Executor
 from voltmem._tables import Tables, rendered
-from voltmem._values import check_id, derived_id, now, shown, to_json
+from voltmem._values import check_id, derived_id, shown, to_json
 from voltmem._words import user_key_sql, vector
 from voltmem.agent_history import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
 from voltmem.errors import InvalidInputError
@@ -77,6 +77,7 @@ class TransferStatements:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
+        self.moment = "SELECT statement_timestamp() AS moment"
         self.conversations = f"""
             SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}
             FROM {conversations} WHERE user_id = $1
@@ -138,7 +139,7 @@ class TransferStatements:
                 ORDER BY s.place
             ), events AS (
                 INSERT INTO {events} (history_id, {event})
-                SELECT $1, {", ".join(f"e.{name}{_EVENT_TYPES.get(name, '')}" for name in _EVENT)}
+                SELECT $1, {", ".join(_EVENT_VALUES.values())}
                 FROM unnest({_arrays(16, len(_EVENT))}) WITH ORDINALITY AS e ({event}, place)
                 ORDER BY e.place
             )
@@ -149,9 +150,12 @@ class TransferStatements:
                 $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb"""
 
 
-_EVENT_TYPES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("start_time", "end_time"), "::timestamptz"),
-    **dict.fromkeys((*EVENT_JSON, "exact"), "::jsonb"),
+# How those columns that are no text get their type, and one that must not be NULL its value.
+_EVENT_VALUES: Final[Mapping[str, str]] = {
+    **{name: f"e.{name}" for name in _EVENT},
+    **{name: f"e.{name}::jsonb" for name in (*EVENT_JSON, "exact")},
+    "start_time": "coalesce(e.start_time::timestamptz, statement_timestamp())",
+    "end_time": "e.end_time::timestamptz",
 }
 
 
@@ -208,7 +212,8 @@ class Transfer:
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
         async with self._executor.snapshot() as snapshot:
-            yield header_line(user_id, now())
+            (row,) = await snapshot.fetch(self._transfer_sql.moment)  # the first statement's is the transaction's
+            yield header_line(user_id, row["moment"])
             async for rows in _together(snapshot.rows(self._transfer_sql.conversations, user_id)):
                 async for line in self._conversation_lines(snapshot, rows):
                     yield line
@@ -296,6 +301,7 @@ class Transfer:
         async for conversation in each(conversations):
             if not isinstance(conversation, ImportedConversation):
                 raise InvalidInputError(f"an ImportedConversation is needed, not {shown(conversation)}")
+            _check_ids(conversation)
             if conversation.messages:
                 await self._import_conversation(conversation, result)
             else:
@@ -441,7 +447,7 @@ def _message_columns(conversation: ImportedConversation, *, search: bool) -> Ite
         imported = message if isinstance(message, ImportedMessage) else None
         in_parts = imported is not None and imported.in_parts
         yield (
-            *(id, role, None if in_parts else content, None if in_parts else content_json, type, metadata),
+            *(id, role, content, None if in_parts else content_json, type, metadata),
             _iso(before),
             *native,
             "t" if imported is not None and imported.archived else None,
@@ -514,6 +520,17 @@ def _the(row: Record | None) -> Record:
     if row is None:
         raise InvalidInputError("PostgreSQL answered with no row")
     return row
+
+
+def _check_ids(conversation: ImportedConversation) -> None:
+    """Raise InvalidInputError for what its tables could not tell apart."""
+    for kind, ids in (
+        ("message", [message.id for message in conversation.messages]),
+        ("payload", [payload.format for payload in conversation.payloads]),
+    ):
+        twice = next((id for id, times in Counter(ids).items() if times > 1), None)
+        if twice is not None:
+            raise InvalidInputError(f"conversation {shown(conversation.id)} has the {kind} {shown(twice)} twice")
 
 
 def _check_iterable(name: str, values: object) -> None:

@@ -208,7 +208,7 @@ async def read(lines: Lines) -> AsyncIterator[Group]:
         try:
             finished = groups.take(line)
         except InvalidInputError as error:
-            raise InvalidLineError(number, str(error)) from error
+            raise InvalidLineError(number, str(error)) from error.__cause__
         if finished is not None:
             yield finished
     if not groups.ended:
@@ -236,6 +236,8 @@ class _Groups:
 
     def take(self, line: str | bytes) -> Group | None:
         """Return what the line shows to be complete."""
+        if not isinstance(line, str | bytes):
+            raise InvalidInputError(f"a line must be text, not {shown(line)}")
         if not line.strip():
             return None
         values = _values(line)
@@ -306,8 +308,6 @@ class _Groups:
 
 def _values(line: str | bytes) -> JsonObject:
     """Return what stands in a line."""
-    if not isinstance(line, str | bytes):
-        raise InvalidInputError(f"a line must be text, not {shown(line)}")
     try:
         values = from_json(line, allow_inf_nan=False)
         if not isinstance(values, dict):
