@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from starlette.routing import Mount
 
 from tests.web.conftest import Connect, application
 from voltmem import PostgresStorage, web
+from voltmem.errors import MissingExtraError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -429,3 +432,13 @@ async def test_the_applications_other_routes_are_left_alone(storage: PostgresSto
     refused = await client.get("/other", params={"number": "x"})
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/json")
     assert (await client.get("/api/nowhere")).json() == {"detail": "Not Found"}
+
+
+def test_without_fastapi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing the module where FastAPI is missing names the extra."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "fastapi" or name.startswith("voltmem.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+
+    with pytest.raises(MissingExtraError, match=r"'\.\[web\]'"):
+        importlib.import_module("voltmem.web")
