@@ -50,6 +50,10 @@ LAYERS = [
     {"__main__"},
     {"testing"},
     {"agno", "langchain", "openai_agents", "pydantic_ai"},
+    {"_problems"},
+    {"_openapi", "_payloads", "_route", "_signed_in", "_ui_messages"},
+    {"_conversations", "_events", "_messages", "_transfer"},
+    {"_frontends"},
 ]
 # Within a layer: what a module may import of its own floor.
 NEIGHBOURS = {
@@ -85,9 +89,9 @@ def test_a_module_imports_only_those_below_it(file: Path) -> None:
     floor = next(number for number, layer in enumerate(LAYERS) if file.stem in layer)
     below = set[str]().union(*LAYERS[:floor]) | NEIGHBOURS.get(file.stem, set())
 
-    ours = {name.split(".")[1] for name in imports(file) if name.startswith("voltmem.")}
+    ours = {name.removeprefix("voltmem.").removeprefix("web.") for name in imports(file) if name.startswith("voltmem.")}
 
-    assert ours <= below
+    assert {name.split(".")[0] for name in ours} <= below
 
 
 @pytest.mark.parametrize("file", modules(), ids=lambda file: file.stem)
@@ -106,6 +110,7 @@ def test_the_core_needs_asyncpg_and_pydantic_only() -> None:
     foreign = {
         name.split(".")[0]
         for file in modules()
+        if file not in WEB
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in imports_of(node)
@@ -175,6 +180,24 @@ def test_every_make_target_explains_itself() -> None:
 
 def is_explained(line: str, target: str) -> bool:
     return line.startswith(f"{target}:") and "## " in line
+
+
+# --- the web ------------------------------------------------------------------------------------------------------
+
+WEB = sorted((PACKAGE / "web").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: file.stem)
+def test_only_the_web_knows_of_it(file: Path) -> None:
+    """What its extra brings is imported there, and nowhere else; and nothing else is."""
+    brought = {"fastapi", "starlette", "sse_starlette"}
+    foreign = {name.split(".")[0] for name in imports(file)} - sys.stdlib_module_names
+
+    if file in WEB:
+        assert foreign <= {"pydantic", "pydantic_core", "voltmem"} | brought
+    else:
+        assert not foreign & brought
+        assert not [name for name in imports(file) if name.startswith("voltmem.web")]
 
 
 # --- the adapters -------------------------------------------------------------------------------------------------

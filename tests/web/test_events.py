@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import Message
 
 from tests.conftest import Connection, MakeStorage
 from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage
+from voltmem.changes_models import Change
 from voltmem.web import _events
 
 
@@ -129,6 +131,28 @@ async def test_a_client_that_goes_is_not_watched_for(
             async with asyncio.timeout(10):
                 while await connection.fetchval(watchers):  # noqa: ASYNC110 (another process's)
                     await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() -> None:
+    """A stream that never began ends the watching, too, without the garbage collector's help."""
+    ended = asyncio.Event()
+
+    async def changes() -> AsyncGenerator[Change, None]:
+        try:
+            yield Change(kind="ready")
+        finally:
+            ended.set()
+
+    async def send(_: Message) -> None:
+        await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    watching = changes()
+    await _events._Events(await anext(watching), watching)({"type": "http", "method": "GET"}, receive, send)
+
+    assert ended.is_set()
 
 
 async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: Serve) -> None:

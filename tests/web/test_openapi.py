@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from tests.web.conftest import Serve
+from tests.web.conftest import Serve, application
 from voltmem import PostgresStorage, web
 
 HERE = Path(__file__).parent
@@ -26,6 +26,41 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for method, operation in methods.items()
         if method in METHODS
     }
+
+
+def test_every_operation_says_all_of_itself() -> None:
+    """What it is for, by which name, and each of its answers, problems included."""
+    document = application(PostgresStorage("postgresql://nowhere/none")).openapi()
+    found = operations(document)
+
+    assert len({operation["operationId"] for operation in found.values()}) == len(found) == 27
+    for name, operation in found.items():
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert {"401", "403", "422", "503"} <= operation["responses"].keys(), name
+        assert ("404" in operation["responses"]) == ("{" in name), name
+        for status, response in operation["responses"].items():
+            kinds = list(response.get("content", {}))
+            assert response["description"], (name, status)
+            assert len(kinds) == (status != "204"), (name, status)
+            assert (kinds == ["application/problem+json"]) == (status >= "400"), (name, status)
+        for parameter in operation.get("parameters", []):
+            assert parameter["name"] == "x-user" or parameter["description"], (name, parameter["name"])
+
+
+def test_a_link_leads_to_an_operation() -> None:
+    """Of the names that the document has."""
+    found = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
+    names = {operation["operationId"] for operation in found.values()}
+    links = [
+        link["operationId"]
+        for operation in found.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    assert links
+    assert set(links) <= names
 
 
 async def schemathesis(address: str, *options: str, configuration: str) -> None:
@@ -54,4 +89,18 @@ async def test_schemathesis_finds_nothing_about_a_user_with_data(storage: Postgr
         return "ada"
 
     async with serve(web.app(storage, user=ada)) as address:
-        await schemathesis(address, "--phases", "coverage,fuzzing", "-n", "8", configuration="schemathesis.toml")
+        options = ("--phases", "coverage,fuzzing", "-n", "4", "--workers", "2")
+        await schemathesis(address, *options, configuration="schemathesis.toml")
+
+
+async def test_schemathesis_finds_nothing_along_the_links(storage: PostgresStorage, serve: Serve) -> None:
+    """What was made is there, and what was deleted is not: conversations, and messages in them."""
+    about = ("createConversation", "getConversation", "deleteConversation", "addMessages")
+    operations = [option for name in about for option in ("--include-operation-id", name)]
+
+    async with serve(web.app(storage, user=lambda _: "ada")) as address:
+        await schemathesis(
+            address, "--phases", "stateful", "-n", "15", *operations, configuration="schemathesis.stateful.toml"
+        )
+    assert await storage.count_conversations(user_id="ada")
+    assert await storage.list_deleted_conversations("ada")

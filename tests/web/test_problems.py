@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import httpx2
@@ -157,7 +158,7 @@ async def test_a_body_is_not_too_large(storage: PostgresStorage, ada: httpx2.Asy
     def body(size: int) -> bytes:
         return to_json({"role": "user", "content": "x" * size})
 
-    async def chunks() -> Any:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(11):
             yield b" " * 2**20
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2
 import pytest
@@ -11,7 +13,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.web.conftest import Connect, application
-from voltmem import PostgresStorage, web
+from voltmem import PostgresStorage, Storage, web
+from voltmem.errors import DatabaseTimeoutError, MissingExtraError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -109,16 +112,23 @@ async def test_headings_are_the_viewers(storage: PostgresStorage, ada: httpx2.As
     assert {item["group"] for item in plain} == {None}
 
 
-async def test_a_change_is_all_or_nothing(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """Several fields are one transaction: what cannot be stored leaves the others alone, too."""
+async def test_a_change_is_all_or_nothing(
+    storage: PostgresStorage, ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several fields are one transaction: where the last fails, the others are as they were."""
     await make(storage, 1)
     changes = {"title": "Bread", "pinned": True, "archived": True, "tags": ["b", "a"], "metadata": {"n": 1}}
 
+    async def fail(*_: object, **__: object) -> NoReturn:
+        raise DatabaseTimeoutError("PostgreSQL did not answer in time")
+
     changed = await ada.patch("/conversations/c0", json=changes)
-    refused = await ada.patch("/conversations/c0", json={"title": "Soup", "metadata": {"a": "\x00"}, "pinned": False})
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "tag_conversation", fail)
+        failed = await ada.patch("/conversations/c0", json={"title": "Soup", "pinned": False, "tags": []})
 
     assert changed.json() | changes == changed.json()
-    assert refused.status_code == 422
+    assert failed.status_code == 503
     assert await get(ada, "/conversations/c0") == changed.json()
 
 
@@ -429,3 +439,13 @@ async def test_the_applications_other_routes_are_left_alone(storage: PostgresSto
     refused = await client.get("/other", params={"number": "x"})
     assert (refused.status_code, refused.headers["content-type"]) == (422, "application/json")
     assert (await client.get("/api/nowhere")).json() == {"detail": "Not Found"}
+
+
+def test_without_fastapi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing the module where FastAPI is missing names the extra."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "fastapi" or name.startswith("voltmem.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+
+    with pytest.raises(MissingExtraError, match=r"'\.\[web\]'"):
+        importlib.import_module("voltmem.web")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import httpx2
 import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, Serve, application
@@ -120,6 +122,31 @@ async def test_an_export_that_nobody_waits_for_gives_its_connection_back(
             await anext(response.aiter_bytes())
         async with asyncio.timeout(20):
             assert await storage.count_conversations() == 1
+
+
+async def test_an_export_that_never_began_ends_too() -> None:
+    """A client that goes before the answer: the connection is given back without the garbage collector's help."""
+    ended = asyncio.Event()
+
+    async def exported() -> AsyncGenerator[str, None]:
+        try:
+            yield "{}"
+        finally:
+            ended.set()
+
+    async def send(_: Message) -> None:
+        raise OSError("the client is gone")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    lines = exported()
+    with pytest.raises(ClientDisconnect):
+        await _transfer._Lines(await anext(lines), lines)(
+            {"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send
+        )
+
+    assert ended.is_set()
 
 
 async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:

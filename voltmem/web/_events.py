@@ -37,11 +37,22 @@ _NAMES: Final = {
 _ANSWER: Final[Responses] = {
     200: {
         "description": (
-            "Events: ready (list the conversations now), conversation.created, conversation.updated, "
-            "conversation.deleted, message.added, reconnected. The data of each is JSON: conversationId, and "
-            "conversation as the list has it now, or null."
+            "Events, without an end. ready: list the conversations now; reconnected: states between may be missing. "
+            "The data of each is JSON: conversationId, and conversation as the list has it now; null without one."
         ),
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "itemSchema": {
+                    "type": "object",
+                    "properties": {
+                        "event": {"type": "string", "enum": sorted(_NAMES.values())},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                        "retry": {"type": "integer"},
+                    },
+                    "required": ["event", "data"],
+                }
+            }
+        },
     }
 }
 

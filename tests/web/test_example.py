@@ -1,0 +1,65 @@
+"""The example application, run as a newcomer would run it: it answers, and Ctrl-C ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import Connection
+from voltmem.testing import server
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+async def database(connection: Connection) -> AsyncIterator[str]:
+    """An empty database, for the example uses the default names. Yields its connection string."""
+    name = f"voltmem_test_{secrets.token_hex(8)}"
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
+    await connection.execute(f"DROP DATABASE {name}")
+
+
+@asynccontextmanager
+async def running(database: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", ROOT / "examples" / "web_app.py", "0"),
+        env={**os.environ, "VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(ROOT)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert program.stderr is not None
+    try:
+        while b"Uvicorn running on" not in (line := await program.stderr.readline()):
+            assert line, "it ended before it began"
+        yield program, line.split()[4].decode()
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+
+
+async def test_the_example_answers_and_ctrl_c_ends_it_while_somebody_listens(database: str) -> None:
+    """A stream of events has no end of its own; it holds up nobody who wants to stop the server."""
+    async with (
+        running(database) as (program, address),
+        httpx2.AsyncClient(base_url=f"{address}/api", headers={"X-User": "ada"}) as client,
+    ):
+        made = await client.post("/conversations", json={"title": "Bread"})
+        assert (await client.get(f"{address}{made.headers['location']}")).json()["title"] == "Bread"
+        assert (await client.get("/conversations", headers={"X-User": "bob"})).json()["items"] == []
+
+        async with client.stream("GET", "/events") as events:
+            await anext(events.aiter_bytes())
+            program.send_signal(signal.SIGINT)
+            async with asyncio.timeout(20):
+                assert await program.wait() in (0, -signal.SIGINT, 130)
