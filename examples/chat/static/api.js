@@ -1,0 +1,81 @@
+// What the server offers, a function a call. What fails is a Problem, with the server's own words.
+
+const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+export class Problem extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+
+  get isUnreachable() {
+    return this.status === 0;
+  }
+}
+
+async function send(method, path, { body, query = {}, signal } = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
+  const url = `/api/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  const json = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+  let response;
+  try {
+    response = await fetch(url, { method, signal, ...json });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The server can’t be reached.");
+  }
+  if (!response.ok) throw await problem(response);
+  return response;
+}
+
+async function problem(response) {
+  const said = await response.json().catch(() => ({}));
+  const detail = typeof said.detail === "string" ? said.detail : said.title;
+  return new Problem(detail ?? `The server answered with ${response.status}.`, response.status);
+}
+
+async function call(method, path, options) {
+  const response = await send(method, path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+const at = (id) => `conversations/${encodeURIComponent(id)}`;
+
+export const about = () => call("GET", "about");
+export const conversations = (query) => call("GET", "conversations", { query: { ...query, timeZone } });
+export const conversation = (id) => call("GET", at(id));
+export const create = () => call("POST", "conversations", { body: {} });
+export const change = (id, changes) => call("PATCH", at(id), { body: changes });
+export const remove = (id) => call("DELETE", at(id));
+export const restore = (id) => call("POST", `${at(id)}/restore`);
+export const markRead = (id) => call("POST", `${at(id)}/read`, { body: {} });
+export const fork = (id, upTo) => call("POST", `${at(id)}/fork`, { body: { upTo } });
+export const messages = (id, query) => call("GET", `${at(id)}/messages`, { query });
+export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
+
+/** The events of an answer, as they come: {name, data}. */
+export async function* answer(question, signal) {
+  const response = await send("POST", "chat", { body: question, signal });
+  const text = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let unread = "";
+  for (let chunk = await text.read(); !chunk.done; chunk = await text.read()) {
+    const events = (unread + chunk.value).split("\n\n");
+    unread = events.pop();
+    for (const event of events) {
+      const fields = Object.fromEntries(event.split("\n").map((line) => line.split(/: (.*)/s)));
+      yield { name: fields.event, data: JSON.parse(fields.data) };
+    }
+  }
+}
+
+const CHANGES = ["conversation.created", "conversation.updated", "conversation.deleted", "message.added"];
+
+/** Tell what changes, here or in another tab, until the function that is returned is called. */
+export function watch({ onReady, onChange, onLost }) {
+  const source = new EventSource("/api/events");
+  source.addEventListener("ready", onReady);
+  source.addEventListener("reconnected", onReady);
+  source.addEventListener("error", onLost); // it tries again by itself
+  for (const name of CHANGES) source.addEventListener(name, (event) => onChange(JSON.parse(event.data)));
+  return () => source.close();
+}

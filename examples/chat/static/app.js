@@ -1,0 +1,169 @@
+// The page: its addresses, its shortcuts, and what it hears from the server.
+
+import { actionsFor, renameIn } from "./actions.js";
+import * as api from "./api.js";
+import { focusComposer, setBusy, startComposer } from "./composer.js";
+import * as conversation from "./conversation.js";
+import { byId, icon } from "./dom.js";
+import { setDrawer, startDrawer } from "./drawer.js";
+import { reload, setCurrent, showArchived, startList } from "./list.js";
+import { openMenu } from "./menu.js";
+import * as search from "./search.js";
+import { changed, listen, removed, titleOf } from "./store.js";
+
+// --- addresses --------------------------------------------------------------------------------------------------
+
+function navigate(path, { replace = false, isOpen = false } = {}) {
+  if (replace || path === location.pathname + location.hash) history.replaceState(null, "", path);
+  else history.pushState(null, "", path);
+  if (isOpen) showHead();
+  else route();
+}
+
+/** Show what the address says: a conversation, perhaps at one of its messages, or a new one. */
+function route() {
+  const [, id] = location.pathname.match(/^\/c\/(.+)$/) ?? [];
+  if (id) conversation.open(decodeURIComponent(id), decodeURIComponent(location.hash.slice(1)) || null);
+  else conversation.openNew();
+  showHead();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || link.origin !== location.origin || link.target || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey || link.classList.contains("skip")) return;
+  event.preventDefault();
+  setDrawer(false);
+  navigate(link.pathname + link.hash);
+  if (!link.hash) focusComposer();
+});
+addEventListener("popstate", route);
+
+// --- the head ---------------------------------------------------------------------------------------------------
+
+const [title, menuButton, forkedFrom] = [byId("title"), byId("conversation-menu"), byId("forked-from")];
+
+function showHead() {
+  const item = conversation.openItem();
+  if (!title.querySelector("input")) title.textContent = conversation.openId() === null || item ? titleOf(item ?? {}) : "";
+  document.title = item ? `${titleOf(item)} · voltmem` : "voltmem";
+  menuButton.hidden = !item;
+  forkedFrom.hidden = !item?.forkedFrom;
+  forkedFrom.href = `/c/${encodeURIComponent(item?.forkedFrom ?? "")}${item?.forkedUpTo ? `#${encodeURIComponent(item.forkedUpTo)}` : ""}`;
+  forkedFrom.textContent = "Forked from another conversation";
+  setCurrent(conversation.openId());
+}
+
+menuButton.addEventListener("click", () => {
+  const item = conversation.openItem();
+  openMenu(menuButton, actionsFor(item, () => renameIn(title, item, () => (showHead(), menuButton.focus()))));
+});
+
+listen((id, item) => {
+  if (id !== conversation.openId()) return;
+  if (item && !item.deletedAt) showHead();
+  else navigate("/", { replace: true });
+});
+
+// --- what the server tells --------------------------------------------------------------------------------------
+
+let stopWatching = null;
+let isFirst = true;
+
+function watch() {
+  stopWatching ??= api.watch({
+    onReady() {
+      byId("offline").hidden = true;
+      if (!isFirst) conversation.refresh();
+      isFirst = false;
+      reload();
+    },
+    onChange({ conversationId, conversation: item }) {
+      if (item) changed(item);
+      else removed(conversationId);
+      if (item && conversationId === conversation.openId()) conversation.refresh();
+    },
+    onLost() {
+      byId("offline").textContent = "The connection is lost. Trying again …";
+      byId("offline").hidden = false;
+    },
+  });
+}
+
+function unwatch() {
+  stopWatching?.();
+  stopWatching = null;
+}
+
+// A browser keeps few connections to one server: a tab that nobody looks at gives its own back.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) unwatch();
+  else watch();
+});
+addEventListener("pagehide", unwatch);
+addEventListener("pageshow", watch);
+
+// --- shortcuts and buttons --------------------------------------------------------------------------------------
+
+document.addEventListener("keydown", (event) => {
+  const command = event.ctrlKey || event.metaKey;
+  const isTyping = event.target.matches("input, textarea");
+  if (command && event.shiftKey && event.key.toLowerCase() === "o") newChat(event);
+  else if ((command && event.key.toLowerCase() === "k") || (event.key === "/" && !isTyping && !command)) {
+    event.preventDefault();
+    setDrawer(true);
+    search.focusSearch();
+  }
+});
+
+function newChat(event) {
+  event.preventDefault();
+  setDrawer(false);
+  navigate("/");
+  focusComposer();
+}
+
+const archive = byId("archive");
+archive.addEventListener("click", () => {
+  const isWanted = archive.getAttribute("aria-pressed") !== "true";
+  archive.setAttribute("aria-pressed", String(isWanted));
+  archive.querySelector("span").textContent = isWanted ? "Back to all conversations" : "Archived";
+  archive.querySelector("svg").replaceWith(icon(isWanted ? "back" : "archive"));
+  search.clear();
+  showArchived(isWanted);
+});
+
+const THEMES = { system: "light", light: "dark", dark: "system" };
+
+function showTheme() {
+  const theme = document.documentElement.dataset.theme ?? "system";
+  byId("theme").replaceChildren(icon({ system: "system", light: "sun", dark: "moon" }[theme]));
+  byId("theme").setAttribute("aria-label", `Theme: ${theme}. Change to ${THEMES[theme]}`);
+  byId("theme").title = `Theme: ${theme}`;
+}
+
+byId("theme").addEventListener("click", () => {
+  const theme = THEMES[document.documentElement.dataset.theme ?? "system"];
+  if (theme === "system") {
+    delete document.documentElement.dataset.theme;
+    localStorage.removeItem("theme");
+  } else {
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("theme", theme);
+  }
+  showTheme();
+});
+
+// --- the start --------------------------------------------------------------------------------------------------
+
+conversation.startConversation({ navigate, onBusy: setBusy });
+startComposer({ send: conversation.send, stop: conversation.stop });
+startList();
+search.startSearch();
+startDrawer();
+showTheme();
+route();
+reload();
+watch();
+focusComposer();
+api.about().then(({ model }) => (byId("model").textContent = model), () => {});

@@ -1,0 +1,68 @@
+// Elements made in one expression. Text goes in as text: nothing here reads HTML.
+
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export function icon(name) {
+  const space = "http://www.w3.org/2000/svg";
+  const picture = document.createElementNS(space, "svg");
+  picture.setAttribute("class", "icon");
+  picture.setAttribute("aria-hidden", "true");
+  picture.append(document.createElementNS(space, "use"));
+  picture.firstChild.setAttribute("href", `/static/icons.svg#${name}`);
+  return picture;
+}
+
+export function iconButton(name, label, onclick, properties = {}) {
+  return element(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": label, title: label, onclick, ...properties },
+    icon(name),
+  );
+}
+
+/** Text in pieces, as the search returns it: what was searched for is marked. */
+export const marked = (pieces) =>
+  pieces.map((piece) => (piece.isMatch ? element("mark", {}, piece.text) : piece.text));
+
+/** Make a parent's children these, touching only what differs: focus and scroll positions stay. */
+export function arrange(parent, children) {
+  children.forEach((child, place) => {
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+  });
+  while (parent.children.length > children.length) parent.lastElementChild.remove();
+}
+
+/** Call load whenever the element comes near the visible part of what scrolls around it. */
+export function whenNear(sentinel, scroller, load) {
+  const observer = new IntersectionObserver(
+    (entries) => entries.some((entry) => entry.isIntersecting) && load(),
+    { root: scroller, rootMargin: "600px 0px" },
+  );
+  observer.observe(sentinel);
+  // It tells of changes only: look again when something was loaded, which may not have been enough.
+  return () => {
+    observer.unobserve(sentinel);
+    observer.observe(sentinel);
+  };
+}
+
+/** For screen readers, once they have finished their sentence. */
+export function announce(text) {
+  byId("announcer").textContent = text;
+}
+
+const PHONE = matchMedia("(max-width: 47.99rem)");
+export const isPhone = () => PHONE.matches;
+export const onPhoneChange = (listener) => PHONE.addEventListener("change", listener);

@@ -1,0 +1,114 @@
+// The search: while somebody types, the list gives way to what was found, best first.
+
+import * as api from "./api.js";
+import { announce, byId, element, marked, whenNear } from "./dom.js";
+import { focusList } from "./list.js";
+import { titleOf } from "./store.js";
+import { tell } from "./toast.js";
+
+const PAUSE = 120; // milliseconds after the last key
+
+const box = byId("search");
+const list = byId("list");
+const results = byId("results");
+const sentinel = element("div", { class: "sentinel" });
+const found = element("ul", { class: "rows" });
+
+let request = null;
+let timer = null;
+let cursor = null;
+
+export function startSearch() {
+  const lookAgain = whenNear(sentinel, results, async () => cursor && (await more()) && lookAgain());
+  box.addEventListener("input", () => {
+    clearTimeout(timer);
+    request?.abort(); // a slow answer never overtakes a later one
+    if (!box.value.trim()) return close();
+    timer = setTimeout(search, PAUSE);
+  });
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") clear();
+    if (event.key === "ArrowDown") (results.hidden ? focusList() : move(0), event.preventDefault());
+    if (event.key === "Enter") (results.querySelector("a")?.click(), event.preventDefault());
+  });
+  results.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") (clear(), box.focus());
+    if (!step) return;
+    event.preventDefault();
+    move([...results.querySelectorAll("a")].indexOf(document.activeElement) + step);
+  });
+}
+
+export function focusSearch() {
+  box.focus();
+  box.select();
+}
+
+function move(place) {
+  const links = results.querySelectorAll("a");
+  if (place < 0) box.focus();
+  else links[place]?.focus();
+}
+
+export function clear() {
+  clearTimeout(timer);
+  request?.abort();
+  box.value = "";
+  close();
+}
+
+function close() {
+  results.hidden = true;
+  list.hidden = false;
+  cursor = null;
+  announce("");
+}
+
+async function search() {
+  request = new AbortController();
+  try {
+    const { items, nextCursor } = await api.search(box.value, undefined, request.signal);
+    cursor = nextCursor;
+    found.replaceChildren(...items.map(hit));
+    const count = items.length ? `${items.length}${cursor ? " or more" : ""} found` : "Nothing found";
+    results.replaceChildren(element("h2", { class: "group-name" }, count), found, sentinel);
+    results.scrollTop = 0;
+    results.hidden = false;
+    list.hidden = true;
+    announce(count);
+  } catch (error) {
+    tell(error);
+  }
+}
+
+async function more() {
+  const after = cursor;
+  cursor = null;
+  try {
+    const { items, nextCursor } = await api.search(box.value, after, request.signal);
+    cursor = nextCursor;
+    found.append(...items.map(hit));
+    return true;
+  } catch (error) {
+    tell(error);
+    return false;
+  }
+}
+
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+
+function hit({ conversation, title, messageId, createdAt, snippet }) {
+  const hash = messageId ? `#${encodeURIComponent(messageId)}` : "";
+  return element(
+    "li",
+    { class: "row row-hit" },
+    element(
+      "a",
+      { class: "row-link", href: `/c/${encodeURIComponent(conversation.id)}${hash}` },
+      element("span", { class: "row-title" }, ...(title.length ? marked(title) : [titleOf(conversation)])),
+      element("span", { class: "row-snippet" }, ...marked(snippet)),
+      createdAt ? element("span", { class: "row-date" }, DAY.format(new Date(createdAt))) : null,
+    ),
+  );
+}

@@ -1,0 +1,179 @@
+"""The chat on a real server, in a real browser: one of each for all of a worker's tests, and a user for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Protocol
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import Header
+
+from examples.chat.app import application
+from examples.chat.model import ScriptedModel
+from voltmem import Message, PostgresStorage, UserStorage
+from voltmem.testing import temporary_storage
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+    from tests.chat.tab import Tab
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+PHONE = 390, 844
+
+
+class Model(ScriptedModel):
+    """The scripted model, in a hurry; asked to wait it says a little, and then nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(seconds_per_piece=0.001)
+
+    async def answer(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+        if "wait" in messages[-1].text:
+            for piece in ("So far", " so **good**"):
+                yield piece
+            await asyncio.Event().wait()
+        if "fail" in messages[-1].text:
+            yield "Half an answer"
+            raise RuntimeError("out of order")
+        async for piece in super().answer(messages):
+            yield piece
+
+
+class Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave Ctrl-C to pytest."""
+        yield
+
+
+def signed_in(x_user: Annotated[str, Header()]) -> str:
+    return x_user
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
+    """The address of the running application, and its storage."""
+    async with temporary_storage(search=True, storage_limit=None) as storage:
+        config = uvicorn.Config(
+            application(storage, Model(), signed_in), log_level="warning", timeout_graceful_shutdown=1
+        )
+        server = Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            running = asyncio.create_task(server.serve([listener]))
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", storage
+            server.should_exit = True
+            await running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: install one, or name it with CHROMIUM")
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        root = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def user() -> str:
+    return f"ada-{uuid4().hex}"
+
+
+@pytest.fixture
+def mine(served: tuple[str, PostgresStorage], user: str) -> UserStorage:
+    """What is stored of the test's user."""
+    return served[1].for_user(user)
+
+
+class Age(Protocol):
+    """Makes a conversation be of another day."""
+
+    async def __call__(self, conversation_id: str, days: float) -> None: ...
+
+
+@pytest.fixture
+def age(served: tuple[str, PostgresStorage]) -> Age:
+    async def age(conversation_id: str, days: float) -> None:
+        storage = served[1]
+        async with storage.transaction() as tx:
+            await tx.connection.execute(
+                f"UPDATE {tx._options.tables.conversations} SET updated_at = now() - $2::interval WHERE id = $1",
+                conversation_id,
+                timedelta(days=days),
+            )
+
+    return age
+
+
+class OpenTab(Protocol):
+    """Opens the application in a window of its own: a browser draws what is in front."""
+
+    async def __call__(
+        self,
+        path: str = "/",
+        *,
+        user: str | None = None,
+        phone: bool = False,
+        dark: bool = False,
+        time_zone: str = "Europe/Oslo",
+    ) -> Tab: ...
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: str) -> AsyncIterator[OpenTab]:
+    from tests.chat.tab import Tab
+
+    tabs: list[Tab] = []
+    address, default_user = served[0], user
+
+    async def open(
+        path: str = "/",
+        *,
+        user: str | None = None,
+        phone: bool = False,
+        dark: bool = False,
+        time_zone: str = "Europe/Oslo",
+    ) -> Tab:
+        width, height = PHONE if phone else (1440, 900)
+        context = await browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            extra_http_headers={"X-User": user or default_user},
+            has_touch=phone,
+            is_mobile=phone,
+            device_scale_factor=2 if phone else 1,
+            locale="en-GB",
+            timezone_id=time_zone,
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        tabs.append(Tab(await context.new_page(), address))
+        await tabs[-1].open(path)
+        return tabs[-1]
+
+    yield open
+    for tab in tabs:
+        await tab.page.context.close()
+    assert [problem for tab in tabs for problem in tab.problems] == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(open_tab: OpenTab) -> Tab:
+    """The application, just opened."""
+    return await open_tab()

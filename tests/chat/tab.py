@@ -1,0 +1,136 @@
+"""A tab of a real browser with the chat in it: what a person sees and does there, in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+try:
+    from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, expect
+except ImportError:
+    pytest.skip("playwright is not installed", allow_module_level=True)
+
+__all__ = ["Locator", "Tab", "expect"]
+
+
+@dataclass
+class Tab:
+    page: Page
+    address: str
+    problems: list[str] = field(default_factory=list)
+    """What the browser complained about; empty at the end of a test, or the test fails."""
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", self._raised)
+        self.page.on("requestfailed", self._failed)
+        self.page.on("request", self._asked)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
+
+    def _raised(self, error: Error) -> None:
+        self.problems.append(str(error))
+
+    def _failed(self, request: Request) -> None:
+        # What the page, or leaving it, cut off is no problem: an answer that is stopped, a search that was overtaken.
+        if request.failure != "net::ERR_ABORTED":
+            self.problems.append(f"{request.url} {request.failure}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(self.address):
+            self.problems.append(f"somebody else was asked: {request.url}")
+
+    async def open(self, path: str = "/") -> None:
+        """Open the application, and wait until its list and its conversation are there."""
+        await self.page.goto(self.address + path)
+        await expect(self.page.locator("#list .row, #list .list-note").first).to_be_attached()
+        await expect(self.page.locator(".message, .welcome").first).to_be_attached()
+
+    # --- the sidebar ----------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> Locator:
+        return self.page.locator("#list .row")
+
+    @property
+    def titles(self) -> Locator:
+        return self.page.locator("#list .row-title")
+
+    @property
+    def groups(self) -> Locator:
+        return self.page.locator("#list .group-name")
+
+    def row(self, title: str) -> Locator:
+        return self.rows.filter(has=self.page.locator(".row-title", has_text=re.compile(f"^{re.escape(title)}$")))
+
+    def link(self, title: str) -> Locator:
+        return self.row(title).locator(".row-link")
+
+    async def choose(self, title: str, action: str) -> None:
+        """Open a row's menu and choose what is in it."""
+        await self.row(title).hover()
+        await self.page.get_by_role("button", name=f"Actions for {title}", exact=True).click()
+        await self.page.get_by_role("menuitem", name=action, exact=True).click()
+
+    async def search(self, text: str) -> None:
+        await self.page.get_by_role("searchbox").fill(text)
+
+    @property
+    def hits(self) -> Locator:
+        return self.page.locator("#results .row")
+
+    # --- the conversation -----------------------------------------------------------------------------------------
+
+    @property
+    def heading(self) -> Locator:
+        return self.page.get_by_role("heading", level=1)
+
+    @property
+    def box(self) -> Locator:
+        return self.page.get_by_role("textbox", name="Message", exact=True)
+
+    @property
+    def questions(self) -> Locator:
+        return self.page.locator(".message-user .body")
+
+    @property
+    def answers(self) -> Locator:
+        return self.page.locator(".message-assistant .body")
+
+    async def new_chat(self) -> None:
+        await self.page.locator("#new-chat").click()
+        await expect(self.page.get_by_text("Ask something, or go on where you left off.")).to_be_visible()
+
+    async def ask(self, text: str) -> None:
+        """Ask something, and wait until the answer is there."""
+        count = await self.answers.count()
+        await self.box.fill(text)
+        await self.box.press("Enter")
+        await expect(self.answers).to_have_count(count + 1)
+        await self.answered()
+        await expect(self.heading).not_to_have_text("New chat")
+
+    async def answered(self) -> None:
+        """Wait for the end of an answer that is under way."""
+        await expect(self.page.get_by_role("button", name="Stop the answer")).to_be_hidden()
+        await expect(self.answers.last).not_to_be_empty()
+
+    def message(self, text: str) -> Locator:
+        return self.page.locator(".message").filter(has_text=re.compile(f"^{re.escape(text)}"))
+
+    async def act(self, message: Locator, action: str) -> None:
+        """Press one of the buttons beneath a message."""
+        await message.hover()
+        await message.locator("xpath=..").get_by_role("button", name=action, exact=True).click()
+
+    def notice(self, text: str) -> Locator:
+        return self.page.locator(".toast", has_text=text)
+
+    @property
+    def id(self) -> str:
+        """Which conversation is open, by the address."""
+        return self.page.url.partition("/c/")[2].partition("#")[0]

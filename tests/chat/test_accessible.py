@@ -1,0 +1,214 @@
+"""The chat for everybody: by name and role, by keyboard, in either theme, on a phone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TOKENS = (Path(__file__).parents[2] / "examples" / "chat" / "static" / "tokens.css").read_text()
+AA = 4.5
+LARGE = 3.0
+
+
+async def test_all_of_it_has_a_name_and_a_role(tab: Tab) -> None:
+    """Landmarks, headings, lists, the log of messages: what a screen reader walks by."""
+    await tab.ask("A name, please")
+    await expect(tab.heading).to_have_text("A name, please")
+
+    await expect(tab.page.get_by_role("navigation", name="Conversations")).to_be_visible()
+    await expect(tab.page.get_by_role("search")).to_be_visible()
+    await expect(tab.page.get_by_role("main")).to_be_visible()
+    await expect(tab.page.get_by_role("list", name="Today").get_by_role("listitem")).to_have_count(1)
+    log = tab.page.get_by_role("log", name="Messages")
+    await expect(log.get_by_role("article")).to_have_count(2)
+    await expect(log.get_by_role("article", name="You")).to_contain_text("A name, please")
+    await expect(log.get_by_role("article", name="Assistant")).to_contain_text("Tern")
+    await expect(tab.page.get_by_role("form", name="New message")).to_be_visible()
+    nameless = await tab.page.evaluate(
+        """[...document.querySelectorAll("button, a, input, textarea")]
+            .filter(each => !(each.ariaLabel || each.textContent.trim() || each.labels?.length))
+            .map(each => each.outerHTML)"""
+    )
+    assert nameless == []
+
+
+async def test_an_answer_is_announced_once(tab: Tab) -> None:
+    """While it streams nothing is read out word by word; when it is complete, all of it is."""
+    await tab.page.evaluate(
+        """() => {
+            window.said = [];
+            new MutationObserver(() => window.said.push(document.getElementById("announcer").textContent))
+                .observe(document.getElementById("announcer"), { childList: true });
+        }"""
+    )
+
+    await tab.ask("A name, please")
+
+    await expect(tab.page.locator("#announcer")).to_contain_text("expect it to be clever.")
+    said = await tab.page.evaluate("window.said")
+    assert said[0] == "Answering"
+    assert len(said) == 2
+    assert await tab.page.get_by_role("log").get_attribute("aria-live") == "off"
+
+
+async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
+    """The first stop leads to the message box; each stop can be seen."""
+    await tab.page.locator(".wordmark").focus()
+    await tab.page.keyboard.press("Shift+Tab")
+    skip = tab.page.get_by_role("link", name="Skip to the message box")
+    await expect(skip).to_be_focused()
+    await expect(skip).to_be_in_viewport()
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.box).to_be_focused()
+
+    await tab.page.locator("#new-chat").focus()
+    await tab.page.keyboard.press("Tab")
+    await tab.page.keyboard.press("Shift+Tab")
+    outline = await tab.page.locator("#new-chat").evaluate("each => getComputedStyle(each).outlineWidth")
+    assert outline == "2px"
+
+
+async def test_the_theme_is_the_systems_until_one_is_chosen(open_tab: OpenTab) -> None:
+    """The button goes through system, light and dark; what was chosen stays over a reload, and is there at once."""
+    tab = await open_tab(dark=True)
+    color = "getComputedStyle(document.documentElement).backgroundColor"
+    dark = await tab.page.evaluate(color)
+
+    await tab.page.get_by_role("button", name="Theme: system").click()
+    await expect(tab.page.get_by_role("button", name="Theme: light")).to_be_visible()
+    light = await tab.page.evaluate(color)
+    assert light != dark
+    await tab.page.reload()
+    assert await tab.page.evaluate(color) == light
+    await tab.page.get_by_role("button", name="Theme: light").click()
+    assert await tab.page.evaluate(color) == dark
+    await tab.page.emulate_media(color_scheme="light")
+    assert await tab.page.evaluate(color) == dark
+    await tab.page.get_by_role("button", name="Theme: dark").click()
+    assert await tab.page.evaluate(color) == light
+
+
+def colors() -> dict[str, tuple[str, str]]:
+    return {
+        name: (light, dark) for name, light, dark in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", TOKENS)
+    }
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    brighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("text", "ground", "least"),
+    [
+        *(("ink", ground, AA) for ground in ("paper", "rail", "raised", "hover", "selected", "tint")),
+        *(("soft", ground, AA) for ground in ("paper", "rail", "raised", "hover", "selected")),
+        *(("faint", ground, AA) for ground in ("paper", "rail", "raised", "hover")),
+        *(("accent", ground, AA) for ground in ("paper", "rail", "raised")),
+        ("on-accent", "accent", AA),
+        ("on-accent", "accent-hover", AA),
+        ("on-mark", "mark", AA),
+        ("danger", "raised", AA),
+        ("paper", "ink", AA),
+        ("strong-line", "paper", LARGE),
+        ("strong-line", "raised", LARGE),
+    ],
+)
+async def test_text_can_be_read(text: str, ground: str, least: float, theme: int) -> None:
+    """Every colour of text on every ground that it stands on has the contrast of WCAG AA, in both themes."""
+    assert contrast(colors()[text][theme], colors()[ground][theme]) >= least
+
+
+async def test_who_wants_no_motion_gets_none(tab: Tab) -> None:
+    """Animations end at once where the system asks for less motion."""
+    await tab.page.emulate_media(reduced_motion="reduce")
+    await tab.box.fill("wait")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+
+    durations = await tab.page.evaluate(
+        """document.getAnimations().map(each => each.effect.getComputedTiming())
+            .map(each => each.duration * each.iterations)"""
+    )
+
+    assert [each for each in durations if each > 1] == []
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+
+
+TOO_SMALL = """
+    [...document.querySelectorAll("button, .row-link, .new-chat")]
+        .filter(each => each.checkVisibility({visibilityProperty: true, contentVisibilityAuto: true}))
+        .filter(each => !each.closest("figure"))
+        .map(each => [each.getBoundingClientRect(), each.ariaLabel || each.textContent])
+        .filter(([box]) => box.width < 44 || box.height < 44)
+        .map(([box, name]) => `${name} ${box.width}x${box.height}`)"""
+
+
+# --- on a phone ---------------------------------------------------------------------------------------------------
+
+
+async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: OpenTab) -> None:
+    """One of the two can be reached at a time; the button, the scrim, Escape and a choice close it."""
+    conversation = await mine.create_conversation({"title": "First"})
+    await mine.add_message({"role": "user", "content": "Hello"}, conversation.id)
+    tab = await open_tab(phone=True)
+    sidebar = tab.page.get_by_role("navigation", name="Conversations")
+    opener = tab.page.get_by_role("button", name="Conversations", exact=True)
+    await expect(sidebar).to_be_hidden()
+    await expect(tab.box).not_to_be_focused()
+
+    await opener.tap()
+    await expect(tab.link("First")).to_be_in_viewport()
+    await expect(tab.box).to_have_role("textbox")
+    assert await tab.page.locator("#main").evaluate("main => main.inert")
+    await expect(tab.page.locator("#new-chat")).to_be_focused()
+    await tab.page.keyboard.press("Escape")
+    await expect(sidebar).to_be_hidden()
+    await expect(opener).to_be_focused()
+    await opener.tap()
+    await tab.page.touchscreen.tap(380, 400)
+    await expect(sidebar).to_be_hidden()
+    await opener.tap()
+    await tab.page.get_by_role("button", name="Close the conversations").tap()
+    await expect(sidebar).to_be_hidden()
+    await opener.tap()
+    await tab.link("First").tap()
+
+    await expect(sidebar).to_be_hidden()
+    await expect(tab.questions).to_have_text(["Hello"])
+    await expect(opener).to_have_attribute("aria-expanded", "false")
+
+
+async def test_on_a_phone_all_can_be_touched(open_tab: OpenTab) -> None:
+    """Buttons have 44 pixels each way, nothing is wider than the screen, and typing does not zoom."""
+    tab = await open_tab(phone=True)
+    await tab.ask("Show me a Python program, and explain it")
+    await expect(tab.heading).to_have_text("Show me a Python program, and explain it")
+
+    assert await tab.page.evaluate(TOO_SMALL) == []
+    await tab.page.get_by_role("button", name="Conversations", exact=True).tap()
+    await expect(tab.rows).to_have_count(1)
+    assert await tab.page.evaluate(TOO_SMALL) == []
+    await tab.page.get_by_role("button", name=re.compile("^Actions for Show")).tap()
+    await expect(tab.page.get_by_role("menuitem", name="Delete")).to_be_in_viewport(ratio=1)
+    assert await tab.page.evaluate(TOO_SMALL) == []
+    assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    sizes = "[...document.querySelectorAll('input, textarea')].map(each => parseFloat(getComputedStyle(each).fontSize))"
+    assert min(await tab.page.evaluate(sizes)) >= 16

@@ -1,0 +1,288 @@
+"""A conversation: asking, streaming, stopping, asking otherwise, forking; what is seen is what is stored."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Locator, Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def stored(mine: UserStorage, tab: Tab) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in await mine.get_messages(tab.id)]
+
+
+async def test_a_question_makes_a_conversation_with_an_answer_and_a_title(tab: Tab, mine: UserStorage) -> None:
+    """The address, the heading, the row and the window's title are the new conversation's; both messages are stored."""
+    await tab.ask("Plan a weekend in Lisbon. I have three days.")
+
+    await expect(tab.page).to_have_url(re.compile("/c/.+"))
+    await expect(tab.heading).to_have_text("Plan a weekend in Lisbon")
+    await expect(tab.page).to_have_title("Plan a weekend in Lisbon · voltmem")
+    await expect(tab.link("Plan a weekend in Lisbon")).to_have_attribute("aria-current", "page")
+    (_, question), (role, answer) = await stored(mine, tab)
+    assert (question, role) == ("Plan a weekend in Lisbon. I have three days.", "assistant")
+    assert "Graça" in answer
+    await expect(tab.answers.last).to_contain_text("the tables have paper on them")
+
+
+async def test_a_conversation_has_an_address(tab: Tab) -> None:
+    """It is there again after reloading; back and forward go through what was open."""
+    await tab.ask("A name, please")
+    first = tab.page.url
+    await tab.new_chat()
+    await expect(tab.page.get_by_text("Ask something, or go on where you left off.")).to_be_visible()
+    await tab.ask("Write a letter")
+
+    await tab.page.reload()
+    await expect(tab.answers).to_contain_text(["Dear Ms Okafor"])
+    await tab.page.go_back()
+    await tab.page.go_back()
+    await expect(tab.page).to_have_url(first)
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await tab.page.go_forward()
+    await expect(tab.questions).to_have_count(0)
+    await tab.page.go_forward()
+    await expect(tab.heading).to_have_text("Write a letter")
+
+
+async def test_an_answer_streams_and_can_be_stopped(tab: Tab, mine: UserStorage) -> None:
+    """What came until then is shown, and stored with the mark that it was stopped."""
+    await tab.box.fill("Please wait")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+
+    await expect(tab.page.get_by_text("Stopped", exact=True).last).to_be_visible()
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+    await expect(tab.box).to_be_focused()
+    await tab.page.reload()
+    await expect(tab.answers.last).to_have_text("So far so goodStopped")
+    question, answer = await mine.get_messages(tab.id)
+    assert (question.metadata, answer.metadata) == ({}, {"stopped": True})
+    assert answer.content == "So far so **good**"
+
+
+async def test_what_was_streamed_stays_when_the_tab_is_closed(tab: Tab, open_tab: OpenTab, mine: UserStorage) -> None:
+    """Whoever goes away stops the answer; what came until then is there for the next one."""
+    await tab.box.fill("wait for me")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+
+    await tab.page.close()
+
+    other = await open_tab(f"/c/{tab.id}")
+    await expect(other.answers.last).to_have_text("So far so goodStopped")
+    assert (await mine.get_messages(tab.id))[-1].metadata == {"stopped": True}
+
+
+async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Tab) -> None:
+    """Opening another conversation stops nothing; coming back shows how far it is."""
+    await tab.ask("A name, please")
+    await tab.new_chat()
+    await tab.box.fill("Please wait")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+    under_way = tab.id
+
+    await tab.link("A name, please").click()
+    await expect(tab.heading).to_have_text("A name, please")
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+    await tab.page.go_back()
+
+    await expect(tab.page).to_have_url(re.compile(under_way))
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+
+
+async def test_a_question_is_edited_in_its_place(tab: Tab, mine: UserStorage) -> None:
+    """What followed it is dropped, and the new one is answered."""
+    await tab.ask("A name, please")
+    await tab.ask("And a letter")
+
+    await tab.act(tab.questions.first, "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await expect(box).to_have_value("A name, please")
+    await box.fill("Bread, please")
+    await box.press("Enter")
+
+    await expect(tab.questions).to_have_text(["Bread, please"])
+    await tab.answered()
+    await expect(tab.answers).to_contain_text(["Usually it is the temperature"])
+    assert [text for role, text in await stored(mine, tab) if role == "user"] == ["Bread, please"]
+    assert len(await stored(mine, tab)) == 2
+
+
+async def test_escape_leaves_a_question_as_it_was(tab: Tab, mine: UserStorage) -> None:
+    """Nothing is sent, and the focus goes back to the button."""
+    await tab.ask("A name, please")
+
+    await tab.act(tab.questions.first, "Edit")
+    await tab.page.get_by_role("textbox", name="Edit the message").fill("Something else")
+    await tab.page.keyboard.press("Escape")
+
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await expect(tab.page.get_by_role("button", name="Edit", exact=True)).to_be_focused()
+    assert len(await stored(mine, tab)) == 2
+
+
+async def test_a_question_is_answered_once_more(tab: Tab, mine: UserStorage) -> None:
+    """The question stays, with its id; the answer is another message, and what followed is dropped."""
+    await tab.ask("A name, please")
+    await tab.ask("And a letter")
+    question, answer, *_ = await mine.get_messages(tab.id)
+
+    await tab.act(tab.answers.first, "Answer again")
+    await expect(tab.questions).to_have_count(1)
+    await tab.answered()
+
+    again = await mine.get_messages(tab.id)
+    assert len(again) == 2
+    assert again[0].id == question.id
+    assert again[1].id != answer.id
+    assert again[1].metadata == {}
+
+
+async def test_a_conversation_is_forked_at_a_message(tab: Tab, mine: UserStorage) -> None:
+    """The copy ends there and goes its own way; it says where it is from; the other one stays."""
+    await tab.ask("A name, please")
+    await tab.ask("And a letter")
+    original = tab.id
+
+    await tab.act(tab.answers.first, "Fork from here")
+    await expect(tab.page).not_to_have_url(re.compile(original))
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await tab.ask("Bread, rather")
+
+    assert [text for role, text in await stored(mine, tab) if role == "user"] == ["A name, please", "Bread, rather"]
+    await tab.page.get_by_role("link", name="Forked from another conversation").click()
+    await expect(tab.page).to_have_url(re.compile(original))
+    await expect(tab.questions).to_have_text(["A name, please", "And a letter"])
+
+
+async def test_a_message_is_copied(tab: Tab) -> None:
+    """The clipboard has what the model wrote, marks included; a code block alone has a button of its own."""
+    await tab.ask("Show me a Python program")
+
+    await tab.act(tab.answers.last, "Copy")
+    assert (await tab.page.evaluate("navigator.clipboard.readText()")).startswith("Here is a small one")
+    await tab.page.get_by_role("button", name="Copy the code").click()
+    assert (await tab.page.evaluate("navigator.clipboard.readText()")).startswith("import asyncio")
+
+
+async def test_older_messages_load_on_scrolling_up(tab: Tab, mine: UserStorage) -> None:
+    """The newest are shown at once; the others come as somebody scrolls up, and what is read stays where it is."""
+    await mine.create_conversation({"id": "long-" + mine.user_id, "title": "Long"})
+    spoken = [{"role": ("user", "assistant")[number % 2], "content": f"Message {number}"} for number in range(100)]
+    await mine.add_messages(spoken, "long-" + mine.user_id)
+
+    await tab.open(f"/c/long-{mine.user_id}")
+    await expect(tab.message("Message 99")).to_be_in_viewport()
+    assert await tab.page.locator(".message").count() < 100
+    for number in (60, 30, 0):
+        first = tab.page.locator(".message").first
+        read = tab.message(await first.locator(".body").inner_text()).first
+        await first.scroll_into_view_if_needed()
+        await expect(tab.message(f"Message {number}").first).to_be_attached()
+        await expect(read).to_be_in_viewport()
+
+    await tab.message("Message 0").scroll_into_view_if_needed()
+    assert await tab.page.locator(".message").count() == 100
+    texts = await tab.page.locator(".message .body").all_inner_texts()
+    assert texts == [f"Message {number}" for number in range(100)]
+    await tab.page.get_by_role("button", name="Newest").click()
+    await expect(tab.message("Message 99")).to_be_in_viewport()
+
+
+async def height(element: Locator) -> float:
+    box = await element.bounding_box()
+    assert box is not None
+    return box["height"]
+
+
+async def test_shift_enter_breaks_the_line_and_the_box_grows(tab: Tab) -> None:
+    """Enter alone sends; nothing is sent from an empty box."""
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
+    low = await height(tab.box)
+    await tab.box.press_sequentially("One")
+    await tab.box.press("Shift+Enter")
+    await tab.box.press_sequentially("Two")
+
+    assert await height(tab.box) > low
+    await tab.box.press("Enter")
+    await expect(tab.questions).to_have_text(["One\nTwo"])
+    await tab.answered()
+
+
+async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -> None:
+    """HTML is text, and a link leads to the web or nowhere."""
+    text = "<img src=x onerror=alert(1)> [a](javascript:alert%281%29) [b](https://example.org/) **<b>bold</b>**"
+    await mine.create_conversation({"id": "evil-" + mine.user_id, "title": "<b>Evil</b>"})
+    await mine.add_message({"role": "assistant", "content": text}, "evil-" + mine.user_id)
+
+    await tab.open(f"/c/evil-{mine.user_id}")
+
+    await expect(tab.answers).to_have_text("<img src=x onerror=alert(1)> [a](javascript:alert%281%29) b <b>bold</b>")
+    links = tab.answers.get_by_role("link")
+    await expect(links).to_have_count(1)
+    await expect(links).to_have_attribute("rel", "noopener noreferrer")
+    await expect(tab.heading).to_have_text("<b>Evil</b>")
+    await expect(tab.titles).to_have_text(["<b>Evil</b>"])
+
+
+async def test_tool_calls_are_shown_and_folded(tab: Tab, mine: UserStorage) -> None:
+    """A call and its result say their tool's name, and open to what was said."""
+    named = {"toolCallId": "1", "toolName": "weather"}
+    call = {"type": "tool-call", **named, "args": {"in": "Oslo"}}
+    result = {"type": "tool-result", **named, "result": "rain"}
+    await mine.create_conversation({"id": "tools-" + mine.user_id, "title": "Weather"})
+    await mine.add_messages(
+        [
+            {"role": "user", "content": "Do I need a coat?"},
+            {"role": "assistant", "type": "tool-call", "content": [call]},
+            {"role": "tool", "type": "tool-result", "content": [result]},
+            {"role": "assistant", "content": "Take one."},
+        ],
+        "tools-" + mine.user_id,
+    )
+
+    await tab.open(f"/c/tools-{mine.user_id}")
+
+    await expect(tab.page.get_by_text("rain")).to_be_hidden()
+    await tab.page.get_by_text("Result of weather").click()
+    await expect(tab.page.get_by_text("rain")).to_be_visible()
+    await expect(tab.page.get_by_text("Called weather")).to_be_visible()
+
+
+async def test_a_model_that_fails_says_so(tab: Tab, mine: UserStorage) -> None:
+    """The error is told, half an answer is kept, and asking again is possible."""
+    await tab.box.fill("Please fail")
+    await tab.box.press("Enter")
+
+    await expect(tab.notice("The model failed: out of order")).to_be_visible()
+    await expect(tab.answers.last).to_contain_text("Half an answer")
+    assert (await mine.get_messages(tab.id))[-1].metadata == {"stopped": True}
+    await expect(tab.page.get_by_role("button", name="Answer again")).to_be_visible()
+
+
+async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenTab) -> None:
+    """Neither to be read nor to be asked in: it looks as if there were none."""
+    await tab.ask("A name, please")
+
+    stranger = await open_tab(f"/c/{tab.id}", user=f"mallory-{tab.id}")
+
+    await expect(stranger.notice("There is no such conversation.")).to_be_visible()
+    await expect(stranger.page).to_have_url(re.compile("/$"))
+    asked = await stranger.page.request.post(
+        f"{stranger.address}/api/chat", data={"conversationId": tab.id, "messageId": "m", "text": "Let me in"}
+    )
+    assert asked.status == 404
+    assert len(stranger.problems) == 2, stranger.problems  # the 404s
+    stranger.problems.clear()

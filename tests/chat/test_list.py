@@ -1,0 +1,283 @@
+"""The sidebar of the chat: groups, thousands of rows, and what a person does to one of them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.chat.conftest import Age, OpenTab
+from tests.chat.tab import Locator, Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def made(mine: UserStorage, *titles: str) -> list[str]:
+    """Make conversations, the first of them the last active; return their ids."""
+    ids = []
+    for title in reversed(titles):
+        conversation = await mine.create_conversation({"title": title})
+        await mine.add_message({"role": "user", "content": f"About {title}"}, conversation.id)
+        ids.append(conversation.id)
+    return ids[::-1]
+
+
+async def test_conversations_stand_in_groups(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+    """The pinned first, then by the viewer's days; each with its title and how the last thing begins."""
+    ids = await made(mine, "Fresh", "Last week's", "Old", "Dear")
+    for id, days in zip(ids, (0, 5, 20, 300), strict=True):
+        await age(id, days)
+    await mine.pin_conversation(ids[3])
+
+    tab = await open_tab()
+
+    await expect(tab.groups).to_have_text(["Pinned", "Today", "Previous 7 days", "Previous 30 days"])
+    await expect(tab.titles).to_have_text(["Dear", "Fresh", "Last week's", "Old"])
+    await expect(tab.row("Old")).to_contain_text("About Old")
+    await expect(tab.page.get_by_role("list", name="Pinned").get_by_role("link")).to_have_count(1)
+
+
+async def test_what_today_is_the_viewer_decides(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+    """The same conversation is today's on one side of the earth, and yesterday's on the other."""
+    (id,) = await made(mine, "Around midnight")
+    now = datetime.now(UTC)
+    ahead, behind = timedelta(hours=14), timedelta(hours=-11)
+    since_midnight = {
+        zone: (now + zone) - (now + zone).replace(hour=0, minute=0, second=0, microsecond=0) for zone in (ahead, behind)
+    }
+    # So long ago that midnight was between in one of the two zones only.
+    shorter, longer = sorted(since_midnight.values())
+    await age(id, (shorter + (longer - shorter) / 2) / timedelta(days=1))
+
+    names = {ahead: "Pacific/Kiritimati", behind: "Pacific/Pago_Pago"}
+    for zone, expected in ((min(names, key=lambda each: since_midnight[each]), "Yesterday"), (None, "Today")):
+        zone = zone if zone is not None else max(names, key=lambda each: since_midnight[each])
+        tab = await open_tab(time_zone=names[zone])
+        await expect(tab.groups).to_have_text([expected])
+
+
+async def test_thousands_are_scrolled_through(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+    """More come before the end is reached, each once; a group goes on over its pages, and headings stay in view."""
+    titles = [f"Number {number:03}" for number in range(150)]
+    for id in (await made(mine, *titles))[75:]:
+        await age(id, 3)
+
+    tab = await open_tab()
+    for loaded in (40, 80, 120, 150):
+        await expect(tab.rows).to_have_count(loaded)
+        await tab.page.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight")
+
+    assert sorted(await tab.titles.all_text_contents()) == titles
+    await expect(tab.groups).to_have_text(["Today", "Previous 7 days"])
+    await tab.row("Number 149").scroll_into_view_if_needed()
+    await expect(tab.groups.last).to_be_in_viewport()
+
+
+async def test_a_conversation_is_renamed_where_it_stands(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Enter keeps the new name, Escape the old one; the row does not move, and the name is a person's."""
+    ids = await made(mine, "First", "Second")
+    tab = await open_tab()
+
+    await tab.choose("Second", "Rename")
+    box = tab.page.get_by_role("textbox", name="Title")
+    await expect(box).to_be_focused()
+    await box.fill("Another")
+    await box.press("Escape")
+    await expect(tab.titles).to_have_text(["First", "Second"])
+    await tab.choose("Second", "Rename")
+    await box.fill("Later")
+    await box.press("Enter")
+
+    await expect(tab.titles).to_have_text(["First", "Later"])
+    await expect(tab.link("Later")).to_be_focused()
+    renamed = await mine.rename_conversation(ids[1], "A model's", automatic=True)
+    assert renamed.title == "Later"
+
+
+async def test_a_name_of_a_person_is_never_replaced(tab: Tab) -> None:
+    """A conversation that is renamed before its first answer ends keeps that name."""
+    await tab.box.fill("wait for it")
+    await tab.box.press("Enter")
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await tab.choose("New chat", "Rename")
+    await tab.page.get_by_role("textbox", name="Title").fill("Mine")
+    await tab.page.keyboard.press("Enter")
+    await expect(tab.heading).to_have_text("Mine")
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+
+    await tab.ask("A name, please")
+
+    await expect(tab.titles).to_have_text(["Mine"])
+
+
+async def test_a_conversation_is_pinned_and_unpinned(mine: UserStorage, open_tab: OpenTab) -> None:
+    """It moves to the top, under a heading of its own, and back to where it was."""
+    ids = await made(mine, "First", "Second", "Third")
+    tab = await open_tab()
+
+    await tab.choose("Third", "Pin")
+    await expect(tab.titles).to_have_text(["Third", "First", "Second"])
+    await expect(tab.groups).to_have_text(["Pinned", "Today"])
+    assert (await mine.list_conversations(pinned=True)).items[0].id == ids[2]
+    await tab.choose("Third", "Unpin")
+
+    await expect(tab.titles).to_have_text(["First", "Second", "Third"])
+    await expect(tab.groups).to_have_text(["Today"])
+
+
+async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_tab: OpenTab) -> None:
+    """It leaves the list, can be undone, and is found, read and taken back in the archive."""
+    await made(mine, "First", "Second")
+    tab = await open_tab()
+
+    await tab.choose("First", "Archive")
+    await expect(tab.titles).to_have_text(["Second"])
+    await tab.notice("Archived “First”").get_by_role("button", name="Undo").click()
+    await expect(tab.titles).to_have_text(["First", "Second"])
+    await tab.choose("First", "Archive")
+    await tab.page.get_by_role("button", name="Archived").click()
+
+    await expect(tab.titles).to_have_text(["First"])
+    await tab.link("First").click()
+    await expect(tab.questions).to_have_text(["About First"])
+    await tab.choose("First", "Unarchive")
+    await expect(tab.page.get_by_text("Nothing is archived.")).to_be_visible()
+    await tab.page.get_by_role("button", name="Back to all conversations").click()
+    await expect(tab.titles).to_have_text(["First", "Second"])
+
+
+async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
+    """The row goes and comes back to its place; the conversation that is open makes room for a new one."""
+    ids = await made(mine, "First", "Second", "Third")
+    tab = await open_tab(f"/c/{ids[1]}")
+
+    await tab.choose("Second", "Delete")
+    await expect(tab.titles).to_have_text(["First", "Third"])
+    await expect(tab.page).to_have_url(re.compile("/$"))
+    assert await mine.get_conversation(ids[1]) is None
+    await tab.notice("Deleted “Second”").get_by_role("button", name="Undo").click()
+
+    await expect(tab.titles).to_have_text(["First", "Second", "Third"])
+    assert await mine.get_conversation(ids[1]) is not None
+
+
+async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_tab: OpenTab) -> None:
+    """What its row offers, its head does: it is renamed there, too."""
+    ids = await made(mine, "First")
+    tab = await open_tab(f"/c/{ids[0]}")
+
+    await tab.page.get_by_role("button", name="Actions for this conversation").click()
+    await expect(tab.page.get_by_role("menuitem")).to_have_text(["Rename", "Pin", "Archive", "Delete"])
+    await tab.page.get_by_role("menuitem", name="Rename").click()
+    await tab.page.get_by_role("textbox", name="Title").fill("Better")
+    await tab.page.keyboard.press("Enter")
+
+    await expect(tab.heading).to_have_text("Better")
+    await expect(tab.titles).to_have_text(["Better"])
+
+
+async def test_what_was_not_read_has_a_dot(mine: UserStorage, open_tab: OpenTab) -> None:
+    """An answer that nobody saw marks its row, for screen readers too; opening the conversation reads it."""
+    ids = await made(mine, "First", "Second")
+    await mine.add_message({"role": "assistant", "content": "Psst"}, ids[1])
+    tab = await open_tab()
+    await expect(tab.titles).to_have_text(["Second", "First"])
+    await expect(tab.row("Second")).to_have_class(re.compile("row-unread"))
+    await expect(tab.link("Second")).to_contain_text(", unread")
+
+    await tab.link("Second").click()
+    await expect(tab.answers).to_have_text(["Psst"])
+    await tab.link("First").click()
+
+    await expect(tab.row("Second")).not_to_have_class(re.compile("row-unread"))
+    await expect(tab.heading).to_have_text("First")
+    assert not (await mine.list_conversations()).items[0].unread
+
+
+async def test_an_empty_list_says_so(tab: Tab) -> None:
+    """Whoever is new is greeted, with some things to ask."""
+    await expect(tab.page.get_by_text("No conversations yet.")).to_be_visible()
+
+    await tab.page.locator(".suggestions").get_by_role("button").first.click()
+
+    await expect(tab.questions).to_have_text(["Why won’t my sourdough rise?"])
+    await tab.answered()
+
+
+# --- the keyboard -------------------------------------------------------------------------------------------------
+
+
+def focused(tab: Tab) -> Locator:
+    return tab.page.locator(":focus")
+
+
+async def test_everything_in_the_list_can_be_done_with_the_keyboard(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Arrows walk, Enter opens, the menu opens and closes, F2 renames, Delete deletes; the focus is never lost."""
+    await made(mine, "First", "Second", "Third")
+    tab = await open_tab()
+    press = tab.page.keyboard.press
+
+    await tab.link("First").focus()
+    for key, expected in (("ArrowDown", "Second"), ("End", "Third"), ("ArrowUp", "Second"), ("Home", "First")):
+        await press(key)
+        await expect(tab.link(expected)).to_be_focused()
+    await press("ArrowRight")
+    await expect(focused(tab)).to_have_accessible_name("Actions for First")
+    await press("Enter")
+    await expect(focused(tab)).to_have_text("Rename")
+    await press("ArrowDown")
+    await expect(focused(tab)).to_have_text("Pin")
+    await press("d")
+    await expect(focused(tab)).to_have_text("Delete")
+    await press("Escape")
+    await expect(focused(tab)).to_have_accessible_name("Actions for First")
+    await press("ArrowLeft")
+    await press("F2")
+    await tab.page.keyboard.type("Best")
+    await press("Enter")
+    await expect(tab.link("Best")).to_be_focused()
+    await press("ArrowDown")
+    await press("Delete")
+    await expect(tab.titles).to_have_text(["Best", "Third"])
+    await expect(tab.link("Third")).to_be_focused()
+    await press("Enter")
+    await expect(tab.questions).to_have_text(["About Third"])
+    await expect(tab.box).to_be_focused()
+
+
+async def test_one_row_is_reached_by_tab(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Tab goes through the list in two steps, however long it is: the row where one was, and its menu."""
+    await made(mine, "First", "Second", "Third")
+    tab = await open_tab()
+
+    await tab.link("First").focus()
+    await tab.page.keyboard.press("ArrowDown")
+
+    await expect(tab.page.locator("#list [tabindex='0']")).to_have_count(2)
+    await expect(tab.link("Second")).to_have_attribute("tabindex", "0")
+    await tab.page.keyboard.press("Tab")
+    await expect(focused(tab)).to_have_accessible_name("Actions for Second")
+    await tab.page.keyboard.press("Tab")
+    await expect(focused(tab)).to_have_accessible_name("Archived")
+
+
+async def test_shortcuts(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A slash and Ctrl+K search, Ctrl+Shift+O begins a new chat; a slash that is written is written."""
+    ids = await made(mine, "First")
+    tab = await open_tab(f"/c/{ids[0]}")
+    search = tab.page.get_by_role("searchbox")
+
+    await tab.heading.focus()
+    await tab.page.keyboard.press("/")
+    await expect(search).to_be_focused()
+    await tab.box.focus()
+    await tab.page.keyboard.press("/")
+    await expect(tab.box).to_have_value("/")
+    await tab.page.keyboard.press("Control+k")
+    await expect(search).to_be_focused()
+    await tab.page.keyboard.press("Control+Shift+O")
+
+    await expect(tab.page).to_have_url(re.compile("/$"))
+    await expect(tab.box).to_be_focused()

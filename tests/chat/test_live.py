@@ -1,0 +1,101 @@
+"""The chat beside itself and without its server: a second tab follows, and what is lost comes back."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_second_tab_sees_what_the_first_does(tab: Tab, open_tab: OpenTab) -> None:
+    """A conversation appears with its title, is renamed, pinned, and goes: nobody reloads anything."""
+    other = await open_tab()
+
+    await tab.ask("A name, please")
+    await expect(other.titles).to_have_text(["A name, please"])
+    await expect(other.groups).to_have_text(["Today"])
+    await tab.choose("A name, please", "Rename")
+    await tab.page.get_by_role("textbox", name="Title").fill("Names")
+    await tab.page.keyboard.press("Enter")
+    await expect(other.titles).to_have_text(["Names"])
+    await tab.choose("Names", "Pin")
+    await expect(other.groups).to_have_text(["Pinned"])
+    await tab.choose("Names", "Delete")
+    await expect(other.rows).to_have_count(0)
+    await tab.notice("Deleted").get_by_role("button", name="Undo").click()
+    await expect(other.titles).to_have_text(["Names"])
+
+
+async def test_an_answer_grows_in_both_tabs(tab: Tab, open_tab: OpenTab) -> None:
+    """Who has the same conversation open reads along, edits and forks included, and it counts as read."""
+    await tab.ask("A name, please")
+    other = await open_tab(f"/c/{tab.id}")
+    await expect(other.questions).to_have_text(["A name, please"])
+
+    await tab.box.fill("wait")
+    await tab.box.press("Enter")
+    await expect(other.questions).to_have_text(["A name, please", "wait"])
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(other.answers.last).to_contain_text("So far so good")
+
+    await tab.act(tab.questions.first, "Edit")
+    await tab.page.get_by_role("textbox", name="Edit the message").fill("Bread, please")
+    await tab.page.keyboard.press("Enter")
+    await expect(other.questions).to_have_text(["Bread, please"])
+    await expect(other.answers).to_contain_text(["fills slowly"])
+    await expect(other.row("A name, please")).not_to_have_class(re.compile("row-unread"))
+
+
+async def test_a_conversation_that_goes_elsewhere_closes_here(tab: Tab, mine: UserStorage) -> None:
+    """It makes room for a new one, with nothing that leads nowhere."""
+    await tab.ask("A name, please")
+
+    await mine.soft_delete_conversation(tab.id)
+
+    await expect(tab.page).to_have_url(re.compile("/$"))
+    await expect(tab.rows).to_have_count(0)
+    tab.problems = [problem for problem in tab.problems if "404" not in problem]  # it may have looked in between
+
+
+async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> None:
+    """It says so, what was written stays in the box, and when the server is back the list is what it should be."""
+    await tab.ask("A name, please")
+    await tab.page.context.set_offline(True)
+
+    await tab.box.fill("Are you there?")
+    await tab.box.press("Enter")
+    await expect(tab.notice("The server can’t be reached.")).to_be_visible()
+    await expect(tab.box).to_have_value("Are you there?")
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await mine.create_conversation({"title": "Made meanwhile"})
+
+    await tab.page.context.set_offline(False)
+    await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await tab.box.press("Enter")
+    await expect(tab.questions).to_have_text(["A name, please", "Are you there?"])
+    await tab.answered()
+    tab.problems = [problem for problem in tab.problems if "DISCONNECTED" not in problem]
+
+
+async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Where the list should be, there is a button."""
+    await mine.create_conversation({"title": "First"})
+    tab = await open_tab()
+    await tab.page.route(re.compile("/api/(conversations|events)"), lambda route: route.abort())
+    await tab.page.reload()
+    await expect(tab.page.get_by_text("Couldn’t load more.")).to_be_visible()
+    await expect(tab.page.get_by_text("The connection is lost.")).to_be_visible()
+
+    await tab.page.unroute_all()
+    await tab.page.get_by_role("button", name="Try again").click()
+
+    await expect(tab.titles).to_have_text(["First"])
+    await expect(tab.page.get_by_text("The connection is lost.")).to_be_hidden(timeout=15_000)
+    assert tab.problems
+    tab.problems.clear()

@@ -1,0 +1,119 @@
+"""The search of the chat: as somebody types, with what was found marked, and a jump to it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import pytest_asyncio
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def filled(mine: UserStorage) -> str:
+    """A long conversation, with one word early in it, and others; returns its id."""
+    long = await mine.create_conversation({"title": "The long one"})
+    spoken = [{"role": ("user", "assistant")[number % 2], "content": f"Message {number}"} for number in range(120)]
+    spoken[10]["content"] = "Where do capybaras sleep?"
+    await mine.add_messages(spoken, long.id)
+    for title, said in (("Capybara facts", "They swim."), ("<i>Evil</i>", "capybara <b>bold</b>"), ("Else", "Nothing")):
+        conversation = await mine.create_conversation({"title": title})
+        await mine.add_message({"role": "user", "content": said}, conversation.id)
+    return long.id
+
+
+async def test_what_is_typed_is_found_and_marked(filled: str, open_tab: OpenTab) -> None:
+    """A word's beginning finds titles and messages, marked where it stands; the list comes back with Escape."""
+    tab = await open_tab()
+
+    await tab.page.get_by_role("searchbox").press_sequentially("capyb")
+
+    await expect(tab.hits).to_have_count(3)
+    await expect(tab.rows.first).to_be_hidden()
+    await expect(tab.page.get_by_role("heading", name="3 found")).to_be_visible()
+    await expect(tab.hits.locator("mark")).to_have_text(["Capybara", "capybara", "capybaras"], ignore_case=True)
+    await expect(tab.hits.filter(has_text="<i>Evil</i>")).to_contain_text("capybara <b>bold</b>")
+    await tab.page.keyboard.press("Escape")
+    await expect(tab.rows).to_have_count(4)
+    await expect(tab.page.get_by_role("searchbox")).to_have_value("")
+
+
+async def test_a_hit_leads_to_its_message(filled: str, open_tab: OpenTab) -> None:
+    """The message is shown in its place, however far back, with what came before and after; the way down is open."""
+    tab = await open_tab()
+    await tab.search("sleep")
+    await tab.hits.first.get_by_role("link").click()
+
+    found = tab.message("Where do capybaras sleep?")
+    await expect(found).to_be_in_viewport()
+    await expect(found).to_be_focused()
+    await expect(tab.page).to_have_url(re.compile(f"/c/{filled}#"))
+    await expect(tab.message("Message 9").first).to_be_attached()
+    await expect(tab.message("Message 11").first).to_be_attached()
+    await expect(tab.message("Message 119")).to_have_count(0)
+    await tab.page.reload()
+    await expect(found).to_be_in_viewport()
+
+    await tab.page.get_by_role("button", name="Newest").click()
+    await expect(tab.message("Message 119")).to_be_in_viewport()
+
+
+async def test_from_a_found_message_one_reads_on_to_the_end(filled: str, open_tab: OpenTab) -> None:
+    """Newer messages load on scrolling down, without a gap, as older ones do upwards."""
+    tab = await open_tab()
+    await tab.search("sleep")
+    await tab.hits.first.get_by_role("link").click()
+    await expect(tab.message("Where do capybaras sleep?")).to_be_in_viewport()
+
+    for number in (60, 90, 119):
+        await tab.page.locator(".message").last.scroll_into_view_if_needed()
+        await expect(tab.message(f"Message {number}")).to_be_attached()
+
+    texts = await tab.page.locator(".message .body").all_inner_texts()
+    assert texts == ["Where do capybaras sleep?" if number == 10 else f"Message {number}" for number in range(120)]
+
+
+async def test_a_slow_answer_never_overtakes_a_later_one(filled: str, open_tab: OpenTab) -> None:
+    """The search for what is typed no more is cut off."""
+    tab = await open_tab()
+    slow = re.compile("q=sl$")
+    await tab.page.route(slow, lambda _: None)  # not answered yet
+
+    async with tab.page.expect_request(slow):
+        await tab.search("sl")
+    async with tab.page.expect_event("requestfailed", lambda request: bool(slow.search(request.url))):
+        await tab.search("swim")
+
+    await expect(tab.hits).to_have_count(1)
+    await expect(tab.hits).to_contain_text("They swim.")
+
+
+async def test_results_are_walked_with_the_arrows(filled: str, open_tab: OpenTab) -> None:
+    """Down leads from the box into the results and up again; Enter in the box opens the best."""
+    tab = await open_tab()
+    await tab.search("capybara")
+    await expect(tab.hits).to_have_count(3)
+
+    await tab.page.keyboard.press("ArrowDown")
+    await expect(tab.hits.nth(0).get_by_role("link")).to_be_focused()
+    await tab.page.keyboard.press("ArrowDown")
+    await expect(tab.hits.nth(1).get_by_role("link")).to_be_focused()
+    await tab.page.keyboard.press("ArrowUp")
+    await tab.page.keyboard.press("ArrowUp")
+    await expect(tab.page.get_by_role("searchbox")).to_be_focused()
+    await tab.page.keyboard.press("Enter")
+
+    await expect(tab.heading).to_have_text("Capybara facts")
+
+
+async def test_nothing_found_is_said(tab: Tab) -> None:
+    """On the page, and to screen readers."""
+    await tab.search("unheard-of")
+
+    await expect(tab.page.get_by_role("heading", name="Nothing found")).to_be_visible()
+    await expect(tab.page.locator("#announcer")).to_have_text("Nothing found")

@@ -1,0 +1,150 @@
+"""``python -m examples.chat``: it starts on an empty database, is filled, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import pytest
+from httpx2 import AsyncClient
+
+from tests.conftest import Connection
+from tests.dialogues import DIALOGUES, needs_dialogues
+from voltmem.testing import server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def database(connection: Connection) -> AsyncIterator[str]:
+    """The connection string of an empty database."""
+    name = f"voltmem_test_{secrets.token_hex(8)}"
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
+    await connection.execute(f"DROP DATABASE {name}")
+
+
+@asynccontextmanager
+async def started(database: str, *arguments: str | Path, browser: str = "") -> AsyncIterator[tuple[str, str]]:
+    """What the program prints until it serves, and its address; at the end Ctrl-C ends it, without a word."""
+    with TemporaryFile() as problems:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "examples.chat", "--port", "0", "--connection", database),
+            *(() if browser else ("--no-browser",)),
+            *arguments,
+            cwd=ROOT,
+            env={**os.environ, "OPENAI_API_KEY": "", "BROWSER": browser},
+            stdout=PIPE,
+            stderr=problems,
+        )
+        try:
+            printed = await until_it_serves(program)
+            yield printed, re.findall(r"http://\S+/", printed)[-1]
+            program.send_signal(signal.SIGINT)
+            rest, _ = await asyncio.wait_for(program.communicate(), 30)
+            problems.seek(0)
+            assert problems.read() == b""
+            assert (program.returncode, rest) == (0, b"")
+        finally:
+            if program.returncode is None:
+                program.kill()
+                await program.communicate()
+
+
+async def until_it_serves(program: Process) -> str:
+    assert program.stdout is not None
+    printed = ""
+    while "http://" not in printed:
+        line = await asyncio.wait_for(program.stdout.readline(), 120)
+        assert line, f"it ended; before it said {printed!r}"
+        printed += line.decode()
+    return printed
+
+
+async def get(address: str) -> str:
+    async with AsyncClient(timeout=30) as client:
+        response = await client.get(address)
+    assert response.status_code == 200, response.text
+    return response.text
+
+
+async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:
+    """A file's conversations are there, spread over the past; loading it again adds none."""
+    file = tmp_path / "some.jsonl"
+    dialogue = [{"role": "user", "content": "A table for two."}, {"role": "assistant", "content": "At eight?"}]
+    file.write_text("\n".join(json.dumps({"id": f"d{number}", "messages": dialogue}) for number in range(30)))
+
+    for loaded in (30, 0):
+        async with started(database, "--load", file) as (printed, address):
+            assert f"loaded {loaded} conversations\n" in printed
+            assert "<title>voltmem</title>" in await get(address)
+            listed = json.loads(await get(f"{address}api/conversations?limit=100&timeZone=UTC"))
+            assert len(listed["items"]) == 30
+            assert listed["items"][0]["title"] == "A table for two"
+            assert len({item["group"]["key"] for item in listed["items"]}) > 5
+            assert [item["unread"] for item in listed["items"]] == [True] * 3 + [False] * 27
+            found = json.loads(await get(f"{address}api/search?q=tabl"))
+            assert len(found["items"]) == 20
+
+
+async def test_where_its_port_is_taken_it_takes_another(database: str) -> None:
+    """… and says which."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with started(database, "--port", str(port)) as (_, address):
+            assert f":{port}/" not in address
+            assert json.loads(await get(f"{address}api/about")) == {"model": "Scripted model"}
+
+
+async def test_it_opens_a_browser(database: str, tmp_path: Path) -> None:
+    """The one that the system, or BROWSER, names; at its address."""
+    opened = tmp_path / "opened"
+    program = tmp_path / "browser.py"
+    program.write_text(f"import pathlib, sys; pathlib.Path({str(opened)!r}).write_text(sys.argv[1])")
+
+    async with started(database, browser=f"{sys.executable} {program} %s") as (_, address):
+        pass
+    assert opened.read_text() == address
+
+
+async def test_only_its_own_name_is_answered_to(database: str) -> None:
+    """Another site that makes its name point here gets nothing; and no page of ours asks another site for anything."""
+    async with started(database) as (_, address), AsyncClient() as client:
+        assert (await client.get(f"{address}api/conversations", headers={"Host": "evil.example"})).status_code == 400
+        page = await client.get(address)
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+
+
+async def test_streams_do_not_keep_it_from_ending(database: str) -> None:
+    """Ctrl-C ends it, though somebody listens."""
+    async with started(database) as (_, address):
+        host, port = re.findall(r"//(.+):(\d+)/", address)[0]
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET /api/events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert b"ready" in await asyncio.wait_for(reader.readuntil(b"ready"), 30)
+    writer.close()
+
+
+@needs_dialogues
+async def test_2098_dialogues_fill_it(database: str) -> None:
+    """The real dialogues are loaded, found, and paged through to the last."""
+    async with started(database, "--load", DIALOGUES) as (printed, address):
+        assert "loaded 2,098 conversations" in printed
+        ids, cursor = [], ""
+        while cursor is not None:
+            after = f"&after={cursor}" if cursor else ""
+            page = json.loads(await get(f"{address}api/conversations?limit=200{after}"))
+            ids += [item["id"] for item in page["items"]]
+            cursor = page["nextCursor"]
+        assert len(ids) == len(set(ids)) == 2098
