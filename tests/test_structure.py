@@ -53,7 +53,7 @@ LAYERS = [
     {"_problems"},
     {"_openapi", "_payloads", "_route", "_signed_in", "_ui_messages"},
     {"_conversations", "_events", "_messages", "_transfer"},
-    {"_frontends"},
+    {"_frontends", "_shares"},
 ]
 # Within a layer: what a module may import of its own floor.
 NEIGHBOURS = {

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 # test_transfer.py show.
 EXPORT = b'{"voltmem":1,"kind":"header","user_id":"ada","exported_at":"2026-01-01T00:00:00+00:00"}\n{"kind":"end"}\n'
 
+MESSAGE_CURSOR = urlsafe_b64encode(b'["2026-01-01T00:00:00Z",7]').decode().rstrip("=")
+
 
 def cursors(first: list[str]) -> st.SearchStrategy[str]:
     """Places in a list that is sorted by something, the time, and the id."""
@@ -20,6 +22,7 @@ def cursors(first: list[str]) -> st.SearchStrategy[str]:
 
 schemathesis.openapi.format("cursor", cursors(["true", "false"]))
 schemathesis.openapi.format("search-cursor", cursors(["0.5", "1.25"]))
+schemathesis.openapi.format("message-cursor", st.just(MESSAGE_CURSOR))
 schemathesis.openapi.format("time-zone", st.sampled_from(["Europe/Oslo", "Asia/Tokyo", "UTC"]))
 schemathesis.openapi.media_type("application/x-ndjson", st.just(EXPORT))
 

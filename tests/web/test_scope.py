@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.web.conftest import Connect, application
-from tests.web.test_openapi import operations
+from tests.web.test_openapi import OPEN_TO_ALL, operations
 from voltmem import PostgresStorage, web
 
 # What each operation needs so that nothing but the user is wrong.
@@ -22,13 +22,13 @@ BODIES: dict[str, Any] = {
     "createConversation": {"id": "c9"},
 }
 EXAMPLE = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
-ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{" in name)
+ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{conversationId}" in name)
 
 
 def called(name: str, conversation_id: str) -> tuple[str, str, dict[str, Any]]:
     """Method, path and arguments of a call that would be right for whose conversation it is."""
     method, _, path = name.partition(" ")
-    path = path.format(conversationId=conversation_id, messageId="m1").removeprefix("/api")
+    path = path.format(conversationId=conversation_id, messageId="m1", token="t1").removeprefix("/api")
     body = BODIES.get(EXAMPLE[name]["operationId"])
     return method, path, {} if body is None else {"json": body}
 
@@ -68,8 +68,9 @@ async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     assert await seen(ada) == before
 
 
-# test_events.py and test_transfer.py have those.
-ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - {"GET /api/events", "POST /api/import"})
+# test_events.py, test_transfer.py and test_shares.py have those.
+ELSEWHERE = {"GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", *OPEN_TO_ALL}
+ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - ELSEWHERE)
 
 
 @pytest.mark.parametrize("name", ABOUT_ALL)
@@ -89,7 +90,7 @@ async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
     assert await seen(ada) == before
 
 
-@pytest.mark.parametrize("name", sorted(EXAMPLE))
+@pytest.mark.parametrize("name", sorted(set(EXAMPLE) - OPEN_TO_ALL))
 async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStorage, connect: Connect) -> None:
     """Nobody signed in is 401 on every route, whatever else is sent."""
     await stock(storage)

@@ -11,8 +11,8 @@ Conversations over HTTP: a REST surface with server-sent events for FastAPI and 
     app.include_router(web.router(storage, user=signed_in_user), prefix="/api")  # a dependency of the application's
 
 Who the user is comes from the application's dependency; no body and no query names one, and each route sees that
-user's data only. Errors are problem documents (RFC 9457), other routes' errors are left alone. The application's own
-OpenAPI document has it all.
+user's data only. One asks nobody: ``/shared/{token}`` shows what a user shares with strangers. Errors are problem
+documents (RFC 9457), other routes' errors are left alone. The application's own OpenAPI document has it all.
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _conversations, _events, _frontends, _messages, _transfer
+from voltmem.web import _conversations, _events, _frontends, _messages, _shares, _transfer
 from voltmem.web._problems import internal_error, told
 from voltmem.web._route import ProblemRoute, say_all_methods
-from voltmem.web._signed_in import sign_in
+from voltmem.web._signed_in import open_to_all, sign_in
 
 __all__ = ["app", "router"]
 
-_PARTS = (_conversations.routes, _messages.routes, _events.routes, _transfer.routes, _frontends.routes)
-say_all_methods(route for part in _PARTS for route in part.routes)
+_OF_A_USER = (
+    *(_conversations.routes, _messages.routes, _shares.routes),
+    *(_events.routes, _transfer.routes, _frontends.routes),
+)
+_OF_ANYBODY = (_shares.public_routes,)
+say_all_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)
 
 
 def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
@@ -52,9 +56,11 @@ def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
         user: A dependency as FastAPI knows them, which returns the user's id; None, or an HTTPException with 401, for
             nobody.
     """
-    made = APIRouter(route_class=ProblemRoute, dependencies=[Depends(sign_in(storage, user))], tags=["conversations"])
-    for part in _PARTS:
-        made.include_router(part)
+    made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
+    for part in _OF_A_USER:
+        made.include_router(part, dependencies=[Depends(sign_in(storage, user))])
+    for part in _OF_ANYBODY:
+        made.include_router(part, dependencies=[Depends(open_to_all(storage))])
     return made
 
 

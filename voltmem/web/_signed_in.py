@@ -13,6 +13,7 @@ from voltmem.storage import Storage
 from voltmem.user import UserStorage
 
 _KEY: Final = "voltmem.user"
+_STORAGE: Final = "voltmem.storage"
 
 
 def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,7 +35,24 @@ async def _mine(request: Request) -> UserStorage | None:
 
 
 Mine: TypeAlias = Annotated[UserStorage, Depends(_mine)]
-"""The user's storage. There is no other way to any from a route."""
+"""The user's storage. There is no other way to any from a route that is about a user's data."""
+
+
+def open_to_all(storage: Storage) -> Callable[..., Any]:
+    """Return a dependency of the routes that ask nobody who they are."""
+
+    async def opened(request: Request) -> None:
+        request.scope[_STORAGE] = storage
+
+    return opened
+
+
+async def _anybodys(request: Request) -> Storage:
+    return cast(Storage, request.scope[_STORAGE])
+
+
+Anybodys: TypeAlias = Annotated[Storage, Depends(_anybodys)]
+"""The whole storage, for what anybody may read."""
 
 
 @asynccontextmanager
