@@ -24,7 +24,8 @@ from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from tests.test_cancellation import Moment, cancelled_at, every_moment
 from voltmem import Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
-from voltmem._listening import channel
+from voltmem._conversation_schema import MigrateStatements
+from voltmem._listening import Listener, channel
 from voltmem._words import user_key
 from voltmem.native import NativeMemory
 from voltmem.testing import server
@@ -213,6 +214,21 @@ async def test_what_agents_and_adapters_write_is_told(
         assert await heard.pair() == ("updated", "c1")
 
 
+async def test_clearing_all_of_a_users_messages_is_told_of_those_that_had_some(
+    storage: PostgresStorage, other: PostgresStorage
+) -> None:
+    """And of no others."""
+    for name in ("c1", "c2", "c3"):
+        await other.create_conversation({"id": name, "user_id": "ada"})
+    await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c2")
+
+    async with watching(storage) as heard:
+        assert await other.clear_messages("ada") == 1
+        assert await heard.pair() == ("updated", "c2")
+        await other.pin_conversation("c1")
+        assert await heard.pair() == ("updated", "c1")
+
+
 async def test_deleting_nothing_is_not_told(storage: PostgresStorage, other: PostgresStorage) -> None:
     """Messages that are not there, or another's: no change."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
@@ -388,6 +404,33 @@ async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
         assert [row["user_id"] for row in await rows_of_watchers(storage)] == ["bob"]
 
 
+async def test_who_watches_says_so_again_and_again(
+    storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that were lost, as in a crash of the server, are back with the next renewal."""
+    monkeypatch.setattr("voltmem._listening._RENEWED_EVERY", SOON)
+
+    async with watching(storage) as heard:
+        await other._executor.execute(f"DELETE FROM {storage._options.tables.watchers}")
+        async with asyncio.timeout(PATIENCE):
+            while not await rows_of_watchers(other):
+                pass
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+
+async def test_a_change_without_a_notification_is_found_all_the_same(
+    storage: PostgresStorage, other: PostgresStorage, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while, by the look that is due anyway."""
+    monkeypatch.setattr("voltmem._listening._LOOK_ANYWAY", SOON)
+
+    async with watching(storage) as heard:
+        await connection.execute(f"ALTER TABLE {storage._options.tables.conversations} DISABLE TRIGGER USER")
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+
 async def test_two_prefixes_hear_nothing_of_each_other(make_storage: MakeStorage, storage: PostgresStorage) -> None:
     """Each has a channel of its own, whatever the schema and the prefix are called."""
     twin = make_storage(table_prefix="twin")
@@ -483,6 +526,47 @@ async def test_connections_that_are_ended_again_and_again_lose_nothing(
     told = [change.conversation_id for change in changes if change.kind == "created"]
     assert sorted(map(str, told)) == sorted(f"c{number}" for number in range(40))
     assert "reconnected" in [change.kind for change in changes]
+
+
+async def test_who_comes_while_it_reconnects_is_told_too(
+    proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment at which it says whom it watches and the one at which it hears."""
+    storage, renew = make_storage(proxy.dsn), Listener._renew
+    joining, came = asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Listener, connection: Any) -> None:
+        await renew(self, connection)
+        if self._has_heard:
+            joining.set()
+            await came.wait()
+
+    monkeypatch.setattr(Listener, "_renew", slowly)
+    async with watching(storage):
+        proxy.cut()
+        async with asyncio.timeout(PATIENCE):
+            await joining.wait()
+        async with watching(storage, "bob") as bobs:
+            came.set()
+            for number in range(3):  # the first may be found by the look with which it begins to hear
+                await other.create_conversation({"id": f"b{number}", "user_id": "bob"})
+                assert await bobs.pair() == ("created", f"b{number}")
+
+
+async def test_a_server_that_hangs_keeps_nobody_from_leaving(
+    proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
+) -> None:
+    """What it cannot be told any more, it is not told."""
+    storage = make_storage(proxy.dsn, command_timeout=1, connect_timeout=1, retry_timeout=1)
+
+    async with asyncio.timeout(PATIENCE):
+        async with watching(storage):
+            proxy.hang()
+    assert storage._watchers._listener is None
+    proxy.flow()
+    async with watching(storage) as heard:
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
 
 
 async def test_without_a_server_there_is_an_error(make_storage: MakeStorage) -> None:
@@ -645,6 +729,25 @@ async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: 
             await other.create_conversation({"id": "c1", "user_id": "ada"})
             assert await heard.pair() == ("created", "c1")
         await storage.close()
+
+
+async def test_tables_that_were_restored_notify_again(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """The backup takes the place of the table that had the trigger; the next opening makes it anew."""
+    storage = make_storage()
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    for statement in MigrateStatements(storage._options.tables).make_missing_tables:
+        await connection.execute(statement)
+    await storage.open()
+    assert (await storage.migrate_conversation_schema(restore_from_backup=True)).success
+    await storage.close()
+    await storage.open()
+
+    async with watching(storage) as heard:
+        assert not is_polling(storage)
+        await make_storage().create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
 
 
 # --- one connection, and its end ----------------------------------------------------------------------------------

@@ -151,6 +151,23 @@ async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection
             assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 21, shown
 
 
+async def test_a_look_at_what_changed_walks_indexes(large: Connection, tables: Tables) -> None:
+    """Of a user's thousand conversations, two of which changed: no other user's row, and no message but the last."""
+    sql = ChangeStatements(tables)
+    known = await large.fetch(sql.begin, "u7")
+    versions = ["0" if number < 2 else row["version"] for number, row in enumerate(known)]
+
+    shown = await plan(large, sql.look, ["u7", [row["id"] for row in known], versions])
+    begun = await plan(large, sql.begin, ["u7"])
+
+    assert "Seq Scan" not in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_conversations_pkey" in shown, shown
+    for line in (shown + begun).splitlines():
+        if "Scan" in line and "actual" in line:
+            rows = float(line.partition("actual")[2].partition("rows=")[2].split()[0])
+            assert rows <= (ROWS / 100 if "messages" not in line else 1), line
+
+
 async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:
     """Getting, updating and deleting by id touch one row by the primary key, with an owner or without."""
     sql = ConversationStatements(tables)

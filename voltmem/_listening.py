@@ -32,6 +32,7 @@ _LOOK_ANYWAY: Final = 30.0
 # Within these, hints are one: a look is a statement.
 _TOGETHER: Final = 0.1
 _PROOF_WITHIN: Final = 2.0
+_ANSWER_WITHIN: Final = 10.0
 _BEGIN_WITHIN: Final = 5.0
 
 # The way to the server, which may be better the next time.
@@ -192,7 +193,8 @@ class Listener:
             await connection.add_listener(self._channel, self._hear)
             try:
                 await self._prove()
-                await self._renew(connection)
+                while self._users() - self._registered:  # others may come meanwhile
+                    await self._renew(connection)
                 self._begin()
                 while not gone.is_set():
                     with suppress(TimeoutError):
@@ -225,10 +227,12 @@ class Listener:
 
     async def _renew(self, connection: Connection) -> None:
         """Go on watching whom somebody watches; also finds out whether the server is still there."""
-        users = {watcher.user_id for watcher in self.everybody()}
-        self._registered = users  # whoever comes now may do it twice, and none is left out
-        await connection.execute(self._sql.watch, list(users), self._name)
-        await connection.execute(self._sql.forget_expired)
+        users = self._registered = self._users()
+        await connection.execute(self._sql.watch, list(users), self._name, timeout=_ANSWER_WITHIN)
+        await connection.execute(self._sql.forget_expired, timeout=_ANSWER_WITHIN)
+
+    def _users(self) -> set[str]:
+        return {watcher.user_id for watcher in self.everybody()}
 
     def _begin(self) -> None:
         self._has_heard = self.hears = True
