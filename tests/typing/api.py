@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
@@ -24,6 +24,8 @@ from voltmem import (
     ConversationNotFoundError,
     ConversationPage,
     DatabaseError,
+    ImportedConversation,
+    ImportResult,
     Memory,
     Message,
     PostgresStorage,
@@ -34,6 +36,7 @@ from voltmem import (
     UserConversations,
     UserStorage,
 )
+from voltmem.importers import from_chatgpt, from_openai
 from voltmem.testing import temporary_storage
 
 NOW = datetime.now(UTC)
@@ -174,6 +177,27 @@ async def one_conversation(storage: Storage, new: Conversation) -> None:
         Conversation,
     )
     assert_type(await storage.deleteConversation("c1", owner="ada"), bool)
+
+
+async def out_and_in(
+    storage: Storage, conversations: Iterator[ImportedConversation], lines: AsyncIterator[bytes]
+) -> None:
+    assert_type(storage.export_user("ada"), AsyncIterator[str])
+    assert_type(await storage.import_user("ada", storage.export_user("eve")), ImportResult)
+    assert_type(await storage.import_user("ada", ["{}", b"{}"]), ImportResult)
+    assert_type(await storage.import_user("ada", lines), ImportResult)
+    assert_type(await storage.import_conversations("ada", conversations), ImportResult)
+    assert_type(await storage.import_conversations("ada", from_chatgpt("[]")), ImportResult)
+    assert_type(
+        await storage.import_conversations("ada", from_openai([{"role": "user", "content": "x"}])), ImportResult
+    )
+    assert_type(storage.exportUser("ada"), AsyncIterator[str])
+    assert_type(await storage.importUser("ada", [""]), ImportResult)
+    assert_type(await storage.importConversations("ada", conversations), ImportResult)
+    assert_type(storage.for_user("ada").export_user(), AsyncIterator[str])
+    assert_type(await storage.for_user("ada").import_user([""]), ImportResult)
+    assert_type(await storage.for_user("ada").importConversations(conversations), ImportResult)
+    ImportedConversation(title="Coats", messages=[Message(role="user", content="Hello")], created_at=NOW)
 
 
 async def rename(storage: Storage, title: str | Unset | None = UNSET) -> Conversation:
