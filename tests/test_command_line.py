@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import os
 import re
 import secrets
@@ -227,6 +229,84 @@ async def test_a_deploy_script_can_go_by_the_exit_codes(dsn: str, schema: str) -
     assert (await process("upgrade", *here, DATABASE_URL=dsn)).code == 2
 
 
+# --- export, import, index ----------------------------------------------------------------------------------------
+
+
+def stdin(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command read this."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
+
+
+async def test_what_export_prints_import_reads(
+    command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of one user becomes another's; a second time it is there, and said to be."""
+    storage = make_storage()
+    await storage.add_message({"role": "user", "content": "h\N{GRINNING FACE}"}, "ada", "c1", resource_id="docs")
+
+    exported = await command_here("export", "--user", "ada")
+    outcomes = []
+    for _ in range(2):
+        stdin(exported.printed, monkeypatch)
+        outcomes.append(await command_here("import", "--user", "bob"))
+
+    assert [outcome.code for outcome in (exported, *outcomes)] == [0, 0, 0]
+    assert [line async for line in storage.export_user("ada")][1:] == exported.printed.splitlines(keepends=True)[1:]
+    renamed, imported = outcomes[0].printed.splitlines()
+    assert re.fullmatch("renamed   conversation c1: .* now", renamed)
+    assert imported == "imported 1 conversations with 1 messages, and 0 runs"
+    assert outcomes[1].printed.startswith("left out  conversation c1: it is there already\nimported 0 ")
+    (copy,) = (await storage.list_conversations("bob")).items
+    assert copy.preview == "h\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize("format", ["chatgpt", "openai"])
+async def test_import_reads_the_files_of_others(
+    format: str, command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --search they are found by their words."""
+    storage = make_storage(search=True)
+    await storage.open()
+    message = {"author": {"role": "user"}, "content": {"parts": ["Hello"]}}
+    files: dict[str, object] = {
+        "chatgpt": [{"id": "c1", "mapping": {"m1": {"message": message}}}],
+        "openai": [{"role": "user", "content": "Hello"}],
+    }
+    stdin(json.dumps(files[format]), monkeypatch)
+
+    outcome = await command_here("import", "--user", "ada", "--format", format, "--search")
+
+    assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, and 0 runs\n")
+    assert [hit.role for hit in (await storage.search("ada", "hello")).hits] == ["user"]
+
+
+async def test_an_import_that_fails_is_told_in_one_line(
+    command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the number of the line."""
+    await make_storage().open()
+    stdin("no JSON\n", monkeypatch)
+
+    code, printed, problems = await command_here("import", "--user", "ada")
+
+    assert (code, printed) == (1, "")
+    assert re.fullmatch(r"voltmem: line 1: no JSON.*\n", problems)
+
+
+async def test_the_search_is_turned_on_and_off(command_here: Command, make_storage: MakeStorage) -> None:
+    """What was there before is indexed, and forgotten again."""
+    storage = make_storage(search=True)
+    await make_storage().add_message({"role": "user", "content": "bread"}, "ada", "c1", resource_id="docs")
+
+    indexed = await command_here("index")
+    assert len((await storage.search("ada", "bread")).hits) == 1
+    forgotten = await command_here("unindex")
+
+    assert indexed.printed.startswith("1 messages indexed")
+    assert forgotten.printed.startswith("1 messages taken out")
+    assert (await storage.search("ada", "bread")).hits == []
+
+
 # --- the database and its password --------------------------------------------------------------------------------
 
 
@@ -337,7 +417,18 @@ async def test_help_says_all_that_a_deploy_script_needs() -> None:
     code, printed, problems = await process("--help")
 
     assert (code, problems) == (0, "")
-    for word in ("sql", "migrate", "status", "VOLTMEM_DATABASE_URL", "DATABASE_URL", "exit codes:"):
+    for word in (
+        "sql",
+        "migrate",
+        "status",
+        "export",
+        "import",
+        "index",
+        "unindex",
+        "VOLTMEM_DATABASE_URL",
+        "DATABASE_URL",
+        "exit codes:",
+    ):
         assert word in printed
     assert re.findall(r"^  (\d)  ", printed, re.MULTILINE) == ["0", "1", "2", "3"]
 

@@ -61,6 +61,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("langchain_agent.py", "assistant: Tomorrow: rain in Rome, 4 °C."),
         ("agno_agent.py", "stored: ['user: Do you remember me?', 'assistant: You have said"),
         ("branches.py", "back: What's for breakfast? | Porridge."),
+        ("import_chatgpt.py", "2024-03-09  A trip to Oslo: In March, yes."),
         ("demo.py", "5 messages ago you'd have needed that coat."),
     ],
 )

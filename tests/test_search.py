@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import MakeStorage
-from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage
+from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage, search
 from voltmem._words import terms, vector, words
 from voltmem.search_models import SearchHit, as_html, highlighted, snippet
 
@@ -234,6 +234,22 @@ async def test_the_search_is_off_unless_it_is_turned_on(make_storage: MakeStorag
     assert set(await found(on, "bread")) == {"c0", "c1", "c2"}
     assert await on.forget_words() == 3
     assert await found(on, "bread") == []
+
+
+async def test_what_is_indexed_and_forgotten_in_batches_is_all(
+    make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message once, whichever of them were indexed before."""
+    monkeypatch.setattr(search, "_BATCH", 2)
+    storage = make_storage(search=True)
+    for number in range(4):
+        await say(storage if number % 2 else make_storage(), f"c{number}", "bread", "butter", "salt")
+
+    assert await storage.index_messages() == 6
+    assert await storage.forget_words() == 12
+    assert await storage.forget_words() == 0
+    assert await storage.index_messages() == 12
+    assert set(await found(storage, "salt")) == {"c0", "c1", "c2", "c3"}
 
 
 @pytest.mark.parametrize("text", [None, 7, "\x00", "\ud800", b"bread"])

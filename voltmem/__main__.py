@@ -1,9 +1,12 @@
 """
-The tables from the command line: what they are made of, making them, and where a database stands.
+The tables from the command line: what they are made of, making them, where a database stands, and what is in it.
 
     python -m voltmem sql       the exact SQL, for a role that may create tables
     python -m voltmem migrate   run it
     python -m voltmem status    what was applied, and what is missing
+    python -m voltmem export    all of a user's data, as lines of JSON
+    python -m voltmem import    such lines again, or ChatGPT's or OpenAI's files
+    python -m voltmem index     the words of messages, for the search; unindex forgets them
 """
 
 from __future__ import annotations
@@ -12,8 +15,8 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NoReturn
 
 from voltmem._schema import script
 from voltmem._tables import Tables
@@ -44,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m voltmem",
-        description="The tables of voltmem: what they are made of, making them, and where a database stands.",
+        description="The tables of voltmem: making them, where a database stands, and what is in it.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -59,14 +62,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DSN",
         help="postgresql://user:password@host:5432/database (default: $VOLTMEM_DATABASE_URL, then $DATABASE_URL)",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{sql,migrate,status}")
+    user = _Parser(add_help=False)
+    user.add_argument("--user", required=True, help="whose conversations")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)}}}")
     commands.add_parser("sql", parents=[names], help="print the exact SQL that makes or upgrades the tables")
     commands.add_parser("migrate", parents=[names, database], help="make or upgrade the tables")
     commands.add_parser("status", parents=[names, database], help="list what was applied and what is missing")
+    commands.add_parser("export", parents=[names, database, user], help="print all that is stored of a user")
+    reading = commands.add_parser("import", parents=[names, database, user], help="store what standard input tells")
+    reading.add_argument(
+        "--format",
+        choices=("voltmem", "chatgpt", "openai"),
+        default="voltmem",
+        help="lines of an export, ChatGPT's conversations.json, or messages in OpenAI's form (default: %(default)s)",
+    )
+    reading.add_argument("--search", action="store_true", help="index the words, too")
+    commands.add_parser("index", parents=[names, database], help="index messages that are not yet, for the search")
+    commands.add_parser("unindex", parents=[names, database], help="take all messages out of that index")
     return parser
 
 
-async def _migrate(storage: PostgresStorage) -> int:
+async def _migrate(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
     done = await storage.upgrade_schema()
     for name in done:
         print(f"applied  {name}")
@@ -74,7 +90,7 @@ async def _migrate(storage: PostgresStorage) -> int:
     return DONE
 
 
-async def _status(storage: PostgresStorage) -> int:
+async def _status(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
     found = await storage.schema_status()
     for each in found:
         when = "" if each.applied_at is None else f"  {each.applied_at:%Y-%m-%d %H:%M:%S %Z}"
@@ -88,13 +104,62 @@ async def _status(storage: PostgresStorage) -> int:
     return BEHIND if missing else DONE
 
 
+async def _export(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    async for line in storage.export_user(arguments.user):
+        sys.stdout.buffer.write(line.encode())
+    return DONE
+
+
+async def _import(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    source = sys.stdin.buffer
+    if arguments.format == "voltmem":
+        result = await storage.import_user(arguments.user, source)
+    else:
+        from voltmem.importers import from_chatgpt, from_openai
+
+        conversations = from_chatgpt(source.read()) if arguments.format == "chatgpt" else from_openai(source.read())
+        result = await storage.import_conversations(arguments.user, conversations)
+    for left_out in result.skipped:
+        print(f"left out  {left_out.kind} {left_out.id}: {left_out.reason}")
+    for renamed in result.renamed:
+        print(f"renamed   {renamed.kind} {renamed.id}: its id is not free, it is {renamed.new_id} now")
+    print(f"imported {result.conversations} conversations with {result.messages} messages, and {result.runs} runs")
+    return DONE
+
+
+async def _index(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    print(f"{await storage.index_messages()} messages indexed; open the storage with search=True")
+    return DONE
+
+
+async def _unindex(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    print(f"{await storage.forget_words()} messages taken out of the index; open the storage without search=True")
+    return DONE
+
+
+_COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Awaitable[int]]]] = {
+    "migrate": _migrate,
+    "status": _status,
+    "export": _export,
+    "import": _import,
+    "index": _index,
+    "unindex": _unindex,
+}
+
+
 async def _run(arguments: argparse.Namespace) -> int:
     connection = arguments.connection or os.environ.get("VOLTMEM_DATABASE_URL") or os.environ.get("DATABASE_URL")
     if not connection:
         raise InvalidOptionError("no database: give --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
-    storage = PostgresStorage(connection, schema=arguments.schema, table_prefix=arguments.prefix, migrate="off")
+    storage = PostgresStorage(
+        connection,
+        schema=arguments.schema,
+        table_prefix=arguments.prefix,
+        migrate="off",
+        search=arguments.command == "index" or getattr(arguments, "search", False),
+    )
     try:
-        return await (_migrate if arguments.command == "migrate" else _status)(storage)
+        return await _COMMANDS[arguments.command](storage, arguments)
     finally:
         await storage.close()
 

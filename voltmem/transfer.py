@@ -63,7 +63,6 @@ _EVENT: Final = (
     *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
 )
 _STEP: Final = ("key", "value", "exact", "agent_id")
-# What of a run has an id that is unique in its storage.
 _OF_A_RUN: Final[tuple[RunKind, ...]] = ("run", "step", "event")
 
 # Of a message, an event or a step, as it crosses: all of it is text.
@@ -123,14 +122,14 @@ class TransferStatements:
             )
             SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted
             FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
-        self.store_more = f"""{_insert_messages(tables, conversations, 2)}"""
+        self.store_more = _insert_messages(tables, conversations, 2)
         self.taken = f"""
             SELECT 'run' AS kind, e.id, coalesce(e.userid = $1, c.user_id = $1, false) AS is_own
             FROM {entries} AS e LEFT JOIN {conversations} AS c ON c.id = e.conversationid WHERE e.id = ANY($2::text[])
             UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
             UNION ALL SELECT 'event', id, false FROM {events} WHERE id = ANY($4::text[])"""
-        # Nobody's run gets into the conversation of somebody else.
         step, event = ", ".join(_STEP), ", ".join(_EVENT)
+        # Nobody's run gets into the conversation of somebody else.
         self.store_run = f"""
             WITH steps AS (
                 INSERT INTO {steps} (history_id, {step})
@@ -336,15 +335,15 @@ class Transfer:
         )
         if second is None:
             # Not repeatable: the second time, it would be there already.
-            row = await self._executor.fetchrow(self._transfer_sql.store, *arguments, repeatable=False)
-            return _the(row)
+            return cast("Record", await self._executor.fetchrow(self._transfer_sql.store, *arguments, repeatable=False))
         async with self._executor.transaction() as bound:
-            row = _the(await bound.fetchrow(self._transfer_sql.store, *arguments))
+            row = cast("Record", await bound.fetchrow(self._transfer_sql.store, *arguments))
             for batch in chain([second], messages) if row["made"] else ():
                 await bound.execute(self._transfer_sql.store_more, id, *_turned(batch, len(_MESSAGE)))
         return row
 
     async def _import_run(self, run: ImportedRun, result: _Result) -> None:
+        # Steps and events have ids that are unique in the storage, too: of each, the id that it is stored under.
         ids: dict[tuple[RunKind, str], str] = {("run", run.entry.id): run.entry.id}
         ids |= {("step", step.id): step.id for step in run.steps}
         ids |= {("event", event.id): event.id for event in run.events}
@@ -514,12 +513,6 @@ async def _together(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
             batch = []
     if batch:
         yield batch
-
-
-def _the(row: Record | None) -> Record:
-    if row is None:
-        raise InvalidInputError("PostgreSQL answered with no row")
-    return row
 
 
 def _check_ids(conversation: ImportedConversation) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, assert_type
@@ -27,6 +27,8 @@ from voltmem import (
     ConversationNotFoundError,
     ConversationPage,
     DatabaseError,
+    ImportedConversation,
+    ImportResult,
     Memory,
     Message,
     PostgresStorage,
@@ -39,6 +41,7 @@ from voltmem import (
     UserConversations,
     UserStorage,
 )
+from voltmem.importers import from_chatgpt, from_openai
 from voltmem.testing import temporary_storage
 
 NOW = datetime.now(UTC)
@@ -203,6 +206,27 @@ async def shares(storage: Storage, ada: UserStorage) -> None:
     assert_type(await ada.share_conversation("c1", up_to="m1"), Share)
     assert_type(await ada.list_shares(), list[Share])
     assert_type(await ada.revokeShare(share.token), bool)
+
+
+async def out_and_in(
+    storage: Storage, conversations: Iterator[ImportedConversation], lines: AsyncIterator[bytes]
+) -> None:
+    assert_type(storage.export_user("ada"), AsyncIterator[str])
+    assert_type(await storage.import_user("ada", storage.export_user("eve")), ImportResult)
+    assert_type(await storage.import_user("ada", ["{}", b"{}"]), ImportResult)
+    assert_type(await storage.import_user("ada", lines), ImportResult)
+    assert_type(await storage.import_conversations("ada", conversations), ImportResult)
+    assert_type(await storage.import_conversations("ada", from_chatgpt("[]")), ImportResult)
+    assert_type(
+        await storage.import_conversations("ada", from_openai([{"role": "user", "content": "x"}])), ImportResult
+    )
+    assert_type(storage.exportUser("ada"), AsyncIterator[str])
+    assert_type(await storage.importUser("ada", [""]), ImportResult)
+    assert_type(await storage.importConversations("ada", conversations), ImportResult)
+    assert_type(storage.for_user("ada").export_user(), AsyncIterator[str])
+    assert_type(await storage.for_user("ada").import_user([""]), ImportResult)
+    assert_type(await storage.for_user("ada").importConversations(conversations), ImportResult)
+    ImportedConversation(title="Coats", messages=[Message(role="user", content="Hello")], created_at=NOW)
 
 
 async def rename(storage: Storage, title: str | Unset | None = UNSET) -> Conversation:
