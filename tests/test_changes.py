@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -621,41 +623,45 @@ async def test_with_pgbouncer_in_the_connection_string_it_does_not_even_try(
 
 
 @pytest.fixture
-async def pgbouncer(dsn: str, tmp_path: Path) -> AsyncIterator[str]:
+async def pgbouncer(dsn: str) -> AsyncIterator[str]:
     """A PgBouncer in transaction mode in front of the server."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
     target = urlsplit(dsn)
-    port = 20_000 + os.getpid() % 20_000
-    (tmp_path / "users").write_text(f'"{target.username}" "{target.password or ""}"\n')
-    (tmp_path / "ini").write_text(
-        f"[databases]\n* = host={target.hostname} port={target.port}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-        f"auth_file = {tmp_path / 'users'}\npool_mode = transaction\n"
-    )
-    for file in tmp_path.iterdir():
-        file.chmod(0o644)
-    for folder in (tmp_path, *tmp_path.parents):
-        with suppress(PermissionError):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    process = await asyncio.create_subprocess_exec(
-        program, "-q", *user, str(tmp_path / "ini"), stderr=asyncio.subprocess.DEVNULL
-    )
-    place = f"{target.username}@127.0.0.1:{port}{target.path}"
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                await writer.wait_closed()
-                break
-            assert process.returncode is None
-            await asyncio.sleep(SOON)
-    yield f"postgresql://{place}?sslmode=disable"
-    process.terminate()
-    await process.wait()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "users").write_text(f'"{target.username}" "{target.password or ""}"\n')
+        (folder / "ini").write_text(
+            f"[databases]\n* = host={target.hostname} port={target.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
+        )
+        user = []
+        if os.geteuid() == 0:  # it refuses to be root
+            user = ["-u", "nobody"]
+            for path in (folder, *folder.iterdir()):
+                shutil.chown(path, "nobody")
+        process = await asyncio.create_subprocess_exec(program, "-q", *user, str(folder / "ini"))
+        async with asyncio.timeout(PATIENCE):
+            while not await answers(port):
+                assert process.returncode is None
+                await asyncio.sleep(SOON)
+        yield f"postgresql://{target.username}@127.0.0.1:{port}{target.path}?sslmode=disable"
+        process.terminate()
+        await process.wait()
+
+
+async def answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def test_behind_a_pgbouncer_it_polls(
