@@ -153,9 +153,13 @@ TOLD: Mapping[str, tuple[str, str]] = {
     "add_messages": ("message-added", "c1"),
     "delete_messages": ("updated", "c1"),
     "clear_messages": ("updated", "c1"),
+    "import_user": ("created", "new"),
+    "import_conversations": ("created", "new"),
 }
 NOT_TOLD: Mapping[str, str] = {
     "purge_deleted_conversations": "they are gone already",
+    "share_conversation": "a link",
+    "revoke_share": "a link",
     "add_history_entry": "a run",
     "update_history_entry": "a run",
     "add_history_step": "a run",
