@@ -197,6 +197,33 @@ async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) ->
     assert [step.content for step in copy.steps] == [step.content for step in original.steps]
 
 
+async def test_what_was_missing_of_an_import_gets_the_names_of_before(
+    filled: PostgresStorage, connection: Connection
+) -> None:
+    """A run that is imported later names the conversation by the id that it got then."""
+    lines = [line async for line in filled.export_user("ada")]
+    names = {each.id: each.new_id for each in (await filled.import_user("eve", lines)).renamed}
+    await connection.execute(f"DELETE FROM {filled._options.tables.agent_history} WHERE userid = 'eve'")
+
+    again = await filled.import_user("eve", lines)
+
+    assert (again.conversations, again.runs) == (0, 2)
+    (run,) = (await filled.list_history_entries(conversation_id=names["c1"])).entries
+    assert run.id == names["h1"]
+
+
+async def test_an_empty_conversation_stands_in_its_place(storage: PostgresStorage) -> None:
+    """Before, between and after those with messages."""
+    begun = (line("conversation", id=f"c{number}", created_at=f"2024-01-0{number}T00:00:00Z") for number in range(1, 7))
+    said = line("message", id="m1", role="user", content="words")
+    lines = [each for number, first in enumerate(begun) for each in ([first, said] if number in (2, 4) else [first])]
+
+    await storage.import_user("ada", [header(), *lines, END])
+
+    found = [json.loads(each) for each in await exported(storage)]
+    assert [each["id"] for each in found[:-1]] == ["c1", "c2", "c3", "m1", "c4", "c5", "m1", "c6"]
+
+
 @pytest.mark.parametrize("squatted", [1, 3])
 async def test_a_new_id_that_is_taken_too_gets_another(storage: PostgresStorage, squatted: int) -> None:
     """Somebody who knows how ids are made keeps nobody's import from its end."""

@@ -37,9 +37,8 @@ from voltmem.shares import Shares
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar import Sidebar
 from voltmem.sidebar_models import ConversationItem, ConversationList
-from voltmem.transfer import ImportedConversations, Transfer
-from voltmem.transfer_lines import Lines
-from voltmem.transfer_models import ImportResult
+from voltmem.transfer import Transfer
+from voltmem.transfer_models import ImportedConversations, ImportResult, Lines
 
 ConversationLike = Conversation | Mapping[str, object]
 MessageLike = Message | Mapping[str, object]

@@ -17,36 +17,25 @@ from voltmem.errors import InvalidInputError
 from voltmem.history_models import ENTRY_JSON, EVENT_JSON, step_columns
 from voltmem.options import StorageOptions
 from voltmem.query import NATIVE_COLUMNS, runs_of_user
-from voltmem.transfer_lines import (
-    MARKS,
-    ImportedRun,
-    Lines,
-    conversation_line,
-    each,
-    end_line,
-    event_line,
-    header_line,
-    message_line,
-    payload_line,
-    read,
-    run_line,
-    step_line,
-)
 from voltmem.transfer_models import (
+    MARKS,
     ImportedConversation,
+    ImportedConversations,
     ImportedMessage,
     ImportedPayload,
     ImportResult,
     Kind,
+    Lines,
     Renamed,
     Skipped,
+    all_of,
 )
 
 if TYPE_CHECKING:
     from voltmem._database import Record
+    from voltmem.transfer_lines import ImportedRun
 
 RunKind: TypeAlias = Literal["run", "step", "event"]
-ImportedConversations: TypeAlias = Iterable[ImportedConversation] | AsyncIterable[ImportedConversation]
 
 # So many conversations, or runs, are read together.
 _AT_ONCE: Final = 100
@@ -210,6 +199,8 @@ class Transfer:
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
+        from voltmem.transfer_lines import end_line, header_line  # here, as below: not every program needs it
+
         async with self._executor.snapshot() as snapshot:
             (row,) = await snapshot.fetch(self._transfer_sql.moment)  # the first statement's is the transaction's
             yield header_line(user_id, row["moment"])
@@ -222,6 +213,8 @@ class Transfer:
             yield end_line()
 
     async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        from voltmem.transfer_lines import conversation_line, message_line, payload_line
+
         heads = {row["id"]: [conversation_line(row)] for row in rows}
         ids = list(heads)
         for row in await snapshot.fetch(self._transfer_sql.payloads, ids):
@@ -236,6 +229,8 @@ class Transfer:
                 yield line
 
     async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        from voltmem.transfer_lines import event_line, run_line, step_line
+
         ids = [row["id"] for row in rows]
         details: defaultdict[str, list[str]] = defaultdict(list)
         for row in await snapshot.fetch(self._transfer_sql.steps, ids):
@@ -268,6 +263,8 @@ class Transfer:
         Nothing is deleted: what lies beyond storage_limit stays until the next message is added. With search=True the
         words are indexed. A conversation is in memory as a whole, and no connection is held while lines are awaited.
         """
+        from voltmem.transfer_lines import read
+
         check_id(user_id=user_id)
         _check_iterable("lines", lines)
         result = _Result(user_id)
@@ -297,7 +294,7 @@ class Transfer:
         check_id(user_id=user_id)
         _check_iterable("conversations", conversations)
         result = _Result(user_id)
-        async for conversation in each(conversations):
+        async for conversation in all_of(conversations):
             if not isinstance(conversation, ImportedConversation):
                 raise InvalidInputError(f"an ImportedConversation is needed, not {shown(conversation)}")
             _check_ids(conversation)

@@ -27,7 +27,7 @@ it does not know, and lines that end without an end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, TypeVar, cast
@@ -45,18 +45,12 @@ from voltmem.history_models import (
     step_fields,
 )
 from voltmem.models import Id, Model, NativeMessage, Row, Text
-from voltmem.transfer_models import ImportedConversation, ImportedMessage, ImportedPayload
+from voltmem.transfer_models import MARKS, ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 
 VERSION: Final = 1
 # Null is a value of these.
 _NULLABLE: Final = frozenset({"content", "payload"})
-MARKS: Final = (
-    *("pinned", "archived", "tags", "read_at", "deleted_at", "title_is_automatic"),
-    *("forked_from", "forked_up_to"),
-)
 CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
-
-Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
 
 
 class RunStep(Model):
@@ -192,7 +186,6 @@ def _iso(time: datetime) -> str:
 Group: TypeAlias = ImportedConversation | ImportedRun
 GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
 ModelT = TypeVar("ModelT", bound=Model)
-Value = TypeVar("Value")
 
 
 async def read(lines: Lines) -> AsyncIterator[Group]:
@@ -203,7 +196,7 @@ async def read(lines: Lines) -> AsyncIterator[Group]:
     """
     groups = _Groups()
     number = 0
-    async for line in each(lines):
+    async for line in all_of(lines):
         number += 1
         try:
             finished = groups.take(line)
@@ -322,13 +315,3 @@ def _values(line: str | bytes) -> JsonObject:
 
 def _model(cls: type[ModelT], values: JsonObject) -> ModelT:
     return cls.of({name: value for name, value in values.items() if name not in ("user_id", "userId")})
-
-
-async def each(values: Iterable[Value] | AsyncIterable[Value]) -> AsyncIterator[Value]:
-    """Yield the values of either kind of iterable."""
-    if isinstance(values, AsyncIterable):
-        async for value in values:
-            yield value
-    else:
-        for value in values:
-            yield value

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
 
-Kind = Literal["conversation", "run"]
+Kind: TypeAlias = Literal["conversation", "run"]
+Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
+
+# What a conversation has beside what every one has: columns, and fields.
+MARKS: Final = (
+    *("pinned", "archived", "tags", "read_at", "deleted_at", "title_is_automatic"),
+    *("forked_from", "forked_up_to"),
+)
 
 
 class ImportedMessage(NativeMessage):
@@ -156,3 +164,17 @@ class ImportResult(Model):
     """What was left out, and why: most often because it is there already."""
     renamed: list[Renamed] = Field(default_factory=list)
     """What has another id now."""
+
+
+ImportedConversations: TypeAlias = Iterable[ImportedConversation] | AsyncIterable[ImportedConversation]
+Value = TypeVar("Value")
+
+
+async def all_of(values: Iterable[Value] | AsyncIterable[Value]) -> AsyncIterator[Value]:
+    """Yield the values of either kind of iterable."""
+    if isinstance(values, AsyncIterable):
+        async for value in values:
+            yield value
+    else:
+        for value in values:
+            yield value

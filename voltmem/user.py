@@ -23,9 +23,7 @@ from voltmem.search_models import SearchResults
 from voltmem.share_models import Share
 from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
 from voltmem.sidebar_models import ConversationItem, ConversationList
-from voltmem.transfer import ImportedConversations
-from voltmem.transfer_lines import Lines
-from voltmem.transfer_models import ImportResult
+from voltmem.transfer_models import ImportedConversations, ImportResult, Lines
 
 
 class UserStorage:
