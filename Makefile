@@ -52,6 +52,8 @@ $(VIRTUAL_ENVIRONMENT):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "voltmem needs Python 3.11 or later; name one with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
+	@# The pip of Python 3.11 finds no releases that agree for all that development needs; a newer one does, in seconds.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 
 .venv/embedded: $(VIRTUAL_ENVIRONMENT) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
