@@ -1156,15 +1156,6 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
 async def _drop_tables(storage: PostgresStorage) -> None:
     tables = storage._options.tables
     async with storage.transaction() as tx:
-        for name in ("add_messages", "append"):
-            functions = await tx.connection.fetch(
-                "SELECT oid::regprocedure AS name FROM pg_proc "
-                "WHERE pronamespace = to_regnamespace($1) AND proname = $2",
-                f'"{tables.schema}"',
-                f"{tables.prefix}_{name}",
-            )
-            for function in functions:
-                await tx.connection.execute(f"DROP FUNCTION {function['name']}")
         for table in (
             tables.messages,
             tables.payloads,
@@ -1173,9 +1164,20 @@ async def _drop_tables(storage: PostgresStorage) -> None:
             tables.agent_history_timeline_events,
             tables.agent_history,
             tables.conversations,
+            tables.watchers,
             tables.migrations,
         ):
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        # After the trigger that is one of them.
+        for name in ("add_messages", "append", "plain", "tell_watchers"):
+            functions = await tx.connection.fetch(
+                "SELECT oid::regprocedure AS name FROM pg_proc "
+                "WHERE pronamespace = to_regnamespace($1) AND proname = $2",
+                f'"{tables.schema}"',
+                f"{tables.prefix}_{name}",
+            )
+            for function in functions:
+                await tx.connection.execute(f"DROP FUNCTION {function['name']}")
     await storage.close()
 
 
