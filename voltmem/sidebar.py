@@ -31,12 +31,10 @@ from voltmem.errors import (
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
 from voltmem.query import CONVERSATION_COLUMNS, Select, runs_of_user
-from voltmem.sidebar_models import ConversationItem, ConversationList
+from voltmem.sidebar_models import MARKS, ConversationItem, ConversationList
 
 DEFAULT_LIMIT: Final = 20
 PREVIEW_CHARACTERS: Final = 200
-
-_MARKS: Final = "pinned, archived, tags, read_at, deleted_at, title_is_automatic, forked_from, forked_up_to"
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
                     SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
                     WHERE jsonb_typeof(m.parts) = 'array')), {PREVIEW_CHARACTERS})"""
     return f"""
-        SELECT {CONVERSATION_COLUMNS.replace("created_at", "c.created_at")}, {_MARKS},
+        SELECT {CONVERSATION_COLUMNS.replace("created_at", "c.created_at")}, {", ".join(MARKS)},
             {"last.text" if preview else "NULL::text"} AS preview,
             coalesce(last.role <> 'user' AND (c.read_at IS NULL OR last.created_at > c.read_at), false) AS unread
         FROM {conversations} AS c

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import Field
 
 from voltmem.models import Conversation, Id, Model, Text, Time, stored
 
 
-class ConversationItem(Conversation):
-    """A conversation as a sidebar shows it."""
+class Marks(Model):
+    """What a person has done to a conversation in a sidebar, and where it comes from."""
 
     pinned: bool = False
     """Whether it stands before those that are not."""
@@ -30,10 +30,6 @@ class ConversationItem(Conversation):
     """The conversation that it is a copy of, up to one of its messages."""
     forked_up_to: Id | None = None
     """The last message of the copy."""
-    preview: str | None = None
-    """How the last thing begins that the user or the assistant said; None: nothing was said, or not asked for."""
-    unread: bool = False
-    """Whether the last thing was said by another than the user, since the user last read it."""
 
     @property
     def readAt(self) -> datetime | None:
@@ -60,26 +56,25 @@ class ConversationItem(Conversation):
         """forked_up_to in VoltAgent's spelling."""
         return self.forked_up_to
 
+
+MARKS: Final = tuple(Marks.model_fields)
+"""Their names, as columns have them."""
+
+
+class ConversationItem(Marks, Conversation):
+    """A conversation as a sidebar shows it."""
+
+    preview: str | None = None
+    """How the last thing begins that the user or the assistant said; None: nothing was said, or not asked for."""
+    unread: bool = False
+    """Whether the last thing was said by another than the user, since the user last read it."""
+
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
         """Return the item of a row, in the order of ITEM_COLUMNS."""
         columns = tuple(row)
-        marks = dict(zip(_MARKS, columns[7:], strict=True))
+        marks = dict(zip((*MARKS, "preview", "unread"), columns[7:], strict=True))
         return stored(cls, {**super().from_row(columns[:7]).__dict__, **marks})
-
-
-_MARKS = (
-    "pinned",
-    "archived",
-    "tags",
-    "read_at",
-    "deleted_at",
-    "title_is_automatic",
-    "forked_from",
-    "forked_up_to",
-    "preview",
-    "unread",
-)
 
 
 class ConversationList(Model):

@@ -17,8 +17,8 @@ from voltmem.errors import InvalidInputError
 from voltmem.history_models import ENTRY_JSON, EVENT_JSON, step_columns
 from voltmem.options import StorageOptions
 from voltmem.query import NATIVE_COLUMNS, runs_of_user
+from voltmem.sidebar_models import MARKS
 from voltmem.transfer_models import (
-    MARKS,
     ImportedConversation,
     ImportedConversations,
     ImportedMessage,
@@ -33,7 +33,7 @@ from voltmem.transfer_models import (
 
 if TYPE_CHECKING:
     from voltmem._database import Record
-    from voltmem.transfer_lines import ImportedRun
+from voltmem.transfer_lines import ImportedRun
 
 RunKind: TypeAlias = Literal["run", "step", "event"]
 

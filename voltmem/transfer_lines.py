@@ -45,7 +45,8 @@ from voltmem.history_models import (
     step_fields,
 )
 from voltmem.models import Id, Model, NativeMessage, Row, Text
-from voltmem.transfer_models import MARKS, ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
+from voltmem.sidebar_models import MARKS
+from voltmem.transfer_models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 
 VERSION: Final = 1
 # Null is a value of these.

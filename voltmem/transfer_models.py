@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from datetime import datetime
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
+from voltmem.sidebar_models import Marks
 
 Kind: TypeAlias = Literal["conversation", "run"]
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
-
-# What a conversation has beside what every one has: columns, and fields.
-MARKS: Final = (
-    *("pinned", "archived", "tags", "read_at", "deleted_at", "title_is_automatic"),
-    *("forked_from", "forked_up_to"),
-)
 
 
 class ImportedMessage(NativeMessage):
@@ -47,7 +42,7 @@ class ImportedPayload(Model):
         return self.updated_at
 
 
-class ImportedConversation(Model):
+class ImportedConversation(Marks):
     """One conversation as it was somewhere else. It becomes that of the user for whom it is imported."""
 
     id: Id | None = None
@@ -62,22 +57,6 @@ class ImportedConversation(Model):
     """When it was made; None: the time of its first message, or that of the import."""
     updated_at: Time | None = None
     """The time of the last activity; None: that of its last message, or of the import."""
-    pinned: bool = False
-    """Whether it stands before those that are not."""
-    archived: bool = False
-    """Whether it was put away."""
-    tags: list[Text] = Field(default_factory=list)
-    """In their order."""
-    read_at: Time | None = None
-    """When its user last read it."""
-    deleted_at: Time | None = None
-    """When it was deleted, with a way back."""
-    title_is_automatic: bool = False
-    """Whether a model made the title."""
-    forked_from: Id | None = None
-    """The conversation that it is a copy of."""
-    forked_up_to: Id | None = None
-    """The last message of the copy."""
     messages: list[Message] = Field(default_factory=list)
     """In their order. One without a time gets that of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
@@ -97,31 +76,6 @@ class ImportedConversation(Model):
     def updatedAt(self) -> datetime | None:
         """updated_at in VoltAgent's spelling."""
         return self.updated_at
-
-    @property
-    def readAt(self) -> datetime | None:
-        """read_at in VoltAgent's spelling."""
-        return self.read_at
-
-    @property
-    def deletedAt(self) -> datetime | None:
-        """deleted_at in VoltAgent's spelling."""
-        return self.deleted_at
-
-    @property
-    def titleIsAutomatic(self) -> bool:
-        """title_is_automatic in VoltAgent's spelling."""
-        return self.title_is_automatic
-
-    @property
-    def forkedFrom(self) -> str | None:
-        """forked_from in VoltAgent's spelling."""
-        return self.forked_from
-
-    @property
-    def forkedUpTo(self) -> str | None:
-        """forked_up_to in VoltAgent's spelling."""
-        return self.forked_up_to
 
 
 class Skipped(Model):
