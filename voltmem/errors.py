@@ -203,7 +203,11 @@ class ConnectionFailedError(DatabaseError, ConnectionError):
 
 
 class DatabaseTimeoutError(DatabaseError, TimeoutError):
-    """No connection was free, or PostgreSQL did not answer, in time. Repeating the call does no harm."""
+    """
+    No connection was free, or PostgreSQL did not answer, in time.
+
+    Repeating the call does no harm; a message needs an id of the caller's for that, for without one it is another.
+    """
 
 
 class OutcomeUnknownError(DatabaseError):

@@ -106,6 +106,8 @@ def _pointer(steps: Iterable[str | int]) -> str:
 
 _INVALID: Final = "The request is not one that can be answered"
 _UNAVAILABLE: Final = "The database cannot be asked right now"
+# It may have got there: without an id or a key, what is repeated is another one.
+_REPEAT: Final = "Repeat the request, with the same ids or the same Idempotency-Key: nothing is stored twice then."
 
 # The first that fits. A search that is off is so for every request: 501, not 4xx, which would blame this one.
 _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str]], ...]] = (
@@ -150,14 +152,14 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         503,
         "unavailable",
         _UNAVAILABLE,
-        lambda _: "The database did not answer in time. Repeating the request does no harm.",
+        lambda _: f"The database did not answer in time. {_REPEAT}",
     ),
     (
         ConnectionFailedError,
         503,
         "unavailable",
         _UNAVAILABLE,
-        lambda _: "The database could not be reached. Repeating the request does no harm.",
+        lambda _: f"The database could not be reached. {_REPEAT}",
     ),
     (StorageClosedError, 503, "unavailable", _UNAVAILABLE, lambda _: "The application is closing."),
 )
