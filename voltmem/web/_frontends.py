@@ -32,6 +32,7 @@ from voltmem.web._payloads import (
     MessageId,
     Name,
     Time,
+    how_many,
 )
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine, item_of_mine
@@ -77,12 +78,8 @@ class UIMessages(Body):
     messages: Annotated[list[UIMessage], Field(min_length=1, max_length=1000)]
 
 
-def _how_many(value: object) -> str:
-    return "<several>" if isinstance(value, dict) and "messages" in value else "<one>"
-
-
 OneOrSeveral: TypeAlias = Annotated[
-    Annotated[UIMessage, Tag("<one>")] | Annotated[UIMessages, Tag("<several>")], Discriminator(_how_many)
+    Annotated[UIMessage, Tag("<one>")] | Annotated[UIMessages, Tag("<several>")], Discriminator(how_many)
 ]
 
 

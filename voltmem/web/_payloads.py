@@ -342,12 +342,13 @@ class NewMessages(Body):
     messages: Annotated[list[NewMessage], Field(min_length=1, max_length=1000)]
 
 
-def _how_many(value: object) -> str:
+def how_many(value: object) -> str:
+    """Return which of two kinds a body is: one message, or several."""
     return "<several>" if isinstance(value, dict) and "messages" in value else "<one>"
 
 
 OneOrSeveral: TypeAlias = Annotated[
-    Annotated[NewMessage, Tag("<one>")] | Annotated[NewMessages, Tag("<several>")], Discriminator(_how_many)
+    Annotated[NewMessage, Tag("<one>")] | Annotated[NewMessages, Tag("<several>")], Discriminator(how_many)
 ]
 
 
