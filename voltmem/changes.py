@@ -26,6 +26,7 @@ class ChangeStatements:
         conversations = tables.conversations
 
         def newest(conversation_id: str) -> str:
+            """Return the join that gives each conversation the place of its newest message."""
             return f"""
             LEFT JOIN LATERAL (
                 SELECT m.created_at, m.seq FROM {tables.messages} AS m

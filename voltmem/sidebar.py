@@ -117,6 +117,7 @@ class SidebarStatements:
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
 
         def marked(changes: str, there: str = " AND deleted_at IS NULL") -> str:
+            """Return the statement that changes one conversation so, and answers with it as the list has it."""
             return f"""
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
                 {items(tables, "changed")}"""

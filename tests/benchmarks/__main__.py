@@ -19,7 +19,7 @@ from tests.benchmarks._report import circumstances, print_table, write_report
 # A commit delay with no siblings needed: whoever flushes waits so many microseconds first, and others join.
 SLOWER_DISK = {"commit_delay": "1000", "commit_siblings": "0"}
 PARTS = {"life": life.run, "writes": writes.run, "reads": reads.run, "upgrade": conversation_schema.run}
-# Asked for by name only: a quarter of an hour to make ten messages for each of the rows, and 12 GB of disk.
+# Asked for by name only: ten messages for each of the rows take minutes to make, and gigabytes of disk.
 LARGE = {"search": search.run}
 
 
