@@ -350,7 +350,7 @@ async def test_deleting_a_user_leaves_nothing_behind(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
     """No row of any table names the user or what was the user's, deleted and archived conversations included."""
-    for user in ("ada", "bob"):
+    for user in ("ophelia", "horatio"):
         memory = storage.conversation(user, f"{user}-1")
         await memory.add({"role": "user", "content": f"{user} was here"})
         await storage.share_conversation(f"{user}-1")
@@ -359,21 +359,21 @@ async def test_deleting_a_user_leaves_nothing_behind(
             await run.add_step("text", content=f"{user} thinks")
             async with run.event(f"event of {user}"):
                 pass
-    await NativeMemory(storage, "ada", "ada-1").save_payload("ada's", "a framework")
-    await storage.fork_conversation("ada-1", id="given away")
-    await storage.update_conversation("given away", user_id="bob", title="ours")
-    await storage.clear_messages("bob", "given away")
-    await storage.add_history_entry("nobody's", {"conversationId": "ada-1", "input": "ada asks"}, "agent")
-    await storage.add_history_entry("bob's", {"conversationId": "ada-1", "userId": "bob"}, "agent")
+    await NativeMemory(storage, "ophelia", "ophelia-1").save_payload("ophelia's", "a framework")
+    await storage.fork_conversation("ophelia-1", id="given away")
+    await storage.update_conversation("given away", user_id="horatio", title="ours")
+    await storage.clear_messages("horatio", "given away")
+    await storage.add_history_entry("nobody's", {"conversationId": "ophelia-1", "input": "ophelia asks"}, "agent")
+    await storage.add_history_entry("horatio's", {"conversationId": "ophelia-1", "userId": "horatio"}, "agent")
 
-    assert await storage.delete_user("ada") == 4
+    assert await storage.delete_user("ophelia") == 4
 
     for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema):
         found = await connection.fetch(f'SELECT t::text FROM "{schema}"."{table}" AS t')
-        assert not [row for (row,) in found if "ada" in row], table
-    assert await storage.count_conversations(user_id="bob") == 2
-    assert await storage.get_history_entry("bob's") is not None
-    assert await storage.delete_user("ada") == 0
+        assert not [row for (row,) in found if "ophelia" in row], table
+    assert await storage.count_conversations(user_id="horatio") == 2
+    assert await storage.get_history_entry("horatio's") is not None
+    assert await storage.delete_user("ophelia") == 0
 
 
 # --- rewind and fork ----------------------------------------------------------------------------------------------

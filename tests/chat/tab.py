@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 try:
-    from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, expect
+    from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, Route, expect
 except ImportError:
     pytest.skip("playwright is not installed", allow_module_level=True)
 
-__all__ = ["Locator", "Tab", "expect"]
+__all__ = ["Locator", "Route", "Tab", "expect"]
 
 
 @dataclass

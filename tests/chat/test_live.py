@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 
 from tests.chat.conftest import OpenTab
-from tests.chat.tab import Tab, expect
+from tests.chat.tab import Route, Tab, expect
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -59,6 +60,37 @@ async def test_a_conversation_that_goes_elsewhere_closes_here(tab: Tab, mine: Us
     await mine.soft_delete_conversation(tab.id)
 
     await expect(tab.page).to_have_url(re.compile("/$"))
+    await expect(tab.rows).to_have_count(0)
+    tab.problems = [problem for problem in tab.problems if "404" not in problem]  # it may have looked in between
+
+
+async def test_a_late_answer_brings_nothing_back(mine: UserStorage, open_tab: OpenTab) -> None:
+    """What is deleted while answers that still have it are on their way stays away, from the list as well."""
+    item = await mine.create_conversation({"title": "First"})
+    await mine.add_messages([{"role": "assistant", "content": "Hello"}], item.id)
+    tab = await open_tab()
+    answered, late = asyncio.Queue[str](), asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        response = await route.fetch()
+        answered.put_nowait(route.request.url)
+        await late.wait()
+        await route.fulfill(response=response)
+
+    await tab.page.route(re.compile("/read$"), answer_late)
+    await tab.link("First").click()
+    assert (await answered.get()).endswith("/read")
+    await tab.page.route(re.compile("archived="), answer_late)
+    await tab.page.get_by_role("button", name="Archived").click()
+    await tab.page.get_by_role("button", name="Back to all conversations").click()
+    assert {"archived=true", "archived=false"} == {(await answered.get()).split("&")[1] for _ in range(2)}
+
+    await mine.soft_delete_conversation(item.id)
+    await expect(tab.page).to_have_url(re.compile("/$"))
+    async with tab.page.expect_event("requestfinished", lambda request: request.url.endswith("/read")):
+        late.set()
+
+    await expect(tab.page.get_by_text("No conversations yet.")).to_be_visible()
     await expect(tab.rows).to_have_count(0)
     tab.problems = [problem for problem in tab.problems if "404" not in problem]  # it may have looked in between
 

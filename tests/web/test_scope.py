@@ -37,8 +37,8 @@ async def stock(storage: PostgresStorage) -> None:
     """Give ada a conversation with two messages, and one that she deleted."""
     ada = storage.for_user("ada")
     for id in ("c1", "c2"):
-        await ada.create_conversation({"id": id, "title": "A secret", "metadata": {"pin": 1234}})
-        await ada.add_messages([{"id": f"m{n}", "role": "user", "content": "My pin is 1234"} for n in (1, 2)], id)
+        await ada.create_conversation({"id": id, "title": "A secret", "metadata": {"pin": "swordfish"}})
+        await ada.add_messages([{"id": f"m{n}", "role": "user", "content": "My pin is swordfish"} for n in (1, 2)], id)
     await ada.soft_delete_conversation("c2")
 
 
@@ -86,7 +86,7 @@ async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
 
     assert answer.is_success
     assert "secret" not in answer.text
-    assert "1234" not in answer.text
+    assert "swordfish" not in answer.text
     assert await seen(ada) == before
 
 

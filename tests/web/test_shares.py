@@ -10,7 +10,7 @@ from voltmem import PostgresStorage
 
 MESSAGES: list[dict[str, object]] = [
     {"id": "m0", "role": "system", "content": "A secret instruction"},
-    {"id": "m1", "role": "user", "content": "Why won't it rise?", "metadata": {"pin": 1234}},
+    {"id": "m1", "role": "user", "content": "Why won't it rise?", "metadata": {"pin": "swordfish"}},
     {"id": "m2", "role": "assistant", "content": "Give it time."},
     {"id": "m3", "role": "user", "content": "Thank you!"},
 ]
@@ -42,7 +42,7 @@ async def test_whoever_has_a_link_reads_what_was_said_up_to_there(token: str, an
         ("m1", "Why won't it rise?"),
         ("m2", "Give it time."),
     ]
-    assert not [secret for secret in ("ada", "c1", "secret", "1234", "Thank") if secret in shown.text]
+    assert not [secret for secret in ("ada", "c1", "secret", "swordfish", "Thank") if secret in shown.text]
     assert shown.headers["referrer-policy"] == "no-referrer"
     assert shown.headers["x-robots-tag"] == "noindex"
     assert shown.headers["cache-control"] == "no-store"

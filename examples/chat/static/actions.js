@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { element } from "./dom.js";
-import { changed, removed, titleOf } from "./store.js";
+import { learn, removed, titleOf } from "./store.js";
 import { tell, toast } from "./toast.js";
 
 /** The entries of the menu of a conversation; rename is called to name it where it stands. */
@@ -13,9 +13,7 @@ export const actionsFor = (item, rename) => [
   { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true },
 ];
 
-async function change(item, changes) {
-  changed(await api.change(item.id, changes));
-}
+const change = (item, changes) => learn(api.change(item.id, changes));
 
 const pin = (item) => change(item, { pinned: !item.pinned }).catch(tell);
 
@@ -33,7 +31,7 @@ export async function remove(item) {
   try {
     await api.remove(item.id);
     removed(item.id);
-    const undo = () => api.restore(item.id).then(changed).catch(tell);
+    const undo = () => learn(api.restore(item.id)).catch(tell);
     toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: undo });
   } catch (error) {
     tell(error);

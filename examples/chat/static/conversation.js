@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { MessageView, textOf } from "./message.js";
-import { changed, find, removed } from "./store.js";
+import { find, learn, removed } from "./store.js";
 import { tell, tellIfNew, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
@@ -48,9 +48,8 @@ export async function open(conversationId, messageId = null) {
   onBusy(streams.has(id));
   if (isOther) clear(skeleton());
   try {
-    const [item, page] = await Promise.all([api.conversation(id), messageId ? around(id, messageId) : newest(id)]);
+    const [item, page] = await Promise.all([learn(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
     if (request !== mine) return;
-    changed(item);
     ({ messages, hasOlder, hasNewer } = page);
     render();
     if (messageId) point(messageId);
@@ -185,8 +184,7 @@ export async function send(text) {
     if (mine.isMaking) return false;
     mine.isMaking = true;
     try {
-      const item = await api.create();
-      changed(item);
+      const item = await learn(api.create());
       if (request !== mine) return true; // another conversation was opened meanwhile
       clear();
       id = item.id;
@@ -278,8 +276,7 @@ export function stop() {
 
 async function fork(message) {
   try {
-    const item = await api.fork(id, message.id);
-    changed(item);
+    const item = await learn(api.fork(id, message.id));
     navigate(`/c/${encodeURIComponent(item.id)}`);
     toast("This is a copy. The other one stays as it was.");
   } catch (error) {
@@ -297,8 +294,7 @@ export async function refresh() {
 
 async function settle(conversationId) {
   try {
-    const [item, page] = await Promise.all([api.conversation(conversationId), newest(conversationId)]);
-    changed(item);
+    const [item, page] = await Promise.all([learn(api.conversation(conversationId)), newest(conversationId)]);
     if (id !== conversationId || streams.has(id)) return;
     const wasAtEnd = isAtEnd();
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
@@ -314,7 +310,7 @@ async function settle(conversationId) {
 }
 
 export function markRead(item) {
-  if (item.unread && item.id === id && !document.hidden && !streams.has(id)) api.markRead(id).then(changed).catch(tellIfNew);
+  if (item.unread && item.id === id && !document.hidden && !streams.has(id)) learn(api.markRead(id)).catch(tellIfNew);
 }
 
 export const openId = () => id;

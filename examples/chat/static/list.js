@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { arrange, byId, element, whenNear } from "./dom.js";
 import { Row } from "./row.js";
-import { listen, remember } from "./store.js";
+import { find, learnPage, listen } from "./store.js";
 
 const PAGE = 40;
 const MOST_RELOADED = 100;
@@ -36,9 +36,9 @@ let lookAgain = () => {};
 export async function reload() {
   const page = await load({ limit: Math.min(Math.max(shown.length, PAGE), MOST_RELOADED) });
   if (!page) return;
-  const end = page.items.at(-1);
-  const beyond = page.hasMore ? shown.filter((item) => compare(item, end) > 0) : [];
-  show([...page.items, ...beyond], beyond.length ? null : page);
+  const beyond = page.hasMore ? shown.filter((item) => compare(item, page.end) > 0) : [];
+  if (!beyond.length) endsWith(page);
+  show([...page.items, ...beyond], page.newer);
 }
 
 async function loadMore() {
@@ -46,29 +46,34 @@ async function loadMore() {
   const page = await load({ limit: PAGE, after: cursor });
   if (!page) return;
   const given = new Set(page.items.map((item) => item.id));
-  show([...shown.filter((item) => !given.has(item.id)), ...page.items], page);
+  endsWith(page);
+  show([...shown.filter((item) => !given.has(item.id)), ...page.items], page.newer);
 }
 
 /** Return a page; nothing where it could not be had, or is not wanted any more. */
 async function load(query) {
-  const page = api.conversations({ ...query, archived });
+  const page = learnPage(api.conversations({ ...query, archived }));
   loading = page;
   failed = false;
   const answer = await page.catch(() => null);
   if (loading !== page) return null; // another view was asked for meanwhile
   loading = null;
-  if (answer) remember(answer.items);
-  else {
+  if (!answer) {
     failed = true;
     render();
   }
   return answer;
 }
 
-/** Show these; where a page ends the list, what follows it comes next. */
-function show(items, page) {
+/** What follows this page comes next. */
+function endsWith(page) {
+  [cursor, hasMore, last] = [page.nextCursor, page.hasMore, page.end ?? null];
+}
+
+/** Show these, and those of which something was learnt while they were on their way. */
+function show(items, newer) {
   shown = items;
-  if (page) [cursor, hasMore, last] = [page.nextCursor, page.hasMore, page.items.at(-1) ?? null];
+  newer.forEach((id) => place(id, find(id)));
   render();
   lookAgain();
 }
@@ -87,14 +92,19 @@ export function setCurrent(id) {
   render();
 }
 
-listen((id, item) => {
+/** Put a conversation where it belongs, if it does. */
+function place(id, item) {
   const without = shown.filter((each) => each.id !== id);
   const isShown = item && item.archived === archived && !item.deletedAt && (!hasMore || !last || compare(item, last) <= 0);
   if (isShown) {
-    const place = placeOf(item, without);
-    without.splice(place, 0, withGroup(item, without[place - 1], without[place]));
+    const index = indexOf(item, without);
+    without.splice(index, 0, withGroup(item, without[index - 1], without[index]));
   }
   shown = without;
+}
+
+listen((id, item) => {
+  place(id, item);
   render();
 });
 
@@ -113,9 +123,9 @@ function withGroup(item, above, below) {
 
 const dayOf = ({ updatedAt }) => new Date(updatedAt).toLocaleDateString();
 
-function placeOf(item, items) {
-  const place = items.findIndex((each) => compare(item, each) < 0);
-  return place < 0 ? items.length : place;
+function indexOf(item, items) {
+  const index = items.findIndex((each) => compare(item, each) < 0);
+  return index < 0 ? items.length : index;
 }
 
 /** The order of the list: the pinned first, then by activity, the last first. */
