@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from tests.calls import Rows, migrated_schema
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
-from tests.test_round_trip import any_json, examples, storable_texts
+from tests.test_round_trip import DEPTH, any_json, examples, nested, storable_texts
 from voltmem import (
     AgentHistoryEntry,
     AgentHistoryPage,
@@ -35,6 +35,7 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 MORNING = datetime(2026, 1, 1, 8, tzinfo=UTC)
 FALSY: list[JsonValue] = [0, "", False, [], {}, 0.0]
 UNSTORABLE: list[JsonValue] = ["\x00", "\ud83d\ude00", {"\x00": "\x00", "\ud800": 1}, 1e23, -0.0, [1e16]]
+DEEP: JsonValue = [nested([True] * (DEPTH - 1)), 1e23]
 JSON_OF_ENTRIES = ("input", "output", "usage", "metadata")
 JSON_OF_EVENTS = ("status_message", "input", "output", "error", "metadata")
 
@@ -79,6 +80,7 @@ async def test_what_is_absent_is_none(storage: PostgresStorage) -> None:
 @example(values=FALSY[:4])
 @example(values=UNSTORABLE[:4])
 @example(values=UNSTORABLE[2:])
+@example(values=[DEEP] * 4)
 @examples(60)
 async def test_any_json_of_an_entry_comes_back(storage: PostgresStorage, values: list[JsonValue]) -> None:
     """Input, output, usage and metadata are what they were, type included, NUL and lone surrogates too."""
@@ -93,6 +95,7 @@ async def test_any_json_of_an_entry_comes_back(storage: PostgresStorage, values:
 
 @given(content=any_json, arguments=any_json, more=st.dictionaries(storable_texts, any_json, max_size=3))
 @example(content=0, arguments="", more={"cls": False, "_fields_set": [], "model_config": None, "more": 1})
+@example(content=DEEP, arguments=DEEP, more={"result": DEEP})
 @example(content="\x00", arguments=None, more={"result": "\ud800"})
 @examples(60)
 async def test_any_json_of_a_step_comes_back(
@@ -111,6 +114,7 @@ async def test_any_json_of_a_step_comes_back(
 @given(values=st.lists(any_json, min_size=5, max_size=5))
 @example(values=FALSY[:5])
 @example(values=UNSTORABLE[:5])
+@example(values=[DEEP] * 5)
 @examples(60)
 async def test_any_json_of_an_event_comes_back(storage: PostgresStorage, values: list[JsonValue]) -> None:
     """Its status message, input, output, error and metadata are what they were; one is not taken for another."""

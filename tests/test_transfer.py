@@ -75,7 +75,7 @@ async def filled(storage: PostgresStorage) -> PostgresStorage:
         await run.add_step("text", content="a step\ud800")
         async with run.event("outer"), run.event("inner"):
             pass
-    await storage.add_history_step("s2", {"type": "tool_call", "arguments": {"q": False}, "more": 0}, "h1", "a2")
+    await storage.add_history_step("s2", {"type": "tool_call", "arguments": {"q": False}, "more": said[-1]}, "h1", "a2")
     await storage.add_history_entry("h2", {"status": "working", "conversationId": "c2", "output": [0]}, "a1")
     await storage.add_message({"role": "user", "content": "bob was here"}, "bob", "b1", resource_id="docs")
     return storage

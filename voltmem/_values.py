@@ -30,8 +30,8 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 JsonObject: TypeAlias = dict[str, JsonValue]
 
-# pydantic_core's parser stops a little above 200 levels, Python's own at the caller's stack depth. What is stored
-# must be readable from anywhere.
+# pydantic_core's parser stops at 201 levels, Python's own at the caller's stack depth. What is stored must be readable
+# from anywhere, and a step's fields stand one level below the value that holds them.
 MAX_JSON_DEPTH = 200
 # int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS = 14_000
@@ -236,7 +236,10 @@ def from_stored_json(text: str) -> JsonValue:
     if "\\ud" in text:
         text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text)
         return cast(JsonValue, json.loads(text))
-    return cast(JsonValue, from_json(text))
+    try:
+        return cast(JsonValue, from_json(text))
+    except ValueError:  # too deep, perhaps: a field of 200 levels within a step, or what others wrote
+        return cast(JsonValue, json.loads(text))
 
 
 def plain_text(content: JsonValue) -> str:
