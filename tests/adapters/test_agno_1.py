@@ -1275,7 +1275,8 @@ async def test_a_program_ends_by_itself_and_a_fork_hears_an_error(dsn: str, sche
 
 def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing the adapter where Agno is missing names the extra."""
-    monkeypatch.delitem(sys.modules, "voltmem.adapters.agno")
+    for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "agno", None)
 
     with pytest.raises(MissingExtraError, match=r"'\.\[agno\]'"):

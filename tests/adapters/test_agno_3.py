@@ -1164,10 +1164,12 @@ async def test_a_changed_message_is_what_agno_reads(db: VoltMemDb, plain: Postgr
     assert model.history() == [("user", "hello"), ("assistant", "corrected")]
 
 
-def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the adapter where Agno is missing names the extra."""
-    monkeypatch.delitem(sys.modules, "voltmem.adapters.agno")
-    monkeypatch.setitem(sys.modules, "agno", None)
+@pytest.mark.parametrize("missing", ["agno", "agno.db.base"])
+def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Importing the adapter where Agno is missing, or is too early an Agno 2, names the extra."""
+    for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
 
     with pytest.raises(MissingExtraError, match=r"'\.\[agno\]'"):
         import_module("voltmem.adapters.agno")

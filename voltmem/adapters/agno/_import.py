@@ -1,0 +1,55 @@
+"""What an application calls: the sessions of a table of Agno 1's, copied."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from voltmem._tables import Tables
+from voltmem._values import JsonObject, from_stored_json
+from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of
+from voltmem.adapters.agno._sessions_of_1 import formats_of, split
+from voltmem.storage import PostgresStorage
+
+
+async def import_sessions(storage: PostgresStorage, table_name: str, *, schema: str = "ai") -> int:
+    """
+    Copy the sessions of a table of Agno 1's PostgresStorage, in the same database; return how many.
+
+    What was copied before is brought up to date; what was said since stays. The table is only read.
+
+    Args:
+        storage: Where they go: that of a VoltMemStorage on Agno 1.
+        table_name: Agno's.
+        schema: Where Agno has its tables.
+
+    Raises:
+        ConversationNotFoundError: A session with this id is here already, and another user's.
+    """
+    source = Tables(schema, table_name)  # checks both names, which stand in a statement
+    name = f'"{source.schema}"."{source.prefix}"'
+    async with storage.transaction() as tx:
+        # The one that was used last comes last, and is the first in the lists.
+        rows = await tx.connection.fetch(
+            f"SELECT to_jsonb(t)::text AS session FROM {name} AS t "
+            "ORDER BY coalesce(updated_at, created_at), session_id"
+        )
+    for row in rows:
+        session = from_stored_json(row["session"])
+        assert isinstance(session, dict)
+        await _import_session(storage, session)
+    return len(rows)
+
+
+async def _import_session(storage: PostgresStorage, session: JsonObject) -> None:
+    modes = {"agent_data": "agent", "team_data": "team", "workflow_data": "workflow", "runs": "workflow_v2"}
+    mode = next(mode for key, mode in reversed(modes.items()) if key in session)
+    document, runs = split(session)
+    session_id, user_id = str(session["session_id"]), str(session.get("user_id") or DEFAULT_USER_ID)
+    made = session.get("created_at")
+    conversation: dict[str, object] = {"id": session_id, "user_id": user_id, "resource_id": resource_id_of(document)}
+    if isinstance(made, int):
+        conversation["created_at"] = datetime.fromtimestamp(made, UTC)
+    await storage.ensure_conversation(conversation)
+    sessions, where = Sessions(storage, None, None), (session_id, user_id, formats_of(mode))
+    save = sessions.save_of_member if document.get("team_session_id") else sessions.save
+    await save(*where, runs, document, resource_id=resource_id_of(document))

@@ -1,0 +1,320 @@
+"""What the framework stores, as our messages and back: Agno's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem._parts import (
+    SYSTEM_ROLES,
+    ToolCall,
+    ToolResult,
+    call_part,
+    result_part,
+    text_part,
+    tool_calls,
+    tool_results,
+    tool_turns,
+)
+from voltmem._values import JsonObject, to_json
+from voltmem.adapters.agno._documents import objects_of, seconds
+from voltmem.models import Message, NativeMessage
+
+FORMAT: Final = "agno"
+
+# Agno leaves runs with these out of what it shows to a model.
+UNFINISHED: Final = frozenset({"PAUSED", "CANCELLED", "ERROR", "REGENERATED"})
+
+# Begins the ids of runs that are made of others' messages, and shown to Agno, but never stored: they are there.
+_FOREIGN: Final = "voltmem:"
+
+_ROLES: Final = {"model": "assistant", "developer": "system", "function": "tool"}
+_MEDIA: Final = {"images": "image", "audio": "audio", "videos": "video", "files": "file"}
+_OF_MEDIA: Final = ("id", "url", "filepath", "filename", "mime_type", "format")
+
+
+@dataclass(frozen=True)
+class Formats:
+    """What the messages and the document of a session are marked with."""
+
+    base: str
+
+    @property
+    def session(self) -> str:
+        """The document: the session without its runs."""
+        return f"{self.base}/session"
+
+    @property
+    def run(self) -> str:
+        """The first message of a run; it holds the run without its messages."""
+        return f"{self.base}/run"
+
+    @property
+    def unfinished(self) -> str:
+        """The first message of a run that is no history: paused, failed, cancelled."""
+        return f"{self.base}/unfinished-run"
+
+    @property
+    def message(self) -> str:
+        """Another message of a run."""
+        return f"{self.base}/message"
+
+    @property
+    def input(self) -> str:
+        """What a user said, kept before there is a run. Agno is never shown it."""
+        return f"{self.base}/input"
+
+    def begins(self, message: NativeMessage) -> bool:
+        """Whether the message holds a run."""
+        return message.format in (self.run, self.unfinished)
+
+    def is_of_agno(self, message: NativeMessage) -> bool:
+        """Whether an agent, team or workflow of the same Agno stored the message."""
+        return message.format is not None and message.format.startswith(self.base.partition("/")[0] + "/")
+
+
+def run_id_of(run: JsonObject) -> str:
+    """Return the run's id; for one that Agno gave none, a name that its content always has."""
+    response = run.get("response")  # where the first workflows and the first memory of Agno 1 have it
+    found = run.get("run_id") or (response.get("run_id") if isinstance(response, dict) else None)
+    return found if isinstance(found, str) else blake2b(to_json(run).encode(), digest_size=16).hexdigest()
+
+
+def parent_of(run: JsonObject) -> str | None:
+    """Return the id of the run that this one is a part of, if any."""
+    parent = run.get("parent_run_id")
+    return parent if isinstance(parent, str) and parent else None
+
+
+def row_id(run_id: str, position: int) -> str:
+    """Return the id of the message at this place of the run; the first is 0."""
+    return f"{run_id}/{position}"
+
+
+def to_messages(run: JsonObject, members: Sequence[JsonObject], formats: Formats) -> list[NativeMessage]:
+    """
+    Return what was said in the run: its own messages, no system messages and none of the runs before it.
+
+    Of a run without messages, as a workflow's, it is what went in and what came out. The first message holds the rest
+    of the run, and the runs of a team's members, with whom nobody talks.
+    """
+    document = _without_history(run)
+    messages = messages_of(document)
+    said = [each for each in messages if each.get("role") not in SYSTEM_ROLES]
+    numbers = {id(each): number for number, each in enumerate(said)}
+    document = _with_messages(document, [numbers.get(id(each), each) for each in messages])
+    plain = [plain_message(each) for each in said] or _in_and_out(run)
+    status = _holder(run).get("status")
+    is_finished = status not in UNFINISHED
+    rows = []
+    for position, (role, type, content) in enumerate(plain):
+        message: JsonValue = said[position] if said else None
+        beginning: JsonObject = {"run": document, "members": list(members), "rows": len(plain), "message": message}
+        rows.append(
+            NativeMessage(
+                id=row_id(run_id_of(run), position),
+                role=role,
+                type=type,
+                content=content,
+                metadata={} if is_finished or position else {"status": status},
+                format=formats.message if position else formats.run if is_finished else formats.unfinished,
+                payload=message if position else beginning,
+            )
+        )
+    return rows
+
+
+def messages_of(run: JsonObject) -> list[JsonObject]:
+    """Return the messages of the run, wherever it has them."""
+    return objects_of(_holder(run), "messages")
+
+
+def _holder(run: JsonObject) -> JsonObject:
+    """Return what has the run's messages: the first memory of Agno 1 has them in the response."""
+    response = run.get("response")
+    return response if "messages" not in run and isinstance(response, dict) else run
+
+
+def _with_messages(run: JsonObject, messages: list[JsonValue]) -> JsonObject:
+    holder = _holder(run)
+    if "messages" not in holder:
+        return run
+    changed: JsonObject = {**holder, "messages": messages}
+    return changed if holder is run else {**run, "response": changed}
+
+
+def _without_history(run: JsonObject) -> JsonObject:
+    """Return the run without the messages of runs before it, which Agno 1 stores again with every run."""
+    run = dict(run)
+    if isinstance(run.get("messages"), list):
+        run["messages"] = [each for each in objects_of(run, "messages") if not each.get("from_history")]
+    if isinstance(response := run.get("response"), dict):
+        run["response"] = _without_history(response)
+    return run
+
+
+def own_runs(runs: Iterable[JsonObject]) -> list[JsonObject]:
+    """Return the runs that are Agno's own, without what they repeat; not those that are made of others' messages."""
+    return [_without_history(run) for run in runs if not run_id_of(run).startswith(_FOREIGN)]
+
+
+def plain_message(message: JsonObject) -> tuple[str, str, JsonValue]:
+    """Return the role, the type and the content that others read."""
+    role, content = str(message.get("role") or "user"), message.get("content")
+    role = _ROLES.get(role, role)
+    if results := _results(message, role):
+        return "tool", "tool-result", [result_part(each) for each in results]
+    media: list[JsonValue] = [
+        _media_part(kind, each) for key, kind in _MEDIA.items() for each in objects_of(message, key)
+    ]
+    calls = tool_calls(Message(role=role, content={"tool_calls": message.get("tool_calls")}))
+    if calls or media:
+        text = content if isinstance(content, list) else [] if content in (None, "") else [_text_part(content)]
+        parts: list[JsonValue] = [*text, *media, *(call_part(each) for each in calls)]
+        return role, "tool-call" if calls else "text", parts
+    return role, "text", "" if content is None else content
+
+
+def _text_part(content: JsonValue) -> JsonObject:
+    return text_part(content if isinstance(content, str) else to_json(content))
+
+
+def _media_part(kind: str, media: JsonObject) -> JsonObject:
+    # What it is and where, not the bytes: the framework's own form has them.
+    return {"type": kind, **{key: media[key] for key in _OF_MEDIA if media.get(key) is not None}}
+
+
+def _results(message: JsonObject, role: str) -> list[ToolResult]:
+    content = message.get("content")
+    if role != "tool":
+        return tool_results(Message(role=role, content=content)) if isinstance(content, list) else []
+    # Some models of Agno answer several calls in one message.
+    holders = objects_of(message, "tool_calls") or [message]
+    return [
+        ToolResult(str(each.get("tool_call_id") or ""), str(each.get("tool_name") or ""), each.get("content"))
+        for each in holders
+    ]
+
+
+def _in_and_out(run: JsonObject) -> list[tuple[str, str, JsonValue]]:
+    """Return what a run without messages was asked, and what it answered."""
+    asked, response = run.get("input"), run.get("response")
+    asked = asked.get("input_content", asked) if isinstance(asked, dict) else asked
+    answered = (response if isinstance(response, dict) else run).get("content")
+    told: list[tuple[str, str, JsonValue]] = []
+    told += [] if asked is None else [("user", "text", asked)]
+    told += [] if answered is None else [("assistant", "text", answered)]
+    return told or [("assistant", "text", "")]
+
+
+def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: JsonObject) -> list[JsonObject]:
+    """
+    Return the runs that the messages make up, the oldest first; before a team's run those of its members.
+
+    A run of which messages are missing is left out. What others stored becomes runs of the component, turn by turn.
+
+    Args:
+        messages: Of one conversation, in their order.
+        formats: What the runs are marked with.
+        component: The id of the agent, team or workflow, by its name in a run; {}: only what it has stored.
+    """
+    rows: dict[str, dict[str, NativeMessage]] = {}
+    for message in messages:
+        rows.setdefault(message.id.rpartition("/")[0], {})[message.id] = message
+    found: list[tuple[int, list[JsonObject]]] = []
+    taken: set[str] = set()
+    for place, message in enumerate(messages):
+        if formats.begins(message):
+            of_run = rows[message.id.rpartition("/")[0]]
+            taken.update(of_run)
+            found.append((place, _family(message, of_run)))
+    foreign = [each for each in messages if each.id not in taken and not formats.is_of_agno(each)]
+    places = {each.id: place for place, each in enumerate(messages)}
+    if component:
+        found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in _turns(foreign)]
+    return [run for _, family in sorted(found, key=lambda each: each[0]) for run in family]
+
+
+def _family(first: NativeMessage, rows: Mapping[str, NativeMessage]) -> list[JsonObject]:
+    """Return the run that begins with the message, after those of its members; nothing if messages are missing."""
+    payload, run_id = first.payload, first.id.rpartition("/")[0]
+    assert isinstance(payload, dict)
+    run, count = payload["run"], payload["rows"]
+    assert isinstance(run, dict)
+    assert isinstance(count, int)
+    of_run = [rows.get(row_id(run_id, position)) for position in range(count)]
+    said = [_native(each, first) for each in of_run if each is not None]
+    if len(said) < count:
+        return []
+    slots = _holder(run).get("messages")
+    messages = [said[each] if isinstance(each, int) else each for each in slots] if isinstance(slots, list) else []
+    return [*objects_of(payload, "members"), _with_messages(run, messages)]
+
+
+def _native(message: NativeMessage, first: NativeMessage) -> JsonValue:
+    if message.format is None:  # an application has changed what was said
+        return next(iter(_foreign_messages(message)), None)
+    payload = message.payload
+    return payload.get("message") if message is first and isinstance(payload, dict) else payload
+
+
+def _turns(messages: Sequence[NativeMessage]) -> Iterator[list[NativeMessage]]:
+    """Yield what a user said with what followed, as a model accepts it."""
+    turn: list[NativeMessage] = []
+    for message in (each for group in tool_turns(messages) for each in group if _is_for_models(each)):
+        if message.role == "user" and turn and turn[-1].role != "user":
+            yield turn
+            turn = []
+        turn.append(message)
+    if turn:
+        yield turn
+
+
+def _is_for_models(message: Message) -> bool:
+    return message.role not in SYSTEM_ROLES and message.type not in ("reasoning", "thinking")
+
+
+def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonObject:
+    answers = [each.text for each in turn if each.role == "assistant" and each.type == "text"]
+    run: JsonObject = {
+        "run_id": f"{_FOREIGN}{turn[0].id}",
+        **component,
+        "content": answers[-1] if answers else None,
+        "created_at": seconds(turn[0].created_at),
+        "status": "COMPLETED",
+    }
+    if "workflow_id" in component:
+        return {**run, "input": turn[0].text}
+    return {**run, "messages": [message for each in turn for message in _foreign_messages(each)]}
+
+
+def _foreign_messages(message: Message) -> list[JsonObject]:
+    """Return what a plain message is for Agno: one message, or one for each tool's result."""
+    created_at = seconds(message.created_at)
+    results = tool_results(message)
+    native: list[JsonObject] = [
+        {
+            "role": "tool",
+            "content": each.result if isinstance(each.result, str) else to_json(each.result),
+            "tool_call_id": each.id,
+            "tool_name": each.name,
+            "created_at": created_at,
+        }
+        for each in results
+    ]
+    calls: list[JsonValue] = [_native_call(each) for each in tool_calls(message)]
+    if not results:
+        role = message.role if message.role in ("user", "assistant") else "user"
+        native.append({"role": role, "content": message.text, "created_at": created_at})
+    if calls:
+        native[-1].update({"role": "assistant", "content": message.text or None, "tool_calls": calls})
+    return native
+
+
+def _native_call(call: ToolCall) -> JsonObject:
+    arguments = to_json({} if call.args is None else call.args)
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

@@ -1,0 +1,280 @@
+"""Agno's sessions in a storage: what both of its protocols come down to."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem._values import UNSET, JsonObject, check_count, check_id_or_none, shown
+from voltmem.adapters.agno._documents import objects_of
+from voltmem.adapters.agno._runs import (
+    Formats,
+    own_runs,
+    parent_of,
+    plain_message,
+    row_id,
+    run_id_of,
+    to_messages,
+    to_runs,
+)
+from voltmem.errors import ConversationNotFoundError, InvalidInputError
+from voltmem.memory import DEFAULT_RESOURCE_ID
+from voltmem.models import NativeMessage
+from voltmem.native import NativeMemory, Payload
+from voltmem.storage import PostgresStorage
+
+DEFAULT_RUNS: Final = 20
+DEFAULT_USER_ID: Final = "default"  # Agno's own word for a user who was not named
+
+# What a session says of whose it is; an agent and a team in the same one each know their own part.
+_COMPONENTS: Final = ("agent_id", "team_id", "workflow_id", "workflow_name", "agent_data", "team_data", "workflow_data")
+COMPONENT_IDS: Final = ("agent_id", "team_id", "workflow_id")
+
+_KNOWN_RUNS: Final = 10_000
+_ROWS_OF_A_RUN: Final = 50
+
+
+class Sessions:
+    """
+    Agno's sessions in a storage, each in one transaction: what both of Agno's protocols come down to.
+
+    A run is stored only if it is another than this object has stored or read: Agno shows all it knows with each save.
+    Runs that it doesn't show stay as they are.
+    """
+
+    def __init__(self, storage: PostgresStorage, user_id: str | None, runs: int | None) -> None:
+        check_id_or_none(user_id=user_id)
+        if runs is not None:
+            check_count("runs", runs)
+        self.storage = storage
+        self.user_id = user_id
+        self.runs = runs
+        self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def owner(self, session_id: str, user_id: object) -> str:
+        """Return whose the session must be; ConversationNotFoundError for another than these sessions are for."""
+        if user_id is not None and not isinstance(user_id, str):
+            raise InvalidInputError(f"user_id must be a string, not {shown(user_id)}")
+        if self.user_id is not None and user_id not in (None, "", self.user_id):
+            raise ConversationNotFoundError(session_id, user_id)
+        return user_id or self.user_id or DEFAULT_USER_ID
+
+    async def load(
+        self, session_id: str, user_id: str, formats: Formats, kind: str | None, runs: int | None
+    ) -> tuple[Payload, list[JsonObject]] | None:
+        """
+        Return what is kept of the session, and its newest runs; None if there is nothing that concerns Agno.
+
+        Args:
+            session_id: Which conversation.
+            user_id: Whose it must be.
+            formats: What it is marked with.
+            kind: "agent", "team" or "workflow": reads what others stored as its runs; None: leaves it out.
+            runs: How many runs that a model may see at most, with those among them that it may not; None: all.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        memory = NativeMemory(self.storage, user_id, session_id)
+        kept = await memory.payload(formats.session)
+        if kept is None:
+            return None
+        if runs is None:
+            rows = await memory.newest_messages()
+        else:
+            rows = await memory.messages_since(formats.run, runs, limit=runs * _ROWS_OF_A_RUN) if runs else []
+        document = kept.payload if isinstance(kept.payload, dict) else {}
+        component: JsonObject = {} if kind is None else {f"{kind}_id": document.get(f"{kind}_id")}
+        found = to_runs(rows, formats, {**component, "session_id": session_id} if component else {})
+        self._remember(session_id, found)
+        return (kept, found) if found or kept.payload is not None else None
+
+    async def save(
+        self,
+        session_id: str,
+        user_id: str,
+        formats: Formats,
+        runs: Iterable[JsonObject],
+        session: JsonObject | None = None,
+        *,
+        resource_id: str = DEFAULT_RESOURCE_ID,
+    ) -> None:
+        """
+        Store the runs that are new or changed, and the session's document, if it is given.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+            InvalidInputError: A member's run whose team's run is not stored yet.
+        """
+        changed = [run for run in own_runs(runs) if not self._is_known(session_id, run)]
+        if session is None and not changed:
+            return
+        async with self.storage.transaction() as tx:
+            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            is_there = await memory.lock()
+            messages, surplus = await _replacing(memory, changed, formats)
+            await memory.add_turn(messages)
+            await tx.delete_messages(surplus, user_id, session_id)
+            if session is not None:
+                kept = await memory.payload(formats.session) if is_there else None
+                await _save_document(memory, session, kept, formats, touch=not messages)
+        self._remember(session_id, changed)
+
+    async def save_of_member(
+        self,
+        session_id: str,
+        user_id: str,
+        formats: Formats,
+        runs: Iterable[JsonObject],
+        session: JsonObject,
+        *,
+        resource_id: str,
+    ) -> None:
+        """
+        Store a session that a team's member keeps for itself, in the team's conversation: its newest runs inside.
+
+        No messages: nobody talks to a member, and the team's run has what it answered.
+        """
+        async with self.storage.transaction() as tx:
+            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            kept = await memory.payload(formats.session) if await memory.lock() else None
+            stored = {run_id_of(each): each for each in objects_of(kept.payload if kept else None, "runs")}
+            merged = stored | {run_id_of(each): each for each in own_runs(runs)}
+            oldest_first: list[JsonValue] = [*merged.values()]
+            newest = oldest_first[-(self.runs or len(merged)) :]
+            await _save_document(memory, {**session, "runs": newest}, kept, formats, touch=True)
+
+    async def keep_input(
+        self,
+        session_id: str,
+        user_id: str,
+        formats: Formats,
+        run_id: str,
+        message: JsonObject,
+        status: str,
+        *,
+        resource_id: str,
+    ) -> None:
+        """Store what a user said before there is an answer; a run that is stored already stays as it is."""
+        role, type, content = plain_message(message)
+        id = row_id(run_id, 0)
+        metadata: JsonObject = {"status": status}
+        async with self.storage.transaction() as tx:
+            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            await memory.lock()
+            kept = (await memory.messages_by_id([id])).get(id)
+            if kept is None or kept.format == formats.input:
+                await memory.add(
+                    NativeMessage(id=id, role=role, type=type, content=content, metadata=metadata, format=formats.input)
+                )
+
+    async def delete(self, session_id: str, user_id: str | None) -> bool:
+        """Return whether there was such a conversation, of the user if one is given; its messages go with it."""
+        # Whoever stores it again stores all of it.
+        self._known = OrderedDict((key, each) for key, each in self._known.items() if key[0] != session_id)
+        if user_id is None:
+            return await self.storage.delete_conversation(session_id)
+        return await self.storage.for_user(user_id).delete_conversation(session_id)
+
+    def forget(self) -> None:
+        """Know nothing any more of what is stored."""
+        self._known.clear()
+
+    def _is_known(self, session_id: str, run: JsonObject) -> bool:
+        return self._known.get((session_id, run_id_of(run))) == _digest(run)
+
+    def _remember(self, session_id: str, runs: Iterable[JsonObject]) -> None:
+        for run in runs:
+            key = session_id, run_id_of(run)
+            self._known[key] = _digest(run)
+            self._known.move_to_end(key)
+        while len(self._known) > _KNOWN_RUNS:
+            self._known.popitem(last=False)
+
+
+def _digest(run: JsonObject) -> bytes:
+    # What Agno has read, it shows with its keys in another order, and with or without what is empty.
+    filled = {key: each for key, each in run.items() if each not in (None, [], {})}
+    return blake2b(json.dumps(filled, sort_keys=True).encode(), digest_size=16).digest()
+
+
+async def _replacing(
+    memory: NativeMemory, runs: Sequence[JsonObject], formats: Formats
+) -> tuple[list[NativeMessage], list[str]]:
+    """Return the messages of the runs, and the ids of those that were theirs and are no more."""
+    families = _families(runs)
+    stored = await memory.messages_by_id([row_id(root, 0) for root in families]) if families else {}
+    messages: list[NativeMessage] = []
+    surplus: list[str] = []
+    for root, family in families.items():
+        first = stored.get(row_id(root, 0))
+        payload = first.payload if first is not None and formats.begins(first) else None
+        before: JsonObject = payload if isinstance(payload, dict) else {}
+        run = family.pop(root, None)
+        members = {run_id_of(each): each for each in objects_of(before, "members")} | family
+        if run is not None:
+            rows = to_messages(run, list(members.values()), formats)
+            count = before.get("rows")
+            surplus += [row_id(root, each) for each in range(len(rows), count if isinstance(count, int) else 0)]
+        elif first is not None and before:
+            rows = [_with_payload(first, {**before, "members": list(members.values())})]
+        else:
+            raise InvalidInputError(f"the run {root!r} is not stored yet, of which {next(iter(family))!r} is a part")
+        messages += rows
+    return messages, surplus
+
+
+def _families(runs: Sequence[JsonObject]) -> dict[str, dict[str, JsonObject]]:
+    """Return the runs by the one that they are all part of, each with those by id."""
+    parents = {run_id_of(run): parent_of(run) for run in runs}
+    families: dict[str, dict[str, JsonObject]] = {}
+    for run in runs:
+        root = run_id_of(run)
+        for _ in parents:  # as many steps as there can be
+            root = parents.get(root) or root
+        families.setdefault(root, {})[run_id_of(run)] = run
+    return families
+
+
+def _with_payload(message: NativeMessage, payload: JsonValue) -> NativeMessage:
+    fields = {name: getattr(message, name) for name in ("id", "role", "type", "content", "metadata", "format")}
+    return NativeMessage(**fields, payload=payload)
+
+
+async def _save_document(
+    memory: NativeMemory, session: JsonObject, kept: Payload | None, formats: Formats, *, touch: bool
+) -> None:
+    before: JsonObject = kept.payload if kept is not None and isinstance(kept.payload, dict) else {}
+    parts = {key: before[key] for key in _COMPONENTS if session.get(key) is None and before.get(key) is not None}
+    if "session_type" in before:  # that of whoever began
+        parts["session_type"] = before["session_type"]
+    name = session_name(session)
+    # A title that a person gave stays until somebody renames the session in Agno.
+    is_renamed = name is not None and name != session_name(before)
+    await memory.save_payload({**session, **parts}, formats.session, title=name if is_renamed else UNSET, touch=touch)
+
+
+def session_name(session: JsonObject) -> str | None:
+    """Return what the session is called, if anything."""
+    data = session.get("session_data")
+    name = data.get("session_name") if isinstance(data, dict) else None
+    return name if isinstance(name, str) and name else None
+
+
+def with_title(session: JsonObject, title: str | None) -> JsonObject:
+    """Return the session with the conversation's title as its name: a person may have changed it."""
+    if title is None or title == session_name(session):
+        return session
+    data = session.get("session_data")
+    return {**session, "session_data": {**(data if isinstance(data, dict) else {}), "session_name": title}}
+
+
+def resource_id_of(session: JsonObject) -> str:
+    """Return the id of the agent, team or workflow that the session, or the run, is of."""
+    ids = (session.get(key) for key in COMPONENT_IDS)
+    return next((each for each in ids if isinstance(each, str) and each), DEFAULT_RESOURCE_ID)

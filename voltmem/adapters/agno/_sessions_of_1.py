@@ -1,0 +1,103 @@
+"""The sessions of Agno 1: a document and its runs, and one again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from pydantic import JsonValue
+
+from voltmem._values import JsonObject
+from voltmem.adapters.agno._documents import objects_of, seconds
+from voltmem.adapters.agno._runs import FORMAT, Formats, messages_of
+from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, with_title
+from voltmem.native import Payload
+
+Mode: TypeAlias = Literal["agent", "team", "workflow", "workflow_v2"]
+
+# Where Agno 1 has the sessions of each kind.
+SESSION_CLASSES: Final[Mapping[Mode, tuple[str, str]]] = {
+    "agent": ("agno.storage.session.agent", "AgentSession"),
+    "team": ("agno.storage.session.team", "TeamSession"),
+    "workflow": ("agno.storage.session.workflow", "WorkflowSession"),
+    "workflow_v2": ("agno.storage.session.v2.workflow", "WorkflowSession"),
+}
+
+
+class Session(Protocol):
+    """What Agno 1 calls a session: of an agent, a team or a workflow."""
+
+    session_id: str
+    user_id: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is in it."""
+        ...
+
+
+def formats_of(mode: str) -> Formats:
+    """Return what the sessions of the mode are marked with."""
+    # Each kind has its own: an agent and a team may have sessions with the same id.
+    return Formats(f"{FORMAT}-1/{mode}")
+
+
+def mode_of(session: Session) -> Mode:
+    """Return which kind of session it is."""
+    modules: dict[str, Mode] = {module: mode for mode, (module, _) in SESSION_CLASSES.items()}
+    return modules.get(type(session).__module__, "agent")
+
+
+def split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
+    """Return the session without its runs and what belongs to other sessions, and the runs."""
+    if "runs" in session:
+        return {**session, "runs": None}, objects_of(session, "runs")
+    memory = session.get("memory")
+    if not isinstance(memory, dict):
+        return session, []
+    kept = {**memory, "runs": []}
+    if "messages" in kept:  # all of the runs' once more
+        kept["messages"] = []
+    session_id = session.get("session_id")
+    if isinstance(context := kept.get("team_context"), dict):
+        kept["team_context"] = {key: each for key, each in context.items() if key == session_id}
+    if isinstance(memories := kept.get("memories"), dict):
+        users = (session.get("user_id"), DEFAULT_USER_ID)
+        kept["memories"] = {key: each for key, each in memories.items() if key in users}
+    if isinstance(summaries := kept.get("summaries"), dict):
+        kept["summaries"] = {
+            user: {key: each for key, each in of_user.items() if key == session_id}
+            for user, of_user in summaries.items()
+            if isinstance(of_user, dict) and session_id in of_user
+        }
+    return {**session, "memory": kept}, objects_of(memory, "runs")
+
+
+def _join(mode: str, session: JsonObject, runs: list[JsonObject]) -> JsonObject:
+    """Return the session as it was before it was split."""
+    listed: list[JsonValue] = list(runs)
+    if mode == "workflow_v2":
+        return {**session, "runs": listed or None}
+    memory = session.get("memory")
+    if not isinstance(memory, dict) and not runs:
+        return session
+    whole: JsonObject = {**(memory if isinstance(memory, dict) else {}), "runs": listed}
+    if "messages" in whole:
+        whole["messages"] = [message for run in runs for message in messages_of(run)]
+    return {**session, "memory": whole}
+
+
+def to_session(mode: Mode, kept: Payload, runs: list[JsonObject]) -> Session:
+    """Return what is kept of a session, with the runs, as Agno has it."""
+    document = kept.payload if isinstance(kept.payload, dict) else {}
+    if mode != "workflow_v2" and (of_member := document.get("runs")) is not None:
+        runs = objects_of({"runs": of_member}, "runs")
+    conversation = kept.conversation
+    if not document:
+        key = f"{mode.partition('_')[0]}_id"
+        document = {"session_id": conversation.id, "user_id": conversation.user_id, key: None}
+    document = with_title(_join(mode, document, runs), conversation.title)
+    document |= {"created_at": seconds(conversation.created_at), "updated_at": seconds(conversation.updated_at)}
+    module, name = SESSION_CLASSES[mode]
+    session: Session = getattr(import_module(module), name).from_dict(document)
+    return session
