@@ -128,8 +128,7 @@ class VoltMemDb(AsyncBaseDb):
                 return None
             kept, runs = loaded
             if runs_limit is not None:
-                runs = [each for each in runs if parent_of(each) is None and each.get("status") not in UNFINISHED]
-                runs = runs[len(runs) - min(runs_limit, len(runs)) :]
+                runs = _for_models(runs, runs_limit)
             session = _session_of_2(kept, runs, kind)
             return _deserialized(session) if deserialize else session
 
@@ -264,7 +263,7 @@ class VoltMemDb(AsyncBaseDb):
     def for_user(self, user_id: str) -> Self:
         """Return the same database for one user: his are the sessions of runs that name no user, and nobody else's."""
         twin = copy(self)
-        twin._sessions = Sessions(self.storage, user_id, self._sessions.runs)
+        twin._sessions = self._sessions.for_user(user_id)
         return twin
 
     async def keep_input(self, run_input: Any, run_context: Any, agent: Any = None, team: Any = None) -> None:
@@ -355,6 +354,12 @@ if not IS_AGNO_1:
 
 def _kind_of(session: object) -> str:
     return type(session).__name__.removesuffix("Session").lower()
+
+
+def _for_models(runs: Sequence[JsonObject], limit: int) -> list[JsonObject]:
+    """Return the newest of the runs that a model may see, so many at most."""
+    seen = [each for each in runs if parent_of(each) is None and each.get("status") not in UNFINISHED]
+    return seen[len(seen) - min(limit, len(seen)) :]
 
 
 def _session_of_2(kept: Payload, runs: Sequence[JsonObject], kind: str | None) -> JsonObject:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from voltmem._tables import Tables
 from voltmem._values import JsonObject, from_stored_json
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of
-from voltmem.adapters.agno._sessions_of_1 import formats_of, split
+from voltmem.adapters.agno._sessions_of_1 import save_session
 from voltmem.storage import PostgresStorage
 
 
@@ -43,13 +43,10 @@ async def import_sessions(storage: PostgresStorage, table_name: str, *, schema: 
 async def _import_session(storage: PostgresStorage, session: JsonObject) -> None:
     modes = {"agent_data": "agent", "team_data": "team", "workflow_data": "workflow", "runs": "workflow_v2"}
     mode = next(mode for key, mode in reversed(modes.items()) if key in session)
-    document, runs = split(session)
     session_id, user_id = str(session["session_id"]), str(session.get("user_id") or DEFAULT_USER_ID)
     made = session.get("created_at")
-    conversation: dict[str, object] = {"id": session_id, "user_id": user_id, "resource_id": resource_id_of(document)}
+    conversation: dict[str, object] = {"id": session_id, "user_id": user_id, "resource_id": resource_id_of(session)}
     if isinstance(made, int):
         conversation["created_at"] = datetime.fromtimestamp(made, UTC)
     await storage.ensure_conversation(conversation)
-    sessions, where = Sessions(storage, None, None), (session_id, user_id, formats_of(mode))
-    save = sessions.save_of_member if document.get("team_session_id") else sessions.save
-    await save(*where, runs, document, resource_id=resource_id_of(document))
+    await save_session(Sessions(storage, None, None), mode, session_id, user_id, session)

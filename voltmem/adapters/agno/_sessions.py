@@ -56,6 +56,10 @@ class Sessions:
         self.runs = runs
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
+    def for_user(self, user_id: str) -> Sessions:
+        """Return the same sessions for one user."""
+        return Sessions(self.storage, user_id, self.runs)
+
     def owner(self, session_id: str, user_id: object) -> str:
         """Return whose the session must be; ConversationNotFoundError for another than these sessions are for."""
         if user_id is not None and not isinstance(user_id, str):

@@ -1,4 +1,4 @@
-"""The sessions of Agno 1: a document and its runs, and one again."""
+"""The sessions of Agno 1: stored as a document and runs, and whole again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from voltmem._values import JsonObject
 from voltmem.adapters.agno._documents import objects_of, seconds
 from voltmem.adapters.agno._runs import FORMAT, Formats, messages_of
-from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, with_title
+from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of, with_title
 from voltmem.native import Payload
 
 Mode: TypeAlias = Literal["agent", "team", "workflow", "workflow_v2"]
@@ -48,21 +48,38 @@ def mode_of(session: Session) -> Mode:
     return modules.get(type(session).__module__, "agent")
 
 
-def split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
+def component_key(mode: str) -> str:
+    """Return where a session of the mode has the id of its agent, team or workflow."""
+    return f"{mode.partition('_')[0]}_id"
+
+
+async def save_session(sessions: Sessions, mode: str, session_id: str, user_id: str, session: JsonObject) -> None:
+    """Store the session's document, and its runs that are new or changed, as those of a team's member if it is one."""
+    document, runs = _split(session)
+    save = sessions.save_of_member if document.get("team_session_id") else sessions.save
+    await save(session_id, user_id, formats_of(mode), runs, document, resource_id=resource_id_of(document))
+
+
+def _split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
     """Return the session without its runs and what belongs to other sessions, and the runs."""
     if "runs" in session:
         return {**session, "runs": None}, objects_of(session, "runs")
     memory = session.get("memory")
     if not isinstance(memory, dict):
         return session, []
+    kept = _memory_of_session(memory, session.get("session_id"), session.get("user_id"))
+    return {**session, "memory": kept}, objects_of(memory, "runs")
+
+
+def _memory_of_session(memory: JsonObject, session_id: JsonValue, user_id: JsonValue) -> JsonObject:
+    """Return the memory without its runs, and without what is of other sessions and other users."""
     kept = {**memory, "runs": []}
     if "messages" in kept:  # all of the runs' once more
         kept["messages"] = []
-    session_id = session.get("session_id")
     if isinstance(context := kept.get("team_context"), dict):
         kept["team_context"] = {key: each for key, each in context.items() if key == session_id}
     if isinstance(memories := kept.get("memories"), dict):
-        users = (session.get("user_id"), DEFAULT_USER_ID)
+        users = (user_id, DEFAULT_USER_ID)
         kept["memories"] = {key: each for key, each in memories.items() if key in users}
     if isinstance(summaries := kept.get("summaries"), dict):
         kept["summaries"] = {
@@ -70,7 +87,7 @@ def split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
             for user, of_user in summaries.items()
             if isinstance(of_user, dict) and session_id in of_user
         }
-    return {**session, "memory": kept}, objects_of(memory, "runs")
+    return kept
 
 
 def _join(mode: str, session: JsonObject, runs: list[JsonObject]) -> JsonObject:
@@ -94,8 +111,7 @@ def to_session(mode: Mode, kept: Payload, runs: list[JsonObject]) -> Session:
         runs = objects_of({"runs": of_member}, "runs")
     conversation = kept.conversation
     if not document:
-        key = f"{mode.partition('_')[0]}_id"
-        document = {"session_id": conversation.id, "user_id": conversation.user_id, key: None}
+        document = {"session_id": conversation.id, "user_id": conversation.user_id, component_key(mode): None}
     document = with_title(_join(mode, document, runs), conversation.title)
     document |= {"created_at": seconds(conversation.created_at), "updated_at": seconds(conversation.updated_at)}
     module, name = SESSION_CLASSES[mode]

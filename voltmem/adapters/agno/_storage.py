@@ -14,8 +14,17 @@ from voltmem._values import shown
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
-from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions, resource_id_of
-from voltmem.adapters.agno._sessions_of_1 import SESSION_CLASSES, Mode, Session, formats_of, mode_of, split, to_session
+from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions
+from voltmem.adapters.agno._sessions_of_1 import (
+    SESSION_CLASSES,
+    Mode,
+    Session,
+    component_key,
+    formats_of,
+    mode_of,
+    save_session,
+    to_session,
+)
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
 from voltmem.memory import DEFAULT_RESOURCE_ID
 from voltmem.native import Payload, list_payloads
@@ -170,14 +179,10 @@ class VoltMemStorage:
             InvalidInputError: Something in it is no JSON.
             DatabaseError: Nothing of it is stored.
         """
-        mode = mode_of(session)
-        document, runs = split(document_of(session, "session"))
-        user_id = self._sessions.owner(session.session_id, session.user_id)
-        formats = formats_of(mode)
-
-        save = self._sessions.save_of_member if document.get("team_session_id") else self._sessions.save
-        where = session.session_id, user_id, formats
-        self._blocking.call(partial(save, *where, runs, document, resource_id=resource_id_of(document)))
+        document = document_of(session, "session")
+        owner = self._sessions.owner(session.session_id, session.user_id)
+        where = mode_of(session), session.session_id, owner
+        self._blocking.call(partial(save_session, self._sessions, *where, document))
         return session
 
     def delete_session(self, session_id: str | None = None) -> None:
@@ -214,7 +219,7 @@ class VoltMemStorage:
         ``Agent(storage=storage.for_user("ada"), user_id="ada", session_id=from_the_request)``
         """
         twin = copy(self)
-        twin._sessions = Sessions(self._sessions.storage, user_id, self._sessions.runs)
+        twin._sessions = self._sessions.for_user(user_id)
         return twin
 
     def keep_inputs(self, agent: Any) -> None:
@@ -282,8 +287,8 @@ class VoltMemStorage:
             user_id=user_id or bound,
             limit=None if entity_id else limit,
         )
-        key = f"{mode.partition('_')[0]}_id"
         if entity_id:
+            key = component_key(mode)
             found = [each for each in found if isinstance(each.payload, dict) and each.payload.get(key) == entity_id]
         return found[:limit]
 
