@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Protocol, TypeAlias, Unpack
 
@@ -87,6 +88,12 @@ async def proxy(dsn: str) -> AsyncIterator[Proxy]:
     """The way to the server, to be counted, slowed or cut."""
     async with Proxy(dsn) as proxy:
         yield proxy
+
+
+def time_zone_at(hour: int) -> str:
+    """Return a time zone in which it is this hour now: its midnight is not near, whenever the tests run."""
+    ahead = (hour - datetime.now(UTC).hour + 11) % 24 - 11
+    return f"Etc/GMT{-ahead:+d}"  # as POSIX has it: what is ahead has a minus
 
 
 Numbered = Callable[[int], dict[str, object]]

@@ -19,6 +19,7 @@ from fastapi import Header
 
 from examples.chat.app import application
 from examples.chat.model import ScriptedModel
+from tests.conftest import time_zone_at
 from voltmem import Message, PostgresStorage, UserStorage
 from voltmem.testing import temporary_storage
 
@@ -132,7 +133,7 @@ class OpenTab(Protocol):
         user: str | None = None,
         phone: bool = False,
         dark: bool = False,
-        time_zone: str = "Europe/Oslo",
+        time_zone: str | None = None,
     ) -> Tab: ...
 
 
@@ -149,7 +150,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
         user: str | None = None,
         phone: bool = False,
         dark: bool = False,
-        time_zone: str = "Europe/Oslo",
+        time_zone: str | None = None,
     ) -> Tab:
         width, height = PHONE if phone else (1440, 900)
         context = await browser.new_context(
@@ -160,7 +161,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
             is_mobile=phone,
             device_scale_factor=2 if phone else 1,
             locale="en-GB",
-            timezone_id=time_zone,
+            timezone_id=time_zone or time_zone_at(12),
             permissions=["clipboard-read", "clipboard-write"],
         )
         tabs.append(Tab(await context.new_page(), address))

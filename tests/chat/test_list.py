@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.chat.conftest import Age, OpenTab
 from tests.chat.tab import Locator, Tab, expect
+from tests.conftest import time_zone_at
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,20 +41,11 @@ async def test_conversations_stand_in_groups(mine: UserStorage, age: Age, open_t
 
 async def test_what_today_is_the_viewer_decides(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
     """The same conversation is today's on one side of the earth, and yesterday's on the other."""
-    (id,) = await made(mine, "Around midnight")
-    now = datetime.now(UTC)
-    ahead, behind = timedelta(hours=14), timedelta(hours=-11)
-    since_midnight = {
-        zone: (now + zone) - (now + zone).replace(hour=0, minute=0, second=0, microsecond=0) for zone in (ahead, behind)
-    }
-    # So long ago that midnight was between in one of the two zones only.
-    shorter, longer = sorted(since_midnight.values())
-    await age(id, (shorter + (longer - shorter) / 2) / timedelta(days=1))
+    (id,) = await made(mine, "Twelve hours ago")
+    await age(id, 0.5)
 
-    names = {ahead: "Pacific/Kiritimati", behind: "Pacific/Pago_Pago"}
-    for zone, expected in ((min(names, key=lambda each: since_midnight[each]), "Yesterday"), (None, "Today")):
-        zone = zone if zone is not None else max(names, key=lambda each: since_midnight[each])
-        tab = await open_tab(time_zone=names[zone])
+    for hour, expected in ((6, "Yesterday"), (18, "Today")):
+        tab = await open_tab(time_zone=time_zone_at(hour))
         await expect(tab.groups).to_have_text([expected])
 
 

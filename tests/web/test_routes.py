@@ -12,11 +12,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.conftest import time_zone_at
 from tests.web.conftest import Connect, application
 from voltmem import PostgresStorage, Storage, web
 from voltmem.errors import DatabaseTimeoutError, MissingExtraError
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
+START = datetime(2026, 1, 15, tzinfo=UTC)  # in January anywhere on earth
 
 
 async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
@@ -104,7 +105,7 @@ async def test_headings_are_the_viewers(storage: PostgresStorage, ada: httpx2.As
     await storage.pin_conversation("c0")
     await storage.create_conversation({"id": "new", "user_id": "ada"})
 
-    items = (await get(ada, "/conversations", timeZone="Asia/Tokyo"))["items"]
+    items = (await get(ada, "/conversations", timeZone=time_zone_at(12)))["items"]
     plain = (await get(ada, "/conversations"))["items"]
 
     assert [item["group"]["key"] for item in items] == ["pinned", "today", "2026-01"]
