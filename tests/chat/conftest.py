@@ -87,7 +87,7 @@ async def browser() -> AsyncIterator[Browser]:
 
     async with async_playwright() as playwright:
         root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root])
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root], timeout=120_000)
         yield browser
         await browser.close()
 
@@ -164,6 +164,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
             timezone_id=time_zone or time_zone_at(12),
             permissions=["clipboard-read", "clipboard-write"],
         )
+        context.set_default_timeout(60_000)
         tabs.append(Tab(await context.new_page(), address))
         await tabs[-1].open(path)
         return tabs[-1]

@@ -14,6 +14,9 @@ except ImportError:
 
 __all__ = ["Locator", "Route", "Tab", "expect"]
 
+# Far more than anything here takes: what is not there by then never comes. Playwright's own five seconds are not.
+expect.set_options(timeout=60_000)
+
 
 @dataclass
 class Tab:

@@ -128,6 +128,6 @@ async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_t
     await tab.page.get_by_role("button", name="Try again").click()
 
     await expect(tab.titles).to_have_text(["First"])
-    await expect(tab.page.get_by_text("The connection is lost.")).to_be_hidden(timeout=15_000)
+    await expect(tab.page.get_by_text("The connection is lost.")).to_be_hidden()
     assert tab.problems
     tab.problems.clear()

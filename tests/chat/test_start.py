@@ -52,7 +52,7 @@ async def started(database: str, *arguments: str | Path, browser: str = "") -> A
             printed = await until_it_serves(program)
             yield printed, re.findall(r"http://\S+/", printed)[-1]
             program.send_signal(signal.SIGINT)
-            rest, _ = await asyncio.wait_for(program.communicate(), 30)
+            rest, _ = await asyncio.wait_for(program.communicate(), 60)
             problems.seek(0)
             assert problems.read() == b""
             assert (program.returncode, rest) == (0, b"")
@@ -120,7 +120,7 @@ async def test_it_opens_a_browser(database: str, tmp_path: Path) -> None:
 
 async def test_only_its_own_name_is_answered_to(database: str) -> None:
     """Another site that makes its name point here gets nothing; and no page of ours asks another site for anything."""
-    async with started(database) as (_, address), AsyncClient() as client:
+    async with started(database) as (_, address), AsyncClient(timeout=30) as client:
         assert (await client.get(f"{address}api/conversations", headers={"Host": "evil.example"})).status_code == 400
         page = await client.get(address)
     assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
