@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LONG_AGO: Final = datetime(2001, 1, 1, tzinfo=UTC)
 LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
+PATIENCE: Final = 50
+"""Seconds, far more than anything here takes: who is not done by then never will be."""
 
 # What a verb is given, by the names of its parameters: all of them, and all of them matter. It meets Rows.seed().
 ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
@@ -422,8 +424,23 @@ async def use_all_connections(storage: PostgresStorage, count: int) -> None:
 async def no_connection_of(application: str, connection: Connection) -> None:
     """Return when the server's side of an application's connections is gone, as it is soon."""
     alive = "SELECT count(*) FROM pg_sleep(0.005), pg_stat_activity WHERE application_name = $1"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(alive, application):
+            pass
+
+
+async def waiting_for(connection: Connection, holder: int) -> int:
+    """Return how many wait for a lock of this server process."""
+    query = """
+        SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks
+        WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"""
+    return cast(int, await connection.fetchval(query, holder))
+
+
+async def somebody_waits(connection: Connection, holder: int | None = None) -> None:
+    """Return once somebody waits for a lock of this server process; not given: the connection's own."""
+    async with asyncio.timeout(PATIENCE):
+        while not await waiting_for(connection, holder or connection.get_server_pid()):
             pass
 
 

@@ -19,7 +19,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.calls import LONG_AGO, Rows, use_all_connections, with_parameters
+from tests.calls import (
+    LONG_AGO,
+    PATIENCE,
+    Rows,
+    somebody_waits,
+    use_all_connections,
+    waiting_for,
+    with_parameters,
+)
 from tests.proxy import Proxy
 from voltmem import (
     ConnectionFailedError,
@@ -42,8 +50,6 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parent.parent
 IMPATIENT: Final = 0.3
-# Far more than anything here takes: who is not done by then never will be.
-PATIENCE: Final = 20
 
 Task: TypeAlias = "asyncio.Task[Message]"
 Fields: TypeAlias = dict[str, object]
@@ -103,21 +109,6 @@ async def lock(connection: Connection, schema: str, conversation: str) -> None:
     """Lock a conversation's row until the connection's transaction ends."""
     table = Rows(connection, schema).conversations
     await connection.execute(f"SELECT FROM {table} WHERE id = $1 FOR UPDATE", conversation)
-
-
-async def waiting_for(connection: Connection, holder: int) -> int:
-    """Return how many wait for a lock of this server process."""
-    query = """
-        SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks
-        WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"""
-    return cast(int, await connection.fetchval(query, holder))
-
-
-async def somebody_waits(connection: Connection, holder: int | None = None) -> None:
-    """Return once somebody waits for a lock of this server process; not given: the connection's own."""
-    async with asyncio.timeout(PATIENCE):
-        while not await waiting_for(connection, holder or connection.get_server_pid()):
-            pass
 
 
 async def nobody_waits(connection: Connection) -> None:

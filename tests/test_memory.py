@@ -16,11 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.calls import LONG_AGO, Rows, migrated_schema
+from tests.calls import LONG_AGO, PATIENCE, Rows, migrated_schema, somebody_waits
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import dialogues, needs_dialogues
 from tests.proxy import Proxy
-from tests.test_appends import somebody_waits
 from tests.test_statements import assert_walks, plan
 from voltmem import (
     ConversationMemory,
@@ -41,7 +40,6 @@ from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
 from voltmem.query import WindowQuery
 
 ROOT: Final = Path(__file__).parent.parent
-PATIENCE: Final = 20
 
 Fields = dict[str, Any]
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from tests.calls import Rows
+from tests.calls import PATIENCE, Rows, somebody_waits
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
-from tests.test_appends import somebody_waits
 from voltmem import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -28,8 +27,6 @@ from voltmem import (
 from voltmem._values import uuid7
 from voltmem.memory import ConversationMemory
 from voltmem.native import NativeMemory, Payload, list_payloads
-
-PATIENCE: Final = 20
 
 
 def native(id: str, payload: JsonValue = None, **fields: Any) -> NativeMessage:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from tests.calls import with_parameters
+from tests.calls import somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import dialogues, needs_dialogues
 from tests.proxy import Proxy
@@ -599,16 +599,6 @@ async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, 
             await importing
 
     assert [json.loads(each).get("id") for each in await exported(storage)] == ["c0", "m0", None]
-
-
-async def somebody_waits(connection: Connection) -> None:
-    """Return when somebody waits for what this connection has locked."""
-    blocked = (
-        "SELECT count(*) FROM pg_sleep(0.01), pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-    )
-    async with asyncio.timeout(10):
-        while not await connection.fetchval(f"{blocked} AND pg_sleep(0.005) IS NOT NULL"):
-            pass
 
 
 async def test_two_imports_at_once_store_it_once(storage: PostgresStorage) -> None:
