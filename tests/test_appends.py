@@ -684,9 +684,10 @@ async def all_acknowledged_are_there(
 
 
 async def test_what_is_acknowledged_outlives_the_ending_of_backends(
-    make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
+    make_storage: MakeStorage, dsn: str, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Backends are ended again and again under a thousand calls: what was acknowledged is there, once, in order."""
+    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
     storage = make_storage(with_parameters(dsn, application_name=schema), storage_limit=None)
     calls = spread(1000, await make_conversations(storage, 7))
     end_them = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
