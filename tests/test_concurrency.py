@@ -283,7 +283,8 @@ async def test_the_victim_of_a_deadlock_is_tried_again(
     make_storage: MakeStorage, connection: Connection, dsn: str, schema: str
 ) -> None:
     """An append that waits for one who waits for it is undone by PostgreSQL, and done when the other has ended."""
-    storage = make_storage(with_parameters(dsn, deadlock_timeout="500ms"), storage_limit=3)
+    # Whoever has waited so long looks for a deadlock, once: by then there is one.
+    storage = make_storage(with_parameters(dsn, deadlock_timeout="3s"), storage_limit=3)
     await storage.open()
     rows = Rows(connection, schema)
     await rows.seed()
