@@ -563,7 +563,7 @@ async def test_a_server_that_hangs_keeps_nobody_from_leaving(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
     """What it cannot be told any more, it is not told."""
-    storage = make_storage(proxy.dsn, command_timeout=1, connect_timeout=1, retry_timeout=1)
+    storage = make_storage(proxy.dsn, command_timeout=2, connect_timeout=2, retry_timeout=1)
 
     async with asyncio.timeout(PATIENCE):
         async with watching(storage):

@@ -149,7 +149,7 @@ async def no_server(world: World) -> None:
 
 
 async def no_answer(world: World) -> None:
-    storage = world.make_storage(world.proxy.dsn, command_timeout=0.2, connect_timeout=0.2, retry_timeout=0.2)
+    storage = world.make_storage(world.proxy.dsn, command_timeout=1, connect_timeout=1, retry_timeout=0.1)
     await storage.open()
     world.proxy.hang()
     await storage.count_conversations()

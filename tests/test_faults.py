@@ -23,7 +23,8 @@ from voltmem import (
     StorageClosedError,
 )
 
-IMPATIENT = 0.3
+# Long enough for whatever works, also on a machine with much to do.
+IMPATIENT = 1.0
 REPEATED = {
     "add_message",
     "add_messages",

@@ -335,7 +335,7 @@ async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itse
 
     async with other.transaction():
         await other.execute(f"SELECT FROM {tables.messages} FOR UPDATE")
-        await connection.execute("SET statement_timeout = '500ms'")
+        await connection.execute("SET statement_timeout = '2s'")
         with pytest.raises(MigrationError, match="statement timeout") as caught:
             await upgrade(connection, tables)
         await connection.execute("SET statement_timeout = 0")

@@ -375,7 +375,7 @@ async def test_an_export_that_is_left_gives_its_connection_back(
     filled: PostgresStorage, make_storage: MakeStorage
 ) -> None:
     """By a break, by closing it, by an error, by cancelling whoever reads it."""
-    storage = make_storage(max_connections=1, command_timeout=5)
+    storage = make_storage(max_connections=1, command_timeout=20)
 
     async def read(stop: Callable[[], object]) -> None:
         async for each in storage.export_user("ada"):
@@ -614,7 +614,7 @@ async def test_two_imports_at_once_store_it_once(storage: PostgresStorage) -> No
 
 async def test_an_import_asks_for_nothing_while_it_waits_for_lines(make_storage: MakeStorage) -> None:
     """Whoever sends lines slowly keeps no connection from others."""
-    storage = make_storage(max_connections=1, command_timeout=2)
+    storage = make_storage(max_connections=1, command_timeout=20)
 
     async def lines() -> AsyncIterator[str]:
         for each in [header(), *conversation("c1", "one", "two"), END]:

@@ -79,7 +79,7 @@ async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresSt
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
         _, data = await anext(told)
 
-        async with httpx2.AsyncClient(headers={"X-User": "ada"}) as client:
+        async with httpx2.AsyncClient(headers={"X-User": "ada"}, timeout=30) as client:
             page = (await client.get(f"{address}/api/conversations")).json()
 
     assert page["items"] == [data["conversation"]]

@@ -116,7 +116,7 @@ async def test_an_export_that_nobody_waits_for_gives_its_connection_back(
 
     async with serve(application(storage)) as address:
         async with (
-            httpx2.AsyncClient(headers={"X-User": "ada"}) as client,
+            httpx2.AsyncClient(headers={"X-User": "ada"}, timeout=30) as client,
             client.stream("GET", f"{address}/api/export") as response,
         ):
             await anext(response.aiter_bytes())
