@@ -95,6 +95,34 @@ async def test_a_late_answer_brings_nothing_back(mine: UserStorage, open_tab: Op
     tab.problems = [problem for problem in tab.problems if "404" not in problem]  # it may have looked in between
 
 
+async def test_a_late_answer_hides_nothing(mine: UserStorage, open_tab: OpenTab) -> None:
+    """What is shown already stays, when the answer to an earlier look at the same conversation comes after all."""
+    item = await mine.create_conversation({"title": "First"})
+    await mine.add_message({"role": "user", "content": "one"}, item.id)
+    tab = await open_tab(f"/c/{item.id}")
+    answered, late = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        if answered.is_set():
+            return await route.continue_()
+        response = await route.fetch()
+        answered.set()
+        await late.wait()
+        await route.fulfill(response=response, headers={**response.headers, "x-late": "true"})
+
+    await tab.page.route(re.compile("/messages[?]"), answer_late)
+    await mine.add_message({"role": "user", "content": "two"}, item.id)
+    await answered.wait()
+    await mine.add_message({"role": "user", "content": "three"}, item.id)
+    await expect(tab.questions).to_have_text(["one", "two", "three"])
+    async with tab.page.expect_response(lambda response: "x-late" in response.headers) as response:
+        late.set()
+    await (await response.value).finished()
+    await tab.page.evaluate("new Promise(requestAnimationFrame)")
+
+    await expect(tab.questions).to_have_text(["one", "two", "three"])
+
+
 async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> None:
     """It says so, what was written stays in the box, and when the server is back the list is what it should be."""
     await tab.ask("A name, please")

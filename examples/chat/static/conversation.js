@@ -23,6 +23,8 @@ let messages = []; // oldest first
 let hasOlder = false;
 let hasNewer = false;
 let request = null; // the latest to open something
+let asked = 0; // how often the newest messages were asked for
+let shown = 0; // the last of these whose answer is shown
 let navigate;
 let onBusy;
 let lookAgain = () => {};
@@ -43,6 +45,7 @@ export function startConversation(options) {
 /** Show a conversation from its end, or around one of its messages. */
 export async function open(conversationId, messageId = null) {
   const mine = (request = {});
+  const turn = (asked += 1);
   const isOther = id !== conversationId;
   id = conversationId;
   onBusy(streams.has(id));
@@ -50,7 +53,8 @@ export async function open(conversationId, messageId = null) {
   try {
     const [item, page] = await Promise.all([learn(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
     if (request !== mine) return;
-    ({ messages, hasOlder, hasNewer } = page);
+    if (messageId || turn > shown) ({ messages, hasOlder, hasNewer } = page);
+    shown = Math.max(shown, turn);
     render();
     if (messageId) point(messageId);
     else toEnd();
@@ -293,9 +297,11 @@ export async function refresh() {
 }
 
 async function settle(conversationId) {
+  const turn = (asked += 1);
   try {
     const [item, page] = await Promise.all([learn(api.conversation(conversationId)), newest(conversationId)]);
-    if (id !== conversationId || streams.has(id)) return;
+    if (id !== conversationId || streams.has(id) || turn < shown) return; // a later one was answered before
+    shown = turn;
     const wasAtEnd = isAtEnd();
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
     if (kept > 0) messages = [...messages.slice(0, kept), ...page.messages];
