@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -167,14 +168,21 @@ async def test_a_conversation_is_forked_at_a_message(tab: Tab, mine: UserStorage
     await expect(tab.questions).to_have_text(["A name, please", "And a letter"])
 
 
+async def is_copied(tab: Tab, beginning: str) -> None:
+    """Wait until the clipboard has a text that begins so."""
+    async with asyncio.timeout(60):
+        while not (await tab.page.evaluate("navigator.clipboard.readText()")).startswith(beginning):
+            pass
+
+
 async def test_a_message_is_copied(tab: Tab) -> None:
     """The clipboard has what the model wrote, marks included; a code block alone has a button of its own."""
     await tab.ask("Show me a Python program")
 
     await tab.act(tab.answers.last, "Copy")
-    assert (await tab.page.evaluate("navigator.clipboard.readText()")).startswith("Here is a small one")
+    await is_copied(tab, "Here is a small one")
     await tab.page.get_by_role("button", name="Copy the code").click()
-    assert (await tab.page.evaluate("navigator.clipboard.readText()")).startswith("import asyncio")
+    await is_copied(tab, "import asyncio")
 
 
 async def test_older_messages_load_on_scrolling_up(tab: Tab, mine: UserStorage) -> None:
