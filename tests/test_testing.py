@@ -65,6 +65,8 @@ def docker(daemon: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def answer(daemon: socket.socket, status: bytes) -> None:
+    """Answer the next that asks: to be begun before, for it waits no longer than a second."""
+
     def serve() -> None:
         client, _ = daemon.accept()
         with client:
@@ -104,7 +106,7 @@ async def test_a_docker_that_answers_gets_a_container_of_any_image(
     registered: list[Any] = []
     monkeypatch.setattr(atexit, "register", registered.append)
 
-    started, _ = await asyncio.gather(asyncio.to_thread(voltmem.testing._start), answer(daemon, b"200 OK"))
+    _, started = await asyncio.gather(answer(daemon, b"200 OK"), asyncio.to_thread(voltmem.testing._start))
 
     assert (started.kind, started.dsn) == (
         "docker postgres:13-alpine",
@@ -127,7 +129,7 @@ async def test_docker_without_its_extra_says_what_to_install(
     monkeypatch.setattr(importlib, "import_module", find)
 
     with pytest.raises(MissingExtraError, match="docker"):
-        await asyncio.gather(asyncio.to_thread(voltmem.testing._start), answer(daemon, b"200 OK"))
+        await asyncio.gather(answer(daemon, b"200 OK"), asyncio.to_thread(voltmem.testing._start))
 
 
 @pytest.mark.usefixtures("docker")
