@@ -172,7 +172,7 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
     yield open
     for tab in tabs:
         await tab.page.context.close()
-    assert [problem for tab in tabs for problem in tab.problems] == []
+    assert [problem for tab in tabs for problem in tab.unexpected] == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -23,7 +23,9 @@ class Tab:
     page: Page
     address: str
     problems: list[str] = field(default_factory=list)
-    """What the browser complained about; empty at the end of a test, or the test fails."""
+    """What the browser complained about. All of it must be expected, or the test fails at its end."""
+    expected: list[str] = field(default_factory=list)
+    """Parts of what it may complain about, sooner or later: it need not be over when the test is."""
 
     def __post_init__(self) -> None:
         self.page.on("console", self._heard)
@@ -46,6 +48,10 @@ class Tab:
     def _asked(self, request: Request) -> None:
         if not request.url.startswith(self.address):
             self.problems.append(f"somebody else was asked: {request.url}")
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [problem for problem in self.problems if not any(part in problem for part in self.expected)]
 
     async def open(self, path: str = "/") -> None:
         """Open the application, and wait until its list and its conversation are there."""
