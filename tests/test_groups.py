@@ -68,6 +68,17 @@ def test_a_clock_that_runs_ahead_is_today() -> None:
     assert group.key == "today"
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
+def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
+    """An import takes them, though the viewer's day may lie in no year; months before 1000 have four digits, too."""
+    first = datetime(1, 1, 1, 0, 1, tzinfo=UTC)
+    last = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+
+    assert [group.key for group in group_by_date(last_used(last, first), zone, now=NOW)] == ["today", "0001-01"]
+    assert [group.key for group in group_by_date(last_used(last, NOW), zone, now=last)] == ["today", "2026-11"]
+    assert [group.key for group in group_by_date(last_used(NOW, first), zone, now=first)] == ["today"]
+
+
 def test_what_is_pinned_stands_by_itself() -> None:
     """Whatever its age; the order within each group is the one given."""
     old, new = (ConversationItem.model_construct(**vars(each)) for each in last_used(NOW - timedelta(days=99), NOW))

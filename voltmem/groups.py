@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Generic, TypeVar
 
 from voltmem._values import check_time, shown
@@ -56,13 +56,13 @@ def group_by_date(
     zone = _zone(time_zone)
     if now is not None:
         check_time("now", now)
-    today = (datetime.now(zone) if now is None else now.astimezone(zone)).date()
+    today = _day(datetime.now(UTC) if now is None else now, zone)
     groups: dict[str, ConversationGroup[ConversationT]] = {}
     for conversation in conversations:
         if getattr(conversation, "pinned", False):
             key, label = "pinned", "Pinned"
         else:
-            key, label = _heading(conversation.updated_at.astimezone(zone).date(), today)
+            key, label = _heading(_day(conversation.updated_at, zone), today)
         groups.setdefault(key, ConversationGroup(key, label, [])).conversations.append(conversation)
     return list(groups.values())
 
@@ -78,9 +78,17 @@ def _zone(time_zone: tzinfo | str) -> tzinfo:
         raise InvalidInputError(f"time_zone {shown(time_zone)}: use a name like 'Europe/Oslo', or a tzinfo") from error
 
 
+def _day(moment: datetime, zone: tzinfo) -> date:
+    """Return the viewer's day; that of UTC at either end of time, where the viewer's has no year."""
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:
+        return moment.astimezone(UTC).date()
+
+
 def _heading(day: date, today: date) -> tuple[str, str]:
     age = (today - day).days
     for days, key, label in _DAYS:
         if age <= days:
             return key, label
-    return f"{day:%Y-%m}", f"{_MONTHS[day.month - 1]} {day.year}"
+    return day.isoformat()[:7], f"{_MONTHS[day.month - 1]} {day.year}"
