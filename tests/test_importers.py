@@ -304,11 +304,28 @@ def test_conversations_are_read_from_every_container(tmp_path: Path) -> None:
 
     for source in (objects, [each["messages"] for each in objects], iter(objects), lines, lines.encode()):
         assert read(source) == two
-    assert read(json.dumps(objects)) == read(json.dumps(objects, indent=2)) == two
+    assert read(json.dumps(objects)) == read(json.dumps(objects, indent=2)) == read(json.dumps(objects) + "\n") == two
     assert read(objects[0]) == read(json.dumps(objects[0])) == two[:1]
     with file.open() as opened:
         assert read(opened) == two
     assert read([]) == read(iter([])) == []
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "\n", "\ufeff \r\n\n"])
+def test_what_editors_put_before_the_first_line_means_nothing(before: str, tmp_path: Path) -> None:
+    """A byte-order mark, blank lines, or both: before JSON, before lines of it, in a file, as text or bytes."""
+    objects = [{"messages": HELLO}, {"messages": [{"role": "user", "content": "Ho"}]}]
+    lines = before + "\n".join(map(json.dumps, objects))
+    file = tmp_path / "lines.jsonl"
+    file.write_text(lines, encoding="utf-8")
+    export = before + json.dumps([chat(node("m1", None, "Hello"))])
+
+    for text in (lines, before + json.dumps(objects), before + json.dumps(objects, indent=2)):
+        assert read(text) == read(text.encode()) == read(objects)
+    with file.open(encoding="utf-8") as opened:
+        assert read(opened) == read(objects)
+    for given_as in (export, export.encode()):
+        assert [said(conversation) for conversation in from_chatgpt(given_as)] == [[("user", "Hello")]]
 
 
 def test_what_else_stands_there_is_kept_as_metadata() -> None:

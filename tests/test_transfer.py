@@ -439,16 +439,17 @@ async def test_lines_come_as_text_or_bytes_from_any_iterable(storage: PostgresSt
     """Lists, files, generators; with newlines or without, blank ones between them, encoded by other programs."""
     lines = [header(user_id="bob", more="later"), "", *conversation("c1", "h\N{GRINNING FACE}"), "  ", END]
     file = tmp_path / "lines.jsonl"
-    file.write_text("\n".join(lines), encoding="utf-8")
 
     for given_as in (lines, iter(lines), [each.encode() for each in lines], in_lines(lines)):
         assert (await storage.import_user("ada", given_as)).messages == 1
         assert (await storage.get_messages("ada", "c1"))[0].content == "h\N{GRINNING FACE}"
         await storage.delete_conversation("c1")
-    for mode in ("r", "rb"):
-        with file.open(mode) as opened:
-            assert (await storage.import_user("ada", opened)).conversations == 1
-        await storage.delete_conversation("c1")
+    for encoding in ("utf-8", "utf-8-sig"):  # with a byte-order mark, as some editors save it
+        file.write_text("\n".join(lines), encoding=encoding)
+        for mode in ("r", "rb"):
+            with file.open(mode, encoding="utf-8" if mode == "r" else None) as opened:
+                assert (await storage.import_user("ada", opened)).conversations == 1
+            await storage.delete_conversation("c1")
 
 
 MESSAGE = line("message", id="m1", role="user", content="words")

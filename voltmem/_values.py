@@ -83,6 +83,11 @@ def is_storable(text: str) -> bool:
     return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
 
 
+def without_mark(text: str | bytes) -> str | bytes:
+    """Return the text without the byte-order mark that some programs begin a file with."""
+    return text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(b"\xef\xbb\xbf")
+
+
 def check_text(**values: object) -> None:
     """Raise InvalidInputError unless every value is a string that PostgreSQL can hold."""
     for name, value in values.items():

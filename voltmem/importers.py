@@ -27,6 +27,7 @@ from voltmem._values import (
     jsonb_copy,
     plain_text,
     shown,
+    without_mark,
 )
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
@@ -202,7 +203,8 @@ def _openai_values(source: object) -> Iterator[object]:
     """Yield each conversation, still as JSON or not."""
     if isinstance(source, str | bytes):
         # Not splitlines(): a string of JSON may hold what else ends lines for that.
-        lines: list[str] | list[bytes] = source.split("\n") if isinstance(source, str) else source.split(b"\n")
+        found: list[str] | list[bytes] = source.split("\n") if isinstance(source, str) else source.split(b"\n")
+        lines = [line for line in found if not _is_blank(line)]
         source = lines if len(lines) > 1 and _is_json(lines[0]) else _parsed(source)
     if isinstance(source, Mapping):
         yield source
@@ -213,7 +215,11 @@ def _openai_values(source: object) -> Iterator[object]:
     elif isinstance(source, Sequence) and source and _is_openai_message(source[0]):
         yield source
     else:
-        yield from (value for value in source if not (isinstance(value, str | bytes) and not value.strip()))
+        yield from (value for value in source if not (isinstance(value, str | bytes) and _is_blank(value)))
+
+
+def _is_blank(line: str | bytes) -> bool:
+    return not without_mark(line).strip()
 
 
 def _is_json(text: str | bytes) -> bool:
@@ -276,7 +282,7 @@ def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
 
 def _parsed(text: str | bytes) -> object:
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(without_mark(text))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"no JSON: {error}") from error
     return value

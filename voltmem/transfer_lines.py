@@ -34,7 +34,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic_core import from_json
 
-from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json
+from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.history_models import (
     ENTRY_JSON,
@@ -232,6 +232,7 @@ class _Groups:
         """Return what the line shows to be complete."""
         if not isinstance(line, str | bytes):
             raise InvalidInputError(f"a line must be text, not {shown(line)}")
+        line = without_mark(line)
         if not line.strip():
             return None
         values = _values(line)
