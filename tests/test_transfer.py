@@ -613,6 +613,25 @@ async def test_two_imports_at_once_store_it_once(storage: PostgresStorage) -> No
     assert [result.renamed for result in results] == [[]] * 4
 
 
+@pytest.mark.parametrize(("user_id", "skipped", "renamed"), [("ada", 1, 0), ("bob", 0, 1)])
+async def test_a_run_that_is_just_being_imported_is_waited_for(
+    user_id: str, skipped: int, renamed: int, storage: PostgresStorage, connection: Connection
+) -> None:
+    """In a transaction that is still open; then it is there for the same user, and not free for another."""
+    step = line("step", id="s", agent_id="a", value={"content": "x"})
+    lines = [header(), line("run", id="h", agent_id="a"), step, END]
+
+    async with storage.transaction() as tx:
+        await tx.import_user("ada", lines)
+        importing = asyncio.create_task(storage.import_user(user_id, lines))
+        await somebody_waits(connection, tx.connection.get_server_pid())
+
+    result = await importing
+    assert (len(result.skipped), result.runs, len(result.renamed)) == (skipped, renamed, renamed)
+    entries = (await storage.list_history_entries()).entries
+    assert [len(entry.steps) for entry in entries] == [1] * (1 + renamed)
+
+
 async def test_an_import_asks_for_nothing_while_it_waits_for_lines(make_storage: MakeStorage) -> None:
     """Whoever sends lines slowly keeps no connection from others."""
     storage = make_storage(max_connections=1, command_timeout=20)

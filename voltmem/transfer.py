@@ -120,22 +120,26 @@ class TransferStatements:
         step, event = ", ".join(_STEP), ", ".join(_EVENT)
         # Nobody's run gets into the conversation of somebody else.
         self.store_run = f"""
-            WITH steps AS (
+            WITH made AS (
+                INSERT INTO {entries}
+                    (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
+                SELECT $1, $2, coalesce($3::timestamptz, statement_timestamp()), $4, $5,
+                    CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
+                    $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb
+                ON CONFLICT (id) DO NOTHING
+                RETURNING id
+            ), steps AS (
                 INSERT INTO {steps} (history_id, {step})
-                SELECT $1, s.key, s.value::jsonb, s.exact::jsonb, s.agent_id
-                FROM unnest({_arrays(12, 4)}) WITH ORDINALITY AS s ({step}, place)
+                SELECT made.id, s.key, s.value::jsonb, s.exact::jsonb, s.agent_id
+                FROM made, unnest({_arrays(12, 4)}) WITH ORDINALITY AS s ({step}, place)
                 ORDER BY s.place
             ), events AS (
                 INSERT INTO {events} (history_id, {event})
-                SELECT $1, {", ".join(_EVENT_VALUES.values())}
-                FROM unnest({_arrays(16, len(_EVENT))}) WITH ORDINALITY AS e ({event}, place)
+                SELECT made.id, {", ".join(_EVENT_VALUES.values())}
+                FROM made, unnest({_arrays(16, len(_EVENT))}) WITH ORDINALITY AS e ({event}, place)
                 ORDER BY e.place
             )
-            INSERT INTO {entries}
-                (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
-            SELECT $1, $2, coalesce($3::timestamptz, statement_timestamp()), $4, $5,
-                CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
-                $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb"""
+            SELECT id FROM made"""
 
 
 # How those columns that are no text get their type, and one that must not be NULL its value.
@@ -351,14 +355,18 @@ class Transfer:
                 result.skip("run", run.entry.id, "it is there already")
                 return
             taken = {(row["kind"], row["id"]) for row in rows}
-            if not taken:
-                break
             for (kind, given), new in ids.items():
                 if (kind, new) in taken:
                     ids[kind, given] = derived_id(result.user_id, new)
-        await self._executor.execute(self._transfer_sql.store_run, *_run_columns(run, ids, result))
-        result.runs += 1
-        result.name("run", run.entry.id, ids["run", run.entry.id])
+            if not taken and await self._store_run(_run_columns(run, ids, result)):
+                result.runs += 1
+                result.name("run", run.entry.id, ids["run", run.entry.id])
+                return
+
+    async def _store_run(self, columns: tuple[object, ...]) -> bool:
+        """Store a run; return whether, or somebody else has just stored one with its id."""
+        # Not repeatable: the second time, it would be there already.
+        return await self._executor.fetchrow(self._transfer_sql.store_run, *columns, repeatable=False) is not None
 
 
 class _Result:
