@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -434,6 +435,18 @@ async def test_a_fork_of_all_is_all_of_it(talk: PostgresStorage) -> None:
     fork = await talk.fork_conversation("c1")
 
     assert await talk.get_messages("ada", fork.id) == await talk.get_messages("ada", "c1")
+
+
+async def test_a_fork_is_younger_than_what_it_was_made_of(storage: PostgresStorage) -> None:
+    """In the transaction that made both, too: an export tells of the source first, the list of the copy first."""
+    async with storage.transaction() as tx:
+        source = await tx.create_conversation({"id": "c2", "user_id": "ada"})
+        fork = await tx.fork_conversation("c2", id="c1")
+
+    assert source.created_at < fork.created_at
+    assert [item.id for item in (await storage.list_conversations("ada")).items] == ["c1", "c2"]
+    lines = [json.loads(line) async for line in storage.export_user("ada")]
+    assert [line["id"] for line in lines[1:-1]] == ["c2", "c1"]
 
 
 async def test_a_fork_that_cannot_be_leaves_nothing(talk: PostgresStorage) -> None:

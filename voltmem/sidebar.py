@@ -155,8 +155,10 @@ class SidebarStatements:
                 WHERE m.conversation_id = $1 AND m.message_id = $3
             ), made AS (
                 INSERT INTO {conversations} AS c
-                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, forked_from, forked_up_to)
-                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags, id, $3
+                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, forked_from, forked_up_to,
+                     created_at, updated_at)
+                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags, id, $3,
+                    greatest(created_at, statement_timestamp()), statement_timestamp()
                 FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *
