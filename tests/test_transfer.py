@@ -250,6 +250,22 @@ async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorag
     assert found.id == "elsewhere"
 
 
+async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: PostgresStorage) -> None:
+    """Whatever the line says; one that comes later under its own id, or never, is named as it was."""
+    await storage.create_conversation({"id": "b1", "user_id": "bob"})
+    copies = [
+        line("conversation", id=f"of {source}", forked_from=source, forked_up_to="m0")
+        for source in ("b1", "later", "elsewhere")
+    ]
+
+    await storage.import_user("ada", [header(), *copies, *conversation("later"), *conversation("b1"), END])
+
+    found = {item.id: item for item in (await storage.list_conversations("ada")).items}
+    assert (found["of b1"].forked_from, found["of b1"].forked_up_to) == (None, None)
+    for source in ("later", "elsewhere"):
+        assert (found[f"of {source}"].forked_from, found[f"of {source}"].forked_up_to) == (source, "m0")
+
+
 times = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 imported_messages = st.builds(
     ImportedMessage,

@@ -92,14 +92,19 @@ class TransferStatements:
             SELECT {EVENT_COLUMNS}, agent_id FROM {events}
             WHERE history_id = ANY($1::text[])
             ORDER BY start_time, seq, id"""
-        # The setting is for tables that VoltAgent made, whose messages name the user, too.
+        # The setting is for tables that VoltAgent made, whose messages name the user, too. A copy names no source that
+        # is somebody else's.
         self.store = f"""
             WITH made AS (
                 INSERT INTO {conversations}
                     (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
-                VALUES ($1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
+                SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
                     coalesce($7::timestamptz, $6::timestamptz, statement_timestamp()),
-                    $8, $9, $10::text[], $11::timestamptz, $12::timestamptz, $13, $14, $15)
+                    $8, $9, $10::text[], $11::timestamptz, $12::timestamptz, $13,
+                    CASE WHEN NOT source.is_others THEN $14 END, CASE WHEN NOT source.is_others THEN $15 END
+                FROM (
+                    SELECT EXISTS (SELECT FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
+                ) AS source
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id, user_id, created_at, set_config('voltmem.user_id', user_id, true)
             ), kept AS (
