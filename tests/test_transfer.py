@@ -711,6 +711,28 @@ async def test_what_has_no_time_gets_one(storage: PostgresStorage) -> None:
     assert stored["nothing"][0].created_at > before
 
 
+@pytest.mark.parametrize("ahead", [None, timedelta(days=-9), timedelta(days=9)])
+async def test_what_somebody_brings_along_counts_as_read(storage: PostgresStorage, ahead: timedelta | None) -> None:
+    """Whatever its times are; but not where it says when it was read, or that it never was, nor what was exported."""
+    time: dict[str, Any] = {} if ahead is None else {"created_at": datetime.now(UTC) + ahead}
+    said = [Message(role="user", content="1"), Message(role="assistant", content="2", **time)]
+    answer = line("message", id="m", role="assistant", content="2")
+    soon = datetime.now(UTC) + timedelta(days=3)
+    told: dict[str, dict[str, Any]] = {
+        **{"nothing": {}, "its begin": {"created_at": NOON}, "its begin ahead": {"created_at": soon}},
+        **{"never": {"read_at": None}, "long ago": {"read_at": NOON}},
+    }
+
+    await storage.import_conversations(
+        "ada", [ImportedConversation(id=id, messages=said, **times) for id, times in told.items()]
+    )
+    await storage.import_user("ada", [header(), *conversation("line"), answer, END])
+
+    found = {item.id: item.unread for item in (await storage.list_conversations("ada")).items}
+    assert {id for id, unread in found.items() if unread} == {"never", "long ago", "line"}
+    assert len(found) == len(told) + 1
+
+
 async def test_what_has_no_id_is_known_by_what_it_says(storage: PostgresStorage) -> None:
     """The same again is passed over, two equal ones are two, and for another user it is another."""
     hello = ImportedConversation(messages=[Message(role="user", content="Hello \ud800")])

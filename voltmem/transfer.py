@@ -100,7 +100,9 @@ class TransferStatements:
                     (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
                 SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
                     coalesce($7::timestamptz, $6::timestamptz, statement_timestamp()),
-                    $8, $9, $10::text[], $11::timestamptz, $12::timestamptz, $13,
+                    $8, $9, $10::text[],
+                    CASE WHEN $16 THEN greatest($11::timestamptz, $6, statement_timestamp()) ELSE $11 END,
+                    $12::timestamptz, $13,
                     CASE WHEN NOT source.is_others THEN $14 END, CASE WHEN NOT source.is_others THEN $15 END
                 FROM (
                     SELECT EXISTS (SELECT FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
@@ -111,8 +113,8 @@ class TransferStatements:
                 INSERT INTO {payloads} (conversation_id, format, payload, revision, updated_at)
                 SELECT c.id, p.format, p.payload::json, p.revision,
                     coalesce(p.updated_at::timestamptz, statement_timestamp())
-                FROM made AS c, unnest({_arrays(16, 4)}) AS p (format, payload, revision, updated_at)
-            ), said AS ({_insert_messages(tables, "made", 20)}
+                FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
+            ), said AS ({_insert_messages(tables, "made", 21)}
             )
             SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted
             FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
@@ -297,8 +299,9 @@ class Transfer:
             user_id: Whose they are from now on.
             conversations: ``voltmem.importers`` reads them from the files of others, or make your own.
 
-        One without messages is left out. Otherwise as import_user(): one transaction each; what is there is passed
-        over; ids that are not free are changed; nothing is deleted.
+        One without messages is left out; one whose read_at is not given counts as read, with None it never was.
+        Otherwise as import_user(): one transaction each; what is there is passed over; ids that are not free are
+        changed; nothing is deleted.
         """
         check_id(user_id=user_id)
         _check_iterable("conversations", conversations)
@@ -421,8 +424,12 @@ class _Result:
 
 
 def _conversation_columns(conversation: ImportedConversation, result: _Result) -> tuple[object, ...]:
-    """Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), and the marks."""
+    """
+    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, and whether it was
+    read: up to read_at, or to now where that is later.
+    """
     times = [time for message in conversation.messages if (time := message.given("created_at")) is not None]
+    is_read = "read_at" not in conversation.model_fields_set
     source = conversation.forked_from
     return (
         conversation.resource_id,
@@ -433,11 +440,12 @@ def _conversation_columns(conversation: ImportedConversation, result: _Result) -
         conversation.pinned,
         conversation.archived,
         conversation.tags,
-        conversation.read_at,
+        max(times, default=None) if is_read else conversation.read_at,
         conversation.deleted_at,
         conversation.title_is_automatic,
         None if source is None else result.names.get(source, source),
         conversation.forked_up_to,
+        is_read,
     )
 
 

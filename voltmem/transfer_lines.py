@@ -44,7 +44,7 @@ from voltmem.history_models import (
     TimelineEvent,
     step_fields,
 )
-from voltmem.models import Id, Model, NativeMessage, Row, Text
+from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
 from voltmem.sidebar_models import MARKS
 from voltmem.transfer_models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 
@@ -258,8 +258,9 @@ class _Groups:
             raise InvalidInputError(
                 "a conversation needs an id, and has its messages and payloads in lines of their own"
             )
-        # Lists of its own, to which the lines that follow add.
-        self._group = conversation.model_copy(update={"messages": [], "payloads": []})
+        # Lists of its own, to which the lines that follow add. What a line leaves out is null, and so given.
+        given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
+        self._group = conversation.model_copy(update=given)
         self._ids.clear()
 
     def _payload(self, values: JsonObject) -> None:
