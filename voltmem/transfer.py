@@ -201,7 +201,8 @@ class Transfer:
                     file.write(line)
 
         Conversations, archived and deleted ones too, with their marks, messages and what frameworks keep beside them;
-        the recorded runs of agents. ``voltmem.transfer_lines`` says what stands in a line; import_user() reads them.
+        the recorded runs of agents. Links for strangers stay behind: whoever has a token has a key.
+        ``voltmem.transfer_lines`` says what stands in a line; import_user() reads them.
 
         It is what is stored at one moment, whatever is written meanwhile. Some hundred rows are in memory at a time.
         Holds one connection, in a transaction, until all is read, or the iterator is closed or dropped.
