@@ -391,6 +391,21 @@ async def test_an_offset_beyond_the_end_finds_nothing(hundred_and_twenty: Postgr
     assert found == {0: 120, 1: 119, 119: 1, 120: 0, 121: 0, LARGEST: 0}
 
 
+async def test_lists_with_a_cursor_take_the_largest_limit_as_well(storage: PostgresStorage) -> None:
+    """They read one row more than they return, and say that none follows."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.fork_conversation("c1", id="c2")
+    await storage.soft_delete_conversation("c2")
+    await storage.add_history_entry("h1", {"status": "working"}, "a1")
+
+    listed = await storage.list_conversations("ada", limit=LARGEST)
+    entries = await storage.list_history_entries(limit=LARGEST)
+    deleted = await storage.list_deleted_conversations("ada", limit=LARGEST)
+
+    assert (len(listed.items), listed.has_more, len(deleted)) == (1, False, 1)
+    assert (len(entries.entries), entries.has_more) == (1, False)
+
+
 async def test_pages_beyond_the_end_are_empty(hundred_and_twenty: PostgresStorage) -> None:
     """A page after the last has no conversations and no more of them; one page may hold everything."""
     beyond = await hundred_and_twenty.get_paginated_user_conversations("ada", page=10**9, page_size=10**9)

@@ -347,6 +347,15 @@ async def test_purging_ends_what_was_deleted_long_enough(storage: PostgresStorag
     assert await walk(storage, 5) == ["c2"]
 
 
+@pytest.mark.parametrize(("age", "purged"), [(timedelta.max, 0), (timedelta.min, 1)])
+async def test_any_age_is_one_to_purge_by(storage: PostgresStorage, age: timedelta, purged: int) -> None:
+    """Nothing is older than time itself."""
+    await make(storage, 1)
+    await storage.soft_delete_conversation("c0")
+
+    assert await storage.purge_deleted_conversations(older_than=age) == purged
+
+
 async def test_deleting_a_user_leaves_nothing_behind(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:

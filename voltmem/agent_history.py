@@ -10,7 +10,7 @@ from typing import Final
 from voltmem._cursors import HistoryCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
-from voltmem._values import check_count, check_id, check_id_or_none
+from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
 from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.history_models import (
     ENTRY_JSON,
@@ -343,7 +343,7 @@ class AgentHistory:
         """
         check_count("limit", limit, minimum=1)
         cursor = None if after is None else HistoryCursor.of("after", after)
-        query = HistoryQuery(agent_id, user_id, conversation_id, limit=limit + 1, after=cursor)
+        query = HistoryQuery(agent_id, user_id, conversation_id, limit=min(limit + 1, MAX_BIGINT), after=cursor)
         rows = await self._entry_rows(query)
         entries = await self._with_details(rows[:limit])
         has_more = len(rows) > limit

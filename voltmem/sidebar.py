@@ -12,6 +12,7 @@ from voltmem._cursors import SidebarCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
+    MAX_BIGINT,
     check_count,
     check_flag,
     check_id,
@@ -85,7 +86,7 @@ class SidebarQuery:
                 )
         direction = "DESC" if self.before is None else "ASC"
         order = f"pinned {direction}, updated_at {direction}, id {direction}"
-        found = statement.text("*", tables.conversations, order, self.limit + 1, 0)
+        found = statement.text("*", tables.conversations, order, min(self.limit + 1, MAX_BIGINT), 0)
         return f"{items(tables, f'({found})', preview=self.preview)} ORDER BY {order}", statement.arguments
 
 
@@ -139,7 +140,7 @@ class SidebarStatements:
         self.purge = f"""
             DELETE FROM {conversations}
             WHERE ($1::text IS NULL OR user_id = $1)
-                AND deleted_at <= statement_timestamp() - coalesce($2::interval, '0 seconds')"""
+                AND statement_timestamp() - deleted_at >= coalesce($2::interval, '0 seconds')"""
         self.deleted = f"""
             {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""
