@@ -18,6 +18,8 @@ from voltmem import (
     ConversationExistsError,
     ConversationItem,
     ConversationNotFoundError,
+    ImportedConversation,
+    InvalidInputError,
     InvalidQueryError,
     MessageNotFoundError,
     PostgresStorage,
@@ -271,6 +273,20 @@ async def test_tags_are_what_was_given_last(storage: PostgresStorage) -> None:
 
     assert (await storage.tag_conversation("c0", ["b", "a", "b"])).tags == ["b", "a"]
     assert (await storage.tag_conversation("c0", [])).tags == []
+
+
+async def test_a_tag_is_one_that_the_list_can_be_asked_for(storage: PostgresStorage) -> None:
+    """As long as an id may be, and no longer; an import takes no other either."""
+    await make(storage, 1)
+    longest = "\N{GRINNING FACE}" * 250
+
+    await storage.tag_conversation("c0", [longest])
+    assert await walk(storage, 5, tag=longest) == ["c0"]
+    with pytest.raises(InvalidInputError, match=r"tags .* 1000 bytes"):
+        await storage.tag_conversation("c0", ["work", longest + "x"])
+    with pytest.raises(InvalidInputError, match="1000 bytes"):
+        ImportedConversation.of({"tags": [longest + "x"]})
+    assert await walk(storage, 5, tag=longest) == ["c0"]
 
 
 # --- deleting, with a way back ------------------------------------------------------------------------------------

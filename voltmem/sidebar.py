@@ -291,6 +291,8 @@ class Sidebar:
     ) -> ConversationItem:
         """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
         given = list(dict.fromkeys(check_texts("tags", tags)))
+        for tag in given:
+            check_id(tags=tag)  # as list_conversations() asks for one
         return await self._mark(self._sidebar_sql.tag, conversation_id, owner, given)
 
     async def mark_conversation_read(

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from pydantic import Field
 
-from voltmem.models import Conversation, Id, Model, Text, Time, stored
+from voltmem.models import Conversation, Id, Model, Time, stored
 
 
 class Marks(Model):
@@ -18,7 +18,7 @@ class Marks(Model):
     """Whether it stands before those that are not."""
     archived: bool = False
     """Whether it was put away; the list shows it only if asked to."""
-    tags: list[Text] = Field(default_factory=list)
+    tags: list[Id] = Field(default_factory=list)
     """In the order in which they were given."""
     read_at: Time | None = None
     """When its user last read it; None: never marked."""
