@@ -66,17 +66,20 @@ def command_here(command: Command, dsn: str, schema: str, monkeypatch: pytest.Mo
     return run
 
 
-async def process(*words: str, **environment: str) -> Outcome:
+async def process(
+    *words: str, stdin: int | None = None, stdout: int = asyncio.subprocess.PIPE, **environment: str
+) -> Outcome:
     """Run a command as a deploy script does."""
     program = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-W", "error", "-m", "voltmem", *words),
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **environment},
-        stdout=asyncio.subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     printed, problems = await program.communicate()
-    return Outcome(program.returncode, printed.decode(), problems.decode())
+    return Outcome(program.returncode, (printed or b"").decode(), problems.decode())
 
 
 async def made(connection: Connection, schema: str) -> list[str]:
@@ -278,6 +281,44 @@ async def test_import_reads_the_files_of_others(
 
     assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, and 0 runs\n")
     assert [hit.role for hit in (await storage.search("ada", "hello")).hits] == ["user"]
+
+
+@pytest.mark.parametrize("command", ["export", "status", "sql"])
+async def test_what_cannot_be_written_is_told_in_one_line(
+    command: str, make_storage: MakeStorage, dsn: str, schema: str
+) -> None:
+    """Whether a pipe was left by its reader or a disk is full: 1, and no traceback."""
+    storage = make_storage()
+    await storage.add_message({"role": "user", "content": "x" * 100_000}, "ada", "c1", resource_id="docs")
+    words = [command, "--schema", schema, *(["--user", "ada"] if command == "export" else [])]
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    for problem, output in (("Broken pipe", writing), ("No space left on device", os.open("/dev/full", os.O_WRONLY))):
+        outcome = await process(*words, stdout=output, VOLTMEM_DATABASE_URL=dsn)
+        os.close(output)
+        assert outcome.code == 1
+        assert re.fullmatch(f"voltmem: {problem}: .*\n", outcome.problems)
+
+
+async def test_an_id_is_told_on_every_terminal(
+    make_storage: MakeStorage, dsn: str, schema: str, tmp_path: Path
+) -> None:
+    """One that has only ASCII sees the other letters' numbers."""
+    await make_storage().create_conversation({"id": "caf\u00e9", "user_id": "ada"})
+    file = tmp_path / "messages.json"
+    file.write_text(json.dumps({"id": "caf\u00e9", "messages": [{"role": "user", "content": "Hello"}]}))
+
+    with file.open() as opened:
+        outcome = await process(
+            *("import", "--user", "bob", "--format", "openai", "--schema", schema),
+            stdin=opened.fileno(),
+            VOLTMEM_DATABASE_URL=dsn,
+            PYTHONIOENCODING="ascii",
+        )
+
+    assert (outcome.code, outcome.problems) == (0, "")
+    assert outcome.printed.startswith(r"renamed   conversation caf\xe9: ")
 
 
 async def test_an_import_that_fails_is_told_in_one_line(

@@ -16,6 +16,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from io import TextIOWrapper
 from typing import Final, NoReturn
 
 from voltmem._schema import script
@@ -148,6 +149,8 @@ _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Aw
 
 
 async def _run(arguments: argparse.Namespace) -> int:
+    if isinstance(sys.stdout, TextIOWrapper):  # ids and titles have letters that not every terminal has
+        sys.stdout.reconfigure(errors="backslashreplace")
     connection = arguments.connection or os.environ.get("VOLTMEM_DATABASE_URL") or os.environ.get("DATABASE_URL")
     if not connection:
         raise InvalidOptionError("no database: give --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
@@ -170,11 +173,18 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "sql":
             print(script(Tables(arguments.schema, arguments.prefix)), end="")
-            return DONE
-        return asyncio.run(_run(arguments))
+            code = DONE
+        else:
+            code = asyncio.run(_run(arguments))
+        print(end="", flush=True)  # what cannot be written is told here, and not when Python ends
+        return code
     except VoltMemError as error:
         print(f"voltmem: {error}", file=sys.stderr)
-        return FAILED
+    except OSError as error:  # who was reading has gone; the disk is full
+        print(f"voltmem: {error.strerror or error}: not everything was read or written", file=sys.stderr)
+        # For nobody: Python would try once more to write it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 if __name__ == "__main__":
