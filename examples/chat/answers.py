@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
-from asyncio import Queue, Task
-from collections.abc import AsyncIterator
+from asyncio import Lock, Queue, Task
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Literal, NamedTuple
+from weakref import WeakValueDictionary
 
 from pydantic import JsonValue
 
@@ -32,18 +34,33 @@ class Answers:
         self._storage = storage
         self._model = model
         self._under_way: dict[tuple[str, str], Task[None]] = {}
+        self._turns: WeakValueDictionary[tuple[str, str], Lock] = WeakValueDictionary()
 
-    async def ask(self, user_id: str, conversation_id: str, question: Message) -> None:
-        """Store a question. One that is there already is replaced, and what followed it is dropped."""
-        await self.stop(user_id, conversation_id)
-        mine = self._storage.for_user(user_id)
-        await mine.add_message(question, conversation_id)
-        await mine.rewind_conversation(conversation_id, question.id)
+    async def ask(self, user_id: str, conversation_id: str, question: Message) -> AsyncGenerator[Event, None]:
+        """
+        Store a question, and return its answer as it comes. Whoever stops listening stops the answer.
 
-    async def ask_again(self, user_id: str, conversation_id: str, question_id: str) -> None:
-        """Drop what followed a question."""
-        await self.stop(user_id, conversation_id)
-        await self._storage.for_user(user_id).rewind_conversation(conversation_id, question_id)
+        A question that is there already is replaced, and what followed it is dropped.
+        """
+        async with self._turn(user_id, conversation_id):
+            async with self._storage.transaction() as tx:
+                mine = tx.for_user(user_id)
+                await mine.add_message(question, conversation_id)
+                await mine.rewind_conversation(conversation_id, question.id)
+            return self._start(user_id, conversation_id)
+
+    async def ask_again(self, user_id: str, conversation_id: str, question_id: str) -> AsyncGenerator[Event, None]:
+        """Drop what followed a question, and return another answer to it."""
+        async with self._turn(user_id, conversation_id):
+            await self._storage.for_user(user_id).rewind_conversation(conversation_id, question_id)
+            return self._start(user_id, conversation_id)
+
+    @asynccontextmanager
+    async def _turn(self, user_id: str, conversation_id: str) -> AsyncIterator[None]:
+        """Of two who ask at once, the second has its turn when the first one's answer is under way, and stops it."""
+        async with self._turns.setdefault((user_id, conversation_id), Lock()):
+            await self.stop(user_id, conversation_id)
+            yield
 
     async def stop(self, user_id: str, conversation_id: str) -> None:
         """Return when no answer is under way in the conversation, and what there is of it is stored."""
@@ -56,20 +73,24 @@ class Answers:
         for key in list(self._under_way):
             await self.stop(*key)
 
-    async def stream(self, user_id: str, conversation_id: str) -> AsyncIterator[Event]:
-        """Answer the last question. Whoever stops listening stops the answer."""
+    def _start(self, user_id: str, conversation_id: str) -> AsyncGenerator[Event, None]:
+        """Answer the last question, from now on."""
         events: Queue[Event | None] = Queue()
         key = user_id, conversation_id
         task = asyncio.create_task(self._answer(self._storage.for_user(user_id), conversation_id, events))
         self._under_way[key] = task
-        task.add_done_callback(lambda _: self._ended(key, task))
+        task.add_done_callback(lambda _: self._ended(key, task, events))
+        return self._listen(task, events)
+
+    async def _listen(self, task: Task[None], events: Queue[Event | None]) -> AsyncGenerator[Event, None]:
         try:
             while (event := await events.get()) is not None:
                 yield event
         finally:
             task.cancel()
 
-    def _ended(self, key: tuple[str, str], task: Task[None]) -> None:
+    def _ended(self, key: tuple[str, str], task: Task[None], events: Queue[Event | None]) -> None:
+        events.put_nowait(None)  # here: a task that is stopped before its first step does nothing itself
         if self._under_way.get(key) is task:
             del self._under_way[key]
 
@@ -84,8 +105,6 @@ class Answers:
         except Exception as error:  # a model may raise whatever its library does
             log.exception("the model failed")
             events.put_nowait(Event("error", {"detail": f"The model failed: {error}"}))
-        finally:
-            events.put_nowait(None)
 
     async def _grow(
         self, mine: UserStorage, conversation_id: str, shown: list[Message], events: Queue[Event | None]

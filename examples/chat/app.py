@@ -63,13 +63,12 @@ def application(storage: PostgresStorage, model: Model, user: Callable[..., str]
         place = user_id, question.conversation_id
         try:
             if question.text is None:
-                await answers.ask_again(*place, question.message_id)
+                events = await answers.ask_again(*place, question.message_id)
             else:
                 asked = Message(id=question.message_id, role="user", content=question.text)
-                await answers.ask(*place, asked)
+                events = await answers.ask(*place, asked)
         except (ConversationNotFoundError, MessageNotFoundError) as error:
             raise HTTPException(404, str(error)) from error
-        events = answers.stream(*place)
         lines = (f"event: {event.name}\ndata: {json.dumps(event.data)}\n\n" async for event in events)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(lines, media_type="text/event-stream", headers=headers)

@@ -1,0 +1,73 @@
+"""Answers under way: one in a conversation, whoever asks and however many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+
+from examples.chat.answers import Answers
+from voltmem import Message, PostgresStorage
+
+QUESTIONS = [f"Question {number}" for number in range(6)]
+
+
+class Model:
+    """Begins an answer, and never ends it."""
+
+    name = "Endless"
+
+    async def answer(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+        yield f"About {messages[-1].text}"
+        await asyncio.Event().wait()
+
+    async def title(self, question: str, answer: str) -> str:
+        return question
+
+
+async def test_of_questions_asked_at_once_none_is_lost(storage: PostgresStorage) -> None:
+    """Each is stored, in the order in which they came; the last one's answer goes on, and no two stand in a row."""
+    mine = storage.for_user("ada")
+    conversation = await mine.create_conversation({})
+    answers = Answers(storage, Model())
+
+    streams = await asyncio.gather(
+        *(answers.ask("ada", conversation.id, Message(role="user", content=text)) for text in QUESTIONS)
+    )
+
+    async with aclosing(streams[-1]) as last:
+        assert [(await anext(last)).name for _ in range(2)] == ["answer", "text"]
+    await answers.stop("ada", conversation.id)
+    stored = await mine.get_messages(conversation.id)
+    assert [message.text for message in stored if message.role == "user"] == QUESTIONS
+    assert stored[-1].text == "About Question 5"
+    assert all("user" in (one.role, other.role) for one, other in pairwise(stored))
+    for stream in streams[:-1]:
+        assert "done" not in [event.name async for event in stream]  # it was stopped
+
+
+@pytest.mark.parametrize("asked", ["Another question", None], ids=["edited", "again"])
+async def test_asking_anew_while_an_answer_comes_leaves_one(storage: PostgresStorage, asked: str | None) -> None:
+    """The answer that was under way is stopped before it is dropped: nothing of it comes back."""
+    mine = storage.for_user("ada")
+    conversation = await mine.create_conversation({})
+    answers = Answers(storage, Model())
+    question = Message(role="user", content="A question")
+    first = await answers.ask("ada", conversation.id, question)
+
+    if asked is None:
+        again = await answers.ask_again("ada", conversation.id, question.id)
+    else:
+        again = await answers.ask("ada", conversation.id, question.model_copy(update={"content": asked}))
+
+    assert "done" not in [event.name async for event in first]
+    async with aclosing(again):
+        assert [(await anext(again)).name for _ in range(2)] == ["answer", "text"]
+    await answers.stop("ada", conversation.id)
+    assert [message.text for message in await mine.get_messages(conversation.id)] == [
+        asked or "A question",
+        f"About {asked or 'A question'}",
+    ]
