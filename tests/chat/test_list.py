@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -152,6 +153,82 @@ async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> N
 
     await expect(tab.titles).to_have_text(["First", "Second", "Third"])
     assert await mine.get_conversation(ids[1]) is not None
+async def test_each_deletion_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Two conversations of the same name have a notice each."""
+    await made(mine, "Same", "Same", "Other")
+    tab = await open_tab()
+
+    await tab.link("Same").first.focus()
+    await tab.page.keyboard.press("Delete")
+    await expect(tab.titles).to_have_text(["Same", "Other"])
+    await expect(tab.link("Same")).to_be_focused()
+    await tab.page.keyboard.press("Delete")
+    await expect(tab.titles).to_have_text(["Other"])
+    await expect(tab.notice("Deleted “Same”")).to_have_count(2)
+    for left in (1, 0):
+        await tab.notice("Deleted “Same”").first.get_by_role("button", name="Undo").click()
+        await expect(tab.notice("Deleted “Same”")).to_have_count(left)
+
+    await expect(tab.titles).to_have_text(["Same", "Same", "Other"])
+
+
+async def test_a_key_that_is_held_deletes_once(mine: UserStorage, open_tab: OpenTab) -> None:
+    """The next row has the focus then, and the keyboard repeats itself: nothing more is deleted."""
+    await made(mine, "First", "Second", "Third")
+    tab = await open_tab()
+
+    await tab.link("First").focus()
+    await tab.page.keyboard.down("Delete")
+    await expect(tab.link("Second")).to_be_focused()
+    for _ in range(3):
+        await tab.page.keyboard.down("Delete")
+    await tab.page.keyboard.up("Delete")
+    await tab.choose("Third", "Pin")
+
+    await expect(tab.titles).to_have_text(["Third", "Second"])
+    assert [item.title for item in (await mine.list_conversations()).items] == ["Third", "Second"]
+
+
+async def stop_the_clock(tab: Tab) -> None:
+    """Let no notice go until the test says how much time has passed."""
+    await tab.page.clock.install()
+    await tab.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+
+
+async def test_notices_leave_room_for_the_rest(mine: UserStorage, open_tab: OpenTab) -> None:
+    """However much is deleted, the last few of the notices are there, the newest among them."""
+    titles = [f"Number {number}" for number in range(6)]
+    await made(mine, *titles)
+    tab = await open_tab()
+    await stop_the_clock(tab)
+
+    await tab.link("Number 0").focus()
+    for title in titles:
+        await expect(tab.link(title)).to_be_focused()
+        await tab.page.keyboard.press("Delete")
+
+    await expect(tab.page.locator(".toast > span")).to_have_text([f"Deleted “{title}”" for title in titles[2:]])
+
+
+async def test_a_notice_waits_for_who_is_on_it(mine: UserStorage, open_tab: OpenTab) -> None:
+    """While its button has the focus it stays, though the mouse has left it."""
+    await made(mine, "First")
+    tab = await open_tab()
+    await stop_the_clock(tab)
+    await tab.choose("First", "Delete")
+    notice = tab.notice("Deleted “First”")
+
+    await notice.get_by_role("button", name="Undo").focus()
+    await notice.hover()
+    await tab.box.hover()
+    await tab.page.clock.run_for(20_000)
+    await expect(notice.get_by_role("button", name="Undo")).to_be_focused()
+    await tab.box.focus()
+    await tab.page.clock.run_for(20_000)
+
+    await expect(notice).to_have_count(0)
+
+
 
 
 async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_tab: OpenTab) -> None:

@@ -227,6 +227,7 @@ list.addEventListener("keydown", (event) => {
   }[event.key];
   if (!does) return;
   event.preventDefault();
+  if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held walks, and does nothing else again
   does();
 });
 

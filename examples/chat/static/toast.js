@@ -3,13 +3,16 @@
 import { byId, element, iconButton } from "./dom.js";
 
 const SECONDS = 8;
+const MOST = 4; // at a time, the newest
 
 export function toast(text, { action, onAction, isError = false } = {}) {
   const close = () => {
     clearTimeout(timer);
     note.remove();
   };
-  for (const each of byId("toasts").children) if (each.firstChild.textContent === text) each.remove(); // said once is enough
+  const others = [...byId("toasts").children];
+  if (!action) for (const each of others) if (each.textContent === text) each.remove(); // said once is enough
+  others.slice(0, 1 - MOST).forEach((each) => each.remove());
   const note = element(
     "div",
     { class: `toast${isError ? " toast-error" : ""}` },
@@ -22,7 +25,8 @@ export function toast(text, { action, onAction, isError = false } = {}) {
   let timer;
   const wait = () => (timer = setTimeout(close, SECONDS * 1000));
   for (const event of ["pointerenter", "focusin"]) note.addEventListener(event, () => clearTimeout(timer));
-  for (const event of ["pointerleave", "focusout"]) note.addEventListener(event, wait);
+  note.addEventListener("pointerleave", () => note.matches(":focus-within") || wait());
+  note.addEventListener("focusout", () => note.matches(":hover") || wait());
   byId("toasts").append(note);
   wait();
 }
