@@ -229,6 +229,34 @@ async def test_a_notice_waits_for_who_is_on_it(mine: UserStorage, open_tab: Open
     await expect(notice).to_have_count(0)
 
 
+async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Others go, it moves itself: its button keeps the focus, and a title that is half written is not taken for one."""
+    ids = await made(mine, "First", "Second", "Third", "Fourth")
+    tab = await open_tab()
+    button = tab.page.get_by_role("button", name="Actions for Third")
+    box = tab.page.get_by_role("textbox", name="Title")
+
+    await button.focus()
+    await mine.soft_delete_conversation(ids[0])
+    await expect(tab.rows).to_have_count(3)
+    await expect(button).to_be_focused()
+    await tab.page.keyboard.press("F2")
+    await tab.page.keyboard.type("Half")
+    await mine.soft_delete_conversation(ids[1])
+    await expect(tab.rows).to_have_count(2)
+    await expect(box).to_be_focused()
+    await mine.pin_conversation(ids[3])
+    await expect(tab.rows.first).to_have_attribute("data-id", ids[3])
+    await mine.pin_conversation(ids[2])
+    await expect(tab.rows.first).to_have_attribute("data-id", ids[2])
+    await expect(box).to_be_focused()
+    await tab.page.keyboard.type(" done")
+    assert [item.title for item in (await mine.list_conversations()).items] == ["Third", "Fourth"]
+    await tab.page.keyboard.press("Enter")
+
+    await expect(tab.titles).to_have_text(["Half done", "Fourth"])
+
+
 
 
 async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_tab: OpenTab) -> None:

@@ -55,7 +55,8 @@ export function renameIn(place, item, onEnd) {
     event.stopPropagation();
     if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
   });
-  box.addEventListener("blur", () => end(true));
+  // Once it is clear where the focus went: a row that moves takes it along, and another window gives it back.
+  box.addEventListener("blur", () => queueMicrotask(() => box.isConnected && document.activeElement !== box && end(true)));
   place.replaceChildren(box);
   box.focus();
   box.select();

@@ -38,10 +38,14 @@ export const marked = (pieces) =>
 
 /** Make a parent's children these, touching only what differs: focus and scroll positions stay. */
 export function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   children.forEach((child, place) => {
-    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+    const there = parent.children[place];
+    if (there === child) return;
+    if (there?.nextSibling === child) there.remove(); // one that goes down; it comes to its place later
+    else parent.insertBefore(child, there ?? null);
   });
-  while (parent.children.length > children.length) parent.lastElementChild.remove();
 }
 
 /** Call load whenever the element comes near the visible part of what scrolls around it. */

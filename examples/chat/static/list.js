@@ -139,7 +139,7 @@ function compare(one, other) {
 // --- how it looks -----------------------------------------------------------------------------------------------
 
 function render() {
-  const neighbour = neighbourOfFocus();
+  const [focused, neighbour] = [document.activeElement, neighbourOfFocus()];
   const order = new Map();
   for (const item of shown) {
     const { key, label } = item.group;
@@ -156,7 +156,10 @@ function render() {
   arrange(list, [...sections, ...ending(), sentinel]);
   const there = new Set(shown.map((item) => item.id));
   for (const id of rows.keys()) if (!there.has(id)) rows.delete(id);
-  if (neighbour && !list.contains(document.activeElement)) (rows.get(neighbour)?.link ?? byId("new-chat")).focus();
+  if (neighbour && !list.contains(document.activeElement)) {
+    const moved = list.contains(focused) ? focused : null; // with its row, which takes the focus from it
+    (moved ?? rows.get(neighbour)?.link ?? byId("new-chat")).focus();
+  }
 }
 
 function group(key) {
