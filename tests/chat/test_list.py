@@ -257,6 +257,46 @@ async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, 
     await expect(tab.titles).to_have_text(["Half done", "Fourth"])
 
 
+async def hide(tab: Tab, *, hidden: bool) -> None:
+    """Go to another tab of the browser, or come back."""
+    await tab.page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def test_what_went_while_nobody_looked_is_gone(mine: UserStorage, open_tab: OpenTab) -> None:
+    """However far down the list it was; what is still there is there once."""
+    titles = [f"Number {number:03}" for number in range(130)]
+    ids = await made(mine, *titles)
+    tab = await open_tab()
+    for loaded in (40, 80, 120, 130):
+        await expect(tab.rows).to_have_count(loaded)
+        await tab.page.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight")
+
+    await hide(tab, hidden=True)
+    await mine.soft_delete_conversation(ids[125])
+    await hide(tab, hidden=False)
+
+    await expect(tab.rows).to_have_count(129)
+    assert await tab.titles.all_text_contents() == [title for title in titles if title != "Number 125"]
+
+
+async def test_a_row_that_leads_nowhere_goes(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Who opens what was deleted unseen is told so, and its row goes."""
+    ids = await made(mine, "First", "Second")
+    tab = await open_tab()
+    tab.expected = ["404"]
+
+    await hide(tab, hidden=True)
+    await mine.soft_delete_conversation(ids[1])
+    await tab.link("Second").click()
+
+    await expect(tab.notice("There is no such conversation.")).to_be_visible()
+    await expect(tab.titles).to_have_text(["First"])
 
 
 async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_tab: OpenTab) -> None:

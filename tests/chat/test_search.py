@@ -111,6 +111,18 @@ async def test_results_are_walked_with_the_arrows(filled: str, open_tab: OpenTab
     await expect(tab.heading).to_have_text("Capybara facts")
 
 
+async def test_what_is_deleted_is_found_no_more(filled: str, mine: UserStorage, open_tab: OpenTab) -> None:
+    """Also where it was found before it went."""
+    tab = await open_tab()
+    await tab.search("capybara")
+    await expect(tab.hits).to_have_count(3)
+
+    await mine.soft_delete_conversation(filled)
+
+    await expect(tab.hits).to_have_count(2)
+    await expect(tab.page.get_by_role("heading", name="2 found")).to_be_visible()
+
+
 async def test_nothing_found_is_said(tab: Tab) -> None:
     """On the page, and to screen readers."""
     await tab.search("unheard-of")

@@ -62,7 +62,8 @@ export async function open(conversationId, messageId = null) {
   } catch (error) {
     if (request !== mine) return;
     clear(failure(() => open(conversationId, messageId)));
-    if (error.status === 404) navigate("/", { replace: true });
+    if (error.status === 404 && messageId) navigate("/", { replace: true }); // the message may be what is not there
+    else if (error.status === 404) removed(conversationId);
     tell(error.status === 404 ? new api.Problem("There is no such conversation.") : error);
   }
   lookAgain();

@@ -6,7 +6,7 @@ import { Row } from "./row.js";
 import { find, learnPage, listen } from "./store.js";
 
 const PAGE = 40;
-const MOST_RELOADED = 100;
+const MOST_AT_ONCE = 100;
 
 const list = byId("list");
 const sentinel = element("div", { class: "sentinel" });
@@ -32,14 +32,22 @@ let lookAgain = () => {};
 
 // --- what is in it ----------------------------------------------------------------------------------------------
 
-/** Load the beginning of the list anew; what was loaded beyond it stays. */
+/** Load the list anew to where one has scrolled; what was loaded beyond that is loaded again when it is scrolled to. */
 export async function reload() {
-  const page = await load({ limit: Math.min(Math.max(shown.length, PAGE), MOST_RELOADED) });
-  if (!page) return;
-  const beyond = page.hasMore ? shown.filter((item) => compare(item, page.end) > 0) : [];
-  if (!beyond.length) endsWith(page);
-  show([...page.items, ...beyond], page.newer);
+  const [wanted, items, newer] = [Math.max(seen(), PAGE), [], []];
+  let page;
+  do {
+    page = await load({ limit: Math.min(wanted - items.length, MOST_AT_ONCE), after: page?.nextCursor });
+    if (!page) return;
+    items.push(...page.items);
+    newer.push(...page.newer);
+  } while (page.hasMore && items.length < wanted);
+  endsWith(page);
+  show(items, newer);
 }
+
+/** How many of the rows end above the lower edge of the list, about. */
+const seen = () => Math.ceil((shown.length * (list.scrollTop + list.clientHeight)) / (list.scrollHeight || 1));
 
 async function loadMore() {
   if (loading || !cursor) return;

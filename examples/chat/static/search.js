@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { announce, byId, element, marked, whenNear } from "./dom.js";
 import { focusList } from "./list.js";
-import { titleOf } from "./store.js";
+import { listen, titleOf } from "./store.js";
 import { tell } from "./toast.js";
 
 const PAUSE = 120; // milliseconds after the last key
@@ -12,6 +12,7 @@ const box = byId("search");
 const list = byId("list");
 const results = byId("results");
 const sentinel = element("div", { class: "sentinel" });
+const heading = element("h2", { class: "group-name" });
 const found = element("ul", { class: "rows" });
 
 let request = null;
@@ -71,15 +72,21 @@ async function search() {
     const { items, nextCursor } = await api.search(box.value, undefined, request.signal);
     cursor = nextCursor;
     found.replaceChildren(...items.map(hit));
-    const count = items.length ? `${items.length}${cursor ? " or more" : ""} found` : "Nothing found";
-    results.replaceChildren(element("h2", { class: "group-name" }, count), found, sentinel);
+    count();
+    results.replaceChildren(heading, found, sentinel);
     results.scrollTop = 0;
     results.hidden = false;
     list.hidden = true;
-    announce(count);
+    announce(heading.textContent);
+    return true;
   } catch (error) {
     tell(error);
   }
+}
+
+function count() {
+  const { length } = found.children;
+  heading.textContent = length ? `${length}${cursor ? " or more" : ""} found` : "Nothing found";
 }
 
 async function more() {
@@ -89,6 +96,7 @@ async function more() {
     const { items, nextCursor } = await api.search(box.value, after, request.signal);
     cursor = nextCursor;
     found.append(...items.map(hit));
+    count();
     return true;
   } catch (error) {
     tell(error);
@@ -96,13 +104,19 @@ async function more() {
   }
 }
 
+listen((id, item) => {
+  if (item && !item.deletedAt) return;
+  for (const each of [...found.children]) if (each.dataset.id === id) each.remove();
+  count();
+});
+
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 
 function hit({ conversation, title, messageId, createdAt, snippet }) {
   const hash = messageId ? `#${encodeURIComponent(messageId)}` : "";
   return element(
     "li",
-    { class: "row row-hit" },
+    { class: "row row-hit", "data-id": conversation.id },
     element(
       "a",
       { class: "row-link", href: `/c/${encodeURIComponent(conversation.id)}${hash}` },
