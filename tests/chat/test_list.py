@@ -257,6 +257,27 @@ async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, 
     await expect(tab.titles).to_have_text(["Half done", "Fourth"])
 
 
+async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: OpenTab) -> None:
+    """However many there are: an answer that grows touches its own."""
+    ids = await made(mine, "First", "Second", "Third")
+    tab = await open_tab(f"/c/{ids[0]}")
+    await expect(tab.link("First")).to_have_attribute("aria-current", "page")
+
+    touched = await tab.page.evaluate(
+        """async (id) => {
+            const { changed, find } = await import("/static/store.js");
+            const observer = new MutationObserver(() => {});
+            observer.observe(document.getElementById("list"), { childList: true, attributes: true, subtree: true });
+            changed({ ...find(id), title: "Another" });
+            const rows = observer.takeRecords().map(({ target }) => target.closest(".row")).filter(Boolean);
+            return rows.map((row) => row.dataset.id);
+        }""",
+        ids[1],
+    )
+
+    assert set(touched) == {ids[1]}
+
+
 async def hide(tab: Tab, *, hidden: bool) -> None:
     """Go to another tab of the browser, or come back."""
     await tab.page.evaluate(

@@ -96,6 +96,7 @@ export function showArchived(isWanted) {
 
 /** Which conversation is open. */
 export function setCurrent(id) {
+  if (id === current) return;
   current = tabStop = id;
   render();
 }
@@ -129,7 +130,8 @@ function withGroup(item, above, below) {
   return { ...item, group: (same ?? below ?? above ?? { group: { key: day, label: day } }).group };
 }
 
-const dayOf = ({ updatedAt }) => new Date(updatedAt).toLocaleDateString();
+const DAY = new Intl.DateTimeFormat();
+const dayOf = ({ updatedAt }) => DAY.format(new Date(updatedAt));
 
 function indexOf(item, items) {
   const index = items.findIndex((each) => compare(item, each) < 0);
@@ -181,8 +183,10 @@ function group(key) {
 
 function row(item, stop) {
   if (!rows.has(item.id)) rows.set(item.id, new Row(item.id));
-  rows.get(item.id).show(item, { isCurrent: item.id === current, isTabStop: item.id === stop });
-  return rows.get(item.id).element;
+  const made = rows.get(item.id);
+  made.show(item, item.id === current);
+  made.setTabStop(item.id === stop);
+  return made.element;
 }
 
 function ending() {
@@ -217,7 +221,7 @@ list.addEventListener("focusin", (event) => {
   const focused = event.target.closest(".row");
   if (!focused || focused.dataset.id === tabStop) return;
   tabStop = focused.dataset.id;
-  for (const [id, each] of rows) for (const part of [each.link, each.button]) part.tabIndex = id === tabStop ? 0 : -1;
+  for (const [id, each] of rows) each.setTabStop(id === tabStop);
 });
 
 list.addEventListener("keydown", (event) => {

@@ -7,8 +7,10 @@ import { titleOf } from "./store.js";
 
 export class Row {
   #item;
-  #title = element("span", { class: "row-title" });
-  #preview = element("span", { class: "row-preview" });
+  #isCurrent;
+  #isTabStop;
+  #title = element("span", { class: "row-title", dir: "auto" });
+  #preview = element("span", { class: "row-preview", dir: "auto" });
   #state = element("span", { class: "unseen" });
   #slot = element("div", { class: "row-rename", hidden: true });
 
@@ -29,8 +31,9 @@ export class Row {
     this.element = element("li", { class: "row", "data-id": id }, this.link, this.#slot, this.button);
   }
 
-  show(item, { isCurrent, isTabStop }) {
-    this.#item = item;
+  show(item, isCurrent) {
+    if (item === this.#item && isCurrent === this.#isCurrent) return; // one of thousands, of which one has changed
+    [this.#item, this.#isCurrent] = [item, isCurrent];
     const isUnread = item.unread && !isCurrent;
     this.#title.textContent = titleOf(item);
     this.#preview.textContent = (item.preview ?? "").replace(/[*_`#>|]+/g, " ").replace(/\s+/g, " ");
@@ -40,6 +43,12 @@ export class Row {
     this.element.classList.toggle("row-unnamed", !item.title);
     if (isCurrent) this.link.setAttribute("aria-current", "page");
     else this.link.removeAttribute("aria-current");
+  }
+
+  /** Whether the row is the one that Tab leads to. */
+  setTabStop(isTabStop) {
+    if (isTabStop === this.#isTabStop) return;
+    this.#isTabStop = isTabStop;
     for (const part of [this.link, this.button]) part.tabIndex = isTabStop ? 0 : -1;
   }
 
