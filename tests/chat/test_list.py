@@ -257,6 +257,22 @@ async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, 
     await expect(tab.titles).to_have_text(["Half done", "Fourth"])
 
 
+async def test_enter_that_ends_a_word_names_nothing(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Who writes Japanese, say, chooses characters with Enter; the next one is for the title."""
+    await made(mine, "First")
+    tab = await open_tab()
+
+    await tab.choose("First", "Rename")
+    box = tab.page.get_by_role("textbox", name="Title")
+    await box.fill("にほ")
+    await box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    await expect(box).to_be_focused()
+    await box.fill("日本")
+    await box.press("Enter")
+
+    await expect(tab.titles).to_have_text(["日本"])
+
+
 async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: OpenTab) -> None:
     """However many there are: an answer that grows touches its own."""
     ids = await made(mine, "First", "Second", "Third")

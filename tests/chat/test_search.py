@@ -111,6 +111,44 @@ async def test_results_are_walked_with_the_arrows(filled: str, open_tab: OpenTab
     await expect(tab.heading).to_have_text("Capybara facts")
 
 
+async def test_enter_opens_the_best_of_what_was_typed_last(filled: str, open_tab: OpenTab) -> None:
+    """However soon after the last key, never what was found before; nothing while a word is being composed."""
+    tab = await open_tab()
+    box = tab.page.get_by_role("searchbox")
+    await tab.search("sleep")
+    await expect(tab.hits).to_have_count(1)
+
+    await box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})
+    await expect(tab.page).to_have_url(re.compile("/$"))
+    await tab.search("swim")
+    await box.press("Enter")
+
+    await expect(tab.heading).to_have_text("Capybara facts")
+
+
+async def test_a_page_of_results_that_failed_is_loaded_again(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Scrolling on asks once more."""
+    for number in range(30):
+        conversation = await mine.create_conversation({"title": f"Hotel {number}"})
+        await mine.add_message({"role": "user", "content": "A long story of a hotel. " * 12}, conversation.id)
+    tab = await open_tab()
+    results = tab.page.locator("#results")
+    tab.expected = ["ERR_FAILED"]
+    await tab.page.route(re.compile("/search.*after="), lambda route: route.abort())
+
+    async with tab.page.expect_event("requestfailed"):
+        await tab.search("hotel")
+        await expect(tab.hits.first).to_be_visible()
+        await results.evaluate("results => results.scrollTop = results.scrollHeight")
+    await expect(tab.notice("The server can’t be reached.")).to_be_visible()
+    await tab.page.unroute_all()
+    await results.evaluate("results => results.scrollTop = 0")
+    await expect(tab.hits.first).to_be_in_viewport()
+    await results.evaluate("results => results.scrollTop = results.scrollHeight")
+
+    await expect(tab.hits).to_have_count(30)
+
+
 async def test_what_is_deleted_is_found_no_more(filled: str, mine: UserStorage, open_tab: OpenTab) -> None:
     """Also where it was found before it went."""
     tab = await open_tab()
@@ -121,6 +159,22 @@ async def test_what_is_deleted_is_found_no_more(filled: str, mine: UserStorage, 
 
     await expect(tab.hits).to_have_count(2)
     await expect(tab.page.get_by_role("heading", name="2 found")).to_be_visible()
+
+
+async def test_on_a_phone_escape_ends_the_search_first(filled: str, open_tab: OpenTab) -> None:
+    """The list comes back; the next one closes the drawer."""
+    tab = await open_tab(phone=True)
+    box = tab.page.get_by_role("searchbox")
+    await tab.page.get_by_role("button", name="Conversations", exact=True).tap()
+    await tab.search("swim")
+    await expect(tab.hits).to_have_count(1)
+
+    await box.press("Escape")
+    await expect(tab.hits.first).to_be_hidden()
+    await expect(box).to_be_focused()
+    await box.press("Escape")
+
+    await expect(box).to_be_hidden()
 
 
 async def test_nothing_found_is_said(tab: Tab) -> None:

@@ -53,6 +53,7 @@ export function renameIn(place, item, onEnd) {
   };
   box.addEventListener("keydown", (event) => {
     event.stopPropagation();
+    if (event.isComposing) return; // an Enter that ends a word, not the title
     if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
   });
   // Once it is clear where the focus went: a row that moves takes it along, and another window gives it back.

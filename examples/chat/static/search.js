@@ -17,24 +17,26 @@ const found = element("ul", { class: "rows" });
 
 let request = null;
 let timer = null;
+let searching = null; // the search for what was typed last; tells whether its results are shown
 let cursor = null;
 
 export function startSearch() {
   const lookAgain = whenNear(sentinel, results, async () => cursor && (await more()) && lookAgain());
   box.addEventListener("input", () => {
-    clearTimeout(timer);
-    request?.abort(); // a slow answer never overtakes a later one
+    stop(); // a slow answer never overtakes a later one
     if (!box.value.trim()) return close();
     timer = setTimeout(search, PAUSE);
   });
   box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") clear();
-    if (event.key === "ArrowDown") (results.hidden ? focusList() : move(0), event.preventDefault());
-    if (event.key === "Enter") (results.querySelector("a")?.click(), event.preventDefault());
+    if (event.isComposing) return; // a word of another script that is not complete
+    const does = { Escape: box.value && clear, ArrowDown: results.hidden ? focusList : () => move(0), Enter: openBest }[event.key];
+    if (!does) return;
+    event.preventDefault();
+    does();
   });
   results.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (event.key === "Escape") (clear(), box.focus());
+    if (event.key === "Escape") (clear(), box.focus(), event.preventDefault());
     if (!step) return;
     event.preventDefault();
     move([...results.querySelectorAll("a")].indexOf(document.activeElement) + step);
@@ -52,11 +54,21 @@ function move(place) {
   else links[place]?.focus();
 }
 
+async function openBest() {
+  if (timer) search(); // what was typed last is still to be searched for
+  if (await searching) found.querySelector("a")?.click();
+}
+
 export function clear() {
-  clearTimeout(timer);
-  request?.abort();
+  stop();
   box.value = "";
   close();
+}
+
+function stop() {
+  clearTimeout(timer);
+  request?.abort();
+  timer = searching = null;
 }
 
 function close() {
@@ -66,8 +78,14 @@ function close() {
   announce("");
 }
 
-async function search() {
+function search() {
+  stop();
   request = new AbortController();
+  searching = show();
+}
+
+/** Show what is found; returns whether it could be. */
+async function show() {
   try {
     const { items, nextCursor } = await api.search(box.value, undefined, request.signal);
     cursor = nextCursor;
@@ -81,6 +99,7 @@ async function search() {
     return true;
   } catch (error) {
     tell(error);
+    return false;
   }
 }
 
@@ -99,6 +118,7 @@ async function more() {
     count();
     return true;
   } catch (error) {
+    if (error.name !== "AbortError") cursor = after; // and wait until somebody scrolls again
     tell(error);
     return false;
   }
@@ -120,8 +140,8 @@ function hit({ conversation, title, messageId, createdAt, snippet }) {
     element(
       "a",
       { class: "row-link", href: `/c/${encodeURIComponent(conversation.id)}${hash}` },
-      element("span", { class: "row-title" }, ...(title.length ? marked(title) : [titleOf(conversation)])),
-      element("span", { class: "row-snippet" }, ...marked(snippet)),
+      element("span", { class: "row-title", dir: "auto" }, ...(title.length ? marked(title) : [titleOf(conversation)])),
+      element("span", { class: "row-snippet", dir: "auto" }, ...marked(snippet)),
       createdAt ? element("span", { class: "row-date" }, DAY.format(new Date(createdAt))) : null,
     ),
   );
