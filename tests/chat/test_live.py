@@ -144,6 +144,19 @@ async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> 
     await tab.answered()
 
 
+async def test_a_server_that_refuses_to_tell_is_asked_again(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A browser tries again only where the connection broke; after an error of the server the page does."""
+    tab = await open_tab()
+    tab.expected = ["503"]
+    await tab.page.route(re.compile("/api/events"), lambda route: route.fulfill(status=503), times=2)
+    await tab.page.reload()
+    await expect(tab.page.get_by_text("The connection is lost.")).to_be_visible()
+
+    await expect(tab.page.get_by_text("The connection is lost.")).to_be_hidden(timeout=15_000)
+    await mine.create_conversation({"title": "Made later"})
+    await expect(tab.titles).to_have_text(["Made later"])
+
+
 async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_tab: OpenTab) -> None:
     """Where the list should be, there is a button."""
     await mine.create_conversation({"title": "First"})

@@ -70,12 +70,31 @@ export async function* answer(question, signal) {
 
 const CHANGES = ["conversation.created", "conversation.updated", "conversation.deleted", "message.added"];
 
+const [SHORTEST_PAUSE, LONGEST_PAUSE] = [1_000, 60_000];
+
 /** Tell what changes, here or in another tab, until the function that is returned is called. */
 export function watch({ onReady, onChange, onLost }) {
-  const source = new EventSource("/api/events");
-  source.addEventListener("ready", onReady);
-  source.addEventListener("reconnected", onReady);
-  source.addEventListener("error", onLost); // it tries again by itself
-  for (const name of CHANGES) source.addEventListener(name, (event) => onChange(JSON.parse(event.data)));
-  return () => source.close();
+  let source, timer;
+  let pause = SHORTEST_PAUSE;
+  const ready = () => {
+    pause = SHORTEST_PAUSE;
+    onReady();
+  };
+  const lost = () => {
+    onLost();
+    if (source.readyState !== EventSource.CLOSED) return; // where the connection broke, it tries again by itself
+    timer = setTimeout(connect, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
+  };
+  const connect = () => {
+    source = new EventSource("/api/events");
+    for (const name of ["ready", "reconnected"]) source.addEventListener(name, ready);
+    for (const name of CHANGES) source.addEventListener(name, (event) => onChange(JSON.parse(event.data)));
+    source.addEventListener("error", lost);
+  };
+  connect();
+  return () => {
+    clearTimeout(timer);
+    source.close();
+  };
 }
