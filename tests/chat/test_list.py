@@ -141,7 +141,7 @@ async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_ta
 
 
 async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
-    """The row goes and comes back to its place; the conversation that is open makes room for a new one."""
+    """The row goes and comes back to its place; the conversation that is open makes room for a new one until then."""
     ids = await made(mine, "First", "Second", "Third")
     tab = await open_tab(f"/c/{ids[1]}")
 
@@ -153,6 +153,10 @@ async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> N
 
     await expect(tab.titles).to_have_text(["First", "Second", "Third"])
     assert await mine.get_conversation(ids[1]) is not None
+    await expect(tab.page).to_have_url(re.compile(f"/c/{ids[1]}$"))
+    await expect(tab.questions).to_have_text(["About Second"])
+
+
 async def test_each_deletion_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
     """Two conversations of the same name have a notice each."""
     await made(mine, "Same", "Same", "Other")

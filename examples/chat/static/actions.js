@@ -5,6 +5,12 @@ import { element } from "./dom.js";
 import { learn, removed, titleOf } from "./store.js";
 import { tell, toast } from "./toast.js";
 
+let navigate;
+
+export function startActions(options) {
+  ({ navigate } = options);
+}
+
 /** The entries of the menu of a conversation; rename is called to name it where it stands. */
 export const actionsFor = (item, rename) => [
   { name: "Rename", icon: "rename", onSelect: rename },
@@ -28,11 +34,22 @@ async function archive(item) {
 }
 
 export async function remove(item) {
+  const path = `/c/${encodeURIComponent(item.id)}`;
   try {
     await api.remove(item.id);
+    const wasOpen = location.pathname === path;
     removed(item.id);
-    const undo = () => learn(api.restore(item.id)).catch(tell);
-    toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: undo });
+    toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: () => restore(item, wasOpen ? path : null) });
+  } catch (error) {
+    tell(error);
+  }
+}
+
+/** Undo the deletion; what was open opens again, if nothing else was opened meanwhile. */
+async function restore(item, path) {
+  try {
+    await learn(api.restore(item.id));
+    if (path && location.pathname === "/") navigate(path);
   } catch (error) {
     tell(error);
   }

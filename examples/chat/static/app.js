@@ -1,6 +1,6 @@
 // The page: its addresses, its shortcuts, and what it hears from the server.
 
-import { actionsFor, renameIn } from "./actions.js";
+import { actionsFor, renameIn, startActions } from "./actions.js";
 import * as api from "./api.js";
 import { focusComposer, setBusy, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
@@ -157,6 +157,7 @@ byId("theme").addEventListener("click", () => {
 // --- the start --------------------------------------------------------------------------------------------------
 
 conversation.startConversation({ navigate, onBusy: setBusy });
+startActions({ navigate });
 startComposer({ send: conversation.send, stop: conversation.stop });
 startList();
 search.startSearch();
