@@ -277,6 +277,27 @@ async def test_enter_that_ends_a_word_names_nothing(mine: UserStorage, open_tab:
     await expect(tab.titles).to_have_text(["日本"])
 
 
+async def test_a_title_of_spaces_is_none(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Its row has something to read and to press."""
+    await made(mine, "   ")
+
+    tab = await open_tab()
+
+    await expect(tab.titles).to_have_text(["New chat"])
+
+
+async def test_a_title_runs_as_its_script_does(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Hebrew from the right, in the row, above the conversation and in the box that renames it."""
+    ids = await made(mine, "שלום, world")
+
+    tab = await open_tab(f"/c/{ids[0]}")
+    await expect(tab.heading).to_have_text("שלום, world")
+    await tab.choose("שלום, world", "Rename")
+
+    for each in (tab.heading, tab.titles, tab.page.get_by_role("textbox", name="Title")):
+        await expect(each).to_have_css("direction", "rtl")
+
+
 async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: OpenTab) -> None:
     """However many there are: an answer that grows touches its own."""
     ids = await made(mine, "First", "Second", "Third")

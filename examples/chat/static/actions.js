@@ -58,7 +58,7 @@ async function restore(item, path) {
 /** Put a box where the title stands: Enter or leaving it renames, Escape does not. */
 export function renameIn(place, item, onEnd) {
   const before = [...place.childNodes];
-  const box = element("input", { class: "rename", value: item.title ?? "", "aria-label": "Title", maxlength: "200" });
+  const box = element("input", { class: "rename", dir: "auto", value: item.title ?? "", "aria-label": "Title", maxlength: "200" });
   let ended = false;
   const end = async (isWanted) => {
     if (ended) return;

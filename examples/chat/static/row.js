@@ -40,7 +40,7 @@ export class Row {
     this.#state.textContent = [isUnread && ", unread", item.pinned && ", pinned"].filter(Boolean).join("");
     this.button.setAttribute("aria-label", `Actions for ${titleOf(item)}`);
     this.element.classList.toggle("row-unread", isUnread);
-    this.element.classList.toggle("row-unnamed", !item.title);
+    this.element.classList.toggle("row-unnamed", !item.title?.trim());
     if (isCurrent) this.link.setAttribute("aria-current", "page");
     else this.link.removeAttribute("aria-current");
   }

@@ -49,4 +49,4 @@ export async function learnPage(answer) {
 
 const isLearntSince = (id, moment) => (learnt.get(id) ?? 0) > moment;
 
-export const titleOf = (item) => item.title || "New chat";
+export const titleOf = (item) => item.title?.trim() || "New chat";

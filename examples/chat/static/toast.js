@@ -16,7 +16,7 @@ export function toast(text, { action, onAction, isError = false } = {}) {
   const note = element(
     "div",
     { class: `toast${isError ? " toast-error" : ""}` },
-    element("span", {}, text),
+    element("span", { dir: "auto" }, text),
     action
       ? element("button", { type: "button", class: "toast-action", onclick: () => (close(), onAction()) }, action)
       : null,
