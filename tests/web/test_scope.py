@@ -102,6 +102,15 @@ async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStora
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_an_empty_string_is_nobody(storage: PostgresStorage, connect: Connect) -> None:
+    """What an emptied session gives is not the id of a user, whom all such visitors would be together."""
+    client = connect(application(storage), "")
+
+    assert [(await client.get(path)).status_code for path in ("/conversations", "/export")] == [401, 401]
+    assert (await client.post("/conversations", json={})).status_code == 401
+    assert await storage.count_conversations() == 0
+
+
 @pytest.mark.parametrize("field", ["userId", "user_id", "owner", "resource_id"])
 async def test_no_body_says_whose_a_conversation_is(
     field: str, storage: PostgresStorage, mallory: httpx2.AsyncClient

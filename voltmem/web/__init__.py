@@ -53,8 +53,8 @@ def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
 
     Args:
         storage: Where. The application opens and closes it.
-        user: A dependency as FastAPI knows them, which returns the user's id; None, or an HTTPException with 401, for
-            nobody.
+        user: A dependency as FastAPI knows them, which returns the user's id; None, an empty string, or an
+            HTTPException with 401, for nobody.
     """
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
@@ -70,7 +70,7 @@ def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] 
 
     Args:
         storage: Where. The application opens and closes it.
-        user: Returns the user's id for a request, or None for nobody; it may be async.
+        user: Returns the user's id for a request, or None or an empty string for nobody; it may be async.
 
     Its OpenAPI document is at ``/openapi.json``.
     """

@@ -20,7 +20,7 @@ def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
     """Return a dependency that every route has: it asks the application's who the user is."""
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
-        if user_id is None:
+        if user_id is None or user_id == "":  # a session that was emptied, a header with nothing in it
             raise HTTPException(401, "Nobody is signed in.")
         if not isinstance(user_id, str):
             raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
