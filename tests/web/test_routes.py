@@ -196,6 +196,17 @@ async def test_reading_goes_forwards_only(storage: PostgresStorage, ada: httpx2.
     assert again.json()["readAt"] == now.json()["readAt"]
 
 
+async def test_nobody_has_read_what_is_still_to_come(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """A time ahead is now, so that what is said next is unread."""
+    await make(storage, 1)
+
+    ahead = await ada.post("/conversations/c0/read", json={"at": "9999-12-31T23:59:59Z"})
+    await storage.add_message({"role": "assistant", "content": "Done."}, "ada", "c0")
+
+    assert datetime.fromisoformat(ahead.json()["readAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
+    assert (await get(ada, "/conversations/c0"))["unread"] is True
+
+
 async def test_a_deletion_can_be_undone_until_it_is_purged(ada: httpx2.AsyncClient) -> None:
     """Deleted, it is listed apart; restored, it is back; purged, it is gone."""
     before = (await ada.post("/conversations", json={"id": "c1", "title": "Bread"})).json()

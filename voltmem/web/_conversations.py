@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -148,8 +149,10 @@ async def archive_conversation(mine: Mine, conversationId: ConversationId, archi
     "/conversations/{conversationId}/read", response_model=Item, responses=_CHANGED, operation_id="readConversation"
 )
 async def read_conversation(mine: Mine, conversationId: ConversationId, reading: Reading | None = None) -> Response:
-    """Mark a conversation as read, never less far than before."""
+    """Mark a conversation as read, never less far than before, and no further than now."""
     at = None if reading is None else reading.at
+    if at is not None and at > datetime.now(UTC):
+        at = None  # now, by the database's clock, which messages have their times from
     return JsonResponse(item_of(await mine.mark_conversation_read(conversationId, at=at)))
 
 

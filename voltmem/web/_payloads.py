@@ -267,7 +267,7 @@ class Reading(Body):
     """How far the user has read."""
 
     at: GivenTime | None = None
-    """Left out: up to now."""
+    """Left out, or a time that is still to come: up to now."""
 
 
 class Fork(Body):
