@@ -168,6 +168,17 @@ async def test_a_model_never_replaces_a_persons_title(ada: httpx2.AsyncClient) -
     assert [each.json()["titleIsAutomatic"] for each in (first, second, third)] == [True, True, False]
 
 
+@pytest.mark.parametrize("changes", [{"title": None}, {}], ids=str)
+async def test_a_model_clears_no_title(changes: Any, ada: httpx2.AsyncClient) -> None:
+    """An automatic title that is none is refused, and the person's stays."""
+    await ada.post("/conversations", json={"id": "c1", "title": "My bread"})
+
+    refused = await ada.patch("/conversations/c1", json=changes | {"titleIsAutomatic": True})
+
+    assert refused.status_code == 422
+    assert (await get(ada, "/conversations/c1"))["title"] == "My bread"
+
+
 async def test_an_archived_conversation_can_be_got_back(ada: httpx2.AsyncClient) -> None:
     """Put away by default, or as the body says."""
     await ada.post("/conversations", json={"id": "c1"})

@@ -232,12 +232,18 @@ class NewConversation(Body):
 class ConversationChanges(Body):
     """What changes; what is left out stays. All of it, or nothing and an error."""
 
-    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"titleIsAutomatic": ["title"]}})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentSchemas": {
+                "titleIsAutomatic": {"required": ["title"], "properties": {"title": {"type": "string"}}}
+            }
+        }
+    )
 
     title: Title | None = None
-    """null clears it."""
+    """null clears it, whoever gave it."""
     title_is_automatic: bool = False
-    """A model made the title: it replaces none that a person gave."""
+    """A model made the title, of which there must be one: it replaces none that a person gave."""
     pinned: bool = False
     archived: bool = False
     tags: Annotated[list[Name], Field(max_length=100)] = Field(default_factory=list)
@@ -246,7 +252,7 @@ class ConversationChanges(Body):
 
     @model_validator(mode="after")
     def _title_is_there(self) -> Self:
-        if "title_is_automatic" in self.model_fields_set and "title" not in self.model_fields_set:
+        if "title_is_automatic" in self.model_fields_set and self.title is None:
             raise ValueError("titleIsAutomatic says something of a title, which is missing")
         return self
 
