@@ -267,6 +267,30 @@ async def test_the_applications_refusal_is_a_problem(status: int, storage: Postg
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
+async def test_a_refusal_may_have_a_status_of_the_applications_own(storage: PostgresStorage, connect: Connect) -> None:
+    """One that is registered nowhere has no phrase, and is no mistake of the server's."""
+
+    def refuse(_: object) -> NoReturn:
+        raise HTTPException(499, "Gone.")
+
+    answer = await connect(web.app(storage, user=refuse), prefix="").get("/conversations")
+
+    assert problem(answer, 499, "about:blank") | {"title": "Status 499", "detail": "Gone."} == answer.json()
+
+
+@pytest.mark.parametrize("told", [{"code": "plan", "seats": [3, None]}, ["plan"], 7], ids=str)
+async def test_a_refusal_may_be_more_than_a_text(told: Any, storage: PostgresStorage, connect: Connect) -> None:
+    """What the application's other routes tell as JSON is JSON in the problem, too, beside the text."""
+
+    def refuse(_: object) -> NoReturn:
+        raise HTTPException(403, told)
+
+    answer = await connect(web.app(storage, user=refuse), prefix="").get("/conversations")
+
+    document = problem(answer, 403, "about:blank")
+    assert (document["detail"], document["data"]) == ("Forbidden", told)
+
+
 async def test_a_dependency_that_lacks_something_says_what(storage: PostgresStorage, connect: Connect) -> None:
     """A header that the application's dependency requires, for example: 422, and no route is called."""
     from fastapi import FastAPI, Header

@@ -23,6 +23,7 @@ _PROBLEM: Final = {
                 "title": {"type": "string"},
                 "status": {"type": "integer"},
                 "detail": {"type": "string"},
+                "data": {"description": "What the application told of it, where that is no text."},
                 "errors": {
                     "type": "array",
                     "items": {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from http.client import responses as phrases
 from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 from starlette.exceptions import HTTPException
 
 from voltmem._values import to_json
@@ -51,6 +52,8 @@ class Problem(BaseModel):
     """The response's status."""
     detail: str
     """What it was this time."""
+    data: JsonValue = None
+    """What the application told of it, where that is no text."""
     errors: list[Invalid] | None = None
     """Each thing that is wrong with the request, where there are several."""
 
@@ -75,15 +78,19 @@ def problem_response(error: Exception) -> ProblemResponse | None:
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
-        phrase = HTTPStatus(error.status_code).phrase
-        problem = Problem(type="about:blank", title=phrase, status=error.status_code, detail=str(error.detail))
-        return ProblemResponse(problem, error.headers)
+        return ProblemResponse(_blank(error.status_code, error.detail), error.headers)
     for kind, status, name, title, detail in _KINDS:
         if isinstance(error, kind):
             problem = Problem(type=f"urn:voltmem:{name}", title=title, status=status, detail=detail(error))
             is_brief = status == 503 and kind is not OutcomeUnknownError
             return ProblemResponse(problem, {"Retry-After": str(RETRY_AFTER_SECONDS)} if is_brief else None)
     return None
+
+
+def _blank(status: int, told: JsonValue) -> Problem:
+    phrase = phrases.get(status, f"Status {status}")  # an application may have one that is registered nowhere
+    detail, data = (told, None) if isinstance(told, str) else (phrase, told)
+    return Problem(type="about:blank", title=phrase, status=status, detail=detail, data=data)
 
 
 def _invalid(error: RequestValidationError) -> ProblemResponse:
