@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, application
+from tests.web.test_openapi import operations
 from voltmem import PostgresStorage, web
 from voltmem.errors import (
     ConnectionFailedError,
@@ -177,6 +178,54 @@ async def test_a_body_is_json(type: str, ada: httpx2.AsyncClient) -> None:
     problem(await ada.post("/conversations", content=b"{}", headers={"Content-Type": type}), 415, "about:blank")
 
 
+def posts() -> list[str]:
+    """The paths to which one can POST."""
+    found = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
+    return sorted(name.removeprefix("POST /api") for name in found if name.startswith("POST "))
+
+
+@pytest.mark.parametrize("path", posts())
+async def test_another_site_sends_nothing_without_asking(
+    path: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """403 for each POST that a browser sends with no question first: without a body, too, or with one of no kind."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    before = (await ada.get("/conversations")).json()
+    sent = [
+        {"headers": {"Sec-Fetch-Site": "cross-site"}},
+        {"headers": {"Sec-Fetch-Site": "same-site"}, "content": b"{}"},
+        {"headers": {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain;charset=UTF-8"}, "content": b"{}"},
+        {"headers": {"Origin": "http://evil.example"}},
+        {"headers": {"Origin": "null"}},
+    ]
+
+    for arguments in sent:
+        problem(await ada.post(path.format(conversationId="c1"), **arguments), 403, "about:blank")
+
+    assert (await ada.get("/conversations")).json() == before
+    assert (await ada.get("/conversations/c1/shares")).json() == {"items": []}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "http://test"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:5173", "Content-Type": "application/json"},
+        {},
+    ],
+    ids=str,
+)
+async def test_a_front_end_sends_what_it_may(
+    headers: dict[str, str], storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """From the same origin; from another, what a browser asks for first; and what is no browser."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    assert (await ada.post("/conversations/c1/archive", headers=headers)).status_code == 200
+
+
 async def test_a_method_that_a_path_has_not_names_those_that_it_has(ada: httpx2.AsyncClient) -> None:
     """405, with Allow: all of the path's, not only the first route's."""
     answer = await ada.put("/conversations/c1")
@@ -278,7 +327,7 @@ async def test_a_refusal_may_have_a_status_of_the_applications_own(storage: Post
     assert problem(answer, 499, "about:blank") | {"title": "Status 499", "detail": "Gone."} == answer.json()
 
 
-@pytest.mark.parametrize("told", [{"code": "plan", "seats": [3, None]}, ["plan"], 7], ids=str)
+@pytest.mark.parametrize("told", [{"code": "plan", "until": None}, ["plan"], 7], ids=str)
 async def test_a_refusal_may_be_more_than_a_text(told: Any, storage: PostgresStorage, connect: Connect) -> None:
     """What the application's other routes tell as JSON is JSON in the problem, too, beside the text."""
 

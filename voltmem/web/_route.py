@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import JsonValue
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
@@ -18,6 +19,9 @@ from voltmem.errors import VoltMemError
 from voltmem.web._problems import problem_response
 
 MAX_BODY_BYTES: Final = 10 * 2**20
+
+# With these, and no header of its own, a browser sends a POST to another site without asking it first (CORS).
+_SENT_UNASKED: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
 class StrictRequest(Request):
@@ -82,6 +86,7 @@ class ProblemRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             try:
+                _check_site(request)
                 if takes_json:
                     _check_content_type(request)
                 return await answer(StrictRequest(request.scope, request.receive))
@@ -114,10 +119,29 @@ def say_all_methods(routes: Iterable[BaseRoute]) -> None:
             ProblemRoute.methods_of[route.endpoint] = of_path
 
 
+def _check_site(request: Request) -> None:
+    """Refuse a POST of another site's page that the browser sent without asking us whether it may."""
+    if request.method == "POST" and media_type(request) in _SENT_UNASKED and _is_from_another_site(request.headers):
+        raise HTTPException(403, "A POST from another site must say that it is application/json.")
+
+
+def _is_from_another_site(headers: Headers) -> bool:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    # Over plain HTTP a browser tells no site, and of nobody but a browser there is an origin.
+    return origin is not None and origin.partition("://")[2] != headers.get("host")
+
+
+def media_type(request: Request) -> str:
+    """Return what the body says it is, without parameters; empty where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _check_content_type(request: Request) -> None:
-    given = request.headers.get("content-type")
-    if given is None:
+    given = media_type(request)
+    if not given:
         return
-    type, _, subtype = given.partition(";")[0].strip().lower().partition("/")
+    type, _, subtype = given.partition("/")
     if type != "application" or not (subtype == "json" or subtype.endswith("+json")):
         raise HTTPException(415, "The body must be application/json.")

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse
-from voltmem.web._route import ProblemRoute
+from voltmem.web._route import ProblemRoute, media_type
 from voltmem.web._signed_in import Mine
 
 routes = APIRouter(route_class=ProblemRoute)
@@ -100,7 +100,7 @@ async def import_me(mine: Mine, request: Request) -> Response:
 
     What is there already is passed over, so an import that stopped may be repeated.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+    if media_type(request) != MEDIA_TYPE:
         raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")
     return JsonResponse(Imported.model_validate(await mine.import_user(_lines(request))))
 
