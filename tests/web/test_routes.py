@@ -6,6 +6,7 @@ import importlib
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.conftest import time_zone_at
-from tests.web.conftest import Connect, application
+from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage, Storage, web
 from voltmem.errors import DatabaseTimeoutError, MissingExtraError
 
@@ -61,6 +62,44 @@ async def test_a_conversation_may_have_an_id_of_the_clients(ada: httpx2.AsyncCli
 async def test_an_id_that_no_path_can_name_is_refused(id: str, ada: httpx2.AsyncClient) -> None:
     """422, rather than a conversation that cannot be reached."""
     assert (await ada.post("/conversations", json={"id": id})).status_code == 422
+
+
+@pytest.mark.parametrize("id", ["team/42", "/", "a//b/", "c1/messages", "../c1", "50%2F50", "é/ü", "1/%00"])
+async def test_an_id_with_a_slash_is_reached_as_any_other(
+    id: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """The application's own, or one of an import: a slash is %2F in a path, whatever the id looks like with it."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.create_conversation({"id": id, "user_id": "ada", "title": "Bread"})
+    await storage.add_message({"id": id, "role": "user", "content": "Hi"}, "ada", id)
+    place = quote(id, safe="")
+
+    found = await get(ada, f"/conversations/{place}")
+    messages = await get(ada, f"/conversations/{place}/messages")
+    fork = await ada.post(f"/conversations/{place}/fork", json={"upTo": id, "id": "copy"})
+    wrong = await ada.put(f"/conversations/{place}")
+    deleted = [
+        await ada.delete(path) for path in (f"/conversations/{place}/messages/{place}", f"/conversations/{place}")
+    ]
+
+    assert (found["id"], [each["id"] for each in messages["items"]]) == (id, [id])
+    assert (fork.json()["forkedFrom"], fork.headers["location"]) == (id, "/api/conversations/copy")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "DELETE, GET, PATCH")
+    assert [answer.status_code for answer in deleted] == [204, 204]
+    assert {item["id"] for item in (await get(ada, "/conversations"))["items"]} == {"c1", "copy"}
+
+
+async def test_a_slash_in_an_id_stays_one_over_a_real_server(storage: PostgresStorage, serve: Serve) -> None:
+    """Mounted as well, with a prefix that has an encoded character, too."""
+    await storage.create_conversation({"id": "team/42", "user_id": "ada"})
+    inner = web.app(storage, user=lambda _: "ada")
+
+    async with serve(Starlette(routes=[Mount("/my api", inner)])) as address, httpx2.AsyncClient() as client:
+        found = await client.get(f"{address}/my%20api/conversations/team%2F42")
+        nowhere = await client.get(f"{address}/my%20api/conversations/team/42")
+
+    assert (found.status_code, found.json().get("id")) == (200, "team/42")
+    assert nowhere.status_code == 404
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 9])

@@ -51,6 +51,20 @@ async def test_what_was_exported_can_be_imported(
     assert seen(await elsewhere.get("/export")) == seen(export)
 
 
+async def test_what_was_imported_can_be_reached(ada: httpx2.AsyncClient) -> None:
+    """Whatever ids the lines have: a slash in one, too."""
+    lines = [
+        {"voltmem": 1, "kind": "header", "user_id": "ada", "exported_at": "2026-01-01T00:00:00+00:00"},
+        {"kind": "conversation", "id": "team/42", "title": "Bread"},
+        {"kind": "end"},
+    ]
+
+    imported = await ada.post("/import", content="\n".join(map(json.dumps, lines)), headers=NDJSON)
+
+    assert (imported.json()["conversations"], imported.json()["renamed"]) == (1, [])
+    assert (await ada.get("/conversations/team%2F42")).json()["title"] == "Bread"
+
+
 async def test_an_import_never_touches_another_users(
     storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
 ) -> None:

@@ -14,6 +14,9 @@ Who the user is comes from the application's dependency; no body and no query na
 user's data only. One asks nobody: ``/shared/{token}`` shows what a user shares with strangers. Errors are problem
 documents (RFC 9457), other routes' errors are left alone. The application's own OpenAPI document has it all.
 
+An id in a path is percent-encoded, a slash in it as %2F, which a proxy must pass on as it is. Ids that clients choose
+have none: it is the application's own, and those of an import, that may.
+
 Where a cookie says who the user is, a page of another site can have the browser send it along. A POST that doesn't say
 that it is JSON, which a browser sends without asking first, is refused where it comes from another origin (403). For
 all else a browser asks first: the application's CORS middleware says which origins may; without one, none may.

@@ -170,15 +170,14 @@ async def fork_conversation(
     given = Fork() if fork is None else fork
     made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
     item = item_of(await item_of_mine(mine, made.id))
-    return JsonResponse(item, 201, {"Location": _place(request, made.id, from_member=True)})
+    return JsonResponse(item, 201, {"Location": _place(request, made.id, asked=f"/{conversationId}/fork")})
 
 
-def _place(request: Request, id: str, *, from_member: bool = False) -> str:
-    """Return the path of a conversation as the client knows it: under any prefix, mount or proxy."""
+def _place(request: Request, id: str, *, asked: str = "") -> str:
+    """Return the path of a conversation as the client knows it, who asked for one beside it or for what is in it."""
     path, root = request.scope["path"], request.scope.get("root_path", "")
     whole = path if path.startswith(root) else f"{root}{path}"
-    conversations = whole.rsplit("/", 2)[0] if from_member else whole
-    return f"{quote(conversations)}/{quote(id, safe='')}"
+    return f"{quote(whole.removesuffix(asked))}/{quote(id, safe='')}"
 
 
 # --- deleting, with a way back ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,13 +13,16 @@ from fastapi.routing import APIRoute
 from pydantic import JsonValue
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from voltmem.errors import VoltMemError
 from voltmem.web._problems import problem_response
 
 MAX_BODY_BYTES: Final = 10 * 2**20
+
+# Stands for a slash within an id. No path that was decoded has a lone surrogate.
+_SLASH: Final = "\udc2f"
 
 # With these, and no header of its own, a browser sends a POST to another site without asking it first (CORS).
 _SENT_UNASKED: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
@@ -97,6 +101,18 @@ class ProblemRoute(APIRoute):
                 return response
 
         return handle
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether it is this route's path: as it was sent, for in an id there may be a slash, as %2F."""
+        sent = scope.get("raw_path") or b""
+        if b"%2f" not in sent.lower() or unquote(sent) != scope["path"]:
+            return super().matches(scope)
+        path = "/".join(unquote(part).replace("/", _SLASH) for part in sent.split(b"/"))
+        match, found = super().matches({**scope, "path": path})
+        if match is not Match.NONE:
+            parameters = found["path_params"].items()
+            found["path_params"] = {name: str(value).replace(_SLASH, "/") for name, value in parameters}
+        return match, found
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; a path that has no such method says which it has."""
