@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, NoReturn
 
 import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voltmem import PostgresStorage
+from voltmem import PostgresStorage, Storage
+from voltmem.errors import DatabaseTimeoutError
 from voltmem.models import NativeMessage
 from voltmem.web._ui_messages import native_message, ui_messages
 
@@ -72,6 +74,90 @@ async def test_a_message_is_stored_by_its_id(conversation: str, ada: httpx2.Asyn
     await ada.post(f"{conversation}/ui-messages", json={"messages": [longer, ANSWERED]})
 
     assert await get(ada, f"{conversation}/ui-messages") == [longer, ANSWERED]
+
+
+def said(id: str, role: str = "assistant", text: str = "Hi") -> dict[str, Any]:
+    return {"id": id, "role": role, "parts": [{"type": "text", "text": text}]}
+
+
+CHAT = [said("q1", "user"), said("a1"), said("q2", "user"), said("a2")]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param([*CHAT[:3], said("a3")], id="the last answer asked for again"),
+        pytest.param([CHAT[0], said("a3")], id="an earlier answer asked for again"),
+        pytest.param([said("q1", "user", "Hello"), said("a3")], id="a question edited"),
+        pytest.param(CHAT[:3], id="asked for again, and nothing came"),
+        pytest.param([*CHAT, said("q3", "user"), said("a3")], id="gone on"),
+        pytest.param([*CHAT[:3], said("a2", text="Hi there")], id="an answer that has grown"),
+    ],
+)
+async def test_use_chats_whole_list_is_stored_as_it_is(
+    whole: list[Any], conversation: str, ada: httpx2.AsyncClient
+) -> None:
+    """With rewind, what is no more in it is gone; sent again, it changes nothing."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
+
+    for _ in range(2):
+        stored = await ada.post(f"{conversation}/ui-messages", json={"messages": whole, "rewind": True})
+
+        assert stored.json() == whole
+        assert await get(ada, f"{conversation}/ui-messages") == whole
+
+
+async def test_an_end_may_begin_with_a_message_that_is_there(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """What stands before it stays; of messages that are all new nobody knows what they should replace."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
+
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [CHAT[2], said("a3")], "rewind": True})
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [said("q4", "user")], "rewind": True})
+
+    assert await get(ada, f"{conversation}/ui-messages") == [*CHAT[:3], said("a3"), said("q4", "user")]
+
+
+async def test_without_being_told_nothing_is_dropped(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """A client may send the new messages only, or those that have changed."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
+
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [CHAT[0], said("a3")]})
+    await ada.post(f"{conversation}/ui-messages", json=said("a4"))
+
+    assert await get(ada, f"{conversation}/ui-messages") == [*CHAT, said("a3"), said("a4")]
+
+
+async def test_a_list_that_cannot_be_stored_drops_nothing(
+    conversation: str, ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropping and storing are one transaction."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
+
+    async def fail(*_: object, **__: object) -> NoReturn:
+        raise DatabaseTimeoutError("PostgreSQL did not answer in time")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Storage, "add_messages", fail)
+        body = {"messages": [CHAT[0], said("a3")], "rewind": True}
+        failed = await ada.post(f"{conversation}/ui-messages", json=body)
+
+    assert failed.status_code == 503
+    assert await get(ada, f"{conversation}/ui-messages") == CHAT
+
+
+async def test_lists_that_come_at_once_are_stored_one_after_the_other(
+    conversation: str, ada: httpx2.AsyncClient
+) -> None:
+    """Of two windows the later has the end; never do both."""
+    await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
+    lists = [[*CHAT[:3], said(f"b{number}")] for number in range(8)]
+
+    answers = await asyncio.gather(
+        *(ada.post(f"{conversation}/ui-messages", json={"messages": each, "rewind": True}) for each in lists)
+    )
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert await get(ada, f"{conversation}/ui-messages") in lists
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ async def test_another_site_sends_nothing_without_asking(
     """403 for each POST that a browser sends with no question first: without a body, too, or with one of no kind."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     before = (await ada.get("/conversations")).json()
-    sent = [
+    sent: list[dict[str, Any]] = [
         {"headers": {"Sec-Fetch-Site": "cross-site"}},
         {"headers": {"Sec-Fetch-Site": "same-site"}, "content": b"{}"},
         {"headers": {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain;charset=UTF-8"}, "content": b"{}"},

@@ -35,7 +35,7 @@ from voltmem.web._payloads import (
     how_many,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine, item_of_mine
+from voltmem.web._signed_in import Mine, item_of_mine, together
 from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages
 
 routes = APIRouter(route_class=ProblemRoute)
@@ -76,6 +76,12 @@ class UIMessages(Body):
     """Messages to store, all of them or none."""
 
     messages: Annotated[list[UIMessage], Field(min_length=1, max_length=1000)]
+    rewind: bool = False
+    """
+    First delete for good what follows the last of them that is there already, so that they are the conversation's end.
+    For useChat's whole list, or an end of it that begins with a message that is there: what was asked for again, or
+    edited, is in it no more.
+    """
 
 
 OneOrSeveral: TypeAlias = Annotated[
@@ -102,11 +108,25 @@ async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Ne
 )
 async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneOrSeveral) -> Response:
     """Store what useChat has: each message by its id, in the place of the one with that id, or as the newest."""
-    given = new.messages if isinstance(new, UIMessages) else [new]
+    given, rewind = (new.messages, new.rewind) if isinstance(new, UIMessages) else ([new], False)
     payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
     messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in payloads]
-    await mine.add_messages(messages, conversationId)
+    if rewind:
+        async with together(mine) as mine_together:
+            await _rewind_to_what_is_there(mine_together, conversationId, messages)
+            await mine_together.add_messages(messages, conversationId)
+    else:
+        await mine.add_messages(messages, conversationId)
     return JsonResponse(cast(JsonValue, ui_messages(messages)))
+
+
+async def _rewind_to_what_is_there(mine: UserStorage, conversation_id: str, messages: list[NativeMessage]) -> None:
+    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
+    await memory.lock()  # nobody else adds or drops any until all is stored
+    there = await memory.messages_by_id([message.id for message in messages])
+    kept = next((message.id for message in reversed(messages) if message.id in there), None)
+    if kept is not None:
+        await mine.rewind_conversation(conversation_id, kept)
 
 
 # --- assistant-ui -------------------------------------------------------------------------------------------------
