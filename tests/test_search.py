@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -288,6 +289,29 @@ def test_the_vector_has_every_word_at_its_places(text: str) -> None:
             places.setdefault(word.text, []).append(str(place))
 
     assert vector(text) == " ".join(f"'\x01{word}':{','.join(at)}" for word, at in places.items())
+
+
+# More than a tsvector holds: by the bytes, by bytes in UTF-8, and by what a character is when it is decomposed.
+FULL = {
+    "ascii": [sha256(str(number).encode()).hexdigest() for number in range(16_000)],
+    "cyrillic": [f"{number}" + "щ" * 55 for number in range(9_000)],
+    "ligatures": [f"{number}" + "\ufdfa" * 3 for number in range(16_000)],
+}
+
+
+@pytest.mark.parametrize("kind", FULL)
+async def test_a_message_whose_words_fill_the_index_is_stored_and_found(kind: str, make_storage: MakeStorage) -> None:
+    """By the words that it begins with; who indexes later indexes it, and what others wrote after it."""
+    first, *others = FULL[kind]
+    off, on = make_storage(), make_storage(search=True)
+    await say(off, "before", " ".join([first, *others]))
+    await say(off, "other", "bread", user_id="bob")
+    await say(on, "c1", " ".join([first, *others]))
+
+    assert await on.index_messages() == 2
+    assert set(await found(on, first + " ")) == {"before", "c1"}
+    assert set(await found(on, others[7_000] + " ")) == {"before", "c1"}
+    assert await found(on, "bread", "bob") == ["other"]
 
 
 async def test_a_message_of_ten_megabytes_is_stored_and_found(storage: PostgresStorage) -> None:

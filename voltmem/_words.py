@@ -12,16 +12,20 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Final
 
 # Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
 # another entry of the index than the same of somebody else's: a common word costs a user only what the user wrote.
 USER: Final = "\x01"
 
-# tsvector's: positions up to 16,383, a vector up to a megabyte.
+# tsvector's: positions up to 16,383, a vector up to 1,048,575 bytes. There a word takes up to eight bytes more than as
+# it is written, and what is written in fewer characters than fit surely fits, in UTF-8 too.
 _MOST_WORDS: Final = 16_000
 _LONGEST_WORD: Final = 60
+_MOST_BYTES: Final = 1_040_000
+_MORE_PER_WORD: Final = 8
+_SURELY_FITS: Final = (_MOST_BYTES - _MOST_WORDS * _MORE_PER_WORD) // 4
 
 _UNSPACED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
@@ -84,7 +88,9 @@ def vector(text: str) -> str:
     for position, word in enumerate(islice(_plain_words(text), _MOST_WORDS), start=1):
         if word:
             positions.setdefault(word, []).append(str(position))
-    return " ".join([f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()])
+    entries = [f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()]
+    written = " ".join(entries)
+    return written if len(written) <= _SURELY_FITS else " ".join(_fitting(entries))
 
 
 def _plain_words(text: str) -> Iterator[str]:
@@ -92,6 +98,12 @@ def _plain_words(text: str) -> Iterator[str]:
     if text.isascii():  # three times as fast as words(), which nobody notices but who adds thousands a second
         return (word[:_LONGEST_WORD] for word in _ASCII_WORD.findall(text.lower()))
     return (word.text for word in words(text))
+
+
+def _fitting(entries: Sequence[str]) -> Iterator[str]:
+    """Yield the entries of a tsvector, first those that a text has first, until it is full."""
+    sizes = accumulate(len(entry.encode()) + _MORE_PER_WORD for entry in entries)
+    return (entry for entry, size in zip(entries, sizes, strict=True) if size <= _MOST_BYTES)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ class Search:
 
         Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
         for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+
+        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte.
         """
         check_id(user_id=user_id)
         check_text(text=text)
