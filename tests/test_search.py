@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import MakeStorage
-from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage, search
-from voltmem._words import terms, vector, words
+from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage, search, search_models
+from voltmem._words import Word, terms, vector, words
 from voltmem.search_models import SearchHit, as_html, highlighted, snippet
 
 
@@ -336,6 +336,44 @@ def test_a_snippet_begins_before_the_first_match() -> None:
     assert shown.endswith("…")
     assert len(shown) <= 202
     assert [piece.text for piece in pieces if piece.is_match] == ["needle"]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("天地人和" * 100 + "龍虎" + "天地" * 100, "龍虎"),
+        ("see https://example.org/" + "a/b-c" * 80 + "/unicorn and so on", "unicorn"),
+        ("lorem ipsum " * 1_500 + "unicorn", "unicorn"),
+        ("lorem ipsum " * 166 + "black unicorn " + "lorem ipsum " * 400, '"black unicorn"'),  # where two stretches meet
+        ("no unicorns here: " * 150 + "one unicorn", "unicorn "),
+        ("ой, " * 600 + "единорог", "единорог"),
+        ("unicorn, " * 60, " ".join(["unicorn"] * 60)),
+        ("lorem ipsum " * 20 + "word " * 60, '"' + "word " * 60 + '"'),  # longer than a snippet
+    ],
+)
+def test_a_snippet_has_the_match(text: str, query: str) -> None:
+    """Wherever it stands in what is read of a message, with spaces around or without."""
+    pieces = snippet(text, terms(query))
+
+    assert any(piece.is_match for piece in pieces)
+    assert len("".join(piece.text for piece in pieces)) <= 202
+
+
+@pytest.mark.parametrize("query", ["needle", "needle and many more words", " ".join(f"word{n}" for n in range(200))])
+def test_a_snippet_costs_little_however_much_is_read(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what stands around the match is taken apart into words, once for all that was searched for."""
+    text = "a " * 9_000 + query
+    taken_apart: list[int] = []
+
+    def counted(text: str) -> list[Word]:
+        taken_apart.append(len(text))
+        return words(text)
+
+    monkeypatch.setattr(search_models, "words", counted)
+    pieces = snippet(text, terms(query))
+
+    assert any(piece.is_match for piece in pieces)
+    assert sum(taken_apart) < 6_000
 
 
 def test_what_is_shown_as_html_is_escaped() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, islice
-from typing import Final
+from typing import Final, NamedTuple
 
 # Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
 # another entry of the index than the same of somebody else's: a common word costs a user only what the user wrote.
@@ -43,6 +43,11 @@ def _word() -> re.Pattern[str]:
     return re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
 
 
+@cache
+def _unspaced() -> re.Pattern[str]:
+    return re.compile(f"[{_UNSPACED}]")
+
+
 def user_key(user_id: str) -> str:
     """Return what stands before each word of a user's in the database."""
     from hashlib import sha256  # here: it loads OpenSSL
@@ -55,8 +60,7 @@ def user_key_sql(user_id: str) -> str:
     return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
 
 
-@dataclass(frozen=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text, or a pair of characters, and where it stands there."""
 
     text: str
@@ -64,14 +68,22 @@ class Word:
     end: int
 
 
-def words(text: str) -> Iterator[Word]:
-    """Yield the words of a text, in its order."""
+def words(text: str, most: int | None = None) -> list[Word]:
+    """Return the words of a text, in its order, at most so many."""
+    places = list(islice(_places(text), most))
+    # All at once, which is faster; no word has the end of a line.
+    plainly = plain("\n".join([text[start : min(end, start + 4 * _LONGEST_WORD)] for start, end in places])).split("\n")
+    found = zip(plainly, places, strict=True) if places else ()
+    return [Word(word.strip()[:_LONGEST_WORD], *place) for word, place in found if word and not word.isspace()]
+
+
+def _places(text: str) -> Iterator[tuple[int, int]]:
     for found in _word().finditer(text):
-        if found["unspaced"] is None:
-            yield Word(plain(found[0])[:_LONGEST_WORD], found.start(), found.end())
+        start, end = found.span()
+        if _unspaced().match(text, start) is None:
+            yield start, end
         else:
-            for start in range(found.start(), found.end()):
-                yield Word(plain(text[start : min(start + 2, found.end())]), start, min(start + 2, found.end()))
+            yield from ((first, min(first + 2, end)) for first in range(start, end))
 
 
 def plain(text: str) -> str:
@@ -85,19 +97,18 @@ def plain(text: str) -> str:
 def vector(text: str) -> str:
     """Return the words of a text with their positions, as a tsvector is written; "" where it has none."""
     positions: dict[str, list[str]] = {}
-    for position, word in enumerate(islice(_plain_words(text), _MOST_WORDS), start=1):
-        if word:
-            positions.setdefault(word, []).append(str(position))
+    for position, word in enumerate(_indexed_words(text), start=1):
+        positions.setdefault(word, []).append(str(position))
     entries = [f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()]
     written = " ".join(entries)
     return written if len(written) <= _SURELY_FITS else " ".join(_fitting(entries))
 
 
-def _plain_words(text: str) -> Iterator[str]:
-    """Yield the words of a text without their places."""
+def _indexed_words(text: str) -> Sequence[str]:
+    """Return the first words of a text without their places."""
     if text.isascii():  # three times as fast as words(), which nobody notices but who adds thousands a second
-        return (word[:_LONGEST_WORD] for word in _ASCII_WORD.findall(text.lower()))
-    return (word.text for word in words(text))
+        return [word[:_LONGEST_WORD] for word in islice(_ASCII_WORD.findall(text.lower()), _MOST_WORDS)]
+    return [word.text for word in words(text, _MOST_WORDS)]
 
 
 def _fitting(entries: Sequence[str]) -> Iterator[str]:
@@ -124,14 +135,29 @@ class Term:
         phrase = " <-> ".join([*(f"'{USER}{word}'" for word in self.words[:-1]), f"'{USER}{self.words[-1]}'{prefix}"])
         return f"{'!' if self.without else ''}({phrase})"
 
-    def places(self, found: Sequence[Word]) -> Iterator[tuple[int, int]]:
-        """Yield where a text of these words has it, from start to end."""
-        for first in range(len(found) - len(self.words) + 1):
-            run = found[first : first + len(self.words)]
-            exact = all(word.text == wanted for word, wanted in zip(run[:-1], self.words[:-1], strict=True))
-            last, wanted = run[-1].text, self.words[-1]
-            if exact and (last.startswith(wanted) if self.is_prefix else last == wanted):
-                yield run[0].start, run[-1].end
+    def is_in(self, text: str) -> bool:
+        """Whether a plain text may have it: it has all the letters."""
+        return all(word in text for word in self.words)
+
+    def stands(self, first: int, found: Sequence[Word]) -> bool:
+        """Whether it is what stands in a text of these words from this one on."""
+        texts = tuple([word.text for word in found[first : first + len(self.words)]])
+        if self.is_prefix and len(texts) == len(self.words):
+            texts = (*texts[:-1], texts[-1][: len(self.words[-1])])
+        return texts == self.words
+
+
+def places(found: Sequence[Word], wanted: Sequence[Term]) -> Iterator[tuple[int, int]]:
+    """Yield where a text of these words has one of the terms, from start to end, in its order."""
+    beginning: dict[str, list[Term]] = {}
+    for term in wanted:
+        beginning.setdefault(term.words[0], []).append(term)
+    lengths = {len(term.words[0]) for term in wanted if term.is_prefix and len(term.words) == 1}
+    for first, word in enumerate(found):
+        for text in {word.text, *(word.text[:length] for length in lengths)}:
+            for term in beginning.get(text, ()):
+                if term.stands(first, found):
+                    yield word.start, found[first + len(term.words) - 1].end
 
 
 def terms(query: str) -> list[Term]:
@@ -159,4 +185,4 @@ def _wanted(text: str) -> tuple[str, ...]:
 
 def _is_lone_character(wanted: Sequence[str]) -> bool:
     """Whether it is one character of a script without spaces: the first of pairs."""
-    return len(wanted) == 1 and re.fullmatch(f"[{_UNSPACED}]", wanted[0]) is not None
+    return len(wanted) == 1 and _unspaced().fullmatch(wanted[0]) is not None

@@ -13,7 +13,7 @@ from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
 from voltmem.query import CONVERSATION_COLUMNS
-from voltmem.search_models import SearchHit, SearchResults, highlighted, snippet
+from voltmem.search_models import LONGEST_READ, SearchHit, SearchResults, highlighted, snippet
 
 DEFAULT_LIMIT: Final = 20
 _BATCH: Final = 1_000
@@ -48,7 +48,8 @@ class SearchStatements:
                     (coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer)::float8 AS rank
                 FROM best FULL JOIN titled AS t ON t.id = best.conversation_id
             )
-            SELECT r.rank, m.message_id, m.role, m.created_at AS said_at, left({text}, 20000) AS text, {columns}
+            SELECT r.rank, m.message_id, m.role, m.created_at AS said_at, left({text}, {LONGEST_READ}) AS text,
+                {columns}
             FROM (
                 SELECT r.rank, r.message_id, c.*
                 FROM ranked AS r JOIN {conversations} AS c ON c.id = r.id AND c.user_id = $1 AND c.deleted_at IS NULL
@@ -112,7 +113,8 @@ class Search:
         Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
         for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
 
-        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte.
+        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
+        snippet is its beginning where the words stand after its first 20,000 characters.
         """
         check_id(user_id=user_id)
         check_text(text=text)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from voltmem._words import Term, Word, words
+from voltmem._words import Term, places, plain, words
 from voltmem.models import Conversation, Id, Model, Text, Time
 
-# Characters: of a snippet, of what stands in it before the first match, and of what is looked through for one.
+# Characters: of a snippet, and of what stands in it before the first match.
 _SNIPPET: Final = 200
 _BEFORE: Final = 40
-_LONGEST_READ: Final = 20_000
+# Of a text, what is looked through for a match; and what is looked at at once, which ends where a word does, with what
+# a phrase that begins there may reach into.
+LONGEST_READ: Final = 20_000
+_STRETCH: Final = re.compile(".{1,2000}(?: |$)|[^ ]+ ?")
+_LONGEST_PHRASE: Final = 1_000
 
 
 class Highlight(NamedTuple):
@@ -73,41 +78,49 @@ def as_html(pieces: Iterable[Highlight], tag: str = "mark") -> str:
 
 def highlighted(text: str, terms: Sequence[Term]) -> list[Highlight]:
     """Return a text in pieces, with every place where it has a term."""
-    return _pieces(text, list(words(text)), terms)
+    return _pieces(text, places(words(text), _shown(terms)))
 
 
 def snippet(text: str, terms: Sequence[Term]) -> list[Highlight]:
     """Return the surroundings of the first place where a text has a term, in pieces, with "…" where it is cut."""
-    text = " ".join(text[:_LONGEST_READ].split())
-    start = _beginning(text, terms)
+    text, shown = " ".join(text[:LONGEST_READ].split()), _shown(terms)
+    start = _beginning(text, shown)
     end = len(text) if len(text) - start <= _SNIPPET else start + _SNIPPET
-    cut = text[start:end]
-    pieces = _pieces(cut, list(words(cut)), terms)
+    pieces = _pieces(text[start:end], places(words(text[start : end + _LONGEST_PHRASE]), shown))
     dots = Highlight("…", False)
     return [*([dots] if start else []), *pieces, *([dots] if end < len(text) else [])]
 
 
-def _beginning(text: str, terms: Sequence[Term]) -> int:
-    found: list[Word] = []
-    longest = max((len(term.words) for term in terms), default=1)
-    for word in words(text):
-        found = [*found, word][-longest:]
-        places = [start for term in terms if not term.without for start, _ in term.places(found)]
-        if places:
-            first = max(min(places) - _BEFORE, 0)
-            return text.find(" ", first, min(places)) + 1 if first else 0
+def _shown(terms: Sequence[Term]) -> list[Term]:
+    return [term for term in terms if not term.without]
+
+
+def _beginning(text: str, shown: Sequence[Term]) -> int:
+    found = _first_place(text, shown)
+    first = max(found - _BEFORE, 0)
+    # Between words, where there is a space at all: some scripts and addresses have none.
+    return text.find(" ", first, found) + 1 or first if first else 0
+
+
+def _first_place(text: str, shown: Sequence[Term]) -> int:
+    """Return where a text first has a term, or 0."""
+    for stretch in _STRETCH.finditer(text):
+        read = text[stretch.start() : stretch.end() + _LONGEST_PHRASE]
+        plainly = plain(read)  # to look for letters in it costs far less than to take it apart
+        likely = [term for term in shown if term.is_in(plainly)]
+        first, _ = next(places(words(read), likely), (len(read), 0)) if likely else (len(read), 0)
+        if first < len(stretch[0]):
+            return stretch.start() + first
     return 0
 
 
-def _pieces(text: str, found: Sequence[Word], terms: Sequence[Term]) -> list[Highlight]:
-    places = sorted(place for term in terms if not term.without for place in term.places(found))
+def _pieces(text: str, places: Iterable[tuple[int, int]]) -> list[Highlight]:
     pieces: list[Highlight] = []
     shown = 0
     for start, end in places:
-        if end <= shown:
-            continue
-        start = max(start, shown)
-        pieces += [Highlight(text[shown:start], False)] if start > shown else []
-        pieces.append(Highlight(text[start:end], True))
-        shown = end
+        start, end = max(start, shown), min(end, len(text))
+        if start < end:
+            pieces += [Highlight(text[shown:start], False)] if start > shown else []
+            pieces.append(Highlight(text[start:end], True))
+            shown = end
     return [*pieces, *([Highlight(text[shown:], False)] if shown < len(text) else [])]
