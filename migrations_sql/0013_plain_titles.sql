@@ -1,21 +1,42 @@
 -- 0013 plain titles
--- What: a function that takes the accents and the capitals off a title.
+-- What: a function that takes a title apart into words, in lower case and without accents.
 -- Why:  the search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Nothing is
 --       stored: a user has hundreds of titles, and they are looked through.
 -- Lock: none on tables.
 
--- As voltmem/_words.py does it, as far as PostgreSQL can: decomposed, without marks, in lower case, composed again.
+-- As plain() in voltmem/_words.py, as far as PostgreSQL can: decomposed, without marks, in lower case, composed again;
+-- then its words, each between spaces, by the regular expressions of what stands between words and of what is written
+-- without spaces.
+-- Letters by Unicode's rules if the server has them: the database's own may know those of ASCII only.
 -- PostgreSQL 12 and encodings other than UTF-8 have no normalize(): there the accents stay, and must be typed.
-CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text) RETURNS text
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $plain$
 BEGIN
-    IF current_setting('server_version_num')::integer >= 130000 AND getdatabaseencoding() = 'UTF8' THEN
-        title := regexp_replace(normalize(title, NFKD), U&'[\0300-\036F]', '', 'g');
-        title := normalize(replace(translate(lower(title), U&'\03C2', U&'\03C3'), U&'\00DF', 'ss'), NFC);
-    ELSE
-        title := lower(title);
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RETURN ' ' || regexp_replace(lower(title), '[^[:alnum:]]+', ' ', 'g') || ' ';
     END IF;
-    RETURN title;
+    IF octet_length(title) = length(title) THEN
+        title := lower(title COLLATE "C");
+    ELSIF current_setting('server_version_num')::integer < 130000 THEN
+        title := lower(title);
+    ELSE
+        title := regexp_replace(
+            normalize(title, NFKD),
+            '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
+            '\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f]',
+            '', 'g'
+        );
+        IF to_regcollation('pg_catalog.pg_c_utf8') IS NOT NULL THEN
+            title := lower(title COLLATE "pg_c_utf8");
+        ELSIF to_regcollation('pg_catalog."und-x-icu"') IS NOT NULL THEN
+            title := lower(title COLLATE "und-x-icu");
+        ELSE
+            title := lower(title);
+        END IF;
+        title := normalize(replace(translate(title, chr(962), chr(963)), chr(223), 'ss'), NFC);
+    END IF;
+    title := regexp_replace(regexp_replace(title, separators, ' ', 'g'), unspaced, ' \1 ', 'g');
+    RETURN regexp_replace(' ' || title || ' ', '  +', ' ', 'g');
 END
 $plain$;

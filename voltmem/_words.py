@@ -1,8 +1,9 @@
 """
 The words of a text, in any language: what is indexed of a message, what a query asks for, and where a text has it.
 
-A word is a run of letters and digits, in lower case and without accents. Scripts that put no spaces between words are
-cut into pairs of characters, each beginning at every character: a query of several is a phrase of pairs.
+A word is a run of letters, digits and the signs that combine with them, in lower case and without accents. Scripts that
+put no spaces between words, and emoji, are cut into pairs of characters, each beginning at every character: a query of
+several is a phrase of pairs.
 """
 
 from __future__ import annotations
@@ -27,20 +28,45 @@ _MOST_BYTES: Final = 1_040_000
 _MORE_PER_WORD: Final = 8
 _SURELY_FITS: Final = (_MOST_BYTES - _MOST_WORDS * _MORE_PER_WORD) // 4
 
+# As regular expressions write characters, both Python's and PostgreSQL's.
 _UNSPACED: Final = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
-    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
-    "\U00020000-\U0003ffff"
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    r"\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
+    r"\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"  # emoji
+    r"\U00020000-\U0003ffff"
+)
+_OTHER_PLANES: Final = r"\U00010000-\U0001efff"  # letters, but for a few signs of old scripts
+# The accents of Latin, Greek and Cyrillic, the points of Hebrew and of Arabic with its long strokes, and what chooses
+# between two looks of a character. The signs of Indic scripts are no accents: they are the vowels.
+_MARKS: Final = (
+    r"\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    r"\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f"
 )
 _TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
 _ASCII_WORD: Final = re.compile("[a-z0-9]+")
-_MARK: Final = re.compile(r"[\u0300-\u036f]")
+_MARK: Final = re.compile(f"[{_MARKS}]")
+
+
+@cache
+def _spaced() -> str:
+    # Not on import: it takes ten milliseconds, and not every program searches. The re module has no names for the signs
+    # that combine with letters.
+    every = "".join(map(chr, range(0x10000)))
+    kinds = "".join(map(unicodedata.category, re.sub(f"[{_UNSPACED}]", "\0", every)))
+    letters = re.finditer("[LMN].(?:(?:Cn|[LMN].)*[LMN].)?", kinds)  # letters, marks, numbers; Cn: nothing as yet
+    ranges = [f"\\u{found.start() // 2:04x}-\\u{found.end() // 2 - 1:04x}" for found in letters]
+    return "".join(ranges) + _OTHER_PLANES
 
 
 @cache
 def _word() -> re.Pattern[str]:
-    # Not on import: it takes five milliseconds, and not every program searches.
-    return re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])[^\W_])+")
+    return re.compile(f"[{_UNSPACED}]+|[{_spaced()}]+")
+
+
+@cache
+def title_expressions() -> tuple[str, str]:
+    """Return what ``{prefix}_plain()`` looks for in titles: what stands between words, and runs without spaces."""
+    return f"[^{_UNSPACED}{_spaced()}]+", f"([{_UNSPACED}]+)"
 
 
 @cache
@@ -90,8 +116,8 @@ def plain(text: str) -> str:
     """Return a text in lower case and without accents, as ``{prefix}_plain()`` does it with titles in the database."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return unicodedata.normalize("NFC", _MARK.sub("", decomposed))
+    bare = _MARK.sub("", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFC", bare.lower().replace("ς", "σ").replace("ß", "ss"))
 
 
 def vector(text: str) -> str:
@@ -134,6 +160,13 @@ class Term:
         prefix = ":*" if self.is_prefix else ""
         phrase = " <-> ".join([*(f"'{USER}{word}'" for word in self.words[:-1]), f"'{USER}{self.words[-1]}'{prefix}"])
         return f"{'!' if self.without else ''}({phrase})"
+
+    def title_pattern(self) -> str:
+        """Return what a title that has it is LIKE, as ``{prefix}_plain()`` returns titles: each word between spaces."""
+        runs = _word().findall(plain(self.typed))
+        begins = "%" if _unspaced().match(runs[0]) else "% "
+        ends = "%" if self.is_prefix or _unspaced().match(runs[-1]) else " %"
+        return begins + " ".join(runs) + ends
 
     def is_in(self, text: str) -> bool:
         """Whether a plain text may have it: it has all the letters."""

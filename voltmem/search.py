@@ -8,7 +8,7 @@ from voltmem._cursors import SearchCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_text
-from voltmem._words import USER, plain, terms, user_key, user_key_sql, vector
+from voltmem._words import USER, terms, title_expressions, user_key, user_key_sql, vector
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
@@ -42,7 +42,8 @@ class SearchStatements:
             ), titled AS (
                 SELECT id FROM {conversations}
                 WHERE user_id = $1 AND deleted_at IS NULL
-                    AND {tables.plain}(title) LIKE ALL ($3::text[]) AND NOT {tables.plain}(title) LIKE ANY ($4::text[])
+                    AND {tables.plain}(title, $9, $10) LIKE ALL ($3::text[])
+                    AND NOT {tables.plain}(title, $9, $10) LIKE ANY ($4::text[])
             ), ranked AS (
                 SELECT coalesce(t.id, best.conversation_id) AS id, best.message_id,
                     (coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer)::float8 AS rank
@@ -102,8 +103,9 @@ class Search:
         Args:
             user_id: Whose; nobody else's are looked at.
             text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents and capitals don't matter (in titles, accents
-                do on PostgreSQL 12); scripts without spaces are searched by pairs of characters.
+                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
+                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
+                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters.
             limit: How many at most.
             after: The next_cursor of a search for the same: what follows.
 
@@ -128,10 +130,11 @@ class Search:
             self._search_sql.search,
             user_id,
             " & ".join(term.tsquery() for term in wanted).replace(USER, user_key(user_id)),
-            [_pattern(term.typed) for term in wanted if not term.without],
-            [_pattern(term.typed) for term in wanted if term.without],
+            [term.title_pattern() for term in wanted if not term.without],
+            [term.title_pattern() for term in wanted if term.without],
             limit + 1,
             *((None, None, None) if place is None else (place.rank, place.updated_at, place.id)),
+            *title_expressions(),
         )
         hits = []
         last = ""
@@ -176,8 +179,3 @@ class Search:
     def _check_search(self) -> None:
         if not self._options.search:
             raise InvalidOptionError("the search is off: make the storage with search=True")
-
-
-def _pattern(text: str) -> str:
-    escaped = plain(text).replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    return f"%{escaped}%"
