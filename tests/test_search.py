@@ -362,6 +362,29 @@ async def test_a_query_that_is_no_text_is_refused(text: str, storage: PostgresSt
         await storage.search("ada", text)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        pytest.param(" ".join(["bread butter"] * 100_000), id="words"),
+        pytest.param('"' + "bread butter " * 20_000 + '"', id="a phrase"),
+        pytest.param("bread " + "-salt " * 20_000, id="exclusions"),
+        pytest.param("北京大学" * 10_000, id="without spaces"),
+    ],
+)
+async def test_of_a_long_query_the_beginning_is_searched_for(query: str, storage: PostgresStorage) -> None:
+    """However long it is, and it finds what has its first words."""
+    await say(storage, "c1", "bread butter " * 100, "北京大学" * 100)
+
+    assert await found(storage, query) == ["c1"]
+
+
+async def test_any_limit_is_a_limit(storage: PostgresStorage) -> None:
+    """Also the largest, which has no next."""
+    await say(storage, "c1", "bread")
+
+    assert len((await storage.search("ada", "bread", limit=2**63 - 1)).hits) == 1
+
+
 @given(st.text(max_size=60))
 def test_any_query_is_a_query(text: str) -> None:
     """Whatever is typed is words or nothing, never syntax."""

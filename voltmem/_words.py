@@ -28,6 +28,9 @@ _MOST_BYTES: Final = 1_040_000
 _MORE_PER_WORD: Final = 8
 _SURELY_FITS: Final = (_MOST_BYTES - _MOST_WORDS * _MORE_PER_WORD) // 4
 
+# Of a query: PostgreSQL takes the words of a phrase one inside another, and its stack ends somewhere.
+_MOST_ASKED: Final = 64
+
 # As regular expressions write characters, both Python's and PostgreSQL's.
 _UNSPACED: Final = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
@@ -197,23 +200,31 @@ def terms(query: str) -> list[Term]:
     """
     Return what a query asks for: words, "phrases" and -exclusions, as a search on the web has them.
 
-    The last word goes on while it is typed: a prefix, unless a space or a quotation mark ends it.
+    The last word goes on while it is typed: a prefix, unless a space or a quotation mark ends it. Of a long query the
+    first words and pairs of characters are what it asks for.
     """
     found: list[Term] = []
+    left = _MOST_ASKED
     for each in _TERM.finditer(query):
+        if not left:
+            break
         text = each["phrase"] if each["phrase"] is not None else each["bare"]
-        wanted = _wanted(text)
+        wanted, typed = _wanted(text, left)
         if wanted:
+            left -= len(wanted)
             typing = each["bare"] is not None and each.end() == len(query) and not each["without"]
-            found.append(Term(wanted, text, each["without"] is not None, typing or _is_lone_character(wanted)))
+            typing = typing and typed == text
+            found.append(Term(wanted, typed, each["without"] is not None, typing or _is_lone_character(wanted)))
     return found
 
 
-def _wanted(text: str) -> tuple[str, ...]:
-    found = list(words(text))
+def _wanted(text: str, most: int) -> tuple[tuple[str, ...], str]:
+    """Return the first words of what was typed, at most so many, and what was typed up to there."""
+    found = words(text, most + 1)
     if len(found) > 1 and found[-1].end == found[-2].end:
         found.pop()  # the last character of a run, which a longer text would have in a pair
-    return tuple(word.text for word in found if word.text)
+    asked = found[:most]
+    return tuple(word.text for word in asked), text if asked == found else text[: asked[-1].end]
 
 
 def _is_lone_character(wanted: Sequence[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 from voltmem._cursors import SearchCursor
 from voltmem._database import Executor
 from voltmem._tables import Tables, rendered
-from voltmem._values import check_count, check_id, check_text
+from voltmem._values import MAX_BIGINT, check_count, check_id, check_text
 from voltmem._words import USER, terms, title_expressions, user_key, user_key_sql, vector
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
@@ -105,7 +105,8 @@ class Search:
             text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
                 finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
                 accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
-                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters.
+                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
+                a long query the first 64 words or pairs are searched for, what follows is passed over.
             limit: How many at most.
             after: The next_cursor of a search for the same: what follows.
 
@@ -132,7 +133,7 @@ class Search:
             " & ".join(term.tsquery() for term in wanted).replace(USER, user_key(user_id)),
             [term.title_pattern() for term in wanted if not term.without],
             [term.title_pattern() for term in wanted if term.without],
-            limit + 1,
+            min(limit + 1, MAX_BIGINT),
             *((None, None, None) if place is None else (place.rank, place.updated_at, place.id)),
             *title_expressions(),
         )
