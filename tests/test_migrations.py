@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from tests.calls import somebody_waits
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
@@ -19,6 +20,7 @@ from voltmem import (
     PostgresStorage,
     SchemaError,
     SchemaNotReadyError,
+    _migrations,
 )
 from voltmem._migrations import Migration, migrations, turn
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
@@ -69,6 +71,24 @@ async def test_prefixes_that_start_together_in_a_new_schema_all_succeed(dsn: str
         await asyncio.gather(*(storage.close() for storage in storages))
         await connection.execute(f"DROP SCHEMA {schema} CASCADE")
         assert outcomes == [None] * len(storages)
+
+
+async def test_a_prefix_waits_for_another_that_is_making_the_schema(
+    dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: only for tables nobody waits long."""
+    monkeypatch.setattr(_migrations, "_LOCK_TIMEOUT", 1)
+    schema = temporary_schema_name()
+    storage = PostgresStorage(dsn, schema=schema, max_connections=1)
+
+    async with connection.transaction():  # who makes the schema has this lock until its first tables are there
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{schema}")
+        opening = asyncio.create_task(storage.open())
+        await somebody_waits(connection)
+    await opening
+
+    await storage.close()
+    await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 # --- what is done, and when ---------------------------------------------------------------------------------------

@@ -223,8 +223,8 @@ async def turn(connection: Connection, tables: Tables) -> AsyncIterator[None]:
         async with transaction_on(connection):
             key = f"voltmem:{tables}"
             if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
-                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
                 await _make_room(connection, tables)
+                await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}")
                 yield
                 return
         await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # no secret is made of it
@@ -247,7 +247,8 @@ async def _make_room(connection: Connection, tables: Tables) -> None:
     """Make the schema and the ledger where they are missing; asked first, for IF NOT EXISTS needs the right to."""
     make_schema, make_ledger = room(tables)
     if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
-        # Other prefixes may be making it, too. A statement of its own, for a snapshot that is taken after the wait.
+        # Other prefixes may be making it, too, with their first tables: that takes as long as it takes, on a busy
+        # machine. A statement of its own, for a snapshot that is taken after the wait.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables.schema}", timeout=PATIENCE
         )
