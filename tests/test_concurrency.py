@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -13,11 +13,13 @@ import pytest
 
 from tests.calls import WRITES, Rows, call, with_parameters
 from tests.proxy import Proxy
+from tests.test_appends import somebody_waits
 from tests.worker import Worker, workers
 from voltmem import (
     ConversationExistsError,
     ConversationNotFoundError,
     Message,
+    PostgresStorage,
 )
 from voltmem.options import OnLimit
 
@@ -225,6 +227,32 @@ async def test_ensuring_under_deletions_ends_well(make_storage: MakeStorage) -> 
     for _ in range(5):
         made = [storage.ensure_conversation({"id": "c1", "user_id": "ada"}) for _ in range(10)]
         await together([*made, *(storage.delete_conversation("c1") for _ in range(10))])
+
+
+# --- after waiting ------------------------------------------------------------------------------------------------
+
+DROPS: dict[str, Callable[[PostgresStorage], Awaitable[int]]] = {
+    "rewind_conversation": lambda storage: storage.rewind_conversation("c1", "question", owner="ada"),
+    "clear_messages of a conversation": lambda storage: storage.clear_messages("ada", "c1"),
+    "clear_messages of a user": lambda storage: storage.clear_messages("ada"),
+    "delete_messages": lambda storage: storage.delete_messages(["question", "late"], "ada", "c1"),
+}
+
+
+@pytest.mark.parametrize("name", DROPS)
+async def test_what_was_stored_during_the_wait_is_dropped_too(
+    storage: PostgresStorage, connection: Connection, name: str
+) -> None:
+    """An answer that is being saved when somebody stops it does not stay: what is there after the wait counts."""
+    await storage.conversation("ada", "c1").add(text("question"))
+
+    async with storage.transaction() as tx:
+        await tx.add_message(text("late"), "ada", "c1")
+        dropping = asyncio.ensure_future(DROPS[name](storage))
+        await somebody_waits(connection, tx.connection.get_server_pid())
+
+    assert await dropping == (1 if name == "rewind_conversation" else 2)
+    assert ids(await storage.get_messages("ada", "c1")) == (["question"] if name == "rewind_conversation" else [])
 
 
 # --- deadlocks ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.calls import migrated_schema
-from tests.conftest import Connection
+from tests.conftest import Connection, MakeStorage
 from voltmem import (
     ConversationExistsError,
     ConversationItem,
@@ -335,6 +335,17 @@ async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> 
     assert await storage.get_messages("ada", "c1") == [message]
 
 
+async def test_clearing_all_messages_spares_what_can_be_restored(storage: PostgresStorage) -> None:
+    """A deleted conversation looks absent, and comes back whole."""
+    message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
+    await storage.soft_delete_conversation("c1")
+
+    assert await storage.clear_messages("ada") == 0
+
+    await storage.restore_conversation("c1")
+    assert await storage.get_messages("ada", "c1") == [message]
+
+
 async def test_what_was_deleted_is_listed_the_last_first(storage: PostgresStorage) -> None:
     """For an undo; another user's is not there."""
     await make(storage, 3)
@@ -438,6 +449,43 @@ async def test_rewinding_drops_what_follows(talk: PostgresStorage) -> None:
     with pytest.raises(ConversationNotFoundError):
         await talk.rewind_conversation("c1", "m0", owner="bob")
     assert await said(talk) == ["0", "1"]
+
+
+async def windowed(storage: PostgresStorage, count: int) -> None:
+    """A conversation of so many messages, as the storage's limit leaves it."""
+    messages = [{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(count)]
+    await storage.add_messages(messages, "ada", "c1", resource_id="docs")
+
+
+@pytest.mark.parametrize(("up_to", "shown"), [("m2", ["0", "1", "2"]), ("m6", ["4", "5", "6"]), ("m0", ["0"])])
+async def test_what_was_put_aside_comes_back_as_far_as_the_limit_allows(
+    make_storage: MakeStorage, up_to: str, shown: list[str]
+) -> None:
+    """Rewound or forked to a message that the limit put aside, a conversation shows what led to it."""
+    storage = make_storage(storage_limit=3, on_limit="archive")
+    await windowed(storage, 8)
+
+    fork = await storage.fork_conversation("c1", up_to=up_to)
+    await storage.rewind_conversation("c1", up_to)
+
+    for conversation_id in ("c1", fork.id):
+        assert await said(storage, conversation_id) == shown
+        kept = await storage.get_messages("ada", conversation_id, limit=None, include_archived=True)
+        assert [message.id for message in kept] == [f"m{n}" for n in range(int(up_to[1:]) + 1)]
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(None, ["0", "1", "2", "3"]), (0, [])])
+async def test_without_a_limit_all_that_was_put_aside_comes_back(
+    make_storage: MakeStorage, limit: int | None, shown: list[str]
+) -> None:
+    """And with a limit of none, nothing."""
+    await windowed(make_storage(storage_limit=1, on_limit="archive"), 5)
+    storage = make_storage(storage_limit=limit, on_limit="archive")
+
+    fork = await storage.fork_conversation("c1", up_to="m3")
+    await storage.rewind_conversation("c1", "m3")
+
+    assert await said(storage) == await said(storage, fork.id) == shown
 
 
 async def test_a_fork_is_a_copy_that_remembers(talk: PostgresStorage) -> None:

@@ -36,6 +36,8 @@ class Tables:
     watchers: str = field(init=False)
     tell_watchers: str = field(init=False)
     add_messages: str = field(init=False)
+    drop_messages: str = field(init=False)
+    drop_messages_of_user: str = field(init=False)
     plain: str = field(init=False)
     agent_history: str = field(init=False)
     agent_history_steps: str = field(init=False)

@@ -213,7 +213,7 @@ class ConversationMemory:
         row = await self._storage._executor.fetchrow(statement, self._id, self._user_id, repeatable=False)
         if row is not None and row["owner"] not in (None, self._user_id):
             raise ConversationNotFoundError(self._id, self._user_id)
-        return 0 if row is None else int(row["dropped"])
+        return 0 if row is None else row["dropped"] or 0
 
     async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
         """

@@ -24,58 +24,19 @@ class MessageStatements:
     def __init__(self, tables: Tables) -> None:
         messages, conversations = tables.messages, tables.conversations
         # Whoever changes messages has locked their conversation first: adding some, in a statement for several
-        # conversations, never waits for a message in one. Not so clear_user: Citus locks rows of one shard only. A
-        # deadlock with it is undone by PostgreSQL, and tried again.
-        # Where messages are gone, the conversation's row is written, and stays as it is: whoever watches sees a change.
-        locked = f"""
-            WITH owned AS (
-                SELECT id FROM {conversations}
-                WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL FOR UPDATE
-            )"""
-        touched = f"""
-            touched AS (
-                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM dropped)
-            )"""
-        self.delete = f"""{locked}, dropped AS (
-                DELETE FROM {messages}
-                WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned) AND message_id = ANY($3::text[])
-                RETURNING message_id
-            ), {touched}
-            SELECT count(*) FROM dropped"""
-        # Whose it is comes along: to the conversation's handle another user's is an error, not empty.
-        self.clear = f"""{locked}, dropped AS (
-                DELETE FROM {messages}
-                WHERE conversation_id = $1 AND EXISTS (SELECT FROM owned)
-                RETURNING message_id
-            ), {touched}
-            SELECT (SELECT count(*) FROM dropped) AS dropped, user_id AS owner
-            FROM (SELECT) AS one LEFT JOIN {conversations} ON id = $1"""
+        # conversations, never waits for a message in one. Whose it is comes along: to the conversation's handle another
+        # user's is an error, not empty.
+        dropped = f"SELECT owner, is_deleted, has_message, dropped FROM {tables.drop_messages}"
+        self.delete = f"{dropped}($1, $2, $3, NULL, NULL)"
+        self.clear = f"{dropped}($1, $2, NULL, NULL, NULL)"
+        self.rewind = f"{dropped}($1, $2, NULL, $3, $4)"
+        self.clear_user = f"SELECT {tables.drop_messages_of_user}($1) AS dropped"
         # No row where the conversation looks absent.
         self.has = f"""
             SELECT EXISTS (
                 SELECT FROM {messages} WHERE conversation_id = $1 AND message_id = $3
             ) AS has_message
             FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"""
-        self.rewind = f"""{locked}, place AS (
-                SELECT created_at, seq FROM {messages}
-                WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT FROM owned)
-            ), dropped AS (
-                DELETE FROM {messages}
-                WHERE conversation_id = $1 AND (created_at, seq) > (SELECT created_at, seq FROM place)
-                RETURNING message_id
-            ), {touched}
-            SELECT EXISTS (SELECT FROM owned) AS found, EXISTS (SELECT FROM place) AS has_message,
-                (SELECT count(*) FROM dropped) AS dropped"""
-        self.clear_user = f"""
-            WITH dropped AS (
-                DELETE FROM {messages}
-                WHERE conversation_id IN (SELECT id FROM {conversations} WHERE user_id = $1)
-                RETURNING conversation_id
-            ), touched AS (
-                UPDATE {conversations} SET updated_at = updated_at
-                WHERE user_id = $1 AND id IN (SELECT conversation_id FROM dropped)
-            )
-            SELECT count(*) FROM dropped"""
 
 
 class Messages:
@@ -172,7 +133,8 @@ class Messages:
         """
         Return how many messages were dropped: those that follow this one, archived ones included.
 
-        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it.
+        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
+        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
 
         Args:
             conversation_id: Which one.
@@ -185,10 +147,9 @@ class Messages:
         """
         check_id(conversation_id=conversation_id, message_id=message_id)
         check_id_or_none(owner=owner)
-        row = await self._executor.fetchrow(
-            self._message_sql.rewind, conversation_id, owner, message_id, repeatable=False
-        )
-        if row is None or not row["found"]:
+        arguments = conversation_id, owner, message_id, self._options.storage_limit
+        row = await self._executor.fetchrow(self._message_sql.rewind, *arguments, repeatable=False)
+        if row is None or row["dropped"] is None:
             raise ConversationNotFoundError(conversation_id, owner)
         if not row["has_message"]:
             raise MessageNotFoundError(message_id, conversation_id)
@@ -213,7 +174,7 @@ class Messages:
 
     async def _dropped(self, statement: str, *arguments: object) -> int:
         row = await self._executor.fetchrow(statement, *arguments, repeatable=False)
-        return 0 if row is None else int(row[0])
+        return 0 if row is None else row["dropped"] or 0
 
     # --- reading ----------------------------------------------------------------------------------------------
 

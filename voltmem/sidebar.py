@@ -144,9 +144,9 @@ class SidebarStatements:
         self.deleted = f"""
             {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""
-        # What the sequence gives follows the order of the SELECT. The setting is for tables that VoltAgent made, whose
-        # messages name the user, too.
-        columns = "role, content, content_json, type, metadata, parts, archived, format, payload, parent_id, words"
+        # What the sequence gives follows the order of the SELECT. Of what the limit has put aside, the copy shows as
+        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user, too.
+        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
         self.fork = f"""
             WITH source AS (
                 SELECT *, set_config('voltmem.user_id', user_id, true)
@@ -164,8 +164,10 @@ class SidebarStatements:
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *
             ), copied AS (
-                INSERT INTO {messages} (conversation_id, message_id, created_at, {columns})
-                SELECT $4, m.message_id, m.created_at, {", ".join(f"m.{name}" for name in columns.split(", "))}
+                INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
+                SELECT $4, m.message_id, m.created_at,
+                    m.archived AND coalesce(row_number() OVER (ORDER BY m.created_at DESC, m.seq DESC) > $5::bigint, false),
+                    {", ".join(f"m.{name}" for name in columns.split(", "))}
                 FROM {messages} AS m, made
                 WHERE m.conversation_id = $1
                     AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
@@ -388,6 +390,8 @@ class Sidebar:
         """
         Return a new conversation with the same messages, up to one of them, that remembers where it came from.
 
+        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+
         Args:
             conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata.
             up_to: The id of the last message of the copy; None: all.
@@ -402,9 +406,8 @@ class Sidebar:
         check_id(conversation_id=conversation_id)
         check_id_or_none(up_to=up_to, id=id, owner=owner)
         new_id = uuid7() if id is None else id
-        row = await self._executor.fetchrow(
-            self._sidebar_sql.fork, conversation_id, owner, up_to, new_id, repeatable=False
-        )
+        arguments = conversation_id, owner, up_to, new_id, self._options.storage_limit
+        row = await self._executor.fetchrow(self._sidebar_sql.fork, *arguments, repeatable=False)
         if row is None or not row["found"]:
             raise ConversationNotFoundError(conversation_id, owner)
         if up_to is not None and not row["has_message"]:
