@@ -1,5 +1,6 @@
 -- 0014 after waiting
--- What: functions that drop messages: some, those that follow one, all of a conversation, all of a user.
+-- What: functions that drop messages: some, those that follow one, all of a conversation, all of a user; and one that
+--       makes a conversation ready to be another user's.
 -- Why:  each waits for whoever is writing in the conversation, and must act on what that one left behind. In a single
 --       statement everything shares the snapshot taken before the wait; in a function each statement takes a new one.
 -- Lock: none on tables.
@@ -92,3 +93,32 @@ BEGIN
     RETURN total;
 END
 $drop_messages_of_user$;
+
+-- Arguments: the conversation, whose it must be (NULL: trusted code), and who gets it; giving it is left to the caller.
+-- The words of its messages begin with their user's key, as in 0010. The links to it end, for who made them can revoke
+-- them no more.
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_hand_over(conversation text, of_user text, recipient text) RETURNS void
+LANGUAGE plpgsql
+SET enable_seqscan = off
+AS $hand_over$
+DECLARE
+    giver text;
+BEGIN
+    -- FOR UPDATE, and no less: a link that is just being made has locked the key.
+    SELECT c.user_id INTO giver
+        FROM {schema}.{prefix}_conversations AS c
+        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        FOR UPDATE;
+    IF giver <> recipient THEN
+        UPDATE {schema}.{prefix}_messages AS m
+            SET words = replace(
+                m.words::text,
+                '''' || left(encode(sha256(convert_to(giver, 'UTF8')), 'hex'), 8),
+                '''' || left(encode(sha256(convert_to(recipient, 'UTF8')), 'hex'), 8)
+            )::tsvector
+            WHERE m.conversation_id = conversation AND m.words IS NOT NULL;
+        DELETE FROM {schema}.{prefix}_shares AS s
+            WHERE s.conversation_id = conversation;
+    END IF;
+END
+$hand_over$;

@@ -255,6 +255,24 @@ async def test_what_was_stored_during_the_wait_is_dropped_too(
     assert ids(await storage.get_messages("ada", "c1")) == (["question"] if name == "rewind_conversation" else [])
 
 
+async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its_new_user(
+    make_storage: MakeStorage, connection: Connection
+) -> None:
+    """The words of a message that was being stored are the new user's, too, whoever had it before."""
+    storage = make_storage(search=True)
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    async with storage.transaction() as tx:
+        await tx.add_message({"role": "user", "content": "xylophone"}, "ada", "c1")
+        await tx.update_conversation("c1", user_id="eve")
+        giving = asyncio.create_task(storage.update_conversation("c1", user_id="bob", title="Trip", touch=False))
+        await somebody_waits(connection, tx.connection.get_server_pid())
+
+    assert ((await giving).user_id, (await giving).title) == ("bob", "Trip")
+    found = {user: len((await storage.search(user, "xylophone")).hits) for user in ("ada", "eve", "bob")}
+    assert found == {"ada": 0, "eve": 0, "bob": 1}
+
+
 # --- deadlocks ----------------------------------------------------------------------------------------------------
 
 

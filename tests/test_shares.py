@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.calls import migrated_schema, with_parameters
 from tests.conftest import Connection, MakeStorage
+from tests.test_appends import somebody_waits
 from voltmem import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -106,6 +107,23 @@ async def test_a_link_is_no_copy(talk: PostgresStorage) -> None:
     assert shown is not None
     assert shown.title == "Trip"
     assert await walk(talk, share.token) == ["0", "mended", "2", "4"]
+
+
+async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStorage, connection: Connection) -> None:
+    """Who made them could revoke them no more; one that is being made at that moment is closed, too."""
+    share = await talk.share_conversation("c1", owner="ada")
+    await talk.update_conversation("c1", user_id="ada", title="Still ada's")
+    assert await walk(talk, share.token) == ["0", "1", "2", "3", "4"]
+
+    async with talk.transaction() as tx:
+        late = await tx.share_conversation("c1", owner="ada")
+        giving = asyncio.create_task(talk.update_conversation("c1", user_id="bob", owner="ada"))
+        await somebody_waits(connection, tx.connection.get_server_pid())
+
+    assert (await giving).user_id == "bob"
+    for token in (share.token, late.token):
+        assert await talk.get_shared_conversation(token) is None
+    assert await talk.list_shares("bob") == []
 
 
 async def test_a_conversation_without_messages_is_shared_as_it_is(storage: PostgresStorage) -> None:
@@ -422,16 +440,6 @@ async def test_a_link_is_revoked_once(talk: PostgresStorage) -> None:
     assert await talk.list_shares("ada") == [second]
     await talk.soft_delete_conversation("c1")
     assert await talk.revoke_share(second.token) is True
-
-
-async def test_a_link_goes_with_its_conversation_to_another_user(talk: PostgresStorage) -> None:
-    """Whose the conversation is now lists and revokes it."""
-    share = await talk.share_conversation("c1")
-    await talk.update_conversation("c1", user_id="bob")
-
-    assert await talk.list_shares("ada") == []
-    assert await talk.list_shares("bob") == [share]
-    assert await talk.revoke_share(share.token, owner="ada") is False
 
 
 async def test_sharing_does_not_move_the_conversation(talk: PostgresStorage) -> None:

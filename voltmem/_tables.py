@@ -38,6 +38,7 @@ class Tables:
     add_messages: str = field(init=False)
     drop_messages: str = field(init=False)
     drop_messages_of_user: str = field(init=False)
+    hand_over: str = field(init=False)
     plain: str = field(init=False)
     agent_history: str = field(init=False)
     agent_history_steps: str = field(init=False)

@@ -21,7 +21,6 @@ from voltmem._values import (
     json_value,
     to_json,
 )
-from voltmem._words import user_key_sql
 from voltmem.errors import ConversationExistsError, ConversationNotFoundError, InvalidInputError
 from voltmem.models import Conversation, ConversationPage
 from voltmem.options import StorageOptions
@@ -75,22 +74,11 @@ class ConversationStatements:
                 metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
-                updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
-            WHERE {owned}
-            RETURNING {columns}"""
-        self.update = update
-        # The words of its messages begin with the key of its user.
-        self.give = f"""
-            WITH given AS (
-                SELECT id, user_id FROM {table} WHERE {owned}
-            ), updated AS ({update}
-            ), indexed AS (
-                UPDATE {tables.messages} AS m SET words = replace(
-                    m.words::text, '''' || {user_key_sql("given.user_id")}, '''' || {user_key_sql("$10::text")}
-                )::tsvector
-                FROM given WHERE m.conversation_id = given.id AND m.words IS NOT NULL AND given.user_id <> $10
-            )
-            SELECT {names} FROM updated"""
+                updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END"""
+        changed = f"WHERE {owned} RETURNING {columns}"
+        self.update = f"{update} {changed}"
+        # The function locks the row before the update finds it.
+        self.give = f"{update} FROM {tables.hand_over}($1, $2, $10) AS handed_over {changed}"
         self.delete = f"""
             DELETE FROM {table}
             WHERE {owned}"""
@@ -186,7 +174,7 @@ class Conversations:
             title: The new title; None clears it.
             metadata: The new metadata, instead of the old; None empties it.
             resource_id: Moves it to another agent or project.
-            user_id: Gives it to another user.
+            user_id: Gives it to another user. Links to it end.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
             owner: Only if it is this user's; None: no check, for trusted code.
 

@@ -98,7 +98,8 @@ class Shares:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
             MessageNotFoundError: It has no such message, or the storage limit put it aside.
 
-        It is no copy: a message that is changed or deleted is so for strangers, too. Reads all of the conversation.
+        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
+        given to another user. Reads all of the conversation.
         """
         from secrets import token_urlsafe  # here: it brings hmac and base64 along, and few programs share
 

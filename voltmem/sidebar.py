@@ -145,7 +145,8 @@ class SidebarStatements:
             {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""
         # What the sequence gives follows the order of the SELECT. Of what the limit has put aside, the copy shows as
-        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user, too.
+        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user,
+        # too.
         columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
         self.fork = f"""
             WITH source AS (
@@ -166,11 +167,12 @@ class SidebarStatements:
             ), copied AS (
                 INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
                 SELECT $4, m.message_id, m.created_at,
-                    m.archived AND coalesce(row_number() OVER (ORDER BY m.created_at DESC, m.seq DESC) > $5::bigint, false),
+                    m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
                     {", ".join(f"m.{name}" for name in columns.split(", "))}
                 FROM {messages} AS m, made
                 WHERE m.conversation_id = $1
                     AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
+                WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq
             )
             SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
