@@ -5,8 +5,9 @@
 -- Why:  none of it may reorder the list, so none of it is in updated_at. A deleted conversation looks absent to
 --       everybody until it is restored or purged; a message for it finds none. The index of words holds nothing, and costs nothing,
 --       until the search is turned on.
--- Lock: ACCESS EXCLUSIVE on both tables for the ADD COLUMNs, without a rewrite (constant defaults); SHARE on each for its
---       index: on the conversations for as long as building it takes, on the messages for reading them once.
+-- Lock: ACCESS EXCLUSIVE on both tables for the ADD COLUMNs, without a rewrite (constant defaults, and now(), which is
+--       evaluated once); SHARE on each for its index: on the conversations for as long as building it takes, on the
+--       messages for reading them once.
 
 ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS pinned boolean NOT NULL DEFAULT false;
 
@@ -14,7 +15,11 @@ ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS archived bo
 
 ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS tags text[] NOT NULL DEFAULT '{}';
 
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS read_at timestamptz;
+ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS read_at timestamptz DEFAULT now();
+
+-- What was said before there were marks counts as read; nothing is written for it. NULL for those that are made from now
+-- on: nothing of them is read.
+ALTER TABLE {schema}.{prefix}_conversations ALTER COLUMN read_at DROP DEFAULT;
 
 ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
 

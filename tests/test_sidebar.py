@@ -223,6 +223,50 @@ async def test_what_the_assistant_said_is_unread_until_it_is_read(storage: Postg
     assert (await storage.mark_conversation_read("c1", at=answer.created_at)).unread
 
 
+async def test_what_was_there_is_read_whatever_time_it_bears(storage: PostgresStorage) -> None:
+    """An answer whose application's clock is ahead is read like any other, and the next one is unread."""
+    ahead = datetime.now(UTC) + timedelta(minutes=3)
+    memory = storage.conversation("ada", "c1")
+    await memory.add({"role": "assistant", "content": "Hello", "created_at": ahead})
+
+    assert not (await storage.mark_conversation_read("c1")).unread
+
+    await memory.add({"role": "assistant", "content": "More", "created_at": ahead + timedelta(seconds=1)})
+    assert (await storage.list_conversations("ada")).items[0].unread
+
+
+async def test_an_answer_that_bears_the_time_of_its_beginning_is_unread(storage: PostgresStorage) -> None:
+    """It was stored after the conversation was read, and nobody has seen it."""
+    memory = storage.conversation("ada", "c1")
+    question = await memory.add({"role": "user", "content": "Hello?"})
+    began = question.created_at + timedelta(microseconds=1)
+    await storage.mark_conversation_read("c1")
+
+    await memory.add({"role": "assistant", "content": "Hello", "created_at": began})
+
+    assert (await storage.list_conversations("ada")).items[0].unread
+
+
+@pytest.mark.parametrize("up_to", [None, "answer"])
+async def test_a_fork_is_read(storage: PostgresStorage, up_to: str | None) -> None:
+    """Whoever made it has seen what it is a copy of; what is answered in it is unread."""
+    ahead = datetime.now(UTC) + timedelta(minutes=3)
+    await storage.conversation("ada", "c1").add_turn(
+        [
+            {"role": "user", "content": "Hello?"},
+            {"id": "answer", "role": "assistant", "content": "Hello", "created_at": ahead},
+        ]
+    )
+
+    fork = await storage.fork_conversation("c1", up_to=up_to)
+
+    unread = {item.id: item.unread for item in (await storage.list_conversations("ada")).items}
+    assert unread == {"c1": True, fork.id: False}
+    more = {"role": "assistant", "content": "More", "created_at": ahead + timedelta(seconds=1)}
+    await storage.add_message(more, "ada", fork.id)
+    assert {item.id: item.unread for item in (await storage.list_conversations("ada")).items}[fork.id]
+
+
 # --- titles -------------------------------------------------------------------------------------------------------
 
 

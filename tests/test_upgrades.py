@@ -86,6 +86,27 @@ async def test_every_released_state_is_upgraded_with_its_rows(
     assert (await storage.get_messages("ada", "c1"))[-1].content == "[new]"
 
 
+async def test_what_was_said_before_there_were_marks_counts_as_read(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """No list begins with all of it unread; no row is written for it; what is said from then on is unread."""
+    await database_at(connection, schema, ALL.index("0010_sidebar"))
+    await fill(connection, schema, ALL.index("0010_sidebar"))
+    tables = Tables(schema, "voltagent_memory")
+    await connection.execute(f"UPDATE {tables.messages} SET role = 'assistant'")
+    rows = f"SELECT id, ctid, xmin::text FROM {tables.conversations}"
+    before = await connection.fetch(rows)
+    storage = make_storage()
+
+    (item,) = (await storage.list_conversations("ada")).items
+
+    assert not item.unread
+    assert await connection.fetch(rows) == before
+    await storage.add_message({"role": "assistant", "content": "new"}, "ada", "c1")
+    await storage.conversation("ada", "c2").add({"role": "assistant", "content": "new"})
+    assert [item.unread for item in (await storage.list_conversations("ada")).items] == [True, True]
+
+
 @pytest.mark.parametrize("count", range(len(ALL)), ids=["nothing", *ALL[:-1]])
 async def test_every_way_leads_to_the_same_schema(
     make_storage: MakeStorage, connection: Connection, schema: str, count: int

@@ -101,13 +101,18 @@ def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
             {"last.text" if preview else "NULL::text"} AS preview,
             coalesce(last.role <> 'user' AND (c.read_at IS NULL OR last.created_at > c.read_at), false) AS unread
         FROM {conversations} AS c
-        LEFT JOIN LATERAL (
-            SELECT m.role, m.created_at, {text} AS text
-            FROM {tables.messages} AS m
-            WHERE m.conversation_id = c.id AND NOT m.archived AND m.role IN ('user', 'assistant')
-                AND coalesce(m.type, 'text') NOT IN ('tool-call', 'tool-result')
-            ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
+        LEFT JOIN LATERAL ({last_said(tables, f"m.role, m.created_at, {text} AS text", "c.id")}
         ) AS last ON true"""
+
+
+def last_said(tables: Tables, columns: str, conversation_id: str) -> str:
+    """Return the SELECT of what the user or the assistant said last in a conversation."""
+    return f"""
+            SELECT {columns}
+            FROM {tables.messages} AS m
+            WHERE m.conversation_id = {conversation_id} AND NOT m.archived AND m.role IN ('user', 'assistant')
+                AND coalesce(m.type, 'text') NOT IN ('tool-call', 'tool-result')
+            ORDER BY m.created_at DESC, m.seq DESC LIMIT 1"""
 
 
 class SidebarStatements:
@@ -128,7 +133,12 @@ class SidebarStatements:
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
-        self.read = marked("read_at = greatest(read_at, coalesce($3::timestamptz, statement_timestamp()))")
+        # Up to the time that the last thing said bears, rather than now: another clock may be ahead, and an answer that
+        # is stored later may bear the time at which it began.
+        last_time = f"({last_said(tables, 'm.created_at', '$1')})"
+        self.read = marked(
+            f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, statement_timestamp()))"
+        )
         # A model's title replaces none but a model's.
         self.rename = marked(
             """title = CASE WHEN NOT $4 OR title IS NULL OR title_is_automatic THEN $3 ELSE title END,
@@ -157,10 +167,13 @@ class SidebarStatements:
                 WHERE m.conversation_id = $1 AND m.message_id = $3
             ), made AS (
                 INSERT INTO {conversations} AS c
-                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, forked_from, forked_up_to,
-                     created_at, updated_at)
-                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags, id, $3,
-                    greatest(created_at, statement_timestamp()), statement_timestamp()
+                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
+                     forked_up_to, created_at, updated_at)
+                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags,
+                    coalesce(
+                        (SELECT created_at FROM place),
+                        (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
+                    ), id, $3, greatest(created_at, statement_timestamp()), statement_timestamp()
                 FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *
@@ -303,7 +316,7 @@ class Sidebar:
         self, conversation_id: str, *, at: datetime | None = None, owner: str | None = None
     ) -> ConversationItem:
         """
-        Return the conversation, read up to now, or up to *at*; never less far than before.
+        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
 
         Args and errors as in rename_conversation().
         """
@@ -395,7 +408,8 @@ class Sidebar:
         Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata.
+            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
+                is read.
             up_to: The id of the last message of the copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
             owner: Only if it is this user's; None: no check, for trusted code.

@@ -21,7 +21,7 @@ class Marks(Model):
     tags: list[Id] = Field(default_factory=list)
     """In the order in which they were given."""
     read_at: Time | None = None
-    """When its user last read it; None: never marked."""
+    """The time of the last thing that its user has read; None: never marked."""
     deleted_at: Time | None = None
     """When it was deleted, with a way back; None: it is not."""
     title_is_automatic: bool = False
@@ -67,7 +67,7 @@ class ConversationItem(Marks, Conversation):
     preview: str | None = None
     """How the last thing begins that the user or the assistant said; None: nothing was said, or not asked for."""
     unread: bool = False
-    """Whether the last thing was said by another than the user, since the user last read it."""
+    """Whether the last thing was said by another than the user, and bears a later time than what the user has read."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:

@@ -250,7 +250,7 @@ class UserStorage:
         return await self._storage.tag_conversation(conversation_id, tags, owner=self._user_id)
 
     async def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
-        """Return the conversation, read up to now, or up to *at*."""
+        """Return the conversation, read up to what was said last, or up to *at*."""
         return await self._storage.mark_conversation_read(conversation_id, at=at, owner=self._user_id)
 
     async def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
