@@ -410,6 +410,21 @@ async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
         assert [row["user_id"] for row in await rows_of_watchers(storage)] == ["bob"]
 
 
+async def test_deleting_a_user_leaves_no_row_that_says_who_watches(
+    storage: PostgresStorage, other: PostgresStorage, connection: Connection
+) -> None:
+    """Of those who are gone without a word, and of those who still watch: these hear what happened, all the same."""
+    await other.create_conversation({"id": "c1", "user_id": "ada"})
+    await connection.execute(
+        f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() + interval '1 minute')"
+    )
+
+    async with watching(storage) as heard, watching(storage, "bob"):
+        await other.delete_user("ada")
+        assert [row["user_id"] for row in await rows_of_watchers(other)] == ["bob"]
+        assert await heard.pair() == ("deleted", "c1")
+
+
 async def test_who_watches_says_so_again_and_again(
     storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

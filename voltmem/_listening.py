@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from voltmem._database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
 from voltmem._tables import Tables, rendered
 from voltmem._values import uuid7
-from voltmem._words import user_key
+from voltmem._words import user_key, user_key_sql
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
 from voltmem.options import StorageOptions
 
@@ -44,6 +44,13 @@ def channel(tables: Tables) -> str:
     from hashlib import sha256  # here: it loads OpenSSL
 
     return f"voltmem_{sha256(tables.render('{schema}.{prefix}').encode()).hexdigest()[:16]}"
+
+
+def notify_sql(tables: Tables, user_id: str) -> str:
+    """Return the expression that tells all who watch the user, whom an expression names, to look again."""
+    name = tables.render("{schema}.{prefix}")
+    channel = f"'voltmem_' || left(encode(sha256(convert_to('{name}', 'UTF8')), 'hex'), 16)"
+    return f"pg_notify({channel}, {user_key_sql(user_id)})"
 
 
 class ListenerStatements:

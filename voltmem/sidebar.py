@@ -10,6 +10,7 @@ from typing import Final
 from voltmem._conversation_schema import forget_in_backup, has_backup
 from voltmem._cursors import SidebarCursor
 from voltmem._database import Executor
+from voltmem._listening import notify_sql
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
     MAX_BIGINT,
@@ -192,7 +193,8 @@ class SidebarStatements:
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
         # Steps and events go with their entries; messages, payloads and links with their conversations. What is
-        # somebody else's stays, and names none of the conversations that are gone. Who is watching is told, too.
+        # somebody else's stays, and names none of the conversations that are gone. Who is watching is told here: the
+        # trigger finds no watchers any more.
         self.delete_user = f"""
             WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
             , runs AS (DELETE FROM {tables.agent_history} WHERE id IN ({runs_of_user(tables)}) RETURNING id)
@@ -205,9 +207,12 @@ class SidebarStatements:
                 UPDATE {conversations} SET forked_from = NULL, forked_up_to = NULL
                 WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
-            , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 AND until < statement_timestamp())
+            , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
             SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs) AS deleted,
-                {has_backup(tables)} AS has_backup"""
+                {has_backup(tables)} AS has_backup,
+                (
+                    SELECT count({notify_sql(tables, "$1::text")}) FROM watchers WHERE until > statement_timestamp()
+                ) AS told"""
 
 
 def _cursor(item: ConversationItem) -> str:
@@ -380,7 +385,8 @@ class Sidebar:
 
         Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
         the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere.
+        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
+        user is told, and hears of what comes later in half a minute or less.
 
         One statement, which reads all conversations for such copies; another where there is a backup.
         """
