@@ -42,6 +42,7 @@ CREATE INDEX IF NOT EXISTS {prefix}_messages_by_word
 
 -- As in 0009, but for conversations that are deleted; after the parent_ids the words of each message, as a tsvector is
 -- written, with E'\x01' where the user's key goes.
+-- Returns: as in 0009, and the number of each call, below zero, that finds none because it was deleted.
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     conversation_ids text[],
     user_ids text[],
@@ -189,6 +190,13 @@ BEGIN
                     WHERE m.conversation_id = conversation AND NOT m.archived
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
+        ELSIF NOT locked AND EXISTS (
+            SELECT FROM {schema}.{prefix}_conversations AS c
+            WHERE c.id = conversation AND c.deleted_at IS NOT NULL
+                AND (user_ids[this] IS NULL OR c.user_id = user_ids[this])
+        ) THEN
+            item := -this;
+            RETURN NEXT;
         END IF;
 
         IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN

@@ -165,7 +165,7 @@ class Model:
         messages = list(messages)
         if not messages:
             return []
-        conversation = self._require(conversation_id, user_id)
+        conversation = self._require(conversation_id, user_id, is_for_message=True)
         stored = [self._put(conversation, given) for given in messages]
         conversation.change(updated_at=self.now)
         self._keep_to_the_limit(conversation)
@@ -258,10 +258,10 @@ class Model:
         found = self.conversations.get(conversation_id)
         return found if found is not None and owner in (None, found.value.user_id) else None
 
-    def _require(self, conversation_id: str, owner: str | None) -> StoredConversation:
+    def _require(self, conversation_id: str, owner: str | None, *, is_for_message: bool = False) -> StoredConversation:
         found = self._find(conversation_id, owner)
         if found is None:
-            raise ConversationNotFoundError(conversation_id, owner)
+            raise ConversationNotFoundError(conversation_id, owner, is_for_message=is_for_message)
         return found
 
 

@@ -523,7 +523,7 @@ async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresSto
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for (name, user), outcome in zip(called * 3, outcomes, strict=True):
         if name == "missing" or user == "eve":
-            assert str(outcome) == str(ConversationNotFoundError(name, user))
+            assert str(outcome) == str(ConversationNotFoundError(name, user, is_for_message=True))
             assert isinstance(outcome, ConversationNotFoundError)
         else:
             assert isinstance(outcome, Message)

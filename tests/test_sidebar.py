@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -357,7 +357,6 @@ async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> 
     assert await storage.conversation("ada", "c1").messages() == []
     assert await storage.delete_messages([message.id], None, "c1") == 0
     assert await storage.clear_messages(None, "c1") == 0
-    assert await storage.delete_conversation("c1") is False
     for attempt in (
         lambda: storage.add_message({"role": "user", "content": "?"}, None, "c1"),
         lambda: storage.conversation("ada", "c1").add({"role": "user", "content": "?"}),
@@ -388,6 +387,86 @@ async def test_clearing_all_messages_spares_what_can_be_restored(storage: Postgr
 
     await storage.restore_conversation("c1")
     assert await storage.get_messages("ada", "c1") == [message]
+
+
+# What can be done to a conversation by its id, if it is there.
+ATTEMPTS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
+    "add_message": lambda storage, user: storage.add_message({"role": "user", "content": "?"}, user, "c1"),
+    "add_message, making it": lambda storage, user: storage.conversation(user, "c1").add(
+        {"role": "user", "content": "?"}
+    ),
+    "title": lambda storage, user: storage.conversation(user, "c1").title("?"),
+    "save_payload": lambda storage, user: NativeMemory(storage, user, "c1").save_payload({}, "a framework"),
+    "ensure_conversation": lambda storage, user: storage.ensure_conversation({"id": "c1", "user_id": user}),
+    "update_conversation": lambda storage, user: storage.update_conversation("c1", title="?", owner=user),
+    "giving away": lambda storage, user: storage.update_conversation("c1", user_id="eve", owner=user),
+    "rename_conversation": lambda storage, user: storage.rename_conversation("c1", "?", owner=user),
+    "pin_conversation": lambda storage, user: storage.pin_conversation("c1", owner=user),
+    "fork_conversation": lambda storage, user: storage.fork_conversation("c1", owner=user),
+    "share_conversation": lambda storage, user: storage.share_conversation("c1", owner=user),
+    "rewind_conversation": lambda storage, user: storage.rewind_conversation("c1", "m1", owner=user),
+}
+MAKINGS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
+    "create_conversation": lambda storage, user: storage.create_conversation({"id": "c1", "user_id": user}),
+    "fork_conversation": lambda storage, user: storage.fork_conversation(f"{user}'s other", id="c1"),
+}
+WAY_BACK = r"was deleted.*restore_conversation\(\).*delete_conversation\(\)"
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+async def test_its_own_user_is_told_that_it_was_deleted_and_how_it_comes_back(
+    storage: PostgresStorage, name: str
+) -> None:
+    """Of foreign keys speaks nothing but what is about a message; to somebody else it looks absent."""
+    await storage.conversation("ada", "c1").add({"id": "m1", "role": "user", "content": "Hello"})
+    await storage.soft_delete_conversation("c1")
+
+    with pytest.raises(ConversationNotFoundError, match=WAY_BACK) as own:
+        await ATTEMPTS[name](storage, "ada")
+    with pytest.raises(ConversationNotFoundError) as others:
+        await ATTEMPTS[name](storage, "bob")
+
+    assert own.value.is_deleted
+    assert ("foreign key" in str(own.value)) is ("add_message" in name)
+    assert not others.value.is_deleted
+    assert "deleted" not in str(others.value)
+    assert "foreign key" not in str(others.value) or "add_message" in name
+
+
+@pytest.mark.parametrize("name", MAKINGS)
+async def test_an_id_that_a_deleted_conversation_has_is_taken(storage: PostgresStorage, name: str) -> None:
+    """Its user is told by whom, anybody else that it is; and it is free when the conversation is gone for good."""
+    for user in ("ada", "bob"):
+        await storage.create_conversation({"id": f"{user}'s other", "user_id": user})
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.soft_delete_conversation("c1")
+
+    with pytest.raises(ConversationExistsError, match=WAY_BACK) as own:
+        await MAKINGS[name](storage, "ada")
+    with pytest.raises(ConversationExistsError, match="exists already") as others:
+        await MAKINGS[name](storage, "bob")
+
+    assert (own.value.is_deleted, others.value.is_deleted) == (True, False)
+    assert not await storage.delete_conversation("c1", owner="bob")
+    assert await storage.delete_conversation("c1", owner="ada")
+    await MAKINGS[name](storage, "bob")
+
+
+async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: PostgresStorage) -> None:
+    """Stored, deleted, another's and missing ones in one statement."""
+    for conversation_id, user in (("here", "ada"), ("gone", "ada"), ("bob's", "bob")):
+        await storage.create_conversation({"id": conversation_id, "user_id": user})
+    await storage.soft_delete_conversation("gone")
+    await storage.soft_delete_conversation("bob's")
+
+    names = ["gone", "here", "bob's", "nowhere", "gone", "here"]
+    texts = [{"role": "user", "content": name} for name in names]
+    calls = [storage.add_messages([text, text], "ada", name) for name, text in zip(names, texts, strict=True)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    told = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
+    assert [told[0], told[2], told[3], told[4]] == [True, False, False, True]
+    assert [len(each) for each in (outcomes[1], outcomes[5]) if isinstance(each, list)] == [2, 2]
 
 
 async def test_what_was_deleted_is_listed_the_last_first(storage: PostgresStorage) -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count, groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from voltmem._tables import Tables, rendered
 from voltmem._words import vector
@@ -46,8 +46,8 @@ _FULL_AT_CHARACTERS: Final = 4_000_000
 # No message's fault: serialization, deadlock, timeouts of locks and statements, a standby; None: the connection's.
 _NOBODYS_FAULT: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
 
-# Of an append's messages, in their order; none where there is no such conversation, None where it is locked.
-Times: TypeAlias = Sequence[datetime] | None
+# The times of an append's messages, in their order, or why there are none.
+Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"]
 
 
 class AppendStatements:
@@ -79,15 +79,20 @@ class Append:
         self.rows = [message.to_row() for message in self.messages]
         return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows)
 
-    def tell(self, times: Times) -> None:
+    def tell(self, outcome: Outcome) -> None:
         """Answer with the stored messages, or that there is no such conversation; not yet, if it is locked."""
-        if times is None or self.answer.done():
+        if outcome == "locked" or self.answer.done():
             return
-        if times:
-            stored = [message.stored_at(moment) for message, moment in zip(self.messages, times, strict=True)]
-            self.answer.set_result(stored)
+        if isinstance(outcome, str):
+            is_deleted = outcome == "deleted"
+            self.answer.set_exception(
+                ConversationNotFoundError(
+                    self.conversation_id, self.user_id, is_deleted=is_deleted, is_for_message=True
+                )
+            )
         else:
-            self.answer.set_exception(ConversationNotFoundError(self.conversation_id, self.user_id))
+            stored = [message.stored_at(moment) for message, moment in zip(self.messages, outcome, strict=True)]
+            self.answer.set_result(stored)
 
     def fail(self, error: BaseException) -> None:
         """Answer with a copy of the error: what one caller adds to it, or raises from it, no other sees."""
@@ -119,8 +124,8 @@ class Appends:
         append.tell(*await self._send([append], patient=True))
         return append.answer.result()
 
-    async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Times]:
-        """Store what has its rows made, the appends of a conversation side by side; return the times of each."""
+    async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Outcome]:
+        """Store what has its rows made, the appends of a conversation side by side; return what came of each."""
         calls = zip(
             *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
             strict=True,
@@ -135,7 +140,10 @@ class Appends:
         stored_at = {row["item"]: row["stored_at"] for row in answer}
         items = count(1)
         times = ([stored_at[i] for i in islice(items, len(append.rows)) if i in stored_at] for append in appends)
-        return [None if None in each else each for each in times]
+        return [
+            "locked" if None in each else each or ("deleted" if -number in stored_at else "missing")
+            for number, each in enumerate(times, 1)
+        ]
 
 
 @dataclass(eq=False)
@@ -245,7 +253,7 @@ class JoinedAppends(Appends):
         if not appends:
             return
         try:
-            times = await self._send(appends, patient=patient)
+            outcomes = await self._send(appends, patient=patient)
         except DatabaseError as error:
             if type(error) is not DatabaseError or error.sqlstate in _NOBODYS_FAULT:
                 raise
@@ -257,8 +265,8 @@ class JoinedAppends(Appends):
             locked = {append.conversation_id for append in first if not append.answer.done()}
             await self._deliver([append for append in second if append.conversation_id not in locked], patient=patient)
         else:
-            for append, each in zip(appends, times, strict=True):
-                append.tell(each)
+            for append, outcome in zip(appends, outcomes, strict=True):
+                append.tell(outcome)
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """Let those go on who stand behind, and, patiently, those in it whose conversation was locked."""

@@ -21,10 +21,10 @@ from voltmem._values import (
     json_value,
     to_json,
 )
-from voltmem.errors import ConversationExistsError, ConversationNotFoundError, InvalidInputError
+from voltmem.errors import ConversationExistsError, InvalidInputError
 from voltmem.models import Conversation, ConversationPage
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection
+from voltmem.query import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection, found, or_why_not
 
 DEFAULT_LIMIT: Final = 50  # VoltAgent's
 ROWS_PER_FETCH: Final = 200
@@ -43,9 +43,11 @@ class ConversationStatements:
                 coalesce($7::timestamptz, $6::timestamptz, statement_timestamp())"""
         # ON CONFLICT rather than a unique violation: an error would end the caller's own transaction.
         self.create = f"""
-            INSERT INTO {table} {new_row}
-            ON CONFLICT (id) DO NOTHING
-            RETURNING {columns}"""
+            WITH made AS (
+                INSERT INTO {table} {new_row}
+                ON CONFLICT (id) DO NOTHING
+                RETURNING {columns}
+            ){or_why_not(tables, f"SELECT {names} FROM made", owner="$3")}"""
         # The usual case, found, writes nothing. DO UPDATE (of nothing) rather than DO NOTHING: a row that another
         # session committed a moment ago is not in this statement's snapshot, but it is returned by the update.
         self.ensure = f"""
@@ -57,8 +59,7 @@ class ConversationStatements:
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {columns}
-            )
-            SELECT {names} FROM found UNION ALL SELECT {names} FROM made"""
+            ){or_why_not(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
         self.get = f"""
             SELECT {columns} FROM {table}
             WHERE {owned}"""
@@ -75,13 +76,21 @@ class ConversationStatements:
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
                 updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END"""
-        changed = f"WHERE {owned} RETURNING {columns}"
-        self.update = f"{update} {changed}"
+
+        def updated(source: str = "") -> str:
+            """Return the statement that updates a conversation, and answers with it."""
+            return f"""
+            WITH updated AS ({update} {source}
+            WHERE {owned}
+            RETURNING {columns}
+            ){or_why_not(tables, f"SELECT {names} FROM updated")}"""
+
+        self.update = updated()
         # The function locks the row before the update finds it.
-        self.give = f"{update} FROM {tables.hand_over}($1, $2, $10) AS handed_over {changed}"
+        self.give = updated(f"FROM {tables.hand_over}($1, $2, $10) AS handed_over")
         self.delete = f"""
             DELETE FROM {table}
-            WHERE {owned}"""
+            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
 
 
 class Conversations:
@@ -105,7 +114,7 @@ class Conversations:
                 a UUIDv7, without times the database's.
 
         Raises:
-            ConversationExistsError: The id is taken, by whomever.
+            ConversationExistsError: The id is taken, by whomever, or by a conversation that is deleted.
             InvalidInputError: A field is missing, unknown or of the wrong type.
             OutcomeUnknownError: The connection broke before the answer; ensure_conversation may be repeated.
 
@@ -113,9 +122,9 @@ class Conversations:
         """
         new = Conversation.of(conversation)
         row = await self._executor.fetchrow(self._conversation_sql.create, *new.to_row(), repeatable=False)
-        if row is None:
-            raise ConversationExistsError(new.id)
-        return Conversation.from_row(row)
+        if row is None or row["id"] is None:
+            raise ConversationExistsError(new.id, is_deleted=row is not None and row["is_deleted"])
+        return Conversation.from_row(tuple(row)[1:])
 
     async def ensure_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
         """
@@ -124,14 +133,12 @@ class Conversations:
         Atomic: of any number of callers at once, one makes it and all get it.
 
         Raises:
-            ConversationNotFoundError: The id is another user's.
+            ConversationNotFoundError: The id is another user's, or of a conversation that is deleted.
             InvalidInputError: A field is missing, unknown or of the wrong type.
         """
         new = Conversation.of(conversation)
         row = await self._executor.fetchrow(self._conversation_sql.ensure, *new.to_row())
-        if row is None:
-            raise ConversationNotFoundError(new.id, new.user_id)
-        return Conversation.from_row(row)
+        return Conversation.from_row(found(row, new.id, new.user_id))
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
@@ -179,7 +186,7 @@ class Conversations:
             owner: Only if it is this user's; None: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, or it is not the owner's.
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
             InvalidInputError: A value of the wrong type.
 
         VoltAgent: ``updateConversation``.
@@ -203,13 +210,13 @@ class Conversations:
             # Given away by its owner, it is not the owner's the second time.
             repeatable=owner is None or user_id in (UNSET, owner),
         )
-        if row is None:
-            raise ConversationNotFoundError(conversation_id, owner)
-        return Conversation.from_row(row)
+        return Conversation.from_row(found(row, conversation_id, owner))
 
     async def delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> bool:
         """
-        Return whether there was one to delete. Its messages go with it.
+        Return whether there was one to delete. Its messages go with it, and there is no way back.
+
+        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
 
         Args:
             conversation_id: Which one.

@@ -6,8 +6,8 @@ Every error that voltmem raises.
     │   ├── InvalidOptionError                    … an option of the storage, a prefix, a connection string
     │   ├── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
     │   └── InvalidLineError                      .line: one of an import; what stood before it is stored
-    ├── ConversationNotFoundError (LookupError)   .conversation_id
-    ├── ConversationExistsError (ValueError)      .conversation_id
+    ├── ConversationNotFoundError (LookupError)   .conversation_id; .is_deleted: it can be restored
+    ├── ConversationExistsError (ValueError)      .conversation_id; .is_deleted
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
     ├── MessageNotFoundError (LookupError)        .message_id
     ├── RevisionConflictError (ValueError)        .conversation_id; changed since it was read
@@ -30,6 +30,7 @@ After any of them nothing half-written remains.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 __all__ = [
     "ConnectionFailedError",
@@ -55,6 +56,9 @@ __all__ = [
     "VoltMemError",
     "translated",
 ]
+
+
+_BACK: Final = "restore_conversation() brings it back, delete_conversation() ends it."
 
 
 class VoltMemError(Exception):
@@ -85,17 +89,32 @@ class InvalidLineError(InvalidInputError):
 
 
 class ConversationNotFoundError(VoltMemError, LookupError):
-    """There is no conversation with this id, or it belongs to another user (the two look the same from outside)."""
+    """
+    There is no conversation with this id, or it belongs to another user (the two look the same from outside), or it was
+    deleted with a way back: is_deleted, which only its own user and trusted code are told.
+    """
 
-    def __init__(self, conversation_id: str, user_id: str | None = None) -> None:
+    def __init__(
+        self,
+        conversation_id: str,
+        user_id: str | None = None,
+        *,
+        is_deleted: bool | None = False,
+        is_for_message: bool = False,
+    ) -> None:
         self.conversation_id = conversation_id
         self.user_id = user_id
+        self.is_deleted = bool(is_deleted)
         whose = "" if user_id is None else f" of user {user_id!r}"
-        # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
-        super().__init__(
-            f"no conversation {conversation_id!r}{whose}: a message would violate the foreign key constraint. "
-            "Make it first, with create_conversation() or ensure_conversation()."
+        what = (
+            f"conversation {conversation_id!r}{whose} was deleted"
+            if is_deleted
+            else (f"no conversation {conversation_id!r}{whose}")
         )
+        # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
+        why = ": a message would violate the foreign key constraint" if is_for_message else ""
+        way_out = _BACK if is_deleted else "Make it first, with create_conversation() or ensure_conversation()."
+        super().__init__(f"{what}{why}. {way_out}")
 
 
 class MessageNotFoundError(VoltMemError, LookupError):
@@ -108,12 +127,15 @@ class MessageNotFoundError(VoltMemError, LookupError):
 
 
 class ConversationExistsError(VoltMemError, ValueError):
-    """A conversation with this id is already stored."""
+    """A conversation with this id is already stored; is_deleted: one of the user's, deleted with a way back."""
 
-    def __init__(self, conversation_id: str) -> None:
+    def __init__(self, conversation_id: str, *, is_deleted: bool | None = False) -> None:
         self.conversation_id = conversation_id
+        self.is_deleted = bool(is_deleted)
         super().__init__(
-            f"conversation {conversation_id!r} exists already. "
+            f"conversation {conversation_id!r} was deleted, and has its id still. {_BACK}"
+            if is_deleted
+            else f"conversation {conversation_id!r} exists already. "
             "Leave the id out to get a new one, or call ensure_conversation() to use the one that is there."
         )
 

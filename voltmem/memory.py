@@ -12,7 +12,7 @@ from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, chec
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.messages import Messages
 from voltmem.models import Conversation, Message
-from voltmem.query import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery
+from voltmem.query import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
 
 DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
 
@@ -52,15 +52,17 @@ class MemoryStatements:
     """The statements with one shape."""
 
     def __init__(self, tables: Tables) -> None:
-        # The row is returned where the title was left alone, too; none at all for another user's.
+        # The row is returned where the title was left alone, too; NULLs for another user's.
         self.title = f"""
-            INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
-            VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (id) DO UPDATE SET
-                title = CASE WHEN $5 THEN coalesce(existing.title, excluded.title) ELSE excluded.title END,
-                title_is_automatic = $5 AND (existing.title IS NULL OR existing.title_is_automatic)
-                WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
-            RETURNING {CONVERSATION_COLUMNS}"""
+            WITH named AS (
+                INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
+                VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (id) DO UPDATE SET
+                    title = CASE WHEN $5 THEN coalesce(existing.title, excluded.title) ELSE excluded.title END,
+                    title_is_automatic = $5 AND (existing.title IS NULL OR existing.title_is_automatic)
+                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
+                RETURNING {CONVERSATION_COLUMNS}
+            ){or_why_not(tables, "SELECT * FROM named")}"""
 
 
 class ConversationMemory:
@@ -189,7 +191,7 @@ class ConversationMemory:
         Return the message as it was stored. An id that the conversation has already replaces that message.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. Nothing is stored.
+            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing is stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
         return await self._storage.add_message(message, self._user_id, self._id, resource_id=self._resource_id)
@@ -224,7 +226,7 @@ class ConversationMemory:
             if_unset: Leaves a title that is there alone: for one that a model makes.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's.
+            ConversationNotFoundError: The conversation is another user's, or deleted.
         """
         check_text(title=title)
         check_flag("if_unset", if_unset)
@@ -236,9 +238,7 @@ class ConversationMemory:
             title,
             if_unset,
         )
-        if row is None:
-            raise ConversationNotFoundError(self._id, self._user_id)
-        return Conversation.from_row(row)
+        return Conversation.from_row(found(row, self._id, self._user_id))
 
     @property
     def _memory_sql(self) -> MemoryStatements:

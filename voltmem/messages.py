@@ -72,7 +72,8 @@ class Messages:
                 there must be one.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, or it is another user's. Nothing is stored.
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
+                stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
@@ -150,7 +151,7 @@ class Messages:
         arguments = conversation_id, owner, message_id, self._options.storage_limit
         row = await self._executor.fetchrow(self._message_sql.rewind, *arguments, repeatable=False)
         if row is None or row["dropped"] is None:
-            raise ConversationNotFoundError(conversation_id, owner)
+            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
         if not row["has_message"]:
             raise MessageNotFoundError(message_id, conversation_id)
         return int(row["dropped"])

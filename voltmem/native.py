@@ -300,8 +300,10 @@ class NativeMemory(ConversationMemory):
             row = await self._storage._executor.fetchrow(self._native_sql.save, *arguments, repeatable=repeatable)
             if row is None or row["saved"]:
                 return
-            if row["owner"] not in (None, self._user_id) or row["is_deleted"]:
+            if row["owner"] not in (None, self._user_id):
                 raise ConversationNotFoundError(self._id, self._user_id)
+            if row["is_deleted"]:
+                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=True)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
 

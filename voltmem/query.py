@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_flag, check_id, check_id_or_none, check_texts, check_time, shown
-from voltmem.errors import InvalidQueryError
+from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation
 
 OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
@@ -35,6 +35,29 @@ def runs_of_user(tables: Tables) -> str:
                 UNION ALL
                 SELECT e.id FROM {tables.conversations} AS c JOIN {tables.agent_history} AS e ON e.conversationid = c.id
                 WHERE c.user_id = $1 AND e.userid IS NULL"""
+
+
+def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
+    """Return the condition that there is such a conversation, deleted, and the owner's (NULL: trusted code)."""
+    return f"""EXISTS (
+            SELECT FROM {tables.conversations}
+            WHERE id = {conversation_id} AND ({owner}::text IS NULL OR user_id = {owner}) AND deleted_at IS NOT NULL
+        )"""
+
+
+def or_why_not(tables: Tables, answer: str, conversation_id: str = "$1", owner: str = "$2") -> str:
+    """Return the SELECT of a row that begins with an id, or of NULLs; before it, whether a deletion is why."""
+    return f"""
+        SELECT answer.id IS NULL AND {is_deleted(tables, conversation_id, owner)} AS is_deleted, answer.*
+        FROM (SELECT) AS one LEFT JOIN ({answer}) AS answer ON true"""
+
+
+def found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:
+    """Return the columns of the answer in a row of or_why_not(); ConversationNotFoundError where there is none."""
+    was_deleted, *columns = row or (False, None)
+    if columns[0] is None:
+        raise ConversationNotFoundError(conversation_id, owner, is_deleted=was_deleted)
+    return tuple(columns)
 
 
 # Looked up at run time too: what stands in ORDER BY is ours, never the caller's.

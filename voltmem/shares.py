@@ -11,7 +11,7 @@ from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none,
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
-from voltmem.query import MESSAGE_COLUMNS
+from voltmem.query import MESSAGE_COLUMNS, is_deleted
 from voltmem.share_models import Share, SharedConversation, as_shared
 
 DEFAULT_LIMIT: Final = 100
@@ -44,7 +44,8 @@ class ShareStatements:
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
                 RETURNING {_COLUMNS}
             )
-            SELECT EXISTS (SELECT FROM source) AS found, {_COLUMNS} FROM (SELECT) AS one LEFT JOIN made ON true"""
+            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted, {_COLUMNS}
+            FROM (SELECT) AS one LEFT JOIN made ON true"""
         # Without a message a row, too: the title. Nothing else of the conversation leaves the server.
         self.shared = f"""
             SELECT c.title, m.*
@@ -107,10 +108,10 @@ class Shares:
         check_id_or_none(up_to=up_to, owner=owner)
         row = await self._executor.fetchrow(self._share_sql.share, conversation_id, owner, up_to, token_urlsafe(32))
         if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner)
+            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
         if row["token"] is None and up_to is not None:
             raise MessageNotFoundError(up_to, conversation_id)
-        return Share.from_row(tuple(row)[1:])
+        return Share.from_row(tuple(row)[2:])
 
     async def get_shared_conversation(
         self, token: str, *, limit: int = DEFAULT_LIMIT, after: str | None = None

@@ -32,7 +32,7 @@ from voltmem.errors import (
 )
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS, Select, runs_of_user
+from voltmem.query import CONVERSATION_COLUMNS, Select, found, is_deleted, or_why_not, runs_of_user
 from voltmem.sidebar_models import MARKS, ConversationItem, ConversationList
 
 DEFAULT_LIMIT: Final = 20
@@ -127,10 +127,10 @@ class SidebarStatements:
             """Return the statement that changes one conversation so, and answers with it as the list has it."""
             return f"""
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
-                {items(tables, "changed")}"""
+                {or_why_not(tables, items(tables, "changed"))}"""
 
-        self.get = f"""
-            {items(tables, f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)")}"""
+        there = f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)"
+        self.get = or_why_not(tables, items(tables, there))
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
@@ -189,7 +189,9 @@ class SidebarStatements:
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq
             )
-            SELECT EXISTS (SELECT FROM source) AS found, $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
+            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted,
+                $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
+                {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
         # Steps and events go with their entries; messages, payloads and links with their conversations. What is
@@ -335,7 +337,8 @@ class Sidebar:
         """
         Return the conversation, which from now on looks absent: to every method but those that name the deleted.
 
-        Its messages stay with it until it is purged. Args and errors as in rename_conversation().
+        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
+        rename_conversation().
         """
         return await self._mark(self._sidebar_sql.delete, conversation_id, owner)
 
@@ -431,12 +434,12 @@ class Sidebar:
         arguments = conversation_id, owner, up_to, new_id, self._options.storage_limit
         row = await self._executor.fetchrow(self._sidebar_sql.fork, *arguments, repeatable=False)
         if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner)
+            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
         if up_to is not None and not row["has_message"]:
             raise MessageNotFoundError(up_to, conversation_id)
         if row["id"] is None:
-            raise ConversationExistsError(new_id)
-        return Conversation.from_row(tuple(row)[2:])
+            raise ConversationExistsError(new_id, is_deleted=row["is_taken_by_deleted"])
+        return Conversation.from_row(tuple(row)[4:])
 
     async def _get_item(self, conversation_id: str, owner: str | None) -> ConversationItem:
         return await self._mark(self._sidebar_sql.get, conversation_id, owner)
@@ -445,6 +448,4 @@ class Sidebar:
         check_id(conversation_id=conversation_id)
         check_id_or_none(owner=owner)
         row = await self._executor.fetchrow(statement, conversation_id, owner, *values)
-        if row is None:
-            raise ConversationNotFoundError(conversation_id, owner)
-        return ConversationItem.from_row(row)
+        return ConversationItem.from_row(found(row, conversation_id, owner))

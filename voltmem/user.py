@@ -92,7 +92,7 @@ class UserStorage:
         )
 
     async def delete_conversation(self, conversation_id: str) -> bool:
-        """Return whether there was one to delete; its messages go with it."""
+        """Return whether there was one to delete; its messages go with it, and there is no way back."""
         return await self._storage.delete_conversation(conversation_id, owner=self._user_id)
 
     async def query_conversations(
