@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.calls import WRITES, Rows, call, with_parameters
+from tests.calls import WRITES, Rows, call, somebody_waits, with_parameters
 from tests.proxy import Proxy
-from tests.test_appends import somebody_waits
 from tests.worker import Worker, workers
 from voltmem import (
     ConversationExistsError,

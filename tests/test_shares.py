@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.calls import migrated_schema, with_parameters
+from tests.calls import migrated_schema, somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
-from tests.test_appends import somebody_waits
 from voltmem import (
     ConversationNotFoundError,
     InvalidInputError,
