@@ -2,7 +2,7 @@
 
 import { actionsFor, renameIn, startActions } from "./actions.js";
 import * as api from "./api.js";
-import { focusComposer, setBusy, startComposer } from "./composer.js";
+import { focusComposer, startComposer } from "./composer.js";
 import * as conversation from "./conversation.js";
 import { byId, icon } from "./dom.js";
 import { setDrawer, startDrawer } from "./drawer.js";
@@ -156,7 +156,7 @@ byId("theme").addEventListener("click", () => {
 
 // --- the start --------------------------------------------------------------------------------------------------
 
-conversation.startConversation({ navigate, onBusy: setBusy });
+conversation.startConversation({ navigate });
 startActions({ navigate });
 startComposer({ send: conversation.send, stop: conversation.stop });
 startList();

@@ -4,15 +4,17 @@ import { byId, isPhone } from "./dom.js";
 import { fit } from "./message.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
+const drafts = new Map(); // what is written and not sent, by conversation; null: the one that is still to be made
+let place = null; // the conversation whose box it is
 let isBusy = false;
 
-/** Send is called with the text, and returns whether it was taken; what was not comes back into the box. */
+/** Send is called with the text. */
 export function startComposer({ send, stop }) {
-  const submit = async () => {
+  const submit = () => {
     const text = box.value.trim();
     if (!text || isBusy) return;
     write("");
-    if (!(await send(text)) && !box.value) write(text);
+    send(text);
   };
   byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   box.addEventListener("input", () => write(box.value));
@@ -29,9 +31,30 @@ export function startComposer({ send, stop }) {
 }
 
 function write(text) {
+  drafts.set(place, text);
   if (box.value !== text) box.value = text;
   fit(box);
   sendButton.disabled = !text.trim();
+}
+
+/** The box is a conversation's now, with what was written there and not sent. */
+export function openDraft(id) {
+  place = id;
+  write(drafts.get(id) ?? "");
+}
+
+/** A conversation was made of the new one, or is to be made once more: what was written stays with it. */
+export function moveDraft(from, to) {
+  const text = drafts.get(from) ?? "";
+  drafts.delete(from);
+  if (place === from) place = to;
+  giveBack(to, text);
+}
+
+/** Put back what could not be sent, before what was written since. */
+export function giveBack(id, text) {
+  drafts.set(id, [text, drafts.get(id)].filter(Boolean).join("\n\n"));
+  if (place === id) write(drafts.get(id));
 }
 
 export function setBusy(busy) {

@@ -1,6 +1,7 @@
 // The conversation that is open: its messages, those that stream into it, and what a person does with each.
 
 import * as api from "./api.js";
+import { giveBack, moveDraft, openDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { MessageView, textOf } from "./message.js";
 import { find, learn, removed } from "./store.js";
@@ -26,11 +27,10 @@ let request = null; // the latest to open something
 let asked = 0; // how often the newest messages were asked for
 let shown = 0; // the last of these whose answer is shown
 let navigate;
-let onBusy;
 let lookAgain = () => {};
 
 export function startConversation(options) {
-  ({ navigate, onBusy } = options);
+  ({ navigate } = options);
   const lookers = [
     whenNear(older, scroller, () => hasOlder && load("older")),
     whenNear(newer, scroller, () => hasNewer && load("newer")),
@@ -48,7 +48,8 @@ export async function open(conversationId, messageId = null) {
   const turn = (asked += 1);
   const isOther = id !== conversationId;
   id = conversationId;
-  onBusy(streams.has(id));
+  openDraft(id);
+  setBusy(streams.has(id));
   if (isOther) clear(skeleton());
   try {
     const [item, page] = await Promise.all([learn(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
@@ -73,7 +74,8 @@ export async function open(conversationId, messageId = null) {
 export function openNew() {
   request = {};
   id = null;
-  onBusy(false);
+  openDraft(id);
+  setBusy(false);
   clear(welcome(send));
 }
 
@@ -182,74 +184,120 @@ function showWayDown() {
 
 // --- asking -----------------------------------------------------------------------------------------------------
 
-/** Ask something; returns whether it was taken. */
+/** Ask something; what is not taken comes back into the box. */
 export async function send(text) {
-  if (id === null) {
-    const mine = request;
-    if (mine.isMaking) return false;
-    mine.isMaking = true;
-    try {
-      const item = await learn(api.create());
-      if (request !== mine) return true; // another conversation was opened meanwhile
+  const isNew = id === null;
+  const conversationId = id ?? (await make());
+  const question = { id: crypto.randomUUID(), role: "user", content: text, metadata: {}, createdAt: new Date() };
+  if (conversationId && (await stream(conversationId, question, { messageId: question.id, text }))) return;
+  const isUnmade = isNew && conversationId && (await unmake(conversationId));
+  giveBack(isUnmade ? null : conversationId, text);
+}
+
+/** Make the conversation that is still to be made, and return its id; it is open, unless another one was opened. */
+async function make() {
+  const mine = request;
+  if (mine.isMaking) return null;
+  mine.isMaking = true;
+  try {
+    const item = await learn(api.create());
+    if (request === mine) {
       clear();
       id = item.id;
+      moveDraft(null, id);
       navigate(`/c/${encodeURIComponent(id)}`, { isOpen: true });
-    } catch (error) {
-      mine.isMaking = false;
-      tell(error);
-      return false;
     }
+    return item.id;
+  } catch (error) {
+    tell(error);
+    return null;
+  } finally {
+    mine.isMaking = false;
   }
-  const question = { id: crypto.randomUUID(), role: "user", content: text, metadata: {}, createdAt: new Date() };
-  return stream(question, { messageId: question.id, text });
+}
+
+/** Take away the conversation that was made for a question that was not taken; returns whether it is gone. */
+async function unmake(conversationId) {
+  try {
+    await api.remove(conversationId);
+  } catch {
+    return false; // it stays, and is asked in the next time
+  }
+  moveDraft(conversationId, null);
+  removed(conversationId);
+  return true;
 }
 
 function edit(question, text) {
-  stream({ ...question, content: text, metadata: {} }, { messageId: question.id, text });
+  stream(id, { ...question, content: text, metadata: {} }, { messageId: question.id, text });
 }
 
 function regenerate(answer) {
   const before = messages.slice(0, messages.findIndex((message) => message.id === answer.id));
   const question = before.findLast((message) => message.role === "user");
-  if (question) stream(question, { messageId: question.id });
+  if (question) stream(id, question, { messageId: question.id });
   else toast("Before this, nothing was asked.");
 }
 
-/** Show an answer as it comes; returns whether the question was stored. */
-async function stream(question, body) {
-  const conversationId = id;
+/** Ask, and show the answer as it comes; returns whether the question was taken. */
+async function stream(conversationId, question, body) {
   streams.get(conversationId)?.controller.abort();
   const answer = { id: crypto.randomUUID(), role: "assistant", content: "", metadata: {}, createdAt: new Date() };
-  const mine = { question, answer, controller: new AbortController() };
+  const mine = { conversationId, question, answer, controller: new AbortController() };
   streams.set(conversationId, mine);
-  const isOpen = () => id === conversationId;
-  let isStored = false;
-  if (hasNewer) await open(id); // an answer belongs to the end
-  onBusy(true);
+  await showAsked(mine);
+  const isHeard = await hear(mine, body);
+  const isTaken = isHeard || (await isStored(mine));
+  const latest = streams.get(conversationId);
+  if (latest !== mine) return isTaken || latest?.question.id === question.id; // asked anew meanwhile
+  if (isHeard && isOpen(mine)) messages = withStream(mine).filter((message) => message.id !== mine.answer.id || mine.answer.content);
+  streams.delete(conversationId);
+  if (isOpen(mine)) {
+    setBusy(false);
+    follow.now();
+  }
+  // What was stopped is seen here sooner than it is stored.
+  if (!isHeard || !mine.controller.signal.aborted) await settle(conversationId);
+  return isTaken;
+}
+
+const isOpen = (stream) => stream.conversationId === id;
+
+async function showAsked(stream) {
+  if (isOpen(stream) && hasNewer) await open(id); // an answer belongs to the end
+  if (!isOpen(stream)) return;
+  setBusy(true);
   render();
   toEnd();
   announce("Answering");
+}
+
+/** Take the answer as it comes, up to its end; returns whether anything came: then the question is stored. */
+async function hear(stream, body) {
+  const { conversationId, controller } = stream;
+  let isHeard = false;
   try {
-    for await (const event of api.answer({ conversationId, ...body }, mine.controller.signal)) {
-      isStored = true;
-      take(mine, event);
-      if (isOpen()) follow();
+    for await (const event of api.answer({ conversationId, ...body }, controller.signal)) {
+      isHeard = true;
+      take(stream, event);
+      if (isOpen(stream)) follow();
     }
-    announce(textOf(mine.answer));
+    if (isOpen(stream)) announce(textOf(stream.answer));
   } catch (error) {
-    if (error.name === "AbortError") mine.answer = { ...mine.answer, metadata: { stopped: true } };
+    if (error.name === "AbortError") stream.answer = { ...stream.answer, metadata: { stopped: true } };
     else tell(error);
   }
-  if (streams.get(conversationId) !== mine) return true; // asked anew meanwhile
-  if (isOpen() && isStored) messages = withStream(mine).filter((message) => message.id !== mine.answer.id || mine.answer.content);
-  streams.delete(conversationId);
-  if (isOpen()) {
-    onBusy(false);
-    render();
-    follow.now();
+  return isHeard;
+}
+
+/** Whether a question is stored to which nothing was heard: it was stopped at once, or the connection broke. */
+async function isStored({ conversationId, question }) {
+  try {
+    const { messages } = await newest(conversationId);
+    return messages.some((message) => message.id === question.id && textOf(message) === textOf(question));
+  } catch {
+    return false;
   }
-  if (isStored && !mine.controller.signal.aborted) await settle(conversationId);
-  return isStored || mine.controller.signal.aborted;
 }
 
 function take(stream, { name, data }) {

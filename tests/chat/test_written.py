@@ -1,0 +1,125 @@
+"""What a person wrote is never lost: it is asked, or it is in a box."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Route, Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ASKING = re.compile("/api/chat$")
+MAKING = re.compile("/api/conversations$")
+
+
+def forget_failures(tab: Tab) -> None:
+    """The browser complains about each connection that a test broke."""
+    tab.problems = [problem for problem in tab.problems if "ERR_FAILED" not in problem]
+
+
+async def two_conversations(mine: UserStorage) -> None:
+    for title in ("First", "Second"):
+        conversation = await mine.create_conversation({"title": title})
+        await mine.add_message({"role": "user", "content": f"About {title}"}, conversation.id)
+
+
+async def test_a_question_that_is_stopped_at_once_comes_back(tab: Tab, mine: UserStorage) -> None:
+    """Stop before the server took the question: it is in the box again, with what was typed since."""
+    await tab.ask("A name, please")
+    await tab.page.route(ASKING, lambda _: None)  # never answered
+    async with tab.page.expect_request(ASKING):
+        await tab.box.fill("A long question")
+        await tab.box.press("Enter")
+    await tab.box.press_sequentially("Another")
+
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+
+    await expect(tab.box).to_have_value("A long question\n\nAnother")
+    await expect(tab.questions).to_have_text(["A name, please"])
+    assert len(await mine.get_messages(tab.id)) == 2
+
+
+async def test_a_question_that_was_stored_does_not_come_back(tab: Tab, mine: UserStorage) -> None:
+    """The connection broke after the server had taken it: asked again, it would be there twice."""
+    await tab.ask("A name, please")
+
+    async def break_off(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await tab.page.route(ASKING, break_off)
+    await tab.box.fill("And a letter")
+    await tab.box.press("Enter")
+
+    await expect(tab.notice("The server can’t be reached.")).to_be_visible()
+    await expect(tab.questions).to_have_text(["A name, please", "And a letter"])
+    await expect(tab.answers).to_have_count(2)
+    await expect(tab.box).to_have_value("")
+    forget_failures(tab)
+
+
+async def test_a_first_question_is_asked_wherever_one_goes(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Opening another conversation while the new one is being made drops nothing."""
+    await two_conversations(mine)
+    tab = await open_tab()
+    made = asyncio.Event()
+
+    async def make_late(route: Route) -> None:
+        await made.wait()
+        await route.continue_()
+
+    await tab.page.route(MAKING, make_late)
+    async with tab.page.expect_request(MAKING):
+        await tab.box.fill("A name, please")
+        await tab.box.press("Enter")
+    await tab.link("First").click()
+    await expect(tab.questions).to_have_text(["About First"])
+    made.set()
+
+    await expect(tab.link("A name, please")).to_be_visible()
+    await expect(tab.heading).to_have_text("First")
+    await tab.link("A name, please").click()
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await expect(tab.answers).to_contain_text(["Tern"])
+
+
+async def test_a_first_question_that_fails_leaves_nothing_but_itself(tab: Tab, mine: UserStorage) -> None:
+    """The conversation that was made for it goes again, and the question is in the box of the next one."""
+    await tab.page.route(ASKING, lambda route: route.abort())
+    for _ in range(2):
+        await tab.box.fill("A name, please")
+        await tab.box.press("Enter")
+        await expect(tab.page).to_have_url(re.compile("/$"))
+        await expect(tab.box).to_have_value("A name, please")
+        await expect(tab.rows).to_have_count(0)
+    assert (await mine.list_conversations()).items == []
+
+    await tab.page.unroute_all()
+    await tab.box.press("Enter")
+    await expect(tab.questions).to_have_text(["A name, please"])
+    await tab.answered()
+    forget_failures(tab)
+
+
+async def test_what_is_not_sent_stays_where_it_was_written(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Each conversation has its own text in the box, and the new one as well."""
+    await two_conversations(mine)
+    tab = await open_tab()
+    await tab.box.fill("For a new one")
+    await tab.link("First").click()
+    await expect(tab.box).to_have_value("")
+    await tab.box.fill("For the first")
+    await tab.link("Second").click()
+    await expect(tab.box).to_have_value("")
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await tab.link("First").click()
+    await expect(tab.box).to_have_value("For the first")
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_enabled()
+    await tab.new_chat()
+    await expect(tab.box).to_have_value("For a new one")
