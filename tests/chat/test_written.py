@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.chat.conftest import OpenTab
-from tests.chat.tab import Route, Tab, expect
+from tests.chat.tab import Locator, Route, Tab, expect
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -123,3 +123,48 @@ async def test_what_is_not_sent_stays_where_it_was_written(mine: UserStorage, op
     await expect(tab.page.get_by_role("button", name="Send")).to_be_enabled()
     await tab.new_chat()
     await expect(tab.box).to_have_value("For a new one")
+
+
+async def start_editing(tab: Tab, text: str) -> Locator:
+    """Write something in place of the last question."""
+    await tab.act(tab.questions.last, "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await box.fill(text)
+    return box
+
+
+async def test_an_edit_that_fails_stays_in_its_box(tab: Tab, mine: UserStorage) -> None:
+    """The server can't be reached: the question is as it was, and what was written in its place is still there."""
+    await tab.ask("A name, please")
+    await tab.page.route(ASKING, lambda route: route.abort())
+    box = await start_editing(tab, "Bread, please")
+    await box.press("Enter")
+
+    await expect(tab.notice("The server can’t be reached.")).to_be_visible()
+    await expect(box).to_have_value("Bread, please")
+    await expect(box).to_be_focused()
+    assert await box.get_attribute("maxlength") == await tab.box.get_attribute("maxlength")
+    await tab.page.unroute_all()
+    await box.press("Enter")
+    await expect(tab.questions).to_have_text(["Bread, please"])
+    await expect(tab.answers).to_contain_text(["Usually it is the temperature"])
+    await tab.answered()
+    forget_failures(tab)
+
+
+async def test_an_edit_stays_while_another_conversation_is_opened(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Begun, it waits in its box until it is asked or cancelled."""
+    await two_conversations(mine)
+    tab = await open_tab()
+    await tab.link("First").click()
+    await expect(tab.questions).to_have_text(["About First"])
+    box = await start_editing(tab, "Bread, please")
+    await tab.link("Second").click()
+    await expect(tab.questions).to_have_text(["About Second"])
+    await tab.link("First").click()
+    await expect(box).to_have_value("Bread, please")
+
+    await tab.page.get_by_role("button", name="Cancel").click()
+    await expect(tab.questions).to_have_text(["About First"])
+    await tab.act(tab.questions.last, "Edit")
+    await expect(box).to_have_value("About First")

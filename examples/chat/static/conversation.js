@@ -229,7 +229,7 @@ async function unmake(conversationId) {
 }
 
 function edit(question, text) {
-  stream(id, { ...question, content: text, metadata: {} }, { messageId: question.id, text });
+  return stream(id, { ...question, content: text, metadata: {} }, { messageId: question.id, text });
 }
 
 function regenerate(answer) {

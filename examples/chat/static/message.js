@@ -1,6 +1,6 @@
 // A message as it is shown, and the buttons beneath it.
 
-import { element, icon, iconButton } from "./dom.js";
+import { byId, element, icon, iconButton } from "./dom.js";
 import { copyText, markdown } from "./markdown.js";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -13,12 +13,15 @@ export function textOf({ content }) {
   return parts.map((part) => (typeof part === "string" ? part : (part?.text ?? ""))).join("");
 }
 
+const edits = new Map(); // what is written in place of a message and not asked, though another conversation is opened
+
 export class MessageView {
   #body = element("div", { class: "body" });
   #actions = element("div", { class: "actions", role: "group", "aria-label": "Message actions" });
   #drawn = null;
+  #isEdited = false;
 
-  /** Does: {copy, edit, regenerate, fork}, each called with the message. */
+  /** Does: {edit, regenerate, fork}, each called with the message; edit with the text as well: was it taken? */
   constructor(message, does) {
     this.does = does;
     const kind = isTool(message) ? "tool" : message.role === "user" ? "user" : "assistant";
@@ -29,13 +32,15 @@ export class MessageView {
       this.#actions,
     );
     this.show(message);
+    if (edits.has(message.id)) this.#edit();
   }
 
   show(message, { isStreaming = false } = {}) {
+    this.message = message;
+    if (this.#isEdited) return; // what is being written stays
     const state = JSON.stringify([message.content, message.metadata, isStreaming]);
     if (state === this.#drawn) return;
     this.#drawn = state;
-    this.message = message;
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
@@ -61,42 +66,57 @@ export class MessageView {
 
   /** A box in place of the question: Enter asks it anew, Escape leaves it as it was. */
   #edit() {
-    const before = textOf(this.message);
-    const box = element("textarea", { class: "edit-text", "aria-label": "Edit the message", rows: "1" });
-    const end = () => {
-      this.element.classList.remove("message-editing");
-      this.#drawn = null;
-      this.show(this.message);
-      this.#actions.querySelector("[aria-label=Edit]")?.focus();
-    };
-    const save = () => {
-      const text = box.value.trim();
-      end();
-      if (text && text !== before) this.does.edit(this.message, text);
-    };
-    box.value = before;
-    box.addEventListener("input", () => fit(box));
+    const box = element("textarea", {
+      class: "edit-text",
+      "aria-label": "Edit the message",
+      rows: "1",
+      maxlength: byId("composer-text").maxLength,
+    });
+    const save = () => this.#save(box.value.trim());
+    box.value = edits.get(this.message.id) ?? textOf(this.message);
+    box.addEventListener("input", () => {
+      edits.set(this.message.id, box.value);
+      fit(box);
+    });
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") end();
+      if (event.key === "Escape") this.#end();
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       save();
     });
+    this.#isEdited = true;
     this.element.classList.add("message-editing");
     this.#body.replaceChildren(
       box,
       element(
         "div",
         { class: "edit-buttons" },
-        element("button", { type: "button", class: "button", onclick: end }, "Cancel"),
+        element("button", { type: "button", class: "button", onclick: () => this.#end() }, "Cancel"),
         element("button", { type: "button", class: "button button-main", onclick: save }, "Ask"),
       ),
     );
     this.#actions.replaceChildren();
-    fit(box);
+    requestAnimationFrame(() => fit(box)); // it may not be on the page yet
     box.focus();
-    box.setSelectionRange(before.length, before.length);
     this.element.scrollIntoView({ block: "nearest" });
+  }
+
+  #end() {
+    edits.delete(this.message.id);
+    this.#isEdited = false;
+    this.element.classList.remove("message-editing");
+    this.#drawn = null;
+    this.show(this.message);
+    this.#actions.querySelector("[aria-label=Edit]")?.focus();
+  }
+
+  /** Ask what was written; the box comes back if it is not taken. */
+  async #save(text) {
+    const { message } = this;
+    this.#end();
+    if (!text || text === textOf(message) || (await this.does.edit(message, text))) return;
+    edits.set(message.id, text);
+    if (!this.#isEdited) this.#edit();
   }
 }
 
