@@ -349,7 +349,7 @@ async function settle(conversationId) {
   const turn = (asked += 1);
   try {
     const [item, page] = await Promise.all([learn(api.conversation(conversationId)), newest(conversationId)]);
-    if (id !== conversationId || streams.has(id) || turn < shown) return; // a later one was answered before
+    if (id !== conversationId || streams.has(id) || hasNewer || turn < shown) return; // a later one was answered before
     shown = turn;
     const wasAtEnd = isAtEnd();
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
