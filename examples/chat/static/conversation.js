@@ -33,7 +33,7 @@ export function startConversation(options) {
   ({ navigate } = options);
   const lookers = [
     whenNear(older, scroller, () => hasOlder && load("older")),
-    whenNear(newer, scroller, () => hasNewer && load("newer")),
+    whenNear(newer, scroller, () => hasNewer && !streams.has(id) && load("newer")),
   ];
   lookAgain = () => lookers.forEach((look) => look());
   scroller.addEventListener("scroll", showWayDown, { passive: true });
@@ -126,14 +126,17 @@ function point(messageId) {
 
 let isLoading = false;
 
+const edge = (direction) => messages.at(direction === "older" ? 0 : -1)?.id;
+
 async function load(direction) {
   if (isLoading) return;
   isLoading = true;
   const mine = request;
   try {
-    const place = direction === "older" ? { before: messages[0].id } : { after: messages.at(-1).id };
+    const from = edge(direction);
+    const place = direction === "older" ? { before: from } : { after: from };
     const { items, hasMore } = await api.messages(id, { ...place, limit: PAGE });
-    if (request !== mine) return;
+    if (request !== mine || edge(direction) !== from) return; // something else is shown by now
     const fromEnd = scroller.scrollHeight - scroller.scrollTop;
     if (direction === "older") [messages, hasOlder] = [[...items, ...messages], hasMore];
     else [messages, hasNewer] = [[...messages, ...items], hasMore];
@@ -250,7 +253,7 @@ async function stream(conversationId, question, body) {
   const isTaken = isHeard || (await isStored(mine));
   const latest = streams.get(conversationId);
   if (latest !== mine) return isTaken || latest?.question.id === question.id; // asked anew meanwhile
-  if (isHeard && isOpen(mine)) messages = withStream(mine).filter((message) => message.id !== mine.answer.id || mine.answer.content);
+  if (isHeard && isOpen(mine)) keep(mine);
   streams.delete(conversationId);
   if (isOpen(mine)) {
     setBusy(false);
@@ -264,7 +267,8 @@ async function stream(conversationId, question, body) {
 const isOpen = (stream) => stream.conversationId === id;
 
 async function showAsked(stream) {
-  if (isOpen(stream) && hasNewer) await open(id); // an answer belongs to the end
+  const isShown = messages.some((message) => message.id === stream.question.id); // and what followed it goes
+  if (isOpen(stream) && hasNewer && !isShown) await open(id); // an answer belongs to the end
   if (!isOpen(stream)) return;
   setBusy(true);
   render();
@@ -288,6 +292,11 @@ async function hear(stream, body) {
     else tell(error);
   }
   return isHeard;
+}
+
+function keep(stream) {
+  messages = withStream(stream).filter((message) => message !== stream.answer || message.content);
+  hasNewer = false;
 }
 
 /** Whether a question is stored to which nothing was heard: it was stopped at once, or the connection broke. */

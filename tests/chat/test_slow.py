@@ -1,0 +1,72 @@
+"""The chat on a slow line: what comes late takes nothing away, and what is asked twice is done once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from tests.chat.conftest import OpenTab
+from tests.chat.tab import Route, Tab, expect
+from voltmem import UserStorage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ASKING = re.compile("/api/chat$")
+NEWEST = re.compile(r"/messages\?limit=30$")
+DRAWN = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+
+
+async def long_conversation(mine: UserStorage) -> str:
+    """Make a conversation of 100 messages and another one; return its address at the fifth message."""
+    other = await mine.create_conversation({"title": "Other"})
+    await mine.add_message({"role": "user", "content": "Elsewhere"}, other.id)
+    long = await mine.create_conversation({"title": "Long"})
+    spoken = [{"role": ("user", "assistant")[number % 2], "content": f"Message {number}"} for number in range(100)]
+    messages = await mine.add_messages(spoken, long.id)
+    return f"/c/{long.id}#{messages[4].id}"
+
+
+async def test_an_answer_elsewhere_keeps_no_box_busy(mine: UserStorage, open_tab: OpenTab) -> None:
+    """While the end of a conversation loads that was asked in, another one is opened: there one can ask."""
+    tab = await open_tab(await long_conversation(mine))
+    await expect(tab.message("Message 4").first).to_be_in_viewport()
+    late = asyncio.Event()
+
+    async def answer(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    await tab.page.route(NEWEST, answer, times=1)
+    async with tab.page.expect_request(NEWEST):
+        await tab.box.fill("A name, please")
+        await tab.box.press("Enter")
+    await tab.link("Other").click()
+    await expect(tab.questions).to_have_text(["Elsewhere"])
+    async with tab.page.expect_request(ASKING):
+        late.set()
+    await tab.page.evaluate(DRAWN)
+
+    await expect(tab.page.get_by_role("button", name="Send")).to_be_visible()
+    await expect(tab.questions).to_have_text(["Elsewhere"])
+    await tab.link("Long").click()
+    await expect(tab.questions.last).to_have_text("A name, please")
+    await tab.answered()
+
+
+async def test_an_old_question_that_is_edited_is_the_last(mine: UserStorage, open_tab: OpenTab) -> None:
+    """What followed it is dropped at once: nothing of it is loaded first."""
+    tab = await open_tab(await long_conversation(mine))
+    await expect(tab.message("Message 4").first).to_be_in_viewport()
+    await tab.act(tab.message("Message 4").first.locator(".body"), "Edit")
+    box = tab.page.get_by_role("textbox", name="Edit the message")
+    await box.fill("Please wait")
+    await box.press("Enter")
+
+    await expect(tab.answers.last).to_have_text("So far so good")
+    await expect(tab.page.locator(".message .body")).to_have_text(
+        [*(f"Message {number}" for number in range(4)), "Please wait", "So far so good"]
+    )
+    await tab.page.get_by_role("button", name="Stop the answer").click()
+    await expect(tab.page.get_by_role("button", name="Newest")).to_be_hidden()
