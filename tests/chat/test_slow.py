@@ -70,3 +70,28 @@ async def test_an_old_question_that_is_edited_is_the_last(mine: UserStorage, ope
     )
     await tab.page.get_by_role("button", name="Stop the answer").click()
     await expect(tab.page.get_by_role("button", name="Newest")).to_be_hidden()
+
+
+async def test_clicked_twice_it_is_forked_once(tab: Tab, mine: UserStorage) -> None:
+    """Neither a second click, nor the second of a double click on what the first one opened."""
+    await tab.ask("A name, please")
+    answer = tab.page.locator(".message-assistant").last
+    fork = answer.get_by_role("button", name="Fork from here")
+    late = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    await tab.page.route(re.compile("/fork$"), answer_late)
+    original = tab.id
+    await answer.hover()
+    await fork.click()
+    await fork.click()
+    late.set()
+    await expect(tab.page).not_to_have_url(re.compile(original))
+    await expect(tab.answers).to_contain_text(["Tern"])
+    await fork.dispatch_event("click", {"detail": 2})
+
+    await tab.ask("And a letter")
+    assert len((await mine.list_conversations()).items) == 2

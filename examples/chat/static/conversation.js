@@ -336,13 +336,19 @@ export function stop() {
   announce("Stopped");
 }
 
+let isForking = false;
+
 async function fork(message) {
+  if (isForking) return; // one click of two is enough
+  isForking = true;
   try {
     const item = await learn(api.fork(id, message.id));
     navigate(`/c/${encodeURIComponent(item.id)}`);
     toast("This is a copy. The other one stays as it was.");
   } catch (error) {
     tell(error);
+  } finally {
+    isForking = false;
   }
 }
 

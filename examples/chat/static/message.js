@@ -53,7 +53,8 @@ export class MessageView {
 
   #buttons() {
     const copy = iconButton("copy", "Copy", () => copyText(copy, textOf(this.message)));
-    const button = (name, label, does) => iconButton(name, label, () => does(this.message));
+    // The second click of two would act on what the first one opened.
+    const button = (name, label, does) => iconButton(name, label, (event) => event.detail < 2 && does(this.message));
     return [
       copy,
       this.message.role === "user"
