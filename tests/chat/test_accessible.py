@@ -60,7 +60,9 @@ async def test_an_answer_is_announced_once(tab: Tab) -> None:
 
 
 async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
-    """The first stop leads to the message box; each stop can be seen."""
+    """The first stop leads to the message box, in any conversation; each stop can be seen."""
+    await tab.ask("A name, please")
+    address = tab.page.url
     await tab.page.locator(".wordmark").focus()
     await tab.page.keyboard.press("Shift+Tab")
     skip = tab.page.get_by_role("link", name="Skip to the message box")
@@ -68,6 +70,7 @@ async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
     await expect(skip).to_be_in_viewport()
     await tab.page.keyboard.press("Enter")
     await expect(tab.box).to_be_focused()
+    await expect(tab.page).to_have_url(address)
 
     await tab.page.locator("#new-chat").focus()
     await tab.page.keyboard.press("Tab")

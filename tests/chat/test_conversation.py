@@ -293,3 +293,65 @@ async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenT
     )
     assert asked.status == 404
     stranger.expected = ["404"]
+
+
+async def test_a_link_to_a_message_that_is_gone_leads_to_the_end(tab: Tab) -> None:
+    """The conversation is opened, and it is said why it is at its end."""
+    await tab.ask("A name, please")
+    address = tab.page.url
+
+    await tab.new_chat()
+    await tab.open(f"/c/{address.partition('/c/')[2]}#nope")
+
+    await expect(tab.notice("That message is gone")).to_be_visible()
+    await expect(tab.page).to_have_url(address)
+    await expect(tab.questions).to_have_text(["A name, please"])
+    tab.expected = ["404"]
+
+
+async def test_a_percent_sign_in_an_address_is_one(tab: Tab) -> None:
+    """An address that nobody encoded is read as it stands."""
+    await tab.ask("A name, please")
+
+    await tab.open(f"/c/{tab.id}#50%")
+
+    await expect(tab.notice("That message is gone")).to_be_visible()
+    await expect(tab.questions).to_have_text(["A name, please"])
+    tab.expected = ["404"]
+
+
+async def test_where_nothing_can_be_copied_it_says_so(tab: Tab) -> None:
+    """A browser has no clipboard for a page that is not on this machine and not encrypted."""
+    await tab.ask("A name, please")
+    await tab.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+
+    await tab.act(tab.answers.last, "Copy")
+
+    await expect(tab.notice("The browser doesn’t let this page copy.")).to_be_visible()
+
+
+async def test_an_answer_that_breaks_off_says_so(tab: Tab) -> None:
+    """In words; what came until then is shown."""
+    await tab.ask("A name, please")
+    await tab.page.evaluate(
+        """() => {
+            const fetched = window.fetch;
+            window.fetch = async (url, options) => {
+                const response = await fetched(url, options);
+                if (!url.endsWith("/api/chat")) return response;
+                const reader = response.body.getReader();
+                const { value } = await reader.read();
+                await reader.cancel();
+                const start = controller => controller.enqueue(value);
+                const pull = controller => controller.error(new TypeError("network error"));
+                return new Response(new ReadableStream({ start, pull }, { highWaterMark: 0 }));
+            };
+        }"""
+    )
+
+    await tab.box.fill("Please wait")
+    await tab.box.press("Enter")
+
+    await expect(tab.notice("The connection broke before the answer was complete.")).to_be_visible()
+    await expect(tab.questions).to_have_text(["A name, please", "Please wait"])
+    await expect(tab.box).to_have_value("")

@@ -53,12 +53,17 @@ export const fork = (id, upTo) => call("POST", `${at(id)}/fork`, { body: { upTo 
 export const messages = (id, query) => call("GET", `${at(id)}/messages`, { query });
 export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
 
+function brokenOff(error) {
+  throw error.name === "AbortError" ? error : new Problem("The connection broke before the answer was complete.");
+}
+
 /** The events of an answer, as they come: {name, data}. */
 export async function* answer(question, signal) {
   const response = await send("POST", "chat", { body: question, signal });
   const text = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let unread = "";
-  for (let chunk = await text.read(); !chunk.done; chunk = await text.read()) {
+  const read = () => text.read().catch(brokenOff);
+  for (let chunk = await read(); !chunk.done; chunk = await read()) {
     const events = (unread + chunk.value).split("\n\n");
     unread = events.pop();
     for (const event of events) {

@@ -23,16 +23,26 @@ function navigate(path, { replace = false, isOpen = false } = {}) {
 /** Show what the address says: a conversation, perhaps at one of its messages, or a new one. */
 function route() {
   const [, id] = location.pathname.match(/^\/c\/(.+)$/) ?? [];
-  if (id) conversation.open(decodeURIComponent(id), decodeURIComponent(location.hash.slice(1)) || null);
+  if (id) conversation.open(decoded(id), decoded(location.hash.slice(1)) || null);
   else conversation.openNew();
   showHead();
+}
+
+/** What was encoded in an address; somebody may have written a percent sign by hand. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link || link.origin !== location.origin || link.target || event.defaultPrevented) return;
-  if (event.ctrlKey || event.metaKey || event.shiftKey || link.classList.contains("skip")) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
+  if (link.classList.contains("skip")) return byId("composer-text").focus(); // no address: it would be a message's
   setDrawer(false);
   navigate(link.pathname + link.hash);
   if (!link.hash) focusComposer();

@@ -102,12 +102,18 @@ async function newest(conversationId) {
   return { messages: items, hasOlder: hasMore, hasNewer: false };
 }
 
-/** The message, what led to it, and what followed. */
+/** The message, what led to it, and what followed; the newest, where there is no such message. */
 async function around(conversationId, messageId) {
-  const [before, after] = await Promise.all([
-    api.messages(conversationId, { before: messageId, limit: PAGE }),
-    api.messages(conversationId, { after: messageId, limit: PAGE }),
-  ]);
+  let before, after;
+  try {
+    [before, after] = await Promise.all([
+      api.messages(conversationId, { before: messageId, limit: PAGE }),
+      api.messages(conversationId, { after: messageId, limit: PAGE }),
+    ]);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return newest(conversationId);
+  }
   // Neither has the message itself: it is the one right before what follows it, or the newest.
   const next = after.items[0]?.id;
   const { items } = await api.messages(conversationId, { before: next, limit: 1 });
@@ -116,7 +122,11 @@ async function around(conversationId, messageId) {
 
 function point(messageId) {
   const view = views.get(messageId);
-  if (!view) return toEnd();
+  if (!view) {
+    toast("That message is gone: this is the end of its conversation.");
+    navigate(`/c/${encodeURIComponent(id)}`, { replace: true, isOpen: true });
+    return toEnd();
+  }
   for (const tool of view.element.querySelectorAll("details")) tool.open = true;
   view.element.scrollIntoView({ block: "center" });
   view.element.focus({ preventScroll: true });
