@@ -1,94 +1,176 @@
 // As much Markdown as models write, made into elements: no HTML of theirs is ever read.
 
 import { element, iconButton, announce, icon } from "./dom.js";
+import { toast } from "./toast.js";
 
-const FENCE = /^\s*(```|~~~)\s*([\w+#.-]*)/;
+const FENCE = /^(\s*)(`{3,}(?=[^`]*$)|~{3,})\s*([\w+#.-]*)/;
 const ITEM = /^(\s*)([-*+]|\d+[.)])\s+(.*)$/;
-const HEADING = /^(#{1,6})\s+(.*?)#*$/;
+const TASK = /^\[([ xX])\]\s+/;
+const HEADING = /^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$/;
 const RULE = /^\s*([-*_])(\s*\1){2,}\s*$/;
-const ROW = /^\s*\|.*\|\s*$/;
-const DIVIDER = /^\s*\|(\s*:?-+:?\s*\|)+\s*$/;
+const QUOTE = /^ {0,3}> ?/;
+const DIVIDER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+const DEEPEST = 16; // lists and quotes within each other: no person writes more, and the stack has an end
 
 export function markdown(text) {
   const made = document.createDocumentFragment();
-  made.append(...blocks(text.replaceAll("\r\n", "\n").split("\n")));
+  made.append(...new Blocks(text.replaceAll("\r\n", "\n").split("\n")).all());
   return made;
 }
 
 // --- blocks ---------------------------------------------------------------------------------------------------
 
-function* blocks(lines) {
-  let place = 0;
-  const takeWhile = (test) => {
-    const from = place;
-    while (place < lines.length && test(lines[place])) place += 1;
-    return lines.slice(from, place);
-  };
-  while (place < lines.length) {
-    const line = lines[place];
-    if (!line.trim()) {
-      place += 1;
-    } else if (FENCE.test(line)) {
-      const [, fence, language] = line.match(FENCE);
-      place += 1;
-      const code = takeWhile((each) => !each.trim().startsWith(fence));
-      place += 1; // the closing one, which has not come yet while an answer streams
-      yield codeBlock(code.join("\n"), language);
-    } else if (HEADING.test(line)) {
-      const [, marks, words] = line.match(HEADING);
-      place += 1;
-      yield element(`h${Math.min(marks.length + 2, 6)}`, {}, ...inline(words));
-    } else if (RULE.test(line)) {
-      place += 1;
-      yield element("hr");
-    } else if (ITEM.test(line)) {
-      yield list(takeWhile((each) => ITEM.test(each) || /^\s{2,}\S/.test(each)));
-    } else if (line.startsWith(">")) {
-      const quoted = takeWhile((each) => each.startsWith(">"));
-      yield element("blockquote", {}, ...blocks(quoted.map((each) => each.replace(/^> ?/, ""))));
-    } else if (ROW.test(line) && DIVIDER.test(lines[place + 1] ?? "")) {
-      yield table(takeWhile((each) => ROW.test(each)));
-    } else {
-      const words = takeWhile((each) => each.trim() && !startsBlock(each));
-      if (words.length === 0) words.push(lines[place++]); // a row without a table
-      yield element("p", {}, ...inline(words.join("\n")));
+class Blocks {
+  #place = 0;
+
+  constructor(lines, depth = 0) {
+    this.lines = lines;
+    this.depth = depth;
+  }
+
+  *all() {
+    if (this.depth > DEEPEST) return yield paragraph([this.lines.join("\n")]);
+    while (this.#place < this.lines.length) {
+      const line = this.#line;
+      if (!line.trim()) this.#place += 1;
+      else if (FENCE.test(line)) yield this.#code();
+      else if (HEADING.test(line)) yield this.#heading();
+      else if (RULE.test(line)) yield this.#rule();
+      else if (ITEM.test(line)) yield this.#list();
+      else if (QUOTE.test(line)) yield this.#quote();
+      else if (this.#isTable()) yield this.#table();
+      else yield this.#paragraph();
     }
   }
-}
 
-const startsBlock = (line) => [FENCE, HEADING, RULE, ITEM, ROW, /^>/].some((pattern) => pattern.test(line));
-
-function list(lines) {
-  const [, indent, bullet] = lines[0].match(ITEM);
-  const items = [];
-  for (const line of lines) {
-    const item = line.match(ITEM);
-    if (item && item[1].length <= indent.length) items.push({ text: item[3], below: [] });
-    else items.at(-1).below.push(line.slice(Math.min(line.search(/\S/), indent.length + 2)));
+  get #line() {
+    return this.lines[this.#place];
   }
-  const ordered = /\d/.test(bullet);
-  return element(
-    ordered ? "ol" : "ul",
-    { start: ordered && bullet !== "1." ? parseInt(bullet, 10) : null },
-    items.map((item) => element("li", {}, ...inline(item.text), ...blocks(item.below))),
-  );
+
+  #takeWhile(test) {
+    const from = this.#place;
+    while (this.#place < this.lines.length && test(this.#line)) this.#place += 1;
+    return this.lines.slice(from, this.#place);
+  }
+
+  #within = (lines) => new Blocks(lines, this.depth + 1).all();
+
+  #code() {
+    const [, , , language] = this.#line.match(FENCE);
+    const [indent, closes] = [indentOf(this.#line), closing(this.#line)];
+    this.#place += 1;
+    const code = this.#takeWhile((line) => !closes.test(line));
+    this.#place += 1; // the closing one, which has not come yet while an answer streams
+    return codeBlock(code.map((line) => outdented(line, indent)).join("\n"), language);
+  }
+
+  #heading() {
+    const [, marks, words] = this.#line.match(HEADING);
+    this.#place += 1;
+    return element(`h${Math.min(marks.length + 2, 6)}`, {}, ...inline(words));
+  }
+
+  #rule() {
+    this.#place += 1;
+    return element("hr");
+  }
+
+  #quote() {
+    const lines = this.#takeWhile((line) => QUOTE.test(line));
+    return element("blockquote", {}, ...this.#within(lines.map((line) => line.replace(QUOTE, ""))));
+  }
+
+  #list() {
+    const [, , bullet] = this.#line.match(ITEM);
+    const indent = indentOf(this.#line);
+    const items = [];
+    while (this.#isItem(indent, bullet)) items.push(this.#item(indent));
+    const start = /\d/.test(bullet) && bullet !== "1." && bullet !== "1)" ? parseInt(bullet, 10) : null;
+    return element(/\d/.test(bullet) ? "ol" : "ul", { start }, items);
+  }
+
+  /** Whether an item of the list stands here: not deeper than its first, and numbered if that is. */
+  #isItem(indent, bullet) {
+    const item = this.#line?.match(ITEM);
+    if (!item || RULE.test(this.#line)) return false;
+    return indentOf(this.#line) < indent + 2 && /\d/.test(item[2]) === /\d/.test(bullet);
+  }
+
+  /** An item with what is indented beneath it, and the blank lines before the next one. */
+  #item(indent) {
+    const [whole, before, , text] = this.#line.match(ITEM);
+    const width = indentOf(this.#line) + whole.length - before.length - text.length;
+    const lines = [text.replace(TASK, "")];
+    let closes = FENCE.test(text) ? closing(text) : null; // of the code that a line stands in, whatever its indent
+    this.#place += 1;
+    for (; this.#place < this.lines.length; this.#place += 1) {
+      const line = this.#line;
+      if (!closes && line.trim() && indentOf(line) < indent + 2) break;
+      if (!closes && FENCE.test(line)) closes = closing(line);
+      else if (closes?.test(line)) closes = null;
+      lines.push(outdented(line, width));
+    }
+    const [first, ...below] = this.#within(lines);
+    const task = text.match(TASK)?.[1].trim();
+    const kind = task === undefined ? null : task ? "task-done" : "task-open";
+    // A first paragraph that is one in name only: the text stands beside its bullet.
+    return element("li", { class: kind }, ...(first?.tagName === "P" ? first.childNodes : [first]), ...below);
+  }
+
+  #isTable() {
+    const next = this.lines[this.#place + 1] ?? "";
+    return this.#line.includes("|") && next.includes("|") && DIVIDER.test(next);
+  }
+
+  #table() {
+    const [head, , ...body] = this.#takeWhile((line) => line.includes("|") && !startsBlock(line));
+    return table(cells(head), body.map(cells));
+  }
+
+  #paragraph() {
+    const from = this.#place;
+    const lines = this.#takeWhile((line) => line.trim() && !startsBlock(line) && (this.#place === from || !this.#isTable()));
+    return paragraph(inline(lines.map((line) => line.trimStart()).join("\n")));
+  }
 }
 
-function table(lines) {
-  const cells = (line) => line.trim().slice(1, -1).split("|").map((cell) => cell.trim());
-  const [head, , ...body] = lines;
+const startsBlock = (line) => [FENCE, HEADING, RULE, ITEM, QUOTE].some((pattern) => pattern.test(line));
+
+const paragraph = (children) => element("p", {}, ...children);
+
+/** What ends the code that a line begins: as many of its marks, or more, and nothing else. */
+function closing(line) {
+  const [, , marks] = line.match(FENCE);
+  return new RegExp(`^\\s*${marks[0]}{${marks.length},}\\s*$`);
+}
+
+const TAB = 4;
+const indentOf = (line) => line.match(/^\s*/)[0].replaceAll("\t", " ".repeat(TAB)).length;
+
+/** The line without as much of its indent. */
+function outdented(line, width) {
+  let place = 0;
+  for (; width > 0 && /\s/.test(line[place] ?? ""); place += 1) width -= line[place] === "\t" ? TAB : 1;
+  return " ".repeat(Math.max(-width, 0)) + line.slice(place);
+}
+
+/** The cells of a row: a bar in code, or behind a backslash, divides nothing. */
+function cells(line) {
+  const row = line.trim().replace(/^\|/, "").replace(/(?<!\\)\|$/, "");
+  const found = row.matchAll(/((?:\\.|`[^`]*`|[^|])*)(?:\||$)/g);
+  return [...found].filter(([whole], place) => whole || !place).map(([, cell]) => cell.trim().replaceAll("\\|", "|"));
+}
+
+function table(head, body) {
+  const row = (tag, texts) => element("tr", {}, texts.map((text) => element(text ? tag : "td", {}, ...inline(text))));
   return element(
     "div",
     { class: "table", tabindex: "0", role: "group", "aria-label": "Table" },
     element(
       "table",
       {},
-      element("thead", {}, element("tr", {}, cells(head).map((cell) => element(cell ? "th" : "td", {}, ...inline(cell))))),
-      element(
-        "tbody",
-        {},
-        body.map((line) => element("tr", {}, cells(line).map((cell) => element("td", {}, ...inline(cell))))),
-      ),
+      element("thead", {}, row("th", head)),
+      element("tbody", {}, body.map((texts) => row("td", texts))),
     ),
   );
 }
@@ -105,7 +187,11 @@ function codeBlock(code, language) {
 
 /** Copy, and say so on the button for a moment. */
 export async function copyText(button, text) {
-  await navigator.clipboard.writeText(text);
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    return toast("The browser doesn’t let this page copy.", { isError: true });
+  }
   announce("Copied");
   button.replaceChildren(icon("check"));
   setTimeout(() => button.replaceChildren(icon("copy")), 1500);
@@ -113,23 +199,39 @@ export async function copyText(button, text) {
 
 // --- within a line --------------------------------------------------------------------------------------------
 
+// A span has at most so many characters: where none is closed, looking for ends would never come to one.
 const SPANS = [
-  [/`([^`]+)`/, (found) => element("code", {}, found[1])],
-  [/\*\*(?=\S)(.+?)(?<=\S)\*\*/s, (found) => element("strong", {}, ...inline(found[1]))],
-  [/\*(?=[^\s*])(.+?)(?<=[^\s*])\*/s, (found) => element("em", {}, ...inline(found[1]))],
-  [/(?<!\w)_(?=\S)(.+?)(?<=\S)_(?!\w)/s, (found) => element("em", {}, ...inline(found[1]))],
-  [/\[([^\]]+)\]\(([^()\s]+)\)/, (found) => link(found[2], inline(found[1])) ?? found[0]],
-  [/https?:\/\/[^\s<>"']*[^\s<>"'.,;:!?)]/, (found) => link(found[0], [found[0]])],
+  /\\(?<escaped>[!-/:-@[-`{-~])/,
+  /(?<!`)(?<marks>`+)(?!`)(?<code>.{1,2000}?)(?<!`)\k<marks>(?!`)/,
+  /\*\*(?=\S)(?<strong>.{1,2000}?)(?<=[^\s\\])\*\*(?!\*)/,
+  /\*(?=[^\s*])(?<em>.{1,2000}?)(?<=[^\s*\\])\*/,
+  /(?<!\w)_(?=\S)(?<lowEm>.{1,2000}?)(?<=[^\s\\])_(?!\w)/,
+  /~~(?=\S)(?<del>.{1,2000}?)(?<=[^\s\\])~~/,
+  /!?\[(?<label>[^\]]{1,2000})\]\((?<address>(?:[^()\s]|\([^()\s]*\)){1,2000})\)/,
+  /(?<plain>https?:\/\/(?:[^\s<>"'()]|\([^\s<>"'()]*\)){1,2000}(?<![.,;:!?*_~`]))/,
 ];
+const SPAN = new RegExp(SPANS.map(({ source }) => source).join("|"), "gs");
 
-function inline(text) {
-  const [found, make] = SPANS.map(([pattern, make]) => [text.match(pattern), make])
-    .filter(([found]) => found)
-    .reduce((first, each) => (first && first[0].index <= each[0].index ? first : each), null) ?? [null];
-  if (!found) return text ? [text] : [];
-  return [text.slice(0, found.index), make(found), ...inline(text.slice(found.index + found[0].length))].filter(
-    (piece) => piece !== "",
-  );
+function inline(text, depth = 0) {
+  if (depth > DEEPEST) return [text];
+  const pieces = [];
+  let place = 0;
+  for (const found of text.matchAll(SPAN)) {
+    pieces.push(text.slice(place, found.index), span(found, depth + 1));
+    place = found.index + found[0].length;
+  }
+  return [...pieces, text.slice(place)].filter((piece) => piece !== "");
+}
+
+function span({ 0: whole, groups }, depth) {
+  const { escaped, code, strong, em, lowEm, del, label, address, plain } = groups;
+  if (escaped) return escaped;
+  if (code) return element("code", {}, code.replace(/^ (.*\S.*) $/s, "$1"));
+  if (strong) return element("strong", {}, ...inline(strong, depth));
+  if (em ?? lowEm) return element("em", {}, ...inline(em ?? lowEm, depth));
+  if (del) return element("del", {}, ...inline(del, depth));
+  if (plain) return link(plain, [plain]) ?? whole;
+  return link(address, label.includes("://") ? [label] : inline(label, depth)) ?? whole; // no link in a link
 }
 
 function link(address, children) {

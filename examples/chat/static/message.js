@@ -46,7 +46,7 @@ export class MessageView {
     this.element.setAttribute("aria-busy", String(isStreaming));
     if (isTool(message)) this.#body.replaceChildren(...toolParts(message));
     else if (message.role === "user") this.#body.replaceChildren(textOf(message));
-    else this.#body.replaceChildren(markdown(textOf(message)));
+    else this.#body.replaceChildren(drawn(textOf(message)));
     if (message.metadata?.stopped && !isStreaming) this.#body.append(element("p", { class: "stopped" }, "Stopped"));
     this.#actions.replaceChildren(...(isStreaming || isTool(message) ? [] : this.#buttons()));
   }
@@ -97,7 +97,8 @@ export class MessageView {
       ),
     );
     this.#actions.replaceChildren();
-    requestAnimationFrame(() => fit(box)); // it may not be on the page yet
+    if (box.isConnected) fit(box);
+    else requestAnimationFrame(() => fit(box)); // the view was just made, and is not on the page yet
     box.focus();
     this.element.scrollIntoView({ block: "nearest" });
   }
@@ -118,6 +119,15 @@ export class MessageView {
     if (!text || text === textOf(message) || (await this.does.edit(message, text))) return;
     edits.set(message.id, text);
     if (!this.#isEdited) this.#edit();
+  }
+}
+
+/** Markdown; the text as it is, where it can't be read as that. */
+function drawn(text) {
+  try {
+    return markdown(text);
+  } catch {
+    return element("p", {}, text);
   }
 }
 
