@@ -101,7 +101,7 @@ async def test_what_is_to_be_done_has_a_box(tab: Tab) -> None:
     html = await tab.page.evaluate(
         "async text => (await import('/static/markdown.js')).markdown(text).firstChild.outerHTML", "- [ ] a\n- [x] b"
     )
-    assert html == '<ul><li class="task-open">a</li><li class="task-done">b</li></ul>'
+    assert html == '<ul dir="auto"><li class="task-open">a</li><li class="task-done">b</li></ul>'
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,23 @@ async def test_nothing_that_was_said_keeps_a_conversation_closed(
 
     await expect(tab.answers).to_have_count(1)
     await expect(tab.questions).to_have_text(["Hello"])
+
+
+async def test_text_runs_the_way_of_its_script(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Each paragraph, list, question and box by its own first letter; code always to the right."""
+    conversation = await mine.create_conversation({"title": "Both"})
+    arabic = "مرحبا بالعالم"
+    answer = f"{arabic}\n\nHello\n\n- {arabic}\n\n  ```\n  code\n  ```"
+    await mine.add_messages(
+        [{"role": "user", "content": arabic}, {"role": "assistant", "content": answer}], conversation.id
+    )
+    tab = await open_tab(f"/c/{conversation.id}")
+
+    directions = await tab.answers.evaluate(
+        "body => [...body.querySelectorAll('p, ul, pre')].map(each => getComputedStyle(each).direction)"
+    )
+    assert directions == ["rtl", "ltr", "rtl", "ltr"]
+    await expect(tab.questions).to_have_css("direction", "rtl")
+    await expect(tab.box).to_have_css("direction", "ltr")
+    await tab.box.fill(arabic)
+    await expect(tab.box).to_have_css("direction", "rtl")

@@ -67,7 +67,7 @@ class Blocks {
   #heading() {
     const [, marks, words] = this.#line.match(HEADING);
     this.#place += 1;
-    return element(`h${Math.min(marks.length + 2, 6)}`, {}, ...inline(words));
+    return element(`h${Math.min(marks.length + 2, 6)}`, { dir: "auto" }, ...inline(words));
   }
 
   #rule() {
@@ -86,7 +86,7 @@ class Blocks {
     const items = [];
     while (this.#isItem(indent, bullet)) items.push(this.#item(indent));
     const start = /\d/.test(bullet) && bullet !== "1." && bullet !== "1)" ? parseInt(bullet, 10) : null;
-    return element(/\d/.test(bullet) ? "ol" : "ul", { start }, items);
+    return element(/\d/.test(bullet) ? "ol" : "ul", { start, dir: "auto" }, items);
   }
 
   /** Whether an item of the list stands here: not deeper than its first, and numbered if that is. */
@@ -136,7 +136,7 @@ class Blocks {
 
 const startsBlock = (line) => [FENCE, HEADING, RULE, ITEM, QUOTE].some((pattern) => pattern.test(line));
 
-const paragraph = (children) => element("p", {}, ...children);
+const paragraph = (children) => element("p", { dir: "auto" }, ...children);
 
 /** What ends the code that a line begins: as many of its marks, or more, and nothing else. */
 function closing(line) {
@@ -162,7 +162,7 @@ function cells(line) {
 }
 
 function table(head, body) {
-  const row = (tag, texts) => element("tr", {}, texts.map((text) => element(text ? tag : "td", {}, ...inline(text))));
+  const row = (tag, texts) => element("tr", {}, texts.map((text) => element(text ? tag : "td", { dir: "auto" }, ...inline(text))));
   return element(
     "div",
     { class: "table", tabindex: "0", role: "group", "aria-label": "Table" },
@@ -179,7 +179,7 @@ function codeBlock(code, language) {
   const copy = iconButton("copy", "Copy the code", () => copyText(copy, code));
   return element(
     "figure",
-    { class: "code" },
+    { class: "code", dir: "ltr" },
     element("figcaption", {}, language || "text", copy),
     element("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, element("code", {}, code)),
   );

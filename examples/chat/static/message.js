@@ -16,7 +16,7 @@ export function textOf({ content }) {
 const edits = new Map(); // what is written in place of a message and not asked, though another conversation is opened
 
 export class MessageView {
-  #body = element("div", { class: "body" });
+  #body = element("div", { class: "body", dir: "auto" });
   #actions = element("div", { class: "actions", role: "group", "aria-label": "Message actions" });
   #drawn = null;
   #isEdited = false;
@@ -71,6 +71,7 @@ export class MessageView {
       class: "edit-text",
       "aria-label": "Edit the message",
       rows: "1",
+      dir: "auto",
       maxlength: byId("composer-text").maxLength,
     });
     const save = () => this.#save(box.value.trim());
@@ -127,7 +128,7 @@ function drawn(text) {
   try {
     return markdown(text);
   } catch {
-    return element("p", {}, text);
+    return element("p", { dir: "auto" }, text);
   }
 }
 
