@@ -43,7 +43,7 @@ export function openDraft(id) {
   write(drafts.get(id) ?? "");
 }
 
-/** A conversation was made of the new one, or is to be made once more: what was written stays with it. */
+/** A conversation was made of the new one, or is gone: what was written for it stays in the box. */
 export function moveDraft(from, to) {
   const text = drafts.get(from) ?? "";
   drafts.delete(from);

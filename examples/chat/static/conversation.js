@@ -73,6 +73,7 @@ export async function open(conversationId, messageId = null) {
 /** Show a conversation that is still to be made: its first question makes it. */
 export function openNew() {
   request = {};
+  if (id !== null && isGone(id)) moveDraft(id, null); // whoever was writing there goes on here
   id = null;
   openDraft(id);
   setBusy(false);
@@ -203,8 +204,8 @@ export async function send(text) {
   const conversationId = id ?? (await make());
   const question = { id: crypto.randomUUID(), role: "user", content: text, metadata: {}, createdAt: new Date() };
   if (conversationId && (await stream(conversationId, question, { messageId: question.id, text }))) return;
-  const isUnmade = isNew && conversationId && (await unmake(conversationId));
-  giveBack(isUnmade ? null : conversationId, text);
+  if (isNew && conversationId) await unmake(conversationId);
+  giveBack(isGone(conversationId) ? null : conversationId, text);
 }
 
 /** Make the conversation that is still to be made, and return its id; it is open, unless another one was opened. */
@@ -229,17 +230,18 @@ async function make() {
   }
 }
 
-/** Take away the conversation that was made for a question that was not taken; returns whether it is gone. */
+/** Take away the conversation that was made for a question that was not taken. */
 async function unmake(conversationId) {
   try {
     await api.remove(conversationId);
   } catch {
-    return false; // it stays, and is asked in the next time
+    return; // it stays, and is asked in the next time
   }
   moveDraft(conversationId, null);
   removed(conversationId);
-  return true;
 }
+
+const isGone = (conversationId) => !find(conversationId) || find(conversationId).deletedAt;
 
 function edit(question, text) {
   return stream(id, { ...question, content: text, metadata: {} }, { messageId: question.id, text });
