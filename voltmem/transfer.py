@@ -33,7 +33,7 @@ from voltmem.transfer_models import (
 
 if TYPE_CHECKING:
     from voltmem._database import Record
-from voltmem.transfer_lines import ImportedRun
+    from voltmem.transfer_lines import ImportedRun
 
 RunKind: TypeAlias = Literal["run", "step", "event"]
 
