@@ -138,12 +138,13 @@ CATALOG: Final = """
 
 
 async def picture(connection: Connection, tables: Tables) -> Picture:
-    """Return all that is in the schema, catalog and rows, but for the times in the ledger; nothing without a schema."""
+    """Return all that is in the schema, catalog and rows, but for the times of migrations; nothing without a schema."""
     found = await connection.fetch(CATALOG, tables.schema)
     names = [row["text"][2:] for row in found if row["what"] == "relation" and row["text"].startswith("r ")]
     if names:
         rows = (
-            f"SELECT '{name}', (to_jsonb(row) - 'applied_at')::text FROM {tables.schema}.{name} AS row"
+            f"SELECT '{name}', (to_jsonb(row) - '{{applied_at, read_at}}'::text[])::text "
+            f"|| (to_jsonb(row) ->> 'read_at' IS NULL) FROM {tables.schema}.{name} AS row"
             for name in names
         )
         found += await connection.fetch(" UNION ALL ".join(rows))
