@@ -322,6 +322,15 @@ def _model_that_tells(model: Any, keeping: Callable[[Sequence[Any]], AbstractCon
 
 
 _CONVERSATIONS: Final = "conversation_schema"  # the migration of VoltAgent's first tables, which has no file
+_FUNCTIONS: Final = (  # of the migrations: without their prefix
+    "add_messages",
+    "append",
+    "drop_messages",
+    "drop_messages_of_user",
+    "hand_over",
+    "plain",
+    "tell_watchers",
+)
 
 
 async def _nothing() -> None:
@@ -361,7 +370,7 @@ async def _drop_tables(storage: PostgresStorage) -> None:
         ):
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
         # After the trigger that is one of them.
-        for name in ("add_messages", "append", "plain", "tell_watchers"):
+        for name in _FUNCTIONS:
             functions = await tx.connection.fetch(
                 "SELECT oid::regprocedure AS name FROM pg_proc "
                 "WHERE pronamespace = to_regnamespace($1) AND proname = $2",
