@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -81,6 +83,15 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
     connection: Connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def database(connection: Connection) -> AsyncIterator[str]:
+    """The connection string of an empty database: the examples use the default names, as a newcomer does."""
+    name = f"voltmem_test_{secrets.token_hex(8)}"
+    await connection.execute(f"CREATE DATABASE {name}")
+    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
+    await connection.execute(f"DROP DATABASE {name}")
 
 
 @pytest.fixture

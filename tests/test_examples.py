@@ -3,32 +3,19 @@
 import asyncio
 import os
 import re
-import secrets
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from tests.conftest import Connection
 from tests.dialogues import DIALOGUES, dialogues, needs_dialogues
 from voltmem import PostgresStorage
-from voltmem.testing import server
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-
-
-@pytest.fixture
-async def database(connection: Connection) -> AsyncIterator[str]:
-    """An empty database: examples use the default names, as a newcomer does. Yields its connection string."""
-    name = f"voltmem_test_{secrets.token_hex(8)}"
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
-    await connection.execute(f"DROP DATABASE {name}")
 
 
 async def run(*arguments: str | Path, database: str) -> str:

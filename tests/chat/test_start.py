@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import sys
@@ -16,23 +15,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import pytest
 from httpx2 import AsyncClient
 
-from tests.conftest import Connection
 from tests.dialogues import DIALOGUES, needs_dialogues
-from voltmem.testing import server
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-async def database(connection: Connection) -> AsyncIterator[str]:
-    """The connection string of an empty database."""
-    name = f"voltmem_test_{secrets.token_hex(8)}"
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
-    await connection.execute(f"DROP DATABASE {name}")
 
 
 @asynccontextmanager

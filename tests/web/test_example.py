@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -13,21 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
-import pytest
-
-from tests.conftest import Connection
-from voltmem.testing import server
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-async def database(connection: Connection) -> AsyncIterator[str]:
-    """An empty database, for the example uses the default names. Yields its connection string."""
-    name = f"voltmem_test_{secrets.token_hex(8)}"
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
-    await connection.execute(f"DROP DATABASE {name}")
 
 
 @asynccontextmanager
