@@ -3,7 +3,6 @@
 import asyncio
 
 from voltmem import ConversationItem, PostgresStorage, group_by_date
-from voltmem._areas.search_models import as_html
 
 USER = "ada"
 
