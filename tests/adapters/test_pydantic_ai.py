@@ -55,7 +55,8 @@ from tests.conftest import MakeStorage
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import tool_calls, tool_results
-from voltmem.adapters.pydantic_ai import VoltMemConversationStore, _plain_request, load_history, save_history
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+from voltmem.adapters.pydantic_ai._messages import _plain_request
 from voltmem.models import NativeMessage
 from voltmem.testing import drop_schema, server, temporary_schema_name
 

@@ -16,14 +16,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from voltmem._postgres.database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
+from voltmem._postgres.database import Database
+from voltmem._postgres.driver import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, jittered, logger
 from voltmem._tables import Tables, rendered
 from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
 
 # Seconds.
 _RENEWED_EVERY: Final = 20.0

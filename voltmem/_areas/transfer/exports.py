@@ -10,12 +10,12 @@ from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
 from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
 from voltmem._areas.sidebar import MARKS
-from voltmem._postgres.database import BoundConnection
+from voltmem._postgres.connection import BoundConnection
 from voltmem._tables import Tables
 from voltmem._values import check_id
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Record
+    from voltmem._postgres.driver import Record
 
 # So many conversations, or runs, are read together.
 _AT_ONCE: Final = 100

@@ -39,7 +39,7 @@ from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from voltmem._areas.transfer.lines import ImportedRun
-    from voltmem._postgres.database import Record
+    from voltmem._postgres.driver import Record
 
 # A statement takes no more messages of a conversation after it has so many, or so much of them.
 _FULL_AT_MESSAGES: Final = 5_000
