@@ -15,8 +15,9 @@ from pydantic import JsonValue
 
 from tests.calls import Rows, migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import DEPTH, any_json, examples, nested, storable_texts
+from tests.test_round_trip import DEPTH, any_json, nested, storable_texts
 from voltmem import (
     AgentHistoryEntry,
     AgentHistoryPage,

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import LONG_AGO, PATIENCE, Rows, migrated_schema, somebody_waits
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import dialogues, needs_dialogues
+from tests.properties import examples
 from tests.proxy import Proxy
 from tests.test_statements import assert_walks, plan
 from voltmem import (
@@ -469,7 +470,7 @@ any_conversation = st.lists(st.lists(any_message, min_size=1, max_size=2) | tool
 
 
 @given(any_conversation, st.lists(st.integers(0, 12), min_size=3, max_size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 async def test_what_is_read_is_what_python_makes_of_all_messages(
     unlimited: PostgresStorage, conversation: list[Fields], counts: list[int]
 ) -> None:

@@ -20,8 +20,9 @@ from pydantic import JsonValue
 from tests.calls import somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import dialogues, needs_dialogues
+from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import any_json, contents, examples, metadatas, nested, set_json_codecs, storable_texts
+from tests.test_round_trip import any_json, contents, metadatas, nested, set_json_codecs, storable_texts
 from voltmem import (
     DatabaseError,
     ImportedConversation,

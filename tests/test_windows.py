@@ -9,11 +9,12 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.dialogues import dialogues, needs_dialogues
+from tests.properties import examples
 from voltmem import Message
 from voltmem._parts import (
     ToolCall,
@@ -307,14 +308,14 @@ any_steps = st.one_of(
 
 @given(st.lists(any_steps, max_size=12))
 @example([answers_and_asks(["", "", "c"], ["", "c", ""])])  # found once: the oracle took the first of equal calls
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_no_window_of_any_conversation_divides_a_tool_turn(steps: list[Step]) -> None:
     """Calls and results in any order, with ids that return or are missing: what is handed on is valid, and longest."""
     assert_windows_are_right(steps, range(13))
 
 
 @given(st.lists(any_steps, max_size=12), st.integers(0, 12))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_who_reads_the_newest_messages_only_finds_the_same_turns(steps: list[Step], begin: int) -> None:
     """Turns that reach back to messages that were not read are not taken for others."""
     assert_a_part_is_the_end_of_the_whole(steps, min(begin, len(steps)))
@@ -520,7 +521,6 @@ json = st.recursive(
         max_size=6,
     )
 )
-@settings(deadline=None)
 def test_no_content_is_too_strange_for_a_window(found: list[Message]) -> None:
     """Whatever JSON the contents are, windows are made of them, and no message comes twice or from nowhere."""
     kept = [message.id for group in tool_turns(found) for message in group]
