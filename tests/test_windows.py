@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from tests.dialogues import dialogues, needs_dialogues
+from tests.dialogues import OWN, Dialogues, with_dialogues
 from tests.properties import examples
 from voltmem import Message
 from voltmem._parts import (
@@ -184,29 +184,28 @@ def assert_a_part_is_the_end_of_the_whole(steps: Sequence[Step], begin: int) -> 
     assert of_part == groups[len(groups) - len(of_part) :]
 
 
-# --- real conversations -------------------------------------------------------------------------------------------
+# --- whole conversations ------------------------------------------------------------------------------------------
 
 
 @cache
-def real() -> list[list[Step]]:
-    """The real dialogues."""
+def steps_of(dialogues: Dialogues) -> list[list[Step]]:
 
     def ids(message: dict[str, Any], type: str) -> tuple[str, ...]:
         return tuple(part["toolCallId"] for part in message["content"] if type == message["type"] == part["type"])
 
     return [
         [Step(Message(**each), ids(each, "tool-call"), ids(each, "tool-result")) for each in dialogue["messages"]]
-        for dialogue in dialogues()
+        for dialogue in dialogues
     ]
 
 
-@needs_dialogues
-def test_every_window_of_every_real_dialogue_is_valid_and_as_long_as_it_may_be() -> None:
-    """2,098 dialogues, 40 limits: the longest valid end of each, and never more than the limit."""
-    for dialogue in real():
+@with_dialogues
+def test_every_window_of_every_dialogue_is_valid_and_as_long_as_it_may_be(dialogues: Dialogues) -> None:
+    """For 40 limits a window is the longest valid end of the dialogue, and never more than the limit."""
+    for dialogue in steps_of(dialogues):
         assert is_valid(dialogue)
         assert_windows_are_right(dialogue)
-    assert len(real()) == 2098
+    assert len(steps_of(dialogues)) == dialogues.conversations
 
 
 def begun_with_a_system_message(dialogue: list[Step], chance: random.Random) -> list[Step]:
@@ -229,7 +228,7 @@ def with_interruptions(dialogue: list[Step], chance: random.Random) -> list[Step
 
 def interleaved(dialogue: list[Step], chance: random.Random) -> list[Step]:
     """Two at once."""
-    other = [with_ids(step, "other_{}".format) for step in chance.choice(real())]
+    other = [with_ids(step, "other_{}".format) for step in chance.choice(steps_of(OWN))]
     waiting = [list(dialogue), other]
     mixed: list[Step] = []
     while waiting:
@@ -246,7 +245,7 @@ def in_parallel(dialogue: list[Step], chance: random.Random) -> list[Step]:
         if step.calls:
             calls = (*step.calls, f"{step.calls[0]}_b", f"{step.calls[0]}_c")
             made.append(asks(*calls))
-            results = chance.sample(calls, 3)
+            results = chance.sample(calls, len(calls))
             made += chance.choice([[answers(*results)], [answers(each) for each in results]])
         elif not step.results:
             made.append(step)
@@ -267,7 +266,7 @@ def with_ids(step: Step, changed: Callable[[str], str]) -> Step:
     return replace(made, message=message) if step.has_tools else step
 
 
-@needs_dialogues
+@with_dialogues
 @pytest.mark.parametrize("cutting", [None, cut, with_losses])
 @pytest.mark.parametrize(
     "changed",
@@ -280,13 +279,15 @@ def with_ids(step: Step, changed: Callable[[str], str]) -> Step:
         without_ids,
     ],
 )
-def test_real_dialogues_that_are_damaged_have_valid_windows(
+def test_dialogues_that_are_damaged_have_valid_windows(
+    dialogues: Dialogues,
     changed: Callable[[list[Step], random.Random], list[Step]],
     cutting: Callable[[list[Step], random.Random], list[Step]] | None,
 ) -> None:
     """Whatever became of a dialogue, no window divides a tool turn, and none is shorter than need be."""
     chance = random.Random(f"{changed.__name__} {cutting}")  # noqa: S311
-    for dialogue in chance.sample(real(), 100):
+    found = steps_of(dialogues)
+    for dialogue in chance.sample(found, min(100, len(found))):
         steps = changed(dialogue, chance)
         if cutting is not None:
             steps = cutting(steps, chance)
