@@ -16,7 +16,7 @@ from tests.conftest import MakeStorage
 from tests.model import Model
 from tests.properties import examples
 from voltmem import Conversation, InvalidQueryError, Message, PostgresStorage, UserConversations
-from voltmem.query import OrderBy, OrderDirection
+from voltmem.models import OrderBy, OrderDirection
 
 ORDERS: Final[list[OrderBy]] = ["created_at", "updated_at", "title"]
 DIRECTIONS: Final[list[OrderDirection]] = ["ASC", "DESC"]
@@ -106,7 +106,7 @@ async def closed_storage() -> PostgresStorage:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of three rows in async for, so that a handful of conversations has many borders between batches."""
-    monkeypatch.setattr("voltmem.conversations.ROWS_PER_FETCH", 3)
+    monkeypatch.setattr("voltmem._areas.conversations.ROWS_PER_FETCH", 3)
 
 
 # --- the order of messages ----------------------------------------------------------------------------------------

@@ -35,9 +35,9 @@ from voltmem import (
     PostgresStorage,
     Skipped,
     Storage,
-    transfer,
 )
-from voltmem.native import NativeMemory
+from voltmem._agents.native import NativeMemory
+from voltmem._areas.transfer import exports, imports
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -338,7 +338,7 @@ async def test_without_prepared_statements_both_work(
     filled: PostgresStorage, dsn: str, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that hands out connections by the transaction."""
-    monkeypatch.setattr(transfer, "_AT_ONCE", 2)
+    monkeypatch.setattr(exports, "_AT_ONCE", 2)
     pooled = make_storage(with_parameters(dsn, pgbouncer="true"), table_prefix=OTHER)
     lines = [line async for line in make_storage(with_parameters(dsn, pgbouncer="true")).export_user("ada")]
 
@@ -352,7 +352,7 @@ async def test_dialogues_come_back_equal(
     dialogues: Dialogues, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many of them, with ties in time, through more than one batch of conversations."""
-    monkeypatch.setattr(transfer, "_AT_ONCE", 40)
+    monkeypatch.setattr(exports, "_AT_ONCE", 40)
     chosen = list(islice(dialogues, 120))
     given_ones = [
         ImportedConversation(
@@ -582,7 +582,7 @@ async def test_whose_a_line_says_it_is_means_nothing(storage: PostgresStorage) -
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that are full with three messages."""
-    monkeypatch.setattr(transfer, "_FULL_AT_MESSAGES", 3)
+    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 3)
 
 
 @pytest.mark.usefixtures("small_batches")

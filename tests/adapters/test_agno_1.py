@@ -36,7 +36,8 @@ from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import PostgresStorage
-from voltmem._migrations import migrations
+from voltmem._agents.native import NativeStatements
+from voltmem._postgres.migrations import migrations
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage, import_sessions
 from voltmem.errors import (
@@ -48,7 +49,6 @@ from voltmem.errors import (
     SchemaError,
     SchemaNotReadyError,
 )
-from voltmem.native import NativeStatements
 
 # Not there for type checkers, who see Agno 3.
 Agent: Any = import_module("agno.agent").Agent
