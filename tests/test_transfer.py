@@ -19,9 +19,10 @@ from pydantic import JsonValue
 
 from tests.calls import somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
-from tests.dialogues import dialogues, needs_dialogues
+from tests.dialogues import Dialogues, with_dialogues
+from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import any_json, contents, examples, metadatas, nested, set_json_codecs, storable_texts
+from tests.test_round_trip import any_json, contents, metadatas, nested, set_json_codecs, storable_texts
 from voltmem import (
     DatabaseError,
     ImportedConversation,
@@ -346,10 +347,13 @@ async def test_without_prepared_statements_both_work(
     assert await exported(pooled) == lines[1:] == await exported(filled)
 
 
-@needs_dialogues
-async def test_real_dialogues_come_back_equal(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """A hundred and more of them, with ties in time, through more than one batch of conversations."""
-    chosen = list(islice(dialogues(), 120))
+@with_dialogues
+async def test_dialogues_come_back_equal(
+    dialogues: Dialogues, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many of them, with ties in time, through more than one batch of conversations."""
+    monkeypatch.setattr(exports, "_AT_ONCE", 40)
+    chosen = list(islice(dialogues, 120))
     given_ones = [
         ImportedConversation(
             id=each["id"], created_at=NOON, messages=[Message(**message) for message in each["messages"]]
@@ -360,7 +364,7 @@ async def test_real_dialogues_come_back_equal(storage: PostgresStorage, other: P
     result = await storage.import_conversations("ada", given_ones)
     await other.import_user("ada", storage.export_user("ada"))
 
-    assert (result.conversations, result.messages) == (120, sum(len(each["messages"]) for each in chosen))
+    assert (result.conversations, result.messages) == (len(chosen), sum(len(each["messages"]) for each in chosen))
     assert await exported(other) == await exported(storage)
     for each in chosen[::20]:
         stored = await other.get_messages("ada", each["id"], limit=None)
