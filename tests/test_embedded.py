@@ -625,7 +625,9 @@ def test_data_of_another_major_version_are_an_error_that_names_both(home: Path) 
     start_shared(home).stop()
     (home / "server/data/PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedPostgresError, match=rf"{home} were made by PostgreSQL 9, and this is 1\d"):
+    with pytest.raises(
+        EmbeddedPostgresError, match=rf"PostgreSQL 9 made the data in {home}, and this is PostgreSQL 1\d"
+    ):
         start_shared(home)
 
 

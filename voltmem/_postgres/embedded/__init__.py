@@ -1,13 +1,13 @@
 """
-The PostgreSQL that comes with the package's extra ``embedded``: found, started, shared and stopped.
+The PostgreSQL of the extra ``embedded``: finds, starts, shares and stops it.
 
-    start_temporary()   a throw-away server, for tests; its folder goes with it
-    start_shared()      the development default; keeps its data, serves every process that uses its folder
+    start_temporary()   a throw-away server for tests; its folder is removed with it
+    start_shared()      the development default; keeps its data and serves every process that uses its folder
 
-Only the programs of the wheel (or of a PostgreSQL on the machine) are used, never its Python code. All calls
-block; on an event loop use ``asyncio.to_thread``. A server listens on 127.0.0.1 alone and asks for a random
-password, so that the machine's other accounts stay out. As root cannot run PostgreSQL, root's servers run
-under the account ``postgres``, or else ``nobody``.
+Only the programs of the wheel (or of a PostgreSQL on the machine) are used, never its Python code. All calls block; on
+an event loop use ``asyncio.to_thread``. A server listens on 127.0.0.1 only and has a random password, so that other
+accounts of the machine cannot log in. PostgreSQL refuses to run as root, so root's servers run as the user
+``postgres``, or else ``nobody``.
 """
 
 from __future__ import annotations

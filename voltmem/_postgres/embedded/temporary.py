@@ -1,4 +1,4 @@
-"""The throw-away server, which ends with the process that started it, however that ends."""
+"""The throw-away server. It stops when the process that started it ends, even if that is killed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _UNSYNCED = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "o
 
 def start_temporary(settings: Mapping[str, str] | None = None, *, durable_writes: bool = False) -> EmbeddedPostgres:
     """
-    Return a new throw-away server that accepts connections, in a temporary folder of its own.
+    Start a throw-away server in a temporary folder of its own. Returns it when it accepts connections.
 
-    Server and folder are gone after ``stop()``, at interpreter exit and, except on Windows, when this process
-    is killed.
+    Server and folder are removed by ``stop()``, at interpreter exit and, except on Windows, when this process is
+    killed.
 
     Args:
         settings: PostgreSQL's own settings, such as ``{"shared_preload_libraries": "auto_explain"}``.
@@ -49,10 +49,10 @@ def start_temporary(settings: Mapping[str, str] | None = None, *, durable_writes
         return on_a_free_port(partial(_start_temporary, wanted))
 
 
-# The parent of a temporary server. Its standard input is a pipe whose other end we alone hold: the end of the
-# pipe is our end, however it comes. Then the server is told to quit at once, every second until it has (during
-# initdb, and just started, it does not listen yet), and the folder goes. As this outlives us, no folder is left
-# that would need a sweep. PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.
+# The parent process of a temporary server. Only we hold the other end of its standard input, a pipe: when the pipe
+# closes, we have ended, however that happened. Then it signals the server to quit, every second until it has (during
+# initdb, and right after the start, the server ignores signals), and removes the folder. PR_SET_PDEATHSIG would not
+# do: it fires when the *thread* that started the server ends.
 _SUPERVISOR = """
 trap '' TERM QUIT
 exec 3<&0
@@ -65,7 +65,7 @@ kill -KILL 0
 
 
 class _SupervisedServer:
-    """A temporary server with the shell that watches over it."""
+    """A temporary server and the shell process that supervises it."""
 
     def __init__(self, cluster: Cluster, script: str, log: BinaryIO) -> None:
         self._cluster = cluster
@@ -79,14 +79,14 @@ class _SupervisedServer:
         return self.ended() or (postmaster is not None and postmaster.ready)
 
     def leave(self) -> None:
-        # A line says the same as the pipe's end, which a child forked behind Python's back may hold up.
+        # A line has the same effect as closing the pipe, which a child forked by C code may still hold open.
         self._shell.communicate(b"\n")
-        shutil.rmtree(self._cluster.folder, ignore_errors=True)  # where TMPDIR lets the account not do it
+        shutil.rmtree(self._cluster.folder, ignore_errors=True)  # where the server's user may not remove it from TMPDIR
 
     def forget(self) -> None:
         assert self._shell.stdin is not None
         self._shell.stdin.close()
-        self._shell.poll()  # asked once, a child that is not ours is no reason for a ResourceWarning
+        self._shell.poll()  # avoids a ResourceWarning about a child process that is not ours
 
 
 def _start_temporary(settings: Mapping[str, str], port: int) -> EmbeddedPostgres:
@@ -96,7 +96,9 @@ def _start_temporary(settings: Mapping[str, str], port: int) -> EmbeddedPostgres
         programs = within_reach(find_programs(), cluster.account, folder)
         cluster.hand_over()
         if not cluster.account.may("-x", folder):
-            raise EmbeddedPostgresError(f"the server's account cannot enter {folder}: set TMPDIR")
+            raise EmbeddedPostgresError(
+                f"the user that runs the server cannot enter {folder}: set TMPDIR to a folder that everybody may enter"
+            )
         start = _start_unsupervised if os.name == "nt" else _start_supervised
         return start(cluster, programs, settings, port)
     except BaseException:
@@ -115,7 +117,7 @@ def _start_supervised(cluster: Cluster, programs: Path, settings: Mapping[str, s
         server = _SupervisedServer(cluster, script, log)
         try:
             if not wait_until(server.settled, START_SECONDS) or server.ended():
-                log.seek(0)  # by its name it may be gone, with the folder
+                log.seek(0)  # the folder, and the file in it, may be removed already
                 raise cluster.failure(log.read())
             return EmbeddedPostgres(cluster.folder, dsn, server.leave, server.forget)
         except BaseException:
@@ -124,7 +126,7 @@ def _start_supervised(cluster: Cluster, programs: Path, settings: Mapping[str, s
 
 
 def _start_unsupervised(cluster: Cluster, programs: Path, settings: Mapping[str, str], port: int) -> EmbeddedPostgres:
-    """For Windows, which has no ``sh``; nor does it fork."""
+    """Start it on Windows, which has no ``sh`` and no fork."""
 
     def leave() -> None:
         cluster.stop()
