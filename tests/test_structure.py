@@ -36,8 +36,11 @@ LAYERS = [
     {"embedded"},
     {"_database"},
     {"_listening"},
-    {"_migrations"},
-    {"_conversation_schema"},
+    {"_migration_files"},
+    {"_migration_ledger"},
+    {"_migration_indexes"},
+    {"_migrations", "_conversation_schema"},
+    {"_migration_unreleased"},
     {"_schema"},
     {"_appends"},
     {"conversations", "messages", "agent_history", "sidebar", "search", "shares"},
@@ -105,7 +108,7 @@ def test_a_module_imports_only_those_below_it(file: Path) -> None:
 @pytest.mark.parametrize("file", modules(), ids=lambda file: file.stem)
 def test_only_the_database_and_the_migrations_know_the_driver(file: Path) -> None:
     """asyncpg is imported where statements are sent, and nowhere else."""
-    if file.stem in ("_database", "_migrations", "_conversation_schema"):
+    if file.stem in ("_database", "_migration_ledger", "_migration_indexes", "_conversation_schema"):
         return
 
     assert not {name for name in imports(file) if name.split(".")[0] == "asyncpg"}

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from voltmem._database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables, bare, rendered
 from voltmem._values import uuid7
 from voltmem._words import user_key, user_key_sql
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
@@ -40,7 +40,7 @@ UNREACHABLE: Final = (ConnectionFailedError, DatabaseTimeoutError)
 
 
 def channel(tables: Tables) -> str:
-    """Return the channel of these tables, as migration 0011 spells it."""
+    """Return the channel of these tables, as functions/tell_watchers.sql spells it."""
     from hashlib import sha256  # here: it loads OpenSSL
 
     return f"voltmem_{sha256(tables.render('{schema}.{prefix}').encode()).hexdigest()[:16]}"
@@ -60,7 +60,7 @@ class ListenerStatements:
         self.prove = f"""
             SELECT pg_notify($1, $2), EXISTS (
                 SELECT FROM pg_trigger
-                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{tables.prefix}_tell_watchers'
+                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{bare(tables.tell_watchers)}'
                     AND tgenabled IN ('O', 'A')
             ) AS has_trigger"""
         # Three times as long as until the next renewal.
