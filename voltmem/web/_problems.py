@@ -152,9 +152,7 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         503,
         "outcome-unknown",
         "The outcome is unknown",
-        lambda _: (
-            "The connection to the database broke after the change was sent. Read before you repeat it."
-        ),
+        lambda _: "The connection to the database broke after the change was sent. Read before you repeat it.",
     ),
     (
         DatabaseTimeoutError,
