@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 
 from tests.calls import CASES, Case, Rows
+from tests.checkout import ROOT
 from voltmem import DatabaseError, SchemaNotReadyError
 from voltmem.__main__ import main
 from voltmem._postgres.migrations import migrations
@@ -24,7 +25,6 @@ from voltmem._postgres.migrations import migrations
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
-ROOT = Path(__file__).parent.parent
 NAMES = [migration.name for migration in migrations()]
 PREFIX = "voltagent_memory"
 SECRET = "s3cr3t-Pa55word"

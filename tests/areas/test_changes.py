@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import WRITES, Rows, call, migrated_schema, no_connection_of, with_parameters
+from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.proxy import Proxy
@@ -33,7 +34,6 @@ from voltmem._postgres.listening import Listener, channel
 from voltmem._values import user_key
 from voltmem.testing import server
 
-ROOT: Final = Path(__file__).parent.parent
 SOON: Final = 0.05
 PATIENCE: Final = 20.0
 

@@ -21,16 +21,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.checkout import ROOT
 from voltmem._postgres import embedded
 from voltmem._postgres.embedded import EmbeddedPostgres, start_shared, start_temporary
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-CHECKOUT = Path(__file__).parents[1]
-ROOT = os.geteuid() == 0
-ONLY_ROOT = pytest.mark.skipif(not ROOT, reason="only root has to hand its servers over to another account")
-ONLY_ROOT_CAN_BE_ANOTHER = pytest.mark.skipif(not ROOT, reason="not root: then this whole suite is the proof")
+IS_ROOT = os.geteuid() == 0
+ONLY_ROOT = pytest.mark.skipif(not IS_ROOT, reason="only root has to hand its servers over to another account")
+ONLY_ROOT_CAN_BE_ANOTHER = pytest.mark.skipif(not IS_ROOT, reason="not root: then this whole suite is the proof")
 
 NOBODY = 65534
 
@@ -61,7 +61,7 @@ class Program:
     """A Python program of its own, in a process group of its own, that lives until it is told to end."""
 
     def __init__(self, source: str, *arguments: object, **options: Any) -> None:
-        options["env"] = {**os.environ, "PYTHONPATH": str(CHECKOUT), **options.get("env", {})}
+        options["env"] = {**os.environ, "PYTHONPATH": str(ROOT), **options.get("env", {})}
         command = [sys.executable, "-W", "error", "-c", source, *map(str, arguments)]
         options |= dict.fromkeys(["stdin", "stdout", "stderr"], subprocess.PIPE)
         self.process: subprocess.Popen[str] = subprocess.Popen(command, text=True, process_group=0, cwd="/", **options)
@@ -547,7 +547,7 @@ def test_a_lock_file_whose_pid_is_another_programs_by_now_does_not_keep_it_from_
     start_shared(home).stop()
     lock_file = home / "server/data/postmaster.pid"
     owner = lock_file.parent.stat()
-    with subprocess.Popen(["sleep", "60"], user=owner.st_uid if ROOT else None) as other:
+    with subprocess.Popen(["sleep", "60"], user=owner.st_uid if IS_ROOT else None) as other:
         lock_file.write_text(f"{other.pid}\n{lock_file.parent}\n1700000000\n1\n\n127.0.0.1\n 1 1\nready   \n")
         os.chown(lock_file, owner.st_uid, owner.st_gid)
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import LONG_AGO, PATIENCE, Rows, migrated_schema, somebody_waits
+from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import Dialogues, with_dialogues
 from tests.properties import examples
@@ -39,8 +39,6 @@ from voltmem._parts import ToolCall, ToolResult, call_part, result_part, tool_tu
 from voltmem._tables import Tables
 from voltmem._values import uuid7
 from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
-
-ROOT: Final = Path(__file__).parent.parent
 
 Fields = dict[str, Any]
 

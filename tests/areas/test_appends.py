@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 import asyncpg
@@ -28,6 +27,7 @@ from tests.calls import (
     waiting_for,
     with_parameters,
 )
+from tests.checkout import ROOT
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import (
@@ -49,7 +49,6 @@ from voltmem.options import OnLimit
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
-ROOT: Final = Path(__file__).parent.parent
 IMPATIENT: Final = 0.3
 
 Task: TypeAlias = "asyncio.Task[Message]"

@@ -31,8 +31,9 @@ except PackageNotFoundError:
 if MAJOR != 1:
     pytest.skip("these are the tests for Agno 1", allow_module_level=True)
 
-from tests.adapters.agno_fakes import ROOT, FakeModel, echo, python
+from tests.adapters.agno.fakes import FakeModel, echo, python
 from tests.calls import somebody_waits
+from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import PostgresStorage
@@ -154,7 +155,7 @@ def delegate(messages: Any) -> dict[str, Any]:
 ASK = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.adapters.agno_fakes import FakeModel
+from tests.adapters.agno.fakes import FakeModel
 from agno.agent import Agent
 from voltmem.adapters.agno import VoltMemStorage
 
@@ -230,7 +231,7 @@ def seed_script(tmp_path: Path, dsn: str, schema: str) -> Path:
         "from agno.storage.postgres import PostgresStorage": (
             "from voltmem.adapters.agno import VoltMemStorage as PostgresStorage"
         ),
-        "from agno.knowledge.pdf_url import PDFUrlKnowledgeBase": "from tests.adapters.agno_fakes import FakeModel",
+        "from agno.knowledge.pdf_url import PDFUrlKnowledgeBase": "from tests.adapters.agno.fakes import FakeModel",
         "from agno.vectordb.pgvector import PgVector, SearchType": "",
         'db_url = "postgresql+psycopg://ai:ai@localhost:5532/ai"': (
             f"db_url = {dsn.replace('postgresql://', 'postgresql+psycopg://')!r}"

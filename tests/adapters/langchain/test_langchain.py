@@ -10,7 +10,6 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -39,6 +38,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, call_part, result_part, text_part, tool_calls, tool_results
@@ -52,7 +52,6 @@ from voltmem.adapters.langchain import (
 )
 from voltmem.errors import EventLoopError, MissingExtraError
 
-ROOT = Path(__file__).parent.parent.parent
 C1: RunnableConfig = {"configurable": {"thread_id": "c1"}}
 OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}])
 

@@ -34,7 +34,7 @@ from agno.team import Team
 from agno.tools import tool
 from agno.workflow import Step, StepInput, StepOutput, Workflow
 
-from tests.adapters.agno_fakes import FakeModel, echo, python
+from tests.adapters.agno.fakes import FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
@@ -130,7 +130,7 @@ def team(db: VoltMemDb, model: FakeModel, **options: Any) -> Team:
 
 ASK = """
 import asyncio, sys
-from tests.adapters.agno_fakes import FakeModel
+from tests.adapters.agno.fakes import FakeModel
 from agno.agent import Agent
 from voltmem import PostgresStorage
 from voltmem.adapters.agno import VoltMemDb

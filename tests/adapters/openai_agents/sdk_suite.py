@@ -1,9 +1,9 @@
 """
 The OpenAI Agents SDK's own tests of its sessions, on ours.
 
-``python -m tests.adapters.openai_agents_suite FOLDER`` downloads the sources of the installed release into the folder
-and runs them there; its exit code is pytest's. The environment has voltmem with the extras openai-agents and embedded,
-pytest, pytest-asyncio, inline-snapshot and aiosqlite.
+``python -m tests.adapters.openai_agents.sdk_suite FOLDER`` downloads the sources of the installed release into the
+folder and runs them there; its exit code is pytest's. The environment has voltmem with the extras openai-agents and
+embedded, pytest, pytest-asyncio, inline-snapshot and aiosqlite.
 """
 
 from __future__ import annotations

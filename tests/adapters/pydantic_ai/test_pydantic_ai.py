@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -51,6 +50,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import DeferredToolRequests
 
+from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from tests.properties import examples
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
@@ -60,7 +60,6 @@ from voltmem.adapters.pydantic_ai import VoltMemConversationStore, _plain_reques
 from voltmem.models import NativeMessage
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
-ROOT = Path(__file__).parent.parent.parent
 Answer = TypeVar("Answer")
 
 

@@ -16,7 +16,7 @@ os.environ["AGNO_TELEMETRY"] = os.environ["AGNO_MONITOR"] = "false"
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.checkout import ROOT
 
 Script: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
 
