@@ -16,7 +16,7 @@ from tests.calls import Rows, migrated_schema
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import DEPTH, any_json, nested, storable_texts
+from tests.values import DEPTH, any_json, nested, storable_texts
 from tests.voltagent import script_of
 from voltmem import (
     AgentHistoryEntry,
