@@ -33,7 +33,8 @@ from tests.checkout import ROOT
 from tests.properties import examples
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
 from voltmem._parts import tool_calls, tool_results
-from voltmem.adapters.pydantic_ai import VoltMemConversationStore, _plain_request, load_history, save_history
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+from voltmem.adapters.pydantic_ai._messages import _plain_request
 
 # --- what is stored --------------------------------------------------------------------------------------------------
 

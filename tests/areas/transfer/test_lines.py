@@ -102,16 +102,16 @@ async def test_a_line_that_is_none_is_told_by_its_number(wrong: list[Any], stora
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        ([], "line 1: it is missing"),
-        ([""], "line 2: it is missing"),
+        ([], "line 1: the end line is missing"),
+        ([""], "line 2: the end line is missing"),
         ([END], "line 1: the header"),
         ([*conversation("c1"), END], "line 1: the header"),
-        ([header(voltmem=2), END], "line 1: an export of version 2"),
-        ([header(voltmem=True), END], "line 1: an export of version True"),
-        ([line("header"), END], "line 1: an export of version None"),
-        ([header(), *conversation("c1", "words")], "line 4: it is missing"),
-        ([header(), MESSAGE, END], "line 2: a message that belongs to nothing"),
-        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: a step that belongs to nothing"),
+        ([header(voltmem=2), END], "line 1: the export has version 2"),
+        ([header(voltmem=True), END], "line 1: the export has version True"),
+        ([line("header"), END], "line 1: the export has version None"),
+        ([header(), *conversation("c1", "words")], "line 4: the end line is missing"),
+        ([header(), MESSAGE, END], "line 2: a message must follow"),
+        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: a step must follow"),
     ],
 )
 async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: str, storage: PostgresStorage) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres.embedded.processes import IS_ROOT, Program, serves
-from voltmem._postgres import embedded
-from voltmem._postgres.embedded import start_shared, start_temporary
+from voltmem._postgres.embedded import is_available, programs, start_shared, start_temporary
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -25,10 +24,10 @@ NOBODY = 65534
 
 def test_without_any_postgresql_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any PostgreSQL the error says how to get one."""
-    assert embedded.is_available()
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([Path("/nowhere")]))
+    assert is_available()
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
 
-    assert not embedded.is_available()
+    assert not is_available()
     with pytest.raises(EmbeddedPostgresError, match=r"'\.\[embedded\]'.*VOLTMEM_DATABASE_URL"):
         start_temporary()
 
@@ -40,7 +39,7 @@ def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
     for name in ("initdb", "pg_ctl", "postgres"):
         (reachable / name).write_text(f"#!/bin/sh\necho {name} 18, not really\ntest $1 = --version\n")
         (reachable / name).chmod(0o755)
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([reachable]))
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([reachable]))
 
     with pytest.raises(EmbeddedPostgresError, match="initdb 18, not really"):
         start_temporary()
@@ -50,9 +49,9 @@ def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
 
 def test_a_postgresql_of_the_machine_serves_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PostgreSQL of the machine serves as well, be it older than the wheel's."""
-    monkeypatch.setattr(embedded, "_WHEELS", [])
+    monkeypatch.setattr(programs, "_WHEELS", [])
     try:
-        embedded._find_programs()
+        programs.find_programs()
     except EmbeddedPostgresError:
         pytest.skip("no PostgreSQL is installed on this machine")
 
@@ -74,13 +73,13 @@ def test_a_temporary_server_needs_no_other_package(home: Path, monkeypatch: pyte
 @ONLY_ROOT
 def test_programs_out_of_the_accounts_reach_are_copied(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs out of the account's reach are copied, and nothing is opened up."""
-    programs = embedded._find_programs()
-    package, private = programs.parents[1], reachable / "private"
+    found = programs.find_programs()
+    package, private = found.parents[1], reachable / "private"
     private.mkdir(mode=0o700)
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.parent / name, private / name, symlinks=True, copy_function=os.link)
-    hidden = private / programs.relative_to(package.parent)
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([hidden]))
+    hidden = private / found.relative_to(package.parent)
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([hidden]))
 
     with start_temporary() as temporary, start_shared(reachable / "home") as shared:
         assert serves(temporary.dsn)
@@ -106,9 +105,9 @@ def test_a_folder_out_of_the_accounts_reach_is_an_error(reachable: Path, monkeyp
 @ONLY_ROOT_CAN_BE_ANOTHER
 def test_an_ordinary_user_needs_no_more_than_a_folder(reachable: Path) -> None:
     """An ordinary user needs no more than a folder, which nobody else can enter."""
-    programs = embedded._find_programs()
-    if not embedded._Account(NOBODY, NOBODY, []).may("-x", programs / "postgres"):
-        pytest.skip(f"{programs} is out of the reach of the account 'nobody'")
+    found = programs.find_programs()
+    if not programs.Account(NOBODY, NOBODY, []).may("-x", found / "postgres"):
+        pytest.skip(f"{found} is out of the reach of the account 'nobody'")
 
     # Everything is imported first, as the interpreter's own folder may be out of reach, too.
     source = """

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.postgres.embedded.processes import IS_ROOT, Program, ask, eventually, processes_in, serves
-from voltmem._postgres import embedded
-from voltmem._postgres.embedded import start_shared
+from voltmem._postgres.embedded import programs, start_shared
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
 SHARED = """
 import sys
 from pathlib import Path
@@ -202,7 +202,9 @@ def test_data_of_another_major_version_are_an_error_that_names_both(home: Path) 
     start_shared(home).stop()
     (home / "server/data/PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedPostgresError, match=rf"{home} were made by PostgreSQL 9, and this is 1\d"):
+    with pytest.raises(
+        EmbeddedPostgresError, match=rf"PostgreSQL 9 made the data in {home}, and this is PostgreSQL 1\d"
+    ):
         start_shared(home)
 
 
@@ -224,4 +226,4 @@ def test_the_folder_is_voltmem_home_or_the_users_own(
     monkeypatch.setenv("VOLTMEM_HOME", home)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
 
-    assert embedded._default_folder() == Path(expected)
+    assert programs.default_folder() == Path(expected)

@@ -18,8 +18,7 @@ import asyncpg
 import pytest
 
 from tests.postgres.embedded.processes import Program, ask, eventually, processes_in, serves
-from voltmem._postgres import embedded
-from voltmem._postgres.embedded import EmbeddedPostgres, start_temporary
+from voltmem._postgres.embedded import EmbeddedPostgres, cluster, start_temporary
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -200,10 +199,10 @@ def test_a_server_that_does_not_come_up_is_an_error_that_ends_with_its_log(
 
 def test_a_port_that_another_program_takes_first_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that another program takes first is no harm."""
-    free_port = embedded._free_port
+    free_port = cluster._free_port
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = iter([other.getsockname()[1]])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        monkeypatch.setattr(cluster, "_free_port", lambda: next(ports, None) or free_port())
 
         with start_temporary() as server:
             assert serves(server.dsn)
