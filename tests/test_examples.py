@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.checkout import ROOT
 from tests.dialogues import Dialogues, with_dialogues
 from voltmem import PostgresStorage
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
