@@ -457,11 +457,11 @@ async def test_a_users_view_shares_what_is_the_users(talk: PostgresStorage) -> N
     ada, bob = talk.for_user("ada"), talk.for_user("bob")
     with pytest.raises(ConversationNotFoundError):
         await bob.share_conversation("c1")
-    share = await ada.shareConversation("c1", upTo="m3")
+    share = await ada.share_conversation("c1", up_to="m3")
 
     assert isinstance(share, Share)
-    assert await ada.listShares(conversationId="c1") == [share] == await ada.list_shares()
+    assert await ada.list_shares(conversation_id="c1") == [share] == await ada.list_shares()
     assert await bob.list_shares() == []
     assert await bob.revoke_share(share.token) is False
-    assert await ada.revokeShare(share.token) is True
+    assert await ada.revoke_share(share.token) is True
     assert not hasattr(UserStorage, "get_shared_conversation")

@@ -35,7 +35,7 @@ async def test_a_run_is_there_from_its_start(storage: PostgresStorage) -> None:
         assert (started.agent_id, started.status, started.output) == ("cook", "working", None)
         assert {name: getattr(started, name) for name in about} == about
 
-        step = await run.addStep("tool_call", name="search", arguments={"q": 1}, role="assistant")
+        step = await run.add_step("tool_call", name="search", arguments={"q": 1}, role="assistant")
         event = await run.add_event("memory:read", type="memory", output=0, tags=["fast"])
         so_far = await entry_of(storage, run.id)
         assert (so_far.steps, so_far.events) == ([step], [event])
@@ -50,7 +50,7 @@ async def test_a_run_is_there_from_its_start(storage: PostgresStorage) -> None:
 
 async def test_a_run_keeps_what_its_body_does_not_set(storage: PostgresStorage) -> None:
     """The end writes the status and what the run was given, and clears nothing."""
-    async with storage.recordRun("cook", metadata={"n": 1}, id="r1", userId="ada") as run:
+    async with storage.record_run("cook", metadata={"n": 1}, id="r1", user_id="ada") as run:
         await storage.update_history_entry("r1", {"usage": {"totalTokens": 7}}, "cook")
 
     entry = await entry_of(storage, "r1")
@@ -86,7 +86,7 @@ async def test_events_that_begin_within_an_event_belong_to_it(storage: PostgresS
         async def look(name: str) -> None:
             async with run.event(f"look:{name}"):
                 await asyncio.sleep(0)
-                await run.addEvent(f"found:{name}")
+                await run.add_event(f"found:{name}")
 
         async with run.event("plan"), asyncio.TaskGroup() as group:
             group.create_task(look("shelf"))

@@ -311,4 +311,3 @@ def test_an_item_is_a_conversation() -> None:
     item = ConversationItem(id="c1", user_id="ada", created_at=START, updated_at=START)
 
     assert item.model_dump(by_alias=True)["titleIsAutomatic"] is False
-    assert item.titleIsAutomatic is item.title_is_automatic

@@ -87,7 +87,7 @@ async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) ->
     lines = [line async for line in filled.export_user("ada")]
 
     result = await filled.for_user("eve").import_user(lines)
-    again = await filled.for_user("eve").importUser(lines)
+    again = await filled.for_user("eve").import_user(lines)
 
     names = {(each.kind, each.id): each.new_id for each in result.renamed}
     assert list(names) == [
