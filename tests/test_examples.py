@@ -1,9 +1,6 @@
 """The examples and the README run, as a newcomer would run them."""
 
-import asyncio
-import os
 import re
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.dialogues import Dialogues, with_dialogues
+from tests.programs import python
 from voltmem import PostgresStorage
 
 README = (ROOT / "README.md").read_text()
@@ -20,18 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 async def run(*arguments: str | Path, database: str) -> str:
     """Return what a Python program prints; it must succeed."""
-    program = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-W",
-        "error",
-        *arguments,
-        env={**os.environ, "VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, problems = await program.communicate()
-    assert program.returncode == 0, problems.decode()
-    return printed.decode()
+    return await python("-W", "error", *arguments, VOLTMEM_DATABASE_URL=database)
 
 
 @pytest.mark.parametrize(

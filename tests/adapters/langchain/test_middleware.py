@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,8 @@ from tests.adapters.langchain.scripted import (
     texts,
     weather,
 )
-from tests.checkout import ROOT
 from tests.conftest import MakeStorage
+from tests.programs import python
 from voltmem import ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
 from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
@@ -86,15 +85,7 @@ async def test_a_second_process_continues_what_the_first_began(storage: Postgres
         """
 
     async def run(question: str, answer: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-c", program, dsn, schema, question, answer),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        printed, problems = await process.communicate()
-        assert process.returncode == 0, problems.decode()
-        return printed.decode().strip()
+        return (await python("-W", "error", "-c", program, dsn, schema, question, answer)).strip()
 
     assert await run("Hi", "Ho") == "['Hi', 'Ho']"
     assert await run("Again", "Sure") == "['Hi', 'Ho', 'Again', 'Sure']"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
 from tests.conftest import MakeStorage
+from tests.programs import python
 from tests.properties import examples
 from voltmem import ConversationNotFoundError, InvalidInputError, InvalidQueryError, PostgresStorage
 from voltmem._agents.native import NativeMemory
@@ -310,21 +310,10 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
     """Two programs, one after the other: the model of the second is shown what the first was told."""
-    told = [await run(dsn, schema, *turn) for turn in (("I'm Ada", "Hello"), ("Who am I?", "Ada"))]
+    turns = ("I'm Ada", "Hello"), ("Who am I?", "Ada")
+    told = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
 
-    assert told == ["1 I'm Ada", "3 I'm Ada"]
-
-
-async def run(*arguments: str) -> str:
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", PROGRAM, *arguments),
-        env=os.environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, problems = await program.communicate()
-    assert program.returncode == 0, problems.decode()
-    return printed.decode().strip()
+    assert told == ["1 I'm Ada\n", "3 I'm Ada\n"]
 
 
 # --- at the same time ------------------------------------------------------------------------------------------------

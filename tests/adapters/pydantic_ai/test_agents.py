@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,8 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import DeferredToolRequests
 
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, answered, asked, begin_elsewhere, turns, words
-from tests.checkout import ROOT
 from tests.conftest import MakeStorage
+from tests.programs import python
 from voltmem import ConversationNotFoundError, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 
@@ -66,15 +65,7 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
     """Two processes, one after the other: the second is shown what was said in the first."""
 
     async def run(question: str) -> str:
-        program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-c", PROGRAM, dsn, schema, question),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        printed, problems = await program.communicate()
-        assert program.returncode == 0, problems.decode()
-        return printed.decode().strip()
+        return (await python("-W", "error", "-c", PROGRAM, dsn, schema, question)).strip()
 
     assert await run("A coat?") == "[]"
     assert await run("An umbrella?") == "['A coat?', 'Yes']"
