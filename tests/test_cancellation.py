@@ -15,7 +15,7 @@ from tests.calls import CASES, Case, Rows, migrated_schema, no_connection_of, us
 from tests.moments import MOMENTS, Moment, cancelled_at, every_moment
 from tests.proxy import Proxy
 from voltmem import PostgresStorage, Storage, StorageClosedError
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 from voltmem.testing import temporary_schema_name
 
 if TYPE_CHECKING:

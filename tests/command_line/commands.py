@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.checkout import ROOT
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 
 if TYPE_CHECKING:
     from tests.conftest import Connection

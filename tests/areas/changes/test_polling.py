@@ -20,7 +20,7 @@ from tests.calls import with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
-from voltmem._postgres.conversation_schema import MigrateStatements
+from voltmem._postgres.migrations.conversation_schema import MigrateStatements
 
 
 @pytest.fixture
