@@ -41,8 +41,8 @@ def memory(storage: PostgresStorage) -> ConversationMemory:
 # --- making ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_handle_does_nothing_until_it_is_used(storage: PostgresStorage) -> None:
-    """Nothing is made by making a handle, nor by reading: what is not there is empty."""
+async def test_conversation_does_no_io(storage: PostgresStorage) -> None:
+    """conversation() makes a handle and no row; reading what is not there is empty."""
     memory = storage.conversation("ada", "c1", resource_id="docs")
 
     assert (memory.user_id, memory.conversation_id, memory.resource_id) == ("ada", "c1", "docs")
@@ -54,8 +54,8 @@ async def test_a_handle_does_nothing_until_it_is_used(storage: PostgresStorage) 
     assert await storage.get_conversation("c1") is None
 
 
-async def test_the_first_write_makes_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """With the handle's user and resource, and no title; the next finds it as it is."""
+async def test_memory_add_makes_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
+    """add() of a memory makes the conversation, with the handle's user and resource and no title."""
     await memory.add(says("user", "Hello"))
     made = await storage.get_conversation("c1")
     assert made is not None
@@ -70,8 +70,8 @@ async def test_the_first_write_makes_the_conversation(storage: PostgresStorage, 
     assert contents(await memory.messages()) == ["Hello", "Hi", "?"]
 
 
-async def test_a_handle_without_an_id_is_a_new_conversation(storage: PostgresStorage) -> None:
-    """Each has a UUIDv7 of its own, known before anything is written; the resource is VoltAgent's default."""
+async def test_conversation_without_an_id_is_a_new_one(storage: PostgresStorage) -> None:
+    """conversation() without an id has a UUIDv7 of its own, known before anything is written."""
     one, other = storage.conversation("ada"), storage.for_user("ada").conversation()
     assert one.conversation_id != other.conversation_id
     assert one.conversation_id[14] == "7"
@@ -82,8 +82,8 @@ async def test_a_handle_without_an_id_is_a_new_conversation(storage: PostgresSto
     assert (made.id, made.resource_id) == (one.conversation_id, "default")
 
 
-async def test_the_users_storage_gives_the_same_handle(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """What one writes the other reads."""
+async def test_for_user_gives_the_same_handle(storage: PostgresStorage, memory: ConversationMemory) -> None:
+    """for_user() gives the same handle: what one writes the other reads."""
     mine: UserStorage = storage.for_user("ada")
 
     stored = await mine.conversation("c1").add(says("user"))
@@ -316,8 +316,8 @@ async def test_another_users_conversation_is_not_found(
     assert await Rows(connection, schema).all() == before
 
 
-async def test_clearing_leaves_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """The messages go, the title stays, and it goes on."""
+async def test_memory_clear_leaves_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
+    """clear() of a memory deletes the messages; the title stays, and the conversation goes on."""
     await memory.add_turn([says("user"), says("assistant")])
     await memory.title("Named")
 
@@ -332,8 +332,8 @@ async def test_clearing_leaves_the_conversation(storage: PostgresStorage, memory
 # --- titles ----------------------------------------------------------------------------------------------------------
 
 
-async def test_of_those_who_name_a_conversation_if_unset_the_first_does(make_storage: MakeStorage) -> None:
-    """Twenty at once over two pools, also where it is not there yet: all hear the same title."""
+async def test_memory_title_if_unset_keeps_the_first(make_storage: MakeStorage) -> None:
+    """title() of a memory with if_unset keeps the first title of twenty at once, and all are told it."""
     pools = [make_storage(), make_storage()]
     for round in range(5):
         memories = [storage.conversation("ada", f"c{round}", resource_id="docs") for storage in pools]
@@ -346,8 +346,10 @@ async def test_of_those_who_name_a_conversation_if_unset_the_first_does(make_sto
         assert (conversation.title, conversation.resource_id) == (title, "docs")
 
 
-async def test_a_title_leaves_the_sidebar_in_its_order(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """It is no activity; without if_unset it replaces the one that is there."""
+async def test_memory_title_leaves_the_sidebar_in_its_order(
+    storage: PostgresStorage, memory: ConversationMemory
+) -> None:
+    """title() of a memory is no activity; without if_unset it replaces the title."""
     await memory.add(says("user"))
     await storage.conversation("ada", "c2").add(says("user"))
     before = await storage.get_conversation("c1")
@@ -409,8 +411,8 @@ async def test_a_mistake_is_an_error_before_anything_is_sent(verb: Callable[[Any
     "arguments",
     [(None, "c1"), (1, "c1"), ("a\x00", "c1"), ("a" * 1001, "c1"), ("ada", 1), ("ada", "\ud800"), ("ada", "c" * 1001)],
 )
-def test_a_handle_is_not_made_for_what_cannot_be_stored(arguments: tuple[Any, Any]) -> None:
-    """Whose it is and which one is checked where it is said, not at the first message."""
+def test_conversation_refuses_what_cannot_be_stored(arguments: tuple[Any, Any]) -> None:
+    """conversation() checks its user and ids at once, not at the first message."""
     storage = PostgresStorage("postgresql://127.0.0.1:1/nowhere")
     with pytest.raises(InvalidInputError):
         storage.conversation(*arguments)
@@ -419,8 +421,8 @@ def test_a_handle_is_not_made_for_what_cannot_be_stored(arguments: tuple[Any, An
         storage.conversation("ada", "c1", resource_id=resource)
 
 
-def test_limit_and_turns_exclude_each_other() -> None:
-    """The error says so."""
+def test_memory_messages_refuse_limit_and_turns_together() -> None:
+    """messages() of a memory takes a limit or turns; the error for both says so."""
     memory = PostgresStorage("postgresql://127.0.0.1:1/nowhere").conversation("ada")
     with pytest.raises(InvalidQueryError, match="one of them"):
         asyncio.run(memory.messages(limit=1, turns=1))

@@ -94,10 +94,10 @@ any_conversation = st.lists(st.lists(any_message, min_size=1, max_size=2) | tool
 
 @given(any_conversation, st.lists(st.integers(0, 12), min_size=3, max_size=3))
 @examples(60)
-async def test_what_is_read_is_what_python_makes_of_all_messages(
+async def test_memory_messages_and_exchanges_are_windows_of_the_whole(
     unlimited: PostgresStorage, conversation: list[Fields], counts: list[int]
 ) -> None:
-    """Windows by messages and by turns, and exchanges: of any conversation, the same as from the whole of it."""
+    """messages() and exchanges() of a memory are the windows that Python makes of the whole conversation."""
     memory = unlimited.conversation("ada", uuid7())
     every = await memory.add_turn(conversation)
 
@@ -171,8 +171,8 @@ async def test_a_message_that_stands_earlier_is_read_there(unlimited: PostgresSt
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
-async def test_the_system_message_is_kept(role: str, unlimited: PostgresStorage) -> None:
-    """It counts, and comes first; one in the middle is a message as all others."""
+async def test_memory_messages_keep_the_system_message(role: str, unlimited: PostgresStorage) -> None:
+    """messages() of a memory keep the first system message, which counts."""
     memory = unlimited.conversation("ada", "c1")
     turn = [says("user"), says("assistant")]
     every = await memory.add_turn([says(role, "Be kind."), *turn * 3, says(role, "Be brief."), *turn])
@@ -183,6 +183,16 @@ async def test_the_system_message_is_kept(role: str, unlimited: PostgresStorage)
     assert await memory.messages(limit=len(every)) == every
     assert await memory.messages(turns=1) == [every[0], *every[-2:]]
     assert await memory.messages(turns=9) == await memory.messages(limit=None) == every
+
+
+async def test_memory_exchanges_pair_what_was_said_with_its_answer(unlimited: PostgresStorage) -> None:
+    """exchanges() of a memory pairs what the user said last with the last answer; what has none yet is left out."""
+    memory = unlimited.conversation("ada")
+    said = ["user", "user", "assistant", "assistant", "user", "assistant", "user"]
+    every = await memory.add_turn([says(role, f"words {n}") for n, role in enumerate(said)])
+
+    assert await memory.exchanges() == [(every[1], every[3]), (every[4], every[5])]
+    assert await memory.exchanges(1) == [(every[4], every[5])]
 
 
 async def test_what_a_user_says_at_once_is_one_turn(unlimited: PostgresStorage) -> None:
@@ -224,8 +234,8 @@ async def test_a_tool_result_in_anthropics_form_is_nothing_that_the_user_said(
     assert await memory.exchanges() == [(every[0], every[1]), (every[2], every[5])]
 
 
-async def test_a_turn_that_is_being_added_is_never_seen_in_part(make_storage: MakeStorage) -> None:
-    """Readers meanwhile see whole turns only, in windows of any length, and so do they after a turn that failed."""
+async def test_memory_add_turn_is_never_seen_in_part(make_storage: MakeStorage) -> None:
+    """add_turn() of a memory is never seen in part by readers, in windows of any length, nor after a failure."""
     storage, other = make_storage(storage_limit=None), make_storage(storage_limit=None)
     turn = [says("user"), asks("a", "b"), answers("a"), answers("b"), says("assistant")]
     writing = True

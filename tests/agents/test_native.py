@@ -61,6 +61,18 @@ async def everything(connection: Connection, rows: Rows) -> list[str]:
     ]
 
 
+async def test_memory_of_another_kind_is_the_same_conversation(storage: PostgresStorage) -> None:
+    """of() makes a memory of another kind for the same conversation, user and resource."""
+    memory = storage.conversation("ada", "c1", resource_id="docs")
+
+    other = NativeMemory.of(memory)
+    await other.add_turn([native("m1")])
+
+    assert isinstance(other, NativeMemory)
+    assert (other.user_id, other.conversation_id, other.resource_id) == ("ada", "c1", "docs")
+    assert ids(await memory.messages()) == ["m1"]
+
+
 # --- messages -----------------------------------------------------------------------------------------------------
 
 characters = st.characters(categories=["L", "M", "N", "P", "S", "Z", "C"])

@@ -18,8 +18,8 @@ from voltmem import (
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 
 
-async def test_a_conversation_gets_an_id_and_times(storage: PostgresStorage) -> None:
-    """What is not given is made: a UUIDv7, the resource "default", the database's time."""
+async def test_create_conversation_makes_what_is_not_given(storage: PostgresStorage) -> None:
+    """create_conversation() makes what is not given: a UUIDv7, the resource "default", the database's time."""
     made = await storage.create_conversation({"user_id": "ada"})
 
     assert (made.id[14], len(made.id)) == ("7", 36)
@@ -28,8 +28,8 @@ async def test_a_conversation_gets_an_id_and_times(storage: PostgresStorage) -> 
     assert await storage.get_conversation(made.id) == made
 
 
-async def test_a_conversation_keeps_what_it_is_given(storage: PostgresStorage) -> None:
-    """A model goes in and comes back equal, its own times included."""
+async def test_create_conversation_keeps_what_it_is_given(storage: PostgresStorage) -> None:
+    """create_conversation() stores a model and returns it equal, its own times included."""
     given = Conversation(
         id="c1",
         user_id="ada",
@@ -44,15 +44,85 @@ async def test_a_conversation_keeps_what_it_is_given(storage: PostgresStorage) -
     assert await storage.get_conversation("c1") == given
 
 
-async def test_an_imported_conversation_was_last_active_when_it_was_made(storage: PostgresStorage) -> None:
-    """With a created_at alone, updated_at is the same."""
+async def test_get_conversation_returns_none_for_a_missing_one(storage: PostgresStorage) -> None:
+    """get_conversation() returns the conversation as it was created, whoever owns it, or None."""
+    made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    assert await storage.get_conversation("c1") == made
+    assert await storage.get_conversation("c2") is None
+
+
+async def test_get_user_conversation_of_another_user_is_none(storage: PostgresStorage) -> None:
+    """get_user_conversation() returns the user's own conversation; another's looks like a missing one."""
+    made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    assert await storage.get_user_conversation("c1", "ada") == made
+    assert await storage.get_user_conversation("c1", "bob") is None
+    assert await storage.get_user_conversation("c2", "ada") is None
+
+
+@pytest.fixture
+async def four(storage: PostgresStorage) -> PostgresStorage:
+    """Conversations c0 … c3, made in this order: two of ada's, two of bob's, each one in "docs" and one in "code"."""
+    for number in range(4):
+        user, resource = ("ada", "bob")[number // 2], ("docs", "code")[number % 2]
+        made_at = LONG_AGO + timedelta(hours=number)
+        await storage.create_conversation(
+            {"id": f"c{number}", "user_id": user, "resource_id": resource, "created_at": made_at}
+        )
+    return storage
+
+
+async def test_get_conversations_returns_those_of_a_resource(four: PostgresStorage) -> None:
+    """get_conversations() returns all of a resource, whoever owns them, the newest first: activity moves none."""
+    await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
+
+    assert [each.id for each in await four.get_conversations("docs")] == ["c2", "c0"]
+    assert await four.get_conversations("none") == []
+
+
+async def test_get_conversations_by_user_id_returns_those_of_the_user(four: PostgresStorage) -> None:
+    """get_conversations_by_user_id() returns the user's, the last active first, of one resource if asked for it."""
+    await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
+
+    assert [each.id for each in await four.get_conversations_by_user_id("ada")] == ["c0", "c1"]
+    assert [each.id for each in await four.get_conversations_by_user_id("ada", resource_id="code")] == ["c1"]
+
+
+async def test_count_conversations_counts_what_query_conversations_finds(four: PostgresStorage) -> None:
+    """count_conversations() counts those of a user, of a resource, of both, or all."""
+    filters: list[dict[str, Any]] = [{}, {"user_id": "ada"}, {"resource_id": "docs"}]
+    filters += [{"user_id": "bob", "resource_id": "code"}, {"user_id": "eve"}]
+
+    assert [await four.count_conversations(**each) for each in filters] == [4, 2, 2, 1, 0]
+    for each in filters:
+        assert await four.count_conversations(**each) == len(await four.query_conversations(limit=None, **each))
+
+
+async def test_get_last_conversation_is_the_last_active_one(four: PostgresStorage) -> None:
+    """get_last_conversation() returns the conversation that the user was last active in, or None."""
+    await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
+
+    last, last_of_code = (
+        await four.get_last_conversation("ada"),
+        await four.get_last_conversation("ada", resource_id="code"),
+    )
+
+    assert last is not None
+    assert last_of_code is not None
+    assert (last.id, last_of_code.id) == ("c0", "c1")
+    assert await four.get_last_conversation("eve") is None
+
+
+async def test_create_conversation_with_a_time_was_last_active_then(storage: PostgresStorage) -> None:
+    """create_conversation() with a created_at alone takes it as updated_at too."""
     made = await storage.create_conversation({"user_id": "ada", "created_at": LONG_AGO})
 
     assert made.updated_at == LONG_AGO
 
 
-async def test_an_id_is_taken_once(storage: PostgresStorage) -> None:
-    """Creating with an id that exists is an error that carries it, and changes nothing."""
+async def test_create_conversation_refuses_an_id_that_exists(storage: PostgresStorage) -> None:
+    """create_conversation() with an id that exists is an error that carries it, and changes nothing."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Ada's"})
 
     with pytest.raises(ConversationExistsError) as refused:
@@ -62,8 +132,8 @@ async def test_an_id_is_taken_once(storage: PostgresStorage) -> None:
     assert await storage.get_conversation("c1") == made
 
 
-async def test_ensure_returns_what_is_there(storage: PostgresStorage) -> None:
-    """The first call makes it, the second returns it unchanged, another user's is not found."""
+async def test_ensure_conversation_returns_what_is_there(storage: PostgresStorage) -> None:
+    """ensure_conversation() creates a conversation once, then returns it; another user's is not found."""
     made = await storage.ensure_conversation({"id": "c1", "user_id": "ada", "title": "First"})
 
     assert await storage.ensure_conversation({"id": "c1", "user_id": "ada", "title": "Second"}) == made
@@ -90,16 +160,16 @@ async def test_ensure_returns_what_is_there(storage: PostgresStorage) -> None:
         None,
     ],
 )
-async def test_what_is_no_conversation_is_refused(conversation: Any, storage: PostgresStorage) -> None:
-    """A field that is missing, unknown, of the wrong type or not storable: an error, and nothing is stored."""
+async def test_create_conversation_refuses_what_is_no_conversation(conversation: Any, storage: PostgresStorage) -> None:
+    """create_conversation() refuses a field that is missing, unknown, of the wrong type or not storable."""
     with pytest.raises(InvalidInputError):
         await storage.create_conversation(conversation)
 
     assert await storage.count_conversations() == 0
 
 
-async def test_only_what_is_given_changes(storage: PostgresStorage) -> None:
-    """An update sets what it names; None clears a title; the rest stays."""
+async def test_update_conversation_changes_only_what_is_given(storage: PostgresStorage) -> None:
+    """update_conversation() sets what it names; None clears a title; the rest stays."""
     made = await storage.create_conversation(
         {"id": "c1", "user_id": "ada", "title": "Old", "metadata": {"a": 1}, "updated_at": LONG_AGO}
     )
@@ -113,16 +183,16 @@ async def test_only_what_is_given_changes(storage: PostgresStorage) -> None:
     assert moved == made.model_copy(update=changes)
 
 
-async def test_an_update_is_an_activity_unless_it_says_not(storage: PostgresStorage) -> None:
-    """updated_at becomes now; with touch=False it stays, so that renaming does not reorder a sidebar."""
+async def test_update_conversation_is_an_activity_unless_touch_is_false(storage: PostgresStorage) -> None:
+    """update_conversation() sets updated_at to now; with touch=False it stays, so that the sidebar keeps its order."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "updated_at": LONG_AGO})
 
     assert (await storage.update_conversation("c1", title="A", touch=False)).updated_at == LONG_AGO
     assert (await storage.update_conversation("c1", title="B")).updated_at > LONG_AGO
 
 
-async def test_an_update_of_nothing_is_not_found(storage: PostgresStorage) -> None:
-    """There is none with this id, or it is not the owner's: the same error, and nothing changes."""
+async def test_update_conversation_does_not_find_a_missing_one(storage: PostgresStorage) -> None:
+    """update_conversation() of a missing id or of another user's is the same error, and nothing changes."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     for conversation_id, owner in (("c2", None), ("c1", "bob")):
@@ -132,8 +202,8 @@ async def test_an_update_of_nothing_is_not_found(storage: PostgresStorage) -> No
     assert await storage.get_conversation("c1") == made
 
 
-async def test_deleting_takes_the_messages_along(storage: PostgresStorage) -> None:
-    """The first call says that there was one, the second that there was none; the messages are gone."""
+async def test_delete_conversation_deletes_its_messages(storage: PostgresStorage) -> None:
+    """delete_conversation() says whether there was one; its messages are gone with it."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.add_message({"role": "user", "content": "hello"}, "ada", "c1")
 
@@ -144,8 +214,8 @@ async def test_deleting_takes_the_messages_along(storage: PostgresStorage) -> No
     assert await storage.get_conversation_messages("c1") == []
 
 
-async def test_a_new_message_moves_its_conversation_to_the_top(storage: PostgresStorage) -> None:
-    """The sidebar is ordered by last activity, and adding a message is one."""
+async def test_add_message_moves_its_conversation_to_the_top(storage: PostgresStorage) -> None:
+    """add_message() is an activity, and the sidebar is ordered by the last one."""
     for name in ("first", "second", "third"):
         await storage.create_conversation({"id": name, "user_id": "ada"})
 
@@ -156,8 +226,8 @@ async def test_a_new_message_moves_its_conversation_to_the_top(storage: Postgres
     assert listed[0].updated_at == stored.created_at
 
 
-async def test_titles_that_are_missing_come_last(storage: PostgresStorage) -> None:
-    """Ordered by title, in either direction, the untitled come after all the others."""
+async def test_query_conversations_lists_missing_titles_last(storage: PostgresStorage) -> None:
+    """query_conversations() by title lists the untitled after all the others, in either direction."""
     for name, title in (("1", "b"), ("2", None), ("3", "a"), ("4", None), ("5", "b")):
         await storage.create_conversation({"id": name, "user_id": "ada", "title": title})
 
@@ -184,14 +254,14 @@ async def test_titles_that_are_missing_come_last(storage: PostgresStorage) -> No
         {"offset": None},
     ],
 )
-async def test_a_question_that_cannot_be_is_refused(question: dict[str, Any], storage: PostgresStorage) -> None:
-    """Order fields, directions and counts are checked before any SQL runs; the error names what is allowed."""
+async def test_query_conversations_refuses_an_invalid_query(question: dict[str, Any], storage: PostgresStorage) -> None:
+    """query_conversations() refuses an invalid order or count before any SQL runs, and names what is allowed."""
     with pytest.raises(InvalidQueryError):
         await storage.query_conversations(**question)
 
 
-async def test_every_step_of_the_builder_is_a_new_value(storage: PostgresStorage) -> None:
-    """A builder can be kept and asked again: no step changes the one it was made from."""
+async def test_get_user_conversations_makes_a_new_builder_at_each_step(storage: PostgresStorage) -> None:
+    """get_user_conversations() returns a builder that can be kept: no step changes the one it was made from."""
     for name in "abc":
         await storage.create_conversation({"id": name, "user_id": "ada", "resource_id": f"r-{name}"})
     every = storage.get_user_conversations("ada").order_by("created_at", "ASC")
@@ -204,8 +274,8 @@ async def test_every_step_of_the_builder_is_a_new_value(storage: PostgresStorage
     assert [conversation.id async for conversation in every.resource("r-c").limit(None)] == ["c"]
 
 
-async def test_a_page_knows_whether_another_follows(storage: PostgresStorage) -> None:
-    """Three conversations are two pages of two: the first has more, the last has not, beyond it is nothing."""
+async def test_get_paginated_user_conversations_knows_whether_another_page_follows(storage: PostgresStorage) -> None:
+    """get_paginated_user_conversations() has more on the first of two pages, and none on the last or beyond it."""
     for name in "abc":
         await storage.create_conversation({"id": name, "user_id": "ada"})
 

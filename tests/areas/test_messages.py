@@ -22,8 +22,8 @@ def contents(messages: list[Message]) -> list[object]:
     return [message.content for message in messages]
 
 
-async def test_a_message_comes_back_as_it_was_stored(storage: PostgresStorage) -> None:
-    """What add_message returns is what every read gives back."""
+async def test_add_message_returns_what_every_read_returns(storage: PostgresStorage) -> None:
+    """add_message() returns the message as every read gives it back."""
     stored = await storage.add_message({"role": "user", "content": "hello", "metadata": {"n": 1}}, "ada", "c1")
 
     assert stored.created_at.tzinfo is not None
@@ -31,8 +31,8 @@ async def test_a_message_comes_back_as_it_was_stored(storage: PostgresStorage) -
     assert await storage.get_conversation_messages("c1") == [stored]
 
 
-async def test_many_messages_are_stored_in_their_order(storage: PostgresStorage, numbered: Numbered) -> None:
-    """A list is stored whole, and read in the order it had, though all carry one time."""
+async def test_add_messages_keeps_the_order_of_the_list(storage: PostgresStorage, numbered: Numbered) -> None:
+    """add_messages() stores a list whole and in its order, though all carry one time."""
     stored = await storage.add_messages([numbered(number) for number in range(20)], "ada", "c1")
 
     assert len({message.created_at for message in stored}) == 1
@@ -40,10 +40,8 @@ async def test_many_messages_are_stored_in_their_order(storage: PostgresStorage,
     assert await storage.add_messages([], "ada", "c1") == []
 
 
-async def test_the_newest_are_read_and_the_oldest_of_them_comes_first(
-    storage: PostgresStorage, numbered: Numbered
-) -> None:
-    """get_messages with a limit is the end of the conversation; get_conversation_messages its beginning."""
+async def test_get_messages_returns_the_newest_in_their_order(storage: PostgresStorage, numbered: Numbered) -> None:
+    """get_messages() with a limit is the end of the conversation; get_conversation_messages() is its beginning."""
     stored = [await storage.add_message(numbered(number), "ada", "c1") for number in range(5)]
 
     assert await storage.get_messages("ada", "c1", limit=2) == stored[3:]
@@ -53,8 +51,8 @@ async def test_the_newest_are_read_and_the_oldest_of_them_comes_first(
     assert await storage.get_messages("ada", "c1", limit=None) == stored
 
 
-async def test_messages_are_filtered_by_time_role_and_type(storage: PostgresStorage) -> None:
-    """before and after exclude their own moment; an empty list of roles or types matches nothing."""
+async def test_get_messages_filters_by_time_role_and_type(storage: PostgresStorage) -> None:
+    """get_messages() excludes the moments of before and after; an empty list of roles or types matches nothing."""
     times = [LONG_AGO + timedelta(seconds=number) for number in range(4)]
     for time, role, type in zip(times, ("user", "assistant", "tool", "user"), ("text", "text", "x", "x"), strict=True):
         await storage.add_message(Message(role=role, content=role, type=type, created_at=time), "ada", "c1")
@@ -69,8 +67,10 @@ async def test_messages_are_filtered_by_time_role_and_type(storage: PostgresStor
     assert await found(before=times[3], limit=1) == ["tool"]
 
 
-async def test_an_id_again_replaces_the_message_in_its_place(storage: PostgresStorage, numbered: Numbered) -> None:
-    """A streamed answer is saved as it grows: one message, where and when it began."""
+async def test_add_message_with_a_known_id_replaces_the_message_in_its_place(
+    storage: PostgresStorage, numbered: Numbered
+) -> None:
+    """add_message() again with the same id saves a streamed answer as it grows: one message, where it began."""
     first = await storage.add_message(numbered(1), "ada", "c1")
     await storage.add_message(numbered(2), "ada", "c1")
 
@@ -80,8 +80,8 @@ async def test_an_id_again_replaces_the_message_in_its_place(storage: PostgresSt
     assert contents(await storage.get_messages("ada", "c1")) == [["now", "parts"], "message 2"]
 
 
-async def test_a_message_with_a_time_of_its_own_stands_there(storage: PostgresStorage, numbered: Numbered) -> None:
-    """created_at is the place in the conversation, also when it is given again."""
+async def test_add_message_with_a_time_stands_at_that_time(storage: PostgresStorage, numbered: Numbered) -> None:
+    """add_message() with a created_at puts the message at that time, also when it is added again."""
     for number in (1, 2):
         await storage.add_message(numbered(number), "ada", "c1")
     await storage.add_message({**numbered(3), "createdAt": LONG_AGO}, "ada", "c1")
@@ -137,8 +137,8 @@ async def test_a_missing_conversation_says_foreign_key_constraint(storage: Postg
         "hello",
     ],
 )
-async def test_one_bad_message_keeps_all_out(message: Any, storage: PostgresStorage, numbered: Numbered) -> None:
-    """add_messages stores all or nothing."""
+async def test_add_messages_stores_all_or_nothing(message: Any, storage: PostgresStorage, numbered: Numbered) -> None:
+    """add_messages() stores all messages, or none where one is invalid."""
     with pytest.raises(InvalidInputError):
         await storage.add_messages([numbered(1), message], "ada", "c1")
 
@@ -204,8 +204,8 @@ async def test_archived_messages_are_put_aside(make_storage: MakeStorage, number
     assert await storage.clear_messages("ada") == 3
 
 
-async def test_clearing_leaves_the_conversations(storage: PostgresStorage, numbered: Numbered) -> None:
-    """clear_messages empties one conversation, or all of a user's, and nobody else's."""
+async def test_clear_messages_leaves_the_conversations(storage: PostgresStorage, numbered: Numbered) -> None:
+    """clear_messages() empties one conversation, or all of a user's, and nobody else's."""
     for name, user in (("c2", "ada"), ("c3", "bob")):
         await storage.create_conversation({"id": name, "user_id": user})
     for name in ("c1", "c2", "c3"):
@@ -217,8 +217,8 @@ async def test_clearing_leaves_the_conversations(storage: PostgresStorage, numbe
     assert await storage.count_conversations(user_id="ada") == 2
 
 
-async def test_in_one_call_the_last_of_an_id_wins(storage: PostgresStorage, numbered: Numbered) -> None:
-    """The same id twice in a list is the same as adding it twice."""
+async def test_add_messages_takes_the_last_of_an_id(storage: PostgresStorage, numbered: Numbered) -> None:
+    """add_messages() with the same id twice is the same as adding it twice."""
     await storage.add_messages([numbered(1), numbered(2), {**numbered(1), "content": "again"}], "ada", "c1")
 
     assert contents(await storage.get_messages("ada", "c1")) == ["again", "message 2"]

@@ -76,8 +76,10 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
         ('"rain', {"oslo"}),  # a phrase that is still being typed
     ],
 )
-async def test_a_search_finds_as_one_on_the_web_does(query: str, ids: set[str], storage: PostgresStorage) -> None:
-    """Words, phrases, exclusions, prefixes, any script, no accents."""
+async def test_search_finds_words_phrases_prefixes_and_exclusions(
+    query: str, ids: set[str], storage: PostgresStorage
+) -> None:
+    """search() finds words, phrases, exclusions and prefixes, in any script, without accents."""
     await say(storage, "oslo", "A coat in the rain?", "Yes, take it: it's wet.")
     await say(storage, "bread", "How long should the dough rest? Half a day, says the Café in Zürich.")
     await say(storage, "tokyo", "日本語で話しましょう", "ภาษาไทย", "Привет, мир", "42")
@@ -85,8 +87,8 @@ async def test_a_search_finds_as_one_on_the_web_does(query: str, ids: set[str], 
     assert set(await found(storage, query)) == ids
 
 
-async def test_nobody_finds_what_is_anothers(storage: PostgresStorage) -> None:
-    """Not by the word, not by its beginning, not by the conversation's title."""
+async def test_search_finds_nothing_of_another_user(storage: PostgresStorage) -> None:
+    """search() finds nothing of another user, not by a word, its beginning, or a title."""
     await say(storage, "c1", "secret plans")
     await storage.rename_conversation("c1", "Secret")
     await say(storage, "c2", "nothing", user_id="bob")
@@ -263,8 +265,8 @@ async def test_the_best_message_of_a_conversation_is_the_one_shown(storage: Post
     assert as_html(hit.snippet) == "<mark>bread</mark> <mark>bread</mark> <mark>bread</mark>"
 
 
-async def test_results_are_paged_without_loss(storage: PostgresStorage) -> None:
-    """Ties included: each conversation once."""
+async def test_search_pages_without_loss(storage: PostgresStorage) -> None:
+    """search() pages without loss, ties included: each conversation once."""
     for number in range(9):
         await say(storage, f"c{number}", "the same words")
     ids: list[str] = []
@@ -280,8 +282,8 @@ async def test_results_are_paged_without_loss(storage: PostgresStorage) -> None:
         await storage.search("ada", "words", after="nonsense")
 
 
-async def test_what_looks_absent_is_not_found(storage: PostgresStorage) -> None:
-    """Deleted messages, replaced ones, deleted conversations; what comes back is found again."""
+async def test_search_finds_nothing_that_looks_absent(storage: PostgresStorage) -> None:
+    """search() finds no deleted or replaced messages and no deleted conversations; what comes back is found."""
     await say(storage, "c1", "old words")
     await storage.add_message({"id": "m0", "role": "user", "content": "new"}, "ada", "c1")
     assert await found(storage, "old") == []
@@ -324,8 +326,8 @@ async def test_parts_are_searched_for_their_text(storage: PostgresStorage) -> No
 # --- on and off ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_search_is_off_unless_it_is_turned_on(make_storage: MakeStorage) -> None:
-    """Off, it costs nothing and says how to turn it on; on, what was there before is indexed by a step of its own."""
+async def test_index_messages_finds_what_was_stored_before(make_storage: MakeStorage) -> None:
+    """index_messages() finds what was stored before the search was on; off, the error says how to turn it on."""
     off, on = make_storage(), make_storage(search=True)
     for number in range(3):
         await say(off, f"c{number}", "bread")
@@ -340,10 +342,10 @@ async def test_the_search_is_off_unless_it_is_turned_on(make_storage: MakeStorag
     assert await found(on, "bread") == []
 
 
-async def test_what_is_indexed_and_forgotten_in_batches_is_all(
+async def test_forget_words_and_index_messages_work_in_batches(
     make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each message once, whichever of them were indexed before."""
+    """forget_words() and index_messages() work in batches, on each message once."""
     monkeypatch.setattr(search, "_BATCH", 2)
     storage = make_storage(search=True)
     for number in range(4):
@@ -357,8 +359,8 @@ async def test_what_is_indexed_and_forgotten_in_batches_is_all(
 
 
 @pytest.mark.parametrize("text", [None, 7, "\x00", "\ud800", b"bread"])
-async def test_a_query_that_is_no_text_is_refused(text: str, storage: PostgresStorage) -> None:
-    """Before any SQL runs."""
+async def test_search_refuses_a_query_that_is_no_text(text: str, storage: PostgresStorage) -> None:
+    """search() refuses a query that is no text before any SQL runs."""
     with pytest.raises(InvalidInputError):
         await storage.search("ada", text)
 
@@ -387,8 +389,8 @@ async def test_any_limit_is_a_limit(storage: PostgresStorage) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_query_is_a_query(text: str) -> None:
-    """Whatever is typed is words or nothing, never syntax."""
+def test_search_takes_any_text_as_a_query(text: str) -> None:
+    """search() takes any text: it is words or nothing, never a syntax error."""
     for term in terms(text):
         assert term.words
         assert all(word and not set(word) & set(" '\\:&|!()<>*") for word in term.words)

@@ -65,8 +65,8 @@ async def walk(storage: PostgresStorage, token: str, limit: int = 100) -> list[s
 # --- what a link shows --------------------------------------------------------------------------------------------
 
 
-async def test_a_link_shows_what_was_said_so_far(talk: PostgresStorage) -> None:
-    """What is said later isn't shown, whatever time it bears; a later link shows it."""
+async def test_share_conversation_shows_what_was_said_so_far(talk: PostgresStorage) -> None:
+    """share_conversation() makes a link to what was said so far; a later link shows what was said later."""
     share = await talk.share_conversation("c1")
 
     await talk.add_messages([message(5, 1), message(6, 9), message(7, -9)], "ada", "c1")
@@ -76,8 +76,8 @@ async def test_a_link_shows_what_was_said_so_far(talk: PostgresStorage) -> None:
     assert len(await walk(talk, (await talk.share_conversation("c1")).token)) == 8
 
 
-async def test_a_link_shows_what_was_said_up_to_a_message(talk: PostgresStorage) -> None:
-    """In the order of adding where times tie."""
+async def test_share_conversation_shows_what_was_said_up_to_a_message(talk: PostgresStorage) -> None:
+    """share_conversation() up to a message shows the order of adding where times tie."""
     share = await talk.share_conversation("c1", up_to="m1", owner="ada")
 
     assert share.up_to == "m1"
@@ -179,8 +179,10 @@ HIDDEN: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=lambda hidden: repr(hidden)[:60])
-async def test_a_stranger_sees_only_what_was_said(hidden: dict[str, Any], storage: PostgresStorage) -> None:
-    """No instructions, no tools, no thoughts, no pictures; a message that has nothing else is not there."""
+async def test_get_shared_conversation_shows_only_what_was_said(
+    hidden: dict[str, Any], storage: PostgresStorage
+) -> None:
+    """get_shared_conversation() shows no instructions, tools, thoughts or pictures, nor a message of these alone."""
     beside = [{"type": "text", "text": "seen"}, *(hidden["content"] if isinstance(hidden["content"], list) else [CALL])]
     said = {"role": "assistant", "content": beside, "metadata": {"tool_calls": SECRET}}
     await storage.add_messages([message(1), hidden, said], "ada", "c1", resource_id="docs")
@@ -195,8 +197,8 @@ async def test_a_stranger_sees_only_what_was_said(hidden: dict[str, Any], storag
     assert SECRET not in shown.model_dump_json()
 
 
-async def test_a_stranger_learns_of_nobody(storage: PostgresStorage) -> None:
-    """Neither the user, nor the resource, nor the conversation's id or metadata, nor its tags."""
+async def test_get_shared_conversation_names_nobody(storage: PostgresStorage) -> None:
+    """get_shared_conversation() shows no user, resource, conversation id, metadata or tag."""
     names = {"id": "the-id", "user_id": "the-user", "resource_id": "the-resource"}
     await storage.create_conversation({**names, "title": "Hello", "metadata": {"the-key": "the-value"}})
     await storage.tag_conversation("the-id", ["the-tag"])
@@ -242,8 +244,8 @@ async def test_what_voltagent_stored_is_shown(talk: PostgresStorage, connection:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 2**63 - 1])
-async def test_a_link_is_read_in_pages(limit: int, talk: PostgresStorage) -> None:
-    """Every message once, whatever the size of a page."""
+async def test_get_shared_conversation_is_read_in_pages(limit: int, talk: PostgresStorage) -> None:
+    """get_shared_conversation() reads every message once, whatever the size of a page."""
     share = await talk.share_conversation("c1")
 
     assert await walk(talk, share.token, limit) == ["0", "1", "2", "3", "4"]
@@ -322,8 +324,8 @@ async def test_a_link_shows_that_part_and_no_other(
 # --- links that lead nowhere --------------------------------------------------------------------------------------
 
 
-async def test_a_link_that_leads_nowhere_shows_nothing(talk: PostgresStorage) -> None:
-    """Whether there never was one, it was revoked, or its conversation is deleted: None, all alike."""
+async def test_get_shared_conversation_of_an_invalid_link_is_none(talk: PostgresStorage) -> None:
+    """get_shared_conversation() is None for a link that never was, was revoked, or leads to a deleted conversation."""
     revoked, deleted = await talk.share_conversation("c1"), await talk.share_conversation("c1")
     await talk.revoke_share(revoked.token)
     await talk.soft_delete_conversation("c1")
@@ -381,8 +383,8 @@ async def test_a_token_cannot_be_guessed(talk: PostgresStorage) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", share.token) for share in shares)
 
 
-async def test_what_cannot_be_shared_leaves_no_link(talk: PostgresStorage) -> None:
-    """A message that isn't there, a conversation that isn't there or is another's; as with forks."""
+async def test_share_conversation_that_fails_leaves_no_link(talk: PostgresStorage) -> None:
+    """share_conversation() of a missing message or conversation, or of another user's, leaves no link."""
     with pytest.raises(MessageNotFoundError):
         await talk.share_conversation("c1", up_to="nowhere")
     with pytest.raises(MessageNotFoundError):
@@ -395,10 +397,10 @@ async def test_what_cannot_be_shared_leaves_no_link(talk: PostgresStorage) -> No
     assert await talk.list_shares("ada") == []
 
 
-async def test_what_is_being_deleted_is_not_shared(
+async def test_share_conversation_waits_for_a_deletion(
     talk: PostgresStorage, make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
 ) -> None:
-    """Who shares a conversation while another deletes it waits, and finds that it is not there."""
+    """share_conversation() waits for who is deleting the conversation, and then does not find it."""
     sharing = make_storage(with_parameters(dsn, application_name=schema))
     await sharing.open()
     waiting = (
@@ -416,8 +418,8 @@ async def test_what_is_being_deleted_is_not_shared(
         await share
 
 
-async def test_a_users_links_are_listed(talk: PostgresStorage) -> None:
-    """The newest first, of all conversations or of one; nobody else's, and none to what is deleted."""
+async def test_list_shares_has_the_users_links_newest_first(talk: PostgresStorage) -> None:
+    """list_shares() has the user's links, newest first, of all conversations or of one."""
     for conversation_id, user_id in (("c2", "ada"), ("b1", "bob")):
         await talk.create_conversation({"id": conversation_id, "user_id": user_id})
     made = [await talk.share_conversation(each) for each in ("c1", "c2", "b1", "c1")]
@@ -429,8 +431,8 @@ async def test_a_users_links_are_listed(talk: PostgresStorage) -> None:
     assert await talk.list_shares("ada") == [made[1]]
 
 
-async def test_a_link_is_revoked_once(talk: PostgresStorage) -> None:
-    """By its owner only; other links to the conversation stay, and one to a deleted conversation goes, too."""
+async def test_revoke_share_ends_one_link_once(talk: PostgresStorage) -> None:
+    """revoke_share() ends one link, by its owner only; the others stay."""
     first, second = await talk.share_conversation("c1"), await talk.share_conversation("c1")
 
     assert await talk.revoke_share(first.token, owner="bob") is False
@@ -442,8 +444,8 @@ async def test_a_link_is_revoked_once(talk: PostgresStorage) -> None:
     assert await talk.revoke_share(second.token) is True
 
 
-async def test_sharing_does_not_move_the_conversation(talk: PostgresStorage) -> None:
-    """The sidebar stays in its order."""
+async def test_share_conversation_does_not_move_it(talk: PostgresStorage) -> None:
+    """share_conversation() leaves the sidebar in its order."""
     before = await talk.get_conversation("c1")
 
     share = await talk.share_conversation("c1")
@@ -452,8 +454,8 @@ async def test_sharing_does_not_move_the_conversation(talk: PostgresStorage) -> 
     assert await talk.get_conversation("c1") == before
 
 
-async def test_a_users_view_shares_what_is_the_users(talk: PostgresStorage) -> None:
-    """It lists and revokes no other's, and reads no link: what it reads is the user's."""
+async def test_for_user_shares_what_is_the_users(talk: PostgresStorage) -> None:
+    """for_user() lists and revokes no other's links, and reads none."""
     ada, bob = talk.for_user("ada"), talk.for_user("bob")
     with pytest.raises(ConversationNotFoundError):
         await bob.share_conversation("c1")

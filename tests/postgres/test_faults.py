@@ -126,7 +126,7 @@ async def test_a_commit_that_is_cut_may_have_happened(storage: PostgresStorage, 
     assert await storage.get_conversation("c1") is not None
 
 
-async def test_a_transaction_that_is_cut_is_undone(storage: PostgresStorage, proxy: Proxy) -> None:
+async def test_transaction_that_is_cut_is_undone(storage: PostgresStorage, proxy: Proxy) -> None:
     """The connection breaks in the middle: the body's own error comes out, and nothing is stored."""
     with pytest.raises(DatabaseError):
         async with storage.transaction() as tx:
@@ -300,8 +300,8 @@ async def test_a_given_pool_is_used_and_left_alone(dsn: str, schema: str) -> Non
         assert not pool.is_closing()
 
 
-async def test_closing_waits_for_the_calls_under_way(storage: PostgresStorage, proxy: Proxy) -> None:
-    """What was begun before close() is answered; what comes after is refused; open() opens again."""
+async def test_close_waits_for_the_calls_under_way(storage: PostgresStorage, proxy: Proxy) -> None:
+    """close() answers what was begun before it and refuses what comes after; open() opens again."""
     proxy.hang()
     under_way = asyncio.create_task(storage.count_conversations())
     await proxy.something_held()
@@ -318,10 +318,10 @@ async def test_closing_waits_for_the_calls_under_way(storage: PostgresStorage, p
     assert await storage.count_conversations() == 0
 
 
-async def test_closing_refuses_the_calls_that_wait_for_a_connection(
+async def test_close_refuses_the_calls_that_wait_for_a_connection(
     storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """What waits its turn when the storage is closed is done or refused, and never cut off in the middle."""
+    """close() refuses a call that waits for a connection, and cuts none off in the middle."""
     proxy.hang()
     under_way = asyncio.create_task(storage.count_conversations())
     await proxy.something_held()

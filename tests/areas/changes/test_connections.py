@@ -194,7 +194,7 @@ WAYS = [leave_by_break, leave_by_closing, leave_by_an_error, leave_by_cancelling
 
 
 @pytest.mark.parametrize("leave", WAYS)
-async def test_nothing_is_left_of_a_watcher(
+async def test_watch_leaves_nothing_when_it_ends(
     leave: Callable[[PostgresStorage], Awaitable[None]],
     dsn: str,
     schema: str,
@@ -202,7 +202,7 @@ async def test_nothing_is_left_of_a_watcher(
     make_storage: MakeStorage,
     connection: Connection,
 ) -> None:
-    """No task, no connection, no row, however one leaves; and one may come again."""
+    """watch() leaves no task, connection or row, however it ends; it can be called again."""
     storage = make_storage(with_parameters(dsn, application_name=schema))
     for _ in range(2):
         await storage.open()
@@ -267,8 +267,8 @@ async def test_others_go_on_when_one_leaves(storage: PostgresStorage, other: Pos
             assert await back.pair() == ("updated", "c1")
 
 
-async def test_a_closed_storage_cannot_be_watched(storage: PostgresStorage) -> None:
-    """As it cannot be asked anything."""
+async def test_watch_on_a_closed_storage_is_an_error(storage: PostgresStorage) -> None:
+    """watch() on a closed storage is the error of any other call."""
     await storage.close()
 
     with pytest.raises(StorageClosedError):
@@ -296,8 +296,8 @@ print(asyncio.run(watch()), asyncio.run(watch()))
 # --- what cannot be watched ------------------------------------------------------------------------------------------
 
 
-async def test_a_transaction_cannot_be_watched(storage: PostgresStorage) -> None:
-    """The error says where one can."""
+async def test_watch_in_a_transaction_is_an_error(storage: PostgresStorage) -> None:
+    """watch() on a transaction is an error that says where it can be called."""
     async with storage.transaction() as tx:
         for bound in (tx, storage.bind(tx.connection)):
             with pytest.raises(InvalidInputError, match="call it on the PostgresStorage"):
@@ -307,15 +307,15 @@ async def test_a_transaction_cannot_be_watched(storage: PostgresStorage) -> None
 
 
 @pytest.mark.parametrize("user_id", [None, 1, b"ada", "\x00", "x" * 1001])
-async def test_a_wrong_user_is_refused_at_once(user_id: Any, storage: PostgresStorage) -> None:
-    """By the call, and not by the first step of the iterator."""
+async def test_watch_refuses_a_wrong_user_at_once(user_id: Any, storage: PostgresStorage) -> None:
+    """watch() refuses a wrong user in the call, not in the first step of the iterator."""
     with pytest.raises(InvalidInputError, match="user_id"):
         storage.watch(user_id)
 
 
 @pytest.mark.parametrize("seconds", [None, 0, -1, "2", True, float("inf"), float("nan")])
-async def test_a_wrong_interval_is_refused_at_once(seconds: Any, storage: PostgresStorage) -> None:
-    """It must be a number of seconds above 0."""
+async def test_watch_refuses_a_wrong_interval_at_once(seconds: Any, storage: PostgresStorage) -> None:
+    """watch() takes an interval in seconds above 0."""
     with pytest.raises(InvalidInputError, match="poll_interval"):
         storage.watch("ada", poll_interval=seconds)
     with pytest.raises(InvalidInputError, match="poll_interval"):

@@ -25,10 +25,10 @@ from voltmem.testing import server
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 
-async def test_each_kind_of_change_is_told_with_what_the_list_shows(
+async def test_watch_yields_each_kind_of_change_with_the_item_of_the_list(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """What somebody else does comes as it is now, equal to the item of the list."""
+    """watch() yields what somebody else does, equal to the item of the list."""
     steps: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("created", lambda: other.create_conversation({"id": "c1", "user_id": "ada"})),
         ("message-added", lambda: other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")),
@@ -135,10 +135,10 @@ async def test_what_agents_and_adapters_write_is_told(
         assert await heard.pair() == ("updated", "c1")
 
 
-async def test_clearing_all_of_a_users_messages_is_told_of_those_that_had_some(
+async def test_clear_messages_is_reported_for_conversations_that_had_some(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """And of no others."""
+    """clear_messages() of a user is reported for the conversations that had messages, and for no others."""
     for name in ("c1", "c2", "c3"):
         await other.create_conversation({"id": name, "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c2")
@@ -150,8 +150,8 @@ async def test_clearing_all_of_a_users_messages_is_told_of_those_that_had_some(
         assert await heard.pair() == ("updated", "c1")
 
 
-async def test_deleting_nothing_is_not_told(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """Messages that are not there, or another's: no change."""
+async def test_delete_messages_of_nothing_is_not_reported(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """delete_messages() of missing messages, or of another user's, reports no change."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")
 
@@ -164,8 +164,8 @@ async def test_deleting_nothing_is_not_told(storage: PostgresStorage, other: Pos
         assert await heard.pair() == ("created", "c2")
 
 
-async def test_deleting_messages_keeps_the_conversation_in_its_place(storage: PostgresStorage) -> None:
-    """Its row is written for those who watch, and its time stays."""
+async def test_delete_messages_keeps_the_conversation_in_its_place(storage: PostgresStorage) -> None:
+    """delete_messages() writes the row of the conversation for watchers, and its updated_at stays."""
     for number in range(3):
         await storage.create_conversation({"id": f"c{number}", "user_id": "ada"})
         await storage.add_messages([{"id": f"m{n}", "role": "user", "content": "x"} for n in range(4)], "ada", "c0")
@@ -201,8 +201,8 @@ async def test_a_deletion_that_waits_for_a_writer_is_done_and_told(
         assert (last.pinned, last.updated_at) == (True, changes[0].conversation and changes[0].conversation.updated_at)
 
 
-async def test_another_users_changes_are_not_told(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """Whoever watches bob hears nothing of ada."""
+async def test_watch_yields_nothing_of_another_user(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """watch() of bob yields nothing of ada."""
     async with watching(storage, "bob") as heard, watching(storage, "ada") as adas:
         await other.create_conversation({"id": "a1", "user_id": "ada"})
         await other.add_message({"role": "user", "content": "Hello"}, "ada", "a1")
@@ -225,8 +225,8 @@ async def test_a_conversation_that_is_given_away_is_told_to_both(
         assert await bobs.pair() == ("created", "c1")
 
 
-async def test_what_is_not_committed_is_not_told(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """A transaction comes as a whole when it is committed, never when it is undone."""
+async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """watch() yields a transaction as a whole when it is committed, never when it is undone."""
     async with watching(storage) as heard:
         with suppress(ZeroDivisionError):
             async with other.transaction() as tx:
@@ -243,8 +243,8 @@ async def test_what_is_not_committed_is_not_told(storage: PostgresStorage, other
         assert (change.conversation.pinned, change.conversation.preview) == (True, "Hello")
 
 
-async def test_a_users_view_watches_its_user(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """for_user() has it without a user_id, and sees nobody else's."""
+async def test_for_user_watches_its_user(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """for_user() has watch() without a user_id, and yields nobody else's."""
     changes = storage.for_user("ada").watch(poll_interval=60)
     async with aclosing(changes):
         assert (await anext(changes)).kind == "ready"
@@ -325,10 +325,10 @@ async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
         assert [row["user_id"] for row in await rows_of_watchers(storage)] == ["bob"]
 
 
-async def test_deleting_a_user_leaves_no_row_that_says_who_watches(
+async def test_delete_user_leaves_no_row_of_a_watcher(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
-    """Of those who are gone without a word, and of those who still watch: these hear what happened, all the same."""
+    """delete_user() deletes the rows of watchers; those who still watch are told all the same."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await connection.execute(
         f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() + interval '1 minute')"

@@ -53,8 +53,8 @@ def ids(entries: list[AgentHistoryEntry]) -> list[str]:
 # --- round trips --------------------------------------------------------------------------------------------------
 
 
-async def test_an_entry_comes_back_with_its_steps_and_events(storage: PostgresStorage) -> None:
-    """What the writing verbs return is what get_history_entry gives back, all of it together."""
+async def test_get_history_entry_returns_the_entry_with_steps_and_events(storage: PostgresStorage) -> None:
+    """get_history_entry() returns what the writing verbs returned, all of it together."""
     value = {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversation_id": "c1"}
     entry = await storage.add_history_entry("h1", value, "a1")
     step = await storage.add_history_step("s1", {"type": "text", "content": "Hi", "role": "user"}, "h1", "a1")
@@ -66,6 +66,16 @@ async def test_an_entry_comes_back_with_its_steps_and_events(storage: PostgresSt
     assert (entry.user_id, entry.conversation_id, entry.agent_id) == ("ada", "c1", "a1")
     assert await storage.get_history_step("s1") == step
     assert (step.more, event.trace_id, event.level) == ({"role": "user"}, "h1", "INFO")
+
+
+async def test_get_history_step_returns_the_step_or_none(storage: PostgresStorage) -> None:
+    """get_history_step() returns a step as it was added last, or None."""
+    await storage.add_history_entry("h1", {}, "a1")
+    await storage.add_history_step("s1", {"type": "text", "content": "Hi"}, "h1", "a1")
+    changed = await storage.update_history_step("s1", {"content": "Ho"}, "h1", "a1")
+
+    assert await storage.get_history_step("s1") == changed
+    assert await storage.get_history_step("s2") is None
 
 
 async def test_what_is_absent_is_none(storage: PostgresStorage) -> None:
@@ -83,8 +93,8 @@ async def test_what_is_absent_is_none(storage: PostgresStorage) -> None:
 @example(values=UNSTORABLE[2:])
 @example(values=[DEEP] * 4)
 @examples(60)
-async def test_any_json_of_an_entry_comes_back(storage: PostgresStorage, values: list[JsonValue]) -> None:
-    """Input, output, usage and metadata are what they were, type included, NUL and lone surrogates too."""
+async def test_add_history_entry_keeps_any_json(storage: PostgresStorage, values: list[JsonValue]) -> None:
+    """add_history_entry() keeps input, output, usage and metadata as they were, type included."""
     fields: dict[str, Any] = dict(zip(JSON_OF_ENTRIES, values, strict=True))
 
     stored = await storage.add_history_entry("h1", AgentHistoryEntry(agent_id="a1", **fields), "a1")
@@ -99,10 +109,10 @@ async def test_any_json_of_an_entry_comes_back(storage: PostgresStorage, values:
 @example(content=DEEP, arguments=DEEP, more={"result": DEEP})
 @example(content="\x00", arguments=None, more={"result": "\ud800"})
 @examples(60)
-async def test_any_json_of_a_step_comes_back(
+async def test_add_history_step_keeps_any_json(
     storage: PostgresStorage, content: JsonValue, arguments: JsonValue, more: dict[str, JsonValue]
 ) -> None:
-    """Content, arguments and every field that we know nothing of are what they were."""
+    """add_history_step() keeps content, arguments and every field that we know nothing of as they were."""
     more = {name: value for name, value in more.items() if name not in ("id", "type", "name", "content", "arguments")}
     await storage.add_history_entry("h1", {}, "a1")
 
@@ -117,8 +127,8 @@ async def test_any_json_of_a_step_comes_back(
 @example(values=UNSTORABLE[:5])
 @example(values=[DEEP] * 5)
 @examples(60)
-async def test_any_json_of_an_event_comes_back(storage: PostgresStorage, values: list[JsonValue]) -> None:
-    """Its status message, input, output, error and metadata are what they were; one is not taken for another."""
+async def test_add_timeline_event_keeps_any_json(storage: PostgresStorage, values: list[JsonValue]) -> None:
+    """add_timeline_event() keeps status message, input, output, error and metadata as they were."""
     fields: dict[str, Any] = dict(zip(JSON_OF_EVENTS, values, strict=True))
     await storage.add_history_entry("h1", {}, "a1")
 
@@ -173,8 +183,8 @@ async def test_what_voltagent_writes_afterwards_is_what_stands(
 # --- replacing and updating ---------------------------------------------------------------------------------------
 
 
-async def test_adding_an_existing_key_replaces(storage: PostgresStorage) -> None:
-    """Nothing is left of the old value but the place: an entry's time and an event's start."""
+async def test_add_history_entry_with_an_existing_key_replaces_it(storage: PostgresStorage) -> None:
+    """add_history_entry() with an existing key keeps its place only; so do steps and events."""
     first = await storage.add_history_entry("h1", {"input": "\x00", "output": 1, "userId": "ada"}, "a1")
     await storage.add_history_step("s1", {"content": "\x00", "role": "user"}, "h1", "a1")
     await storage.add_history_step("s2", {"content": 2}, "h1", "a1")
@@ -191,8 +201,8 @@ async def test_adding_an_existing_key_replaces(storage: PostgresStorage) -> None
     assert found.steps == [AgentHistoryStep(id="s1", type="tool_call"), AgentHistoryStep(id="s2", content=2)]
 
 
-async def test_updating_an_entry_keeps_what_is_not_given(storage: PostgresStorage) -> None:
-    """A field that is given changes, None clears it, every other stays, those that jsonb cannot hold too."""
+async def test_update_history_entry_keeps_what_is_not_given(storage: PostgresStorage) -> None:
+    """update_history_entry() changes a field that is given, clears one that is None, and keeps every other."""
     value = {"timestamp": MORNING, "input": "\x00", "output": "\ud800", "usage": 1, "metadata": {"n": 1}}
     before = await storage.add_history_entry("h1", {**value, "userId": "ada", "status": "working"}, "a1")
 
@@ -204,8 +214,8 @@ async def test_updating_an_entry_keeps_what_is_not_given(storage: PostgresStorag
     assert await storage.update_history_entry("h1", told, "a1") == changed.model_copy(update={"conversation_id": "c1"})
 
 
-async def test_updating_a_step_keeps_what_is_not_given(storage: PostgresStorage) -> None:
-    """A step's fields are changed one by one, known or not, storable as jsonb or not."""
+async def test_update_history_step_keeps_what_is_not_given(storage: PostgresStorage) -> None:
+    """update_history_step() changes the fields one by one, known or not, storable as jsonb or not."""
     await storage.add_history_entry("h1", {}, "a1")
     await storage.add_history_step("s1", {"type": "tool_call", "content": "\x00", "role": "\ud800"}, "h1", "a1")
 
@@ -215,8 +225,8 @@ async def test_updating_a_step_keeps_what_is_not_given(storage: PostgresStorage)
     assert changed == AgentHistoryStep(id="s1", type="tool_call", content="\x00", role="tool", result=0)
 
 
-async def test_updating_what_is_missing_makes_it(storage: PostgresStorage) -> None:
-    """An update of an entry or a step that is not there adds it, as VoltAgent's does."""
+async def test_update_history_entry_and_step_add_what_is_missing(storage: PostgresStorage) -> None:
+    """update_history_entry() and update_history_step() add what is missing, as VoltAgent's do."""
     entry = await storage.update_history_entry("h1", {"status": "working"}, "a1")
     step = await storage.update_history_step("s1", {"content": 1}, "h1", "a1")
 
@@ -305,8 +315,8 @@ async def test_steps_and_events_come_in_order(storage: PostgresStorage) -> None:
     assert [event.id for event in entry.events] == ["e2", "e3", "e1", "e4"]
 
 
-async def test_entries_are_listed_by_agent_user_and_conversation_newest_first(storage: PostgresStorage) -> None:
-    """Each filter holds alone and together with the others; without any all are listed."""
+async def test_list_history_entries_filters_by_agent_user_and_conversation(storage: PostgresStorage) -> None:
+    """list_history_entries() filters by agent, user and conversation, alone and together, newest first."""
     for number in range(8):
         value = {"userId": f"u{number % 2}", "conversationId": f"c{number // 4}", "timestamp": MORNING}
         await storage.add_history_entry(f"h{number}", value, f"a{number // 2 % 2}")
@@ -325,8 +335,8 @@ async def test_entries_are_listed_by_agent_user_and_conversation_newest_first(st
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 20])
-async def test_pages_neither_repeat_nor_skip(storage: PostgresStorage, limit: int) -> None:
-    """Whatever the length of a page, equal times and entries added between pages, each is listed exactly once."""
+async def test_list_history_entries_pages_neither_repeat_nor_skip(storage: PostgresStorage, limit: int) -> None:
+    """list_history_entries() lists each entry once, whatever the length of a page, with equal times and new entries."""
     for number in range(7):
         await storage.add_history_entry(f"h{number}", {"timestamp": MORNING + timedelta(number // 3)}, "a1")
     pages: list[AgentHistoryPage] = []
@@ -359,8 +369,8 @@ def test_a_cursor_stands_for_its_place(id: str, time: datetime) -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "h1", "=", "****", "MjAyNg", str(HistoryCursor(datetime(2026, 1, 1), "h1")), "é", 7, "x" * 99]
 )
-async def test_a_broken_cursor_is_refused(storage: PostgresStorage, cursor: Any) -> None:
-    """What no page gave as its next_cursor is an InvalidQueryError that says so."""
+async def test_list_history_entries_refuses_an_invalid_cursor(storage: PostgresStorage, cursor: Any) -> None:
+    """list_history_entries() refuses what no page gave as its next_cursor."""
     with pytest.raises(InvalidQueryError, match="next_cursor"):
         await storage.list_history_entries(after=cursor)
 
@@ -373,8 +383,10 @@ async def test_a_page_holds_at_least_one_entry(storage: PostgresStorage, limit: 
 
 
 @pytest.mark.parametrize("count", [0, 1, 30])
-async def test_any_number_of_entries_is_three_statements(make_storage: MakeStorage, proxy: Proxy, count: int) -> None:
-    """Entries, their steps and their events are one statement each, however many; no entries are one."""
+async def test_get_all_history_entries_by_agent_sends_three_statements(
+    make_storage: MakeStorage, proxy: Proxy, count: int
+) -> None:
+    """get_all_history_entries_by_agent() sends a statement each for entries, steps and events."""
     storage = make_storage(proxy.dsn, max_connections=1)
     for number in range(count):
         await storage.add_history_entry(f"h{number}", {}, "a1")

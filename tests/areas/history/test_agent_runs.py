@@ -27,8 +27,8 @@ def names(entry: AgentHistoryEntry) -> list[tuple[int, str, str | None]]:
 # --- what is written, and when ------------------------------------------------------------------------------------
 
 
-async def test_a_run_is_there_from_its_start(storage: PostgresStorage) -> None:
-    """The entry is "working" while the body runs, with its steps and events so far, and "completed" after it."""
+async def test_record_run_writes_the_run_from_its_start(storage: PostgresStorage) -> None:
+    """record_run() writes a "working" entry while the body runs, with steps and events, then "completed"."""
     about: Any = {"input": {"text": "Hi"}, "user_id": "ada", "conversation_id": "c1", "metadata": {"n": 1}}
     async with storage.record_run("cook", **about) as run:
         started = await entry_of(storage, run.id)
@@ -116,8 +116,8 @@ async def test_two_runs_at_once_know_nothing_of_each_other(storage: PostgresStor
     assert names(await entry_of(storage, inner.id)) == [(0, "buy", "completed"), (1, "paid", "completed")]
 
 
-async def test_a_run_within_a_transaction_is_undone_with_it(storage: PostgresStorage) -> None:
-    """On a transaction's storage the run is one with it: kept by a commit, gone with what is undone."""
+async def test_record_run_in_a_transaction_is_undone_with_it(storage: PostgresStorage) -> None:
+    """record_run() on a transaction's storage is kept by a commit, and gone with what is undone."""
     async with storage.transaction() as tx, tx.record_run("cook", id="kept") as run:
         await run.add_event("inside")
     with pytest.raises(ValueError, match="undo"):
@@ -132,8 +132,8 @@ async def test_a_run_within_a_transaction_is_undone_with_it(storage: PostgresSto
     "arguments",
     [{"agent_id": "\x00"}, {"id": 7}, {"user_id": "x" * 1001}, {"input": object()}, {"metadata": {1: 1}}],
 )
-async def test_a_run_of_what_cannot_be_stored_does_not_start(storage: PostgresStorage, arguments: Any) -> None:
-    """A bad argument is refused by record_run() itself, before anything is sent."""
+async def test_record_run_refuses_what_cannot_be_stored(storage: PostgresStorage, arguments: Any) -> None:
+    """record_run() refuses a bad argument itself, before anything is sent."""
     with pytest.raises(InvalidInputError):
         storage.record_run(**{"agent_id": "cook", **arguments})
 
@@ -151,8 +151,8 @@ async def test_what_cannot_be_stored_cannot_be_set(storage: PostgresStorage) -> 
 # --- bodies that raise or are cancelled ---------------------------------------------------------------------------
 
 
-async def test_a_run_whose_body_raises_is_in_error(storage: PostgresStorage) -> None:
-    """What was raised comes out as it is, and stands in the timeline; what the run has by then is written."""
+async def test_record_run_whose_body_raises_is_in_error(storage: PostgresStorage) -> None:
+    """record_run() passes on what was raised, notes it in the timeline, and writes what the run has by then."""
     burnt = ValueError("burnt \x00")
     with pytest.raises(ValueError, match="burnt") as raised:
         async with storage.record_run("cook", id="r1") as run, run.event("tool:fry", type="tool") as event:
@@ -199,8 +199,8 @@ async def kitchen(make_storage: MakeStorage, proxy: Proxy) -> AsyncIterator[Kitc
     proxy.flow()
 
 
-async def test_a_run_whose_body_is_cancelled_says_so(kitchen: Kitchen) -> None:
-    """The run and the event in it are "cancelled", and so is the task."""
+async def test_record_run_whose_body_is_cancelled_says_so(kitchen: Kitchen) -> None:
+    """record_run() writes "cancelled" for the run and the event in it, and the task is cancelled."""
     task = asyncio.create_task(kitchen.cook())
     await kitchen.cooking.wait()
     task.cancel()

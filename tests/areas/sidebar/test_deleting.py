@@ -14,8 +14,8 @@ from voltmem import ConversationExistsError, ConversationNotFoundError, Postgres
 from voltmem._agents.native import NativeMemory
 
 
-async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> None:
-    """To every reader and writer, its owner and trusted code included, until it is restored, whole."""
+async def test_soft_delete_conversation_looks_absent_until_restored(storage: PostgresStorage) -> None:
+    """soft_delete_conversation() makes it look absent to every reader and writer, until it is restored, whole."""
     message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
     before = await storage.get_conversation("c1")
     gone = await storage.soft_delete_conversation("c1")
@@ -56,8 +56,8 @@ async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> 
     assert await storage.get_messages("ada", "c1") == [message]
 
 
-async def test_clearing_all_messages_spares_what_can_be_restored(storage: PostgresStorage) -> None:
-    """A deleted conversation looks absent, and comes back whole."""
+async def test_restore_conversation_brings_back_what_clear_messages_spared(storage: PostgresStorage) -> None:
+    """restore_conversation() brings back all messages, also after the user's messages were cleared."""
     message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
     await storage.soft_delete_conversation("c1")
 
@@ -92,10 +92,8 @@ WAY_BACK = r"was deleted.*restore_conversation\(\).*delete_conversation\(\)"
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
-async def test_its_own_user_is_told_that_it_was_deleted_and_how_it_comes_back(
-    storage: PostgresStorage, name: str
-) -> None:
-    """Of foreign keys speaks nothing but what is about a message; to somebody else it looks absent."""
+async def test_restore_conversation_is_named_in_the_error_of_a_deleted_one(storage: PostgresStorage, name: str) -> None:
+    """restore_conversation() is named in the error that its own user gets; to somebody else it looks absent."""
     await storage.conversation("ada", "c1").add({"id": "m1", "role": "user", "content": "Hello"})
     await storage.soft_delete_conversation("c1")
 
@@ -112,8 +110,8 @@ async def test_its_own_user_is_told_that_it_was_deleted_and_how_it_comes_back(
 
 
 @pytest.mark.parametrize("name", MAKINGS)
-async def test_an_id_that_a_deleted_conversation_has_is_taken(storage: PostgresStorage, name: str) -> None:
-    """Its user is told by whom, anybody else that it is; and it is free when the conversation is gone for good."""
+async def test_soft_delete_conversation_keeps_its_id_taken(storage: PostgresStorage, name: str) -> None:
+    """soft_delete_conversation() keeps the id taken until the conversation is deleted for good."""
     for user in ("ada", "bob"):
         await storage.create_conversation({"id": f"{user}'s other", "user_id": user})
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
@@ -147,8 +145,8 @@ async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: Po
     assert [len(each) for each in (outcomes[1], outcomes[5]) if isinstance(each, list)] == [2, 2]
 
 
-async def test_what_was_deleted_is_listed_the_last_first(storage: PostgresStorage) -> None:
-    """For an undo; another user's is not there."""
+async def test_list_deleted_conversations_begins_with_the_last_deleted(storage: PostgresStorage) -> None:
+    """list_deleted_conversations() lists what can be restored, the last deleted first, and nobody else's."""
     await make(storage, 3)
     await make(storage, 1, "bob", "b")
     for conversation_id in ("c1", "c0", "b0"):
@@ -158,8 +156,10 @@ async def test_what_was_deleted_is_listed_the_last_first(storage: PostgresStorag
     assert [item.id for item in await storage.list_deleted_conversations("ada", limit=1)] == ["c0"]
 
 
-async def test_purging_ends_what_was_deleted_long_enough(storage: PostgresStorage, connection: Connection) -> None:
-    """A user's, or everybody's; what is not deleted stays."""
+async def test_purge_deleted_conversations_deletes_what_is_old_enough(
+    storage: PostgresStorage, connection: Connection
+) -> None:
+    """purge_deleted_conversations() deletes a user's, or everybody's, old enough ones; what is not deleted stays."""
     await make(storage, 3)
     await make(storage, 1, "bob", "b")
     for conversation_id in ("c0", "c1", "b0"):
@@ -176,18 +176,16 @@ async def test_purging_ends_what_was_deleted_long_enough(storage: PostgresStorag
 
 
 @pytest.mark.parametrize(("age", "purged"), [(timedelta.max, 0), (timedelta.min, 1)])
-async def test_any_age_is_one_to_purge_by(storage: PostgresStorage, age: timedelta, purged: int) -> None:
-    """Nothing is older than time itself."""
+async def test_purge_deleted_conversations_takes_any_age(storage: PostgresStorage, age: timedelta, purged: int) -> None:
+    """purge_deleted_conversations() takes any age: nothing is older than time itself."""
     await make(storage, 1)
     await storage.soft_delete_conversation("c0")
 
     assert await storage.purge_deleted_conversations(older_than=age) == purged
 
 
-async def test_deleting_a_user_leaves_nothing_behind(
-    storage: PostgresStorage, connection: Connection, schema: str
-) -> None:
-    """No row of any table names the user or what was the user's, deleted and archived conversations included."""
+async def test_delete_user_leaves_nothing_behind(storage: PostgresStorage, connection: Connection, schema: str) -> None:
+    """delete_user() leaves no row of any table that names the user or what was the user's."""
     for user in ("ophelia", "horatio"):
         memory = storage.conversation(user, f"{user}-1")
         await memory.add({"role": "user", "content": f"{user} was here"})

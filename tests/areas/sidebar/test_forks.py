@@ -14,8 +14,8 @@ async def said(storage: PostgresStorage, conversation_id: str = "c1") -> list[st
     return [message.text for message in await storage.get_messages(None, conversation_id, limit=None)]
 
 
-async def test_rewinding_drops_what_follows(talk: PostgresStorage) -> None:
-    """In the order of adding where times tie; the message itself stays, and another conversation's, too."""
+async def test_rewind_conversation_deletes_what_follows_the_message(talk: PostgresStorage) -> None:
+    """rewind_conversation() deletes what follows the message, in the order of adding where times tie."""
     await talk.add_message({"id": "m1", "role": "user", "content": "other"}, "ada", "c2", resource_id="docs")
 
     assert await talk.rewind_conversation("c1", "m4") == 0
@@ -36,10 +36,10 @@ async def windowed(storage: PostgresStorage, count: int) -> None:
 
 
 @pytest.mark.parametrize(("up_to", "shown"), [("m2", ["0", "1", "2"]), ("m6", ["4", "5", "6"]), ("m0", ["0"])])
-async def test_what_was_put_aside_comes_back_as_far_as_the_limit_allows(
+async def test_rewind_conversation_and_forks_bring_back_archived_messages(
     make_storage: MakeStorage, up_to: str, shown: list[str]
 ) -> None:
-    """Rewound or forked to a message that the limit put aside, a conversation shows what led to it."""
+    """rewind_conversation() and forks to an archived message bring back what led to it, within the limit."""
     storage = make_storage(storage_limit=3, on_limit="archive")
     await windowed(storage, 8)
 
@@ -66,8 +66,8 @@ async def test_without_a_limit_all_that_was_put_aside_comes_back(
     assert await said(storage) == await said(storage, fork.id) == shown
 
 
-async def test_a_fork_is_a_copy_that_remembers(talk: PostgresStorage) -> None:
-    """Up to the message, with ids, times and order; from then on each goes its own way."""
+async def test_fork_conversation_copies_up_to_the_message(talk: PostgresStorage) -> None:
+    """fork_conversation() copies up to the message, with ids, times and order; then each goes its own way."""
     await talk.rename_conversation("c1", "Trip")
     await talk.tag_conversation("c1", ["work"])
 
@@ -81,15 +81,15 @@ async def test_a_fork_is_a_copy_that_remembers(talk: PostgresStorage) -> None:
     assert (item.forked_from, item.forked_up_to, item.tags) == ("c1", "m2", ["work"])
 
 
-async def test_a_fork_of_all_is_all_of_it(talk: PostgresStorage) -> None:
-    """Without up_to; the messages are equal."""
+async def test_fork_conversation_without_a_message_copies_all(talk: PostgresStorage) -> None:
+    """fork_conversation() without up_to copies all messages, equal."""
     fork = await talk.fork_conversation("c1")
 
     assert await talk.get_messages("ada", fork.id) == await talk.get_messages("ada", "c1")
 
 
-async def test_a_fork_is_younger_than_what_it_was_made_of(storage: PostgresStorage) -> None:
-    """In the transaction that made both, too: an export tells of the source first, the list of the copy first."""
+async def test_fork_conversation_is_younger_than_its_source(storage: PostgresStorage) -> None:
+    """fork_conversation() makes a younger conversation, in the transaction that made both, too."""
     async with storage.transaction() as tx:
         source = await tx.create_conversation({"id": "c2", "user_id": "ada"})
         fork = await tx.fork_conversation("c2", id="c1")
@@ -100,8 +100,8 @@ async def test_a_fork_is_younger_than_what_it_was_made_of(storage: PostgresStora
     assert [line["id"] for line in lines[1:-1]] == ["c2", "c1"]
 
 
-async def test_a_fork_that_cannot_be_leaves_nothing(talk: PostgresStorage) -> None:
-    """A message that isn't there, a conversation that isn't there or is another's, an id that is taken."""
+async def test_fork_conversation_that_fails_leaves_nothing(talk: PostgresStorage) -> None:
+    """fork_conversation() of a missing message or conversation, or to a taken id, leaves nothing."""
     await talk.create_conversation({"id": "taken", "user_id": "bob"})
 
     with pytest.raises(MessageNotFoundError):

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.areas.sidebar.lists import START, make, walk
 from tests.calls import migrated_schema
 from tests.properties import examples
-from voltmem import ConversationItem, InvalidQueryError, PostgresStorage
+from voltmem import ConversationItem, ConversationNotFoundError, InvalidQueryError, PostgresStorage
 
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
-async def test_the_list_has_every_conversation_of_the_user_once(storage: PostgresStorage) -> None:
-    """Whatever the size of a page; the last active first."""
+async def test_list_conversations_has_every_conversation_of_the_user_once(storage: PostgresStorage) -> None:
+    """list_conversations() lists each conversation once, the last active first, whatever the size of a page."""
     ids = await make(storage, 7)
     await make(storage, 3, "bob", "b")
 
@@ -28,15 +28,15 @@ async def test_the_list_has_every_conversation_of_the_user_once(storage: Postgre
         assert await walk(storage, limit) == ids
 
 
-async def test_an_empty_list_is_a_list(storage: PostgresStorage) -> None:
-    """No items, no cursor, nothing more."""
+async def test_list_conversations_of_a_user_without_any_is_empty(storage: PostgresStorage) -> None:
+    """list_conversations() of a user without conversations has no items and no cursor."""
     page = await storage.list_conversations("ada")
 
     assert (page.items, page.next_cursor, page.has_more) == ([], None, False)
 
 
-async def test_the_pinned_stand_first(storage: PostgresStorage) -> None:
-    """In their own order of activity, and pages go from one part to the other."""
+async def test_pin_conversation_puts_it_first(storage: PostgresStorage) -> None:
+    """pin_conversation() moves it before the others; pages go from one part to the other."""
     ids = await make(storage, 6)
     await storage.pin_conversation("c0")
     await storage.pin_conversation("c3")
@@ -46,8 +46,8 @@ async def test_the_pinned_stand_first(storage: PostgresStorage) -> None:
     assert await walk(storage, 3, pinned=False) == [each for each in ids if each not in ("c0", "c3")]
 
 
-async def test_a_message_moves_its_conversation_to_the_front(storage: PostgresStorage) -> None:
-    """Activity is what the list is sorted by."""
+async def test_list_conversations_begins_with_the_last_active(storage: PostgresStorage) -> None:
+    """list_conversations() is sorted by activity, and a message is one."""
     await make(storage, 3)
     await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c0")
 
@@ -72,8 +72,8 @@ async def test_nothing_else_moves_it(storage: PostgresStorage) -> None:
         assert await walk(storage, 5) == ids
 
 
-async def test_a_cursor_holds_whatever_happens(storage: PostgresStorage) -> None:
-    """New conversations, deleted ones, the one that it points at included, and moved ones: nothing comes twice."""
+async def test_list_conversations_after_a_cursor_repeats_nothing(storage: PostgresStorage) -> None:
+    """list_conversations() after a cursor repeats nothing, whatever was created, deleted or moved."""
     ids = await make(storage, 6)
     first = await storage.list_conversations("ada", limit=2)
 
@@ -86,16 +86,16 @@ async def test_a_cursor_holds_whatever_happens(storage: PostgresStorage) -> None
     assert [item.id for item in second.items] == [ids[3], ids[5]]
 
 
-async def test_ties_in_time_are_paged_without_loss(storage: PostgresStorage) -> None:
-    """Fifty conversations of the same moment: by id, each once."""
+async def test_list_conversations_pages_through_ties_without_loss(storage: PostgresStorage) -> None:
+    """list_conversations() pages through fifty conversations of one moment by id, each once."""
     for number in range(50):
         await storage.create_conversation({"id": f"c{number:02}", "user_id": "ada", "created_at": START})
 
     assert await walk(storage, 7) == [f"c{number:02}" for number in reversed(range(50))]
 
 
-async def test_one_goes_back_the_way_one_came(storage: PostgresStorage) -> None:
-    """before= is what stands right before, in the list's order."""
+async def test_list_conversations_before_a_cursor_goes_back(storage: PostgresStorage) -> None:
+    """list_conversations() with before= returns what stands right before, in the list's order."""
     ids = await make(storage, 9)
     await storage.pin_conversation("c0")
     order = await walk(storage, 9)
@@ -111,14 +111,14 @@ async def test_one_goes_back_the_way_one_came(storage: PostgresStorage) -> None:
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "eyJ", "W10", "WzEsMiwzXQ", "\x00", "x" * 5000])
 @pytest.mark.parametrize("name", ["after", "before"])
-async def test_a_cursor_that_is_none_of_ours_is_refused(name: str, cursor: str, storage: PostgresStorage) -> None:
-    """Before any SQL runs, with the way out."""
+async def test_list_conversations_refuses_an_invalid_cursor(name: str, cursor: str, storage: PostgresStorage) -> None:
+    """list_conversations() refuses an invalid cursor before any SQL runs, and says what to do."""
     with pytest.raises(InvalidQueryError, match="next_cursor"):
         await storage.list_conversations("ada", **{name: cursor})  # type: ignore[arg-type]
 
 
-async def test_the_list_can_be_of_a_resource_or_a_tag(storage: PostgresStorage) -> None:
-    """And of both at once."""
+async def test_list_conversations_filters_by_resource_and_tag(storage: PostgresStorage) -> None:
+    """list_conversations() filters by resource, by tag, and by both at once."""
     for number, (resource, tags) in enumerate([("docs", ["a"]), ("docs", ["a", "b"]), ("code", ["b"]), ("code", [])]):
         await storage.create_conversation(
             {"id": f"c{number}", "user_id": "ada", "resource_id": resource, "created_at": START}
@@ -131,8 +131,8 @@ async def test_the_list_can_be_of_a_resource_or_a_tag(storage: PostgresStorage) 
     assert await walk(storage, 1, tag="nobody's") == []
 
 
-async def test_archived_conversations_have_a_list_of_their_own(storage: PostgresStorage) -> None:
-    """Put away, they are in it and not in the other; they are read and written as before."""
+async def test_archive_conversation_moves_it_to_the_archived_list(storage: PostgresStorage) -> None:
+    """archive_conversation() moves it to the archived list; it is read and written as before."""
     await make(storage, 3)
     await storage.archive_conversation("c1")
 
@@ -145,8 +145,8 @@ async def test_archived_conversations_have_a_list_of_their_own(storage: Postgres
 # --- preview and unread ----------------------------------------------------------------------------------------------
 
 
-async def test_the_preview_is_what_was_said_last(storage: PostgresStorage) -> None:
-    """By the user or the assistant, as text; not what tools were asked and answered, nor a system message."""
+async def test_list_conversations_previews_what_was_said_last(storage: PostgresStorage) -> None:
+    """list_conversations() previews the last text of the user or the assistant, not tools and system messages."""
     await storage.add_messages(
         [
             {"role": "user", "content": "A coat?"},
@@ -167,8 +167,8 @@ async def test_the_preview_is_what_was_said_last(storage: PostgresStorage) -> No
     assert (bare.preview, bare.unread) == (None, True)
 
 
-async def test_what_the_assistant_said_is_unread_until_it_is_read(storage: PostgresStorage) -> None:
-    """The user's own words never are."""
+async def test_mark_conversation_read_makes_the_assistants_answers_read(storage: PostgresStorage) -> None:
+    """mark_conversation_read() makes the assistant's answers read; the user's own messages are never unread."""
 
     async def unread() -> bool:
         return (await storage.list_conversations("ada")).items[0].unread
@@ -188,8 +188,8 @@ async def test_what_the_assistant_said_is_unread_until_it_is_read(storage: Postg
     assert (await storage.mark_conversation_read("c1", at=answer.created_at)).unread
 
 
-async def test_what_was_there_is_read_whatever_time_it_bears(storage: PostgresStorage) -> None:
-    """An answer whose application's clock is ahead is read like any other, and the next one is unread."""
+async def test_mark_conversation_read_counts_what_is_there_whatever_its_time(storage: PostgresStorage) -> None:
+    """mark_conversation_read() counts an answer of a clock that is ahead as read; the next one is unread."""
     ahead = datetime.now(UTC) + timedelta(minutes=3)
     memory = storage.conversation("ada", "c1")
     await memory.add({"role": "assistant", "content": "Hello", "created_at": ahead})
@@ -200,8 +200,8 @@ async def test_what_was_there_is_read_whatever_time_it_bears(storage: PostgresSt
     assert (await storage.list_conversations("ada")).items[0].unread
 
 
-async def test_an_answer_that_bears_the_time_of_its_beginning_is_unread(storage: PostgresStorage) -> None:
-    """It was stored after the conversation was read, and nobody has seen it."""
+async def test_mark_conversation_read_leaves_a_later_answer_unread(storage: PostgresStorage) -> None:
+    """mark_conversation_read() leaves an answer unread that was stored later with an earlier time."""
     memory = storage.conversation("ada", "c1")
     question = await memory.add({"role": "user", "content": "Hello?"})
     began = question.created_at + timedelta(microseconds=1)
@@ -213,8 +213,8 @@ async def test_an_answer_that_bears_the_time_of_its_beginning_is_unread(storage:
 
 
 @pytest.mark.parametrize("up_to", [None, "answer"])
-async def test_a_fork_is_read(storage: PostgresStorage, up_to: str | None) -> None:
-    """Whoever made it has seen what it is a copy of; what is answered in it is unread."""
+async def test_fork_conversation_is_read_at_first(storage: PostgresStorage, up_to: str | None) -> None:
+    """fork_conversation() makes a conversation that is read; what is answered in it is unread."""
     ahead = datetime.now(UTC) + timedelta(minutes=3)
     await storage.conversation("ada", "c1").add_turn(
         [
@@ -260,7 +260,7 @@ ROWS = st.lists(
 
 @examples(60)
 @given(ROWS, st.integers(1, 7), st.booleans(), st.sampled_from([None, True, False]), st.sampled_from([None, "docs"]))
-def test_pages_of_any_list_are_the_list(
+def test_list_conversations_pages_make_the_whole_list(
     shared_schema: str,
     dsn: str,
     rows: list[Row],
@@ -269,7 +269,7 @@ def test_pages_of_any_list_are_the_list(
     pinned: bool | None,
     resource: str | None,
 ) -> None:
-    """In every filter, what a sort in Python says."""
+    """list_conversations() pages make the list that a sort in Python makes, in every filter."""
     made = {f"c{number:02}": row for number, row in enumerate(rows)}
     wanted = [
         id
@@ -304,6 +304,18 @@ def test_pages_of_any_list_are_the_list(
             assert await walk(storage, limit, archived=archived, pinned=pinned, resource_id=resource) == wanted
 
     asyncio.run(check())
+
+
+async def test_get_conversation_item_is_the_item_of_the_list(storage: PostgresStorage) -> None:
+    """get_conversation_item() returns the item that list_conversations() has, for its owner only."""
+    await make(storage, 2)
+    await storage.add_message({"role": "assistant", "content": "words"}, "ada", "c1")
+    await storage.pin_conversation("c1")
+    listed = await storage.list_conversations("ada")
+
+    assert [await storage.get_conversation_item(each.id, owner="ada") for each in listed.items] == listed.items
+    with pytest.raises(ConversationNotFoundError):
+        await storage.get_conversation_item("c1", owner="bob")
 
 
 def test_an_item_is_a_conversation() -> None:

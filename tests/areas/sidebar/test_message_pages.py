@@ -8,8 +8,10 @@ from voltmem import MessageNotFoundError, PostgresStorage
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 9])
-async def test_messages_are_paged_from_any_message_in_both_directions(limit: int, talk: PostgresStorage) -> None:
-    """Ties in time included: every message once."""
+async def test_get_conversation_messages_pages_from_any_message_in_both_directions(
+    limit: int, talk: PostgresStorage
+) -> None:
+    """get_conversation_messages() pages from any message, ties in time included: every message once."""
     backwards: list[str] = []
     page = await talk.get_messages("ada", "c1", limit=limit)
     while page:
@@ -22,8 +24,8 @@ async def test_messages_are_paged_from_any_message_in_both_directions(limit: int
     assert backwards == forwards == [f"m{n}" for n in range(5)]
 
 
-async def test_a_page_from_a_message_that_is_not_there_is_an_error(talk: PostgresStorage) -> None:
-    """An empty page would look like the end."""
+async def test_get_conversation_messages_refuses_a_message_that_is_not_there(talk: PostgresStorage) -> None:
+    """get_conversation_messages() from a missing message is an error, since an empty page would look like the end."""
     with pytest.raises(MessageNotFoundError):
         await talk.get_messages("ada", "c1", before="nowhere")
     with pytest.raises(MessageNotFoundError):

@@ -10,8 +10,8 @@ from tests.areas.sidebar.lists import make, walk
 from voltmem import ImportedConversation, InvalidInputError, PostgresStorage
 
 
-async def test_a_model_never_renames_what_a_person_named(storage: PostgresStorage) -> None:
-    """It names what has no name, and renames what a model named, in whatever way the person gave it."""
+async def test_rename_conversation_by_a_model_keeps_a_persons_title(storage: PostgresStorage) -> None:
+    """rename_conversation() by a model names what has no title or a model's, and keeps a person's."""
     await make(storage, 1)
 
     async def by_model(title: str) -> str | None:
@@ -37,8 +37,8 @@ async def test_a_title_that_an_agents_memory_gave_is_a_models(storage: PostgresS
     assert (await storage.rename_conversation("c1", "worse", automatic=True)).title == "Mine"
 
 
-async def test_a_person_and_a_model_at_once_leave_the_persons(storage: PostgresStorage) -> None:
-    """Whoever comes first."""
+async def test_rename_conversation_at_once_leaves_the_persons_title(storage: PostgresStorage) -> None:
+    """rename_conversation() by a person and a model at once leaves the person's title."""
     await make(storage, 1)
     await asyncio.gather(
         *(storage.rename_conversation("c0", f"auto {n}", automatic=True) for n in range(5)),
@@ -51,16 +51,16 @@ async def test_a_person_and_a_model_at_once_leave_the_persons(storage: PostgresS
     assert found.title == "Mine"
 
 
-async def test_tags_are_what_was_given_last(storage: PostgresStorage) -> None:
-    """In their order, each once; an empty list takes them all away."""
+async def test_tag_conversation_sets_the_tags(storage: PostgresStorage) -> None:
+    """tag_conversation() sets the tags in their order, each once; an empty list removes all."""
     await make(storage, 1)
 
     assert (await storage.tag_conversation("c0", ["b", "a", "b"])).tags == ["b", "a"]
     assert (await storage.tag_conversation("c0", [])).tags == []
 
 
-async def test_a_tag_is_one_that_the_list_can_be_asked_for(storage: PostgresStorage) -> None:
-    """As long as an id may be, and no longer; an import takes no other either."""
+async def test_tag_conversation_takes_tags_that_can_be_listed(storage: PostgresStorage) -> None:
+    """tag_conversation() takes tags as long as an id may be; so does an import."""
     await make(storage, 1)
     longest = "\N{GRINNING FACE}" * 250
 

@@ -15,8 +15,8 @@ from tests.proxy import Proxy
 from voltmem import PostgresStorage
 
 
-async def test_an_export_is_of_one_moment(filled: PostgresStorage) -> None:
-    """What is written, moved and deleted while it is read is in it as it was before."""
+async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
+    """export_user() reads what is written, moved and deleted meanwhile as it was before."""
     expected = await exported(filled)
     lines: list[str] = []
 
@@ -31,10 +31,10 @@ async def test_an_export_is_of_one_moment(filled: PostgresStorage) -> None:
     assert [json.loads(each)["kind"] for each in await exported(filled)] == ["end"]
 
 
-async def test_an_export_that_is_left_gives_its_connection_back(
+async def test_export_user_that_is_left_gives_its_connection_back(
     filled: PostgresStorage, make_storage: MakeStorage
 ) -> None:
-    """By a break, by closing it, by an error, by cancelling whoever reads it."""
+    """export_user() gives its connection back after a break, a close, an error or a cancellation."""
     storage = make_storage(max_connections=1, command_timeout=20)
 
     async def read(stop: Callable[[], object]) -> None:
@@ -57,8 +57,8 @@ async def test_an_export_that_is_left_gives_its_connection_back(
     assert await storage.count_conversations(user_id="ada") == 2
 
 
-async def test_an_export_reads_some_rows_at_a_time(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Of a long conversation it has read a part when it has told a part."""
+async def test_export_user_reads_some_rows_at_a_time(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """export_user() has read a part of a long conversation when it has yielded a part."""
     storage = make_storage(proxy.dsn, storage_limit=None)
     messages = [{"id": f"m{number}", "role": "user", "content": "words"} for number in range(3000)]
     await storage.add_messages(messages, "ada", "c1", resource_id="docs")
@@ -74,8 +74,8 @@ async def test_an_export_reads_some_rows_at_a_time(proxy: Proxy, make_storage: M
     assert 2 * part < proxy.round_trips - before
 
 
-async def test_in_a_transaction_an_export_sees_what_that_sees(filled: PostgresStorage) -> None:
-    """What it has written itself, too; and it goes on afterwards."""
+async def test_export_user_in_a_transaction_sees_what_that_sees(filled: PostgresStorage) -> None:
+    """export_user() in a transaction sees what that has written, and the transaction goes on afterwards."""
     async with filled.transaction() as tx:
         await tx.delete_conversation("c1")
         lines = await exported(tx)

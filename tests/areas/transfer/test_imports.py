@@ -65,8 +65,8 @@ async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, 
     assert [json.loads(each).get("id") for each in await exported(storage)] == ["c0", "m0", None]
 
 
-async def test_two_imports_at_once_store_it_once(storage: PostgresStorage) -> None:
-    """Of two at the same time, one stores a conversation and the other finds it."""
+async def test_import_user_twice_at_once_stores_it_once(storage: PostgresStorage) -> None:
+    """import_user() twice at once stores a conversation once; the other call finds it."""
     lines = [header(), *(each for number in range(10) for each in conversation(f"c{number}", "words")), END]
 
     results = await asyncio.gather(*(storage.import_user("ada", lines) for _ in range(4)))
@@ -127,8 +127,8 @@ async def test_what_voltagent_wrote_stays_where_it_reads_it(
 # --- conversations from elsewhere ------------------------------------------------------------------------------------
 
 
-async def test_what_has_no_time_gets_one(storage: PostgresStorage) -> None:
-    """That of the message before it, of the first one after, of the conversation, or of the import; the order stays."""
+async def test_import_conversations_gives_a_time_to_what_has_none(storage: PostgresStorage) -> None:
+    """import_conversations() takes the time of a message beside it, of the conversation, or of the import."""
     timed = [
         Message(role="user", content="1"),
         Message(role="user", content="2", created_at=NOON),
@@ -159,8 +159,8 @@ async def test_what_has_no_time_gets_one(storage: PostgresStorage) -> None:
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(days=-9), timedelta(days=9)])
-async def test_what_somebody_brings_along_counts_as_read(storage: PostgresStorage, ahead: timedelta | None) -> None:
-    """Whatever its times are; but not where it says when it was read, or that it never was, nor what was exported."""
+async def test_import_conversations_counts_as_read(storage: PostgresStorage, ahead: timedelta | None) -> None:
+    """import_conversations() counts messages as read, unless the conversation says otherwise."""
     time: dict[str, Any] = {} if ahead is None else {"created_at": datetime.now(UTC) + ahead}
     said = [Message(role="user", content="1"), Message(role="assistant", content="2", **time)]
     answer = line("message", id="m", role="assistant", content="2")
@@ -180,8 +180,8 @@ async def test_what_somebody_brings_along_counts_as_read(storage: PostgresStorag
     assert len(found) == len(told) + 1
 
 
-async def test_what_has_no_id_is_known_by_what_it_says(storage: PostgresStorage) -> None:
-    """The same again is passed over, two equal ones are two, and for another user it is another."""
+async def test_import_conversations_knows_by_its_content_what_has_no_id(storage: PostgresStorage) -> None:
+    """import_conversations() skips the same content again; two equal ones are two, and another user's is another."""
     hello = ImportedConversation(messages=[Message(role="user", content="Hello \ud800")])
     ho = ImportedConversation(messages=[Message(role="user", content="Ho")])
 
@@ -198,8 +198,8 @@ async def in_conversations(conversations: list[ImportedConversation]) -> AsyncIt
         yield each
 
 
-async def test_a_conversation_without_messages_is_left_out(storage: PostgresStorage) -> None:
-    """And the result says why."""
+async def test_import_conversations_leaves_out_what_has_no_messages(storage: PostgresStorage) -> None:
+    """import_conversations() leaves out a conversation without messages, and the result says why."""
     result = await storage.import_conversations("ada", [ImportedConversation(id="c1")])
 
     assert (result.conversations, result.skipped) == (
@@ -218,8 +218,8 @@ async def test_what_is_no_conversation_is_refused(storage: PostgresStorage) -> N
     assert await storage.get_conversation("c1") is not None
 
 
-async def test_a_message_id_twice_is_refused(storage: PostgresStorage) -> None:
-    """Before anything of the conversation is stored."""
+async def test_import_conversations_refuses_a_message_id_twice(storage: PostgresStorage) -> None:
+    """import_conversations() refuses a message id twice before anything of the conversation is stored."""
     message = Message(id="m1", role="user", content="Hello")
 
     with pytest.raises(InvalidInputError, match="'m1' twice"):

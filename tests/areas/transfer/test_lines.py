@@ -23,8 +23,8 @@ async def in_lines(lines: Iterable[str | bytes]) -> AsyncIterator[str | bytes]:
         yield each
 
 
-async def test_lines_come_as_text_or_bytes_from_any_iterable(storage: PostgresStorage, tmp_path: Path) -> None:
-    """Lists, files, generators; with newlines or without, blank ones between them, encoded by other programs."""
+async def test_import_user_takes_lines_from_any_iterable(storage: PostgresStorage, tmp_path: Path) -> None:
+    """import_user() takes text or bytes from lists, files and generators, with newlines or without."""
     lines = [header(user_id="bob", more="later"), "", *conversation("c1", "h\N{GRINNING FACE}"), "  ", END]
     file = tmp_path / "lines.jsonl"
 
@@ -84,8 +84,8 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-async def test_a_line_that_is_none_is_told_by_its_number(wrong: list[Any], storage: PostgresStorage) -> None:
-    """What stood before it is stored, what it belongs to is not; mended, all of it is imported."""
+async def test_import_user_names_a_malformed_line_by_its_number(wrong: list[Any], storage: PostgresStorage) -> None:
+    """import_user() names a malformed line by its number; what stood before it is stored."""
     lines = [header(), *conversation("c1", "first"), *wrong]
 
     with pytest.raises(InvalidLineError, match=f"^line {len(lines)}: ") as refused:

@@ -21,8 +21,8 @@ from voltmem import ImportedConversation, ImportedMessage, ImportedPayload, Mess
 from voltmem._areas.transfer import exports
 
 
-async def test_an_export_has_all_that_a_user_has(filled: PostgresStorage) -> None:
-    """In the order that transfer_lines tells, an object a line, with nothing of anybody else's."""
+async def test_export_user_yields_all_that_a_user_has(filled: PostgresStorage) -> None:
+    """export_user() yields an object a line, in the documented order, with nothing of anybody else's."""
     lines = [line async for line in filled.export_user("ada")]
 
     kinds = [json.loads(line)["kind"] for line in lines]
@@ -38,10 +38,10 @@ async def test_an_export_has_all_that_a_user_has(filled: PostgresStorage) -> Non
     assert "bob" not in "".join(lines)
 
 
-async def test_what_is_imported_is_exported_equal(
+async def test_import_user_stores_what_was_exported(
     filled: PostgresStorage, other: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Into other tables: the same lines, the same JSON to the byte, the same list, and words; no limit is applied."""
+    """import_user() into other tables stores the same lines, JSON, list and words; no limit is applied."""
     lines = [line async for line in filled.export_user("ada")]
 
     result = await other.import_user("ada", lines)
@@ -62,8 +62,8 @@ async def test_what_is_imported_is_exported_equal(
     assert [hit.message_id for hit in (await other.search("ada", "mess")).hits] == ["m0", "m0"]
 
 
-async def test_what_is_there_is_passed_over(filled: PostgresStorage, other: PostgresStorage) -> None:
-    """Importing again changes nothing, counts it, and completes what was begun."""
+async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: PostgresStorage) -> None:
+    """import_user() again changes nothing, counts what it skipped, and completes what was begun."""
     lines = [line async for line in filled.export_user("ada")]
     await other.import_user("ada", lines)
     await other.delete_conversation("c1")
