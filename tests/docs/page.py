@@ -73,7 +73,8 @@ def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyn
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block.code, encoding="utf-8")
     elif block.language in SHELL:
-        subprocess.run(["bash", "-c", f"source '{_PRELUDE}'\n{block.code}"], check=True)
+        if status := subprocess.run(["bash", "-c", f"source '{_PRELUDE}'\n{block.code}"]).returncode:
+            raise SystemExit(f"exit status {status}")
     else:
         tree = ast.parse(block.code, str(page))
         ast.increment_lineno(tree, block.line - 1)  # a traceback shows the page's own line
