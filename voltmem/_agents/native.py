@@ -1,0 +1,345 @@
+"""
+What adapters keep of their framework beside the plain messages: its own form of each, and of the whole conversation.
+
+Everybody else sees the conversation and its plain messages in it; the framework gets back, bit for bit, what it stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.area import access
+from voltmem._areas.messages import Messages
+from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
+from voltmem._tables import Tables
+from voltmem._values import (
+    UNSET,
+    Unset,
+    check_count,
+    check_flag,
+    check_id,
+    check_id_or_none,
+    check_text,
+    check_texts,
+    from_stored_json,
+    json_value,
+    to_json,
+)
+from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
+from voltmem.models import Conversation, NativeMessage
+
+
+class NativeStatements:
+    """The statements with one shape. A NULL owner is trusted code: no check."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
+        # Of those who pop at once, each waits for the one before and finds the next message. The conversation's row is
+        # written, and stays as it is: whoever watches sees a change. Whose it is, is told in any case.
+        self.pop = f"""
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
+            ), newest AS (
+                SELECT message_id FROM {messages}
+                WHERE conversation_id = $1 AND NOT archived AND EXISTS (SELECT FROM owned)
+                ORDER BY created_at DESC, seq DESC LIMIT 1
+                FOR UPDATE
+            ), popped AS (
+                DELETE FROM {messages}
+                WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
+                RETURNING {NATIVE_COLUMNS}
+            ), touched AS (
+                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
+            )
+            SELECT c.user_id AS owner, p.* FROM {conversations} AS c LEFT JOIN popped AS p ON true
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
+        columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
+        self.get = f"""
+            SELECT {columns}, p.payload::text AS payload, p.revision
+            FROM {conversations} AS c
+            LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $2
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
+        # $3 is whose form, $4 how many beginnings. By index, from the newest on: no more is read than is returned. In a
+        # CASE, for a planner that knows nothing of the table takes equality for so rare that it sorts everything.
+        newest_first = "ORDER BY created_at DESC, seq DESC"
+        self.since = f"""
+            WITH start AS (
+                SELECT created_at, seq FROM {messages}
+                WHERE conversation_id = $1 AND NOT archived AND CASE WHEN format = $3 THEN true ELSE false END
+                {newest_first} OFFSET $4::bigint - 1 LIMIT 1
+            )
+            SELECT c.user_id AS owner, m.*
+            FROM {conversations} AS c
+            LEFT JOIN LATERAL (
+                SELECT {NATIVE_COLUMNS} FROM {messages}
+                WHERE conversation_id = $1 AND NOT archived AND c.user_id = $2
+                    AND (created_at, seq) >= (
+                        (SELECT coalesce(max(created_at), '-infinity') FROM start),
+                        (SELECT coalesce(max(seq), 0) FROM start)
+                    )
+                {newest_first} LIMIT $5::bigint
+            ) AS m ON true
+            WHERE c.id = $1 AND c.deleted_at IS NULL"""
+        self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
+        self.get_messages = f"""
+            SELECT {NATIVE_COLUMNS} FROM {messages}
+            WHERE conversation_id = $1 AND message_id = ANY($3::text[])
+                AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
+        # $9 says whether the revision must be $10 (NULL: that there is none yet). Where it isn't, nothing is changed:
+        # the conversation comes last. No owner is told of a conversation that somebody else was just making.
+        self.save = f"""
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
+            ), made AS (
+                INSERT INTO {conversations} (id, user_id, resource_id, title)
+                SELECT $1, $2, $3, $4
+                WHERE NOT EXISTS (SELECT FROM owned) AND (NOT $9 OR $10::text IS NULL)
+                ON CONFLICT (id) DO NOTHING
+                RETURNING id
+            ), saved AS (
+                INSERT INTO {payloads} AS existing (conversation_id, format, payload, revision)
+                SELECT id, $6, $7::text::json, $8 FROM (SELECT id FROM owned UNION ALL SELECT id FROM made) AS either
+                WHERE NOT $9 OR $10::text IS NULL
+                    OR EXISTS (SELECT FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
+                ON CONFLICT (conversation_id, format) DO UPDATE SET
+                    payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at
+                    WHERE NOT $9 OR existing.revision = $10
+                RETURNING conversation_id
+            ), changed AS (
+                UPDATE {conversations} SET
+                    title = CASE WHEN $5 THEN $4 ELSE title END,
+                    title_is_automatic = title_is_automatic AND NOT $5,
+                    updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
+                WHERE id = $1 AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
+            )
+            SELECT
+                EXISTS (SELECT FROM saved) AS saved,
+                (SELECT user_id FROM {conversations} WHERE id = $1) AS owner,
+                EXISTS (SELECT FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
+        self.list = f"""
+            SELECT {columns}, p.payload::text AS payload, p.revision
+            FROM {conversations} AS c
+            JOIN {payloads} AS p ON p.conversation_id = c.id
+            WHERE p.format = ANY($1::text[]) AND c.deleted_at IS NULL
+                AND ($2::text IS NULL OR c.user_id = $2) AND ($3::text IS NULL OR c.resource_id = $3)
+            ORDER BY c.updated_at DESC, c.id DESC, p.format
+            LIMIT $4::bigint OFFSET $5::bigint"""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A conversation, and what a framework keeps of it as a whole."""
+
+    conversation: Conversation
+    payload: JsonValue
+    """None: the framework has kept nothing of it."""
+    revision: str | None
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Payload:
+        """Return the payload of a row: the conversation's columns, payload (JSON text), revision."""
+        *conversation, payload, revision = row
+        return cls(
+            Conversation.from_row(conversation), None if payload is None else from_stored_json(payload), revision
+        )
+
+
+class NativeMemory(ConversationMemory):
+    """
+    One conversation of one user for an adapter: the memory that agents have, and the framework's own forms.
+
+    ``NativeMessage`` in ``add()`` and ``add_turn()`` stores both forms of a message.
+    """
+
+    async def native_messages(
+        self, *, limit: int | Unset | None = UNSET, turns: int | None = None
+    ) -> list[NativeMessage]:
+        """Return what messages() returns, with the framework's form of each that has one."""
+        return await self._window(NativeMessage, NATIVE_COLUMNS, limit, turns)
+
+    async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
+        """
+        Return the newest messages just as they were stored, the oldest of them first, whether a model may see them.
+
+        Args:
+            limit: How many at most; None: all.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+        """
+        query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
+        _, found = await self._read(NativeMessage, query)
+        return found
+
+    async def messages_since(self, format: str, count: int, *, limit: int | None = None) -> list[NativeMessage]:
+        """
+        Return the newest messages from the last but so many in the format on: runs, say, that begin with one.
+
+        Args:
+            format: What a beginning is marked with.
+            count: How many beginnings; all messages where there are fewer.
+            limit: How many messages at most; None: all.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+        """
+        check_id(format=format)
+        check_count("count", count, minimum=1)
+        if limit is not None:
+            check_count("limit", limit)
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).since, self._id, self._user_id, format, count, limit
+        )
+        if rows and rows[0]["owner"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        newest_first = [NativeMessage.from_row(tuple(row)[1:]) for row in rows if row["message_id"] is not None]
+        return newest_first[::-1]
+
+    async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
+        """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
+        ids = check_texts("ids", ids)
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
+        )
+        return {message.id: message for message in map(NativeMessage.from_row, rows)}
+
+    async def lock(self) -> bool:
+        """
+        Return whether there is a conversation, in which nobody else writes until this transaction ends.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).lock, self._id)
+        if row is not None and row["user_id"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return row is not None
+
+    async def pop(self) -> NativeMessage | None:
+        """
+        Return the newest message, which is deleted; None if there is none.
+
+        Of any number of callers at once, each gets another one.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+            OutcomeUnknownError: The connection broke before the answer.
+        """
+        row = await self._access.executor.fetchrow(
+            self._access.sql(NativeStatements).pop, self._id, self._user_id, repeatable=False
+        )
+        if row is not None and row["owner"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return None if row is None or row["message_id"] is None else NativeMessage.from_row(tuple(row)[1:])
+
+    async def payload(self, format: str) -> Payload | None:
+        """
+        Return the conversation with what the framework keeps of it; None where there is no conversation.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+        """
+        check_id(format=format)
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).get, self._id, format)
+        if row is not None and row["user_id"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return None if row is None else Payload.from_row(row)
+
+    async def save_payload(
+        self,
+        payload: JsonValue,
+        format: str,
+        *,
+        title: str | Unset | None = UNSET,
+        revision: str | None = None,
+        expected_revision: str | Unset | None = UNSET,
+        touch: bool = True,
+    ) -> None:
+        """
+        Keep what the framework has of the conversation as a whole, instead of what was kept; make the conversation.
+
+        Args:
+            payload: Any JSON value but None. Comes back equal, type and order of keys included.
+            format: Whose form it is; a conversation may have one in each.
+            title: Names the conversation.
+            revision: Names this state of it.
+            expected_revision: Which state it must replace; None: there must be none yet; not given: any.
+            touch: Whether the conversation's updated_at becomes now.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+            RevisionConflictError: What is kept has another revision, or there is none. Nothing is changed.
+
+        A second round trip only where somebody else is making the conversation at the same time.
+        """
+        check_id(format=format)
+        check_id_or_none(revision=revision)
+        check_flag("touch", touch)
+        if title is not UNSET and title is not None:
+            check_text(title=title)
+        expected = None if expected_revision is UNSET else expected_revision
+        check_id_or_none(expected_revision=expected)
+        if payload is None:
+            raise InvalidInputError("payload must be a JSON value, and not None: that is what nothing kept looks like")
+        arguments = (
+            self._id,
+            self._user_id,
+            self._resource_id,
+            None if title is UNSET else title,
+            title is not UNSET,
+            format,
+            to_json(json_value(payload, "payload")),
+            revision,
+            expected_revision is not UNSET,
+            expected,
+            touch,
+        )
+        # A second time, the expected revision is the one that the first has stored.
+        repeatable = expected_revision is UNSET
+        while True:
+            row = await self._access.executor.fetchrow(
+                self._access.sql(NativeStatements).save, *arguments, repeatable=repeatable
+            )
+            if row is None or row["saved"]:
+                return
+            if row["owner"] not in (None, self._user_id):
+                raise ConversationNotFoundError(self._id, self._user_id)
+            if row["is_deleted"]:
+                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=True)
+            if expected is not None or (row["owner"] is not None and not repeatable):
+                raise RevisionConflictError(self._id, expected)
+
+
+async def list_payloads(
+    storage: Messages,
+    formats: Sequence[str],
+    *,
+    user_id: str | None = None,
+    resource_id: str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+) -> list[Payload]:
+    """
+    Return the conversations of which something is kept in one of the formats, the last active first.
+
+    Args:
+        storage: Where.
+        formats: Which ones; a conversation comes once for each that it has.
+        user_id: Only this user's; None: everybody's.
+        resource_id: Only those with this agent or project.
+        limit: How many at most; None: all.
+        offset: How many to skip.
+    """
+    check_id_or_none(user_id=user_id, resource_id=resource_id)
+    if limit is not None:
+        check_count("limit", limit)
+    check_count("offset", offset)
+    formats = check_texts("formats", formats)
+    reach = access(storage)
+    rows = await reach.executor.fetch(reach.sql(NativeStatements).list, formats, user_id, resource_id, limit, offset)
+    return [Payload.from_row(row) for row in rows]

@@ -1,0 +1,360 @@
+"""The agent history: everything that reads or writes its three tables, entries, their steps and their events."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from voltmem._areas.area import Area
+from voltmem._areas.cursors import HistoryCursor
+from voltmem._areas.history.models import (
+    ENTRY_JSON,
+    EVENT_JSON,
+    AgentHistoryEntry,
+    AgentHistoryPage,
+    AgentHistoryStep,
+    TimelineEvent,
+)
+from voltmem._areas.queries import Select
+from voltmem._tables import Tables
+from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
+from voltmem.errors import HistoryEntryNotFoundError
+from voltmem.models import Row
+from voltmem.options import HISTORY_LIMIT
+
+
+def _as_text(names: Sequence[str]) -> str:
+    return ", ".join(f"{name}::text AS {name}" for name in (*names, "exact"))
+
+
+ENTRY_COLUMNS: Final = f'id, agent_id, "timestamp", status, userid, conversationid, {_as_text(ENTRY_JSON)}'
+STEP_COLUMNS: Final = f"key, history_id, {_as_text(['value'])}"
+EVENT_COLUMNS: Final = (
+    "id, history_id, event_type, event_name, start_time, end_time, status, status_message, level, version, "
+    f"parent_event_id, {_as_text(EVENT_JSON)}"
+)
+
+
+class HistoryStatements:
+    """The statements with one shape."""
+
+    def __init__(self, tables: Tables) -> None:
+        entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
+        # $3 names the columns that are given: only they change.
+        given = ",\n                ".join(
+            f"{name} = CASE WHEN '{name}' = ANY($3::text[]) THEN excluded.{name} ELSE existing.{name} END"
+            for name in ("status", "userid", "conversationid", *ENTRY_JSON)
+        )
+        self.put_entry = f"""
+            INSERT INTO {entries} AS existing
+                (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
+            VALUES ($1, $2, coalesce($4::timestamptz, statement_timestamp()), $5, $6, $7,
+                $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb, $12::text::jsonb)
+            ON CONFLICT (id) DO UPDATE SET
+                agent_id = excluded.agent_id,
+                "timestamp" = CASE WHEN $4 IS NULL THEN existing."timestamp" ELSE excluded."timestamp" END,
+                {given},
+                exact = {_exact("$3")}
+            RETURNING {ENTRY_COLUMNS}"""
+        # FOR KEY SHARE: the entry cannot be deleted before what hangs on it is there.
+        self.put_step = f"""
+            INSERT INTO {steps} AS existing (key, value, exact, agent_id, history_id)
+            SELECT $1::text, $2::text::jsonb, $3::text::jsonb, $6::text, entry.id
+            FROM {entries} AS entry WHERE entry.id = $7 FOR KEY SHARE
+            ON CONFLICT (key) DO UPDATE SET
+                value = CASE WHEN $5::boolean THEN excluded.value ELSE existing.value || excluded.value END,
+                exact = CASE WHEN $5 THEN excluded.exact ELSE {_exact("$4")} END,
+                agent_id = excluded.agent_id,
+                history_id = excluded.history_id
+            RETURNING {STEP_COLUMNS}"""
+        columns = (
+            "event_type, event_name, end_time, status, status_message, level, version, parent_event_id, "
+            f"{', '.join(EVENT_JSON)}, exact, agent_id, history_id"
+        )
+        self.put_event = f"""
+            INSERT INTO {events} AS existing (id, start_time, {columns})
+            SELECT $1::text, coalesce($2::timestamptz, statement_timestamp()), $3::text, $4::text, $5::timestamptz,
+                $6::text, $7::text, $8::text, $9::text, $10::text, $11::text::jsonb, $12::text::jsonb,
+                $13::text::jsonb, $14::text::jsonb, $15::text::jsonb, $16::text::jsonb, $17::text, entry.id
+            FROM {entries} AS entry WHERE entry.id = $18 FOR KEY SHARE
+            ON CONFLICT (id) DO UPDATE SET
+                start_time = CASE WHEN $2 IS NULL THEN existing.start_time ELSE excluded.start_time END,
+                {", ".join(f"{name} = excluded.{name}" for name in columns.split(", "))}
+            RETURNING {EVENT_COLUMNS}"""
+        self.entry = f"""
+            SELECT {ENTRY_COLUMNS} FROM {entries}
+            WHERE id = $1"""
+        self.step = f"""
+            SELECT {STEP_COLUMNS} FROM {steps}
+            WHERE key = $1"""
+        # Rows that VoltAgent wrote before its tables were adopted have 0 as seq; their steps tell the time.
+        self.steps = f"""
+            SELECT {STEP_COLUMNS} FROM {steps}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY seq, value->>'timestamp', key"""
+        self.events = f"""
+            SELECT {EVENT_COLUMNS} FROM {events}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY start_time, seq, id"""
+
+
+def _exact(given: str) -> str:
+    """What jsonb could not hold of the fields that are not given stays; of those that are, the new takes its place."""
+    kept = f"coalesce(existing.exact, '{{}}') - {given}::text[]"
+    return f"nullif(({kept}) || coalesce(excluded.exact, '{{}}'), '{{}}')"
+
+
+@dataclass(frozen=True)
+class HistoryQuery:
+    """Which entries, the newest first. InvalidQueryError for what no query can be."""
+
+    agent_id: str | None = None
+    user_id: str | None = None
+    conversation_id: str | None = None
+    limit: int | None = None
+    offset: int = 0
+    after: HistoryCursor | None = None
+
+    def __post_init__(self) -> None:
+        check_id_or_none(agent_id=self.agent_id, user_id=self.user_id, conversation_id=self.conversation_id)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_count("offset", self.offset)
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = Select()
+        if self.agent_id is not None:
+            statement.where("agent_id = {}", self.agent_id)
+        if self.user_id is not None:
+            statement.where("userid = {}", self.user_id)
+        if self.conversation_id is not None:
+            statement.where("conversationid = {}", self.conversation_id)
+        if self.after is not None:
+            statement.where('("timestamp", id) < ({}, {})', self.after.timestamp, self.after.id)
+        order = '"timestamp" DESC, id DESC'
+        text = statement.text(ENTRY_COLUMNS, tables.agent_history, order, self.limit, self.offset)
+        return text, statement.arguments
+
+
+class AgentHistory(Area):
+    """The methods about the history of agents' runs; PostgresStorage puts the areas together."""
+
+    # --- writing ----------------------------------------------------------------------------------------------
+
+    async def add_history_entry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+    ) -> AgentHistoryEntry:
+        """
+        Return the entry as it was stored, without its steps and events: those are not read.
+
+        Args:
+            key: Its id. One that is there is replaced, but for its steps and events and, unless a timestamp is
+                given, its time; so a retry stores it once.
+            value: A model or a dict in either spelling; nothing must be there. Only None is NULL. An id, agent,
+                steps and events in it are ignored: those have arguments and verbs of their own.
+            agent_id: Whose run it was.
+
+        Raises:
+            InvalidInputError: A field is unknown or of the wrong type.
+
+        VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
+        """
+        return await self._put_entry(key, value, agent_id, whole=True)
+
+    async def update_history_entry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+    ) -> AgentHistoryEntry:
+        """
+        Return the entry after the update, without its steps and events. Only what is given changes.
+
+        Args:
+            key: Its id. A missing one is made, as by VoltAgent.
+            value: A dict of the fields that change, None to clear one; or a model, of which those that its maker
+                set. An id, agent, steps and events in it are ignored.
+            agent_id: Whose run it is from now on.
+
+        Raises:
+            InvalidInputError: A field is unknown or of the wrong type.
+
+        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
+        """
+        return await self._put_entry(key, value, agent_id, whole=False)
+
+    async def _put_entry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, whole: bool
+    ) -> AgentHistoryEntry:
+        check_id(key=key, agent_id=agent_id)
+        entry = AgentHistoryEntry.kept_under(value, id=key, agent_id=agent_id)
+        (row,) = await self._executor.fetch(self._sql(HistoryStatements).put_entry, *entry.to_row(whole=whole))
+        return AgentHistoryEntry.from_row(row)
+
+    async def add_history_step(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
+    ) -> AgentHistoryStep:
+        """
+        Return the step as it was stored.
+
+        Args:
+            key: Its id. One that is there is replaced in its place.
+            value: A model or a dict; fields beyond the model's are kept, too. An id in it is ignored.
+            history_id: The entry that it belongs to.
+            agent_id: Whose step it was; a sub-agent's may differ from the entry's.
+
+        Raises:
+            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
+            InvalidInputError: A field is of the wrong type, or cannot be stored.
+
+        VoltAgent: ``addHistoryStep``.
+        """
+        return await self._put_step(key, value, history_id, agent_id, whole=True)
+
+    async def update_history_step(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
+    ) -> AgentHistoryStep:
+        """
+        Return the step after the update. Only what is given changes.
+
+        Args:
+            key: Its id. A missing one is made, as by VoltAgent.
+            value: A dict of the fields that change, each instead of the old one as a whole; or a model, of which
+                those that its maker set.
+            history_id: The entry that it belongs to from now on.
+            agent_id: Whose step it is from now on.
+
+        Errors as in add_history_step(). One statement. VoltAgent: ``updateHistoryStep`` (which replaces the step).
+        """
+        return await self._put_step(key, value, history_id, agent_id, whole=False)
+
+    async def _put_step(
+        self,
+        key: str,
+        value: AgentHistoryStep | Mapping[str, object],
+        history_id: str,
+        agent_id: str,
+        *,
+        whole: bool,
+    ) -> AgentHistoryStep:
+        check_id(key=key, history_id=history_id, agent_id=agent_id)
+        step = AgentHistoryStep.kept_under(value, id=key).to_row(whole=whole)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).put_step, *step, whole, agent_id, history_id)
+        if row is None:
+            raise HistoryEntryNotFoundError(history_id)
+        return AgentHistoryStep.from_row(row)
+
+    async def add_timeline_event(
+        self, key: str, value: TimelineEvent | Mapping[str, object], history_id: str, agent_id: str
+    ) -> TimelineEvent:
+        """
+        Return the event as it was stored.
+
+        Args:
+            key: Its id. One that is there is replaced, so an event is written when it begins and again when it
+                ends; its start stays, unless another is given.
+            value: A model or a dict in either spelling; type and name must be there. An id and a trace id in it
+                are ignored.
+            history_id: The entry that it belongs to.
+            agent_id: Whose event it was.
+
+        Raises:
+            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
+            InvalidInputError: A field is missing, unknown or of the wrong type.
+
+        VoltAgent: ``addTimelineEvent`` (which stores the status message as the error).
+        """
+        check_id(key=key, history_id=history_id, agent_id=agent_id)
+        event = TimelineEvent.kept_under(value, id=key)
+        statement = self._sql(HistoryStatements).put_event
+        row = await self._executor.fetchrow(statement, *event.to_row(), agent_id, history_id)
+        if row is None:
+            raise HistoryEntryNotFoundError(history_id)
+        return TimelineEvent.from_row(row)
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
+        """
+        Return the entry with its steps and timeline events, each in order, or None.
+
+        Steps come in the order of adding, events in that of their start. Those of sub-agents are among them. Three
+        statements. VoltAgent: ``getHistoryEntry``.
+        """
+        check_id(key=key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).entry, key)
+        return None if row is None else (await self._with_details([row]))[0]
+
+    async def get_history_step(self, key: str) -> AgentHistoryStep | None:
+        """Return the step, or None. VoltAgent: ``getHistoryStep``."""
+        check_id(key=key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).step, key)
+        return None if row is None else AgentHistoryStep.from_row(row)
+
+    async def get_all_history_entries_by_agent(
+        self, agent_id: str, *, limit: int | None = None, offset: int = 0
+    ) -> list[AgentHistoryEntry]:
+        """
+        Return an agent's entries with their steps and events, the newest first.
+
+        Args:
+            agent_id: Whose runs.
+            limit: How many at most; None: all, 0: none.
+            offset: How many to skip; list_history_entries() goes on from a cursor instead.
+
+        Three statements, whatever the number of entries. VoltAgent: ``getAllHistoryEntriesByAgent`` (two more
+        statements for each entry).
+        """
+        check_id(agent_id=agent_id)
+        return await self._with_details(await self._entry_rows(HistoryQuery(agent_id, limit=limit, offset=offset)))
+
+    async def list_history_entries(
+        self,
+        *,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+        conversation_id: str | None = None,
+        limit: int = HISTORY_LIMIT,
+        after: str | None = None,
+    ) -> AgentHistoryPage:
+        """
+        Return one page of entries with their steps and events, the newest first.
+
+        Args:
+            agent_id: Only this agent's runs.
+            user_id: Only those for this user.
+            conversation_id: Only those in this conversation.
+            limit: 1 or more entries.
+            after: The next_cursor of the page before. Entries that were added since neither shift nor repeat any.
+
+        Raises:
+            InvalidQueryError: A limit below 1, or a cursor that no page gave.
+
+        Three statements; nothing is counted. Read by the index of the agent, the user or the conversation; without
+        any of the three all entries are sorted.
+        """
+        check_count("limit", limit, minimum=1)
+        cursor = None if after is None else HistoryCursor.of("after", after)
+        query = HistoryQuery(agent_id, user_id, conversation_id, limit=min(limit + 1, MAX_BIGINT), after=cursor)
+        rows = await self._entry_rows(query)
+        entries = await self._with_details(rows[:limit])
+        has_more = len(rows) > limit
+        cursor = HistoryCursor(entries[-1].timestamp, entries[-1].id) if has_more else None
+        return AgentHistoryPage(entries=entries, next_cursor=None if cursor is None else str(cursor), has_more=has_more)
+
+    async def _entry_rows(self, query: HistoryQuery) -> Sequence[Row]:
+        sql, arguments = query.sql(self._options.tables)
+        return await self._executor.fetch(sql, *arguments)
+
+    async def _with_details(self, rows: Sequence[Row]) -> list[AgentHistoryEntry]:
+        """Return the entries of these rows with their steps and events: two statements for any number, or none."""
+        if not rows:
+            return []
+        ids = [row["id"] for row in rows]
+        steps: defaultdict[str, list[AgentHistoryStep]] = defaultdict(list)
+        for row in await self._executor.fetch(self._sql(HistoryStatements).steps, ids):
+            steps[row["history_id"]].append(AgentHistoryStep.from_row(row))
+        events: defaultdict[str, list[TimelineEvent]] = defaultdict(list)
+        for row in await self._executor.fetch(self._sql(HistoryStatements).events, ids):
+            events[row["history_id"]].append(TimelineEvent.from_row(row))
+        return [AgentHistoryEntry.from_row(row, steps[row["id"]], events[row["id"]]) for row in rows]

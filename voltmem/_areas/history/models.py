@@ -1,0 +1,467 @@
+"""
+The history of agents' runs as values: an entry, its steps, its timeline events, and a page of entries.
+
+Like the models of conversations and messages, in both spellings; from_row and to_row live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self, TypeAlias, overload
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    SkipValidation,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from voltmem._values import (
+    JsonObject,
+    check_text,
+    from_stored_json,
+    json_value,
+    jsonb_copy,
+    now,
+    to_json,
+    uuid7,
+)
+from voltmem.errors import InvalidInputError
+from voltmem.models import Id, Model, Row, Text, Time, spelled
+
+
+def _json(value: object) -> JsonValue:
+    return json_value(value, "the value")
+
+
+Json: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_json)]
+
+ENTRY_JSON: Final = ("input", "output", "usage", "metadata")
+_STEP_FIELDS: Final = ("type", "name", "content", "arguments")
+EVENT_JSON: Final = ("tags", "input", "output", "error", "metadata")
+
+
+class _Recorded(Model):
+    """What belongs to an agent's run. VoltAgent's objects repeat, in the value, what stands beside it."""
+
+    _beside: ClassVar[frozenset[str]]
+    """Fields of a value that are ignored: the verbs take them as arguments, or have verbs of their own."""
+
+    @classmethod
+    def _takes_none(cls, name: str) -> bool:
+        # None clears what may be None; for the others, too, it is "not given".
+        needed = {each for each, info in cls.model_fields.items() if info.default is not None}
+        return name not in needed | {to_camel(each) for each in needed}
+
+    @classmethod
+    def kept_under(cls, value: object, **beside: str) -> Self:
+        """Return the value, a model or a dict, with the fields that stand beside it, whatever it says of them."""
+        if isinstance(value, cls):
+            return value.model_copy(update=beside)
+        if not isinstance(value, Mapping):
+            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not a {type(value).__name__}")
+        return cls.of({**{name: field for name, field in value.items() if name not in cls._beside}, **beside})
+
+
+class AgentHistoryStep(_Recorded):
+    """
+    One step of an agent's run: what was said, a tool's call, its result.
+
+    Fields beyond these, such as role, result, usage or timestamp, are kept and come back, by the names they have.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Json]  # pyright: ignore[reportIncompatibleVariableOverride]  # pydantic's own way
+    _beside: ClassVar[frozenset[str]] = frozenset({"id"})
+
+    id: Id = Field(default_factory=uuid7)
+    """Unique in its storage; the key that it is stored under."""
+    type: Text = "text"
+    """"message", "tool_call", "tool_result", "text", or a name of the application's."""
+    name: Text | None = None
+    """The tool's, or the agent's."""
+    content: Json = None
+    """Any JSON value. Comes back equal, type included; the order of keys may change."""
+    arguments: Json = None
+    """What a tool was called with."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            id: str = ...,
+            type: str = "text",
+            name: str | None = None,
+            content: JsonValue = None,
+            arguments: JsonValue = None,
+            **more: JsonValue,
+        ) -> None: ...
+
+    @model_validator(mode="after")
+    def _has_names_for_all(self) -> Self:
+        for name in self.more:
+            check_text(**{"the name of a field": name})
+        return self
+
+    @property
+    def more(self) -> JsonObject:
+        """The fields beyond those above."""
+        return self.__pydantic_extra__
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """Return the step of a row; what VoltAgent wrote is taken as it is."""
+        fields = step_fields(row)
+        known: dict[str, Any] = {name: fields.pop(name) for name in _STEP_FIELDS if name in fields}
+        fields.pop("id", None)
+        step = cls.model_construct(id=row["key"], **known)
+        # Not through model_construct: a field may be named like one of its parameters.
+        step.__pydantic_extra__.update(fields)
+        return step
+
+    def to_row(self, *, whole: bool = True) -> tuple[object, ...]:
+        """Return key, value (JSON text), exact (JSON text or None), given (names of the value's fields)."""
+        given = {*self.model_fields_set, *(["type"] if whole else [])}
+        fields: JsonObject = {name: getattr(self, name) for name in _STEP_FIELDS if name in given}
+        copies, exact = _split({**fields, **self.more})
+        return self.id, to_json(copies), exact, list(copies)
+
+
+class TimelineEvent(_Recorded):
+    """
+    One event of an agent's run: something that was begun, done, or went wrong, perhaps within another.
+
+    Made without an id it gets a UUIDv7, made without a start the database's time at the moment it is stored.
+    """
+
+    _beside: ClassVar[frozenset[str]] = frozenset({"id", "traceId", "trace_id"})
+
+    id: Id = Field(default_factory=uuid7)
+    """Unique in its storage; the key that it is stored under."""
+    type: Text
+    """"agent", "tool", "memory", "retriever", or a name of the application's."""
+    name: Text
+    """What happened: "agent:start", "tool:search"."""
+    start_time: Time = Field(default_factory=now)
+    """When it began: its place in the timeline; among equal times, the order of adding decides."""
+    end_time: Time | None = None
+    """When it ended; None while it lasts."""
+    status: Text | None = None
+    """"running", "completed", "error", "cancelled", or a name of the application's."""
+    status_message: Json = None
+    """Why it stands so: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
+    level: Text = "INFO"
+    """"DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL"."""
+    version: Text | None = None
+    """Of what made it."""
+    parent_event_id: Id | None = None
+    """The event that it happened in."""
+    tags: list[Text] | None = None
+    """Words to find it by."""
+    input: Json = None
+    """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
+    output: Json = None
+    """What came of it."""
+    error: Json = None
+    """What went wrong."""
+    metadata: Json = None
+    """The application's own."""
+    trace_id: Id | None = None
+    """The id of the entry that it belongs to; set by reading."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            *,
+            type: str,
+            name: str,
+            id: str = ...,
+            start_time: datetime = ...,
+            end_time: datetime | None = None,
+            status: str | None = None,
+            status_message: JsonValue = None,
+            level: str = "INFO",
+            version: str | None = None,
+            parent_event_id: str | None = None,
+            tags: list[str] | None = None,
+            input: JsonValue = None,
+            output: JsonValue = None,
+            error: JsonValue = None,
+            metadata: JsonValue = None,
+            trace_id: str | None = None,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            type: str,
+            name: str,
+            id: str = ...,
+            startTime: datetime = ...,
+            endTime: datetime | None = None,
+            status: str | None = None,
+            statusMessage: JsonValue = None,
+            level: str = "INFO",
+            version: str | None = None,
+            parentEventId: str | None = None,
+            tags: list[str] | None = None,
+            input: JsonValue = None,
+            output: JsonValue = None,
+            error: JsonValue = None,
+            metadata: JsonValue = None,
+            traceId: str | None = None,
+        ) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
+    startTime = spelled[datetime]("start_time")
+    endTime = spelled[datetime | None]("end_time")
+    statusMessage = spelled[JsonValue]("status_message")
+    parentEventId = spelled[str | None]("parent_event_id")
+    traceId = spelled[str | None]("trace_id")
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """Return the event of a row; its JSON fields arrive as text."""
+        return cls.model_construct(
+            id=row["id"],
+            type=row["event_type"],
+            name=row["event_name"],
+            start_time=row["start_time"],
+            end_time=row["end_time"],
+            status=row["status"],
+            status_message=_json_or_text(row["status_message"]),
+            level="INFO" if row["level"] is None else row["level"],
+            version=row["version"],
+            parent_event_id=row["parent_event_id"],
+            trace_id=row["history_id"],
+            **_json_fields(row, EVENT_JSON),
+        )
+
+    def to_row(self) -> tuple[object, ...]:
+        """Return id, start_time (None: not given), type, name, end_time … parent_event_id, EVENT_JSON (text), exact."""
+        return (
+            self.id,
+            self.given("start_time"),
+            self.type,
+            self.name,
+            self.end_time,
+            self.status,
+            # Text, in which JSON's escapes say all that jsonb cannot.
+            None if self.status_message is None else to_json(self.status_message),
+            self.level,
+            self.version,
+            self.parent_event_id,
+            *_json_columns(self, EVENT_JSON),
+        )
+
+
+class AgentHistoryEntry(_Recorded):
+    """
+    One run of an agent: what it was asked, what came of it, and how it got there.
+
+    Made without an id it gets a UUIDv7, made without a time the database's at the moment it is stored.
+    """
+
+    _beside: ClassVar[frozenset[str]] = frozenset(
+        {"id", "_agentId", "agentId", "agent_id", "steps", "events", "_sequenceNumber"}
+    )
+
+    id: Id = Field(default_factory=uuid7)
+    """Unique in its storage; the key that it is stored under."""
+    agent_id: Id = Field(validation_alias=AliasChoices("_agentId", "agentId"), serialization_alias="_agentId")
+    """Whose run it was; ``_agentId`` in JSON, as VoltAgent has it."""
+    timestamp: Time = Field(default_factory=now)
+    """When it began: its place in lists."""
+    status: Text | None = None
+    """"working", "completed", "error", "cancelled", or a name of the application's."""
+    input: Json = None
+    """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
+    output: Json = None
+    """What the agent answered."""
+    usage: Json = None
+    """What it cost: VoltAgent's {"promptTokens": …, "completionTokens": …, "totalTokens": …}."""
+    metadata: Json = None
+    """The application's own."""
+    user_id: Id | None = None
+    """For whom it ran."""
+    conversation_id: Id | None = None
+    """The conversation that it ran in; it need not be stored here."""
+    steps: list[AgentHistoryStep] = Field(default_factory=list)
+    """What it did, in order; stored by add_history_step()."""
+    events: list[TimelineEvent] = Field(default_factory=list)
+    """What happened, in order; stored by add_timeline_event()."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            *,
+            agent_id: str,
+            id: str = ...,
+            timestamp: datetime = ...,
+            status: str | None = None,
+            input: JsonValue = None,
+            output: JsonValue = None,
+            usage: JsonValue = None,
+            metadata: JsonValue = None,
+            user_id: str | None = None,
+            conversation_id: str | None = None,
+            steps: list[AgentHistoryStep] = ...,
+            events: list[TimelineEvent] = ...,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            agentId: str,
+            id: str = ...,
+            timestamp: datetime = ...,
+            status: str | None = None,
+            input: JsonValue = None,
+            output: JsonValue = None,
+            usage: JsonValue = None,
+            metadata: JsonValue = None,
+            userId: str | None = None,
+            conversationId: str | None = None,
+            steps: list[AgentHistoryStep] = ...,
+            events: list[TimelineEvent] = ...,
+        ) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
+    agentId = spelled[str]("agent_id")
+    userId = spelled[str | None]("user_id")
+    conversationId = spelled[str | None]("conversation_id")
+
+    def event_tree(self) -> list[tuple[int, TimelineEvent]]:
+        """
+        Return each event with its depth, an event right before those that happened in it.
+
+        Depth 0 is for what happened in no other, or in one that is not here.
+        """
+        parents = {event.id for event in self.events}
+        within: dict[str | None, list[TimelineEvent]] = {}
+        for event in self.events:
+            parent = event.parent_event_id
+            within.setdefault(parent if parent in parents else None, []).append(event)
+        tree: dict[str, tuple[int, TimelineEvent]] = {}
+        # Then all of them: what no root leads to is its own ancestor.
+        for first in [*within.get(None, ()), *self.events]:
+            waiting = [(0, first)]
+            while waiting:
+                depth, event = waiting.pop()
+                if event.id not in tree:
+                    tree[event.id] = (depth, event)
+                    waiting += [(depth + 1, child) for child in reversed(within.get(event.id, ()))]
+        return list(tree.values())
+
+    @classmethod
+    def from_row(cls, row: Row, steps: Sequence[AgentHistoryStep] = (), events: Sequence[TimelineEvent] = ()) -> Self:
+        """Return the entry of a row, with what was read for it; its JSON fields arrive as text."""
+        return cls.model_construct(
+            id=row["id"],
+            agent_id=row["agent_id"],
+            timestamp=row["timestamp"],
+            status=row["status"],
+            user_id=row["userid"],
+            conversation_id=row["conversationid"],
+            steps=list(steps),
+            events=list(events),
+            **_json_fields(row, ENTRY_JSON),
+        )
+
+    def to_row(self, *, whole: bool = True) -> tuple[object, ...]:
+        """Return id, agent_id, given (columns), timestamp, status, userid, conversationid, ENTRY_JSON (text), exact."""
+        names = {"status": "status", "user_id": "userid", "conversation_id": "conversationid"}
+        names |= {name: name for name in ENTRY_JSON}
+        given = [column for name, column in names.items() if whole or name in self.model_fields_set]
+        return (
+            self.id,
+            self.agent_id,
+            given,
+            self.given("timestamp"),
+            self.status,
+            self.user_id,
+            self.conversation_id,
+            *_json_columns(self, ENTRY_JSON),
+        )
+
+
+class AgentHistoryPage(Model):
+    """One page of a list of agents' runs, the newest first."""
+
+    entries: list[AgentHistoryEntry]
+    """The page's entries, at most as many as were asked for."""
+    next_cursor: str | None
+    """What to give as *after* for the next page; None when this is the last."""
+    has_more: bool
+    """Whether another page follows. Known without a COUNT: one row more than a page is read."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self, *, entries: list[AgentHistoryEntry], next_cursor: str | None, has_more: bool) -> None: ...
+        @overload
+        def __init__(self, *, entries: list[AgentHistoryEntry], nextCursor: str | None, hasMore: bool) -> None: ...
+        def __init__(self, **values: Any) -> None: ...
+
+
+def step_fields(row: Row) -> JsonObject:
+    """Return what a step's row says, whoever wrote it, without its key."""
+    value = from_stored_json(row["value"])
+    return _restored(value if isinstance(value, dict) else {"content": value}, row["exact"])
+
+
+def step_columns(fields: JsonObject) -> tuple[str, str | None]:
+    """Return value and exact (JSON texts) of what a step says."""
+    copies, exact = _split(fields)
+    return to_json(copies), exact
+
+
+# --- jsonb, and what it cannot hold -----------------------------------------------------------------------------
+
+
+def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
+    """Return the fields as jsonb can hold them, and as JSON the texts of those it cannot hold as they are."""
+    copies = {name: jsonb_copy(field) for name, field in fields.items()}
+    exact: JsonObject = {
+        name: text for name, field in fields.items() if (text := to_json(field)) != to_json(copies[name])
+    }
+    return copies, to_json(exact) if exact else None
+
+
+def _restored(fields: JsonObject, exact: str | None) -> JsonObject:
+    """Return the fields with what jsonb could not hold, unless somebody else (VoltAgent) has written since."""
+    texts = {} if exact is None else from_stored_json(exact)
+    values = {name: from_stored_json(str(text)) for name, text in texts.items()} if isinstance(texts, dict) else {}
+    return fields | {name: value for name, value in values.items() if jsonb_copy(value) == fields.get(name)}
+
+
+def _json_columns(model: BaseModel, names: Sequence[str]) -> tuple[str | None, ...]:
+    """Return the JSON text of each of these fields, NULL for None, and at last that of exact."""
+    copies, exact = _split({name: getattr(model, name) for name in names})
+    return *(None if copy is None else to_json(copy) for copy in copies.values()), exact
+
+
+def _json_fields(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of these columns of a row."""
+    texts = {name: row[name] for name in names}
+    fields = {name: None if text is None else from_stored_json(text) for name, text in texts.items()}
+    return _restored(fields, row["exact"])
+
+
+def _json_or_text(text: str | None) -> JsonValue:
+    """Return the value of a text that should be JSON, or the text itself, which VoltAgent would return."""
+    try:
+        return None if text is None else from_stored_json(text)
+    except ValueError:
+        return text

@@ -1,0 +1,311 @@
+"""The questions with many shapes, as immutable values: which conversations, which messages, and which window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+from voltmem._tables import Tables
+from voltmem._values import check_count, check_flag, check_id, check_id_or_none, check_texts, check_time, shown
+from voltmem.errors import ConversationNotFoundError, InvalidQueryError
+from voltmem.models import Conversation, OrderBy, OrderDirection
+
+CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
+# Where VoltAgent's "parts" stand, they are the content; we never write them. Content that is not plain text is read
+# from content_json alone: its searchable copy would cross for nothing.
+MESSAGE_COLUMNS: Final = (
+    "message_id, role, CASE WHEN content_json IS NULL AND parts IS NULL THEN content END AS content, "
+    "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
+    "metadata::text AS metadata, created_at"
+)
+
+NATIVE_COLUMNS: Final = f"{MESSAGE_COLUMNS}, format, payload::text AS payload, parent_id"
+
+
+def runs_of_user(tables: Tables) -> str:
+    """Return the SELECT of the ids of a user's runs: those that name $1, or nobody but a conversation of $1's."""
+    return f"""
+                SELECT id FROM {tables.agent_history} WHERE userid = $1
+                UNION ALL
+                SELECT e.id FROM {tables.conversations} AS c JOIN {tables.agent_history} AS e ON e.conversationid = c.id
+                WHERE c.user_id = $1 AND e.userid IS NULL"""
+
+
+def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
+    """Return the condition that there is such a conversation, deleted, and the owner's (NULL: trusted code)."""
+    return f"""EXISTS (
+            SELECT FROM {tables.conversations}
+            WHERE id = {conversation_id} AND ({owner}::text IS NULL OR user_id = {owner}) AND deleted_at IS NOT NULL
+        )"""
+
+
+def or_why_not(tables: Tables, answer: str, conversation_id: str = "$1", owner: str = "$2") -> str:
+    """Return the SELECT of a row that begins with an id, or of NULLs; before it, whether a deletion is why."""
+    return f"""
+        SELECT answer.id IS NULL AND {is_deleted(tables, conversation_id, owner)} AS is_deleted, answer.*
+        FROM (SELECT) AS one LEFT JOIN ({answer}) AS answer ON true"""
+
+
+def found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:
+    """Return the columns of the answer in a row of or_why_not(); ConversationNotFoundError where there is none."""
+    was_deleted, *columns = row or (False, None)
+    if columns[0] is None:
+        raise ConversationNotFoundError(conversation_id, owner, is_deleted=was_deleted)
+    return tuple(columns)
+
+
+# Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
+_ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
+    {"created_at": "created_at", "updated_at": "updated_at", "title": "title"}
+)
+
+
+class Select:
+    """A SELECT under construction: conditions and their arguments, numbered as they come."""
+
+    def __init__(self) -> None:
+        self.arguments: list[object] = []
+        self.conditions: list[str] = []
+
+    def argument(self, value: object) -> str:
+        """Return the number that stands for the value in the text."""
+        self.arguments.append(value)
+        return f"${len(self.arguments)}"
+
+    def where(self, condition: str, *values: object) -> None:
+        """Add a condition; each {} in it becomes the number of the next value."""
+        self.conditions.append(condition.format(*(self.argument(value) for value in values)))
+
+    def text(self, columns: str, table: str, order: str, limit: int | None, offset: int) -> str:
+        """Return the statement; limit None: all rows."""
+        lines = [f"SELECT {columns}", f"FROM {table}"]
+        if self.conditions:
+            lines.append(f"WHERE {' AND '.join(self.conditions)}")
+        lines.append(f"ORDER BY {order}")
+        if limit is not None:
+            lines.append(f"LIMIT {self.argument(limit)}::bigint")
+        if offset:
+            lines.append(f"OFFSET {self.argument(offset)}::bigint")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class ConversationQuery:
+    """Which conversations, in which order. InvalidQueryError for what no query can be."""
+
+    user_id: str | None = None
+    resource_id: str | None = None
+    limit: int | None = None
+    offset: int = 0
+    order_by: OrderBy = "updated_at"
+    order_direction: OrderDirection = "DESC"
+    after: Conversation | None = None
+    """Only what comes later in the order than this one (keyset paging)."""
+
+    def __post_init__(self) -> None:
+        check_id_or_none(user_id=self.user_id, resource_id=self.resource_id)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_count("offset", self.offset)
+        order_by, order_direction = cast(object, self.order_by), cast(object, self.order_direction)
+        if not isinstance(order_by, str) or order_by not in _ORDER_COLUMNS:
+            raise InvalidQueryError(f"order_by {shown(order_by)}: use one of {', '.join(_ORDER_COLUMNS)}")
+        if not isinstance(order_direction, str) or order_direction.upper() not in ("ASC", "DESC"):
+            raise InvalidQueryError(f"order_direction {shown(order_direction)}: use ASC or DESC")
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = self._filtered()
+        column, direction = _ORDER_COLUMNS[self.order_by], self.order_direction.upper()
+        if self.after is not None:
+            self._continue(statement, column, ">" if direction == "ASC" else "<", self.after)
+        # DESC alone would put NULL titles first; times are never NULL, and NULLS LAST would cost them their index.
+        nulls = " NULLS LAST" if column == "title" else ""
+        order = f"{column} {direction}{nulls}, id {direction}"
+        text = statement.text(CONVERSATION_COLUMNS, tables.conversations, order, self.limit, self.offset)
+        return text, statement.arguments
+
+    def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement that counts all the question's conversations, whatever its limit and offset."""
+        statement = self._filtered()
+        where = f"\nWHERE {' AND '.join(statement.conditions)}" if statement.conditions else ""
+        return f"SELECT count(*)\nFROM {tables.conversations}{where}", statement.arguments
+
+    def _filtered(self) -> Select:
+        statement = Select()
+        statement.where("deleted_at IS NULL")
+        if self.user_id is not None:
+            statement.where("user_id = {}", self.user_id)
+        if self.resource_id is not None:
+            statement.where("resource_id = {}", self.resource_id)
+        return statement
+
+    def _continue(self, statement: Select, column: str, beyond: str, last: Conversation) -> None:
+        value = getattr(last, self.order_by)
+        if value is None:  # NULLs are last, so only NULLs can follow
+            statement.where(f"{column} IS NULL AND id {beyond} {{}}", last.id)
+        elif column == "title":
+            statement.where(f"((title, id) {beyond} ({{}}, {{}}) OR title IS NULL)", value, last.id)
+        else:
+            statement.where(f"({column}, id) {beyond} ({{}}, {{}})", value, last.id)
+
+
+@dataclass(frozen=True)
+class MessageQuery:
+    """Which messages of one conversation. InvalidQueryError or InvalidInputError for what no query can be."""
+
+    conversation_id: str
+    user_id: str | None = None
+    """Only if the conversation is this user's; None: no check, for trusted code."""
+    limit: int | None = None
+    offset: int = 0
+    before: datetime | str | None = None
+    """A time, or the id of a message of the conversation."""
+    after: datetime | str | None = None
+    roles: Sequence[str] | None = None
+    types: Sequence[str] | None = None
+    include_archived: bool = False
+    newest_first: bool = False
+
+    def __post_init__(self) -> None:
+        check_id(conversation_id=self.conversation_id)
+        check_id_or_none(user_id=self.user_id)
+        if self.limit is not None:
+            check_count("limit", self.limit)
+        check_count("offset", self.offset)
+        check_flag("include_archived", self.include_archived)
+        for name in ("before", "after"):
+            place = getattr(self, name)
+            if isinstance(place, str):
+                check_id(**{name: place})
+            elif place is not None:
+                check_time(name, place)
+        for name in ("roles", "types"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(check_texts(name, getattr(self, name))))
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = Select()
+        statement.where("conversation_id = {}", self.conversation_id)
+        if not self.include_archived:
+            statement.where("NOT archived")
+        # Bound to no column of the outer row: looked up once, before the first message is read.
+        there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
+        if self.user_id is None:
+            statement.where(f"EXISTS ({there})", self.conversation_id)
+        else:
+            statement.where(f"EXISTS ({there} AND user_id = {{}})", self.conversation_id, self.user_id)
+        for place, beyond in ((self.before, "<"), (self.after, ">")):
+            if isinstance(place, str):
+                of_message = f"SELECT created_at, seq FROM {tables.messages} WHERE conversation_id = {{}}"
+                statement.where(
+                    f"(created_at, seq) {beyond} ({of_message} AND message_id = {{}})", self.conversation_id, place
+                )
+            elif place is not None:
+                statement.where(f"created_at {beyond} {{}}", place)
+        if self.roles is not None:
+            statement.where("role = ANY({}::text[])", list(self.roles))
+        if self.types is not None:
+            statement.where("coalesce(type, 'text') = ANY({}::text[])", list(self.types))
+        direction = "DESC" if self.newest_first else "ASC"
+        order = f"created_at {direction}, seq {direction}"
+        text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
+        return text, statement.arguments
+
+
+@dataclass(frozen=True)
+class WindowQuery:
+    """
+    The newest messages of one conversation, and whose it is: there is a row for another user's, too, without message.
+
+    Each row is the conversation's user_id, whether it is the conversation's first message (which comes once more, and
+    before the others), and the columns of the message.
+    """
+
+    conversation_id: str
+    user_id: str | None = None
+    """Only if the conversation is this user's; None: no check, for trusted code."""
+    limit: int | None = None
+    """How many messages at most."""
+    turns: int | None = None
+    """From where so many turns begin, the one under way included."""
+    exchanges: int | None = None
+    """From where so many exchanges begin: what a user and the assistant said, and nothing else."""
+    columns: str = MESSAGE_COLUMNS
+
+    def __post_init__(self) -> None:
+        check_id(conversation_id=self.conversation_id)
+        check_id_or_none(user_id=self.user_id)
+        for name in ("limit", "turns", "exchanges"):
+            if (count := getattr(self, name)) is not None:
+                check_count(name, count)
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        statement = Select()
+        conversation = statement.argument(self.conversation_id)
+        of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND NOT archived"
+        if self.user_id is not None:
+            # Bound to no column of the outer row: looked up once, before the first message is read.
+            user = statement.argument(self.user_id)
+            of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"
+        spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
+        start, since = self._start(statement, of_it)
+        limits = [since] if since else []
+        if self.limit is not None:
+            limits.append(f"{statement.argument(self.limit)}::bigint")
+        limit = f"LIMIT least({', '.join(limits)})" if limits else ""
+        text = f"""{start}
+            SELECT c.user_id AS owner, m.*
+            FROM {tables.conversations} AS c
+            LEFT JOIN (
+                (SELECT true AS is_first, {self.columns} {of_it} ORDER BY created_at, seq LIMIT 1)
+                UNION ALL
+                (SELECT false, {self.columns} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
+            ) AS m ON true
+            WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
+        return text, statement.arguments
+
+    def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
+        """Return a WITH that finds the message to start from, and how many there are since (NULL: all)."""
+        # Planners take what <> and IS DISTINCT FROM exclude for little, and walk the index rather than sort it all.
+        if self.turns is not None:
+            neighbour, filtered, count = "lead", "", self.turns
+            begins = "role = 'user' AND speaker <> 'tool' AND neighbour IS DISTINCT FROM 'user'"
+        elif self.exchanges is not None:
+            neighbour, filtered, count = "lag", f" AND {_SPOKEN}", self.exchanges
+            begins = "role = 'user' AND neighbour <> 'user'"
+        else:
+            return "", ""
+        # lead() and lag() look one row further down the index: no more is read than the window has.
+        newest_first = "created_at DESC, seq DESC"
+        start = f"""
+            WITH start AS (
+                SELECT number FROM (
+                    SELECT created_at, seq, role, {_SPEAKER} AS speaker,
+                        row_number() OVER newest_first AS number, {neighbour}({_SPEAKER}) OVER newest_first AS neighbour
+                    {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
+                ) AS each
+                WHERE {begins} ORDER BY {newest_first}
+                OFFSET greatest({statement.argument(count)}::bigint - 1, 0) LIMIT 1
+            )"""
+        return start, "(SELECT number FROM start)"
+
+
+# What tools answered may have the role of the user: Anthropic's blocks, which stand first in their message, and
+# OpenAI's items. By text, as JSON's operators refuse NUL; by its beginning, as what follows may be megabytes.
+_ANSWERED: Final = (
+    "(coalesce(type, 'text') = 'tool-result' "
+    "OR coalesce(left(content_json::text, 1000) "
+    """~ '"type":"(tool-result|tool_result|function_call_output)"', false))"""
+)
+_SPEAKER: Final = f"CASE WHEN role = 'user' AND {_ANSWERED} THEN 'tool' ELSE role END"
+# Not what tools were asked and answered.
+_SPOKEN: Final = (
+    "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result') "
+    f"AND (role <> 'user' OR NOT {_ANSWERED})"
+)

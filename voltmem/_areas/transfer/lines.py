@@ -1,0 +1,320 @@
+"""
+The lines of an export: what each of them says, and how they become conversations and runs again.
+
+A line is a JSON object in UTF-8 that says in "kind" what it is. They stand in this order::
+
+    {"voltmem": 1, "kind": "header", "user_id", "exported_at"}
+    {"kind": "conversation", "id", "resource_id", "title", "metadata", "created_at", "updated_at", "pinned",
+        "archived", "tags", "read_at", "deleted_at", "title_is_automatic", "forked_from", "forked_up_to"}
+    {"kind": "payload", "format", "revision", "updated_at", "payload"}           of the conversation above
+    {"kind": "message", "id", "role", "content", "type", "metadata", "created_at", "archived", "in_parts",
+        "format", "payload", "parent_id"}                                        of the conversation above, in order
+    {"kind": "run", "id", "agent_id", "timestamp", "status", "conversation_id", "input", "output", "usage",
+        "metadata"}
+    {"kind": "step", "id", "agent_id", "value"}                                  of the run above, in order
+    {"kind": "event", "id", "agent_id", "type", "name", "start_time", "end_time", "status", "status_message",
+        "level", "version", "parent_event_id", "tags", "input", "output", "error", "metadata"}     likewise
+    {"kind": "end"}
+
+Fields that are null, marks that are false, and tags and metadata that are empty are left out. Times are ISO 8601, with
+their offset. What many programs could not read as a part of a line (strings with lone surrogates, very deep values) is
+not in its field but, as JSON text, in "exact", an object of such by their names. Whose a line is, its "user_id", means
+nothing to an import.
+
+The number in the header is the version of all this. A reader refuses one that it does not know, a kind or a field that
+it does not know, and lines that end without an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, TypeAlias, TypeVar, cast
+
+from pydantic_core import from_json
+
+from voltmem._areas.history.models import (
+    ENTRY_JSON,
+    EVENT_JSON,
+    AgentHistoryEntry,
+    Json,
+    TimelineEvent,
+    step_fields,
+)
+from voltmem._areas.sidebar import MARKS
+from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
+from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
+from voltmem.errors import InvalidInputError, InvalidLineError
+from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
+
+VERSION: Final = 1
+# Null is a value of these.
+_NULLABLE: Final = frozenset({"content", "payload"})
+CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
+
+
+class RunStep(Model):
+    """One step of a run, as it is stored."""
+
+    id: Id
+    agent_id: Id
+    value: dict[Text, Json]
+
+
+class RunEvent(TimelineEvent):
+    """One event of a run, and whose it was."""
+
+    agent_id: Id
+
+
+@dataclass(frozen=True)
+class ImportedRun:
+    """One run of an agent with its steps and events."""
+
+    entry: AgentHistoryEntry
+    steps: list[RunStep] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def header_line(user_id: str, exported_at: datetime) -> str:
+    """Return the first line."""
+    return _text({"voltmem": VERSION, "kind": "header", "user_id": user_id, "exported_at": _iso(exported_at)})
+
+
+def conversation_line(row: Row) -> str:
+    """Return the line of a conversation."""
+    values = {name: _unless_empty(row[name]) for name in CONVERSATION_FIELDS}
+    metadata = row["metadata"]
+    values["metadata"] = None if metadata is None else _unless_empty(from_stored_json(metadata))
+    return _line("conversation", values)
+
+
+def payload_line(row: Row) -> str:
+    """Return the line of what a framework keeps of a conversation."""
+    values = {name: row[name] for name in ("format", "revision", "updated_at")}
+    return _line("payload", {**values, "payload": from_stored_json(row["payload"])})
+
+
+def message_line(row: Row) -> str:
+    """Return the line of a message: its row is a conversation_id, archived, in_parts, and the NATIVE_COLUMNS."""
+    _, archived, in_parts, *columns = row
+    message = NativeMessage.from_row(columns)
+    return _line(
+        "message",
+        {
+            "id": message.id,
+            "role": message.role,
+            "content": message.content,
+            "type": None if message.type == "text" else message.type,
+            "metadata": _unless_empty(message.metadata),
+            "created_at": message.created_at,
+            "archived": _unless_empty(archived),
+            "in_parts": _unless_empty(in_parts),
+            "format": message.format,
+            **({} if message.payload is None else {"payload": message.payload}),
+            "parent_id": message.parent_id,
+        },
+    )
+
+
+def run_line(row: Row) -> str:
+    """Return the line of a run, without its steps and events."""
+    entry = AgentHistoryEntry.from_row(row)
+    names = ("id", "agent_id", "timestamp", "status", "conversation_id", *ENTRY_JSON)
+    return _line("run", {name: getattr(entry, name) for name in names})
+
+
+def step_line(row: Row) -> str:
+    """Return the line of a step."""
+    return _line("step", {"id": row["key"], "agent_id": row["agent_id"], "value": step_fields(row)})
+
+
+def event_line(row: Row) -> str:
+    """Return the line of an event."""
+    event = TimelineEvent.from_row(row)
+    names = ("type", "name", "start_time", "end_time", "status", "status_message", "level", "version")
+    values = {name: getattr(event, name) for name in (*names, "parent_event_id", *EVENT_JSON)}
+    return _line("event", {"id": event.id, "agent_id": row["agent_id"], **values})
+
+
+def end_line() -> str:
+    """Return the last line."""
+    return _text({"kind": "end"})
+
+
+def _line(kind: str, values: Mapping[str, object]) -> str:
+    given = {name: value for name, value in values.items() if value is not None or name in _NULLABLE}
+    plain = {name: _iso(value) if isinstance(value, datetime) else value for name, value in given.items()}
+    return _text(cast(JsonObject, {"kind": kind, **plain}))
+
+
+def _unless_empty(value: object) -> object:
+    return None if value is False or value == [] or value == {} else value
+
+
+def _text(line: JsonObject) -> str:
+    text = to_json(line)
+    if not _is_plain(text):
+        texts = {name: to_json(value) for name, value in line.items()}
+        exact: JsonObject = {name: each for name, each in texts.items() if not _is_plain(f"[{each}]")}
+        text = to_json({**{name: value for name, value in line.items() if name not in exact}, "exact": exact})
+    return f"{text}\n"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether any program can read this JSON."""
+    if "\\ud" in text:  # so to_json writes lone surrogates
+        return False
+    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
+        return True
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+Group: TypeAlias = ImportedConversation | ImportedRun
+GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+async def read(lines: Lines) -> AsyncIterator[Group]:
+    """
+    Yield what lines tell of, each conversation with its messages and each run with its steps and events.
+
+    InvalidLineError for a line that is none; a conversation or run that it is a part of is not yielded.
+    """
+    groups = _Groups()
+    number = 0
+    async for line in all_of(lines):
+        number += 1
+        try:
+            finished = groups.take(line)
+        except InvalidInputError as error:
+            raise InvalidLineError(number, str(error)) from error.__cause__
+        if finished is not None:
+            yield finished
+    if not groups.ended:
+        raise InvalidLineError(number + 1, "it is missing: the lines end without an end, so some are lost")
+
+
+class _Groups:
+    """The line under way, and what it belongs to."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._begun = False
+        self._group: Group | None = None
+        self._ids: set[tuple[str, str]] = set()
+        self._kinds: Mapping[str, Callable[[JsonObject], None]] = {
+            "header": self._header,
+            "conversation": self._conversation,
+            "payload": self._payload,
+            "message": self._message,
+            "run": self._run,
+            "step": self._step,
+            "event": self._event,
+            "end": self._end,
+        }
+
+    def take(self, line: str | bytes) -> Group | None:
+        """Return what the line shows to be complete."""
+        if not isinstance(line, str | bytes):
+            raise InvalidInputError(f"a line must be text, not {shown(line)}")
+        line = without_mark(line)
+        if not line.strip():
+            return None
+        values = _values(line)
+        kind = values.pop("kind", None)
+        take = self._kinds.get(kind) if isinstance(kind, str) else None
+        if take is None:
+            raise InvalidInputError(f"a line of the kind {shown(kind)}: one of {', '.join(self._kinds)} is needed")
+        if self.ended or self._begun == (kind == "header"):
+            raise InvalidInputError("it comes after the end" if self.ended else "the header is to be the first, once")
+        finished = self._group if kind in ("conversation", "run", "end") else None
+        take(values)
+        return finished
+
+    def _header(self, values: JsonObject) -> None:
+        version = values.get("voltmem")
+        if version != VERSION or isinstance(version, bool):
+            raise InvalidInputError(f"an export of version {shown(version)}: this release reads version {VERSION}")
+        self._begun = True
+
+    def _conversation(self, values: JsonObject) -> None:
+        conversation = _model(ImportedConversation, values)
+        if conversation.id is None or conversation.messages or conversation.payloads:
+            raise InvalidInputError(
+                "a conversation needs an id, and has its messages and payloads in lines of their own"
+            )
+        # Lists of its own, to which the lines that follow add. What a line leaves out is null, and so given.
+        given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
+        self._group = conversation.model_copy(update=given)
+        self._ids.clear()
+
+    def _payload(self, values: JsonObject) -> None:
+        payload = _model(ImportedPayload, values)
+        self._in(ImportedConversation, "payload", payload.format).payloads.append(payload)
+
+    def _message(self, values: JsonObject) -> None:
+        message = _model(ImportedMessage, values)
+        if message.in_parts:
+            json_value(message.content, "content", for_jsonb=True)
+        self._in(ImportedConversation, "message", message.id).messages.append(message)
+
+    def _run(self, values: JsonObject) -> None:
+        entry = _model(AgentHistoryEntry, values)
+        if entry.steps or entry.events:
+            raise InvalidInputError("the steps and events of a run have lines of their own")
+        self._group = ImportedRun(entry)
+        self._ids.clear()
+
+    def _step(self, values: JsonObject) -> None:
+        step = _model(RunStep, values)
+        self._in(ImportedRun, "step", step.id).steps.append(step)
+
+    def _event(self, values: JsonObject) -> None:
+        event = _model(RunEvent, values)
+        self._in(ImportedRun, "event", event.id).events.append(event)
+
+    def _end(self, values: JsonObject) -> None:
+        self._group = None
+        self.ended = True
+
+    def _in(self, cls: type[GroupT], kind: str, id: str) -> GroupT:
+        """Return the conversation or run above, to which this is added."""
+        if not isinstance(self._group, cls):
+            raise InvalidInputError(f"a {kind} that belongs to nothing")
+        if (kind, id) in self._ids:
+            raise InvalidInputError(f"a second {kind} {shown(id)}")
+        self._ids.add((kind, id))
+        return self._group
+
+
+def _values(line: str | bytes) -> JsonObject:
+    """Return what stands in a line."""
+    try:
+        values = from_json(line, allow_inf_nan=False)
+        if not isinstance(values, dict):
+            raise InvalidInputError("no JSON object")
+        exact = values.pop("exact", {})
+        return {**values, **{name: from_stored_json(text) for name, text in exact.items()}}
+    except InvalidInputError:
+        raise
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInputError(f"no JSON: {error}") from error
+
+
+def _model(cls: type[ModelT], values: JsonObject) -> ModelT:
+    return cls.of({name: value for name, value in values.items() if name not in ("user_id", "userId")})

@@ -1,0 +1,220 @@
+"""
+The words of a text, in any language: what is indexed of a message, what a query asks for, and where a text has it.
+
+A word is a run of letters, digits and the signs that combine with them, in lower case and without accents. Scripts that
+put no spaces between words, and emoji, are cut into pairs of characters, each beginning at every character: a query of
+several is a phrase of pairs.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, islice
+from typing import Final, NamedTuple
+
+# Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
+# another entry of the index than the same of somebody else's: a common word costs a user only what the user wrote.
+USER: Final = "\x01"
+
+# tsvector's: positions up to 16,383, a vector up to 1,048,575 bytes. There a word takes up to eight bytes more than as
+# it is written, and what is written in fewer characters than fit surely fits, in UTF-8 too.
+_MOST_WORDS: Final = 16_000
+_LONGEST_WORD: Final = 60
+_MOST_BYTES: Final = 1_040_000
+_MORE_PER_WORD: Final = 8
+_SURELY_FITS: Final = (_MOST_BYTES - _MOST_WORDS * _MORE_PER_WORD) // 4
+
+# Of a query: PostgreSQL takes the words of a phrase one inside another, and its stack ends somewhere.
+_MOST_ASKED: Final = 64
+
+# As regular expressions write characters, both Python's and PostgreSQL's.
+_UNSPACED: Final = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
+    r"\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
+    r"\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"  # emoji
+    r"\U00020000-\U0003ffff"
+)
+_OTHER_PLANES: Final = r"\U00010000-\U0001efff"  # letters, but for a few signs of old scripts
+# The accents of Latin, Greek and Cyrillic, the points of Hebrew and of Arabic with its long strokes, and what chooses
+# between two looks of a character. The signs of Indic scripts are no accents: they are the vowels.
+_MARKS: Final = (
+    r"\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
+    r"\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f"
+)
+_TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
+_MARK: Final = re.compile(f"[{_MARKS}]")
+
+
+@cache
+def _spaced() -> str:
+    # Not on import: it takes ten milliseconds, and not every program searches. The re module has no names for the signs
+    # that combine with letters.
+    every = "".join(map(chr, range(0x10000)))
+    kinds = "".join(map(unicodedata.category, re.sub(f"[{_UNSPACED}]", "\0", every)))
+    letters = re.finditer("[LMN].(?:(?:Cn|[LMN].)*[LMN].)?", kinds)  # letters, marks, numbers; Cn: nothing as yet
+    ranges = [f"\\u{found.start() // 2:04x}-\\u{found.end() // 2 - 1:04x}" for found in letters]
+    return "".join(ranges) + _OTHER_PLANES
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    return re.compile(f"[{_UNSPACED}]+|[{_spaced()}]+")
+
+
+@cache
+def title_expressions() -> tuple[str, str]:
+    """Return what ``{prefix}_plain()`` looks for in titles: what stands between words, and runs without spaces."""
+    return f"[^{_UNSPACED}{_spaced()}]+", f"([{_UNSPACED}]+)"
+
+
+@cache
+def _unspaced() -> re.Pattern[str]:
+    return re.compile(f"[{_UNSPACED}]")
+
+
+class Word(NamedTuple):
+    """A word of a text, or a pair of characters, and where it stands there."""
+
+    text: str
+    start: int
+    end: int
+
+
+def words(text: str, most: int | None = None) -> list[Word]:
+    """Return the words of a text, in its order, at most so many."""
+    places = list(islice(_places(text), most))
+    # All at once, which is faster; no word has the end of a line.
+    plainly = plain("\n".join([text[start : min(end, start + 4 * _LONGEST_WORD)] for start, end in places])).split("\n")
+    found = zip(plainly, places, strict=True) if places else ()
+    return [Word(word.strip()[:_LONGEST_WORD], *place) for word, place in found if word and not word.isspace()]
+
+
+def _places(text: str) -> Iterator[tuple[int, int]]:
+    for found in _word().finditer(text):
+        start, end = found.span()
+        if _unspaced().match(text, start) is None:
+            yield start, end
+        else:
+            yield from ((first, min(first + 2, end)) for first in range(start, end))
+
+
+def plain(text: str) -> str:
+    """Return a text in lower case and without accents, as ``{prefix}_plain()`` does it with titles in the database."""
+    if text.isascii():
+        return text.lower()
+    bare = _MARK.sub("", unicodedata.normalize("NFKD", text))
+    return unicodedata.normalize("NFC", bare.lower().replace("ς", "σ").replace("ß", "ss"))
+
+
+def vector(text: str) -> str:
+    """Return the words of a text with their positions, as a tsvector is written; "" where it has none."""
+    positions: dict[str, list[str]] = {}
+    for position, word in enumerate(_indexed_words(text), start=1):
+        positions.setdefault(word, []).append(str(position))
+    entries = [f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()]
+    written = " ".join(entries)
+    return written if len(written) <= _SURELY_FITS else " ".join(_fitting(entries))
+
+
+def _indexed_words(text: str) -> Sequence[str]:
+    """Return the first words of a text without their places."""
+    if text.isascii():  # three times as fast as words(), which nobody notices but who adds thousands a second
+        return [word[:_LONGEST_WORD] for word in islice(_ASCII_WORD.findall(text.lower()), _MOST_WORDS)]
+    return [word.text for word in words(text, _MOST_WORDS)]
+
+
+def _fitting(entries: Sequence[str]) -> Iterator[str]:
+    """Yield the entries of a tsvector, first those that a text has first, until it is full."""
+    sizes = accumulate(len(entry.encode()) + _MORE_PER_WORD for entry in entries)
+    return (entry for entry, size in zip(entries, sizes, strict=True) if size <= _MOST_BYTES)
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a query asks for: a word, or words side by side."""
+
+    words: tuple[str, ...]
+    typed: str
+    """As it was typed."""
+    without: bool = False
+    """Whether a text must not have it."""
+    is_prefix: bool = False
+    """Whether the last word may go on: it is still being typed."""
+
+    def tsquery(self) -> str:
+        """Return the term as a tsquery is written."""
+        prefix = ":*" if self.is_prefix else ""
+        phrase = " <-> ".join([*(f"'{USER}{word}'" for word in self.words[:-1]), f"'{USER}{self.words[-1]}'{prefix}"])
+        return f"{'!' if self.without else ''}({phrase})"
+
+    def title_pattern(self) -> str:
+        """Return what a title that has it is LIKE, as ``{prefix}_plain()`` returns titles: each word between spaces."""
+        runs = _word().findall(plain(self.typed))
+        begins = "%" if _unspaced().match(runs[0]) else "% "
+        ends = "%" if self.is_prefix or _unspaced().match(runs[-1]) else " %"
+        return begins + " ".join(runs) + ends
+
+    def is_in(self, text: str) -> bool:
+        """Whether a plain text may have it: it has all the letters."""
+        return all(word in text for word in self.words)
+
+    def stands(self, first: int, found: Sequence[Word]) -> bool:
+        """Whether it is what stands in a text of these words from this one on."""
+        texts = tuple([word.text for word in found[first : first + len(self.words)]])
+        if self.is_prefix and len(texts) == len(self.words):
+            texts = (*texts[:-1], texts[-1][: len(self.words[-1])])
+        return texts == self.words
+
+
+def places(found: Sequence[Word], wanted: Sequence[Term]) -> Iterator[tuple[int, int]]:
+    """Yield where a text of these words has one of the terms, from start to end, in its order."""
+    beginning: dict[str, list[Term]] = {}
+    for term in wanted:
+        beginning.setdefault(term.words[0], []).append(term)
+    lengths = {len(term.words[0]) for term in wanted if term.is_prefix and len(term.words) == 1}
+    for first, word in enumerate(found):
+        for text in {word.text, *(word.text[:length] for length in lengths)}:
+            for term in beginning.get(text, ()):
+                if term.stands(first, found):
+                    yield word.start, found[first + len(term.words) - 1].end
+
+
+def terms(query: str) -> list[Term]:
+    """
+    Return what a query asks for: words, "phrases" and -exclusions, as a search on the web has them.
+
+    The last word goes on while it is typed: a prefix, unless a space or a quotation mark ends it. Of a long query the
+    first words and pairs of characters are what it asks for.
+    """
+    found: list[Term] = []
+    left = _MOST_ASKED
+    for each in _TERM.finditer(query):
+        if not left:
+            break
+        text = each["phrase"] if each["phrase"] is not None else each["bare"]
+        wanted, typed = _wanted(text, left)
+        if wanted:
+            left -= len(wanted)
+            typing = each["bare"] is not None and each.end() == len(query) and not each["without"]
+            typing = typing and typed == text
+            found.append(Term(wanted, typed, each["without"] is not None, typing or _is_lone_character(wanted)))
+    return found
+
+
+def _wanted(text: str, most: int) -> tuple[tuple[str, ...], str]:
+    """Return the first words of what was typed, at most so many, and what was typed up to there."""
+    found = words(text, most + 1)
+    if len(found) > 1 and found[-1].end == found[-2].end:
+        found.pop()  # the last character of a run, which a longer text would have in a pair
+    asked = found[:most]
+    return tuple(word.text for word in asked), text if asked == found else text[: asked[-1].end]
+
+
+def _is_lone_character(wanted: Sequence[str]) -> bool:
+    """Whether it is one character of a script without spaces: the first of pairs."""
+    return len(wanted) == 1 and _unspaced().fullmatch(wanted[0]) is not None

