@@ -58,13 +58,14 @@ def run(page: Path) -> None:
     """Run the page's blocks. The first that fails is named by page and line, and its error is raised."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with asyncio.Runner() as runner:
-        for block in blocks(page):
-            try:
+        try:
+            for block in blocks(page):
                 _run_block(block, page, namespace, runner)
-            except BaseException:
-                print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
-                raise
-        runner.run(_close_storages(namespace))
+        except BaseException:
+            print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
+            raise
+        finally:
+            runner.run(_close_storages(namespace))
 
 
 def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyncio.Runner) -> None:
