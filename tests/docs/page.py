@@ -60,10 +60,11 @@ def run(page: Path) -> None:
     with asyncio.Runner() as runner:
         try:
             for block in blocks(page):
-                _run_block(block, page, namespace, runner)
-        except BaseException:
-            print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
-            raise
+                try:
+                    _run_block(block, page, namespace, runner)
+                except BaseException:
+                    print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
+                    raise
         finally:
             runner.run(_close_storages(namespace))
 
