@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.page import CHECKOUT, blocks
+from tests.checkout import ROOT
+from tests.docs.page import blocks
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def programs() -> str:
@@ -31,17 +32,15 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, id=str(page.relative_to(CHECKOUT))) for page in PAGES if blocks(page)]
-)
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)])
 async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_path: Path) -> None:
     """The blocks of a page run from top to bottom, with nothing that another page has made."""
     environment = {
-        "CHECKOUT": str(CHECKOUT),
+        "CHECKOUT": str(ROOT),
         "PATH": programs(),
         "PORT": str(free_port()),
         "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "error",
         "VOLTMEM_DATABASE_URL": database,
         "VOLTMEM_TEST_DSN": database,
