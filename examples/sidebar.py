@@ -3,7 +3,7 @@
 import asyncio
 
 from voltmem import ConversationItem, PostgresStorage, group_by_date
-from voltmem.search_models import as_html
+from voltmem._areas.search_models import as_html
 
 USER = "ada"
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import asyncpg
 
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
-from voltmem._cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
+from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from voltmem import (
     PostgresStorage,
     TimelineEvent,
 )
-from voltmem._cursors import HistoryCursor
+from voltmem._areas.cursors import HistoryCursor
+from voltmem._areas.history.entries import HistoryQuery
 from voltmem._tables import Tables
-from voltmem.agent_history import HistoryQuery
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 MORNING = datetime(2026, 1, 1, 8, tzinfo=UTC)

@@ -40,8 +40,8 @@ from voltmem import (
     StorageClosedError,
     VoltMemError,
 )
-from voltmem._appends import Append, JoinedAppends
-from voltmem.embedded import is_available, start_temporary
+from voltmem._areas.appends import Append, JoinedAppends
+from voltmem._postgres.embedded import is_available, start_temporary
 from voltmem.errors import translated
 from voltmem.options import OnLimit
 
@@ -687,7 +687,7 @@ async def test_what_is_acknowledged_outlives_the_ending_of_backends(
     make_storage: MakeStorage, dsn: str, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Backends are ended again and again under a thousand calls: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
     storage = make_storage(with_parameters(dsn, application_name=schema), storage_limit=None)
     calls = spread(1000, await make_conversations(storage, 7))
     end_them = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
@@ -707,7 +707,7 @@ async def test_what_is_acknowledged_outlives_the_ending_of_backends(
 @pytest.mark.skipif(not is_available() or sys.platform == "win32", reason="no PostgreSQL here that may be killed")
 async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is killed under a thousand calls and recovers: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
     server = await asyncio.to_thread(start_temporary, durable_writes=True)
     try:
         async with PostgresStorage(server.dsn, storage_limit=None) as storage:
@@ -735,7 +735,7 @@ async def test_what_is_acknowledged_outlives_cuts_of_the_way(
     behind_proxy: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way is cut ten times, each time with an answer lost on it: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
     cuts = 0
 
     def tenth_answer() -> Callable[[bytes], bool]:

@@ -26,7 +26,7 @@ from voltmem import (
     UserConversations,
     UserStorage,
 )
-from voltmem.camel import CamelOptions
+from voltmem._voltagent import CamelOptions
 
 # --- methods ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import pytest
 from tests.calls import CASES, Case, Rows, migrated_schema, no_connection_of, use_all_connections, with_parameters
 from tests.proxy import Proxy
 from voltmem import PostgresStorage, Storage, StorageClosedError
-from voltmem._migrations import migrations
+from voltmem._postgres.migrations import migrations
 from voltmem.testing import temporary_schema_name
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ async def test_migrations_that_are_cancelled_are_all_there_or_not_at_all(
     known, states = migrations(), [set[str]()]
     storage = PostgresStorage(dsn, schema=empty, migrate="off", max_connections=1)
     for number in range(1, len(known) + 1):
-        monkeypatch.setattr("voltmem._schema.migrations", lambda number=number: known[:number])
+        monkeypatch.setattr("voltmem._postgres.schema.migrations", lambda number=number: known[:number])
         await storage.upgrade_schema()
         states.append(await objects(connection, empty))
 

@@ -26,10 +26,10 @@ from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from tests.test_cancellation import Moment, cancelled_at, every_moment
 from voltmem import Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
-from voltmem._conversation_schema import MigrateStatements
-from voltmem._listening import Listener, channel
-from voltmem._words import user_key
-from voltmem.native import NativeMemory
+from voltmem._agents.native import NativeMemory
+from voltmem._postgres.conversation_schema import MigrateStatements
+from voltmem._postgres.listening import Listener, channel
+from voltmem._values import user_key
 from voltmem.testing import server
 
 ROOT: Final = Path(__file__).parent.parent
@@ -429,7 +429,7 @@ async def test_who_watches_says_so_again_and_again(
     storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that were lost, as in a crash of the server, are back with the next renewal."""
-    monkeypatch.setattr("voltmem._listening._RENEWED_EVERY", SOON)
+    monkeypatch.setattr("voltmem._postgres.listening._RENEWED_EVERY", SOON)
 
     async with watching(storage) as heard:
         await other._executor.execute(f"DELETE FROM {storage._options.tables.watchers}")
@@ -444,7 +444,7 @@ async def test_a_change_without_a_notification_is_found_all_the_same(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, by the look that is due anyway."""
-    monkeypatch.setattr("voltmem._listening._LOOK_ANYWAY", SOON)
+    monkeypatch.setattr("voltmem._postgres.listening._LOOK_ANYWAY", SOON)
 
     async with watching(storage) as heard:
         await connection.execute(f"ALTER TABLE {storage._options.tables.conversations} DISABLE TRIGGER USER")

@@ -19,7 +19,7 @@ import pytest
 from tests.calls import CASES, Case, Rows
 from voltmem import DatabaseError, SchemaNotReadyError
 from voltmem.__main__ import main
-from voltmem._migrations import migrations
+from voltmem._postgres.migrations import migrations
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage

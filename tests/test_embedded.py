@@ -21,8 +21,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from voltmem import embedded
-from voltmem.embedded import EmbeddedPostgres, start_shared, start_temporary
+from voltmem._postgres import embedded
+from voltmem._postgres.embedded import EmbeddedPostgres, start_shared, start_temporary
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -35,7 +35,7 @@ ONLY_ROOT_CAN_BE_ANOTHER = pytest.mark.skipif(not ROOT, reason="not root: then t
 NOBODY = 65534
 
 TEMPORARY = """
-from voltmem.embedded import start_temporary
+from voltmem._postgres.embedded import start_temporary
 server = start_temporary()
 print(server.dsn, server.folder, flush=True)
 input()
@@ -43,7 +43,7 @@ input()
 SHARED = """
 import sys
 from pathlib import Path
-from voltmem.embedded import start_shared
+from voltmem._postgres.embedded import start_shared
 server = start_shared(Path(sys.argv[1]))
 print(server.dsn, flush=True)
 input()
@@ -429,7 +429,7 @@ def test_an_ordinary_user_needs_no_more_than_a_folder(reachable: Path) -> None:
     # Everything is imported first, as the interpreter's own folder may be out of reach, too.
     source = """
 import os, fasteners, platformdirs
-from voltmem.embedded import start_shared, start_temporary
+from voltmem._postgres.embedded import start_shared, start_temporary
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

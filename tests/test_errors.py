@@ -40,7 +40,7 @@ from voltmem import (
     StorageClosedError,
     VoltMemError,
 )
-from voltmem.native import NativeMemory
+from voltmem._agents.native import NativeMemory
 
 # --- each is raised ----------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ async def no_extra(world: World) -> None:
 
 
 async def no_embedded_server(world: World) -> None:
-    from voltmem.embedded import start_temporary
+    from voltmem._postgres.embedded import start_temporary
 
     start_temporary({"no_such_setting": "1"})
 

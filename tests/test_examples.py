@@ -138,7 +138,7 @@ async def test_a_block_of_the_readme_runs(block: str, database: str, tmp_path: P
 
 async def test_without_any_database_the_error_names_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """No connection, no variable and no embedded server: the error says what can be done."""
-    monkeypatch.setattr("voltmem.embedded.is_available", lambda: False)
+    monkeypatch.setattr("voltmem._postgres.embedded.is_available", lambda: False)
 
     with pytest.raises(ValueError, match=r"connection=.*VOLTMEM_DATABASE_URL.*DATABASE_URL.*embedded"):
         await PostgresStorage().open()

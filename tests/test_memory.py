@@ -32,12 +32,12 @@ from voltmem import (
     PostgresStorage,
     UserStorage,
 )
+from voltmem._agents.memory import MemoryStatements
+from voltmem._areas.queries import WindowQuery
 from voltmem._parts import ToolCall, ToolResult, call_part, result_part, tool_turns, window
 from voltmem._tables import Tables
 from voltmem._values import uuid7
-from voltmem.memory import MemoryStatements
 from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
-from voltmem.query import WindowQuery
 
 ROOT: Final = Path(__file__).parent.parent
 

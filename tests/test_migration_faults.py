@@ -14,10 +14,10 @@ import pytest
 
 from tests.voltagent import load, needs_fixtures
 from voltmem import MigrationError, VoltMemError
-from voltmem import _conversation_schema as conversation_schema
-from voltmem._database import DRIVER_ERRORS
-from voltmem._migrations import Index, apply_missing, migrations
-from voltmem._schema import upgrade
+from voltmem._postgres import conversation_schema
+from voltmem._postgres.database import DRIVER_ERRORS
+from voltmem._postgres.migrations import Index, apply_missing, migrations
+from voltmem._postgres.schema import upgrade
 from voltmem._tables import Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -174,8 +174,8 @@ async def boundaries(start: str, connection: Connection, tables: Tables) -> list
 
 def make_all_tables_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on indexes are built concurrently, and what another process is building is asked for often."""
-    monkeypatch.setattr("voltmem._migrations._LARGE", 0)
-    monkeypatch.setattr("voltmem._migrations._LONGEST_DELAY", 0.02)
+    monkeypatch.setattr("voltmem._postgres.migrations._LARGE", 0)
+    monkeypatch.setattr("voltmem._postgres.migrations._LONGEST_DELAY", 0.02)
 
 
 # --- killed -------------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itse
     pictures = await boundaries(start, connection, tables)
     await begin(start, connection, tables, applied)
     before = await picture(connection, tables)
-    monkeypatch.setattr("voltmem._migrations._LOCK_TIMEOUT", 0)  # none: the statement's comes first
+    monkeypatch.setattr("voltmem._postgres.migrations._LOCK_TIMEOUT", 0)  # none: the statement's comes first
 
     async with other.transaction():
         await other.execute(f"SELECT FROM {tables.messages} FOR UPDATE")
@@ -453,7 +453,7 @@ async def test_an_index_whose_build_was_killed_is_built_again(
     dsn: str, connection: Connection, other: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed CREATE INDEX CONCURRENTLY leaves, invalid and never used, does not pass for the index."""
-    monkeypatch.setattr("voltmem._migrations._LONGEST_DELAY", 0.02)
+    monkeypatch.setattr("voltmem._postgres.migrations._LONGEST_DELAY", 0.02)
     pictures = await boundaries("0.1.7", connection, tables)
     await begin("0.1.7", connection, tables)
     indexes = (Index.made_by(statement, tables) for statement in KNOWN[0].statements(tables))
@@ -543,10 +543,10 @@ async def test_a_table_in_use_is_waited_for_without_keeping_others_out(
     release: str,
 ) -> None:
     """While somebody's transaction reads a table, others read it, too, between the tries of the upgrade."""
-    monkeypatch.setattr("voltmem._migrations._LOCK_TIMEOUT", 20)
-    monkeypatch.setattr("voltmem._migrations._LONGEST_DELAY", 0.02)
-    monkeypatch.setattr("voltmem._conversation_schema._TRIES_FOR_LOCK", 2)
-    monkeypatch.setattr("voltmem._conversation_schema._PAUSE_FOR_OTHERS", 0.02)
+    monkeypatch.setattr("voltmem._postgres.migrations._LOCK_TIMEOUT", 20)
+    monkeypatch.setattr("voltmem._postgres.migrations._LONGEST_DELAY", 0.02)
+    monkeypatch.setattr("voltmem._postgres.conversation_schema._TRIES_FOR_LOCK", 2)
+    monkeypatch.setattr("voltmem._postgres.conversation_schema._PAUSE_FOR_OTHERS", 0.02)
     pictures = await boundaries(release, connection, tables)
     await begin(release, connection, tables)
     waiting = (

@@ -20,9 +20,9 @@ from voltmem import (
     PostgresStorage,
     SchemaError,
     SchemaNotReadyError,
-    _migrations,
 )
-from voltmem._migrations import Migration, migrations, turn
+from voltmem._postgres import migrations as migrations_module
+from voltmem._postgres.migrations import Migration, migrations, turn
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -77,7 +77,7 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that takes: only for tables nobody waits long."""
-    monkeypatch.setattr(_migrations, "_LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(migrations_module, "_LOCK_TIMEOUT", 1)
     schema = temporary_schema_name()
     storage = PostgresStorage(dsn, schema=schema, max_connections=1)
 
@@ -150,7 +150,9 @@ async def test_check_names_only_what_is_missing(
 ) -> None:
     """With migrate="check" a database of an older release is an error that names what was added since."""
     await make_storage().open()
-    monkeypatch.setattr("voltmem._schema.migrations", lambda: [*migrations(), Migration("9999_new", "SELECT 1;")])
+    monkeypatch.setattr(
+        "voltmem._postgres.schema.migrations", lambda: [*migrations(), Migration("9999_new", "SELECT 1;")]
+    )
 
     with pytest.raises(SchemaNotReadyError) as caught:
         await make_storage(migrate="check").open()
@@ -274,7 +276,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_star
     known = list(migrations())
     known.insert(position, broken)
     storage = make_storage()
-    monkeypatch.setattr("voltmem._schema.migrations", lambda: known)
+    monkeypatch.setattr("voltmem._postgres.schema.migrations", lambda: known)
 
     with pytest.raises(MigrationError, match=r"0000_broken.*voltagent_memory_nothing") as caught:
         await storage.open()

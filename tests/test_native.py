@@ -24,9 +24,9 @@ from voltmem import (
     RevisionConflictError,
     Storage,
 )
+from voltmem._agents.memory import ConversationMemory
+from voltmem._agents.native import NativeMemory, Payload, list_payloads
 from voltmem._values import uuid7
-from voltmem.memory import ConversationMemory
-from voltmem.native import NativeMemory, Payload, list_payloads
 
 
 def native(id: str, payload: JsonValue = None, **fields: Any) -> NativeMessage:

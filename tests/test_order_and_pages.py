@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import MakeStorage
 from tests.model import Model
 from voltmem import Conversation, InvalidQueryError, Message, PostgresStorage, UserConversations
-from voltmem.query import OrderBy, OrderDirection
+from voltmem._areas.queries import OrderBy, OrderDirection
 
 
 def examples(number: int) -> settings:
@@ -116,7 +116,7 @@ async def closed_storage() -> PostgresStorage:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of three rows in async for, so that a handful of conversations has many borders between batches."""
-    monkeypatch.setattr("voltmem.conversations.ROWS_PER_FETCH", 3)
+    monkeypatch.setattr("voltmem._areas.conversations.ROWS_PER_FETCH", 3)
 
 
 # --- the order of messages ----------------------------------------------------------------------------------------

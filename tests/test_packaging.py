@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from voltmem._migrations import migrations
+from voltmem._postgres.migrations import migrations
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Connection, MakeStorage
-from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage, search, search_models
-from voltmem._words import Word, _word, plain, terms, title_expressions, vector, words
-from voltmem.search_models import SearchHit, as_html, highlighted, snippet
+from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage
+from voltmem._areas import search, search_models
+from voltmem._areas.search_models import SearchHit, as_html, highlighted, snippet
+from voltmem._areas.words import Word, _word, plain, terms, title_expressions, vector, words
 from voltmem.testing import temporary_schema_name
 
 

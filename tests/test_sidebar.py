@@ -24,7 +24,7 @@ from voltmem import (
     MessageNotFoundError,
     PostgresStorage,
 )
-from voltmem.native import NativeMemory
+from voltmem._agents.native import NativeMemory
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

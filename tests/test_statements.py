@@ -14,19 +14,15 @@ from tests.calls import ARGUMENTS, NO_VERBS, ROUND_TRIPS, Rows, call, migrated_s
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import Conversation, PostgresStorage
-from voltmem._appends import AppendStatements
-from voltmem._cursors import HistoryCursor, SidebarCursor
-from voltmem._listening import ListenerStatements
-from voltmem._tables import Tables
-from voltmem.agent_history import HistoryQuery, HistoryStatements
-from voltmem.branches import BranchStatements
-from voltmem.changes import ChangeStatements
-from voltmem.conversations import ConversationStatements
-from voltmem.memory import MemoryStatements
-from voltmem.messages import MessageStatements
-from voltmem.native import NativeStatements
-from voltmem.options import DEFAULT_TABLE_PREFIX
-from voltmem.query import (
+from voltmem._agents.memory import MemoryStatements
+from voltmem._agents.native import NativeStatements
+from voltmem._areas.appends import AppendStatements
+from voltmem._areas.changes import ChangeStatements
+from voltmem._areas.conversations import ConversationStatements
+from voltmem._areas.cursors import HistoryCursor, SidebarCursor
+from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
+from voltmem._areas.messages import MessageStatements
+from voltmem._areas.queries import (
     MESSAGE_COLUMNS,
     NATIVE_COLUMNS,
     ConversationQuery,
@@ -35,10 +31,14 @@ from voltmem.query import (
     OrderDirection,
     WindowQuery,
 )
-from voltmem.search import SearchStatements
-from voltmem.shares import ShareStatements
-from voltmem.sidebar import SidebarQuery, SidebarStatements
-from voltmem.transfer import TransferStatements
+from voltmem._areas.search import SearchStatements
+from voltmem._areas.shares import ShareStatements
+from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
+from voltmem._areas.transfer.transfer import TransferStatements
+from voltmem._postgres.listening import ListenerStatements
+from voltmem._tables import Tables
+from voltmem.adapters.pydantic_ai._branches import BranchStatements
+from voltmem.options import DEFAULT_TABLE_PREFIX
 
 NOW = datetime.now(UTC)
 ROWS = 100_000

@@ -34,9 +34,9 @@ from voltmem import (
     PostgresStorage,
     Skipped,
     Storage,
-    transfer,
 )
-from voltmem.native import NativeMemory
+from voltmem._agents.native import NativeMemory
+from voltmem._areas.transfer import transfer
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

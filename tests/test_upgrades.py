@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from voltmem._migrations import migrations
+from voltmem._postgres.migrations import migrations
 from voltmem._tables import Tables
 
 if TYPE_CHECKING:

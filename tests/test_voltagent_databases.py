@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from tests.voltagent import RELEASES, add_message, create_conversation, load, needs_fixtures
 from voltmem import InvalidInputError, MigrationError, PostgresStorage, SchemaError, SplitConversation
-from voltmem._schema import script
+from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from voltmem import (
     PostgresStorage,
     VoltMemError,
 )
-from voltmem.camel import CamelOptions
+from voltmem._voltagent import CamelOptions
 from voltmem.testing import drop_schema, temporary_schema_name
 
 if TYPE_CHECKING:

@@ -5,12 +5,27 @@ An async conversation store for Python agents, on PostgreSQL.
 raises. Names without a docstring of their own here are documented where they are defined.
 """
 
-from voltmem._conversation_schema import MigrationResult, SplitConversation
-from voltmem._schema import MigrationStatus
+from voltmem._agents.memory import ConversationMemory, Memory
+from voltmem._areas.changes_models import Change
+from voltmem._areas.conversations import UserConversations
+from voltmem._areas.groups import ConversationGroup, group_by_date
+from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.history.runs import AgentRun
+from voltmem._areas.search_models import Highlight, SearchHit, SearchResults
+from voltmem._areas.share_models import Share, SharedConversation
+from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.transfer.models import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportedPayload,
+    ImportResult,
+    Renamed,
+    Skipped,
+)
+from voltmem._postgres.conversation_schema import MigrationResult, SplitConversation
+from voltmem._postgres.schema import MigrationStatus
+from voltmem._user import UserStorage
 from voltmem._values import UNSET, Unset
-from voltmem.agent_run import AgentRun
-from voltmem.changes_models import Change
-from voltmem.conversations import UserConversations
 from voltmem.errors import (
     ConnectionFailedError,
     ConversationExistsError,
@@ -34,24 +49,9 @@ from voltmem.errors import (
     StorageClosedError,
     VoltMemError,
 )
-from voltmem.groups import ConversationGroup, group_by_date
-from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
-from voltmem.memory import ConversationMemory, Memory
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
 from voltmem.options import ConnectionOptions
-from voltmem.search_models import Highlight, SearchHit, SearchResults
-from voltmem.share_models import Share, SharedConversation
-from voltmem.sidebar_models import ConversationItem, ConversationList
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
-from voltmem.transfer_models import (
-    ImportedConversation,
-    ImportedMessage,
-    ImportedPayload,
-    ImportResult,
-    Renamed,
-    Skipped,
-)
-from voltmem.user import UserStorage
 
 __version__ = "0.1.0"
 

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Final, NoReturn
 
-from voltmem._schema import script
+from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 from voltmem.errors import InvalidOptionError, VoltMemError
 from voltmem.options import DEFAULT_TABLE_PREFIX

@@ -75,6 +75,18 @@ def _uuid(value: int, version: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def user_key(user_id: str) -> str:
+    """Return a short hash of a user's id: the prefix of the user's lexemes, and the payload of notifications."""
+    from hashlib import sha256  # here: it loads OpenSSL
+
+    return sha256(user_id.encode()).hexdigest()[:8]
+
+
+def user_key_sql(user_id: str) -> str:
+    """Return the SQL expression of user_key() for the user id that an expression stands for."""
+    return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
+
+
 # --- checks -----------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, cast
 
 from pydantic import JsonValue
 
+from voltmem._areas.transfer.models import ImportedConversation
 from voltmem._parts import TOOL_CALL, TOOL_RESULT, ToolCall, ToolResult, call_part, result_part, text_part, tool_calls
 from voltmem._values import (
     MAX_ID_BYTES,
@@ -31,7 +32,6 @@ from voltmem._values import (
 )
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
-from voltmem.transfer_models import ImportedConversation
 
 Json: TypeAlias = Mapping[str, object]
 

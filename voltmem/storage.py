@@ -7,17 +7,18 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from voltmem import _conversation_schema as conversation_schema
-from voltmem._appends import Appends, JoinedAppends
-from voltmem._conversation_schema import MigrationResult
-from voltmem._database import BoundConnection, Database, Executor
-from voltmem._listening import Watching
-from voltmem._schema import MigrationStatus, check, status, upgrade
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
+from voltmem._areas.appends import Appends, JoinedAppends
+from voltmem._postgres import conversation_schema
+from voltmem._postgres.conversation_schema import MigrationResult
+from voltmem._postgres.database import BoundConnection, Database, Executor
+from voltmem._postgres.listening import Watching
+from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
+from voltmem._user import UserStorage
 from voltmem._values import check_flag
-from voltmem.camel import CamelOptions, VoltAgentNames, in_both_spellings
+from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.errors import InvalidOptionError
-from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
 from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_CONNECT_TIMEOUT,
@@ -31,10 +32,9 @@ from voltmem.options import (
     StorageOptions,
     connection_target,
 )
-from voltmem.user import UserStorage
 
 if TYPE_CHECKING:
-    from voltmem._database import Connection, Pool
+    from voltmem._postgres.database import Connection, Pool
 
 
 class Storage(VoltAgentNames):

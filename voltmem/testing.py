@@ -121,7 +121,7 @@ def _start() -> Server:
         return Server("VOLTMEM_TEST_DSN", dsn)
     if os.environ.get("VOLTMEM_TEST_PG") == "docker" and _docker_answers():
         return _start_container(os.environ.get("VOLTMEM_TEST_IMAGE", DEFAULT_IMAGE))
-    from voltmem.embedded import start_temporary
+    from voltmem._postgres.embedded import start_temporary
 
     return Server("embedded", start_temporary().dsn)
 

@@ -19,11 +19,11 @@ from pydantic_ai.messages import (
 )
 
 from voltmem import PostgresStorage
+from voltmem._agents.native import NativeMemory
 from voltmem._parts import tool_calls, tool_results
 from voltmem.adapters.langchain import VoltMemChatMessageHistory
 from voltmem.adapters.openai_agents import VoltMemSession
 from voltmem.adapters.pydantic_ai import load_history, save_history
-from voltmem.native import NativeMemory
 
 Turn = list[tuple[str, str]]
 """What was said, called and answered, in order: ("user", …), ("call", …), ("result", …), ("assistant", …)."""

@@ -35,7 +35,8 @@ from tests.adapters.agno_fakes import ROOT, FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
 from voltmem import PostgresStorage
-from voltmem._migrations import migrations
+from voltmem._agents.native import NativeStatements
+from voltmem._postgres.migrations import migrations
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage, import_sessions
 from voltmem.errors import (
@@ -47,7 +48,6 @@ from voltmem.errors import (
     SchemaError,
     SchemaNotReadyError,
 )
-from voltmem.native import NativeStatements
 
 # Not there for type checkers, who see Agno 3.
 Agent: Any = import_module("agno.agent").Agent

@@ -38,11 +38,11 @@ from tests.adapters.agno_fakes import FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
 from voltmem import PostgresStorage
+from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
 from voltmem.adapters.agno import Formats, Sessions, VoltMemDb, VoltMemStorage, to_messages, to_runs
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, InvalidOptionError, MissingExtraError
 from voltmem.models import NativeMessage
-from voltmem.native import NativeStatements
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 

@@ -905,7 +905,7 @@ def test_without_langchain_the_error_says_what_to_install(monkeypatch: pytest.Mo
 
 
 async def native(storage: PostgresStorage) -> list[NativeMessage]:
-    from voltmem.native import NativeMemory
+    from voltmem._agents.native import NativeMemory
 
     return await NativeMemory(storage, "ada", "c1").newest_messages()
 

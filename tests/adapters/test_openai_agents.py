@@ -30,10 +30,10 @@ from pydantic import JsonValue
 
 from tests.conftest import MakeStorage
 from voltmem import ConversationNotFoundError, InvalidInputError, InvalidQueryError, PostgresStorage
+from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_items, to_messages
 from voltmem.errors import MissingExtraError
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory
 
 CONFIG: Final = RunConfig(tracing_disabled=True)
 

@@ -53,10 +53,10 @@ from pydantic_ai.tools import DeferredToolRequests
 
 from tests.conftest import MakeStorage
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
+from voltmem._agents.native import NativeMemory
 from voltmem._parts import tool_calls, tool_results
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, _plain_request, load_history, save_history
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from tests.benchmarks._measure import ROUNDS, Bound, Measure, Result, Unit, take_turns
 from voltmem import PostgresStorage
+from voltmem._postgres.embedded import start_temporary
 from voltmem._tables import Tables
-from voltmem.embedded import start_temporary
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 

@@ -12,9 +12,9 @@ from typing import Final
 from tests.benchmarks._bench import Bench
 from tests.benchmarks._measure import Bound, Side, latency
 from voltmem import PostgresStorage
+from voltmem._areas.conversations import ROWS_PER_FETCH
+from voltmem._areas.queries import MessageQuery
 from voltmem._tables import Tables
-from voltmem.conversations import ROWS_PER_FETCH
-from voltmem.query import MessageQuery
 
 MESSAGES: Final = 100
 SMALL: Final = 10_000

@@ -12,7 +12,7 @@ from tests.benchmarks._bench import Bench
 from tests.benchmarks._measure import Bound, Side, latency, throughput
 from tests.benchmarks.reads import OF_ONE_USER, fill
 from tests.dialogues import DIALOGUES, dialogues
-from voltmem._words import vector, words
+from voltmem._areas.words import vector, words
 
 MESSAGES: Final = 10
 AT_ONCE: Final = 100_000

@@ -20,6 +20,8 @@ from typing import Final, Generic, cast
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID
+from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     TOOL_CALL,
     TOOL_RESULT,
@@ -33,9 +35,7 @@ from voltmem._parts import (
 )
 from voltmem._values import JsonObject, check_id, is_storable, json_value, shown, to_json
 from voltmem.errors import InvalidInputError, MissingExtraError
-from voltmem.memory import DEFAULT_RESOURCE_ID
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory
 from voltmem.storage import Storage
 
 try:

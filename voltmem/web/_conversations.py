@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from voltmem.sidebar_models import ConversationItem
-from voltmem.user import UserStorage
+from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._user import UserStorage
 from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
     Archive,

@@ -11,8 +11,8 @@ from pydantic import JsonValue
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
+from voltmem._areas.changes_models import Change
 from voltmem._values import to_json
-from voltmem.changes_models import Change
 from voltmem.errors import StorageClosedError
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import item_of

@@ -13,11 +13,11 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 
+from voltmem._agents.native import NativeMemory
+from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._user import UserStorage
 from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory
-from voltmem.sidebar_models import ConversationItem
-from voltmem.user import UserStorage
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (

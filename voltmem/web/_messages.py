@@ -8,9 +8,9 @@ from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Header, Query, Response
 
+from voltmem._user import UserStorage
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
-from voltmem.user import UserStorage
 from voltmem.web._openapi import messages_made, responses
 from voltmem.web._payloads import (
     ConversationId,

@@ -26,12 +26,12 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from voltmem._areas.groups import group_by_date
+from voltmem._areas.search_models import Highlight, SearchHit, SearchResults
+from voltmem._areas.sidebar_models import ConversationItem, ConversationList
 from voltmem._values import check_id, to_json
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.groups import group_by_date
 from voltmem.models import Conversation, Message
-from voltmem.search_models import Highlight, SearchHit, SearchResults
-from voltmem.sidebar_models import ConversationItem, ConversationList
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import Depends, HTTPException, Request
 
-from voltmem.sidebar_models import ConversationItem
+from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._user import UserStorage
 from voltmem.storage import Storage
-from voltmem.user import UserStorage
 
 _KEY: Final = "voltmem.user"
 _STORAGE: Final = "voltmem.storage"

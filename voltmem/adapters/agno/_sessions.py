@@ -10,6 +10,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID
+from voltmem._agents.native import NativeMemory, Payload
 from voltmem._values import UNSET, JsonObject, check_count, check_id_or_none, shown
 from voltmem.adapters.agno._documents import objects_of
 from voltmem.adapters.agno._runs import (
@@ -23,9 +25,7 @@ from voltmem.adapters.agno._runs import (
     to_runs,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
-from voltmem.memory import DEFAULT_RESOURCE_ID
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory, Payload
 from voltmem.storage import PostgresStorage
 
 DEFAULT_RUNS: Final = 20

@@ -8,11 +8,11 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from pydantic import JsonValue
 
+from voltmem._agents.native import Payload
 from voltmem._values import JsonObject
 from voltmem.adapters.agno._documents import objects_of, seconds
 from voltmem.adapters.agno._runs import FORMAT, Formats, messages_of
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of, with_title
-from voltmem.native import Payload
 
 Mode: TypeAlias = Literal["agent", "team", "workflow", "workflow_v2"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from voltmem._cursors import MessageCursor
-from voltmem._database import Executor
+from voltmem._areas.cursors import MessageCursor
+from voltmem._areas.queries import MESSAGE_COLUMNS, is_deleted
+from voltmem._areas.share_models import Share, SharedConversation, as_shared
+from voltmem._postgres.database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none, check_text
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
-from voltmem.query import MESSAGE_COLUMNS, is_deleted
-from voltmem.share_models import Share, SharedConversation, as_shared
 
 DEFAULT_LIMIT: Final = 100
 

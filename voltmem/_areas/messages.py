@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from voltmem._appends import Appends
-from voltmem._database import Executor
+from voltmem._areas.appends import Appends
+from voltmem._areas.queries import MessageQuery
+from voltmem._postgres.database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Message
 from voltmem.options import StorageOptions
-from voltmem.query import MessageQuery
 
 DEFAULT_LIMIT: Final = 100  # VoltAgent's
 

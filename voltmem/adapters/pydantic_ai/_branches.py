@@ -14,14 +14,14 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID
+from voltmem._agents.native import NativeMemory, Payload
+from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS
 from voltmem._parts import tool_calls, tool_results
 from voltmem._tables import Tables, rendered
 from voltmem._values import check_count, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
-from voltmem.memory import DEFAULT_RESOURCE_ID
 from voltmem.models import NativeMessage
-from voltmem.native import NativeMemory, Payload
-from voltmem.query import CONVERSATION_COLUMNS, NATIVE_COLUMNS
 from voltmem.storage import Storage
 
 

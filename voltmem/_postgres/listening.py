@@ -16,15 +16,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from voltmem._database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
+from voltmem._postgres.database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
 from voltmem._tables import Tables, rendered
-from voltmem._values import uuid7
-from voltmem._words import user_key, user_key_sql
+from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._database import Connection
+    from voltmem._postgres.database import Connection
 
 # Seconds.
 _RENEWED_EVERY: Final = 20.0

@@ -12,6 +12,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.messages import Messages
+from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
     UNSET,
@@ -27,10 +30,7 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
-from voltmem.memory import ConversationMemory
-from voltmem.messages import Messages
 from voltmem.models import Conversation, NativeMessage
-from voltmem.query import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
 
 
 class NativeStatements:

@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from voltmem._cursors import HistoryCursor
-from voltmem._database import Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
-from voltmem.errors import HistoryEntryNotFoundError
-from voltmem.history_models import (
+from voltmem._areas.cursors import HistoryCursor
+from voltmem._areas.history.models import (
     ENTRY_JSON,
     EVENT_JSON,
     AgentHistoryEntry,
@@ -20,9 +16,13 @@ from voltmem.history_models import (
     AgentHistoryStep,
     TimelineEvent,
 )
+from voltmem._areas.queries import Select
+from voltmem._postgres.database import Executor
+from voltmem._tables import Tables, rendered
+from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
+from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.models import Row
 from voltmem.options import StorageOptions
-from voltmem.query import Select
 
 DEFAULT_LIMIT: Final = 20
 

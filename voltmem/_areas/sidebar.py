@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from voltmem._conversation_schema import forget_in_backup, has_backup
-from voltmem._cursors import SidebarCursor
-from voltmem._database import Executor
-from voltmem._listening import notify_sql
+from voltmem._areas.cursors import SidebarCursor
+from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, found, is_deleted, or_why_not, runs_of_user
+from voltmem._areas.sidebar_models import MARKS, ConversationItem, ConversationList
+from voltmem._postgres.conversation_schema import forget_in_backup, has_backup
+from voltmem._postgres.database import Executor
+from voltmem._postgres.listening import notify_sql
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
     MAX_BIGINT,
@@ -32,8 +34,6 @@ from voltmem.errors import (
 )
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS, Select, found, is_deleted, or_why_not, runs_of_user
-from voltmem.sidebar_models import MARKS, ConversationItem, ConversationList
 
 DEFAULT_LIMIT: Final = 20
 PREVIEW_CHARACTERS: Final = 200

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
+from voltmem._areas.messages import Messages
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
 from voltmem._tables import Tables, rendered
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
-from voltmem.messages import Messages
 from voltmem.models import Conversation, Message
-from voltmem.query import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
 
 DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
 

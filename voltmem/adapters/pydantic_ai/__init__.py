@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic_core import from_json
 
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
+from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     TOOL_CALL,
     TOOL_RESULT,
@@ -36,16 +38,14 @@ from voltmem._parts import (
     tool_results,
 )
 from voltmem._values import UNSET, JsonObject, Unset, check_id, plain_text, to_json, uuid7
-from voltmem.branches import Branches, Tip, from_the_last_gap
+from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
 from voltmem.errors import (
     ConversationNotFoundError,
     InvalidInputError,
     MissingExtraError,
     RevisionConflictError,
 )
-from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
 from voltmem.models import Message, NativeMessage
-from voltmem.native import NativeMemory
 from voltmem.storage import Storage
 
 try:

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 
-from voltmem._database import DRIVER_ERRORS, logger, transaction_on
+from voltmem._postgres.database import DRIVER_ERRORS, logger, transaction_on
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from voltmem._database import Connection
+    from voltmem._postgres.database import Connection
 
 Result = TypeVar("Result")
 
@@ -114,7 +114,7 @@ def migrations() -> tuple[Migration, ...]:
 
     folders: Sequence[Traversable] = (
         resources.files("voltmem") / "migrations_sql",
-        Path(__file__).parent.parent / "migrations_sql",
+        Path(__file__).parents[2] / "migrations_sql",
     )
     folder = next(each for each in folders if each.is_dir())
     files = sorted((each for each in folder.iterdir() if _FILE_NAME.fullmatch(each.name)), key=lambda each: each.name)

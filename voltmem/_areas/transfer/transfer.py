@@ -8,17 +8,11 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
-from voltmem._database import BoundConnection, Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import check_id, derived_id, shown, to_json
-from voltmem._words import user_key_sql, vector
-from voltmem.agent_history import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
-from voltmem.errors import InvalidInputError
-from voltmem.history_models import ENTRY_JSON, EVENT_JSON, step_columns
-from voltmem.options import StorageOptions
-from voltmem.query import NATIVE_COLUMNS, runs_of_user
-from voltmem.sidebar_models import MARKS
-from voltmem.transfer_models import (
+from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
+from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON, step_columns
+from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
+from voltmem._areas.sidebar_models import MARKS
+from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedConversations,
     ImportedMessage,
@@ -30,10 +24,16 @@ from voltmem.transfer_models import (
     Skipped,
     all_of,
 )
+from voltmem._areas.words import vector
+from voltmem._postgres.database import BoundConnection, Executor
+from voltmem._tables import Tables, rendered
+from voltmem._values import check_id, derived_id, shown, to_json, user_key_sql
+from voltmem.errors import InvalidInputError
+from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._database import Record
-    from voltmem.transfer_lines import ImportedRun
+    from voltmem._areas.transfer.lines import ImportedRun
+    from voltmem._postgres.database import Record
 
 RunKind: TypeAlias = Literal["run", "step", "event"]
 
@@ -211,7 +211,7 @@ class Transfer:
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
-        from voltmem.transfer_lines import end_line, header_line  # here, as below: not every program needs it
+        from voltmem._areas.transfer.lines import end_line, header_line  # here, as below: not every program needs it
 
         async with self._executor.snapshot() as snapshot:
             (row,) = await snapshot.fetch(self._transfer_sql.moment)  # the first statement's is the transaction's
@@ -225,7 +225,7 @@ class Transfer:
             yield end_line()
 
     async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
-        from voltmem.transfer_lines import conversation_line, message_line, payload_line
+        from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line
 
         heads = {row["id"]: [conversation_line(row)] for row in rows}
         ids = list(heads)
@@ -241,7 +241,7 @@ class Transfer:
                 yield line
 
     async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
-        from voltmem.transfer_lines import event_line, run_line, step_line
+        from voltmem._areas.transfer.lines import event_line, run_line, step_line
 
         ids = [row["id"] for row in rows]
         details: defaultdict[str, list[str]] = defaultdict(list)
@@ -275,7 +275,7 @@ class Transfer:
         Nothing is deleted: what lies beyond storage_limit stays until the next message is added. With search=True the
         words are indexed. A conversation is in memory as a whole, and no connection is held while lines are awaited.
         """
-        from voltmem.transfer_lines import read
+        from voltmem._areas.transfer.lines import read
 
         check_id(user_id=user_id)
         _check_iterable("lines", lines)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from voltmem._areas.sidebar_models import ConversationItem
 from voltmem.models import Id, Model
-from voltmem.sidebar_models import ConversationItem
 
 ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", "deleted", "reconnected"]
 

@@ -7,23 +7,23 @@ from datetime import datetime, timedelta
 
 from pydantic import JsonValue
 
+from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
+from voltmem._areas.changes import DEFAULT_POLL_INTERVAL
+from voltmem._areas.changes_models import Change
+from voltmem._areas.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
+from voltmem._areas.conversations import UserConversations
+from voltmem._areas.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
+from voltmem._areas.queries import OrderBy, OrderDirection
+from voltmem._areas.search import DEFAULT_LIMIT as SEARCH_LIMIT
+from voltmem._areas.search_models import SearchResults
+from voltmem._areas.share_models import Share
+from voltmem._areas.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
+from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._values import UNSET, Unset, check_id
-from voltmem.camel import ConversationLike, MessageLike, VoltAgentNames
-from voltmem.changes import DEFAULT_POLL_INTERVAL
-from voltmem.changes_models import Change
-from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
-from voltmem.conversations import UserConversations
+from voltmem._voltagent import ConversationLike, MessageLike, VoltAgentNames
 from voltmem.errors import InvalidInputError
-from voltmem.memory import DEFAULT_RESOURCE_ID, ConversationMemory
-from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
 from voltmem.models import Conversation, ConversationPage, Message
-from voltmem.query import OrderBy, OrderDirection
-from voltmem.search import DEFAULT_LIMIT as SEARCH_LIMIT
-from voltmem.search_models import SearchResults
-from voltmem.share_models import Share
-from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
-from voltmem.sidebar_models import ConversationItem, ConversationList
-from voltmem.transfer_models import ImportedConversations, ImportResult, Lines
 
 
 class UserStorage:

@@ -34,9 +34,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic_core import from_json
 
-from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
-from voltmem.errors import InvalidInputError, InvalidLineError
-from voltmem.history_models import (
+from voltmem._areas.history.models import (
     ENTRY_JSON,
     EVENT_JSON,
     AgentHistoryEntry,
@@ -44,9 +42,11 @@ from voltmem.history_models import (
     TimelineEvent,
     step_fields,
 )
+from voltmem._areas.sidebar_models import MARKS
+from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
+from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
+from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
-from voltmem.sidebar_models import MARKS
-from voltmem.transfer_models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 
 VERSION: Final = 1
 # Null is a value of these.

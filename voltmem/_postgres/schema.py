@@ -7,12 +7,12 @@ from datetime import datetime
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from voltmem import _conversation_schema as conversation_schema
-from voltmem._migrations import applied, apply_missing, is_current, migrations, missing, room
+from voltmem._postgres import conversation_schema
+from voltmem._postgres.migrations import applied, apply_missing, is_current, migrations, missing, room
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
-    from voltmem._database import Connection
+    from voltmem._postgres.database import Connection
     from voltmem._tables import Tables
 
 

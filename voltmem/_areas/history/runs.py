@@ -11,10 +11,10 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem._database import logger
+from voltmem._areas.history.entries import AgentHistory
+from voltmem._areas.history.models import AgentHistoryStep, TimelineEvent
+from voltmem._postgres.database import logger
 from voltmem._values import check_id, check_id_or_none, check_texts, json_value, now, uuid7
-from voltmem.agent_history import AgentHistory
-from voltmem.history_models import AgentHistoryStep, TimelineEvent
 
 # The innermost event around the code that runs: of the run itself, and of the tasks that were started in it.
 _around: Final[ContextVar[RunEvent | None]] = ContextVar("voltmem_run_event", default=None)

@@ -77,18 +77,6 @@ def _unspaced() -> re.Pattern[str]:
     return re.compile(f"[{_UNSPACED}]")
 
 
-def user_key(user_id: str) -> str:
-    """Return what stands before each word of a user's in the database."""
-    from hashlib import sha256  # here: it loads OpenSSL
-
-    return sha256(user_id.encode()).hexdigest()[:8]
-
-
-def user_key_sql(user_id: str) -> str:
-    """Return SQL for the key of the user that this SQL stands for."""
-    return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
-
-
 class Word(NamedTuple):
     """A word of a text, or a pair of characters, and where it stands there."""
 

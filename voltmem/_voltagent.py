@@ -17,28 +17,28 @@ from typing import ParamSpec, TypedDict, cast
 from pydantic import JsonValue
 from pydantic.alias_generators import to_camel, to_snake
 
+from voltmem._areas.changes import Changes
+from voltmem._areas.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
+from voltmem._areas.conversations import Conversations, UserConversations
+from voltmem._areas.history.entries import DEFAULT_LIMIT as HISTORY_LIMIT
+from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.history.runs import AgentRun, AgentRuns
+from voltmem._areas.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
+from voltmem._areas.messages import Messages
+from voltmem._areas.queries import OrderBy, OrderDirection
+from voltmem._areas.search import Search
+from voltmem._areas.share_models import Share, SharedConversation
+from voltmem._areas.shares import DEFAULT_LIMIT as SHARED_LIMIT
+from voltmem._areas.shares import Shares
+from voltmem._areas.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
+from voltmem._areas.sidebar import Sidebar
+from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._areas.transfer.transfer import Transfer
 from voltmem._values import UNSET, Unset
-from voltmem.agent_history import DEFAULT_LIMIT as HISTORY_LIMIT
-from voltmem.agent_run import AgentRun, AgentRuns
-from voltmem.changes import Changes
-from voltmem.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
-from voltmem.conversations import Conversations, UserConversations
 from voltmem.errors import InvalidOptionError
-from voltmem.history_models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
-from voltmem.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
-from voltmem.messages import Messages
 from voltmem.models import Conversation, ConversationPage, Message
 from voltmem.options import OnLimit
-from voltmem.query import OrderBy, OrderDirection
-from voltmem.search import Search
-from voltmem.share_models import Share, SharedConversation
-from voltmem.shares import DEFAULT_LIMIT as SHARED_LIMIT
-from voltmem.shares import Shares
-from voltmem.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
-from voltmem.sidebar import Sidebar
-from voltmem.sidebar_models import ConversationItem, ConversationList
-from voltmem.transfer import Transfer
-from voltmem.transfer_models import ImportedConversations, ImportResult, Lines
 
 ConversationLike = Conversation | Mapping[str, object]
 MessageLike = Message | Mapping[str, object]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from voltmem._cursors import SearchCursor
-from voltmem._database import Executor
+from voltmem._areas.cursors import SearchCursor
+from voltmem._areas.queries import CONVERSATION_COLUMNS
+from voltmem._areas.search_models import LONGEST_READ, SearchHit, SearchResults, highlighted, snippet
+from voltmem._areas.words import USER, terms, title_expressions, vector
+from voltmem._postgres.database import Executor
 from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_text
-from voltmem._words import USER, terms, title_expressions, user_key, user_key_sql, vector
+from voltmem._values import MAX_BIGINT, check_count, check_id, check_text, user_key, user_key_sql
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS
-from voltmem.search_models import LONGEST_READ, SearchHit, SearchResults, highlighted, snippet
 
 DEFAULT_LIMIT: Final = 20
 _BATCH: Final = 1_000

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from voltmem._words import Term, places, plain, words
+from voltmem._areas.words import Term, places, plain, words
 from voltmem.models import Conversation, Id, Model, Text, Time
 
 # Characters: of a snippet, and of what stands in it before the first match.

@@ -34,7 +34,7 @@ from voltmem.options import ConnectionTarget, StorageOptions, connection_target
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    from voltmem.embedded import EmbeddedPostgres
+    from voltmem._postgres.embedded import EmbeddedPostgres
 
     Record: TypeAlias = asyncpg.Record
     Pool: TypeAlias = asyncpg.Pool[Record]
@@ -276,7 +276,7 @@ class Database:
                     return connection_target(url)
                 except InvalidOptionError as error:
                     raise InvalidOptionError(f"{variable}: {error}") from None
-        from voltmem import embedded
+        from voltmem._postgres import embedded
 
         if not embedded.is_available():
             raise InvalidOptionError(

@@ -28,14 +28,14 @@ from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from voltmem._areas.words import vector
 from voltmem._tables import Tables, rendered
-from voltmem._words import vector
 from voltmem.errors import ConversationNotFoundError, DatabaseError
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._database import Database, Executor
+    from voltmem._postgres.database import Database, Executor
 
 # The second is made up while the server works on the first; a third would only split them into smaller ones. With 64
 # callers on two cores, two bring 1.3 times the messages of one a second, and three 1.1 times.
@@ -180,6 +180,7 @@ class JoinedAppends(Appends):
     async def add(
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
     ) -> list[Message]:
+        """Add the messages of one call, in the next statement that leaves. Returns them as stored, or raises."""
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._move_to(loop)  # the other is over, or nobody were admitted: no one waits there any more

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from voltmem._database import DRIVER_ERRORS, transaction_on
-from voltmem._migrations import PATIENCE, patiently, record, turn
+from voltmem._postgres.database import DRIVER_ERRORS, transaction_on
+from voltmem._postgres.migrations import PATIENCE, patiently, record, turn
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError, VoltMemError
 
 if TYPE_CHECKING:
-    from voltmem._database import Connection
+    from voltmem._postgres.database import Connection
 
 NAME: Final = "conversation_schema"
 """What it is called in the ledger and in errors; it has no number, for most databases never need it."""

@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 
 from pydantic import JsonValue
 
-from voltmem._database import Executor
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection, found, or_why_not
+from voltmem._postgres.database import Executor
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
     UNSET,
@@ -24,7 +25,6 @@ from voltmem._values import (
 from voltmem.errors import ConversationExistsError, InvalidInputError
 from voltmem.models import Conversation, ConversationPage
 from voltmem.options import StorageOptions
-from voltmem.query import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection, found, or_why_not
 
 DEFAULT_LIMIT: Final = 50  # VoltAgent's
 ROWS_PER_FETCH: Final = 200

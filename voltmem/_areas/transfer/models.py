@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
+from voltmem._areas.sidebar_models import Marks
 from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
-from voltmem.sidebar_models import Marks
 
 Kind: TypeAlias = Literal["conversation", "run"]
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]

@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from voltmem._database import Executor
-from voltmem._listening import UNREACHABLE, Watching
+from voltmem._areas.changes_models import Change, ChangeKind
+from voltmem._areas.sidebar import items
+from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._postgres.database import Executor
+from voltmem._postgres.listening import UNREACHABLE, Watching
 from voltmem._tables import Tables, rendered
 from voltmem._values import check_id, check_seconds
-from voltmem.changes_models import Change, ChangeKind
 from voltmem.errors import InvalidInputError, StorageClosedError
 from voltmem.options import StorageOptions
-from voltmem.sidebar import items
-from voltmem.sidebar_models import ConversationItem
 
 DEFAULT_POLL_INTERVAL: Final = 2.0
 

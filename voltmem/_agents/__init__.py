@@ -1,0 +1,1 @@
+"""What an agent or an adapter holds of a conversation."""

@@ -1,0 +1,1 @@
+"""The subjects: of each its verbs, its SQL and its values."""

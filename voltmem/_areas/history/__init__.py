@@ -1,0 +1,1 @@
+"""What agents did: entries, steps and timeline events."""

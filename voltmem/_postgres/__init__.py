@@ -1,0 +1,1 @@
+"""What knows PostgreSQL and no conversation."""
