@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import MakeStorage
 from tests.model import Model
 from voltmem import Conversation, InvalidQueryError, Message, PostgresStorage, UserConversations
-from voltmem._areas.queries import OrderBy, OrderDirection
+from voltmem.models import OrderBy, OrderDirection
 
 
 def examples(number: int) -> settings:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import Connection, MakeStorage
 from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage
-from voltmem._areas import search, search_models
-from voltmem._areas.search_models import SearchHit, as_html, highlighted, snippet
+from voltmem._areas import search
+from voltmem._areas.search import SearchHit, as_html, highlighted, snippet
 from voltmem._areas.words import Word, _word, plain, terms, title_expressions, vector, words
 from voltmem.testing import temporary_schema_name
 
@@ -495,7 +495,7 @@ def test_a_snippet_costs_little_however_much_is_read(query: str, monkeypatch: py
         taken_apart.append(len(text))
         return words(text)
 
-    monkeypatch.setattr(search_models, "words", counted)
+    monkeypatch.setattr(search, "words", counted)
     pieces = snippet(text, terms(query))
 
     assert any(piece.is_match for piece in pieces)

@@ -20,6 +20,7 @@ from voltmem._areas.appends import AppendStatements
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
+from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
 from voltmem._areas.messages import MessageStatements
 from voltmem._areas.queries import (
@@ -27,17 +28,18 @@ from voltmem._areas.queries import (
     NATIVE_COLUMNS,
     ConversationQuery,
     MessageQuery,
-    OrderBy,
-    OrderDirection,
     WindowQuery,
 )
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
-from voltmem._areas.transfer.transfer import TransferStatements
+from voltmem._areas.transfer.exports import ExportStatements
+from voltmem._areas.transfer.imports import ImportStatements
+from voltmem._areas.users import UserStatements
 from voltmem._postgres.listening import ListenerStatements
 from voltmem._tables import Tables
 from voltmem.adapters.pydantic_ai._branches import BranchStatements
+from voltmem.models import OrderBy, OrderDirection
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 NOW = datetime.now(UTC)
@@ -56,7 +58,10 @@ def statements(tables: Tables) -> Iterator[str]:
         SidebarStatements,
         SearchStatements,
         ShareStatements,
-        TransferStatements,
+        ExportStatements,
+        ForkStatements,
+        UserStatements,
+        ImportStatements,
     )
     for group in (*areas, *more, ChangeStatements, ListenerStatements):
         yield from vars(group(tables)).values()

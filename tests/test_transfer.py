@@ -36,7 +36,7 @@ from voltmem import (
     Storage,
 )
 from voltmem._agents.native import NativeMemory
-from voltmem._areas.transfer import transfer
+from voltmem._areas.transfer import exports, imports
 
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -337,7 +337,7 @@ async def test_without_prepared_statements_both_work(
     filled: PostgresStorage, dsn: str, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind a pooler that hands out connections by the transaction."""
-    monkeypatch.setattr(transfer, "_AT_ONCE", 2)
+    monkeypatch.setattr(exports, "_AT_ONCE", 2)
     pooled = make_storage(with_parameters(dsn, pgbouncer="true"), table_prefix=OTHER)
     lines = [line async for line in make_storage(with_parameters(dsn, pgbouncer="true")).export_user("ada")]
 
@@ -578,7 +578,7 @@ async def test_whose_a_line_says_it_is_means_nothing(storage: PostgresStorage) -
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that are full with three messages."""
-    monkeypatch.setattr(transfer, "_FULL_AT_MESSAGES", 3)
+    monkeypatch.setattr(imports, "_FULL_AT_MESSAGES", 3)
 
 
 @pytest.mark.usefixtures("small_batches")

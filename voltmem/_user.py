@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
-from voltmem._areas.changes import DEFAULT_POLL_INTERVAL
-from voltmem._areas.changes_models import Change
-from voltmem._areas.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
+from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
-from voltmem._areas.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
-from voltmem._areas.queries import OrderBy, OrderDirection
-from voltmem._areas.search import DEFAULT_LIMIT as SEARCH_LIMIT
-from voltmem._areas.search_models import SearchResults
-from voltmem._areas.share_models import Share
-from voltmem._areas.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
-from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.search import SearchResults
+from voltmem._areas.shares import Share
+from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._values import UNSET, Unset, check_id
-from voltmem._voltagent import ConversationLike, MessageLike, VoltAgentNames
 from voltmem.errors import InvalidInputError
-from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.models import (
+    Conversation,
+    ConversationLike,
+    ConversationPage,
+    Message,
+    MessageLike,
+    OrderBy,
+    OrderDirection,
+)
+from voltmem.options import (
+    CONVERSATION_LIMIT,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_RESOURCE_ID,
+    MESSAGE_LIMIT,
+    SEARCH_LIMIT,
+    SIDEBAR_LIMIT,
+)
+
+if TYPE_CHECKING:
+    from voltmem.storage import Storage
 
 
 class UserStorage:
@@ -34,7 +48,7 @@ class UserStorage:
     False, 0, or ConversationNotFoundError.
     """
 
-    def __init__(self, storage: VoltAgentNames, user_id: str) -> None:
+    def __init__(self, storage: Storage, user_id: str) -> None:
         check_id(user_id=user_id)
         self._storage = storage
         self._user_id = user_id
@@ -129,6 +143,12 @@ class UserStorage:
     async def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
         """Return the conversation that was last active, or None: the one to go on with."""
         return await self._storage.get_last_conversation(self._user_id, resource_id=resource_id)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[UserStorage]:
+        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
+        async with self._storage.transaction() as transaction:
+            yield transaction.for_user(self._user_id)
 
     def conversation(
         self, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
@@ -231,6 +251,10 @@ class UserStorage:
             preview=preview,
         )
 
+    async def get_conversation_item(self, conversation_id: str) -> ConversationItem:
+        """Read one conversation as the sidebar shows it."""
+        return await self._storage.get_conversation_item(conversation_id, owner=self._user_id)
+
     async def rename_conversation(
         self, conversation_id: str, title: str, *, automatic: bool = False
     ) -> ConversationItem:
@@ -316,218 +340,3 @@ class UserStorage:
     async def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
         """Return what came of conversations from elsewhere, which become this user's."""
         return await self._storage.import_conversations(self._user_id, conversations)
-
-    # --- in VoltAgent's spelling ------------------------------------------------------------------------------
-
-    async def createConversation(self, conversation: ConversationLike) -> Conversation:
-        """create_conversation in VoltAgent's spelling."""
-        return await self.create_conversation(conversation)
-
-    async def ensureConversation(self, conversation: ConversationLike) -> Conversation:
-        """ensure_conversation in VoltAgent's spelling."""
-        return await self.ensure_conversation(conversation)
-
-    async def getConversation(self, conversationId: str) -> Conversation | None:
-        """get_conversation in VoltAgent's spelling."""
-        return await self.get_conversation(conversationId)
-
-    async def updateConversation(
-        self,
-        conversationId: str,
-        *,
-        title: str | Unset | None = UNSET,
-        metadata: Mapping[str, JsonValue] | Unset | None = UNSET,
-        resourceId: str | Unset = UNSET,
-        touch: bool = True,
-    ) -> Conversation:
-        """update_conversation in VoltAgent's spelling."""
-        return await self.update_conversation(
-            conversationId, title=title, metadata=metadata, resource_id=resourceId, touch=touch
-        )
-
-    async def deleteConversation(self, conversationId: str) -> bool:
-        """delete_conversation in VoltAgent's spelling."""
-        return await self.delete_conversation(conversationId)
-
-    async def queryConversations(
-        self,
-        *,
-        resourceId: str | None = None,
-        limit: int | None = CONVERSATION_LIMIT,
-        offset: int = 0,
-        orderBy: OrderBy = "updated_at",
-        orderDirection: OrderDirection = "DESC",
-    ) -> list[Conversation]:
-        """query_conversations in VoltAgent's spelling."""
-        return await self.query_conversations(
-            resource_id=resourceId, limit=limit, offset=offset, order_by=orderBy, order_direction=orderDirection
-        )
-
-    async def countConversations(self, *, resourceId: str | None = None) -> int:
-        """count_conversations in VoltAgent's spelling."""
-        return await self.count_conversations(resource_id=resourceId)
-
-    async def getPaginatedConversations(self, page: int = 1, pageSize: int = 10) -> ConversationPage:
-        """get_paginated_conversations in VoltAgent's spelling."""
-        return await self.get_paginated_conversations(page, pageSize)
-
-    def getConversations(self) -> UserConversations:
-        """get_conversations in VoltAgent's spelling."""
-        return self.get_conversations()
-
-    async def getLastConversation(self, *, resourceId: str | None = None) -> Conversation | None:
-        """get_last_conversation in VoltAgent's spelling."""
-        return await self.get_last_conversation(resource_id=resourceId)
-
-    async def addMessage(self, message: MessageLike, conversationId: str, *, resourceId: str | None = None) -> Message:
-        """add_message in VoltAgent's spelling."""
-        return await self.add_message(message, conversationId, resource_id=resourceId)
-
-    async def addMessages(
-        self, messages: Iterable[MessageLike], conversationId: str, *, resourceId: str | None = None
-    ) -> list[Message]:
-        """add_messages in VoltAgent's spelling."""
-        return await self.add_messages(messages, conversationId, resource_id=resourceId)
-
-    async def getMessages(
-        self,
-        conversationId: str,
-        *,
-        limit: int | Unset | None = UNSET,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        roles: Sequence[str] | None = None,
-        types: Sequence[str] | None = None,
-        includeArchived: bool = False,
-    ) -> list[Message]:
-        """get_messages in VoltAgent's spelling."""
-        return await self.get_messages(
-            conversationId,
-            limit=limit,
-            before=before,
-            after=after,
-            roles=roles,
-            types=types,
-            include_archived=includeArchived,
-        )
-
-    async def getConversationMessages(
-        self,
-        conversationId: str,
-        *,
-        limit: int | None = MESSAGE_LIMIT,
-        offset: int = 0,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        includeArchived: bool = False,
-    ) -> list[Message]:
-        """get_conversation_messages in VoltAgent's spelling."""
-        return await self.get_conversation_messages(
-            conversationId, limit=limit, offset=offset, before=before, after=after, include_archived=includeArchived
-        )
-
-    async def rewindConversation(self, conversationId: str, messageId: str) -> int:
-        """rewind_conversation in VoltAgent's spelling."""
-        return await self.rewind_conversation(conversationId, messageId)
-
-    async def deleteMessages(self, ids: Sequence[str], conversationId: str) -> int:
-        """delete_messages in VoltAgent's spelling."""
-        return await self.delete_messages(ids, conversationId)
-
-    async def clearMessages(self, conversationId: str | None = None) -> int:
-        """clear_messages in VoltAgent's spelling."""
-        return await self.clear_messages(conversationId)
-
-    async def listConversations(
-        self,
-        *,
-        limit: int = SIDEBAR_LIMIT,
-        after: str | None = None,
-        before: str | None = None,
-        archived: bool = False,
-        pinned: bool | None = None,
-        resourceId: str | None = None,
-        tag: str | None = None,
-        preview: bool = True,
-    ) -> ConversationList:
-        """list_conversations in VoltAgent's spelling."""
-        return await self.list_conversations(
-            limit=limit,
-            after=after,
-            before=before,
-            archived=archived,
-            pinned=pinned,
-            resource_id=resourceId,
-            tag=tag,
-            preview=preview,
-        )
-
-    async def renameConversation(self, conversationId: str, title: str, *, automatic: bool = False) -> ConversationItem:
-        """rename_conversation in VoltAgent's spelling."""
-        return await self.rename_conversation(conversationId, title, automatic=automatic)
-
-    async def pinConversation(self, conversationId: str, pinned: bool = True) -> ConversationItem:
-        """pin_conversation in VoltAgent's spelling."""
-        return await self.pin_conversation(conversationId, pinned)
-
-    async def archiveConversation(self, conversationId: str, archived: bool = True) -> ConversationItem:
-        """archive_conversation in VoltAgent's spelling."""
-        return await self.archive_conversation(conversationId, archived)
-
-    async def tagConversation(self, conversationId: str, tags: Sequence[str]) -> ConversationItem:
-        """tag_conversation in VoltAgent's spelling."""
-        return await self.tag_conversation(conversationId, tags)
-
-    async def markConversationRead(self, conversationId: str, *, at: datetime | None = None) -> ConversationItem:
-        """mark_conversation_read in VoltAgent's spelling."""
-        return await self.mark_conversation_read(conversationId, at=at)
-
-    async def softDeleteConversation(self, conversationId: str) -> ConversationItem:
-        """soft_delete_conversation in VoltAgent's spelling."""
-        return await self.soft_delete_conversation(conversationId)
-
-    async def restoreConversation(self, conversationId: str) -> ConversationItem:
-        """restore_conversation in VoltAgent's spelling."""
-        return await self.restore_conversation(conversationId)
-
-    async def listDeletedConversations(self, *, limit: int | None = None) -> list[ConversationItem]:
-        """list_deleted_conversations in VoltAgent's spelling."""
-        return await self.list_deleted_conversations(limit=limit)
-
-    async def purgeDeletedConversations(self, *, olderThan: timedelta | None = None) -> int:
-        """purge_deleted_conversations in VoltAgent's spelling."""
-        return await self.purge_deleted_conversations(older_than=olderThan)
-
-    async def forkConversation(
-        self, conversationId: str, *, upTo: str | None = None, id: str | None = None
-    ) -> Conversation:
-        """fork_conversation in VoltAgent's spelling."""
-        return await self.fork_conversation(conversationId, up_to=upTo, id=id)
-
-    async def shareConversation(self, conversationId: str, *, upTo: str | None = None) -> Share:
-        """share_conversation in VoltAgent's spelling."""
-        return await self.share_conversation(conversationId, up_to=upTo)
-
-    async def listShares(self, *, conversationId: str | None = None) -> list[Share]:
-        """list_shares in VoltAgent's spelling."""
-        return await self.list_shares(conversation_id=conversationId)
-
-    async def revokeShare(self, token: str) -> bool:
-        """revoke_share in VoltAgent's spelling."""
-        return await self.revoke_share(token)
-
-    async def deleteUser(self) -> int:
-        """delete_user in VoltAgent's spelling."""
-        return await self.delete_user()
-
-    def exportUser(self) -> AsyncIterator[str]:
-        """export_user in VoltAgent's spelling."""
-        return self.export_user()
-
-    async def importUser(self, lines: Lines) -> ImportResult:
-        """import_user in VoltAgent's spelling."""
-        return await self.import_user(lines)
-
-    async def importConversations(self, conversations: ImportedConversations) -> ImportResult:
-        """import_conversations in VoltAgent's spelling."""
-        return await self.import_conversations(conversations)

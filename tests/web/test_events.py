@@ -15,7 +15,7 @@ from starlette.types import Message
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage, UserStorage
-from voltmem._areas.changes_models import Change
+from voltmem._areas.changes import Change
 from voltmem.web import _events
 
 

@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.area import access
 from voltmem._areas.messages import Messages
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables
 from voltmem._values import (
     UNSET,
     Unset,
@@ -191,8 +192,8 @@ class NativeMemory(ConversationMemory):
         check_count("count", count, minimum=1)
         if limit is not None:
             check_count("limit", limit)
-        rows = await self._storage._executor.fetch(
-            self._native_sql.since, self._id, self._user_id, format, count, limit
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).since, self._id, self._user_id, format, count, limit
         )
         if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
@@ -202,7 +203,9 @@ class NativeMemory(ConversationMemory):
     async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
         """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
         ids = check_texts("ids", ids)
-        rows = await self._storage._executor.fetch(self._native_sql.get_messages, self._id, self._user_id, ids)
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
+        )
         return {message.id: message for message in map(NativeMessage.from_row, rows)}
 
     async def lock(self) -> bool:
@@ -212,7 +215,7 @@ class NativeMemory(ConversationMemory):
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        row = await self._storage._executor.fetchrow(self._native_sql.lock, self._id)
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).lock, self._id)
         if row is not None and row["user_id"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return row is not None
@@ -227,7 +230,9 @@ class NativeMemory(ConversationMemory):
             ConversationNotFoundError: The conversation is another user's.
             OutcomeUnknownError: The connection broke before the answer.
         """
-        row = await self._storage._executor.fetchrow(self._native_sql.pop, self._id, self._user_id, repeatable=False)
+        row = await self._access.executor.fetchrow(
+            self._access.sql(NativeStatements).pop, self._id, self._user_id, repeatable=False
+        )
         if row is not None and row["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return None if row is None or row["message_id"] is None else NativeMessage.from_row(tuple(row)[1:])
@@ -240,7 +245,7 @@ class NativeMemory(ConversationMemory):
             ConversationNotFoundError: The conversation is another user's.
         """
         check_id(format=format)
-        row = await self._storage._executor.fetchrow(self._native_sql.get, self._id, format)
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).get, self._id, format)
         if row is not None and row["user_id"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return None if row is None else Payload.from_row(row)
@@ -297,7 +302,9 @@ class NativeMemory(ConversationMemory):
         # A second time, the expected revision is the one that the first has stored.
         repeatable = expected_revision is UNSET
         while True:
-            row = await self._storage._executor.fetchrow(self._native_sql.save, *arguments, repeatable=repeatable)
+            row = await self._access.executor.fetchrow(
+                self._access.sql(NativeStatements).save, *arguments, repeatable=repeatable
+            )
             if row is None or row["saved"]:
                 return
             if row["owner"] not in (None, self._user_id):
@@ -306,10 +313,6 @@ class NativeMemory(ConversationMemory):
                 raise ConversationNotFoundError(self._id, self._user_id, is_deleted=True)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
-
-    @property
-    def _native_sql(self) -> NativeStatements:
-        return rendered(NativeStatements, self._storage._options.tables)
 
 
 async def list_payloads(
@@ -336,7 +339,7 @@ async def list_payloads(
     if limit is not None:
         check_count("limit", limit)
     check_count("offset", offset)
-    sql = rendered(NativeStatements, storage._options.tables).list
     formats = check_texts("formats", formats)
-    rows = await storage._executor.fetch(sql, formats, user_id, resource_id, limit, offset)
+    reach = access(storage)
+    rows = await reach.executor.fetch(reach.sql(NativeStatements).list, formats, user_id, resource_id, limit, offset)
     return [Payload.from_row(row) for row in rows]

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 
 from pydantic import JsonValue
 
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection, found, or_why_not
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
+from voltmem._areas.area import Area
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, found, or_why_not
+from voltmem._tables import Tables
 from voltmem._values import (
     UNSET,
     Unset,
@@ -23,10 +23,9 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import ConversationExistsError, InvalidInputError
-from voltmem.models import Conversation, ConversationPage
-from voltmem.options import StorageOptions
+from voltmem.models import Conversation, ConversationLike, ConversationPage, OrderBy, OrderDirection
+from voltmem.options import CONVERSATION_LIMIT
 
-DEFAULT_LIMIT: Final = 50  # VoltAgent's
 ROWS_PER_FETCH: Final = 200
 
 
@@ -93,19 +92,12 @@ class ConversationStatements:
             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
 
 
-class Conversations:
+class Conversations(Area):
     """The methods about conversations; PostgresStorage puts the areas together."""
-
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _conversation_sql(self) -> ConversationStatements:
-        return rendered(ConversationStatements, self._options.tables)
 
     # --- one conversation -------------------------------------------------------------------------------------
 
-    async def create_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    async def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation as it was stored.
 
@@ -121,12 +113,12 @@ class Conversations:
         VoltAgent: ``createConversation``.
         """
         new = Conversation.of(conversation)
-        row = await self._executor.fetchrow(self._conversation_sql.create, *new.to_row(), repeatable=False)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).create, *new.to_row(), repeatable=False)
         if row is None or row["id"] is None:
             raise ConversationExistsError(new.id, is_deleted=row is not None and row["is_deleted"])
         return Conversation.from_row(tuple(row)[1:])
 
-    async def ensure_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation with this id: the one that is there, unchanged, or the given one, stored.
 
@@ -137,7 +129,7 @@ class Conversations:
             InvalidInputError: A field is missing, unknown or of the wrong type.
         """
         new = Conversation.of(conversation)
-        row = await self._executor.fetchrow(self._conversation_sql.ensure, *new.to_row())
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
         return Conversation.from_row(found(row, new.id, new.user_id))
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
@@ -159,7 +151,7 @@ class Conversations:
 
     async def _get_conversation(self, conversation_id: str, owner: str | None) -> Conversation | None:
         check_id(conversation_id=conversation_id)
-        row = await self._executor.fetchrow(self._conversation_sql.get, conversation_id, owner)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).get, conversation_id, owner)
         return None if row is None else Conversation.from_row(row)
 
     async def update_conversation(
@@ -199,7 +191,7 @@ class Conversations:
         check_id(**{name: text for name, text in given_texts.items() if text is not UNSET})
         check_flag("touch", touch)
         row = await self._executor.fetchrow(
-            self._conversation_sql.update if user_id is UNSET else self._conversation_sql.give,
+            self._sql(ConversationStatements).update if user_id is UNSET else self._sql(ConversationStatements).give,
             conversation_id,
             owner,
             *_given(title),
@@ -226,7 +218,7 @@ class Conversations:
         """
         check_id(conversation_id=conversation_id)
         check_id_or_none(owner=owner)
-        return await self._executor.execute(self._conversation_sql.delete, conversation_id, owner) > 0
+        return await self._executor.execute(self._sql(ConversationStatements).delete, conversation_id, owner) > 0
 
     # --- many conversations -----------------------------------------------------------------------------------
 
@@ -237,7 +229,7 @@ class Conversations:
         Read by index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
         """
         check_id(resource_id=resource_id)
-        rows = await self._executor.fetch(self._conversation_sql.by_resource, resource_id)
+        rows = await self._executor.fetch(self._sql(ConversationStatements).by_resource, resource_id)
         return [Conversation.from_row(row) for row in rows]
 
     async def get_conversations_by_user_id(
@@ -245,7 +237,7 @@ class Conversations:
         user_id: str,
         *,
         resource_id: str | None = None,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = CONVERSATION_LIMIT,
         offset: int = 0,
         order_by: OrderBy = "updated_at",
         order_direction: OrderDirection = "DESC",
@@ -265,7 +257,7 @@ class Conversations:
         *,
         user_id: str | None = None,
         resource_id: str | None = None,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = CONVERSATION_LIMIT,
         offset: int = 0,
         order_by: OrderBy = "updated_at",
         order_direction: OrderDirection = "DESC",

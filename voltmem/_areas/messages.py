@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 
 from voltmem._areas.appends import Appends
+from voltmem._areas.area import Area
 from voltmem._areas.queries import MessageQuery
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables
 from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.models import Message
-from voltmem.options import StorageOptions
-
-DEFAULT_LIMIT: Final = 100  # VoltAgent's
+from voltmem.models import Message, MessageLike
+from voltmem.options import MESSAGE_LIMIT
 
 
 class MessageStatements:
@@ -39,22 +36,16 @@ class MessageStatements:
             FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"""
 
 
-class Messages:
+class Messages(Area):
     """The methods about messages; PostgresStorage puts the areas together."""
 
-    _executor: Executor
     _appends: Appends
-    _options: StorageOptions
-
-    @property
-    def _message_sql(self) -> MessageStatements:
-        return rendered(MessageStatements, self._options.tables)
 
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def add_message(
         self,
-        message: Message | Mapping[str, object],
+        message: MessageLike,
         user_id: str | None,
         conversation_id: str,
         *,
@@ -85,7 +76,7 @@ class Messages:
 
     async def add_messages(
         self,
-        messages: Iterable[Message | Mapping[str, object]],
+        messages: Iterable[MessageLike],
         user_id: str | None,
         conversation_id: str,
         *,
@@ -128,7 +119,7 @@ class Messages:
         check_id_or_none(user_id=user_id)
         if not ids:
             return 0
-        return await self._dropped(self._message_sql.delete, conversation_id, user_id, ids)
+        return await self._dropped(self._sql(MessageStatements).delete, conversation_id, user_id, ids)
 
     async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: str | None = None) -> int:
         """
@@ -149,7 +140,7 @@ class Messages:
         check_id(conversation_id=conversation_id, message_id=message_id)
         check_id_or_none(owner=owner)
         arguments = conversation_id, owner, message_id, self._options.storage_limit
-        row = await self._executor.fetchrow(self._message_sql.rewind, *arguments, repeatable=False)
+        row = await self._executor.fetchrow(self._sql(MessageStatements).rewind, *arguments, repeatable=False)
         if row is None or row["dropped"] is None:
             raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
         if not row["has_message"]:
@@ -168,10 +159,10 @@ class Messages:
         """
         check_id_or_none(user_id=user_id, conversation_id=conversation_id)
         if conversation_id is not None:
-            return await self._dropped(self._message_sql.clear, conversation_id, user_id)
+            return await self._dropped(self._sql(MessageStatements).clear, conversation_id, user_id)
         if user_id is None:
             raise InvalidInputError("clear_messages() needs a user_id or a conversation_id: it never clears everything")
-        return await self._dropped(self._message_sql.clear_user, user_id)
+        return await self._dropped(self._sql(MessageStatements).clear_user, user_id)
 
     async def _dropped(self, statement: str, *arguments: object) -> int:
         row = await self._executor.fetchrow(statement, *arguments, repeatable=False)
@@ -229,7 +220,7 @@ class Messages:
         self,
         conversation_id: str,
         *,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = MESSAGE_LIMIT,
         offset: int = 0,
         before: datetime | str | None = None,
         after: datetime | str | None = None,
@@ -267,7 +258,8 @@ class Messages:
         found = list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
         for place in (query.before, query.after):
             if not found and isinstance(place, str):  # the end, or a message that is not there
-                row = await self._executor.fetchrow(self._message_sql.has, query.conversation_id, query.user_id, place)
+                statement = self._sql(MessageStatements).has
+                row = await self._executor.fetchrow(statement, query.conversation_id, query.user_id, place)
                 if row is not None and not row["has_message"]:
                     raise MessageNotFoundError(place, query.conversation_id)
         return found

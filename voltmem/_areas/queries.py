@@ -6,15 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, cast
 
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_flag, check_id, check_id_or_none, check_texts, check_time, shown
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
-from voltmem.models import Conversation
-
-OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
-OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
+from voltmem.models import Conversation, OrderBy, OrderDirection
 
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
 # Where VoltAgent's "parts" stand, they are the content; we never write them. Content that is not plain text is read

@@ -19,6 +19,7 @@ from voltmem._postgres.database import DRIVER_ERRORS, transaction_on
 from voltmem._postgres.migrations import PATIENCE, patiently, record, turn
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError, VoltMemError
+from voltmem.models import spelled
 
 if TYPE_CHECKING:
     from voltmem._postgres.database import Connection
@@ -62,20 +63,8 @@ class MigrationResult:
     split_conversations: tuple[SplitConversation, ...] = ()
     """What several users had written in, by conversation and user."""
 
-    @property
-    def migratedCount(self) -> int:
-        """VoltAgent's name for migrated_count."""
-        return self.migrated_count
-
-    @property
-    def backupCreated(self) -> bool:
-        """VoltAgent's name for backup_created."""
-        return self.backup_created
-
-    @property
-    def splitConversations(self) -> tuple[SplitConversation, ...]:
-        """split_conversations in VoltAgent's spelling."""
-        return self.split_conversations
+    migratedCount = spelled[int]("migrated_count")
+    backupCreated = spelled[bool]("backup_created")
 
 
 class ConversationSchemaStatements:

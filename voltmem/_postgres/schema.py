@@ -51,11 +51,6 @@ class MigrationStatus:
     applied_at: datetime | None
     """When it was applied; None: it is missing."""
 
-    @property
-    def appliedAt(self) -> datetime | None:
-        """applied_at in VoltAgent's spelling."""
-        return self.applied_at
-
 
 async def status(connection: Connection, tables: Tables) -> list[MigrationStatus]:
     """Return all that was applied or is missing, in its order, that of a newer release included."""

@@ -23,7 +23,6 @@ from typing import Annotated, Any, Final, NoReturn, NotRequired, TypeAlias, cast
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     SYSTEM_ROLES,
@@ -40,6 +39,7 @@ from voltmem._parts import (
 from voltmem._values import UNSET, Unset, check_id_or_none, json_value, to_json, uuid7
 from voltmem.errors import EventLoopError, InvalidInputError, MissingExtraError
 from voltmem.models import Message, NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 try:

@@ -20,7 +20,6 @@ from typing import Final, Generic, cast
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     TOOL_CALL,
@@ -36,6 +35,7 @@ from voltmem._parts import (
 from voltmem._values import JsonObject, check_id, is_storable, json_value, shown, to_json
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 try:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
 from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
@@ -36,7 +36,7 @@ from voltmem.web._payloads import (
     values,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine, item_of_mine, together
+from voltmem.web._signed_in import Mine
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -91,7 +91,7 @@ async def create_conversation(mine: Mine, request: Request, new: NewConversation
 @routes.get("/conversations/{conversationId}", response_model=Item, responses=_ONE, operation_id="getConversation")
 async def get_conversation(mine: Mine, conversationId: ConversationId) -> Response:
     """One conversation, as the sidebar shows it."""
-    return JsonResponse(item_of(await item_of_mine(mine, conversationId)))
+    return JsonResponse(item_of(await mine.get_conversation_item(conversationId)))
 
 
 @routes.patch(
@@ -102,7 +102,7 @@ async def change_conversation(mine: Mine, conversationId: ConversationId, change
     statements = changes.model_fields_set - {"title_is_automatic"}
     if len(statements) < 2:
         return JsonResponse(item_of(await _changed(mine, conversationId, changes)))
-    async with together(mine) as mine_together:
+    async with mine.transaction() as mine_together:
         item = await _changed(mine_together, conversationId, changes)
     return JsonResponse(item_of(item))
 
@@ -122,7 +122,7 @@ async def _changed(mine: UserStorage, id: str, changes: ConversationChanges) -> 
         item = await mine.archive_conversation(id, changes.archived)
     if "tags" in given:
         item = await mine.tag_conversation(id, changes.tags)
-    return await item_of_mine(mine, id) if item is None else item
+    return await mine.get_conversation_item(id) if item is None else item
 
 
 @routes.post(
@@ -169,7 +169,7 @@ async def fork_conversation(
     """Copy a conversation, up to one of its messages."""
     given = Fork() if fork is None else fork
     made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
-    item = item_of(await item_of_mine(mine, made.id))
+    item = item_of(await mine.get_conversation_item(made.id))
     return JsonResponse(item, 201, {"Location": _place(request, made.id, asked=f"/{conversationId}/fork")})
 
 

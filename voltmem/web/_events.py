@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from voltmem._areas.changes_models import Change
+from voltmem._areas.changes import Change
 from voltmem._values import to_json
 from voltmem.errors import StorageClosedError
 from voltmem.web._openapi import Responses, responses

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from voltmem._agents.native import NativeMemory
-from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
@@ -35,7 +35,7 @@ from voltmem.web._payloads import (
     how_many,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine, item_of_mine, together
+from voltmem.web._signed_in import Mine
 from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages
 
 routes = APIRouter(route_class=ProblemRoute)
@@ -44,7 +44,7 @@ Newest: TypeAlias = Annotated[int, Query(description="How many of the newest mes
 
 
 async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[NativeMessage]:
-    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
+    memory = NativeMemory.of(mine.conversation(conversation_id))
     found = await memory.newest_messages(limit)
     await check_is_there(mine, conversation_id, found)
     return found
@@ -112,7 +112,7 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
     payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
     messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in payloads]
     if rewind:
-        async with together(mine) as mine_together:
+        async with mine.transaction() as mine_together:
             await _rewind_to_what_is_there(mine_together, conversationId, messages)
             await mine_together.add_messages(messages, conversationId)
     else:
@@ -121,7 +121,7 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
 
 
 async def _rewind_to_what_is_there(mine: UserStorage, conversation_id: str, messages: list[NativeMessage]) -> None:
-    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
+    memory = NativeMemory.of(mine.conversation(conversation_id))
     await memory.lock()  # nobody else adds or drops any until all is stored
     there = await memory.messages_by_id([message.id for message in messages])
     kept = next((message.id for message in reversed(messages) if message.id in there), None)
@@ -187,7 +187,7 @@ async def list_threads(mine: Mine, limit: Limit = 20, after: Cursor = None) -> R
 @routes.get("/threads/{conversationId}", response_model=Thread, responses=responses(404), operation_id="getThread")
 async def get_thread(mine: Mine, conversationId: ConversationId) -> Response:
     """assistant-ui's fetch()."""
-    return JsonResponse(Thread.of(await item_of_mine(mine, conversationId)))
+    return JsonResponse(Thread.of(await mine.get_conversation_item(conversationId)))
 
 
 class HistoryEntry(Body):

@@ -27,8 +27,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from voltmem._areas.groups import group_by_date
-from voltmem._areas.search_models import Highlight, SearchHit, SearchResults
-from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.search import Highlight, SearchHit, SearchResults
+from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._values import check_id, to_json
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message

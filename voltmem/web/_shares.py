@@ -12,7 +12,7 @@ from voltmem._values import is_storable
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Anybodys, Mine, item_of_mine
+from voltmem.web._signed_in import Anybodys, Mine
 
 routes = APIRouter(route_class=ProblemRoute)
 public_routes = APIRouter(route_class=ProblemRoute)
@@ -100,7 +100,7 @@ async def list_shares(mine: Mine, conversationId: ConversationId) -> Response:
     """The links to a conversation, the newest first."""
     found = await mine.list_shares(conversation_id=conversationId)
     if not found:
-        await item_of_mine(mine, conversationId)
+        await mine.get_conversation_item(conversationId)
     return JsonResponse(Links(items=[Link.model_validate(each) for each in found]))
 
 

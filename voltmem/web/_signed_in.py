@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import Depends, HTTPException, Request
 
-from voltmem._areas.sidebar_models import ConversationItem
 from voltmem._user import UserStorage
 from voltmem.storage import Storage
 
@@ -53,15 +51,3 @@ async def _anybodys(request: Request) -> Storage:
 
 Anybodys: TypeAlias = Annotated[Storage, Depends(_anybodys)]
 """The whole storage, for what anybody may read."""
-
-
-@asynccontextmanager
-async def together(mine: UserStorage) -> AsyncIterator[UserStorage]:
-    """The same user's storage in a transaction."""
-    async with cast(Storage, mine._storage).transaction() as transaction:
-        yield transaction.for_user(mine.user_id)
-
-
-async def item_of_mine(mine: UserStorage, conversation_id: str) -> ConversationItem:
-    """Return a conversation as the sidebar shows it; ConversationNotFoundError where the user has none such."""
-    return await mine._storage._get_item(conversation_id, mine.user_id)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import HistoryCursor
 from voltmem._areas.history.models import (
     ENTRY_JSON,
@@ -17,14 +18,11 @@ from voltmem._areas.history.models import (
     TimelineEvent,
 )
 from voltmem._areas.queries import Select
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
 from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.models import Row
-from voltmem.options import StorageOptions
-
-DEFAULT_LIMIT: Final = 20
+from voltmem.options import HISTORY_LIMIT
 
 
 def _as_text(names: Sequence[str]) -> str:
@@ -141,15 +139,8 @@ class HistoryQuery:
         return text, statement.arguments
 
 
-class AgentHistory:
+class AgentHistory(Area):
     """The methods about the history of agents' runs; PostgresStorage puts the areas together."""
-
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _history_sql(self) -> HistoryStatements:
-        return rendered(HistoryStatements, self._options.tables)
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -197,7 +188,7 @@ class AgentHistory:
     ) -> AgentHistoryEntry:
         check_id(key=key, agent_id=agent_id)
         entry = AgentHistoryEntry.kept_under(value, id=key, agent_id=agent_id)
-        (row,) = await self._executor.fetch(self._history_sql.put_entry, *entry.to_row(whole=whole))
+        (row,) = await self._executor.fetch(self._sql(HistoryStatements).put_entry, *entry.to_row(whole=whole))
         return AgentHistoryEntry.from_row(row)
 
     async def add_history_step(
@@ -248,7 +239,7 @@ class AgentHistory:
     ) -> AgentHistoryStep:
         check_id(key=key, history_id=history_id, agent_id=agent_id)
         step = AgentHistoryStep.kept_under(value, id=key).to_row(whole=whole)
-        row = await self._executor.fetchrow(self._history_sql.put_step, *step, whole, agent_id, history_id)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).put_step, *step, whole, agent_id, history_id)
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return AgentHistoryStep.from_row(row)
@@ -275,7 +266,8 @@ class AgentHistory:
         """
         check_id(key=key, history_id=history_id, agent_id=agent_id)
         event = TimelineEvent.kept_under(value, id=key)
-        row = await self._executor.fetchrow(self._history_sql.put_event, *event.to_row(), agent_id, history_id)
+        statement = self._sql(HistoryStatements).put_event
+        row = await self._executor.fetchrow(statement, *event.to_row(), agent_id, history_id)
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return TimelineEvent.from_row(row)
@@ -290,13 +282,13 @@ class AgentHistory:
         statements. VoltAgent: ``getHistoryEntry``.
         """
         check_id(key=key)
-        row = await self._executor.fetchrow(self._history_sql.entry, key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).entry, key)
         return None if row is None else (await self._with_details([row]))[0]
 
     async def get_history_step(self, key: str) -> AgentHistoryStep | None:
         """Return the step, or None. VoltAgent: ``getHistoryStep``."""
         check_id(key=key)
-        row = await self._executor.fetchrow(self._history_sql.step, key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).step, key)
         return None if row is None else AgentHistoryStep.from_row(row)
 
     async def get_all_history_entries_by_agent(
@@ -322,7 +314,7 @@ class AgentHistory:
         agent_id: str | None = None,
         user_id: str | None = None,
         conversation_id: str | None = None,
-        limit: int = DEFAULT_LIMIT,
+        limit: int = HISTORY_LIMIT,
         after: str | None = None,
     ) -> AgentHistoryPage:
         """
@@ -360,9 +352,9 @@ class AgentHistory:
             return []
         ids = [row["id"] for row in rows]
         steps: defaultdict[str, list[AgentHistoryStep]] = defaultdict(list)
-        for row in await self._executor.fetch(self._history_sql.steps, ids):
+        for row in await self._executor.fetch(self._sql(HistoryStatements).steps, ids):
             steps[row["history_id"]].append(AgentHistoryStep.from_row(row))
         events: defaultdict[str, list[TimelineEvent]] = defaultdict(list)
-        for row in await self._executor.fetch(self._history_sql.events, ids):
+        for row in await self._executor.fetch(self._sql(HistoryStatements).events, ids):
             events[row["history_id"]].append(TimelineEvent.from_row(row))
         return [AgentHistoryEntry.from_row(row, steps[row["id"]], events[row["id"]]) for row in rows]

@@ -125,44 +125,6 @@ class AgentRun(_Recorder):
         fields: dict[str, object] = {"name": name, "type": type, "input": input, "tags": _list(tags)}
         return event._recorded(fields | {"start_time": now(), "parent_event_id": self._event_around()})
 
-    async def addStep(
-        self,
-        type: str,
-        *,
-        name: str | None = None,
-        content: JsonValue = None,
-        arguments: JsonValue = None,
-        **more: JsonValue,
-    ) -> AgentHistoryStep:
-        """add_step in VoltAgent's spelling."""
-        return await self.add_step(type, name=name, content=content, arguments=arguments, **more)
-
-    async def addEvent(
-        self,
-        name: str,
-        *,
-        type: str = "agent",
-        status: str | None = "completed",
-        level: str = "INFO",
-        input: JsonValue = None,
-        output: JsonValue = None,
-        error: JsonValue = None,
-        metadata: JsonValue = None,
-        tags: Sequence[str] | None = None,
-    ) -> TimelineEvent:
-        """add_event in VoltAgent's spelling."""
-        return await self.add_event(
-            name,
-            type=type,
-            status=status,
-            level=level,
-            input=input,
-            output=output,
-            error=error,
-            metadata=metadata,
-            tags=tags,
-        )
-
     def _event_around(self) -> str | None:
         """Return the id of the innermost event of this run around; another run's (a sub-agent's) is passed over."""
         event = _around.get()

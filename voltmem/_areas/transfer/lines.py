@@ -42,7 +42,7 @@ from voltmem._areas.history.models import (
     TimelineEvent,
     step_fields,
 )
-from voltmem._areas.sidebar_models import MARKS
+from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
 from voltmem.errors import InvalidInputError, InvalidLineError

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from voltmem._areas.sidebar_models import Marks
+from voltmem._areas.sidebar import Marks
 from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
 
 Kind: TypeAlias = Literal["conversation", "run"]
@@ -36,11 +35,6 @@ class ImportedPayload(Model):
     updated_at: Time | None = None
     """When it was written; None: when it is imported."""
 
-    @property
-    def updatedAt(self) -> datetime | None:
-        """updated_at in VoltAgent's spelling."""
-        return self.updated_at
-
 
 class ImportedConversation(Marks):
     """One conversation as it was somewhere else. It becomes that of the user for whom it is imported."""
@@ -61,21 +55,6 @@ class ImportedConversation(Marks):
     """In their order. One without a time gets that of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
     """What frameworks keep of it as a whole."""
-
-    @property
-    def resourceId(self) -> str:
-        """resource_id in VoltAgent's spelling."""
-        return self.resource_id
-
-    @property
-    def createdAt(self) -> datetime | None:
-        """created_at in VoltAgent's spelling."""
-        return self.created_at
-
-    @property
-    def updatedAt(self) -> datetime | None:
-        """updated_at in VoltAgent's spelling."""
-        return self.updated_at
 
 
 class Skipped(Model):
@@ -98,11 +77,6 @@ class Renamed(Model):
     """The id that it had."""
     new_id: Id
     """The id that it has now: the same, each time it is imported for this user."""
-
-    @property
-    def newId(self) -> str:
-        """new_id in VoltAgent's spelling."""
-        return self.new_id
 
 
 class ImportResult(Model):

@@ -9,7 +9,6 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._values import JsonObject
 from voltmem.adapters.agno._documents import document_of, objects_of, plain_json, seconds
@@ -23,6 +22,7 @@ from voltmem.adapters.agno._sessions import (
     session_name,
     with_title,
 )
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
 
 if TYPE_CHECKING or not IS_AGNO_1:

@@ -10,7 +10,6 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._values import UNSET, JsonObject, check_count, check_id_or_none, shown
 from voltmem.adapters.agno._documents import objects_of
@@ -26,6 +25,7 @@ from voltmem.adapters.agno._runs import (
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
 from voltmem.models import NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
 
 DEFAULT_RUNS: Final = 20

@@ -9,7 +9,6 @@ from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._parts import SYSTEM_ROLES
 from voltmem._values import shown
@@ -28,7 +27,7 @@ from voltmem.adapters.agno._sessions_of_1 import (
     to_session,
 )
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
-from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
+from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit
 from voltmem.storage import PostgresStorage
 
 

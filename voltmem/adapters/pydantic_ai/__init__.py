@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 from pydantic import ConfigDict, JsonValue, TypeAdapter
 from pydantic_core import from_json
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
+from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     TOOL_CALL,
@@ -46,6 +46,7 @@ from voltmem.errors import (
     RevisionConflictError,
 )
 from voltmem.models import Message, NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 try:
@@ -525,7 +526,7 @@ async def load_history(
     The arguments, the order, the errors and what is left out are those of ``memory.messages()``; of a conversation
     with branches, all of them are read, one message after the other.
     """
-    return to_model_messages(await _native(memory).native_messages(limit=limit, turns=turns))
+    return to_model_messages(await NativeMemory.of(memory).native_messages(limit=limit, turns=turns))
 
 
 async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessage]) -> list[Message]:
@@ -537,7 +538,3 @@ async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessa
         InvalidInputError: A message cannot be stored.
     """
     return await memory.add_turn(map(to_message, messages))
-
-
-def _native(memory: ConversationMemory) -> NativeMemory:
-    return NativeMemory(memory._storage, memory.user_id, memory.conversation_id, resource_id=memory.resource_id)

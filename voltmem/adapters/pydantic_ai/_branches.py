@@ -14,14 +14,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory, Payload
+from voltmem._areas.area import access
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS
 from voltmem._parts import tool_calls, tool_results
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables
 from voltmem._values import check_count, check_id, check_id_or_none, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
 from voltmem.models import NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 
@@ -135,7 +136,8 @@ class Branches:
         self._format = format
         self._user_id = user_id
         self._resource_id = resource_id
-        self._sql = rendered(BranchStatements, storage._options.tables)
+        self._executor = access(storage).executor
+        self._sql = access(storage).sql(BranchStatements)
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class Branches:
             ConversationNotFoundError: The conversation is another user's.
         """
         check_id(conversation_id=conversation_id)
-        row = await self._storage._executor.fetchrow(self._sql.tip, self._format, conversation_id)
+        row = await self._executor.fetchrow(self._sql.tip, self._format, conversation_id)
         if row is not None and self._user_id not in (None, row["user_id"]):
             raise ConversationNotFoundError(conversation_id, self._user_id)
         return None if row is None else Tip.from_row(row)
@@ -158,14 +160,14 @@ class Branches:
         if limit is not None:
             check_count("limit", limit)
         owner = user_id if self._user_id is None else self._user_id
-        rows = await self._storage._executor.fetch(self._sql.tips, self._format, owner, limit)
+        rows = await self._executor.fetch(self._sql.tips, self._format, owner, limit)
         return list(map(Tip.from_row, rows))
 
     async def present(self, conversation_id: str, message_ids: Iterable[str]) -> set[str]:
         """Return which of the messages the conversation has; nothing is sent where none is asked for."""
         check_id(conversation_id=conversation_id)
         ids = check_texts("message_ids", message_ids)
-        rows = await self._storage._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
+        rows = await self._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
         return {row["message_id"] for row in rows}
 
     async def line(
@@ -191,7 +193,7 @@ class Branches:
         if limit == 0:
             return conversation_id, []
         arguments = conversation_id, message_id, limit, self._format, self._user_id
-        rows = await self._storage._executor.fetch(self._sql.line, *arguments)
+        rows = await self._executor.fetch(self._sql.line, *arguments)
         messages = [NativeMessage.from_row(tuple(row)[1:]) for row in rows]
         return (rows[0]["conversation_id"] if rows else None), messages
 
@@ -206,7 +208,7 @@ class Branches:
     async def lock(self, conversation_id: str) -> None:
         """Keep the conversation as it is until the transaction ends."""
         check_id(conversation_id=conversation_id)
-        await self._storage._executor.fetchrow(self._sql.lock, conversation_id)
+        await self._executor.fetchrow(self._sql.lock, conversation_id)
 
     async def link(self, conversation_id: str, *, after: str | None) -> None:
         """
@@ -216,7 +218,7 @@ class Branches:
             conversation_id: Where; lock() has locked it.
             after: What the first of them follows; if it is gone, the newest that is linked. None: nothing.
         """
-        await self._storage._executor.execute(self._sql.link, conversation_id, after)
+        await self._executor.execute(self._sql.link, conversation_id, after)
 
     async def save(
         self,
