@@ -6,7 +6,7 @@ VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
 ADAPTERS := .venv/adapters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sidebar test test-adapters check bench docs lint types format build clean
+.PHONY: help demo sidebar test explore test-adapters check bench docs lint types format build clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ sidebar: .venv/example ## A chat with a sidebar, in the browser: make sidebar LO
 
 test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+explore: .venv/dev ## The property tests, with fresh seeds and ten times the examples
+	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=explore $(ARGS)
 
 test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/agno-3 $(ADAPTERS)/openai-agents ## Adapters, with other releases
 	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/test_agno_1.py

@@ -12,17 +12,13 @@ from typing import Protocol, TypeAlias, Unpack
 
 import asyncpg
 import pytest
-from hypothesis import settings
 
+import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-# How long an example takes says more about the machine than about the example.
-settings.register_profile("voltmem", deadline=None)
-settings.load_profile("voltmem")
 
 
 class MakeStorage(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,10 @@ from pydantic import JsonValue
 
 from tests.calls import Rows, migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import DEPTH, any_json, examples, nested, storable_texts
+from tests.test_round_trip import DEPTH, any_json, nested, storable_texts
+from tests.voltagent import script_of
 from voltmem import (
     AgentHistoryEntry,
     AgentHistoryPage,
@@ -451,15 +452,10 @@ def test_a_tree_may_be_deep() -> None:
 
 # --- rows of VoltAgent itself -------------------------------------------------------------------------------------
 
-FIXTURES = Path(__file__).parent.parent.parent / "shared" / "fixtures"
-
 
 def history_in(release: str, schema: str) -> str:
     """The script of a database that VoltAgent made, in another schema, of its tables those of the history only."""
-    file = FIXTURES / f"voltagent-{release}.sql"
-    if not file.exists():
-        pytest.skip("the databases that VoltAgent made are not beside the checkout")
-    statements = file.read_text().replace("public.", f"{schema}.").split(";\n")
+    statements = script_of(release, schema).split(";\n")
     return ";\n".join(each for each in statements if "_agent_history" in each or "timeline_events" in each)
 
 

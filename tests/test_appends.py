@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import (
@@ -28,6 +28,7 @@ from tests.calls import (
     waiting_for,
     with_parameters,
 )
+from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import (
     ConnectionFailedError,
@@ -222,12 +223,7 @@ async def all_while_locked(
     ("storage_limit", "on_limit"),
     [(None, "delete"), (0, "delete"), (1, "delete"), (3, "delete"), (1, "archive"), (3, "archive")],
 )
-@settings(
-    max_examples=40,
-    deadline=None,  # how long an example takes says more about the machine than about the example
-    # The examples of a test share its storages on purpose: each begins with the same rows.
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(40)
 @given(calls=st.lists(calls, max_size=30), locked=st.booleans())
 async def test_calls_that_come_together_have_the_outcome_of_one_at_a_time(
     make_storage: MakeStorage,

@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import WRITES, Rows, call, migrated_schema, no_connection_of, with_parameters
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from tests.proxy import Proxy
 from tests.test_cancellation import Moment, cancelled_at, every_moment
 from voltmem import Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
@@ -1002,7 +1003,7 @@ async def do(storage: PostgresStorage, proxy: Proxy, name: str, arguments: dict[
         await getattr(ada, name)(**arguments)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(before=st.lists(STEPS, max_size=6), steps=st.lists(st.tuples(STEPS, FLAGS), max_size=12))
 def test_a_list_that_follows_the_changes_is_the_list(seeded: str, before: list[Any], steps: list[Any]) -> None:
     """Whatever is done, and whenever the connection breaks: the list at "ready" and the changes since make the list."""

@@ -21,8 +21,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from voltmem._postgres import embedded
-from voltmem._postgres.embedded import EmbeddedPostgres, start_shared, start_temporary
+from voltmem._postgres.embedded import EmbeddedPostgres, cluster, is_available, programs, start_shared, start_temporary
 from voltmem.errors import EmbeddedPostgresError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -327,10 +326,10 @@ def test_a_server_that_does_not_come_up_is_an_error_that_ends_with_its_log(
 
 def test_a_port_that_another_program_takes_first_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port that another program takes first is no harm."""
-    free_port = embedded._free_port
+    free_port = cluster._free_port
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = iter([other.getsockname()[1]])
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        monkeypatch.setattr(cluster, "_free_port", lambda: next(ports, None) or free_port())
 
         with start_temporary() as server:
             assert serves(server.dsn)
@@ -341,10 +340,10 @@ def test_a_port_that_another_program_takes_first_is_no_harm(monkeypatch: pytest.
 
 def test_without_any_postgresql_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any PostgreSQL the error says how to get one."""
-    assert embedded.is_available()
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([Path("/nowhere")]))
+    assert is_available()
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
 
-    assert not embedded.is_available()
+    assert not is_available()
     with pytest.raises(EmbeddedPostgresError, match=r"'\.\[embedded\]'.*VOLTMEM_DATABASE_URL"):
         start_temporary()
 
@@ -356,7 +355,7 @@ def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
     for name in ("initdb", "pg_ctl", "postgres"):
         (reachable / name).write_text(f"#!/bin/sh\necho {name} 18, not really\ntest $1 = --version\n")
         (reachable / name).chmod(0o755)
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([reachable]))
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([reachable]))
 
     with pytest.raises(EmbeddedPostgresError, match="initdb 18, not really"):
         start_temporary()
@@ -366,9 +365,9 @@ def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
 
 def test_a_postgresql_of_the_machine_serves_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A PostgreSQL of the machine serves as well, be it older than the wheel's."""
-    monkeypatch.setattr(embedded, "_WHEELS", [])
+    monkeypatch.setattr(programs, "_WHEELS", [])
     try:
-        embedded._find_programs()
+        programs.find_programs()
     except EmbeddedPostgresError:
         pytest.skip("no PostgreSQL is installed on this machine")
 
@@ -390,13 +389,13 @@ def test_a_temporary_server_needs_no_other_package(home: Path, monkeypatch: pyte
 @ONLY_ROOT
 def test_programs_out_of_the_accounts_reach_are_copied(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs out of the account's reach are copied, and nothing is opened up."""
-    programs = embedded._find_programs()
-    package, private = programs.parents[1], reachable / "private"
+    found = programs.find_programs()
+    package, private = found.parents[1], reachable / "private"
     private.mkdir(mode=0o700)
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.parent / name, private / name, symlinks=True, copy_function=os.link)
-    hidden = private / programs.relative_to(package.parent)
-    monkeypatch.setattr(embedded, "_program_folders", lambda: iter([hidden]))
+    hidden = private / found.relative_to(package.parent)
+    monkeypatch.setattr(programs, "_program_folders", lambda: iter([hidden]))
 
     with start_temporary() as temporary, start_shared(reachable / "home") as shared:
         assert serves(temporary.dsn)
@@ -422,9 +421,9 @@ def test_a_folder_out_of_the_accounts_reach_is_an_error(reachable: Path, monkeyp
 @ONLY_ROOT_CAN_BE_ANOTHER
 def test_an_ordinary_user_needs_no_more_than_a_folder(reachable: Path) -> None:
     """An ordinary user needs no more than a folder, which nobody else can enter."""
-    programs = embedded._find_programs()
-    if not embedded._Account(NOBODY, NOBODY, []).may("-x", programs / "postgres"):
-        pytest.skip(f"{programs} is out of the reach of the account 'nobody'")
+    found = programs.find_programs()
+    if not programs.Account(NOBODY, NOBODY, []).may("-x", found / "postgres"):
+        pytest.skip(f"{found} is out of the reach of the account 'nobody'")
 
     # Everything is imported first, as the interpreter's own folder may be out of reach, too.
     source = """
@@ -626,7 +625,9 @@ def test_data_of_another_major_version_are_an_error_that_names_both(home: Path) 
     start_shared(home).stop()
     (home / "server/data/PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedPostgresError, match=rf"{home} were made by PostgreSQL 9, and this is 1\d"):
+    with pytest.raises(
+        EmbeddedPostgresError, match=rf"PostgreSQL 9 made the data in {home}, and this is PostgreSQL 1\d"
+    ):
         start_shared(home)
 
 
@@ -648,4 +649,4 @@ def test_the_folder_is_voltmem_home_or_the_users_own(
     monkeypatch.setenv("VOLTMEM_HOME", home)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
 
-    assert embedded._default_folder() == Path(expected)
+    assert programs.default_folder() == Path(expected)

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.dialogues import DIALOGUES, dialogues, needs_dialogues
+from tests.dialogues import Dialogues, with_dialogues
 from voltmem import PostgresStorage
 
 ROOT = Path(__file__).parent.parent
@@ -86,14 +86,14 @@ async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str
         assert {each.title for each in await storage.get_conversations_by_user_id("ada")} == {"Hi", "Ho"}
 
 
-@needs_dialogues
-async def test_2098_real_dialogues_come_back_equal(database: str) -> None:
-    """All 2,098 conversations and 50,822 messages of the real dialogues are read back as they were."""
-    printed = await run(ROOT / "examples" / "import_dialogues.py", DIALOGUES, database=database)
+@with_dialogues
+async def test_dialogues_that_are_imported_come_back_equal(dialogues: Dialogues, database: str) -> None:
+    """Every conversation and every message of a file is read back as it was."""
+    printed = await run(ROOT / "examples" / "import_dialogues.py", dialogues.file, database=database)
 
-    assert "loaded 2,098 conversations and 50,822 messages" in printed
+    assert f"loaded {dialogues.conversations:,} conversations and {dialogues.messages:,} messages" in printed
     async with PostgresStorage(database, storage_limit=None) as storage:
-        for dialogue in dialogues():
+        for dialogue in dialogues:
             stored = await storage.get_messages("importer", dialogue["id"])
             assert [
                 {"role": message.role, "type": message.type, "content": message.content} for message in stored

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import LONG_AGO, PATIENCE, Rows, migrated_schema, somebody_waits
 from tests.conftest import Connection, MakeStorage
-from tests.dialogues import dialogues, needs_dialogues
+from tests.dialogues import Dialogues, with_dialogues
+from tests.properties import examples
 from tests.proxy import Proxy
 from tests.test_statements import assert_walks, plan
 from voltmem import (
@@ -469,7 +470,7 @@ any_conversation = st.lists(st.lists(any_message, min_size=1, max_size=2) | tool
 
 
 @given(any_conversation, st.lists(st.integers(0, 12), min_size=3, max_size=3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 async def test_what_is_read_is_what_python_makes_of_all_messages(
     unlimited: PostgresStorage, conversation: list[Fields], counts: list[int]
 ) -> None:
@@ -480,12 +481,14 @@ async def test_what_is_read_is_what_python_makes_of_all_messages(
     await assert_reads_are_right(memory, every, counts)
 
 
-@needs_dialogues
+@with_dialogues
 @pytest.mark.parametrize("losses", [0, 0.3])
-async def test_the_windows_of_real_dialogues_are_those_of_the_whole(losses: float, unlimited: PostgresStorage) -> None:
+async def test_the_windows_of_dialogues_are_those_of_the_whole(
+    losses: float, dialogues: Dialogues, unlimited: PostgresStorage
+) -> None:
     """Whole ones, and such of which messages are missing; also with a system message before them."""
     chance = random.Random(f"{losses}")  # noqa: S311
-    for dialogue in chance.sample(list(dialogues()), 40):
+    for dialogue in chance.sample(list(dialogues), 40):
         messages = [each for each in dialogue["messages"] if chance.random() >= losses]
         system = [says("system", "Be kind.")] if chance.random() < 0.5 else []
         memory = unlimited.conversation("ada", dialogue["id"])

@@ -15,7 +15,7 @@ import pytest
 from tests.voltagent import load, needs_fixtures
 from voltmem import MigrationError, VoltMemError
 from voltmem._postgres import conversation_schema
-from voltmem._postgres.database import DRIVER_ERRORS
+from voltmem._postgres.driver import DRIVER_ERRORS
 from voltmem._postgres.migrations import Index, apply_missing, migrations
 from voltmem._postgres.schema import upgrade
 from voltmem._tables import Tables

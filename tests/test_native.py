@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.calls import PATIENCE, Rows, somebody_waits
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import (
     ConversationNotFoundError,
@@ -86,7 +87,7 @@ def written(value: object) -> str:
 
 
 @given(st.lists(json, min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 async def test_a_payload_comes_back_bit_for_bit(storage: PostgresStorage, payloads: list[JsonValue]) -> None:
     """Any JSON: NUL and lone surrogates, the order of keys, integers of any size, true that is not 1."""
     memory = NativeMemory(storage, "ada", uuid7())

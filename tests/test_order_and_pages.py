@@ -9,24 +9,14 @@ from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import MakeStorage
 from tests.model import Model
+from tests.properties import examples
 from voltmem import Conversation, InvalidQueryError, Message, PostgresStorage, UserConversations
 from voltmem.models import OrderBy, OrderDirection
-
-
-def examples(number: int) -> settings:
-    return settings(
-        max_examples=number,
-        deadline=None,  # how long an example takes says more about the machine than about the example
-        derandomize=False,
-        # The examples of a test share its storage on purpose: each has a user and conversations of its own.
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-
 
 ORDERS: Final[list[OrderBy]] = ["created_at", "updated_at", "title"]
 DIRECTIONS: Final[list[OrderDirection]] = ["ASC", "DESC"]

@@ -13,24 +13,14 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue, ValidationError
 
 from tests.conftest import MakeStorage
+from tests.properties import examples
 from voltmem import InvalidInputError, PostgresStorage
 from voltmem._values import plain_text, uuid7
-
-
-def examples(count: int) -> settings:
-    return settings(
-        max_examples=count,
-        deadline=None,  # how long an example takes says more about the machine than about the example
-        derandomize=False,
-        # The examples of a test share its storage on purpose: each adds to it and reads what it added.
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-
 
 # --- values -------------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import migrated_schema, somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from voltmem import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -287,7 +288,7 @@ async def shared_storage(dsn: str, shared_schema: str) -> AsyncIterator[Postgres
 SAID = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["user", "assistant", "tool"])), max_size=8)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(50)
 @given(before=SAID, later=SAID, deleted=st.sets(st.integers(0, 7)), place=st.integers(0, 7), limit=st.integers(1, 9))
 async def test_a_link_shows_that_part_and_no_other(
     before: list[tuple[int, str]],

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.calls import migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from voltmem import (
     ConversationExistsError,
     ConversationItem,
@@ -723,7 +724,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(ROWS, st.integers(1, 7), st.booleans(), st.sampled_from([None, True, False]), st.sampled_from([None, "docs"]))
 def test_pages_of_any_list_are_the_list(
     shared_schema: str,

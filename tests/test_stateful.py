@@ -10,7 +10,6 @@ from itertools import product
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -26,6 +25,7 @@ from hypothesis.stateful import (
 from pydantic.alias_generators import to_camel
 
 from tests.model import Given, Model
+from tests.properties import examples
 from voltmem import (
     Conversation,
     ConversationExistsError,
@@ -518,12 +518,12 @@ def world(storage_limit: int | None, on_limit: OnLimit) -> Iterator[World]:
     world.close()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("on_limit", ["delete", "archive"])
 @pytest.mark.parametrize("storage_limit", [None, 0, 1, 3, 10])
 def test_a_storage_and_its_model_never_differ(world: World) -> None:
     """Whatever is called, in whatever order and spelling, the storage answers what the model answers."""
-    run_state_machine_as_test(
-        type("StorageAndModel", (StorageAndModel,), {"world": world}),
-        # Without a deadline: how long a step takes says more about the machine than about the step.
-        settings=settings(max_examples=25, stateful_step_count=50, deadline=None, derandomize=False),
-    )
+    # The name is the seed where the suite is derandomised: each world has steps of its own.
+    name = f"{world.storage_limit} {world.on_limit}"
+    machine = type(name, (StorageAndModel,), {"world": world})
+    run_state_machine_as_test(machine, settings=examples(25, steps=50))

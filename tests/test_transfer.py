@@ -19,9 +19,10 @@ from pydantic import JsonValue
 
 from tests.calls import somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
-from tests.dialogues import dialogues, needs_dialogues
+from tests.dialogues import Dialogues, with_dialogues
+from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_round_trip import any_json, contents, examples, metadatas, nested, set_json_codecs, storable_texts
+from tests.test_round_trip import any_json, contents, metadatas, nested, set_json_codecs, storable_texts
 from voltmem import (
     DatabaseError,
     ImportedConversation,
@@ -346,10 +347,13 @@ async def test_without_prepared_statements_both_work(
     assert await exported(pooled) == lines[1:] == await exported(filled)
 
 
-@needs_dialogues
-async def test_real_dialogues_come_back_equal(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """A hundred and more of them, with ties in time, through more than one batch of conversations."""
-    chosen = list(islice(dialogues(), 120))
+@with_dialogues
+async def test_dialogues_come_back_equal(
+    dialogues: Dialogues, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many of them, with ties in time, through more than one batch of conversations."""
+    monkeypatch.setattr(exports, "_AT_ONCE", 40)
+    chosen = list(islice(dialogues, 120))
     given_ones = [
         ImportedConversation(
             id=each["id"], created_at=NOON, messages=[Message(**message) for message in each["messages"]]
@@ -360,7 +364,7 @@ async def test_real_dialogues_come_back_equal(storage: PostgresStorage, other: P
     result = await storage.import_conversations("ada", given_ones)
     await other.import_user("ada", storage.export_user("ada"))
 
-    assert (result.conversations, result.messages) == (120, sum(len(each["messages"]) for each in chosen))
+    assert (result.conversations, result.messages) == (len(chosen), sum(len(each["messages"]) for each in chosen))
     assert await exported(other) == await exported(storage)
     for each in chosen[::20]:
         stored = await other.get_messages("ada", each["id"], limit=None)
@@ -530,16 +534,16 @@ async def test_a_line_that_is_none_is_told_by_its_number(wrong: list[Any], stora
 @pytest.mark.parametrize(
     ("lines", "what"),
     [
-        ([], "line 1: it is missing"),
-        ([""], "line 2: it is missing"),
+        ([], "line 1: the end line is missing"),
+        ([""], "line 2: the end line is missing"),
         ([END], "line 1: the header"),
         ([*conversation("c1"), END], "line 1: the header"),
-        ([header(voltmem=2), END], "line 1: an export of version 2"),
-        ([header(voltmem=True), END], "line 1: an export of version True"),
-        ([line("header"), END], "line 1: an export of version None"),
-        ([header(), *conversation("c1", "words")], "line 4: it is missing"),
-        ([header(), MESSAGE, END], "line 2: a message that belongs to nothing"),
-        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: a step that belongs to nothing"),
+        ([header(voltmem=2), END], "line 1: the export has version 2"),
+        ([header(voltmem=True), END], "line 1: the export has version True"),
+        ([line("header"), END], "line 1: the export has version None"),
+        ([header(), *conversation("c1", "words")], "line 4: the end line is missing"),
+        ([header(), MESSAGE, END], "line 2: a message must follow"),
+        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: a step must follow"),
     ],
 )
 async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: str, storage: PostgresStorage) -> None:

@@ -19,8 +19,9 @@ from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
 from voltmem._postgres import conversation_schema
+from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.conversation_schema import MigrationResult
-from voltmem._postgres.database import BoundConnection, Database, Executor
+from voltmem._postgres.database import Database
 from voltmem._postgres.listening import Watching
 from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
@@ -44,7 +45,7 @@ from voltmem.options import (
 )
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection, Pool
+    from voltmem._postgres.driver import Connection, Pool
 
 
 class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes, Users, Exports, Imports):

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 try:
@@ -34,6 +34,7 @@ if MAJOR != 1:
 from tests.adapters.agno_fakes import ROOT, FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from voltmem import PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._postgres.migrations import migrations
@@ -665,11 +666,12 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.hypothesis
 def test_any_state_and_any_message_come_back_equal(make_store: MakeStore) -> None:
     """A12, B6: NUL, lone surrogates, big numbers, odd keys: whatever is JSON."""
     store = make_store()
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @examples(40)
     @given(state=st.dictionaries(st.text(), JSON, max_size=3), text=st.text(st.characters()), more=JSON)
     def check(state: dict[str, Any], text: str, more: Any) -> None:
         messages = [{"role": "user", "content": text}, {"role": "assistant", "content": "ok", "provider_data": more}]

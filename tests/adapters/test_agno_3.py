@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 try:
@@ -37,6 +37,7 @@ from agno.workflow import Step, StepInput, StepOutput, Workflow
 from tests.adapters.agno_fakes import FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
 from voltmem import PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
@@ -528,10 +529,11 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.hypothesis
 async def test_any_state_and_any_message_come_back_equal(dsn: str, schema: str) -> None:
     """A12, B6: NUL, lone surrogates, big numbers, odd keys: whatever is JSON."""
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @examples(40)
     @given(state=st.dictionaries(st.text(), JSON, max_size=3), text=st.text(st.characters()), more=JSON)
     def check(state: dict[str, Any], text: str, more: Any) -> None:
         messages = [

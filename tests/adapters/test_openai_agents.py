@@ -24,11 +24,12 @@ from agents import (
     function_tool,
 )
 from agents.testing import ScriptedModel, assistant_message, function_call
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.conftest import MakeStorage
+from tests.properties import examples
 from voltmem import ConversationNotFoundError, InvalidInputError, InvalidQueryError, PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_items, to_messages
@@ -224,7 +225,7 @@ TRICKY: Final = [
 
 @given(st.lists(any_items, max_size=4))
 @example(TRICKY)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 async def test_whatever_is_stored_comes_back_bit_for_bit(
     session: VoltMemSession, given: list[dict[str, object]]
 ) -> None:

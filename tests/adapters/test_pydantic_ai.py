@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -52,10 +52,12 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import DeferredToolRequests
 
 from tests.conftest import MakeStorage
+from tests.properties import examples
 from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import tool_calls, tool_results
-from voltmem.adapters.pydantic_ai import VoltMemConversationStore, _plain_request, load_history, save_history
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+from voltmem.adapters.pydantic_ai._messages import _plain_request
 from voltmem.models import NativeMessage
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
@@ -976,17 +978,18 @@ def _and_head(record: ConversationRecord) -> list[str]:
     return [*record.branches, *head]
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("user_id", [None, "ada"], ids=["scopes are users", "one user's store"])
 def test_it_never_differs_from_the_store_in_memory(user_id: str | None) -> None:
     """Loads, saves, branches, forks, lists, deletions and conflicts: as InMemoryConversationStore has them."""
     schema = temporary_schema_name()
     with asyncio.Runner() as runner:
         storage = PostgresStorage(server().dsn, schema=schema, storage_limit=None)
-        machine = type("Machine", (BesideInMemory,), {"runner": runner, "storage": storage, "user_id": user_id})
+        # The name is the seed where the suite is derandomised: each has steps of its own.
+        fields = {"runner": runner, "storage": storage, "user_id": user_id}
+        machine = type(f"BesideInMemory of {user_id}", (BesideInMemory,), fields)
         try:
-            run_state_machine_as_test(
-                machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
-            )
+            run_state_machine_as_test(machine, settings=examples(40, steps=30))
         finally:
             runner.run(storage.close())
             runner.run(drop_schema(schema))
@@ -1037,7 +1040,7 @@ def as_json(messages: Sequence[ModelMessage]) -> Any:
     return ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(messages=st.lists(requests | responses, max_size=4))
 async def test_every_message_comes_back_bit_for_bit(
     messages: list[ModelMessage], store: VoltMemConversationStore

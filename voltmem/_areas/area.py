@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from voltmem._postgres.database import Executor
+from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables, rendered
 from voltmem.options import StorageOptions
 

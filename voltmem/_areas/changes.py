@@ -140,7 +140,7 @@ class Changes(Area):
             rows = await self._executor.fetch(self._sql(ChangeStatements).begin, user_id)
             known = {row["id"]: Known.from_row(tuple(row)[1:]) for row in rows}
             yield Change(kind="ready")
-            while await watcher.turn(poll_interval):
+            while await watcher.wait(poll_interval):
                 versions = [each.version for each in known.values()]
                 try:
                     rows = await self._executor.fetch(self._sql(ChangeStatements).look, user_id, list(known), versions)

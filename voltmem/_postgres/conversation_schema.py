@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from voltmem._postgres.database import DRIVER_ERRORS, transaction_on
+from voltmem._postgres.connection import transaction_on
+from voltmem._postgres.driver import DRIVER_ERRORS
 from voltmem._postgres.migrations import PATIENCE, patiently, record, turn
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError, VoltMemError
 from voltmem.models import spelled
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
 
 NAME: Final = "conversation_schema"
 """What it is called in the ledger and in errors; it has no number, for most databases never need it."""

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 
-from voltmem._postgres.database import DRIVER_ERRORS, logger, transaction_on
+from voltmem._postgres.connection import transaction_on
+from voltmem._postgres.driver import DRIVER_ERRORS, logger
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from voltmem._postgres.migrations import applied, apply_missing, is_current, mig
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
     from voltmem._tables import Tables
 
 

@@ -64,11 +64,12 @@ def conversation_columns(conversation: ImportedConversation, names: Mapping[str,
 
 
 def payload_columns(payload: ImportedPayload) -> Columns:
+    """Return format, payload (JSON text), revision, updated_at."""
     return payload.format, to_json(payload.payload), payload.revision, _iso(payload.updated_at)
 
 
 def message_columns(conversation: ImportedConversation, *, search: bool) -> Iterator[Columns]:
-    """Yield the columns of the messages, none without a time where there is one before it or at all."""
+    """Yield the columns of the messages. A message without a time gets the time of the one before it."""
     messages = conversation.messages
     times = (time for message in messages if (time := message.given("created_at")) is not None)
     before = None if conversation.created_at is not None else next(times, None)
@@ -118,6 +119,6 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def transposed(rows: Sequence[Columns], width: int) -> list[Sequence[str | None] | None]:
-    """Return the columns of the rows, None for one in which nobody has a value."""
+    """Return the columns of the rows; None for a column without any value."""
     columns = zip(*rows, strict=True) if rows else [[]] * width
     return [column if any(value is not None for value in column) else None for column in columns]

@@ -1,4 +1,4 @@
-"""Taking a user's data out, as lines of JSON."""
+"""Exporting a user's data as lines of JSON."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
 from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
 from voltmem._areas.sidebar import MARKS
-from voltmem._postgres.database import BoundConnection
+from voltmem._postgres.connection import BoundConnection
 from voltmem._tables import Tables
 from voltmem._values import check_id
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Record
+    from voltmem._postgres.driver import Record
 
-# So many conversations, or runs, are read together.
+# The number of conversations, or runs, whose rows are read together.
 _AT_ONCE: Final = 100
 
 
 class ExportStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
@@ -46,7 +46,7 @@ class ExportStatements:
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE id IN ({runs_of_user(tables)})
             ORDER BY "timestamp", id"""
-        # As they are read by AgentHistory.
+        # In the order in which AgentHistory reads them.
         self.steps = f"""
             SELECT {STEP_COLUMNS}, agent_id FROM {steps}
             WHERE history_id = ANY($1::text[])
@@ -58,11 +58,11 @@ class ExportStatements:
 
 
 class Exports(Area):
-    """The verb that takes a user's data out."""
+    """The verb that exports a user's data."""
 
     def export_user(self, user_id: str) -> AsyncIterator[str]:
         """
-        Yield all that is stored of a user, as lines of JSON, each with its newline at the end.
+        Export everything stored of a user: yields lines of JSON, each with its line end.
 
         ::
 
@@ -70,18 +70,18 @@ class Exports(Area):
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Conversations, archived and deleted ones too, with their marks, messages and what frameworks keep beside them;
-        the recorded runs of agents. Links for strangers stay behind: whoever has a token has a key.
-        ``voltmem.transfer_lines`` says what stands in a line; import_user() reads them.
+        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
+        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
+        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
 
-        It is what is stored at one moment, whatever is written meanwhile. Some hundred rows are in memory at a time.
-        Holds one connection, in a transaction, until all is read, or the iterator is closed or dropped.
+        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
+        connection, in a transaction, until the last line is read or the iterator is closed.
         """
         check_id(user_id=user_id)
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
-        from voltmem._areas.transfer.lines import end_line, header_line  # here, as below: not every program needs it
+        from voltmem._areas.transfer.lines import end_line, header_line  # here and below: few programs need it
 
         sql = self._sql(ExportStatements)
         async with self._executor.snapshot() as snapshot:
@@ -129,7 +129,7 @@ class Exports(Area):
 
 
 async def _together(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
-    """Yield the rows in lists."""
+    """Yield the rows in lists of _AT_ONCE."""
     batch: list[Record] = []
     async for row in rows:
         batch.append(row)

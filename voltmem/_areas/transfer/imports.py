@@ -1,4 +1,4 @@
-"""Taking a user's data in: lines of an export, or conversations from elsewhere."""
+"""Importing a user's data: the lines of an export, or conversations from another program."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from voltmem._areas.transfer.lines import ImportedRun
-    from voltmem._postgres.database import Record
+    from voltmem._postgres.driver import Record
 
-# A statement takes no more messages of a conversation after it has so many, or so much of them.
+# A statement is full at this number of messages, or of characters in them.
 _FULL_AT_MESSAGES: Final = 5_000
 _FULL_AT_CHARACTERS: Final = 8_000_000
 
 
 class ImportStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
-        # The setting is for tables that VoltAgent made, whose messages name the user, too. A copy names no source that
-        # is somebody else's.
+        # The setting fills the column user_id of messages in tables that VoltAgent made. A fork does not name a source
+        # that belongs to another user.
         self.store = f"""
             WITH made AS (
                 INSERT INTO {conversations}
@@ -86,7 +86,7 @@ class ImportStatements:
             UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
             UNION ALL SELECT 'event', id, false FROM {events} WHERE id = ANY($4::text[])"""
         step, event = ", ".join(STEP), ", ".join(EVENT)
-        # Nobody's run gets into the conversation of somebody else.
+        # A run never refers to another user's conversation.
         self.store_run = f"""
             WITH made AS (
                 INSERT INTO {entries}
@@ -110,7 +110,7 @@ class ImportStatements:
             SELECT id FROM made"""
 
 
-# How those columns that are no text get their type, and one that must not be NULL its value.
+# Casts for the columns that are not text, and a value for the one that must not be NULL.
 _EVENT_VALUES: Final[Mapping[str, str]] = {
     **{name: f"e.{name}" for name in EVENT},
     **{name: f"e.{name}::jsonb" for name in (*EVENT_JSON, "exact")},
@@ -120,13 +120,13 @@ _EVENT_VALUES: Final[Mapping[str, str]] = {
 
 
 def _arrays(first: int, count: int) -> str:
-    """Return so many parameters from the first on, each a list of texts: asyncpg looks up any other type of array."""
+    """Return *count* parameters of type text[]: for any other array type asyncpg asks the server about its codec."""
     return ", ".join(f"${number}::text[]" for number in range(first, first + count))
 
 
 def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
-    """Return the INSERT of messages into the conversation $1, their columns from the first parameter on."""
-    # What the sequence gives follows the order of the SELECT.
+    """Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns."""
+    # The sequence numbers follow the order of the SELECT.
     return f"""
                 INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)})
                 SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
@@ -140,28 +140,28 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
 
 
 class Imports(Area):
-    """The verbs that take data in."""
+    """The verbs that import data."""
 
     async def import_user(self, user_id: str, lines: Lines) -> ImportResult:
         """
-        Return what came of the lines of an export, all of which become this user's.
+        Import the lines of an export for a user. Returns a summary.
 
         Args:
-            user_id: Whose it is from now on, whoever it was.
-            lines: An open file, a list, or an asynchronous iterator of lines: texts, or bytes in UTF-8.
+            user_id: The user who owns everything from now on, whoever was exported.
+            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
-            InvalidLineError: A line is none; its number is .line. The conversations and runs before it are stored.
+            InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation, with all that is in it, is one transaction, and so is each run; its times, its order and its
-        place in the sidebar stay. What is there already is passed over, so an import that stopped may be repeated.
-        An id that is not free gets another one in its place, the same each time; .renamed tells of it. A run that
-        names somebody else's conversation names none.
+        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
+        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
+        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
+        conversation loses that reference.
 
-        Nothing is deleted: what lies beyond storage_limit stays until the next message is added. With search=True the
-        words are indexed. A conversation is in memory as a whole, and no connection is held while lines are awaited.
+        Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
+        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
         """
-        from voltmem._areas.transfer.lines import read
+        from voltmem._areas.transfer.lines import read  # here: few programs need it
 
         check_id(user_id=user_id)
         _check_iterable("lines", lines)
@@ -171,11 +171,11 @@ class Imports(Area):
                 await self._import_conversation(group, result)
             else:
                 await self._import_run(group, result)
-        return result.told()
+        return result.summary()
 
     async def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
         """
-        Return what came of conversations from elsewhere, all of which become this user's.
+        Import conversations from another program for a user. Returns a summary.
 
         ::
 
@@ -183,12 +183,12 @@ class Imports(Area):
             result = await storage.import_conversations("ada", conversations)
 
         Args:
-            user_id: Whose they are from now on.
-            conversations: ``voltmem.importers`` reads them from the files of others, or make your own.
+            user_id: The user who owns them from now on.
+            conversations: From ``voltmem.importers``, or your own.
 
-        One without messages is left out; one whose read_at is not given counts as read, with None it never was.
-        Otherwise as import_user(): one transaction each; what is there is passed over; ids that are not free are
-        changed; nothing is deleted.
+        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
+        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
+        taken are replaced, and nothing is deleted.
         """
         check_id(user_id=user_id)
         _check_iterable("conversations", conversations)
@@ -201,7 +201,7 @@ class Imports(Area):
                 await self._import_conversation(conversation, result)
             else:
                 result.skip("conversation", result.id_of(conversation), "it has no messages")
-        return result.told()
+        return result.summary()
 
     async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
         given = id = result.id_of(conversation)
@@ -217,11 +217,11 @@ class Imports(Area):
                 state = "it is there already, deleted" if row["is_deleted"] else "it is there already"
                 result.skip("conversation", given, state)
                 return
-            if row["owner"] is not None:  # else somebody else was just making it
+            if row["owner"] is not None:  # otherwise another session was just creating it: try again
                 id = derived_id(result.user_id, id)
 
     async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
-        """Store all of a conversation, unless the id is taken; return whether, and whose it is."""
+        """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
         sql = self._sql(ImportStatements)
         messages = _batches(message_columns(conversation, search=self._options.search))
         first, second = next(messages, []), next(messages, None)
@@ -231,7 +231,7 @@ class Imports(Area):
             *transposed(first, len(MESSAGE)),
         )
         if second is None:
-            # Not repeatable: the second time, it would be there already.
+            # Not repeatable: a second try would find the conversation of the first.
             return cast("Record", await self._executor.fetchrow(sql.store, *arguments, repeatable=False))
         async with self._executor.transaction() as bound:
             row = cast("Record", await bound.fetchrow(sql.store, *arguments))
@@ -240,7 +240,7 @@ class Imports(Area):
         return row
 
     async def _import_run(self, run: ImportedRun, result: _Result) -> None:
-        # Steps and events have ids that are unique in the storage, too: of each, the id that it is stored under.
+        # The ids of steps and events are unique in the storage, too. This maps each to the id that it is stored under.
         ids: dict[tuple[RunKind, str], str] = {("run", run.entry.id): run.entry.id}
         ids |= {("step", step.id): step.id for step in run.steps}
         ids |= {("event", event.id): event.id for event in run.events}
@@ -260,26 +260,26 @@ class Imports(Area):
                 return
 
     async def _store_run(self, columns: tuple[object, ...]) -> bool:
-        """Store a run; return whether, or somebody else has just stored one with its id."""
-        # Not repeatable: the second time, it would be there already.
+        """Store a run. Returns False if another session has just stored one with its id."""
+        # Not repeatable: a second try would find the run of the first.
         row = await self._executor.fetchrow(self._sql(ImportStatements).store_run, *columns, repeatable=False)
         return row is not None
 
 
 class _Result:
-    """What has come of an import so far."""
+    """The summary of an import under way."""
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.conversations = self.messages = self.runs = 0
         self.names: dict[str, str] = {}
-        """Of each conversation, the id that it has now."""
+        """From the id of each imported conversation to its id in the storage."""
         self._skipped: list[Skipped] = []
         self._renamed: list[Renamed] = []
         self._copies: defaultdict[str, int] = defaultdict(int)
 
     def id_of(self, conversation: ImportedConversation) -> str:
-        """Return a conversation's id; where it has none, one made of all that it says, another for each equal one."""
+        """Return a conversation's id, derived from its content where it has none: equal ones get different ids."""
         if conversation.id is not None:
             return conversation.id
         content = to_json(conversation.model_dump(mode="json", exclude_unset=True))
@@ -288,18 +288,18 @@ class _Result:
         return derived_id(digest, str(self._copies[digest]))
 
     def name(self, kind: Kind, id: str, new_id: str) -> None:
-        """Tell that it is stored, and under which id."""
+        """Record the id under which something was stored."""
         if kind == "conversation":
             self.names[id] = new_id
         if id != new_id:
             self._renamed.append(Renamed(kind=kind, id=id, new_id=new_id))
 
     def skip(self, kind: Kind, id: str, reason: str) -> None:
-        """Tell that it is left out."""
+        """Record that something was skipped."""
         self._skipped.append(Skipped(kind=kind, id=id, reason=reason))
 
-    def told(self) -> ImportResult:
-        """Return it all."""
+    def summary(self) -> ImportResult:
+        """Return the summary."""
         return ImportResult(
             conversations=self.conversations,
             messages=self.messages,
@@ -310,7 +310,7 @@ class _Result:
 
 
 def _check_ids(conversation: ImportedConversation) -> None:
-    """Raise InvalidInputError for what its tables could not tell apart."""
+    """Raise InvalidInputError for messages or payloads with the same key."""
     for kind, ids in (
         ("message", [message.id for message in conversation.messages]),
         ("payload", [payload.format for payload in conversation.payloads]),
@@ -326,7 +326,7 @@ def _check_iterable(name: str, values: object) -> None:
 
 
 def _batches(rows: Iterator[Columns]) -> Iterator[list[Columns]]:
-    """Yield the rows in lists that a statement has room for."""
+    """Yield the rows in lists, each for one statement."""
     batch: list[Columns] = []
     characters = 0
     for row in rows:
