@@ -37,6 +37,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!voltmem\b).*"),
     ("py:class", r"voltmem\..*\.(ConversationT|_Engine)"),  # a type variable, a protocol that Agno's argument satisfies
+    ("py:class", r"voltmem\._areas\.messages\.Messages"),
     ("py:class", r"voltmem\..*\.RunEvent"),
 ]
 

@@ -1,7 +1,7 @@
 """
 What the reference takes from the code itself, so that nobody lists it by hand.
 
-``{verbs} sidebar`` documents the methods of PostgresStorage that the module or folder ``sidebar`` defines.
+``{verbs} sidebar forks`` documents the methods of PostgresStorage that modules or folders of these names define.
 ``{voltagent-names}`` lists VoltAgent's names with ours.
 
 At the end of a build, a warning names each public object that is documented nowhere. Types are referred to by the name
@@ -50,19 +50,18 @@ class Verbs(SphinxDirective):
     """The methods of PostgresStorage about one subject, with their docstrings."""
 
     required_arguments = 1
+    final_argument_whitespace = True
 
     def run(self) -> list[Node]:
         """Return their descriptions."""
-        (subject,) = self.arguments
         storage = voltmem.PostgresStorage
-        found = [
-            name
-            for name in public_names(storage)
-            if subject in _place(getattr_static(storage, name)) and not is_voltagents(name)
-        ]
-        if not found:
-            raise self.error(f"{subject}: no module of this name defines a method of PostgresStorage")
-        return self.parse_text_to_nodes(_described(storage, found))
+        descriptions: list[str] = []
+        for module in self.arguments[0].split():
+            names = [name for name in public_names(storage) if module in _place(getattr_static(storage, name))]
+            if not names:
+                raise self.error(f"{module}: no module of this name defines a method of PostgresStorage")
+            descriptions += [_description(name) for name in names if not is_voltagents(name)]
+        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *descriptions, "```"]))
 
 
 class VoltAgentNames(SphinxDirective):
@@ -80,9 +79,8 @@ def _place(method: object) -> list[str]:
     return [step.lstrip("_") for step in getattr(unwrap(method), "__module__", "").split(".")]  # type: ignore[arg-type]
 
 
-def _described(owner: type, names: list[str]) -> str:
-    directives = (f".. automethod:: voltmem.{owner.__name__}.{name}" for name in names)
-    return "\n".join(["```{eval-rst}", *directives, "```"])
+def _description(name: str) -> str:
+    return f".. automethod:: voltmem.PostgresStorage.{name}"
 
 
 def read_sections(app: Sphinx, what: Any, name: str, member: object, options: Any, lines: list[str]) -> None:

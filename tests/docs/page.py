@@ -58,13 +58,15 @@ def run(page: Path) -> None:
     """Run the page's blocks. The first that fails is named by page and line, and its error is raised."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with asyncio.Runner() as runner:
-        for block in blocks(page):
-            try:
-                _run_block(block, page, namespace, runner)
-            except BaseException:
-                print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
-                raise
-        runner.run(_close_storages(namespace))
+        try:
+            for block in blocks(page):
+                try:
+                    _run_block(block, page, namespace, runner)
+                except BaseException:
+                    print(f"{page}, line {block.line}: this block fails", file=sys.stderr)
+                    raise
+        finally:
+            runner.run(_close_storages(namespace))
 
 
 def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyncio.Runner) -> None:
@@ -73,7 +75,8 @@ def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyn
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block.code, encoding="utf-8")
     elif block.language in SHELL:
-        subprocess.run(["bash", "-c", f"source '{_PRELUDE}'\n{block.code}"], check=True)
+        if status := subprocess.run(["bash", "-c", f"source '{_PRELUDE}'\n{block.code}"]).returncode:
+            raise SystemExit(f"exit status {status}")
     else:
         tree = ast.parse(block.code, str(page))
         ast.increment_lineno(tree, block.line - 1)  # a traceback shows the page's own line

@@ -59,11 +59,3 @@ def leads_somewhere(page: Path, link: str, is_loaded: bool) -> bool:
     if parts.scheme or parts.netloc:
         return not is_loaded
     return not parts.path or (page.parent / unquote(parts.path)).is_file()
-
-
-def test_the_links_of_the_readme_lead_to_files() -> None:
-    """What README links to within the checkout is there."""
-    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    targets = [urlsplit(link) for link in re.findall(r"\]\(([^)\s]+)\)", readme)]
-
-    assert [link.path for link in targets if not link.scheme and not (CHECKOUT / link.path).exists()] == []
