@@ -16,7 +16,7 @@ import pytest
 from tests.calls import CASES, Case, Rows, migrated_schema, no_connection_of, use_all_connections, with_parameters
 from tests.proxy import Proxy
 from voltmem import PostgresStorage, Storage, StorageClosedError
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 from voltmem.testing import temporary_schema_name
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from tests.proxy import Proxy
 from tests.test_cancellation import Moment, cancelled_at, every_moment
 from voltmem import Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
 from voltmem._agents.native import NativeMemory
-from voltmem._postgres.conversation_schema import MigrateStatements
 from voltmem._postgres.listening import Listener, channel
+from voltmem._postgres.migrations.conversation_schema import MigrateStatements
 from voltmem._values import user_key
 from voltmem.testing import server
 

@@ -17,9 +17,11 @@ import asyncpg
 import pytest
 
 from tests.calls import CASES, Case, Rows
+from tests.catalog import catalog, ledger
 from voltmem import DatabaseError, SchemaNotReadyError
 from voltmem.__main__ import main
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
+from voltmem._tables import Tables
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
@@ -84,22 +86,8 @@ async def process(
 
 async def made(connection: Connection, schema: str) -> list[str]:
     """Return all that was made in the schema, whatever the schema is called, and the ledger without its times."""
-    rows = await connection.fetch(
-        f"""
-        SELECT replace(part, $1, '') AS part FROM (
-            SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS part
-            FROM information_schema.columns WHERE table_schema = $1
-            UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = $1
-            UNION ALL SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
-            FROM pg_constraint WHERE connamespace = to_regnamespace($1)
-            UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = to_regnamespace($1)
-            UNION ALL SELECT concat_ws(' ', relkind, relname) FROM pg_class WHERE relnamespace = to_regnamespace($1)
-            UNION ALL SELECT concat_ws(' ', name, checksum) FROM "{schema}".{PREFIX}_migrations
-        ) AS made
-        ORDER BY 1""",
-        schema,
-    )
-    return [row["part"] for row in rows]
+    tables = Tables(schema, PREFIX)
+    return [*await catalog(connection, tables), *await ledger(connection, tables)]
 
 
 async def is_empty(connection: Connection, schema: str) -> bool:

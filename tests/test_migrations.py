@@ -21,8 +21,8 @@ from voltmem import (
     SchemaError,
     SchemaNotReadyError,
 )
-from voltmem._postgres import migrations as migrations_module
-from voltmem._postgres.migrations import Migration, migrations, turn
+from voltmem._postgres.migrations.files import Migration, migrations
+from voltmem._postgres.migrations.ledger import schema_lock
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
 ROUNDS = 50
+FOLDER = Path(__file__).parent.parent / "migrations_sql"
 NAMES = [migration.name for migration in migrations()]
 TABLES = Tables("app", "chat")
 
@@ -57,7 +58,7 @@ def test_processes_that_start_together_all_succeed(dsn: str, processes: list[Wor
         if order == "open":
             assert answers == [0] * len(processes)
         else:
-            assert sorted(chain.from_iterable(answers)) == NAMES
+            assert sorted(chain.from_iterable(answers)) == sorted(NAMES)
 
 
 async def test_prefixes_that_start_together_in_a_new_schema_all_succeed(dsn: str, connection: Connection) -> None:
@@ -77,7 +78,7 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long that takes: only for tables nobody waits long."""
-    monkeypatch.setattr(migrations_module, "_LOCK_TIMEOUT", 1)
+    monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 1)
     schema = temporary_schema_name()
     storage = PostgresStorage(dsn, schema=schema, max_connections=1)
 
@@ -223,7 +224,7 @@ async def test_workers_that_come_and_go_queue_on_no_lock(
             await storage.open()
             await storage.close()
 
-    async with turn(connection, tables):
+    async with schema_lock(connection, tables):
         await connection.execute(f"LOCK TABLE {tables.migrations} IN EXCLUSIVE MODE")
         await asyncio.gather(*(one_after_the_other() for _ in range(20)))
 
@@ -289,7 +290,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_star
     known[position] = Migration("0000_broken", half)
     await storage.open()
 
-    assert sorted(await applied(connection, schema)) == ["0000_broken", *NAMES]
+    assert sorted(await applied(connection, schema)) == sorted(["0000_broken", *NAMES])
     assert await storage.count_conversations() == 0
 
 
@@ -352,17 +353,18 @@ def test_a_prefix_that_is_too_long_is_refused() -> None:
 
 
 def test_migrations_are_found_in_the_checkout_in_their_order() -> None:
-    """Every file of migrations_sql/ is known, by its name without .sql, in the order of its number."""
-    folder = Path(__file__).parent.parent / "migrations_sql"
+    """Every file of migrations_sql/ is known, by its path without .sql: functions first, then by number."""
+    functions = sorted(f"functions/{path.stem}" for path in FOLDER.glob("functions/*"))
+    numbered = sorted(path.stem for path in FOLDER.glob("0*"))
 
-    assert sorted(path.stem for path in folder.glob("*.sql")) == NAMES
-    assert [name[:4] for name in NAMES] == [f"{number:04}" for number in range(1, len(NAMES) + 1)]
+    assert [*functions, *numbered] == NAMES
+    assert [name[:4] for name in numbered] == [f"{number:04}" for number in range(1, len(numbered) + 1)]
 
 
 def test_the_ends_of_lines_do_not_change_a_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that Git checked out with Windows' line ends are the same migrations."""
     folder = tmp_path / "migrations_sql"
-    folder.mkdir()
+    (folder / "functions").mkdir(parents=True)
     for migration in migrations():
         (folder / f"{migration.name}.sql").write_bytes(migration.text.replace("\n", "\r\n").encode())
     expected = [(migration.name, migration.checksum) for migration in migrations()]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
@@ -64,7 +64,7 @@ async def test_the_wheel_opens_a_storage_in_a_fresh_environment(tmp_path: Path, 
 
 
 async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) -> None:
-    """Type marker, licence and every migration travel in the wheel, under the name that is ours."""
+    """Type marker, licence and every migration, the functions included, travel in the wheel, under our name."""
     wheel = await build("wheel", tmp_path)
 
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -76,14 +76,15 @@ async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) ->
 
 
 async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
-    """Package, migrations, tests and examples travel in the sdist."""
+    """Package, migrations, the rendered schema, tests and examples travel in the sdist."""
     sdist = await build("sdist", tmp_path)
 
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {f"migrations_sql/{each.name}.sql" for each in migrations()} <= names
-    assert {"voltmem/storage.py", "examples/hello.py", "tests/conftest.py", "LICENSE", "README.md"} <= names
+    assert {"migrations_sql/schema.sql", "voltmem/storage.py", "examples/hello.py", "tests/conftest.py"} <= names
+    assert {"LICENSE", "README.md"} <= names
 
 
 @pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])

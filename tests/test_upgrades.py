@@ -1,99 +1,120 @@
-"""Every earlier state of our own schema becomes the current one, with the rows that are in it."""
+"""Every start of an upgrade leads to the schema of a new database, and keeps the rows that are in it."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from voltmem._postgres.migrations import migrations
+from tests.catalog import catalog, ledger
+from tests.starts import ADOPTED, STARTS, UNRELEASED, begin
+from voltmem._postgres.migrations.files import migrations
+from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
-KNOWN = migrations()
-ALL = [migration.name for migration in KNOWN]
-RELEASED = range(3, len(ALL))
+ALL = [migration.name for migration in migrations()]
+# As long as the other: PostgreSQL shortens the names of constraints as it likes.
+PREFIX, NEW_PREFIX = "voltagent_memory", "voltagent_newest"
+
+# What a database of VoltAgent's has otherwise than a new one: columns with another default, or that are NULL there.
+TIMES: Final = {"_conversations.created_at", "_conversations.updated_at", "_messages.created_at"}
+CONTENT: Final = {"_messages.content", "_messages.type"}
+DIFFERENT: Final[Mapping[str, set[str]]] = {
+    "0.1.0": TIMES | {"_agent_history.timestamp"},
+    "0.1.7": TIMES | {"_agent_history.timestamp"},
+    "1.0.0": TIMES | {"_agent_history.timestamp"} | CONTENT,
+    "2.1.2": TIMES | {"_conversations.metadata"} | CONTENT,
+}
+# What an upgrade adds to it or changes in it that no new database has.
+ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"} | CONTENT}
 
 
-async def database_at(connection: Connection, schema: str, count: int) -> None:
-    """Make the schema as the first so many migrations left it, and the ledger with them."""
-    tables = Tables(schema, "voltagent_memory")
-    await connection.execute(f"CREATE SCHEMA {schema}")
-    await connection.execute(
-        f"CREATE TABLE {tables.migrations} ("
-        "name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    for migration in KNOWN[:count]:
-        for statement in migration.statements(tables):
-            await connection.execute(statement)
-        await connection.execute(f"INSERT INTO {tables.migrations} VALUES ($1, $2)", migration.name, migration.checksum)
+@pytest.fixture
+def tables(schema: str) -> Tables:
+    return Tables(schema, PREFIX)
 
 
-async def fill(connection: Connection, schema: str, count: int) -> None:
-    """Add rows as the release of that time did: by its append function, and to the tables it had."""
-    tables = Tables(schema, "voltagent_memory")
-    await connection.execute(
-        f"INSERT INTO {tables.conversations} (id, resource_id, user_id, title, metadata) "
-        "VALUES ('c1', 'docs', 'ada', 'One', '{\"n\": 1}')"
-    )
-    contents = ["hello", '[1, "typed by a person"]', '{"a": 1}', '[{"type": "text", "text": "typed"}]', "", "[half"]
-    as_json = [json.dumps(text) if count >= 7 and text[:1] in ("[", "{") else None for text in contents]
-    texts, jsons = [*contents, "parts"], [*as_json, '["parts"]']
-    types = ["text", "text", "tool-call", "text", "text", "tool-result", "text"]
-    await connection.execute(
-        f"SELECT {tables.schema}.{tables.prefix}_append($1, $2, $3, $4, $5, $6, $7, $8, $9, 100, false)",
-        ["c1"] * 7,
-        ["ada"] * 7,
-        [f"m{number}" for number in range(7)],
-        ["user"] * 7,
-        texts,
-        jsons,
-        types,
-        [None] * 7,
-        [None] * 7,
-    )
+async def new_catalog(make_storage: MakeStorage, connection: Connection, schema: str, *, positions: bool) -> list[str]:
+    """Return what a database that begins empty holds."""
+    await make_storage(table_prefix=NEW_PREFIX).open()
+    return await catalog(connection, Tables(schema, NEW_PREFIX), positions=positions)
 
 
-@pytest.mark.parametrize("count", RELEASED, ids=[ALL[count - 1] for count in RELEASED])
-async def test_every_released_state_is_upgraded_with_its_rows(
-    make_storage: MakeStorage, connection: Connection, schema: str, count: int
+def names_of_columns(lines: set[str]) -> set[str]:
+    assert all(line.startswith("column ") for line in lines), lines
+    return {line.removeprefix("column ").partition(":")[0] for line in lines}
+
+
+@pytest.mark.parametrize("start", ["empty", UNRELEASED])
+async def test_our_own_tables_become_those_of_a_new_database(
+    make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
 ) -> None:
-    """What was stored is read as it was, text that looks like JSON included, and the database is a current one."""
-    await database_at(connection, schema, count)
-    await fill(connection, schema, count)
-    storage = make_storage()
+    """To the last row of the catalog, the order of columns included."""
+    await begin(start, connection, tables)
 
-    done = await storage.upgrade_schema()
+    await make_storage().open()
 
-    read = await storage.get_messages("ada", "c1")
-    conversation = await storage.get_user_conversation("c1", "ada")
-    assert done == ALL[count:]
-    assert [(message.id, message.content) for message in read] == [
-        ("m0", "hello"),
-        ("m1", '[1, "typed by a person"]'),
-        ("m2", '{"a": 1}'),
-        ("m3", '[{"type": "text", "text": "typed"}]'),
-        ("m4", ""),
-        ("m5", "[half"),
-        ("m6", ["parts"]),
-    ]
-    assert conversation is not None
-    assert (conversation.title, conversation.metadata) == ("One", {"n": 1})
-    await storage.add_message({"id": "m7", "role": "user", "content": "[new]"}, "ada", "c1")
-    assert (await storage.get_messages("ada", "c1"))[-1].content == "[new]"
+    new = await new_catalog(make_storage, connection, tables.schema, positions=True)
+    assert await catalog(connection, tables) == new
+    assert await ledger(connection, tables) == await ledger(connection, Tables(tables.schema, NEW_PREFIX))
+
+
+@pytest.mark.parametrize("start", STARTS)
+async def test_every_start_leads_to_the_schema_of_a_new_database(
+    make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
+) -> None:
+    """What VoltAgent made stays, and all the rest is as in a new database; only columns may be in another order."""
+    await begin(start, connection, tables)
+    before = set(await catalog(connection, tables, positions=False))
+
+    await make_storage().open()
+
+    new = set(await new_catalog(make_storage, connection, tables.schema, positions=False))
+    after = set(await catalog(connection, tables, positions=False))
+    added = {line for line in after - before - new if "_backup" not in line}
+    assert names_of_columns(added) == ADDED.get(start, set())
+    assert names_of_columns(new - after) == DIFFERENT.get(start, set())
+
+
+@pytest.mark.parametrize("start", STARTS)
+async def test_the_printed_script_makes_what_opening_makes(
+    make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
+) -> None:
+    """From every start, however often it is run: catalog and ledger are the same."""
+    await begin(start, connection, tables)
+    await make_storage().open()
+    opened = [*await catalog(connection, tables), *await ledger(connection, tables)]
+    await connection.execute(f"DROP SCHEMA {tables.schema} CASCADE")
+    await begin(start, connection, tables)
+
+    for _ in range(2):
+        await connection.execute(script(tables))
+
+        assert [*await catalog(connection, tables), *await ledger(connection, tables)] == opened
+    assert await make_storage(migrate="check").upgrade_schema() == []
+
+
+async def test_every_migration_can_be_repeated(
+    make_storage: MakeStorage, connection: Connection, tables: Tables
+) -> None:
+    """All statements may be run again on the schema that they made: a migration that was not recorded is."""
+    await make_storage().open()
+    before = await catalog(connection, tables)
+    await connection.execute(f"DELETE FROM {tables.migrations}")
+
+    assert await make_storage().upgrade_schema() == ALL
+    assert await catalog(connection, tables) == before
 
 
 async def test_what_was_said_before_there_were_marks_counts_as_read(
-    make_storage: MakeStorage, connection: Connection, schema: str
+    make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
     """No list begins with all of it unread; no row is written for it; what is said from then on is unread."""
-    await database_at(connection, schema, ALL.index("0010_sidebar"))
-    await fill(connection, schema, ALL.index("0010_sidebar"))
-    tables = Tables(schema, "voltagent_memory")
-    await connection.execute(f"UPDATE {tables.messages} SET role = 'assistant'")
+    await begin(ADOPTED, connection, tables)
     rows = f"SELECT id, ctid, xmin::text FROM {tables.conversations}"
     before = await connection.fetch(rows)
     storage = make_storage()
@@ -107,45 +128,16 @@ async def test_what_was_said_before_there_were_marks_counts_as_read(
     assert [item.unread for item in (await storage.list_conversations("ada")).items] == [True, True]
 
 
-@pytest.mark.parametrize("count", range(len(ALL)), ids=["nothing", *ALL[:-1]])
-async def test_every_way_leads_to_the_same_schema(
-    make_storage: MakeStorage, connection: Connection, schema: str, count: int
+async def test_adopted_messages_of_one_time_keep_their_order(
+    make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """Whatever it began with, an upgraded database has the columns, indexes, functions and triggers of a new one."""
-    await database_at(connection, schema, count)
-    await make_storage().open()
-    # As long as the other: PostgreSQL shortens the names of constraints as it likes.
-    await make_storage(table_prefix="voltagent_newest").open()
+    """They are read as they were inserted, before all that comes later, also at the same time."""
+    await begin(ADOPTED, connection, tables)
+    storage = make_storage()
 
-    assert await looks(connection, schema, "voltagent_memory") == await looks(connection, schema, "voltagent_newest")
-
-
-async def test_every_migration_bears_being_repeated(
-    make_storage: MakeStorage, connection: Connection, schema: str
-) -> None:
-    """All statements may be run again on the schema that they made: a migration that was not recorded is."""
-    await make_storage().open()
-    before = await looks(connection, schema, "voltagent_memory")
-    await connection.execute(f"DELETE FROM {schema}.voltagent_memory_migrations")
-
-    assert await make_storage().upgrade_schema() == ALL
-    assert await looks(connection, schema, "voltagent_memory") == before
-
-
-async def looks(connection: Connection, schema: str, prefix: str) -> list[str]:
-    """Return all columns, indexes, constraints, functions and triggers of a prefix, without it."""
-    rows = await connection.fetch(
-        """
-        SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS look
-        FROM information_schema.columns WHERE table_schema = $1 AND table_name LIKE $2
-        UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = $1 AND tablename LIKE $2
-        UNION ALL SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE connamespace = $1::text::regnamespace AND conname LIKE $2
-        UNION ALL SELECT proname || prosrc FROM pg_proc
-            WHERE pronamespace = $1::text::regnamespace AND proname LIKE $2
-        UNION ALL SELECT pg_get_triggerdef(t.oid) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = tgrelid
-            WHERE relnamespace = $1::text::regnamespace AND relname LIKE $2 AND NOT tgisinternal""",
-        schema,
-        f"{prefix}%",
+    await storage.add_message(
+        {"id": "new", "role": "user", "content": "new", "created_at": "2025-06-01T12:00Z"}, "ada", "c1"
     )
-    return sorted(row["look"].replace(prefix, "") for row in rows)
+
+    read = await storage.get_messages("ada", "c1")
+    assert [message.id for message in read] == [*(f"m{number}" for number in range(1, 21)), "new"]

@@ -23,7 +23,7 @@ from voltmem._areas.transfer.models import (
     Renamed,
     Skipped,
 )
-from voltmem._postgres.conversation_schema import MigrationResult, SplitConversation
+from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus
 from voltmem._user import UserStorage
 from voltmem._values import UNSET, Unset

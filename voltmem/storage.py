@@ -18,11 +18,11 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
-from voltmem._postgres import conversation_schema
 from voltmem._postgres.connection import BoundConnection, Executor
-from voltmem._postgres.conversation_schema import MigrationResult
 from voltmem._postgres.database import Database
 from voltmem._postgres.listening import Watching
+from voltmem._postgres.migrations import conversation_schema
+from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._user import UserStorage

@@ -37,7 +37,8 @@ from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import PostgresStorage
 from voltmem._agents.native import NativeStatements
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.apply import apply_missing
+from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage, import_sessions
 from voltmem.errors import (
@@ -341,21 +342,18 @@ def test_what_is_for_another_agno_says_so() -> None:
         VoltMemDb()
 
 
+# The functions and the first numbered file: older tables have these at least.
+FIRST = [each.name for each in migrations()].index("0001_conversations") + 1
+
+
 async def older_tables(connection: Connection, schema: str, count: int) -> None:
     """Make the tables of an older release: the first so many migrations."""
     tables = Tables(schema, PREFIX)
-    await connection.execute(f'CREATE SCHEMA "{schema}"')
-    await connection.execute(
-        f"CREATE TABLE {tables.migrations} (name text PRIMARY KEY, checksum text NOT NULL, "
-        "applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    for each in migrations()[:count]:
-        await connection.execute(tables.render(each.text))
-        await connection.execute(f"INSERT INTO {tables.migrations} VALUES ($1, $2)", each.name, each.checksum)
+    await apply_missing(connection, tables, migrations()[:count])
     await connection.execute(f"INSERT INTO {tables.conversations} (id, resource_id, user_id) VALUES ('c', 'r', 'ada')")
 
 
-@pytest.mark.parametrize("count", range(1, len(migrations())))
+@pytest.mark.parametrize("count", range(FIRST, len(migrations())))
 async def test_older_tables_are_upgraded_on_first_use_if_asked(
     make_store: MakeStore, connection: Connection, schema: str, plain: PostgresStorage, count: int
 ) -> None:
@@ -371,12 +369,12 @@ async def test_older_tables_are_an_error_otherwise_until_they_are_upgraded(
     make_store: MakeStore, connection: Connection, schema: str
 ) -> None:
     """A14: the error names what is missing; upgrade_schema() does it without the flag, and may be repeated."""
-    await older_tables(connection, schema, 3)
+    await older_tables(connection, schema, FIRST)
     store = make_store()
 
     with pytest.raises(SchemaNotReadyError) as caught:
         agent(store).run("hello")
-    assert caught.value.missing == [each.name for each in migrations()[3:]]
+    assert caught.value.missing == [each.name for each in migrations()[FIRST:]]
 
     store.upgrade_schema()
     store.upgrade_schema()
@@ -385,7 +383,7 @@ async def test_older_tables_are_an_error_otherwise_until_they_are_upgraded(
 
 async def test_many_upgrades_at_once_do_it_once(make_store: MakeStore, connection: Connection, schema: str) -> None:
     """A14: eight stores upgrade at the same time."""
-    await older_tables(connection, schema, 2)
+    await older_tables(connection, schema, FIRST)
 
     stores = [make_store(auto_upgrade_schema=True) for _ in range(8)]
     await asyncio.gather(*(asyncio.to_thread(each.create) for each in stores))

@@ -114,7 +114,7 @@ async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, mon
         told = lines(response)
         heard = [await anext(told) for _ in range(20)]
 
-    assert heard.count(": still there") > 3
+    assert heard.count(": keep-alive") > 3
 
 
 async def test_a_client_that_goes_is_not_watched_for(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from voltmem._areas.area import Area
 from voltmem._areas.queries import runs_of_user
-from voltmem._postgres.conversation_schema import forget_in_backup, has_backup
 from voltmem._postgres.listening import notify_sql
+from voltmem._postgres.migrations.conversation_schema import forget_in_backup, has_backup
 from voltmem._tables import Tables
 from voltmem._values import (
     check_id,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.database import Database
 from voltmem._postgres.driver import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, jittered, logger
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables, bare, rendered
 from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
 from voltmem.options import StorageOptions
@@ -60,7 +60,7 @@ class ListenerStatements:
         self.prove = f"""
             SELECT pg_notify($1, $2), EXISTS (
                 SELECT FROM pg_trigger
-                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{tables.prefix}_tell_watchers'
+                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{bare(tables.tell_watchers)}'
                     AND tgenabled IN ('O', 'A')
             ) AS has_trigger"""
         # Three times the interval of renewal.

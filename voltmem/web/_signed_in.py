@@ -1,4 +1,4 @@
-"""Whose request it is: what the application's own dependency says, and nothing that the request's body could."""
+"""Who makes the request: only the application's dependency says so, never the request itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STORAGE: Final = "voltmem.storage"
 
 
 def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a dependency that every route has: it asks the application's who the user is."""
+    """Make the dependency of every route: it asks the application's dependency who the user is."""
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
-        if user_id is None or user_id == "":  # a session that was emptied, a header with nothing in it
+        if user_id is None or user_id == "":  # an empty session, an empty header
             raise HTTPException(401, "Nobody is signed in.")
         if not isinstance(user_id, str):
             raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
@@ -28,16 +28,16 @@ def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _mine(request: Request) -> UserStorage | None:
-    # None where the application's dependency refused the request: no route is called then.
+    # None if the application's dependency refused the request; then no route is called.
     return request.scope.get(_KEY)
 
 
 Mine: TypeAlias = Annotated[UserStorage, Depends(_mine)]
-"""The user's storage. There is no other way to any from a route that is about a user's data."""
+"""The storage of the signed-in user: the only one that a route for a user's data can reach."""
 
 
 def open_to_all(storage: Storage) -> Callable[..., Any]:
-    """Return a dependency of the routes that ask nobody who they are."""
+    """Make the dependency of the routes that need no sign-in."""
 
     async def opened(request: Request) -> None:
         request.scope[_STORAGE] = storage

@@ -321,15 +321,6 @@ def _model_that_tells(model: Any, keeping: Callable[[Sequence[Any]], AbstractCon
 
 
 _CONVERSATIONS: Final = "conversation_schema"  # the migration of VoltAgent's first tables, which has no file
-_FUNCTIONS: Final = (  # of the migrations: without their prefix
-    "add_messages",
-    "append",
-    "drop_messages",
-    "drop_messages_of_user",
-    "hand_over",
-    "plain",
-    "tell_watchers",
-)
 
 
 async def _nothing() -> None:
@@ -356,26 +347,8 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
 async def _drop_tables(storage: PostgresStorage) -> None:
     tables = storage._options.tables
     async with storage.transaction() as tx:
-        for table in (
-            tables.messages,
-            tables.payloads,
-            tables.shares,
-            tables.agent_history_steps,
-            tables.agent_history_timeline_events,
-            tables.agent_history,
-            tables.conversations,
-            tables.watchers,
-            tables.migrations,
-        ):
+        for table in tables.all_tables():
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
-        # After the trigger that is one of them.
-        for name in _FUNCTIONS:
-            functions = await tx.connection.fetch(
-                "SELECT oid::regprocedure AS name FROM pg_proc "
-                "WHERE pronamespace = to_regnamespace($1) AND proname = $2",
-                f'"{tables.schema}"',
-                f"{tables.prefix}_{name}",
-            )
-            for function in functions:
-                await tx.connection.execute(f"DROP FUNCTION {function['name']}")
+        for function in tables.all_functions():
+            await tx.connection.execute(f"DROP FUNCTION IF EXISTS {function}")
     await storage.close()

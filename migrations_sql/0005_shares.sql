@@ -1,10 +1,10 @@
--- 0012 shares
--- What: a table of links to conversations for strangers, each with the last message that it shows.
--- Why:  who has the token may read so far and no further: the place is kept rather than looked up, for the message may
---       be deleted, and beside it the newest "seq", for a message that is added later may bear an earlier time.
+-- 0005 shares
+-- What: read-only links to conversations, which need no sign-in, each with the last message that it shows.
+-- Why:  whoever has the token may read up to that message and no further. The message's place is stored, because the
+--       message may be deleted; and the newest "seq", because a message that is added later may have an earlier time.
 -- Lock: SHARE ROW EXCLUSIVE on the conversations for the foreign key, for a moment: the new table is empty.
 
--- The token alone is unique; as every key this one holds the conversation, too.
+-- The token alone is unique. Every key holds the conversation, for databases that are distributed by it.
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_shares (
     token text NOT NULL,
     conversation_id text NOT NULL REFERENCES {schema}.{prefix}_conversations (id) ON DELETE CASCADE,
@@ -16,5 +16,5 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_shares (
     PRIMARY KEY (token, conversation_id)
 );
 
--- A conversation's links, and those that go with it.
+-- The shares of a conversation, which are deleted with it.
 CREATE INDEX IF NOT EXISTS {prefix}_shares_by_conversation ON {schema}.{prefix}_shares (conversation_id);

@@ -1,9 +1,9 @@
--- 0006 order of adopted messages
--- What: gives messages that VoltAgent stored before its tables were adopted, and that have the same time as another
---       of their conversation, their place among those in "seq": below zero, so that they stand before all that came
---       later. The others keep 0.
--- Why:  VoltAgent stamps milliseconds, a whole batch with one; without a place the storage limit and the pages could
---       not tell such messages apart. They were inserted one after the other, so where a row lies is its order.
+-- 0003 order of adopted messages
+-- What: messages that VoltAgent stored with the same time as another of their conversation get their place among those
+--       in "seq", below zero: before all messages that come later. The others keep 0.
+-- Why:  VoltAgent stamps milliseconds, and a whole batch with one time. Without a place the storage limit and the pages
+--       cannot tell such messages apart. They were inserted one after the other, so the order of the rows is theirs.
+--       A file of its own, because it takes long where there are many messages, and must hold no lock meanwhile.
 -- Lock: none on tables but ROW EXCLUSIVE: reads and writes go on.
 
 UPDATE {schema}.{prefix}_messages AS m

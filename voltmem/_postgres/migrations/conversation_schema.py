@@ -17,8 +17,8 @@ import asyncpg
 
 from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS
-from voltmem._postgres.migrations import PATIENCE, patiently, record, turn
-from voltmem._tables import Tables
+from voltmem._postgres.migrations.ledger import PATIENCE, patiently, schema_lock
+from voltmem._tables import Tables, bare
 from voltmem.errors import MigrationError, VoltMemError
 from voltmem.models import spelled
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAME: Final = "conversation_schema"
 """What it is called in the ledger and in errors; it has no number, for most databases never need it."""
 
-# It is known by its name alone: its statements may change with what is found.
-_CHECKSUM: Final = ""
 # How often readers are locked out for a try before the work is undone and begun again, and seconds in between.
 _TRIES_FOR_LOCK: Final = 30
 _PAUSE_FOR_OTHERS: Final = 0.5
@@ -81,7 +79,7 @@ class ConversationSchemaStatements:
             END"""
         self.has_user_with_messages = f"SELECT {_has_user(messages)}"
         self.add_foreign_key = f"""
-            ALTER TABLE {messages} ADD CONSTRAINT {tables.prefix}_messages_conversation_id_fkey
+            ALTER TABLE {messages} ADD CONSTRAINT {bare(messages)}_conversation_id_fkey
                 FOREIGN KEY (conversation_id) REFERENCES {conversations} (id) ON DELETE CASCADE"""
         # Nobody may be in the tables after this. Of the messages, only the catalog changes.
         self.lock_out = f"LOCK TABLE {conversations}, {messages} IN ACCESS EXCLUSIVE MODE"
@@ -93,7 +91,7 @@ class MigrateStatements(ConversationSchemaStatements):
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
         conversations, messages = tables.conversations, tables.messages
-        name = f"{tables.prefix}_messages"
+        name = bare(messages)
         writers = f"pg_temp.{tables.prefix}_writers"
         self.make_missing_tables = _old_tables(tables)
         # Writers wait from here on, so that no row is missed; readers go on until the end.
@@ -149,7 +147,10 @@ class MigrateStatements(ConversationSchemaStatements):
         self.split = f"""
             SELECT new_id AS id, conversation_id, user_id, message_count
             FROM {writers} WHERE moves ORDER BY conversation_id, user_id"""
-        self.record = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '{_CHECKSUM}')"
+        # Without a checksum: it is known by its name alone, and its statements may change with what is found.
+        self.record = (
+            f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '') ON CONFLICT (name) DO NOTHING"
+        )
 
     def script(self) -> list[str]:
         """Return the statements, with a backup, for the body of a block of PL/pgSQL."""
@@ -209,7 +210,7 @@ class BackupStatements(ConversationSchemaStatements):
         super().__init__(tables)
         conversations, messages = tables.conversations, tables.messages
         backups = {conversations: tables.conversations_backup, messages: tables.messages_backup}
-        name = f"{tables.prefix}_messages"
+        name = bare(messages)
         self.exists = f"SELECT to_regclass('{backups[conversations]}') IS NOT NULL"
         self.both_exist = f"{self.exists} AND to_regclass('{backups[messages]}') IS NOT NULL"
         self.make = [
@@ -234,14 +235,14 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",
-            f"ALTER TABLE {backups[conversations]} RENAME TO {tables.prefix}_conversations",
+            f"ALTER TABLE {backups[conversations]} RENAME TO {bare(conversations)}",
             f"ALTER TABLE {backups[messages]} RENAME TO {name}",
             f"ALTER TABLE {conversations} ADD PRIMARY KEY (id)",
-            f"CREATE INDEX idx_{tables.prefix}_conversations_resource ON {conversations} (resource_id)",
+            f"CREATE INDEX idx_{bare(conversations)}_resource ON {conversations} (resource_id)",
         ]
         self.restore_keys_with_user = [
             f"ALTER TABLE {messages} ADD PRIMARY KEY (user_id, conversation_id, message_id)",
-            f"CREATE INDEX idx_{tables.prefix}_messages_lookup ON {messages} (user_id, conversation_id, created_at)",
+            f"CREATE INDEX idx_{name}_lookup ON {messages} (user_id, conversation_id, created_at)",
         ]
         self.restore_keys_without_user = [f"ALTER TABLE {messages} ADD PRIMARY KEY (conversation_id, message_id)"]
         self.has_orphans = f"""
@@ -313,7 +314,7 @@ async def migrate(
     """Make old tables user-centric. Nothing is done to tables that are, and nothing is kept of what fails."""
 
     async def step() -> MigrationResult:
-        async with turn(connection, tables):
+        async with schema_lock(connection, tables):
             return await _migrate(connection, tables, create_backup, delete_backup)
 
     return await _result(step)
@@ -323,7 +324,7 @@ async def restore(connection: Connection, tables: Tables) -> MigrationResult:
     """Put the backup in the tables' place: columns, keys, rows. What was written since the backup is gone."""
 
     async def step() -> MigrationResult:
-        async with turn(connection, tables):
+        async with schema_lock(connection, tables):
             return await _restore(connection, tables)
 
     return await _result(step)
@@ -365,7 +366,7 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
     await _run(connection, sql.change)
     if create_backup and delete_backup:
         await _run(connection, backup.drop)
-    await record(connection, tables, NAME, _CHECKSUM)
+    await _run(connection, [sql.record])
     return MigrationResult(
         success=True,
         migrated_count=conversations,

@@ -1,48 +1,35 @@
--- 0010 sidebar
--- What: what a person does to a conversation in a sidebar (pins, archives, tags, reads, deletes it with a way back),
---       where one was forked from, and an index that lists them; the words of a message, for the search, and
---       an index of them; the function that adds messages stores them, and passes over deleted conversations.
--- Why:  none of it may reorder the list, so none of it is in updated_at. A deleted conversation looks absent to
---       everybody until it is restored or purged; a message for it finds none. The index of words holds nothing, and costs nothing,
---       until the search is turned on.
--- Lock: ACCESS EXCLUSIVE on both tables for the ADD COLUMNs, without a rewrite (constant defaults, and now(), which is
---       evaluated once); SHARE on each for its index: on the conversations for as long as building it takes, on the
---       messages for reading them once.
+-- version 1
+-- add_messages: add messages, those of one call or of several, to one conversation or to several.
+--
+-- A function, because in a single WITH statement everything shares the snapshot taken before the row lock was waited
+-- for: two writers at once would each miss the other's message, and the limit would be exceeded. In a function each
+-- statement sees what the lock's last holder committed. A loop, because for one message the set-based form (unnest,
+-- joins, one DELETE for all) costs more than twice as much.
+-- Calls that arrive together are sent as one statement. Each call must end as it would alone, and one conversation that
+-- is locked for long must not delay the others.
+--
+-- Arguments with one element a call. The calls of a conversation stand side by side, and the conversations in ascending
+-- order: all callers lock in the same order, so there is no deadlock.
+--   conversation_ids
+--   user_ids       whose the conversation must be; NULL: trusted code, no check
+--   resource_ids   the resource of the conversation that the call creates where there is none; NULL: there must be one
+--   sizes          how many messages the call has
+-- Arguments with one element a message; NULL in place of an array of NULLs.
+--   message_ids, roles, contents, contents_json, types, metadatas, formats, payloads, parent_ids
+--   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
+--                  conversation is the order of commits
+--   vectors        lexemes, as a tsvector is written, with E'\x01' in place of the user's key
+-- sizes and created_ats are text because asyncpg has a codec for text[]; it looks up any other array type on each new
+-- connection.
+-- Arguments for all.
+--   storage_limit  how many messages a conversation keeps; NULL: all
+--   archive        archive what is beyond the limit; false: delete it
+--   patient        wait for a conversation that is locked; false: store nothing in it
+--
+-- Returns a row for each stored message: its number, from 1, and its time. A message whose conversation is locked has a
+-- row without a time. A call whose conversation was deleted has one row, with the number of the call below zero. Calls
+-- for a conversation that is missing, or another user's, have no row and change nothing.
 
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS pinned boolean NOT NULL DEFAULT false;
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS archived boolean NOT NULL DEFAULT false;
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS tags text[] NOT NULL DEFAULT '{}';
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS read_at timestamptz DEFAULT now();
-
--- What was said before there were marks counts as read; nothing is written for it. NULL for those that are made from now
--- on: nothing of them is read.
-ALTER TABLE {schema}.{prefix}_conversations ALTER COLUMN read_at DROP DEFAULT;
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS deleted_at timestamptz;
-
--- Whether the title that stands is one that a model made: only such a one may a model replace.
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS title_is_automatic boolean NOT NULL DEFAULT false;
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS forked_from text;
-
-ALTER TABLE {schema}.{prefix}_conversations ADD COLUMN IF NOT EXISTS forked_up_to text;
-
--- A user's list, and that of the archived ones: the pinned first, then by activity.
-CREATE INDEX IF NOT EXISTS {prefix}_conversations_in_sidebar
-    ON {schema}.{prefix}_conversations (user_id, archived, pinned, updated_at, id) WHERE deleted_at IS NULL;
-
--- Each word begins with its user's key, the first eight hexadecimal digits of the SHA-256 of the user's id.
-ALTER TABLE {schema}.{prefix}_messages ADD COLUMN IF NOT EXISTS words tsvector;
-
-CREATE INDEX IF NOT EXISTS {prefix}_messages_by_word
-    ON {schema}.{prefix}_messages USING gin (words) WHERE words IS NOT NULL;
-
--- As in 0009, but for conversations that are deleted; after the parent_ids the words of each message, as a tsvector is
--- written, with E'\x01' where the user's key goes.
--- Returns: as in 0009, and the number of each call, below zero, that finds none because it was deleted.
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     conversation_ids text[],
     user_ids text[],
@@ -64,7 +51,9 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     patient boolean
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
--- As in 0008: one plan for all conversations, by index, whatever the tables hold when a connection makes it.
+-- One plan for all conversations, by index, whatever the tables hold when a connection makes it: the plan for a very
+-- long conversation would read the whole table to find what is beyond its limit; the plan made for tables that are
+-- still empty would scan them, and be kept until the next ANALYZE.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_sort = off
@@ -108,7 +97,7 @@ BEGIN
         END IF;
 
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
-            -- Somebody else may be making it, in a transaction that is still open.
+            -- Another transaction that is still open may be creating it.
             BEGIN
                 IF NOT patient THEN
                     lock_timeout := current_setting('lock_timeout');
@@ -172,7 +161,7 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- The newest message that is one too many; nothing is counted.
+            -- The newest message beyond the limit. Nothing is counted.
             SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
                 FROM {schema}.{prefix}_messages AS m
                 WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation AND NOT m.archived

@@ -1,14 +1,18 @@
--- 0013 plain titles
--- What: a function that takes a title apart into words, in lower case and without accents.
--- Why:  the search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Nothing is
---       stored: a user has hundreds of titles, and they are looked through.
--- Lock: none on tables.
+-- version 1
+-- plain: split a title into words, in lower case and without accents, with one space before and after each word.
+--
+-- The search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Titles are not
+-- indexed: a user has hundreds of them, and the search reads them all.
+--
+-- This is plain() of voltmem/_words.py as far as PostgreSQL can do it. Lower case follows Unicode if the server has its
+-- rules: the database's own may know ASCII letters only. PostgreSQL 12, and databases whose encoding is not UTF-8, have
+-- no normalize(): there accents stay, and must be typed.
+--
+-- Arguments:
+--   title
+--   separators     a regular expression that matches what is between words
+--   unspaced       a regular expression whose group is a run of characters of a script without spaces
 
--- As plain() in voltmem/_words.py, as far as PostgreSQL can: decomposed, without marks, in lower case, composed again;
--- then its words, each between spaces, by the regular expressions of what stands between words and of what is written
--- without spaces.
--- Letters by Unicode's rules if the server has them: the database's own may know those of ASCII only.
--- PostgreSQL 12 and encodings other than UTF-8 have no normalize(): there the accents stay, and must be typed.
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $plain$
