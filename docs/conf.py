@@ -14,7 +14,7 @@ project = "voltmem"
 author = "the authors of voltmem"
 release = voltmem.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_llm.txt", "reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_llm.txt", "reference"]
 exclude_patterns = ["_extensions"]
 
 html_theme = "furo"
@@ -27,6 +27,7 @@ myst_heading_anchors = 3  # the anchors that GitHub makes, so that a link works 
 myst_enable_extensions = ["deflist"]
 
 autodoc_default_options = {"members": True}
+autosummary_generate = False  # tables only, no page for each name
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {"ModelMessage": "pydantic_ai.messages.ModelMessage"}  # which is an annotated union
 autodoc_typehints_format = "short"

@@ -1,7 +1,8 @@
 """
 What the reference takes from the code itself, so that nobody lists it by hand.
 
-``{verbs} sidebar forks`` documents the methods of PostgresStorage that modules or folders of these names define.
+``{verbs} sidebar forks`` documents the methods of PostgresStorage that modules or folders of these names define;
+``{summary} sidebar forks`` lists them with their first lines.
 ``{voltagent-names}`` lists VoltAgent's names with ours.
 
 At the end of a build, a warning names each public object that is documented nowhere. Types are referred to by the name
@@ -47,10 +48,12 @@ def is_voltagents(name: str) -> bool:
 
 
 class Verbs(SphinxDirective):
-    """The methods of PostgresStorage about one subject, with their docstrings."""
+    """The methods of PostgresStorage about a subject, with their docstrings."""
 
     required_arguments = 1
     final_argument_whitespace = True
+    head = ""
+    each = ".. automethod:: voltmem.PostgresStorage.{}"
 
     def run(self) -> list[Node]:
         """Return their descriptions."""
@@ -60,8 +63,15 @@ class Verbs(SphinxDirective):
             names = [name for name in public_names(storage) if module in _place(getattr_static(storage, name))]
             if not names:
                 raise self.error(f"{module}: no module of this name defines a method of PostgresStorage")
-            descriptions += [_description(name) for name in names if not is_voltagents(name)]
-        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *descriptions, "```"]))
+            descriptions += [self.each.format(name) for name in names if not is_voltagents(name)]
+        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", self.head, *descriptions, "```"]))
+
+
+class Summary(Verbs):
+    """A table of these methods, with the first line of each docstring."""
+
+    head = ".. autosummary::\n   :signatures: none\n"
+    each = "   ~voltmem.PostgresStorage.{}"
 
 
 class VoltAgentNames(SphinxDirective):
@@ -77,10 +87,6 @@ class VoltAgentNames(SphinxDirective):
 def _place(method: object) -> list[str]:
     """Return the steps of the path to the module that defines a method."""
     return [step.lstrip("_") for step in getattr(unwrap(method), "__module__", "").split(".")]  # type: ignore[arg-type]
-
-
-def _description(name: str) -> str:
-    return f".. automethod:: voltmem.PostgresStorage.{name}"
 
 
 def read_sections(app: Sphinx, what: Any, name: str, member: object, options: Any, lines: list[str]) -> None:
@@ -143,6 +149,7 @@ def spell_out_separators(app: Sphinx, tree: document, name: str) -> None:
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Let Sphinx know."""
     app.add_directive("verbs", Verbs)
+    app.add_directive("summary", Summary)
     app.add_directive("voltagent-names", VoltAgentNames)
     app.connect("autodoc-process-docstring", read_sections)
     app.connect("autodoc-skip-member", leave_out)

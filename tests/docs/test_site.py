@@ -59,3 +59,11 @@ def leads_somewhere(page: Path, link: str, is_loaded: bool) -> bool:
     if parts.scheme or parts.netloc:
         return not is_loaded
     return not parts.path or (page.parent / unquote(parts.path)).is_file()
+
+
+def test_the_examples_page_names_every_example() -> None:
+    """Each program in examples/ stands in the list."""
+    listed = (DOCS / "examples.md").read_text(encoding="utf-8")
+    programs = (CHECKOUT / "examples").glob("[!_]*.py")
+
+    assert [program.name for program in programs if f"(../examples/{program.name})" not in listed] == []
