@@ -24,9 +24,9 @@ explore: .venv/dev ## The property tests, with fresh seeds and ten times the exa
 	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=explore $(ARGS)
 
 test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/agno-3 $(ADAPTERS)/openai-agents ## Adapters, with other releases
-	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/test_agno_1.py
-	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/test_agno_3.py
-	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents_suite build/openai-agents
+	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/test_agno_1.py
+	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/agno/test_agno_3.py
+	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
 
 check: lint types test test-adapters ## All that CI runs
 

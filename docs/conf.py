@@ -21,6 +21,7 @@ html_theme = "furo"
 html_title = f"voltmem {release}"
 html_copy_source = False
 html_show_copyright = False
+html_show_search_summary = False  # it fetches pages, which a browser refuses from the file system
 html_show_sphinx = False
 
 myst_heading_anchors = 3  # the anchors that GitHub makes, so that a link works on both
@@ -31,7 +32,7 @@ autosummary_generate = False  # tables only, no page for each name
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {"ModelMessage": "pydantic_ai.messages.ModelMessage"}  # which is an annotated union
 autodoc_typehints_format = "short"
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 100
 
 # Warnings are errors, and a reference that leads nowhere is one, but for those to other projects.
 nitpicky = True

@@ -111,6 +111,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
         "tag": "work",
         "preview": True,
     },
+    "get_conversation_item": {"conversation_id": "c1", "owner": "ada"},
     "rename_conversation": {"conversation_id": "c1", "title": "Changed", "automatic": False, "owner": "ada"},
     "pin_conversation": {"conversation_id": "c1", "pinned": True, "owner": "ada"},
     "archive_conversation": {"conversation_id": "c1", "archived": True, "owner": "ada"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -110,3 +111,9 @@ Numbered = Callable[[int], dict[str, object]]
 def numbered() -> Numbered:
     """The n-th message, by id and content."""
     return lambda number: {"id": f"m{number}", "role": "user", "content": f"message {number}"}
+
+
+async def set_json_codecs(connection: Connection) -> None:
+    """Read and write JSON as an application's own pool does."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

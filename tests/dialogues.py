@@ -10,8 +10,7 @@ from typing import Any, Final
 import pytest
 
 from examples.import_dialogues import read
-
-HERE: Final = Path(__file__).parent
+from tests.checkout import ROOT
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Dialogues:
         return self.name
 
 
-OWN: Final = Dialogues("our own dialogues", HERE / "fixtures" / "dialogues.jsonl", conversations=52, messages=471)
+OWN: Final = Dialogues("our own dialogues", ROOT / "tests/fixtures/dialogues.jsonl", conversations=52, messages=471)
 REAL: Final = Dialogues(
-    "real dialogues", HERE.parents[1] / "shared" / "data" / "dialogues.jsonl.gz", conversations=2098, messages=50_822
+    "real dialogues", ROOT.parent / "shared/data/dialogues.jsonl.gz", conversations=2098, messages=50_822
 )
 HAS_REAL: Final = REAL.file.exists()
 

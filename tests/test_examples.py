@@ -9,10 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.checkout import ROOT
 from tests.dialogues import Dialogues, with_dialogues
 from voltmem import PostgresStorage
-
-ROOT = Path(__file__).parent.parent
 
 
 async def run(*arguments: str | Path, database: str) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import ROOT
 from voltmem._postgres.migrations.files import migrations
 
-ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import asyncio, sys
 import voltmem

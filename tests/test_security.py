@@ -106,7 +106,7 @@ async def test_another_users_id_reads_and_writes_nothing(
 
 
 @pytest.mark.parametrize("user", ["bob", "mallory"])
-@pytest.mark.parametrize("name", sorted(public_methods(UserStorage) - {"conversation", "watch"}))
+@pytest.mark.parametrize("name", sorted(public_methods(UserStorage) - {"conversation", "transaction", "watch"}))
 async def test_a_users_view_knows_no_other(name: str, user: str, storage: PostgresStorage, rows: Rows) -> None:
     """Every verb of for_user(), a new one too, leaves other users' rows alone and shows none of them."""
     before = await rows.all()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import voltmem
+from tests.checkout import ROOT
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "voltmem"
 
 

@@ -16,6 +16,7 @@ from typing import (
     ClassVar,
     Generic,
     Literal,
+    Never,
     Protocol,
     Self,
     TypeAlias,
@@ -113,6 +114,10 @@ class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = 
     def __get__(self, model: object, kind: type, /) -> T: ...
     def __get__(self, model: object | None, kind: type, /) -> Self | T:
         return self if model is None else cast(T, getattr(model, self._name))
+
+    if TYPE_CHECKING:  # a model is frozen; without this a type checker would let its fields be set by these names
+
+        def __set__(self, model: object, value: Never, /) -> None: ...
 
 
 class Model(BaseModel):

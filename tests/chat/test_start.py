@@ -17,9 +17,8 @@ from tempfile import TemporaryFile
 
 from httpx2 import AsyncClient
 
+from tests.checkout import ROOT
 from tests.dialogues import Dialogues, with_dialogues
-
-ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager

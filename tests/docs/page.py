@@ -23,7 +23,6 @@ from markdown_it import MarkdownIt
 
 from voltmem import PostgresStorage
 
-CHECKOUT: Final = Path(__file__).parents[2]
 PYTHON: Final = frozenset({"py", "python"})
 SHELL: Final = frozenset({"bash", "console", "sh", "shell"})
 _PRELUDE: Final = Path(__file__).with_name("shell.sh")

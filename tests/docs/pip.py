@@ -6,14 +6,14 @@ from importlib.metadata import version
 
 from packaging.requirements import Requirement
 
-from tests.docs.page import CHECKOUT
+from tests.checkout import ROOT
 
 
 def check(command: str, *arguments: str) -> None:
     """Raise an error that names the command, the extra or the package that does not exist."""
     if command != "install":
         raise SystemExit(f"pip {command}: pages install, and nothing else")
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for argument in arguments:
         if argument.startswith("-"):
             continue

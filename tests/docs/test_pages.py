@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.page import CHECKOUT, blocks
+from tests.checkout import ROOT
+from tests.docs.page import blocks
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages that run pg_restore, which is the newest one here: it sets transaction_timeout.
 RESTORING = frozenset({"backups.md"})
 TRANSACTION_TIMEOUT = 17  # the first PostgreSQL that has the setting
@@ -38,9 +39,7 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, id=str(page.relative_to(CHECKOUT))) for page in PAGES if blocks(page)]
-)
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)])
 async def test_a_page_runs_on_an_empty_database(
     page: Path, database: str, connection: Connection, tmp_path: Path
 ) -> None:
@@ -48,11 +47,11 @@ async def test_a_page_runs_on_an_empty_database(
     if page.name in RESTORING and connection.get_server_version().major < TRANSACTION_TIMEOUT:
         pytest.skip("pg_restore sets transaction_timeout, which this server does not have")
     environment = {
-        "CHECKOUT": str(CHECKOUT),
+        "CHECKOUT": str(ROOT),
         "PATH": programs(),
         "PORT": str(free_port()),
         "PYTHONIOENCODING": "utf-8",
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "error",
         "VOLTMEM_DATABASE_URL": database,
         "VOLTMEM_TEST_DSN": database,

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.docs.page import CHECKOUT, blocks
+from tests.checkout import ROOT
+from tests.docs.page import blocks
 
-README = CHECKOUT / "README.md"
+README = ROOT / "README.md"
 
 
 def test_the_readme_is_short() -> None:
@@ -34,7 +35,7 @@ async def test_the_readme_program_works_as_pasted(database: str, tmp_path: Path)
 
 
 def run(program: Path, database: str) -> str:
-    environment = {"VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "utf-8"}
+    environment = {"VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-W", "error", str(program)]
     return subprocess.check_output(command, env={**os.environ, **environment}, text=True)
 
@@ -43,4 +44,4 @@ def test_the_links_of_the_readme_lead_to_files() -> None:
     """What README links to within the checkout is there."""
     targets = [urlsplit(link) for link in re.findall(r"\]\(([^)\s]+)\)", README.read_text(encoding="utf-8"))]
 
-    assert [link.path for link in targets if not link.scheme and not (CHECKOUT / link.path).exists()] == []
+    assert [link.path for link in targets if not link.scheme and not (ROOT / link.path).exists()] == []

@@ -10,9 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup
 
-from tests.docs.page import CHECKOUT
+from tests.checkout import ROOT
 
-DOCS = CHECKOUT / "docs"
+DOCS = ROOT / "docs"
 BUILD = ("-m", "sphinx", "--builder", "html", "--fail-on-warning", "--keep-going", "--fresh-env", "--quiet")
 
 
@@ -64,6 +64,6 @@ def leads_somewhere(page: Path, link: str, is_loaded: bool) -> bool:
 def test_the_examples_page_names_every_example() -> None:
     """Each program in examples/ stands in the list."""
     listed = (DOCS / "examples.md").read_text(encoding="utf-8")
-    programs = (CHECKOUT / "examples").glob("[!_]*.py")
+    programs = (ROOT / "examples").glob("[!_]*.py")
 
     assert [program.name for program in programs if f"(../examples/{program.name})" not in listed] == []

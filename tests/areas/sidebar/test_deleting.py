@@ -1,0 +1,214 @@
+"""A soft delete can be undone until the conversation is purged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from tests.areas.sidebar.lists import make, walk
+from tests.conftest import Connection
+from voltmem import ConversationExistsError, ConversationNotFoundError, PostgresStorage
+from voltmem._agents.native import NativeMemory
+
+
+async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> None:
+    """To every reader and writer, its owner and trusted code included, until it is restored, whole."""
+    message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
+    before = await storage.get_conversation("c1")
+    gone = await storage.soft_delete_conversation("c1")
+
+    assert gone.deleted_at is not None
+    assert await storage.get_conversation("c1") is None
+    assert await storage.get_user_conversation("c1", "ada") is None
+    assert await storage.get_conversations("default") == []
+    assert await storage.get_conversations_by_user_id("ada") == []
+    assert await storage.query_conversations() == []
+    assert await storage.count_conversations() == 0
+    assert await storage.get_last_conversation("ada") is None
+    assert await walk(storage, 5) == []
+    assert await walk(storage, 5, archived=True) == []
+    assert await storage.get_messages(None, "c1") == []
+    assert await storage.get_conversation_messages("c1") == []
+    assert await storage.conversation("ada", "c1").messages() == []
+    assert await storage.delete_messages([message.id], None, "c1") == 0
+    assert await storage.clear_messages(None, "c1") == 0
+    for attempt in (
+        lambda: storage.add_message({"role": "user", "content": "?"}, None, "c1"),
+        lambda: storage.conversation("ada", "c1").add({"role": "user", "content": "?"}),
+        lambda: storage.conversation("ada", "c1").title("?"),
+        lambda: storage.ensure_conversation({"id": "c1", "user_id": "ada"}),
+        lambda: storage.update_conversation("c1", title="?"),
+        lambda: storage.pin_conversation("c1"),
+        lambda: storage.fork_conversation("c1"),
+        lambda: storage.share_conversation("c1"),
+        lambda: storage.rewind_conversation("c1", message.id),
+    ):
+        with pytest.raises(ConversationNotFoundError):
+            await attempt()
+    with pytest.raises(ConversationExistsError):
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    assert (await storage.restore_conversation("c1")).deleted_at is None
+    assert await storage.get_conversation("c1") == before
+    assert await storage.get_messages("ada", "c1") == [message]
+
+
+async def test_clearing_all_messages_spares_what_can_be_restored(storage: PostgresStorage) -> None:
+    """A deleted conversation looks absent, and comes back whole."""
+    message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
+    await storage.soft_delete_conversation("c1")
+
+    assert await storage.clear_messages("ada") == 0
+
+    await storage.restore_conversation("c1")
+    assert await storage.get_messages("ada", "c1") == [message]
+
+
+# What can be done to a conversation by its id, if it is there.
+ATTEMPTS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
+    "add_message": lambda storage, user: storage.add_message({"role": "user", "content": "?"}, user, "c1"),
+    "add_message, making it": lambda storage, user: storage.conversation(user, "c1").add(
+        {"role": "user", "content": "?"}
+    ),
+    "title": lambda storage, user: storage.conversation(user, "c1").title("?"),
+    "save_payload": lambda storage, user: NativeMemory(storage, user, "c1").save_payload({}, "a framework"),
+    "ensure_conversation": lambda storage, user: storage.ensure_conversation({"id": "c1", "user_id": user}),
+    "update_conversation": lambda storage, user: storage.update_conversation("c1", title="?", owner=user),
+    "giving away": lambda storage, user: storage.update_conversation("c1", user_id="eve", owner=user),
+    "rename_conversation": lambda storage, user: storage.rename_conversation("c1", "?", owner=user),
+    "pin_conversation": lambda storage, user: storage.pin_conversation("c1", owner=user),
+    "fork_conversation": lambda storage, user: storage.fork_conversation("c1", owner=user),
+    "share_conversation": lambda storage, user: storage.share_conversation("c1", owner=user),
+    "rewind_conversation": lambda storage, user: storage.rewind_conversation("c1", "m1", owner=user),
+}
+MAKINGS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
+    "create_conversation": lambda storage, user: storage.create_conversation({"id": "c1", "user_id": user}),
+    "fork_conversation": lambda storage, user: storage.fork_conversation(f"{user}'s other", id="c1"),
+}
+WAY_BACK = r"was deleted.*restore_conversation\(\).*delete_conversation\(\)"
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+async def test_its_own_user_is_told_that_it_was_deleted_and_how_it_comes_back(
+    storage: PostgresStorage, name: str
+) -> None:
+    """Of foreign keys speaks nothing but what is about a message; to somebody else it looks absent."""
+    await storage.conversation("ada", "c1").add({"id": "m1", "role": "user", "content": "Hello"})
+    await storage.soft_delete_conversation("c1")
+
+    with pytest.raises(ConversationNotFoundError, match=WAY_BACK) as own:
+        await ATTEMPTS[name](storage, "ada")
+    with pytest.raises(ConversationNotFoundError) as others:
+        await ATTEMPTS[name](storage, "bob")
+
+    assert own.value.is_deleted
+    assert ("foreign key" in str(own.value)) is ("add_message" in name)
+    assert not others.value.is_deleted
+    assert "deleted" not in str(others.value)
+    assert "foreign key" not in str(others.value) or "add_message" in name
+
+
+@pytest.mark.parametrize("name", MAKINGS)
+async def test_an_id_that_a_deleted_conversation_has_is_taken(storage: PostgresStorage, name: str) -> None:
+    """Its user is told by whom, anybody else that it is; and it is free when the conversation is gone for good."""
+    for user in ("ada", "bob"):
+        await storage.create_conversation({"id": f"{user}'s other", "user_id": user})
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.soft_delete_conversation("c1")
+
+    with pytest.raises(ConversationExistsError, match=WAY_BACK) as own:
+        await MAKINGS[name](storage, "ada")
+    with pytest.raises(ConversationExistsError, match="exists already") as others:
+        await MAKINGS[name](storage, "bob")
+
+    assert (own.value.is_deleted, others.value.is_deleted) == (True, False)
+    assert not await storage.delete_conversation("c1", owner="bob")
+    assert await storage.delete_conversation("c1", owner="ada")
+    await MAKINGS[name](storage, "bob")
+
+
+async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: PostgresStorage) -> None:
+    """Stored, deleted, another's and missing ones in one statement."""
+    for conversation_id, user in (("here", "ada"), ("gone", "ada"), ("bob's", "bob")):
+        await storage.create_conversation({"id": conversation_id, "user_id": user})
+    await storage.soft_delete_conversation("gone")
+    await storage.soft_delete_conversation("bob's")
+
+    names = ["gone", "here", "bob's", "nowhere", "gone", "here"]
+    texts = [{"role": "user", "content": name} for name in names]
+    calls = [storage.add_messages([text, text], "ada", name) for name, text in zip(names, texts, strict=True)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    told = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
+    assert [told[0], told[2], told[3], told[4]] == [True, False, False, True]
+    assert [len(each) for each in (outcomes[1], outcomes[5]) if isinstance(each, list)] == [2, 2]
+
+
+async def test_what_was_deleted_is_listed_the_last_first(storage: PostgresStorage) -> None:
+    """For an undo; another user's is not there."""
+    await make(storage, 3)
+    await make(storage, 1, "bob", "b")
+    for conversation_id in ("c1", "c0", "b0"):
+        await storage.soft_delete_conversation(conversation_id)
+
+    assert [item.id for item in await storage.list_deleted_conversations("ada")] == ["c0", "c1"]
+    assert [item.id for item in await storage.list_deleted_conversations("ada", limit=1)] == ["c0"]
+
+
+async def test_purging_ends_what_was_deleted_long_enough(storage: PostgresStorage, connection: Connection) -> None:
+    """A user's, or everybody's; what is not deleted stays."""
+    await make(storage, 3)
+    await make(storage, 1, "bob", "b")
+    for conversation_id in ("c0", "c1", "b0"):
+        await storage.soft_delete_conversation(conversation_id)
+    table = storage._options.tables.conversations
+    await connection.execute(f"UPDATE {table} SET deleted_at = deleted_at - interval '8 days' WHERE id = 'c0'")
+
+    assert await storage.purge_deleted_conversations(older_than=timedelta(days=7)) == 1
+    assert [item.id for item in await storage.list_deleted_conversations("ada")] == ["c1"]
+    assert await storage.purge_deleted_conversations("ada") == 1
+    assert await storage.purge_deleted_conversations("ada") == 0
+    assert await storage.purge_deleted_conversations() == 1
+    assert await walk(storage, 5) == ["c2"]
+
+
+@pytest.mark.parametrize(("age", "purged"), [(timedelta.max, 0), (timedelta.min, 1)])
+async def test_any_age_is_one_to_purge_by(storage: PostgresStorage, age: timedelta, purged: int) -> None:
+    """Nothing is older than time itself."""
+    await make(storage, 1)
+    await storage.soft_delete_conversation("c0")
+
+    assert await storage.purge_deleted_conversations(older_than=age) == purged
+
+
+async def test_deleting_a_user_leaves_nothing_behind(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """No row of any table names the user or what was the user's, deleted and archived conversations included."""
+    for user in ("ophelia", "horatio"):
+        memory = storage.conversation(user, f"{user}-1")
+        await memory.add({"role": "user", "content": f"{user} was here"})
+        await storage.share_conversation(f"{user}-1")
+        await storage.soft_delete_conversation((await storage.fork_conversation(f"{user}-1")).id)
+        async with storage.record_run("agent", user_id=user, input=f"{user} asks") as run:
+            await run.add_step("text", content=f"{user} thinks")
+            async with run.event(f"event of {user}"):
+                pass
+    await NativeMemory(storage, "ophelia", "ophelia-1").save_payload("ophelia's", "a framework")
+    await storage.fork_conversation("ophelia-1", id="given away")
+    await storage.update_conversation("given away", user_id="horatio", title="ours")
+    await storage.clear_messages("horatio", "given away")
+    await storage.add_history_entry("nobody's", {"conversationId": "ophelia-1", "input": "ophelia asks"}, "agent")
+    await storage.add_history_entry("horatio's", {"conversationId": "ophelia-1", "userId": "horatio"}, "agent")
+
+    assert await storage.delete_user("ophelia") == 4
+
+    for (table,) in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema):
+        found = await connection.fetch(f'SELECT t::text FROM "{schema}"."{table}" AS t')
+        assert not [row for (row,) in found if "ophelia" in row], table
+    assert await storage.count_conversations(user_id="horatio") == 2
+    assert await storage.get_history_entry("horatio's") is not None
+    assert await storage.delete_user("ophelia") == 0
