@@ -159,7 +159,7 @@ def _is_of_an_area(name: str) -> bool:
 
 def verb_of(name: str) -> str:
     """Return the verb of the storage that a method of UserStorage calls."""
-    return inspect.unwrap(getattr(UserStorage, name)).__name__
+    return str(inspect.unwrap(getattr(UserStorage, name)).__name__)
 
 
 def user_verbs() -> list[str]:
