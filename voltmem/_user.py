@@ -16,7 +16,7 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
-from voltmem._values import UNSET, Unset, check_id
+from voltmem._values import UNSET, Unset, check_user
 from voltmem.errors import InvalidInputError
 from voltmem.models import (
     Conversation,
@@ -49,7 +49,7 @@ class UserStorage:
     """
 
     def __init__(self, storage: Storage, user_id: str) -> None:
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "for_user() is the view of one user")
         self._storage = storage
         self._user_id = user_id
 
