@@ -30,6 +30,7 @@ from tests.calls import (
 )
 from tests.proxy import Proxy
 from voltmem import (
+    ANY_USER,
     ConnectionFailedError,
     ConversationNotFoundError,
     DatabaseError,
@@ -42,7 +43,9 @@ from voltmem import (
 )
 from voltmem._areas.appends import Append, JoinedAppends
 from voltmem._postgres.embedded import is_available, start_temporary
+from voltmem._values import check_owner
 from voltmem.errors import translated
+from voltmem.models import Owner
 from voltmem.options import OnLimit
 
 if TYPE_CHECKING:
@@ -162,7 +165,7 @@ class Call:
     """One call of add_message, or of add_messages."""
 
     conversation_id: str
-    user_id: str | None
+    user_id: Owner
     messages: list[Message]
 
     async def on(self, storage: PostgresStorage) -> object:
@@ -188,7 +191,7 @@ messages: st.SearchStrategy[Message] = st.builds(
 calls = st.builds(
     Call,
     st.sampled_from(["a1", "a1", "a1", *OWNERS, *MISSING]),
-    st.sampled_from([None, None, "ada", "ada", "bob"]),
+    st.sampled_from([ANY_USER, ANY_USER, "ada", "ada", "bob"]),
     st.lists(messages, min_size=1, max_size=1) | st.lists(messages, max_size=4),
 )
 
@@ -514,7 +517,8 @@ async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresS
 async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresStorage) -> None:
     """A missing conversation, or another user's, is an error to its own callers, to each one of its own."""
     names = ["c0", "missing", "c1"]
-    called = [*((name, "ada") for name in names), *((name, "eve") for name in names), *((name, None) for name in names)]
+    users: list[Owner] = ["ada", "eve", ANY_USER]
+    called = [(name, user) for user in users for name in names]
 
     outcomes = await outcomes_of(
         storage.add_message(text(f"m{number}"), user, name) for number, (name, user) in enumerate(called * 3)
@@ -523,7 +527,7 @@ async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresSto
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for (name, user), outcome in zip(called * 3, outcomes, strict=True):
         if name == "missing" or user == "eve":
-            assert str(outcome) == str(ConversationNotFoundError(name, user, is_for_message=True))
+            assert str(outcome) == str(ConversationNotFoundError(name, check_owner("user", user), is_for_message=True))
             assert isinstance(outcome, ConversationNotFoundError)
         else:
             assert isinstance(outcome, Message)

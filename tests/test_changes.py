@@ -25,7 +25,7 @@ from tests.calls import WRITES, Rows, call, migrated_schema, no_connection_of, w
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from tests.test_cancellation import Moment, cancelled_at, every_moment
-from voltmem import Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
+from voltmem import ANY_USER, Change, ConversationItem, InvalidInputError, PostgresStorage, Storage, StorageClosedError
 from voltmem._agents.native import NativeMemory
 from voltmem._postgres.conversation_schema import MigrateStatements
 from voltmem._postgres.listening import Listener, channel
@@ -258,7 +258,7 @@ async def test_deleting_messages_keeps_the_conversation_in_its_place(storage: Po
 
     assert await storage.delete_messages(["m0", "m9"], "ada", "c0") == 1
     assert await storage.rewind_conversation("c0", "m2") == 1
-    assert await storage.clear_messages(None, "c0") == 2
+    assert await storage.clear_messages(ANY_USER, "c0") == 2
     assert await storage.clear_messages("ada") == 0
 
     assert [(item.id, item.updated_at) for item in (await storage.list_conversations("ada")).items] == before

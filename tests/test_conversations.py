@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import MakeStorage
 from voltmem import (
+    ANY_USER,
     Conversation,
     ConversationExistsError,
     ConversationNotFoundError,
@@ -125,7 +126,7 @@ async def test_an_update_of_nothing_is_not_found(storage: PostgresStorage) -> No
     """There is none with this id, or it is not the owner's: the same error, and nothing changes."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
-    for conversation_id, owner in (("c2", None), ("c1", "bob")):
+    for conversation_id, owner in (("c2", ANY_USER), ("c1", "bob")):
         with pytest.raises(ConversationNotFoundError):
             await storage.update_conversation(conversation_id, title="Mine", owner=owner)
 

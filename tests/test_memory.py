@@ -22,6 +22,7 @@ from tests.dialogues import dialogues, needs_dialogues
 from tests.proxy import Proxy
 from tests.test_statements import assert_walks, plan
 from voltmem import (
+    ANY_USER,
     ConversationMemory,
     ConversationNotFoundError,
     DatabaseError,
@@ -166,7 +167,7 @@ async def test_of_two_users_who_write_first_one_has_the_conversation(make_storag
         owner = ["ada", "bob"].index(conversation.user_id)
         assert [isinstance(outcome, Message) for outcome in outcomes] == [n % 2 == owner for n in range(10)]
         assert all(isinstance(outcome, Message | ConversationNotFoundError) for outcome in outcomes)
-        found = await pools[0].get_messages(None, f"c{round}")
+        found = await pools[0].get_messages(ANY_USER, f"c{round}")
         assert sorted(message.id for message in found) == sorted(
             each.id for each in outcomes if isinstance(each, Message)
         )
@@ -293,7 +294,7 @@ async def test_add_message_makes_a_conversation_only_for_a_resource(storage: Pos
     with pytest.raises(ConversationNotFoundError):
         await storage.add_message(says("user"), "ada", "c1")
     with pytest.raises(InvalidInputError, match="user_id"):
-        await storage.add_message(says("user"), None, "c1", resource_id="docs")
+        await storage.add_message(says("user"), ANY_USER, "c1", resource_id="docs")
     assert await storage.count_conversations() == 0
 
     await storage.add_messages([says("user")], "ada", "c1", resource_id="docs")
@@ -720,7 +721,18 @@ async def test_a_mistake_is_an_error_before_anything_is_sent(verb: Callable[[Any
 
 @pytest.mark.parametrize(
     "arguments",
-    [(None, "c1"), (1, "c1"), ("a\x00", "c1"), ("a" * 1001, "c1"), ("ada", 1), ("ada", "\ud800"), ("ada", "c" * 1001)],
+    [
+        (None, "c1"),
+        ("", "c1"),
+        (ANY_USER, "c1"),
+        (1, "c1"),
+        ("a\x00", "c1"),
+        ("a" * 1001, "c1"),
+        ("ada", 1),
+        ("ada", ""),
+        ("ada", "\ud800"),
+        ("ada", "c" * 1001),
+    ],
 )
 def test_a_handle_is_not_made_for_what_cannot_be_stored(arguments: tuple[Any, Any]) -> None:
     """Whose it is and which one is checked where it is said, not at the first message."""
@@ -817,7 +829,7 @@ async def large(connection: Connection, large_schema: str) -> Connection:
     "query",
     [
         WindowQuery("c1", "u1", limit=28),
-        WindowQuery("c1", None, limit=28),
+        WindowQuery("c1", limit=28),
         WindowQuery("c1", "u1", turns=5),
         WindowQuery("c1", "u1", exchanges=5),
     ],

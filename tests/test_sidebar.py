@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.calls import migrated_schema
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
+    ANY_USER,
     ConversationExistsError,
     ConversationItem,
     ConversationNotFoundError,
@@ -352,13 +353,13 @@ async def test_a_deleted_conversation_looks_absent(storage: PostgresStorage) -> 
     assert await storage.get_last_conversation("ada") is None
     assert await walk(storage, 5) == []
     assert await walk(storage, 5, archived=True) == []
-    assert await storage.get_messages(None, "c1") == []
+    assert await storage.get_messages(ANY_USER, "c1") == []
     assert await storage.get_conversation_messages("c1") == []
     assert await storage.conversation("ada", "c1").messages() == []
-    assert await storage.delete_messages([message.id], None, "c1") == 0
-    assert await storage.clear_messages(None, "c1") == 0
+    assert await storage.delete_messages([message.id], ANY_USER, "c1") == 0
+    assert await storage.clear_messages(ANY_USER, "c1") == 0
     for attempt in (
-        lambda: storage.add_message({"role": "user", "content": "?"}, None, "c1"),
+        lambda: storage.add_message({"role": "user", "content": "?"}, ANY_USER, "c1"),
         lambda: storage.conversation("ada", "c1").add({"role": "user", "content": "?"}),
         lambda: storage.conversation("ada", "c1").title("?"),
         lambda: storage.ensure_conversation({"id": "c1", "user_id": "ada"}),
@@ -540,7 +541,7 @@ async def test_deleting_a_user_leaves_nothing_behind(
 
 
 async def said(storage: PostgresStorage, conversation_id: str = "c1") -> list[str]:
-    return [message.text for message in await storage.get_messages(None, conversation_id, limit=None)]
+    return [message.text for message in await storage.get_messages(ANY_USER, conversation_id, limit=None)]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from agno.workflow import Step, StepInput, StepOutput, Workflow
 from tests.adapters.agno_fakes import FakeModel, echo, python
 from tests.calls import somebody_waits
 from tests.conftest import Connection, MakeStorage
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, UNSET, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
 from voltmem.adapters.agno import Formats, Sessions, VoltMemDb, VoltMemStorage, to_messages, to_runs
@@ -189,7 +189,7 @@ async def test_every_way_to_say_where_the_database_is(
     await agent(VoltMemDb(plain)).arun("hello")
     pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2)
     with_pool = PostgresStorage(pool=pool, schema=schema)
-    assert len(await listed(VoltMemDb(with_pool))) == 1
+    assert len(await listed(VoltMemDb(with_pool), user_id="ada")) == 1
     await with_pool.close()
     await pool.close()
     url = dsn.replace("postgresql://", "postgresql+psycopg://")
@@ -342,7 +342,7 @@ async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
     await db.upsert_session(crew)
 
     async def ids(**options: Any) -> list[str]:
-        return [each.session_id for each in await listed(db, **options)]
+        return [each.session_id for each in await listed(db, **{"user_id": "ada", **options})]
 
     assert await ids() == ["t1", "s2", "s1", "s0"]
     assert await ids(limit=3) == ["t1", "s2", "s1"]
@@ -357,11 +357,11 @@ async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
     assert await ids(sort_by="session_name", sort_order="desc") == ["s2", "s1", "s0", "t1"]
     assert await ids(sort_order="asc", limit=2, page=2) == ["s2", "t1"]
     assert await ids(user_id="eve") == []
-    dicts, total = await db.get_sessions(limit=1, deserialize=False, include_runs=False)
+    dicts, total = await db.get_sessions(user_id="ada", limit=1, deserialize=False, include_runs=False)
     assert (dicts[0]["session_id"], dicts[0]["runs"], total) == ("t1", None, 4)
-    (whole,) = await listed(db, session_name="Name 2")
+    (whole,) = await listed(db, user_id="ada", session_name="Name 2")
     assert [each.run_id for each in whole.runs] == ["run-2"]
-    assert isinstance((await listed(db, component_id="crew"))[0], TeamSession)
+    assert isinstance((await listed(db, user_id="ada", component_id="crew"))[0], TeamSession)
 
 
 async def test_a_users_sidebar_has_agnos_sessions(db: VoltMemDb, plain: PostgresStorage) -> None:
@@ -580,7 +580,7 @@ async def test_a_session_name_is_the_conversations_title(db: VoltMemDb, plain: P
     await agent(db).arun("again")
 
     assert [each.title for each in await plain.get_conversations_by_user_id("ada")] == ["Named by Ada"]
-    (found,) = await listed(db, session_name="named by ada")
+    (found,) = await listed(db, user_id="ada", session_name="named by ada")
     assert found.session_data["session_name"] == "Named by Ada"
     again = session([], session_data={"session_name": "Named by Ada"})
     await db.upsert_session(again)
@@ -601,13 +601,13 @@ async def test_deleting_a_session_deletes_its_messages(db: VoltMemDb, plain: Pos
     assert await db.delete_session("s1", user_id="eve") is False
     assert await db.delete_session("unknown") is False
     await db.upsert_run(run(1), "s1")
-    await agent(db).adelete_session("s1")
-    assert await plain.get_messages(None, "s1") == []
+    await agent(db).adelete_session("s1", user_id="ada")
+    assert await plain.get_messages(ANY_USER, "s1") == []
     await db.upsert_run(run(1), "s1")
     assert len(await stored_runs(db)) == 1
     await db.delete_session("s1", user_id="ada")
     await db.delete_sessions(["s2", "unknown", "s3"], user_id="ada")
-    assert await listed(db) == []
+    assert await listed(db, user_id="ada") == []
 
 
 async def test_streams_store_the_same(db: VoltMemDb, plain: PostgresStorage) -> None:
@@ -740,6 +740,54 @@ async def test_nothing_is_written_into_another_users_session(
     assert len(await stored_runs(db)) == 1
     assert await listed(db.for_user("eve"), user_id="ada") == []
     assert await listed(db.for_user("eve")) == []
+
+
+async def test_a_call_that_names_no_user_means_the_user_default(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """B4: it reads, lists, renames and deletes nothing of other users, as an application that forgot the user would."""
+    await agent(db).arun("my secret")
+    await agent(db, user_id=None, session_id="nobodys").arun("hello")
+
+    assert [each.session_id for each in await listed(db)] == ["nobodys"]
+    with pytest.raises(ConversationNotFoundError):
+        await db.get_session("s1")
+    assert await db.rename_session("s1", None, "Mine") is None
+    assert await db.delete_session("s1") is False
+    await db.delete_sessions(["s1"])
+
+    assert await db.get_session("nobodys") is not None
+    assert await db.delete_session("nobodys") is True
+    assert [(each.id, each.title) for each in await plain.query_conversations()] == [("s1", None)]
+
+
+async def test_any_user_means_all_users(plain: PostgresStorage) -> None:
+    """With user_id=ANY_USER a call without a user is about whoever's session it is, as in Agno's own databases."""
+    db = VoltMemDb(plain, user_id=ANY_USER)
+    await agent(db).arun("hello")
+    await agent(db, user_id=None).arun("and now?")
+    await agent(db, user_id=None, session_id="new").arun("hello")
+
+    assert [each.session_id for each in await listed(db)] == ["new", "s1"]
+    assert [each.session_id for each in await listed(db, user_id="ada")] == ["s1"]
+    owners = {each.id: each.user_id for each in await plain.query_conversations()}
+    assert owners == {"s1": "ada", "new": "default"}
+    assert len(await stored_runs(db)) == 2
+    renamed: Any = await db.rename_session("s1", None, "Hers")
+    assert renamed.session_data["session_name"] == "Hers"
+    await agent(db).adelete_session("s1")
+    assert [each.session_id for each in await listed(db)] == ["new"]
+
+
+@pytest.mark.parametrize("user", ["", None])
+async def test_a_database_is_made_for_a_user_or_for_any(user: Any, plain: PostgresStorage) -> None:
+    """user_id=None or "" is a forgotten user, in for_user() and in each call, too; ANY_USER is no user."""
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        VoltMemDb(plain, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        VoltMemDb(plain).for_user(user)
+    with pytest.raises(InvalidInputError, match=r"user_id is voltmem\.ANY_USER, but for_user"):
+        VoltMemDb(plain).for_user(ANY_USER)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await VoltMemDb(plain).get_sessions(user_id="")
 
 
 async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:
@@ -1032,7 +1080,7 @@ async def test_what_agno_1_stored_goes_on(db: VoltMemDb, plain: PostgresStorage)
     """After the step to Agno 3 an agent knows what was said under Agno 1: its messages, by their plain form."""
     old = run(1) | {"metrics": {"input_tokens": [3]}, "status": "RUNNING"}
     formats = Formats("agno-1/agent")
-    await Sessions(plain, None, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
+    await Sessions(plain, UNSET, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
     model = FakeModel()
 
     await agent(db, model).arun("and now?")

@@ -40,7 +40,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from tests.conftest import MakeStorage
-from voltmem import ConversationNotFoundError, InvalidInputError, Message, NativeMessage, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, call_part, result_part, text_part, tool_calls, tool_results
 from voltmem._values import from_stored_json, to_json
 from voltmem.adapters.langchain import (
@@ -447,10 +447,13 @@ async def test_a_window_that_cannot_be_is_refused_before_the_model(
     assert model.shown == []
 
 
-async def test_a_user_id_is_checked_when_the_middleware_is_made(storage: PostgresStorage) -> None:
-    """What can be no user id is an error before anything runs."""
+@pytest.mark.parametrize("user", [7, None, "", ANY_USER])
+async def test_a_user_id_is_checked_when_the_middleware_is_made(user: Any, storage: PostgresStorage) -> None:
+    """What can be no user id is an error before anything runs: a forgotten user is not taken from the context."""
     with pytest.raises(InvalidInputError, match="user_id"):
-        VoltMemMiddleware(storage, user_id=7)  # type: ignore[arg-type]
+        VoltMemMiddleware(storage, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id"):
+        VoltMemChatMessageHistory(storage, user, "c1")
 
 
 # --- beside a checkpointer and other middleware ------------------------------------------------------------------

@@ -369,7 +369,7 @@ class VoltMemSession(Generic[TContext]):
                 f"session {self.session_id!r} takes its user from a run's context, and this call is in no run: give "
                 "wrapper=RunContextWrapper(context), or make a session with the user's id"
             )
-        return self._user_id(wrapper.context)
+        return check_user("the user_id that the session's function returned", self._user_id(wrapper.context))
 
     # --- what an application calls ----------------------------------------------------------------------------
 
