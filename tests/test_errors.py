@@ -359,10 +359,6 @@ WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud80
 
 # What of these a parameter means something by, beside what its test gives it.
 MEANT: dict[str, tuple[Any, ...]] = {
-    "conversation_id": ("",),
-    "user_id": ("",),
-    "resource_id": ("",),
-    "owner": (None, ""),
     "title": (None, "", "x" * 1001),
     "metadata": (None, {}),
     "touch": (True,),
@@ -372,14 +368,13 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "page_size": (1,),
     "ids": ([], {}),
     "messages": ([],),
-    "before": (None, ""),
-    "after": (None, ""),
+    "before": (None,),
+    "after": (None,),
     "roles": (None, [], {}),
     "types": (None, [], {}),
     "include_archived": (True,),
-    "message_id": ("",),
-    "up_to": (None, ""),
-    "id": (None, ""),
+    "up_to": (None,),
+    "id": (None,),
     "automatic": (True,),
     "pinned": (None, True),
     "archived": (True,),
@@ -390,31 +385,21 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "at": (None,),
     "older_than": (None,),
     "text": ("", "x" * 1001),
-    "key": ("",),
     "value": ({},),
-    "history_id": ("",),
-    "agent_id": ("",),
     "conversations": ([],),
 }
-# None is "not filtered", "no check" or "all of the user's" here.
+# None is "not filtered" or "all of the user's" here.
 NONE_MEANT = {
-    ("query_conversations", "user_id"),
     ("query_conversations", "resource_id"),
-    ("count_conversations", "user_id"),
     ("count_conversations", "resource_id"),
     ("get_conversations_by_user_id", "resource_id"),
     ("get_last_conversation", "resource_id"),
     ("add_message", "resource_id"),
     ("add_messages", "resource_id"),
-    ("delete_messages", "user_id"),
-    ("clear_messages", "user_id"),
     ("clear_messages", "conversation_id"),
-    ("get_messages", "user_id"),
     ("list_conversations", "resource_id"),
-    ("purge_deleted_conversations", "user_id"),
     ("list_shares", "conversation_id"),
     ("list_history_entries", "agent_id"),
-    ("list_history_entries", "user_id"),
     ("list_history_entries", "conversation_id"),
 }
 

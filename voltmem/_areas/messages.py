@@ -245,6 +245,7 @@ class Messages(Area):
 
         VoltAgent: ``getConversationMessages``.
         """
+        check_owner("owner", owner)
         return await self._read(
             MessageQuery(
                 conversation_id,
