@@ -13,7 +13,7 @@ import pytest
 from pydantic import JsonValue
 
 from tests.voltagent import RELEASES, add_message, create_conversation, load, needs_fixtures
-from voltmem import InvalidInputError, MigrationError, PostgresStorage, SchemaError, SplitConversation
+from voltmem import ANY_USER, InvalidInputError, MigrationError, PostgresStorage, SchemaError, SplitConversation
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 
@@ -146,9 +146,9 @@ async def test_the_limit_holds_in_adopted_tables(release: str, make_storage: Mak
     storage = make_storage(storage_limit=4)
 
     for number in range(2):
-        await storage.add_message({"id": f"n{number}", "role": "user", "content": "new"}, None, "1_00038")
+        await storage.add_message({"id": f"n{number}", "role": "user", "content": "new"}, ANY_USER, "1_00038")
 
-    ids = [message.id for message in await storage.get_messages(None, "1_00038", limit=None)]
+    ids = [message.id for message in await storage.get_messages(ANY_USER, "1_00038", limit=None)]
     assert len(ids) == 4
     assert ids[2:] == ["n0", "n1"]
     assert int(ids[1][1:]) == int(ids[0][1:]) + 1

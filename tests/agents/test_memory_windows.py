@@ -345,7 +345,7 @@ async def large(connection: Connection, large_schema: str) -> Connection:
     "query",
     [
         WindowQuery("c1", "u1", limit=28),
-        WindowQuery("c1", None, limit=28),
+        WindowQuery("c1", limit=28),
         WindowQuery("c1", "u1", turns=5),
         WindowQuery("c1", "u1", exchanges=5),
     ],

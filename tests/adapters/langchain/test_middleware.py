@@ -28,9 +28,9 @@ from tests.adapters.langchain.scripted import (
 )
 from tests.conftest import MakeStorage
 from tests.programs import python
-from voltmem import ConversationNotFoundError, InvalidInputError, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
-from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
+from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware, to_langchain
 from voltmem.errors import EventLoopError
 
 OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}])
@@ -351,10 +351,13 @@ async def test_a_window_that_cannot_be_is_refused_before_the_model(
     assert model.shown == []
 
 
-async def test_a_user_id_is_checked_when_the_middleware_is_made(storage: PostgresStorage) -> None:
-    """What can be no user id is an error before anything runs."""
+@pytest.mark.parametrize("user", [7, None, "", ANY_USER])
+async def test_a_user_id_is_checked_when_the_middleware_is_made(user: Any, storage: PostgresStorage) -> None:
+    """What can be no user id is an error before anything runs: a forgotten user is not taken from the context."""
     with pytest.raises(InvalidInputError, match="user_id"):
-        VoltMemMiddleware(storage, user_id=7)  # type: ignore[arg-type]
+        VoltMemMiddleware(storage, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id"):
+        VoltMemChatMessageHistory(storage, user, "c1")
 
 
 # --- beside a checkpointer and other middleware ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tests.calls import somebody_waits
 from tests.checkout import ROOT
 from tests.conftest import Connection
 from tests.programs import python
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, InvalidInputError, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemStorage, import_sessions
@@ -66,7 +66,8 @@ async def test_a_table_of_agnos_is_imported(
 
     for _ in range(2):
         assert await import_sessions(plain, "old_sessions", schema=schema) == 2
-        assert store.get_all_session_ids() == ["s1", "s2"]
+        assert store.get_all_session_ids("ada") == ["s1"]
+        assert store.get_all_session_ids() == ["s2"]
 
     model = FakeModel()
     await asyncio.to_thread(agent(store, model).run, "and now?")
@@ -177,6 +178,48 @@ async def test_a_storage_for_one_user_makes_no_sessions_of_others(
 
     owners = {each.id: each.user_id for each in await plain.query_conversations()}
     assert owners == {"hers": "eve", "nobodys": "default"}
+
+
+async def test_a_call_that_names_no_user_means_the_user_default(
+    store: VoltMemStorage, make_store: MakeStore, plain: PostgresStorage
+) -> None:
+    """B4: lists are of the user "default", or of all users with user_id=ANY_USER; the storage's option decides."""
+    agent(store, session_id="hers").run("hello")
+    agent(store, session_id="nobodys", user_id=None).run("hello")
+    trusted = make_store(user_id=ANY_USER)
+
+    assert store.get_all_session_ids() == ["nobodys"]
+    assert [each.session_id for each in store.get_recent_sessions()] == ["nobodys"]
+    assert trusted.get_all_session_ids() == ["nobodys", "hers"]
+    assert trusted.get_all_session_ids("ada") == ["hers"]
+    trusted.upsert(session([run(1)], session_id="hers", user_id=None))
+    trusted.upsert(session([run(1)], session_id="new", user_id=None))
+    owners = {each.id: each.user_id for each in await plain.query_conversations()}
+    assert owners == {"hers": "ada", "nobodys": "default", "new": "default"}
+
+
+def test_a_session_is_read_and_deleted_by_its_id(store: VoltMemStorage) -> None:
+    """Agno 1 names no user in read() and delete_session(): whoever's it is; only her own in a storage for one user."""
+    agent(store).run("hello")
+
+    assert store.read("s1") is not None
+    store.for_user("eve").delete_session("s1")
+    assert store.read("s1") is not None
+    store.delete_session("s1")
+    assert store.read("s1") is None
+
+
+@pytest.mark.parametrize("user", ["", None])
+def test_a_storage_is_made_for_a_user_or_for_any(user: Any, make_store: MakeStore) -> None:
+    """user_id=None or "" is a forgotten user, in for_user() and in each call, too; ANY_USER is no user."""
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        make_store(user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        make_store().for_user(user)
+    with pytest.raises(InvalidInputError, match=r"user_id is voltmem\.ANY_USER, but for_user"):
+        make_store().for_user(ANY_USER)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        make_store().get_all_session_ids("")
 
 
 @pytest.mark.parametrize("user", ["eve", None])

@@ -121,7 +121,7 @@ storage = VoltMemStorage("agents", sys.argv[2], sys.argv[1])
 storage.upsert(AgentSession(session_id="s1", user_id="ada"))
 if child := os.fork():
     os.waitpid(child, 0)
-    print("parent", storage.get_all_session_ids())
+    print("parent", storage.get_all_session_ids("ada"))
 else:
     try:
         storage.get_all_session_ids()

@@ -23,7 +23,7 @@ from tests.adapters.agno.fakes import FakeModel
 from tests.checkout import ROOT
 from tests.programs import python
 from tests.properties import examples
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, PostgresStorage
 from voltmem.adapters.agno import VoltMemStorage
 from voltmem.errors import InvalidInputError
 
@@ -272,7 +272,7 @@ async def test_deleting_a_session_deletes_its_messages(store: VoltMemStorage, pl
     store.delete_session(None)
 
     assert store.read("s1") is None
-    assert await plain.get_messages(None, "s1") == []
+    assert await plain.get_messages(ANY_USER, "s1") == []
 
 
 def test_a_deleted_session_can_be_stored_again(store: VoltMemStorage) -> None:

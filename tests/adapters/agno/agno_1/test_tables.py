@@ -58,7 +58,7 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
     for number, each in enumerate(stores):
         agent(each, session_id=str(number)).run("hello")
 
-    assert stores[0].get_all_session_ids() == ["2", "1", "0"]
+    assert stores[0].get_all_session_ids("ada") == ["2", "1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -155,5 +155,5 @@ def test_drop_leaves_nothing_and_the_next_use_makes_it_anew(
     store.drop()
 
     assert {each for each in asyncio.run(names()) if not each.startswith(f"{PREFIX}_append_")} == set()
-    assert other.get_all_session_ids() == ["s1"]
-    assert store.get_all_session_ids() == []
+    assert other.get_all_session_ids("ada") == ["s1"]
+    assert store.get_all_session_ids("ada") == []

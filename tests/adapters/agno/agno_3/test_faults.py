@@ -30,7 +30,7 @@ from tests.adapters.agno.fakes import FakeModel
 from tests.calls import somebody_waits
 from tests.conftest import Connection
 from tests.programs import python
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemDb
@@ -156,6 +156,54 @@ async def test_nothing_is_written_into_another_users_session(
     assert len(await stored_runs(db)) == 1
     assert await listed(db.for_user("eve"), user_id="ada") == []
     assert await listed(db.for_user("eve")) == []
+
+
+async def test_a_call_that_names_no_user_means_the_user_default(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """B4: it reads, lists, renames and deletes nothing of other users, as an application that forgot the user would."""
+    await agent(db).arun("my secret")
+    await agent(db, user_id=None, session_id="nobodys").arun("hello")
+
+    assert [each.session_id for each in await listed(db)] == ["nobodys"]
+    with pytest.raises(ConversationNotFoundError):
+        await db.get_session("s1")
+    assert await db.rename_session("s1", None, "Mine") is None
+    assert await db.delete_session("s1") is False
+    await db.delete_sessions(["s1"])
+
+    assert await db.get_session("nobodys") is not None
+    assert await db.delete_session("nobodys") is True
+    assert [(each.id, each.title) for each in await plain.query_conversations()] == [("s1", None)]
+
+
+async def test_any_user_means_all_users(plain: PostgresStorage) -> None:
+    """With user_id=ANY_USER a call without a user is about whoever's session it is, as in Agno's own databases."""
+    db = VoltMemDb(plain, user_id=ANY_USER)
+    await agent(db).arun("hello")
+    await agent(db, user_id=None).arun("and now?")
+    await agent(db, user_id=None, session_id="new").arun("hello")
+
+    assert [each.session_id for each in await listed(db)] == ["new", "s1"]
+    assert [each.session_id for each in await listed(db, user_id="ada")] == ["s1"]
+    owners = {each.id: each.user_id for each in await plain.query_conversations()}
+    assert owners == {"s1": "ada", "new": "default"}
+    assert len(await stored_runs(db)) == 2
+    renamed: Any = await db.rename_session("s1", None, "Hers")
+    assert renamed.session_data["session_name"] == "Hers"
+    await agent(db).adelete_session("s1")
+    assert [each.session_id for each in await listed(db)] == ["new"]
+
+
+@pytest.mark.parametrize("user", ["", None])
+async def test_a_database_is_made_for_a_user_or_for_any(user: Any, plain: PostgresStorage) -> None:
+    """user_id=None or "" is a forgotten user, in for_user() and in each call, too; ANY_USER is no user."""
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        VoltMemDb(plain, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id is "):
+        VoltMemDb(plain).for_user(user)
+    with pytest.raises(InvalidInputError, match=r"user_id is voltmem\.ANY_USER, but for_user"):
+        VoltMemDb(plain).for_user(ANY_USER)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await VoltMemDb(plain).get_sessions(user_id="")
 
 
 async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:

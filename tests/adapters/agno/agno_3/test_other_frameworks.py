@@ -13,7 +13,7 @@ from tests.adapters.agno.agno_3.sessions import add, agent, run, team
 from tests.adapters.agno.both import ELSEWHERE, SAID_ELSEWHERE
 from tests.adapters.agno.fakes import FakeModel
 from tests.conftest import MakeStorage
-from voltmem import PostgresStorage
+from voltmem import UNSET, PostgresStorage
 from voltmem.adapters.agno import Formats, Sessions, VoltMemDb, to_messages, to_runs
 from voltmem.errors import MissingExtraError
 from voltmem.models import NativeMessage
@@ -57,7 +57,7 @@ async def test_what_agno_1_stored_goes_on(db: VoltMemDb, plain: PostgresStorage)
     """After the step to Agno 3 an agent knows what was said under Agno 1: its messages, by their plain form."""
     old = run(1) | {"metrics": {"input_tokens": [3]}, "status": "RUNNING"}
     formats = Formats("agno-1/agent")
-    await Sessions(plain, None, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
+    await Sessions(plain, UNSET, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
     model = FakeModel()
 
     await agent(db, model).arun("and now?")

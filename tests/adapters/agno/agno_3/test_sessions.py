@@ -21,7 +21,7 @@ from tests.adapters.agno.fakes import FakeModel
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, PostgresStorage
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage
 from voltmem.errors import InvalidOptionError
 
@@ -62,7 +62,7 @@ async def test_every_way_to_say_where_the_database_is(
     await agent(VoltMemDb(plain)).arun("hello")
     pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2)
     with_pool = PostgresStorage(pool=pool, schema=schema)
-    assert len(await listed(VoltMemDb(with_pool))) == 1
+    assert len(await listed(VoltMemDb(with_pool), user_id="ada")) == 1
     await with_pool.close()
     await pool.close()
     url = dsn.replace("postgresql://", "postgresql+psycopg://")
@@ -187,7 +187,7 @@ async def test_a_session_name_is_the_conversations_title(db: VoltMemDb, plain: P
     await agent(db).arun("again")
 
     assert [each.title for each in await plain.get_conversations_by_user_id("ada")] == ["Named by Ada"]
-    (found,) = await listed(db, session_name="named by ada")
+    (found,) = await listed(db, user_id="ada", session_name="named by ada")
     assert found.session_data["session_name"] == "Named by Ada"
     again = session([], session_data={"session_name": "Named by Ada"})
     await db.upsert_session(again)
@@ -208,13 +208,13 @@ async def test_deleting_a_session_deletes_its_messages(db: VoltMemDb, plain: Pos
     assert await db.delete_session("s1", user_id="eve") is False
     assert await db.delete_session("unknown") is False
     await db.upsert_run(run(1), "s1")
-    await agent(db).adelete_session("s1")
-    assert await plain.get_messages(None, "s1") == []
+    await agent(db).adelete_session("s1", user_id="ada")
+    assert await plain.get_messages(ANY_USER, "s1") == []
     await db.upsert_run(run(1), "s1")
     assert len(await stored_runs(db)) == 1
     await db.delete_session("s1", user_id="ada")
     await db.delete_sessions(["s2", "unknown", "s3"], user_id="ada")
-    assert await listed(db) == []
+    assert await listed(db, user_id="ada") == []
 
 
 async def test_streams_store_the_same(db: VoltMemDb, plain: PostgresStorage) -> None:

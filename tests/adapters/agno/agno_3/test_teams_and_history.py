@@ -131,7 +131,7 @@ async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
     await db.upsert_session(crew)
 
     async def ids(**options: Any) -> list[str]:
-        return [each.session_id for each in await listed(db, **options)]
+        return [each.session_id for each in await listed(db, **{"user_id": "ada", **options})]
 
     assert await ids() == ["t1", "s2", "s1", "s0"]
     assert await ids(limit=3) == ["t1", "s2", "s1"]
@@ -146,11 +146,11 @@ async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
     assert await ids(sort_by="session_name", sort_order="desc") == ["s2", "s1", "s0", "t1"]
     assert await ids(sort_order="asc", limit=2, page=2) == ["s2", "t1"]
     assert await ids(user_id="eve") == []
-    dicts, total = await db.get_sessions(limit=1, deserialize=False, include_runs=False)
+    dicts, total = await db.get_sessions(user_id="ada", limit=1, deserialize=False, include_runs=False)
     assert (dicts[0]["session_id"], dicts[0]["runs"], total) == ("t1", None, 4)
-    (whole,) = await listed(db, session_name="Name 2")
+    (whole,) = await listed(db, user_id="ada", session_name="Name 2")
     assert [each.run_id for each in whole.runs] == ["run-2"]
-    assert isinstance((await listed(db, component_id="crew"))[0], TeamSession)
+    assert isinstance((await listed(db, user_id="ada", component_id="crew"))[0], TeamSession)
 
 
 async def test_a_users_sidebar_has_agnos_sessions(db: VoltMemDb, plain: PostgresStorage) -> None:
