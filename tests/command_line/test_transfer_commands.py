@@ -41,7 +41,7 @@ async def test_what_export_prints_import_reads(
     renamed, imported = outcomes[0].printed.splitlines()
     assert re.fullmatch("renamed   conversation c1: .* now", renamed)
     assert imported == "imported 1 conversations with 1 messages, and 0 runs"
-    assert outcomes[1].printed.startswith("left out  conversation c1: it is there already\nimported 0 ")
+    assert outcomes[1].printed.startswith("skipped   conversation c1: it is there already\nimported 0 ")
     (copy,) = (await storage.list_conversations("bob")).items
     assert copy.preview == "h\N{GRINNING FACE}"
 
@@ -114,7 +114,7 @@ async def test_an_import_that_fails_is_told_in_one_line(
     code, printed, problems = await command_here("import", "--user", "ada")
 
     assert (code, printed) == (1, "")
-    assert re.fullmatch(r"voltmem: line 1: no JSON.*\n", problems)
+    assert re.fullmatch(r"voltmem: line 1: it is not JSON.*\n", problems)
 
 
 async def test_the_search_is_turned_on_and_off(command_here: Command, make_storage: MakeStorage) -> None:
@@ -127,5 +127,5 @@ async def test_the_search_is_turned_on_and_off(command_here: Command, make_stora
     forgotten = await command_here("unindex")
 
     assert indexed.printed.startswith("1 messages indexed")
-    assert forgotten.printed.startswith("1 messages taken out")
+    assert forgotten.printed.startswith("1 messages removed")
     assert (await storage.search("ada", "bread")).hits == []

@@ -11,30 +11,27 @@ import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from tests.checkout import ROOT
 from tests.docs.page import SHELL, blocks
 
-
-def pages() -> list[ParameterSet]:
-    """Return the pages that have something to run."""
-    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [pytest.param(file, id=str(file.relative_to(ROOT)), marks=needed(file)) for file in files if blocks(file)]
+if TYPE_CHECKING:
+    from tests.conftest import Connection
 
 
-def needed(page: Path) -> list[pytest.MarkDecorator]:
-    """Return what skips a page that asks for a program which not every machine has."""
-    if not any(block.language in SHELL and "curl " in block.code for block in blocks(page)):
-        return []
-    return [pytest.mark.skipif(shutil.which("curl") is None, reason="this page asks its server with curl")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", pages())
-async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)])
+async def test_a_page_runs_on_an_empty_database(
+    page: Path, database: str, connection: Connection, tmp_path: Path
+) -> None:
     """The blocks of a page run from top to bottom, with nothing that another page has made."""
+    if reason := what_is_missing(page, connection.get_server_version().major):
+        pytest.skip(reason)
     environment = {
         "CHECKOUT": str(ROOT),
         "PATH": programs(),
@@ -62,6 +59,16 @@ async def test_a_page_runs_on_an_empty_database(page: Path, database: str, tmp_p
             os.killpg(program.pid, signal.SIGTERM)
 
     assert program.returncode == 0, said.decode()
+
+
+def what_is_missing(page: Path, server: int) -> str | None:
+    """Return what this machine, or this release of PostgreSQL, lacks for a page."""
+    shell = "\n".join(block.code for block in blocks(page) if block.language in SHELL)
+    if "curl " in shell and shutil.which("curl") is None:
+        return "this page asks its server with curl, which is not installed"
+    if "pg_restore" in shell and server < 17:
+        return "pg_restore sets transaction_timeout, which this server does not have"
+    return None
 
 
 def programs() -> str:
