@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
 ROUNDS = 50
-FOLDER = Path(__file__).parent.parent / "migrations_sql"
+FOLDER = Path(__file__).parents[2] / "migrations_sql"
 NAMES = [migration.name for migration in migrations()]
 TABLES = Tables("app", "chat")
 
