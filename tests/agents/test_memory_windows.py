@@ -15,7 +15,7 @@ from tests.agents.talk import Fields, Verb, answers, asks, says
 from tests.calls import LONG_AGO, migrated_schema
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import Dialogues, with_dialogues
-from tests.postgres.test_statements import assert_walks, plan
+from tests.plans import assert_walks, plan
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ConversationMemory, ConversationNotFoundError, Message, PostgresStorage
