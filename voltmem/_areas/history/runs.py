@@ -36,15 +36,17 @@ class _Recorder:
 class AgentRun(_Recorder):
     """What ``async with storage.record_run("agent-1") as run`` gives: the run that is being recorded."""
 
+    id: str
+    """The key of its entry: ``get_history_entry(run.id)``."""
+    agent_id: str
+    """Whose run it is."""
     usage: JsonValue = None
     """What it cost; written at the end."""
 
     def __init__(self, history: AgentHistory, id: str, agent_id: str) -> None:
         self._history = history
         self.id = id
-        """The key of its entry: ``get_history_entry(run.id)``."""
         self.agent_id = agent_id
-        """Whose run it is."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.agent_id!r}>"
@@ -196,12 +198,15 @@ class AgentRun(_Recorder):
 class RunEvent(_Recorder):
     """What ``async with run.event("tool:search") as event`` gives: the event that lasts."""
 
+    run: AgentRun
+    """The run that it is an event of."""
+    id: str
+    """Its key in the timeline."""
+
     def __init__(self, run: AgentRun, id: str, outer: RunEvent | None) -> None:
         self._outer = outer
         self.run = run
-        """The run that it is an event of."""
         self.id = id
-        """Its key in the timeline."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.run!r}>"
