@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
 from voltmem._areas.history import runs
-from voltmem._blocking.loop_thread import OwnLoop, Runner
+from voltmem._blocking.loop_thread import OwnLoop
 from voltmem._blocking.twin import Twin
 from voltmem.errors import InvalidOptionError
 from voltmem.options import ConnectionOptions
@@ -105,35 +105,33 @@ class BoundStorage(Storage, of=voltmem.BoundStorage):
     @property
     def connection(self) -> Connection:
         """The connection, for statements of the application's own in the same transaction."""
-        return Connection(self._asynchronous.connection, self._runner)
+        return Connection.around(self._asynchronous.connection, self._runner)
 
 
-class Connection:
+class Connection(Twin):
     """The connection of a transaction, with the methods of asyncpg's that send a statement."""
 
-    def __init__(self, connection: AsyncpgConnection[Record], runner: Runner) -> None:
-        self._connection = connection
-        self._runner = runner
+    _asynchronous: AsyncpgConnection[Record]
 
     def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
         """Run a statement, or several without arguments. Returns the status of the last, such as "DELETE 3"."""
-        return self._runner.run(self._connection.execute(query, *args, timeout=timeout))
+        return self._runner.run(self._asynchronous.execute(query, *args, timeout=timeout))
 
     def executemany(self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None) -> None:
         """Run a statement once for each sequence of arguments."""
-        self._runner.run(self._connection.executemany(command, list(args), timeout=timeout))
+        self._runner.run(self._asynchronous.executemany(command, list(args), timeout=timeout))
 
     def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Record]:
         """Run a statement. Returns its rows."""
-        return self._runner.run(self._connection.fetch(query, *args, timeout=timeout))
+        return self._runner.run(self._asynchronous.fetch(query, *args, timeout=timeout))
 
     def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Record | None:
         """Run a statement. Returns its first row, or None."""
-        return self._runner.run(self._connection.fetchrow(query, *args, timeout=timeout))
+        return self._runner.run(self._asynchronous.fetchrow(query, *args, timeout=timeout))
 
     def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
         """Run a statement. Returns a column of its first row, or None."""
-        return self._runner.run(self._connection.fetchval(query, *args, column=column, timeout=timeout))
+        return self._runner.run(self._asynchronous.fetchval(query, *args, column=column, timeout=timeout))
 
 
 _ASYNCHRONOUS = inspect.signature(voltmem.PostgresStorage.__init__)
@@ -179,6 +177,14 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         self._runner = self._own_loop = OwnLoop(f"voltmem {self._asynchronous!r}", self._asynchronous.close)
 
     __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
+
+    def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
+        """Do as Storage.run(), with the asynchronous PostgresStorage."""
+        return self._runner.run(work(self._asynchronous))
+
+    def submit(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Do as Storage.submit(), with the asynchronous PostgresStorage."""
+        return self._runner.submit(work(self._asynchronous))
 
     def close(self) -> None:
         """

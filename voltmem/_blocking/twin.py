@@ -44,16 +44,15 @@ class Twin:
         without: Names that are left out.
     """
 
-    twin_of: ClassVar[type]
-    """The asynchronous class."""
+    _of: ClassVar[type]
     _asynchronous: Any
     _runner: Runner
 
     def __init_subclass__(cls, *, of: type | None = None, without: Collection[str] = ()) -> None:
         if of is None:
             return
-        inherited = [base.twin_of for base in cls.__mro__[1:] if issubclass(base, Twin) and "twin_of" in vars(base)]
-        cls.twin_of = of
+        inherited = [base._of for base in cls.__mro__[1:] if issubclass(base, Twin) and "_of" in vars(base)]
+        cls._of = of
         _twins[of] = cls
         cls.__doc__ = cls.__doc__ or blocking_text(of.__doc__)
         for name, member in public_members(of).items():
@@ -61,6 +60,11 @@ class Twin:
             blocking_name = _blocking_name(name)
             if not (is_inherited or blocking_name in vars(cls) or name in without):
                 setattr(cls, blocking_name, _twin_member(cls, name, member))
+
+    @classmethod
+    def asynchronous_class(cls) -> type:
+        """Return the class of which this one is the blocking form."""
+        return cls._of
 
     @classmethod
     def around(cls, asynchronous: object, runner: Runner) -> Self:
