@@ -23,7 +23,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 from weakref import WeakSet
@@ -40,6 +40,8 @@ Inbox: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
 # Seconds for calls of other threads when the program ends; and for the last steps of calls when a loop ends.
 _AT_EXIT: Final = 5.0
 _LAST_STEPS: Final = 2.0
+# Seconds until a signal is seen that came just before the wait began; on Windows, any.
+_SIGNALS_WITHIN: Final = 0.5
 # So many items of a caller's iterable are taken at once.
 _AT_ONCE: Final = 100
 _END: Final = object()
@@ -98,10 +100,15 @@ class Runner:
             if (aclose := getattr(iterator, "aclose", None)) is not None:
                 await aclose()
 
+        thread.iterators.add(iterator)
         try:
             while (item := thread.run(following())) is not _END:
                 yield cast("T", item)
+        except StorageClosedError:
+            if iterator not in thread.ended_iterators:
+                raise
         finally:
+            thread.iterators.discard(iterator)
             # Also reached by garbage collection, in any thread, when the loop may be over: that has closed it.
             with suppress(StorageClosedError, EventLoopError):
                 if runs_event_loop():
@@ -183,6 +190,10 @@ class LoopThread(Runner):
         if _is_exiting:
             raise StorageClosedError
         self.takes_calls = True
+        self.iterators: set[AsyncIterator[Any]] = set()
+        """Those that somebody iterates."""
+        self.ended_iterators: set[AsyncIterator[Any]] = set()
+        """Those of them that had nothing more to give when the loop ended, as those of watch()."""
         self._close = close
         self._lock = threading.RLock()  # reentrant: garbage is collected anywhere
         self._loop = asyncio.new_event_loop()
@@ -235,6 +246,7 @@ class LoopThread(Runner):
     async def _end(self) -> None:
         try:
             async with asyncio.timeout(_AT_EXIT):
+                await self._loop.shutdown_asyncgens()  # nobody goes on with them
                 await self._close()
         except Exception as error:
             # Nobody waits for it, and what was acknowledged is stored.
@@ -250,11 +262,20 @@ class LoopThread(Runner):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        self.ended_iterators = {each for each in self.iterators if await _has_ended(each)}
         await self._loop.shutdown_asyncgens()
 
 
 def _other_tasks() -> set[asyncio.Task[object]]:
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+async def _has_ended(iterator: AsyncIterator[object]) -> bool:
+    try:
+        return await anext(iterator, _END) is _END
+    except Exception as error:
+        logger.debug("an iterator was left when its storage was closed: %r", error)
+        return False
 
 
 class _Call(Generic[T]):
@@ -277,7 +298,11 @@ class _Call(Generic[T]):
     def wait(self) -> None:
         """Wait for the end; do meanwhile what there is to do."""
         while not self._has_ended:
-            if (work := self._inbox.get()) is not None:
+            try:
+                work = self._inbox.get(timeout=_SIGNALS_WITHIN)
+            except Empty:
+                continue
+            if work is not None:
                 work()
 
     def cancel(self) -> None:
