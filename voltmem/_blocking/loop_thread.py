@@ -16,36 +16,28 @@ import atexit
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from contextvars import Context, copy_context
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from functools import partial
-from itertools import islice
-from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from queue import SimpleQueue
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Final, Generic, TypeVar, cast
 from weakref import WeakSet
 
+from voltmem._blocking.calls import Call, Inbox
 from voltmem._postgres.database import logger
-from voltmem.errors import EventLoopError, StorageClosedError
+from voltmem.errors import EventLoopError, StorageClosedError, VoltMemError
 
 T = TypeVar("T")
 Given = TypeVar("Given")
 
-# What a thread is to do while it waits for a call; None: only to look whether the call has ended.
-Inbox: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
-
 # Seconds for calls of other threads when the program ends; and for the last steps of calls when a loop ends.
 _AT_EXIT: Final = 5.0
 _LAST_STEPS: Final = 2.0
-# Seconds until a signal is seen that came just before the wait began; on Windows, any.
-_SIGNALS_WITHIN: Final = 0.5
-# So many items of a caller's iterable are taken at once.
-_AT_ONCE: Final = 100
+# Seconds until a fork goes on all the same.
+_PAUSED_WITHIN: Final = 1.0
 _END: Final = object()
-_UNSET: Final = object()
 
 
 class Runner:
@@ -75,11 +67,11 @@ class Runner:
                 "this thread runs an event loop, and voltmem.sync would block it: use voltmem.PostgresStorage with "
                 "'await' here, or call voltmem.sync in another thread ('await asyncio.to_thread(…)')."
             )
-        call = _Call(coroutine, SimpleQueue() if inbox is None else inbox)
-        self._begin(coroutine, call.begin)
+        call = Call(coroutine, SimpleQueue() if inbox is None else inbox)
         try:
+            self._begin(call.begin)
             call.wait()
-        except BaseException:  # of a signal's handler: Ctrl-C, or a server that stops its worker
+        except BaseException:  # of a signal's handler, too: Ctrl-C, or a server that stops its worker
             call.cancel()
             call.wait()  # nothing goes on behind the caller's back; a second Ctrl-C does not wait
             raise
@@ -87,7 +79,11 @@ class Runner:
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run the coroutine in the loop. Returns a future, which cancels it when it is cancelled."""
-        return self._begin(coroutine, partial(asyncio.run_coroutine_threadsafe, coroutine))
+        try:
+            return self._begin(partial(asyncio.run_coroutine_threadsafe, coroutine))
+        except VoltMemError:
+            coroutine.close()
+            raise
 
     def iterate(self, iterator: AsyncIterator[T]) -> Generator[T, None, None]:
         """Yield what an asynchronous iterator yields, and close it at the end."""
@@ -97,8 +93,8 @@ class Runner:
             return await anext(iterator, _END)
 
         async def closed() -> None:
-            if (aclose := getattr(iterator, "aclose", None)) is not None:
-                await aclose()
+            if isinstance(iterator, AsyncGeneratorType):
+                await iterator.aclose()
 
         thread.iterators.add(iterator)
         try:
@@ -128,13 +124,9 @@ class Runner:
         """
         return _Entered(self, context, receive)
 
-    def _begin(self, coroutine: Coroutine[Any, Any, object], begin: Callable[[asyncio.AbstractEventLoop], T]) -> T:
-        try:
-            while (begun := self.thread().begin(begin)) is None:
-                pass  # the thread was just ending
-        except BaseException:
-            coroutine.close()
-            raise
+    def _begin(self, begin: Callable[[asyncio.AbstractEventLoop], T]) -> T:
+        while (begun := self.thread().begin(begin)) is None:
+            pass  # the thread was just ending
         return begun[0]
 
 
@@ -175,7 +167,10 @@ class OwnLoop(Runner):
     def end(self) -> None:
         """Close what lives in the loop, after the calls under way, and end the thread."""
         with self._ending:
-            thread = self.thread()
+            try:
+                thread = self.thread()
+            except StorageClosedError:
+                return  # the program ends, and has closed everything
             try:
                 thread.run(self._close())
             finally:
@@ -194,6 +189,8 @@ class LoopThread(Runner):
         """Those that somebody iterates."""
         self.ended_iterators: set[AsyncIterator[Any]] = set()
         """Those of them that had nothing more to give when the loop ended, as those of watch()."""
+        self.contexts: dict[AbstractAsyncContextManager[Any], None] = {}
+        """Those that somebody has entered, in this order."""
         self._close = close
         self._lock = threading.RLock()  # reentrant: garbage is collected anywhere
         self._loop = asyncio.new_event_loop()
@@ -228,6 +225,18 @@ class LoopThread(Runner):
         """Wait until the thread has ended, or so many seconds."""
         self._system_thread.join(seconds)
 
+    def pause(self, until: threading.Event) -> None:
+        """Let the thread stand between two steps of the loop, where it holds no lock of a library's."""
+        paused = threading.Event()
+
+        def stand() -> None:
+            paused.set()
+            until.wait()
+
+        is_another = threading.current_thread() is not self._system_thread
+        if is_another and self.begin(lambda loop: loop.call_soon_threadsafe(stand)) is not None:
+            paused.wait(_PAUSED_WITHIN)
+
     # --- in the thread ------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -244,15 +253,11 @@ class LoopThread(Runner):
         self._ending = self._ending or asyncio.get_running_loop().create_task(self._end())
 
     async def _end(self) -> None:
-        try:
+        with _logged("a storage that nobody closed could not be closed"):
             async with asyncio.timeout(_AT_EXIT):
-                await self._loop.shutdown_asyncgens()  # nobody goes on with them
+                await self._leave()
                 await self._close()
-        except Exception as error:
-            # Nobody waits for it, and what was acknowledged is stored.
-            logger.debug("a storage that nobody closed could not be closed: %r", error)
-        finally:
-            asyncio.get_running_loop().stop()
+        asyncio.get_running_loop().stop()
 
     async def _finish(self) -> None:
         """Let calls take their last steps, and cancel those that take longer."""
@@ -262,8 +267,30 @@ class LoopThread(Runner):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        self.ended_iterators = {each for each in self.iterators if await _has_ended(each)}
+        self.ended_iterators = {each for each in list(self.iterators) if await _has_ended(each)}
+        await self._leave()
         await self._loop.shutdown_asyncgens()
+
+    async def _leave(self) -> None:
+        """Close the iterators and leave the contexts that nobody goes on with: transactions are undone."""
+        for iterator in list(self.iterators):  # other threads add to them
+            if isinstance(iterator, AsyncGeneratorType) and not iterator.ag_running:
+                with _logged("an iterator could not be closed"):
+                    await iterator.aclose()
+        while self.contexts:
+            context, _ = self.contexts.popitem()
+            with _logged("a context could not be left"):
+                error = asyncio.CancelledError()
+                await context.__aexit__(type(error), error, None)
+
+
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Log an error, at the end of a loop, when nobody is there to whom it could be raised."""
+    try:
+        yield
+    except Exception as error:
+        logger.debug("%s: %r", what, error)
 
 
 def _other_tasks() -> set[asyncio.Task[object]]:
@@ -271,80 +298,9 @@ def _other_tasks() -> set[asyncio.Task[object]]:
 
 
 async def _has_ended(iterator: AsyncIterator[object]) -> bool:
-    try:
+    with _logged("an iterator was not at its end when its storage was closed"):
         return await anext(iterator, _END) is _END
-    except Exception as error:
-        logger.debug("an iterator was left when its storage was closed: %r", error)
-        return False
-
-
-class _Call(Generic[T]):
-    """A coroutine that runs in the loop, and the thread that waits for it."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], inbox: Inbox) -> None:
-        self._coroutine = coroutine
-        self._inbox = inbox
-        self._has_ended = False
-        self._context: Context | None = None
-        self._exit: BaseException | None = None
-
-    # --- in the thread that waits -------------------------------------------------------------------------------
-
-    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bring the coroutine into the loop."""
-        self._loop = loop
-        loop.call_soon_threadsafe(self._start)  # with the caller's context
-
-    def wait(self) -> None:
-        """Wait for the end; do meanwhile what there is to do."""
-        while not self._has_ended:
-            try:
-                work = self._inbox.get(timeout=_SIGNALS_WITHIN)
-            except Empty:
-                continue
-            if work is not None:
-                work()
-
-    def cancel(self) -> None:
-        """Cancel the coroutine, if it has not ended."""
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(lambda: self._task.cancel())
-
-    def result(self) -> T:
-        """Return what the coroutine returned, or raise what it raised, in the context that it left."""
-        for variable, value in () if self._context is None else self._context.items():
-            if variable.get(_UNSET) is not value:
-                variable.set(value)
-        task = self._task
-        del self._task  # an error holds this frame, which is not to hold the error
-        try:
-            if self._exit is not None:
-                raise self._exit
-            return task.result()
-        except asyncio.CancelledError:
-            raise StorageClosedError from None  # the loop has ended
-        finally:
-            del task
-
-    # --- in the loop --------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        self._task = self._loop.create_task(self._work())
-        self._task.add_done_callback(self._end)
-
-    async def _work(self) -> T:
-        try:
-            return await self._coroutine
-        except (KeyboardInterrupt, SystemExit) as error:  # a task that raises these ends the loop
-            self._exit = error
-            raise asyncio.CancelledError from None
-        finally:
-            self._context = copy_context()
-
-    def _end(self, _: object) -> None:
-        self._coroutine.close()  # cancelled before it began
-        self._has_ended = True
-        self._inbox.put(None)
+    return False
 
 
 class _Entered(AbstractContextManager[Given], Generic[T, Given]):
@@ -356,19 +312,18 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
         self._runner = runner
         self._context = context
         self._receive = receive
-        self._is_entered = False
 
     def __enter__(self) -> Given:
         async def entered() -> T:
             value = await self._context.__aenter__()
-            self._is_entered = True
+            self._thread.contexts[self._context] = None
             return value
 
         self._thread = self._runner.thread()
         try:
             return self._receive(self._thread.run(entered()), self._thread)
         except BaseException as error:
-            if self._is_entered:  # by then, Ctrl-C came
+            if self._context in self._thread.contexts:  # when Ctrl-C came
                 self.__exit__(type(error), error, error.__traceback__)
             raise
 
@@ -376,44 +331,14 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         async def left() -> bool | None:
+            if self._context not in self._thread.contexts:
+                raise StorageClosedError  # the program ends, and it was left
+            del self._thread.contexts[self._context]
             return await self._context.__aexit__(kind, error, traceback)
 
         if self._thread in _of_the_parent:
             return None  # forked within the block: its parent leaves it
         return self._thread.run(left())
-
-
-class FromCaller(AsyncIterator[T]):
-    """
-    The items of an iterable, taken in the thread that waits for the call that they are for.
-
-    They may belong to that thread, as rows of SQLite do, or be made by calls that block.
-    """
-
-    def __init__(self, items: Iterable[T], inbox: Inbox) -> None:
-        self._iterator = iter(items)
-        self._inbox = inbox
-        self._taken: deque[T] = deque()
-        self._error: BaseException | None = None
-
-    async def __anext__(self) -> T:
-        if not self._taken and self._error is None:
-            loop = asyncio.get_running_loop()
-            taken = loop.create_future()
-            self._inbox.put(partial(self._take, loop, taken))
-            await taken
-        if self._taken:
-            return self._taken.popleft()
-        raise self._error or StopAsyncIteration
-
-    def _take(self, loop: asyncio.AbstractEventLoop, taken: asyncio.Future[None]) -> None:
-        try:
-            for item in islice(self._iterator, _AT_ONCE):
-                self._taken.append(item)
-        except BaseException as error:
-            self._error = error  # raised in the call, which ends with it
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(lambda: None if taken.done() else taken.set_result(None))
 
 
 def runs_event_loop() -> bool:
@@ -433,6 +358,7 @@ _own_loops: WeakSet[OwnLoop] = WeakSet()
 _running: set[LoopThread] = set()
 # Kept, as a loop that is closed takes its parent's sockets out of the epoll that both share.
 _of_the_parent: set[LoopThread] = set()
+_fork = threading.local()
 _is_exiting = False
 
 
@@ -448,6 +374,17 @@ def _end_all() -> None:
         thread.takes_calls = False  # an iterator that is collected later must not wait for it
 
 
+def _pause_all() -> None:
+    """Pause the threads while a process is forked: a lock that one holds would never be released in the child."""
+    _fork.is_over = threading.Event()
+    for thread in list(_running):
+        thread.pause(_fork.is_over)
+
+
+def _resume_all() -> None:
+    _fork.is_over.set()
+
+
 def _forget_all() -> None:
     _of_the_parent.update(_running)
     _running.clear()
@@ -456,4 +393,4 @@ def _forget_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(before=_pause_all, after_in_parent=_resume_all, after_in_child=_forget_all)

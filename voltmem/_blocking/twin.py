@@ -20,7 +20,8 @@ from typing import Any, ClassVar, Final, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel
 
-from voltmem._blocking.loop_thread import FromCaller, Inbox, Runner
+from voltmem._blocking.calls import FromCaller, Inbox
+from voltmem._blocking.loop_thread import Runner
 
 _DECORATED: Final = (r"^AsyncIterator\[", "AbstractContextManager[")
 _RETURNED: Final = (
