@@ -286,7 +286,7 @@ storage.close()
 """,
     ]
     new_cell: Callable[[str], object] = nbformat.v4.new_code_cell
-    new_notebook: Callable[..., object] = nbformat.v4.new_notebook
+    new_notebook: Callable[..., nbformat.NotebookNode] = nbformat.v4.new_notebook
     notebook = new_notebook(cells=list(map(new_cell, cells)))
 
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
