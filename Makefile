@@ -72,7 +72,7 @@ build: $(VENV)/dev ## The wheel and the sdist, into dist/
 	$(BIN)/python -m build
 
 clean: ## Remove what make made here (the embedded server's data is kept)
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # uv installs the locked releases and checks their hashes, in seconds; pip takes minutes.
 $(UV):
