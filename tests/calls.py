@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -149,17 +150,18 @@ def public_methods(kind: type) -> set[str]:
 
 def verbs() -> list[str]:
     """Return the public methods of the areas, which the storage has: a new one is among them at once."""
-    return sorted(name for name in public_methods(PostgresStorage) if _is_of_an_area(name) and name not in NO_VERBS)
+    return sorted(name for name in public_methods(PostgresStorage) if is_of_an_area(name) and name not in NO_VERBS)
 
 
-def _is_of_an_area(name: str) -> bool:
+def is_of_an_area(name: str) -> bool:
     defining = next(each for each in PostgresStorage.__mro__ if name in vars(each))
     return issubclass(defining, Area) and not issubclass(defining, Storage)
 
 
 def verb_of(name: str) -> str:
     """Return the verb of the storage that a method of UserStorage calls."""
-    return str(inspect.unwrap(getattr(UserStorage, name)).__name__)
+    method: FunctionType = inspect.unwrap(getattr(UserStorage, name))
+    return method.__name__
 
 
 def user_verbs() -> list[str]:

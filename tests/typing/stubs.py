@@ -12,7 +12,7 @@ import inspect
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,14 +59,20 @@ def member_lines(name: str, member: Any, types: Types) -> Iterator[str]:
     """Yield the lines of a function, a method or a property."""
     function = getattr(member, "fget", member)  # a property's
     module, signature = inspect.unwrap(function).__module__, inspect.signature(function)
-    returned = str(signature.return_annotation)
-    if inspect.isasyncgenfunction(inspect.unwrap(function)) and not inspect.isasyncgenfunction(function):
-        returned = returned.replace("AsyncIterator", "AbstractAsyncContextManager", 1)  # with asynccontextmanager
     if isinstance(member, property):
         yield "@property"
     begin = "async def" if inspect.iscoroutinefunction(function) else "def"
-    yield f"{begin} {name}({parameters(signature, module, types)}) -> {types.known(returned, module)}:"
+    yield f"{begin} {name}({parameters(signature, module, types)}) -> {types.known(returned(function), module)}:"
     yield from docstring(member)
+
+
+def returned(function: Callable[..., object]) -> str:
+    """Return the type of what a call returns, as it is written."""
+    annotation = inspect.signature(function).return_annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    if inspect.isasyncgenfunction(inspect.unwrap(function)) and not inspect.isasyncgenfunction(function):
+        return text.replace("AsyncIterator", "AbstractAsyncContextManager", 1)  # with asynccontextmanager
+    return text
 
 
 def parameters(signature: inspect.Signature, module: str, types: Types) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from tests.areas.sidebar.lists import make, walk
+from tests.calls import VERBS, call, parameters
 from tests.conftest import Connection
 from voltmem import ANY_USER, ConversationExistsError, ConversationNotFoundError, PostgresStorage
 from voltmem._agents.native import NativeMemory
@@ -67,8 +69,26 @@ async def test_restore_conversation_brings_back_what_clear_messages_spared(stora
     assert await storage.get_messages("ada", "c1") == [message]
 
 
+# Verbs for one conversation of an owner to which a deleted one is not missing.
+OTHER_OUTCOME = {
+    "delete_conversation": "deletes it for good",
+    "get_conversation_messages": "an empty list, as of a missing one",
+    "restore_conversation": "brings it back",
+    "soft_delete_conversation": "leaves it deleted",
+}
+
+
+async def attempt(verb: str, storage: PostgresStorage, user: str) -> object:
+    return await call(storage, verb, owner=user)
+
+
 # What can be done to a conversation by its id, if it is there.
 ATTEMPTS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
+    **{
+        verb: partial(attempt, verb)
+        for verb in VERBS
+        if {"conversation_id", "owner"} <= parameters(PostgresStorage, verb) and verb not in OTHER_OUTCOME
+    },
     "add_message": lambda storage, user: storage.add_message({"role": "user", "content": "?"}, user, "c1"),
     "add_message, making it": lambda storage, user: storage.conversation(user, "c1").add(
         {"role": "user", "content": "?"}
@@ -76,13 +96,7 @@ ATTEMPTS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
     "title": lambda storage, user: storage.conversation(user, "c1").title("?"),
     "save_payload": lambda storage, user: NativeMemory(storage, user, "c1").save_payload({}, "a framework"),
     "ensure_conversation": lambda storage, user: storage.ensure_conversation({"id": "c1", "user_id": user}),
-    "update_conversation": lambda storage, user: storage.update_conversation("c1", title="?", owner=user),
     "giving away": lambda storage, user: storage.update_conversation("c1", user_id="eve", owner=user),
-    "rename_conversation": lambda storage, user: storage.rename_conversation("c1", "?", owner=user),
-    "pin_conversation": lambda storage, user: storage.pin_conversation("c1", owner=user),
-    "fork_conversation": lambda storage, user: storage.fork_conversation("c1", owner=user),
-    "share_conversation": lambda storage, user: storage.share_conversation("c1", owner=user),
-    "rewind_conversation": lambda storage, user: storage.rewind_conversation("c1", "m1", owner=user),
 }
 MAKINGS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
     "create_conversation": lambda storage, user: storage.create_conversation({"id": "c1", "user_id": user}),

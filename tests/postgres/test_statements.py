@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -12,6 +11,7 @@ import pytest
 
 from tests.calls import ROUND_TRIPS, VERBS, Rows, call, migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.plans import assert_walks, plan
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Conversation, PostgresStorage
 from voltmem._agents.memory import MemoryStatements
@@ -111,18 +111,6 @@ async def large(connection: Connection, tables: Tables) -> Connection:
         await connection.execute(f"ANALYZE {tables.conversations}")
         await connection.execute(f"ANALYZE {tables.messages}")
     return connection
-
-
-async def plan(connection: Connection, sql: str, arguments: list[object]) -> str:
-    """Return the plan for these arguments, run, so that it also shows how many rows were touched."""
-    rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}", *arguments)
-    return "\n".join(row[0] for row in rows)
-
-
-def assert_walks(index: str, plan: str) -> None:
-    assert re.search(rf"Index (Only )?Scan( Backward)? using {DEFAULT_TABLE_PREFIX}_{index}", plan), plan
-    assert "Seq Scan" not in plan, plan
-    assert "Sort" not in plan, plan
 
 
 async def test_postgresql_knows_every_statement(storage: PostgresStorage, connection: Connection) -> None:
