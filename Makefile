@@ -6,7 +6,7 @@ VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
 ADAPTERS := .venv/adapters
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sidebar test explore test-adapters check bench lint types format build clean
+.PHONY: help demo sidebar test explore test-adapters check bench docs lint types format build clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,14 +24,18 @@ explore: .venv/dev ## The property tests, with fresh seeds and ten times the exa
 	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=explore $(ARGS)
 
 test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/agno-3 $(ADAPTERS)/openai-agents ## Adapters, with other releases
-	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/test_agno_1.py
-	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/agno/test_agno_3.py
+	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/agno_1
+	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/agno/agno_3
 	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
 
 check: lint types test test-adapters ## All that CI runs
 
 bench: .venv/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
 	$(BIN)/python -m tests.benchmarks $(ROWS) $(ARGS)
+
+docs: .venv/dev ## The documentation, a site in build/docs; open build/docs/index.html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --fresh-env --quiet \
+		--doctree-dir build/doctrees docs build/docs
 
 lint: .venv/dev ## Style and likely mistakes
 	$(BIN)/ruff check .

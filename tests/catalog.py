@@ -20,7 +20,7 @@ _CATALOG: Final = f"""
     SELECT format('column %s.%s: %s, not null %s, default %s, identity %L, generated %L, collation %s',
             relname, attname, format_type(atttypid, atttypmod), attnotnull,
             (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum),
-            attidentity, attgenerated, nullif(attcollation, 0)::regcollation)
+            attidentity, attgenerated, (SELECT collname FROM pg_collation WHERE oid = attcollation))
         || CASE WHEN $3 THEN ', position ' || rank() OVER (PARTITION BY attrelid ORDER BY attnum) ELSE '' END
         FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
         WHERE {_IN_SCHEMA} AND relkind = 'r' AND attnum > 0 AND NOT attisdropped

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
+from tests.adapters.agno.installed import RELEASE
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
@@ -31,7 +32,11 @@ class MakeStorage(Protocol):
 def pytest_report_header() -> list[str]:
     asked_for = os.environ.get("VOLTMEM_TEST_PG", "embedded")
     where = "VOLTMEM_TEST_DSN" if "VOLTMEM_TEST_DSN" in os.environ else asked_for
-    return [f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}"]
+    agno = f"{RELEASE}, and no tests of other releases" if RELEASE else "not installed, and none of its tests"
+    return [
+        f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}",
+        f"Agno: {agno} (make test-adapters runs all)",
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from tests.checkout import ROOT
 from voltmem import PostgresStorage
 from voltmem.testing import server, temporary_schema_name
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
-FILE: Final = Path(__file__).parent.parent / "migrations_sql" / "schema.sql"
+FILE: Final = ROOT / "migrations_sql" / "schema.sql"
 
 _HEADER: Final = """\
 -- What a new database holds, with the default schema and prefix: to be read, and compared. Nothing applies this file.

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from tests.conftest import Connection
 
 ADOPTED: Final = "adopted"
-"""VoltAgent's columns and a few rows, made here: for machines that have no database of VoltAgent's own."""
+"""VoltAgent's columns and a few rows, made here."""
 UNRELEASED: Final = "unreleased"
 STARTS: Final = [
     "empty",
     ADOPTED,
-    *(pytest.param(each, marks=voltagent.needs_fixtures, id=f"VoltAgent {each}") for each in voltagent.RELEASES),
+    *(pytest.param(each, id=f"VoltAgent {each}") for each in voltagent.RELEASES),
     UNRELEASED,
 ]
 

@@ -15,6 +15,7 @@ from tests.calls import WRITES, Rows, call, somebody_waits, with_parameters
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
+    ANY_USER,
     ConversationExistsError,
     ConversationNotFoundError,
     Message,
@@ -296,7 +297,7 @@ async def test_writes_that_lock_each_others_rows_end_without_an_error(make_stora
                 *(storage.add_messages(backwards, "ada", conversation) for _ in range(4)),
                 *(storage.delete_messages(names, "ada", conversation) for _ in range(4)),
                 *(storage.clear_messages("ada") for _ in range(2)),
-                *(storage.clear_messages(None, conversation) for _ in range(2)),
+                *(storage.clear_messages(ANY_USER, conversation) for _ in range(2)),
                 *(storage.add_message(text(each), "ada", conversation) for each in names),
                 return_exceptions=True,
             )

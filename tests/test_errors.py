@@ -360,10 +360,6 @@ WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud80
 
 # What of these a parameter means something by, beside what its test gives it, and None where its type has it.
 MEANT: dict[str, tuple[Any, ...]] = {
-    "conversation_id": ("",),
-    "user_id": ("",),
-    "resource_id": ("",),
-    "owner": ("",),
     "title": ("", "x" * 1001),
     "metadata": ({},),
     "touch": (True,),
@@ -373,14 +369,9 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "page_size": (1,),
     "ids": ([], {}),
     "messages": ([],),
-    "before": ("",),
-    "after": ("",),
     "roles": ([], {}),
     "types": ([], {}),
     "include_archived": (True,),
-    "message_id": ("",),
-    "up_to": ("",),
-    "id": ("",),
     "automatic": (True,),
     "pinned": (True,),
     "archived": (True,),
@@ -389,10 +380,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "token": ("", "x" * 1001),
     "tags": ([], {}),
     "text": ("", "x" * 1001),
-    "key": ("",),
     "value": ({},),
-    "history_id": ("",),
-    "agent_id": ("",),
     "conversations": ([],),
 }
 

@@ -73,7 +73,7 @@ def owner_parameter(name: str) -> str | None:
     return next((each for each in OWNER_PARAMETERS if each in parameters(PostgresStorage, name)), None)
 
 
-@pytest.mark.parametrize("user", ["bob", "mallory", "", "ADA", "ada\t", "%", "*"])
+@pytest.mark.parametrize("user", ["bob", "mallory", "ADA", "ada\t", "%", "*"])
 @pytest.mark.parametrize("name", [name for name in VERBS if owner_parameter(name) and name not in IMPORTS])
 async def test_another_users_id_reads_and_writes_nothing(
     name: str, user: str, storage: PostgresStorage, rows: Rows
@@ -126,7 +126,7 @@ async def test_what_anybody_may_read_names_nobody(storage: PostgresStorage, rows
         assert owner_parameter(name) is None
 
 
-@pytest.mark.parametrize("user", ["bob", "mallory", "", "ADA"])
+@pytest.mark.parametrize("user", ["bob", "mallory", "ADA"])
 @pytest.mark.parametrize("name", sorted(IMPORTS))
 async def test_an_import_adds_and_changes_nothing(name: str, user: str, storage: PostgresStorage, rows: Rows) -> None:
     """With ids that are all ada's, everything becomes the user's under others, and each row of ada's stays."""

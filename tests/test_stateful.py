@@ -27,6 +27,7 @@ from pydantic.alias_generators import to_camel
 from tests.model import Given, Model
 from tests.properties import examples
 from voltmem import (
+    ANY_USER,
     Conversation,
     ConversationExistsError,
     ConversationNotFoundError,
@@ -295,11 +296,13 @@ class StorageAndModel(RuleBasedStateMachine):
     def call(self, spelling: Spelling, name: str, **arguments: Any) -> Any:
         """Return what the method returns. A user's view is called without the user's id; trusted code has no view."""
         whose = "owner" if "owner" in arguments else "user_id"
+        if arguments.get(whose, ANY_USER) is None:
+            arguments[whose] = ANY_USER
         if spelling == "camelCase":
             return getattr(self.world.storage, to_camel(name))(
                 **{to_camel(key): value for key, value in arguments.items()}
             )
-        if spelling == "snake_case" or arguments.get(whose) is None:
+        if spelling == "snake_case" or arguments.get(whose, ANY_USER) is ANY_USER:
             return getattr(self.world.storage, name)(**arguments)
         view = getattr(self.world.storage, spelling)(arguments.pop(whose))
         return getattr(view, VIEW_NAMES.get(name, name))(**arguments)

@@ -85,7 +85,7 @@ def public_definitions(
 def test_the_top_level_holds_nothing_else() -> None:
     """A reader who opens the repository sees what is there: DESIGN's rooms."""
     rooms = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
-    rooms |= {"examples", "migrations_sql", "tests", "voltmem"}
+    rooms |= {"docs", "examples", "migrations_sql", "tests", "voltmem"}
 
     there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
 

@@ -12,13 +12,14 @@ from tests.calls import Rows, call, call_as
 from tests.conftest import Connection
 from tests.public_api import public_api
 from tests.typing import stubs
-from voltmem import ConversationItem, ConversationNotFoundError, PostgresStorage, UserStorage, _user
+from voltmem import ANY_USER, ConversationItem, ConversationNotFoundError, PostgresStorage, UserStorage, _user
 from voltmem._areas.sidebar import Sidebar
+from voltmem.models import Owner
 
 
 class _Added(Sidebar):
     async def star_conversation(
-        self, conversation_id: str, pinned: bool = True, *, title: str = "*", owner: str | None = None
+        self, conversation_id: str, pinned: bool = True, *, title: str = "*", owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
         Pin a conversation under a title.
@@ -100,7 +101,7 @@ def test_a_verb_that_is_added_is_written_into_the_stub_and_the_public_api() -> N
     parameters = parameters.replace('"', "'")
     returned = "-> ConversationItem"
     assert f"async def voltmem.UserStorage.star_conversation({parameters}) {returned}" in lines
-    assert f"async def voltmem.Storage.star_conversation({parameters}, owner: str | None = None) {returned}" in lines
+    assert f"async def voltmem.Storage.star_conversation({parameters}, owner: Owner = {ANY_USER!r}) {returned}" in lines
 
 
 def test_the_exceptions_of_the_tests_are_about_verbs_that_are_there() -> None:

@@ -7,16 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
 FIXTURES: Final = Path(__file__).parent / "fixtures"
 RELEASES: Final = ("0.1.0", "0.1.7", "1.0.0", "2.1.2")
-
-# They are part of the repository now: nothing is skipped.
-needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="VoltAgent's databases are not there")
 
 
 def script_of(release: str, schema: str) -> str:

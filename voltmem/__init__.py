@@ -26,7 +26,7 @@ from voltmem._areas.transfer.models import (
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus
 from voltmem._user import UserStorage
-from voltmem._values import UNSET, Unset
+from voltmem._values import ANY_USER, UNSET, AnyUser, Unset
 from voltmem.errors import (
     ConnectionFailedError,
     ConversationExistsError,
@@ -57,11 +57,13 @@ from voltmem.storage import BoundStorage, PostgresStorage, Storage
 __version__ = "0.1.0"
 
 __all__ = [
+    "ANY_USER",
     "UNSET",
     "AgentHistoryEntry",
     "AgentHistoryPage",
     "AgentHistoryStep",
     "AgentRun",
+    "AnyUser",
     "BoundStorage",
     "Change",
     "ConnectionFailedError",

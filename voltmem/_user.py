@@ -20,7 +20,7 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
-from voltmem._values import check_id
+from voltmem._values import check_user
 from voltmem.errors import InvalidInputError
 from voltmem.models import Conversation, ConversationLike
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -86,7 +86,7 @@ class UserStorage:
     """
 
     def __init__(self, storage: Storage, user_id: str) -> None:
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "for_user() is the view of one user")
         self._storage = storage
         self._user_id = user_id
 

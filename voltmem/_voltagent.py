@@ -20,7 +20,7 @@ from voltmem._areas.conversations import Conversations, UserConversations
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryStep, TimelineEvent
 from voltmem._areas.messages import Messages
-from voltmem._values import UNSET, Unset
+from voltmem._values import ANY_USER, UNSET, Unset
 from voltmem.errors import InvalidOptionError
 from voltmem.models import (
     Conversation,
@@ -30,6 +30,7 @@ from voltmem.models import (
     MessageLike,
     OrderBy,
     OrderDirection,
+    Owner,
 )
 from voltmem.options import CONVERSATION_LIMIT, MESSAGE_LIMIT
 
@@ -94,7 +95,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         resourceId: str | Unset = UNSET,
         userId: str | Unset = UNSET,
         touch: bool = True,
-        owner: str | None = None,
+        owner: Owner = ANY_USER,
     ) -> Conversation:
         """VoltAgent's name for update_conversation."""
         return await self.update_conversation(
@@ -107,7 +108,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
             owner=owner,
         )
 
-    async def deleteConversation(self, conversationId: str, *, owner: str | None = None) -> bool:
+    async def deleteConversation(self, conversationId: str, *, owner: Owner = ANY_USER) -> bool:
         """VoltAgent's name for delete_conversation."""
         return await self.delete_conversation(conversationId, owner=owner)
 
@@ -138,7 +139,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
     async def queryConversations(
         self,
         *,
-        userId: str | None = None,
+        userId: Owner = ANY_USER,
         resourceId: str | None = None,
         limit: int | None = CONVERSATION_LIMIT,
         offset: int = 0,
@@ -155,7 +156,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
             order_direction=orderDirection,
         )
 
-    async def countConversations(self, *, userId: str | None = None, resourceId: str | None = None) -> int:
+    async def countConversations(self, *, userId: Owner = ANY_USER, resourceId: str | None = None) -> int:
         """VoltAgent's name for count_conversations."""
         return await self.count_conversations(user_id=userId, resource_id=resourceId)
 
@@ -168,7 +169,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         return self.get_user_conversations(userId)
 
     async def addMessage(
-        self, message: MessageLike, userId: str | None, conversationId: str, *, resourceId: str | None = None
+        self, message: MessageLike, userId: Owner, conversationId: str, *, resourceId: str | None = None
     ) -> Message:
         """VoltAgent's name for add_message."""
         return await self.add_message(message, userId, conversationId, resource_id=resourceId)
@@ -176,7 +177,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
     async def addMessages(
         self,
         messages: Iterable[MessageLike],
-        userId: str | None,
+        userId: Owner,
         conversationId: str,
         *,
         resourceId: str | None = None,
@@ -184,17 +185,17 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         """VoltAgent's name for add_messages."""
         return await self.add_messages(messages, userId, conversationId, resource_id=resourceId)
 
-    async def deleteMessages(self, ids: Sequence[str], userId: str | None, conversationId: str) -> int:
+    async def deleteMessages(self, ids: Sequence[str], userId: Owner, conversationId: str) -> int:
         """VoltAgent's name for delete_messages."""
         return await self.delete_messages(ids, userId, conversationId)
 
-    async def clearMessages(self, userId: str | None, conversationId: str | None = None) -> int:
+    async def clearMessages(self, userId: Owner, conversationId: str | None = None) -> int:
         """VoltAgent's name for clear_messages."""
         return await self.clear_messages(userId, conversationId)
 
     async def getMessages(
         self,
-        userId: str | None,
+        userId: Owner,
         conversationId: str,
         *,
         limit: int | Unset | None = UNSET,
@@ -225,7 +226,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         before: datetime | str | None = None,
         after: datetime | str | None = None,
         includeArchived: bool = False,
-        owner: str | None = None,
+        owner: Owner = ANY_USER,
     ) -> list[Message]:
         """VoltAgent's name for get_conversation_messages."""
         return await self.get_conversation_messages(

@@ -40,8 +40,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from voltmem._values import (
+    AnyUser,
     JsonObject,
     check_id,
+    check_key,
     check_text,
     check_time,
     from_stored_json,
@@ -71,6 +73,11 @@ def _checked_text(text: str) -> str:
     return text
 
 
+def _checked_key(text: str) -> str:
+    check_key(value=text)
+    return text
+
+
 def _checked_id(text: str) -> str:
     check_id(value=text)
     return text
@@ -94,6 +101,8 @@ def _metadata(value: object) -> JsonObject:
 
 Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
 Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
+# What is read may have an empty id: another program's row.
+Key: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_key)]
 Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
 Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
 OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
@@ -481,3 +490,5 @@ ConversationLike: TypeAlias = Conversation | Mapping[str, object]
 """A conversation, or a dict of its fields in either spelling."""
 MessageLike: TypeAlias = Message | Mapping[str, object]
 """A message, or a dict of its fields in either spelling."""
+Owner: TypeAlias = str | AnyUser
+"""A user's id, or ANY_USER in trusted code: then nothing is checked."""

@@ -16,6 +16,7 @@ from tests.calls import PATIENCE, Rows, somebody_waits
 from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
+    ANY_USER,
     ConversationMemory,
     ConversationNotFoundError,
     DatabaseError,
@@ -129,7 +130,7 @@ async def test_of_two_users_who_write_first_one_has_the_conversation(make_storag
         owner = ["ada", "bob"].index(conversation.user_id)
         assert [isinstance(outcome, Message) for outcome in outcomes] == [n % 2 == owner for n in range(10)]
         assert all(isinstance(outcome, Message | ConversationNotFoundError) for outcome in outcomes)
-        found = await pools[0].get_messages(None, f"c{round}")
+        found = await pools[0].get_messages(ANY_USER, f"c{round}")
         assert sorted(message.id for message in found) == sorted(
             each.id for each in outcomes if isinstance(each, Message)
         )
@@ -256,7 +257,7 @@ async def test_add_message_makes_a_conversation_only_for_a_resource(storage: Pos
     with pytest.raises(ConversationNotFoundError):
         await storage.add_message(says("user"), "ada", "c1")
     with pytest.raises(InvalidInputError, match="user_id"):
-        await storage.add_message(says("user"), None, "c1", resource_id="docs")
+        await storage.add_message(says("user"), ANY_USER, "c1", resource_id="docs")
     assert await storage.count_conversations() == 0
 
     await storage.add_messages([says("user")], "ada", "c1", resource_id="docs")
@@ -409,7 +410,18 @@ async def test_a_mistake_is_an_error_before_anything_is_sent(verb: Callable[[Any
 
 @pytest.mark.parametrize(
     "arguments",
-    [(None, "c1"), (1, "c1"), ("a\x00", "c1"), ("a" * 1001, "c1"), ("ada", 1), ("ada", "\ud800"), ("ada", "c" * 1001)],
+    [
+        (None, "c1"),
+        ("", "c1"),
+        (ANY_USER, "c1"),
+        (1, "c1"),
+        ("a\x00", "c1"),
+        ("a" * 1001, "c1"),
+        ("ada", 1),
+        ("ada", ""),
+        ("ada", "\ud800"),
+        ("ada", "c" * 1001),
+    ],
 )
 def test_conversation_refuses_what_cannot_be_stored(arguments: tuple[Any, Any]) -> None:
     """conversation() checks its user and ids at once, not at the first message."""

@@ -15,9 +15,9 @@ from tests.agents.talk import Fields, Verb, answers, asks, says
 from tests.calls import LONG_AGO, migrated_schema
 from tests.conftest import Connection, MakeStorage
 from tests.dialogues import Dialogues, with_dialogues
+from tests.plans import assert_walks, plan
 from tests.properties import examples
 from tests.proxy import Proxy
-from tests.test_statements import assert_walks, plan
 from voltmem import ConversationMemory, ConversationNotFoundError, Message, PostgresStorage
 from voltmem._agents.memory import MemoryStatements
 from voltmem._areas.queries import WindowQuery
@@ -345,7 +345,7 @@ async def large(connection: Connection, large_schema: str) -> Connection:
     "query",
     [
         WindowQuery("c1", "u1", limit=28),
-        WindowQuery("c1", None, limit=28),
+        WindowQuery("c1", limit=28),
         WindowQuery("c1", "u1", turns=5),
         WindowQuery("c1", "u1", exchanges=5),
     ],

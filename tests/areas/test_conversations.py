@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import MakeStorage
 from voltmem import (
+    ANY_USER,
     Conversation,
     ConversationExistsError,
     ConversationNotFoundError,
@@ -195,7 +196,7 @@ async def test_update_conversation_does_not_find_a_missing_one(storage: Postgres
     """update_conversation() of a missing id or of another user's is the same error, and nothing changes."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
-    for conversation_id, owner in (("c2", None), ("c1", "bob")):
+    for conversation_id, owner in (("c2", ANY_USER), ("c1", "bob")):
         with pytest.raises(ConversationNotFoundError):
             await storage.update_conversation(conversation_id, title="Mine", owner=owner)
 

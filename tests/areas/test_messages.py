@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeStorage, Numbered
-from voltmem import ConversationNotFoundError, InvalidInputError, InvalidQueryError, Message, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, InvalidQueryError, Message, PostgresStorage
 
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 
@@ -106,14 +106,14 @@ async def test_another_users_conversation_looks_absent(storage: PostgresStorage,
     assert await storage.get_messages("ada", "c1") == [stored]
 
 
-async def test_none_as_user_is_trusted_code(storage: PostgresStorage) -> None:
-    """Without a user id nothing is checked; clearing everything of everybody is no call, though."""
-    stored = await storage.add_message({"role": "user", "content": "hello"}, None, "c1")
+async def test_any_user_as_user_is_trusted_code(storage: PostgresStorage) -> None:
+    """With ANY_USER nothing is checked; but clear_messages never clears everybody's."""
+    stored = await storage.add_message({"role": "user", "content": "hello"}, ANY_USER, "c1")
 
-    assert await storage.get_messages(None, "c1") == [stored]
-    with pytest.raises(InvalidInputError, match="never clears everything"):
-        await storage.clear_messages(None)
-    assert await storage.delete_messages([stored.id, "no such"], None, "c1") == 1
+    assert await storage.get_messages(ANY_USER, "c1") == [stored]
+    with pytest.raises(InvalidInputError, match="without a conversation_id all of one user's messages"):
+        await storage.clear_messages(ANY_USER)
+    assert await storage.delete_messages([stored.id, "no such"], ANY_USER, "c1") == 1
 
 
 async def test_a_missing_conversation_says_foreign_key_constraint(storage: PostgresStorage) -> None:
@@ -209,7 +209,7 @@ async def test_clear_messages_leaves_the_conversations(storage: PostgresStorage,
     for name, user in (("c2", "ada"), ("c3", "bob")):
         await storage.create_conversation({"id": name, "user_id": user})
     for name in ("c1", "c2", "c3"):
-        await storage.add_messages([numbered(1), numbered(2)], None, name)
+        await storage.add_messages([numbered(1), numbered(2)], ANY_USER, name)
 
     assert await storage.clear_messages("ada", "c1") == 2
     assert await storage.clear_messages("ada") == 2

@@ -16,6 +16,7 @@ from tests.calls import migrated_schema, somebody_waits, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import (
+    ANY_USER,
     ConversationNotFoundError,
     InvalidInputError,
     InvalidQueryError,
@@ -202,7 +203,7 @@ async def test_get_shared_conversation_names_nobody(storage: PostgresStorage) ->
     names = {"id": "the-id", "user_id": "the-user", "resource_id": "the-resource"}
     await storage.create_conversation({**names, "title": "Hello", "metadata": {"the-key": "the-value"}})
     await storage.tag_conversation("the-id", ["the-tag"])
-    await storage.add_messages([message(n) for n in range(3)], None, "the-id")
+    await storage.add_messages([message(n) for n in range(3)], ANY_USER, "the-id")
     share = await storage.share_conversation("the-id")
 
     shown = await storage.get_shared_conversation(share.token, limit=1)

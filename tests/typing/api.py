@@ -13,6 +13,7 @@ import asyncpg
 from pydantic import JsonValue
 
 from voltmem import (
+    ANY_USER,
     UNSET,
     AgentHistoryEntry,
     AgentHistoryPage,
@@ -325,13 +326,13 @@ async def agents(storage: Storage, ada: UserStorage) -> None:
 
 async def messages(storage: Storage, message: Message, several: Sequence[Message]) -> None:
     assert_type(await storage.add_message(message, "ada", "c1"), Message)
-    assert_type(await storage.add_message({"role": "user", "content": "Hello"}, None, "c1"), Message)
+    assert_type(await storage.add_message({"role": "user", "content": "Hello"}, ANY_USER, "c1"), Message)
     assert_type(await storage.add_messages(several, "ada", "c1"), list[Message])
     assert_type(await storage.add_messages([{"role": "user", "content": "Hello"}, message], "ada", "c1"), list[Message])
     assert_type(await storage.get_messages("ada", "c1"), list[Message])
     assert_type(
         await storage.get_messages(
-            None,
+            ANY_USER,
             conversation_id="c1",
             limit=None,
             before=NOW,
@@ -348,14 +349,14 @@ async def messages(storage: Storage, message: Message, several: Sequence[Message
     )
     assert_type(await storage.delete_messages(["m1"], "ada", "c1"), int)
     assert_type(await storage.clear_messages("ada"), int)
-    assert_type(await storage.clear_messages(None, "c1"), int)
+    assert_type(await storage.clear_messages(ANY_USER, "c1"), int)
 
     assert_type(await storage.addMessage(message, userId="ada", conversationId="c1"), Message)
     assert_type(await storage.addMessages(several, userId="ada", conversationId="c1"), list[Message])
     assert_type(await storage.getMessages("ada", "c1", limit=10), list[Message])
     assert_type(
         await storage.getMessages(
-            None,
+            ANY_USER,
             conversationId="c1",
             limit=UNSET,
             before=NOW,

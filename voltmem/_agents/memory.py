@@ -11,7 +11,7 @@ from voltmem._areas.messages import Messages, MessageStatements
 from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, uuid7
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, Message, MessageLike
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -88,7 +88,8 @@ class ConversationMemory:
         *,
         resource_id: str = DEFAULT_RESOURCE_ID,
     ) -> None:
-        check_id(user_id=user_id, resource_id=resource_id)
+        check_user("user_id", user_id, "a conversation belongs to one user")
+        check_id(resource_id=resource_id)
         self._storage = storage
         self._access = access(storage)
         self._user_id = user_id

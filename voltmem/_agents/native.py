@@ -18,12 +18,16 @@ from voltmem._areas.messages import Messages
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     UNSET,
     Unset,
     check_count,
     check_flag,
     check_id,
     check_id_or_none,
+    check_ids,
+    check_key_or_none,
+    check_owner,
     check_text,
     check_texts,
     from_stored_json,
@@ -31,7 +35,7 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
-from voltmem.models import Conversation, NativeMessage
+from voltmem.models import Conversation, NativeMessage, Owner
 
 
 class NativeStatements:
@@ -202,7 +206,7 @@ class NativeMemory(ConversationMemory):
 
     async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
         """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
-        ids = check_texts("ids", ids)
+        ids = check_ids("ids", ids)
         rows = await self._access.executor.fetch(
             self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
         )
@@ -278,12 +282,12 @@ class NativeMemory(ConversationMemory):
         A second round trip only where somebody else is making the conversation at the same time.
         """
         check_id(format=format)
-        check_id_or_none(revision=revision)
+        check_key_or_none(revision=revision)
         check_flag("touch", touch)
         if title is not UNSET and title is not None:
             check_text(title=title)
         expected = None if expected_revision is UNSET else expected_revision
-        check_id_or_none(expected_revision=expected)
+        check_key_or_none(expected_revision=expected)
         if payload is None:
             raise InvalidInputError("payload must be a JSON value, and not None: that is what nothing kept looks like")
         arguments = (
@@ -319,7 +323,7 @@ async def list_payloads(
     storage: Messages,
     formats: Sequence[str],
     *,
-    user_id: str | None = None,
+    user_id: Owner = ANY_USER,
     resource_id: str | None = None,
     limit: int | None = None,
     offset: int = 0,
@@ -330,16 +334,17 @@ async def list_payloads(
     Args:
         storage: Where.
         formats: Which ones; a conversation comes once for each that it has.
-        user_id: Only this user's; None: everybody's.
+        user_id: Only this user's; ANY_USER: everybody's, for trusted code.
         resource_id: Only those with this agent or project.
         limit: How many at most; None: all.
         offset: How many to skip.
     """
-    check_id_or_none(user_id=user_id, resource_id=resource_id)
+    owner = check_owner("user_id", user_id)
+    check_id_or_none(resource_id=resource_id)
     if limit is not None:
         check_count("limit", limit)
     check_count("offset", offset)
     formats = check_texts("formats", formats)
     reach = access(storage)
-    rows = await reach.executor.fetch(reach.sql(NativeStatements).list, formats, user_id, resource_id, limit, offset)
+    rows = await reach.executor.fetch(reach.sql(NativeStatements).list, formats, owner, resource_id, limit, offset)
     return [Payload.from_row(row) for row in rows]

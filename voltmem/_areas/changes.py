@@ -10,9 +10,9 @@ from voltmem._areas.area import Area
 from voltmem._areas.sidebar import ConversationItem, items
 from voltmem._postgres.listening import UNREACHABLE, Watching
 from voltmem._tables import Tables
-from voltmem._values import check_id, check_seconds
+from voltmem._values import check_seconds, check_user
 from voltmem.errors import InvalidInputError, StorageClosedError
-from voltmem.models import Id, Model
+from voltmem.models import Key, Model
 from voltmem.options import DEFAULT_POLL_INTERVAL
 
 ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", "deleted", "reconnected"]
@@ -31,7 +31,7 @@ class Change(Model):
     - "reconnected": the connection was lost and is back. What changed meanwhile follows, merged: of several changes of
       one conversation only the last state is seen.
     """
-    conversation_id: Id | None = None
+    conversation_id: Key | None = None
     """Which one; None where the change is none of a conversation."""
     conversation: ConversationItem | None = None
     """As the sidebar shows it now; None where it is deleted."""
@@ -126,7 +126,7 @@ class Changes(Area):
         the user's conversations by index. A change that another program makes to messages only, not to the row of
         their conversation, is not seen.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "watch() follows one user's conversations")
         check_seconds("poll_interval", poll_interval)
         if self._watching is None:
             raise InvalidInputError(

@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from voltmem._values import MAX_BIGINT, shown
 from voltmem.errors import InvalidQueryError
-from voltmem.models import Id, Time
+from voltmem.models import Key, Time
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -53,7 +53,7 @@ class HistoryCursor(Cursor):
     """The place of an agent's run."""
 
     timestamp: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SidebarCursor(Cursor):
 
     pinned: bool
     updated_at: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class SearchCursor(Cursor):
 
     rank: float
     updated_at: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)

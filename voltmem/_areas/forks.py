@@ -6,8 +6,10 @@ from voltmem._areas.area import Area
 from voltmem._areas.queries import CONVERSATION_COLUMNS, is_deleted
 from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     check_id,
     check_id_or_none,
+    check_owner,
     uuid7,
 )
 from voltmem.errors import (
@@ -15,7 +17,7 @@ from voltmem.errors import (
     ConversationNotFoundError,
     MessageNotFoundError,
 )
-from voltmem.models import Conversation
+from voltmem.models import Conversation, Owner
 
 
 class ForkStatements:
@@ -74,7 +76,7 @@ class Forks(Area):
         *,
         up_to: str | None = None,
         id: str | None = None,
-        owner: str | None = None,
+        owner: Owner = ANY_USER,
     ) -> Conversation:
         """
         Return a new conversation with the same messages, up to one of them, that remembers where it came from.
@@ -86,7 +88,7 @@ class Forks(Area):
                 is read.
             up_to: The id of the last message of the copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -94,12 +96,13 @@ class Forks(Area):
             ConversationExistsError: The new id is taken.
         """
         check_id(conversation_id=conversation_id)
-        check_id_or_none(up_to=up_to, id=id, owner=owner)
+        check_id_or_none(up_to=up_to, id=id)
+        owner_id = check_owner("owner", owner)
         new_id = uuid7() if id is None else id
-        arguments = conversation_id, owner, up_to, new_id, self._options.storage_limit
+        arguments = conversation_id, owner_id, up_to, new_id, self._options.storage_limit
         row = await self._executor.fetchrow(self._sql(ForkStatements).fork, *arguments, repeatable=False)
         if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
+            raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
         if up_to is not None and not row["has_message"]:
             raise MessageNotFoundError(up_to, conversation_id)
         if row["id"] is None:

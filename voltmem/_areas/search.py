@@ -11,9 +11,9 @@ from voltmem._areas.cursors import SearchCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_text, user_key, user_key_sql
+from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key, user_key_sql
 from voltmem.errors import InvalidOptionError
-from voltmem.models import Conversation, Id, Model, Text, Time
+from voltmem.models import Conversation, Key, Model, Text, Time
 from voltmem.options import SEARCH_LIMIT
 
 # Characters: of a snippet, and of what stands in it before the first match.
@@ -41,7 +41,7 @@ class SearchHit(Model):
     """Which one."""
     title: list[Highlight]
     """Its title, in pieces; empty where it has none."""
-    message_id: Id | None
+    message_id: Key | None
     """The message that fits best; None: only the title has the words."""
     role: Text | None
     """Who said it."""
@@ -213,7 +213,7 @@ class Search(Area):
         Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
         snippet is its beginning where the words stand after its first 20,000 characters.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "a search reads the words of one user's conversations")
         check_text(text=text)
         check_count("limit", limit, minimum=1)
         place = None if after is None else SearchCursor.of("after", after)

@@ -11,9 +11,19 @@ from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
 from voltmem._areas.queries import MESSAGE_COLUMNS, is_deleted
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none, check_text, plain_text
+from voltmem._values import (
+    ANY_USER,
+    MAX_BIGINT,
+    check_count,
+    check_id,
+    check_id_or_none,
+    check_owner,
+    check_text,
+    check_user,
+    plain_text,
+)
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
-from voltmem.models import Id, Message, Model, Text, Time, stored
+from voltmem.models import Key, Message, Model, Owner, Text, Time, stored
 from voltmem.options import SHARED_LIMIT
 
 # Named, not what is left when tools are taken away: a stranger sees no thoughts, and no part that is new to us.
@@ -25,9 +35,9 @@ class Share(Model):
 
     token: Text
     """Who knows it may read: 256 random bits, ready to stand in a URL."""
-    conversation_id: Id
+    conversation_id: Key
     """Which conversation."""
-    up_to: Id | None
+    up_to: Key | None
     """The last message that is shown, also when it was deleted; None: there was none."""
     created_at: Time
     """When it was made."""
@@ -134,7 +144,7 @@ class Shares(Area):
     """The methods about links for strangers; PostgresStorage puts the areas together."""
 
     async def share_conversation(
-        self, conversation_id: str, *, up_to: str | None = None, owner: str | None = None
+        self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ANY_USER
     ) -> Share:
         """
         Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
@@ -142,7 +152,7 @@ class Shares(Area):
         Args:
             conversation_id: Which one. It may have any number of links.
             up_to: The id of the last message that is shown; None: the newest.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -154,11 +164,12 @@ class Shares(Area):
         from secrets import token_urlsafe  # here: it brings hmac and base64 along, and few programs share
 
         check_id(conversation_id=conversation_id)
-        check_id_or_none(up_to=up_to, owner=owner)
+        check_id_or_none(up_to=up_to)
+        owner_id = check_owner("owner", owner)
         statement = self._sql(ShareStatements).share
-        row = await self._executor.fetchrow(statement, conversation_id, owner, up_to, token_urlsafe(32))
+        row = await self._executor.fetchrow(statement, conversation_id, owner_id, up_to, token_urlsafe(32))
         if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
+            raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
         if row["token"] is None and up_to is not None:
             raise MessageNotFoundError(up_to, conversation_id)
         return Share.from_row(tuple(row)[2:])
@@ -207,7 +218,7 @@ class Shares(Area):
 
         Reads all of the user's conversations, or the one.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         check_id_or_none(conversation_id=conversation_id)
         if conversation_id is None:
             rows = await self._executor.fetch(self._sql(ShareStatements).list, user_id)
@@ -215,14 +226,14 @@ class Shares(Area):
             rows = await self._executor.fetch(self._sql(ShareStatements).list_of_conversation, user_id, conversation_id)
         return [Share.from_row(row) for row in rows]
 
-    async def revoke_share(self, token: str, *, owner: str | None = None) -> bool:
+    async def revoke_share(self, token: str, *, owner: Owner = ANY_USER) -> bool:
         """
         Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
 
         Args:
             token: Which one.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
         check_text(token=token)
-        check_id_or_none(owner=owner)
-        return await self._executor.execute(self._sql(ShareStatements).revoke, token, owner) > 0
+        owner_id = check_owner("owner", owner)
+        return await self._executor.execute(self._sql(ShareStatements).revoke, token, owner_id) > 0

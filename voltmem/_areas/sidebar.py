@@ -14,20 +14,25 @@ from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, found, or_why_not
 from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     MAX_BIGINT,
     check_count,
     check_flag,
     check_id,
     check_id_or_none,
+    check_key,
+    check_key_or_none,
+    check_owner,
     check_text,
     check_texts,
     check_time,
+    check_user,
 )
 from voltmem.errors import (
     InvalidInputError,
     InvalidQueryError,
 )
-from voltmem.models import Conversation, Id, Model, Time, stored
+from voltmem.models import Conversation, Key, Model, Owner, Time, stored
 from voltmem.options import SIDEBAR_LIMIT
 
 
@@ -38,7 +43,7 @@ class Marks(Model):
     """Whether it stands before those that are not."""
     archived: bool = False
     """Whether it was put away; the list shows it only if asked to."""
-    tags: list[Id] = Field(default_factory=list)
+    tags: list[Key] = Field(default_factory=list)
     """In the order in which they were given."""
     read_at: Time | None = None
     """The time of the last thing that its user has read; None: never marked."""
@@ -46,9 +51,9 @@ class Marks(Model):
     """When it was deleted, with a way back; None: it is not."""
     title_is_automatic: bool = False
     """Whether a model made the title: only such a one may be replaced by another automatic one."""
-    forked_from: Id | None = None
+    forked_from: Key | None = None
     """The conversation that it is a copy of, up to one of its messages."""
-    forked_up_to: Id | None = None
+    forked_up_to: Key | None = None
     """The last message of the copy."""
 
 
@@ -101,8 +106,9 @@ class SidebarQuery:
     preview: bool = True
 
     def __post_init__(self) -> None:
-        check_id(user_id=self.user_id)
-        check_id_or_none(resource_id=self.resource_id, tag=self.tag)
+        check_user("user_id", self.user_id)
+        check_id_or_none(resource_id=self.resource_id)
+        check_key_or_none(tag=self.tag)
         check_count("limit", self.limit, minimum=1)
         check_flag("archived", self.archived)
         check_flag("preview", self.preview)
@@ -255,14 +261,14 @@ class Sidebar(Area):
         follows = shown and (has_more or before is not None)
         return ConversationList(items=shown, next_cursor=_cursor(shown[-1]) if follows else None, has_more=has_more)
 
-    async def get_conversation_item(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    async def get_conversation_item(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
         return await self._mark(self._sql(SidebarStatements).get, conversation_id, owner)
 
     # --- marks ------------------------------------------------------------------------------------------------
 
     async def rename_conversation(
-        self, conversation_id: str, title: str, *, automatic: bool = False, owner: str | None = None
+        self, conversation_id: str, title: str, *, automatic: bool = False, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
         Return the conversation with its title. Its place in the list stays, as with every mark.
@@ -271,7 +277,7 @@ class Sidebar(Area):
             conversation_id: Which one.
             title: What the sidebar shows.
             automatic: A model made the title: it replaces none that a person, or the application, gave.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -281,30 +287,30 @@ class Sidebar(Area):
         return await self._mark(self._sql(SidebarStatements).rename, conversation_id, owner, title, automatic)
 
     async def pin_conversation(
-        self, conversation_id: str, pinned: bool = True, *, owner: str | None = None
+        self, conversation_id: str, pinned: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
         check_flag("pinned", pinned)
         return await self._mark(self._sql(SidebarStatements).pin, conversation_id, owner, pinned)
 
     async def archive_conversation(
-        self, conversation_id: str, archived: bool = True, *, owner: str | None = None
+        self, conversation_id: str, archived: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
         check_flag("archived", archived)
         return await self._mark(self._sql(SidebarStatements).archive, conversation_id, owner, archived)
 
     async def tag_conversation(
-        self, conversation_id: str, tags: Sequence[str], *, owner: str | None = None
+        self, conversation_id: str, tags: Sequence[str], *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
         given = list(dict.fromkeys(check_texts("tags", tags)))
         for tag in given:
-            check_id(tags=tag)  # as list_conversations() asks for one
+            check_key(tags=tag)  # as list_conversations() asks for one
         return await self._mark(self._sql(SidebarStatements).tag, conversation_id, owner, given)
 
     async def mark_conversation_read(
-        self, conversation_id: str, *, at: datetime | None = None, owner: str | None = None
+        self, conversation_id: str, *, at: datetime | None = None, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
         Return the conversation, read up to what was said last, or up to *at*; never less far than before.
@@ -317,7 +323,7 @@ class Sidebar(Area):
 
     # --- deleting, with a way back ----------------------------------------------------------------------------
 
-    async def soft_delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    async def soft_delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
         Return the conversation, which from now on looks absent: to every method but those that name the deleted.
 
@@ -326,7 +332,7 @@ class Sidebar(Area):
         """
         return await self._mark(self._sql(SidebarStatements).delete, conversation_id, owner)
 
-    async def restore_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    async def restore_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
         Return the conversation, which is no more deleted, in its place in the list.
 
@@ -345,29 +351,29 @@ class Sidebar(Area):
 
         Reads all of the user's conversations.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         if limit is not None:
             check_count("limit", limit)
         rows = await self._executor.fetch(self._sql(SidebarStatements).deleted, user_id, limit)
         return [ConversationItem.from_row(row) for row in rows]
 
     async def purge_deleted_conversations(
-        self, user_id: str | None = None, *, older_than: timedelta | None = None
+        self, user_id: Owner = ANY_USER, *, older_than: timedelta | None = None
     ) -> int:
         """
         Return how many of the deleted conversations are now gone for good, with their messages.
 
         Args:
-            user_id: Only this user's; None: everybody's, for a task that cleans up.
+            user_id: Only this user's; ANY_USER: everybody's, for a task that cleans up.
             older_than: Only those that were deleted longer ago; None: all.
         """
-        check_id_or_none(user_id=user_id)
+        owner = check_owner("user_id", user_id)
         if older_than is not None and not isinstance(older_than, timedelta):
             raise InvalidInputError(f"older_than must be a timedelta, not a {type(older_than).__name__}")
-        return await self._executor.execute(self._sql(SidebarStatements).purge, user_id, older_than)
+        return await self._executor.execute(self._sql(SidebarStatements).purge, owner, older_than)
 
-    async def _mark(self, statement: str, conversation_id: str, owner: str | None, *values: object) -> ConversationItem:
+    async def _mark(self, statement: str, conversation_id: str, owner: Owner, *values: object) -> ConversationItem:
         check_id(conversation_id=conversation_id)
-        check_id_or_none(owner=owner)
-        row = await self._executor.fetchrow(statement, conversation_id, owner, *values)
-        return ConversationItem.from_row(found(row, conversation_id, owner))
+        owner_id = check_owner("owner", owner)
+        row = await self._executor.fetchrow(statement, conversation_id, owner_id, *values)
+        return ConversationItem.from_row(found(row, conversation_id, owner_id))

@@ -7,9 +7,7 @@ from voltmem._areas.queries import runs_of_user
 from voltmem._postgres.listening import notify_sql
 from voltmem._postgres.migrations.conversation_schema import forget_in_backup, has_backup
 from voltmem._tables import Tables
-from voltmem._values import (
-    check_id,
-)
+from voltmem._values import check_user
 
 
 class UserStatements:
@@ -54,7 +52,7 @@ class Users(Area):
 
         One statement, which reads all conversations for such copies; another where there is a backup.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "delete_user() deletes all that is stored of one user")
         row = await self._executor.fetchrow(self._sql(UserStatements).delete_user, user_id, repeatable=False)
         if row is None:
             return 0

@@ -1,22 +1,17 @@
-"""What the tests of both of Agno's protocols share: a model with a script, and a way into another process."""
+"""What the tests of both of Agno's protocols share: a model with a script."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 os.environ["AGNO_TELEMETRY"] = os.environ["AGNO_MONITOR"] = "false"
 
 from agno.models.base import Model
 from agno.models.response import ModelResponse
-
-from tests.checkout import ROOT
 
 Script: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
 
@@ -89,20 +84,3 @@ class FakeModel(Model):
     def said(self, call: int = -1) -> list[str]:
         """Return all that a request had of users."""
         return [content for role, content, _ in self.calls[call] if role == "user"]
-
-
-async def python(*program: str | Path, arguments: Sequence[str] = (), stdin: str = "") -> str:
-    """Return what another process prints that runs the program: a file, or "-c" and its text."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *program,
-        *arguments,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "AGNO_TELEMETRY": "false", "AGNO_MONITOR": "false"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, problems = await process.communicate(stdin.encode())
-    assert process.returncode == 0, problems.decode()
-    return printed.decode()

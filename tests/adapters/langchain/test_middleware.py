@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +26,11 @@ from tests.adapters.langchain.scripted import (
     texts,
     weather,
 )
-from tests.checkout import ROOT
 from tests.conftest import MakeStorage
-from voltmem import ConversationNotFoundError, InvalidInputError, PostgresStorage
+from tests.programs import python
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
-from voltmem.adapters.langchain import VoltMemMiddleware, to_langchain
+from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware, to_langchain
 from voltmem.errors import EventLoopError
 
 OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}])
@@ -86,15 +85,7 @@ async def test_a_second_process_continues_what_the_first_began(storage: Postgres
         """
 
     async def run(question: str, answer: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-c", program, dsn, schema, question, answer),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        printed, problems = await process.communicate()
-        assert process.returncode == 0, problems.decode()
-        return printed.decode().strip()
+        return (await python("-W", "error", "-c", program, dsn, schema, question, answer)).strip()
 
     assert await run("Hi", "Ho") == "['Hi', 'Ho']"
     assert await run("Again", "Sure") == "['Hi', 'Ho', 'Again', 'Sure']"
@@ -360,10 +351,13 @@ async def test_a_window_that_cannot_be_is_refused_before_the_model(
     assert model.shown == []
 
 
-async def test_a_user_id_is_checked_when_the_middleware_is_made(storage: PostgresStorage) -> None:
-    """What can be no user id is an error before anything runs."""
+@pytest.mark.parametrize("user", [7, None, "", ANY_USER])
+async def test_a_user_id_is_checked_when_the_middleware_is_made(user: Any, storage: PostgresStorage) -> None:
+    """What can be no user id is an error before anything runs: a forgotten user is not taken from the context."""
     with pytest.raises(InvalidInputError, match="user_id"):
-        VoltMemMiddleware(storage, user_id=7)  # type: ignore[arg-type]
+        VoltMemMiddleware(storage, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id"):
+        VoltMemChatMessageHistory(storage, user, "c1")
 
 
 # --- beside a checkpointer and other middleware ----------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +18,9 @@ from hypothesis import strategies as st
 
 from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
 from tests.conftest import MakeStorage
+from tests.programs import python
 from tests.properties import examples
-from voltmem import ConversationNotFoundError, InvalidInputError, InvalidQueryError, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, InvalidQueryError, PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_messages
 from voltmem.errors import MissingExtraError
@@ -260,7 +260,29 @@ async def test_outside_a_run_the_context_is_given(storage: PostgresStorage) -> N
         await session.get_items()
 
 
-@pytest.mark.parametrize("ids", [("", "\x00"), ("c\ud83d", "ada"), ("c" * 3000, "ada"), ("c1", cast(str, 7))])
+@pytest.mark.parametrize("user", [None, "", ANY_USER])
+async def test_a_context_without_a_user_is_an_error(storage: PostgresStorage, user: Any) -> None:
+    """A function that finds no user in the run's context reads and writes nobody's conversation."""
+    session = VoltMemSession[SignedIn]("c1", storage, user_id=lambda context: context.user_id)
+    run = RunContextWrapper(SignedIn(user))
+
+    for calling in (session.add_items(a_turn(1), wrapper=run), session.get_items(wrapper=run)):
+        with pytest.raises(InvalidInputError, match="the user_id that the session's function returned is"):
+            await calling
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("", "ada"),
+        ("c1", ""),
+        ("c1", cast(str, None)),
+        ("c1", cast(str, ANY_USER)),
+        ("c1", cast(str, 7)),
+        ("c\ud83d", "ada"),
+        ("c" * 3000, "ada"),
+    ],
+)
 def test_an_id_that_cannot_be_is_refused_at_once(storage: PostgresStorage, ids: tuple[str, str]) -> None:
     """A session or a user that PostgreSQL cannot name is an error where the session is made."""
     with pytest.raises(InvalidInputError):
@@ -310,21 +332,10 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
     """Two programs, one after the other: the model of the second is shown what the first was told."""
-    told = [await run(dsn, schema, *turn) for turn in (("I'm Ada", "Hello"), ("Who am I?", "Ada"))]
+    turns = ("I'm Ada", "Hello"), ("Who am I?", "Ada")
+    told = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
 
-    assert told == ["1 I'm Ada", "3 I'm Ada"]
-
-
-async def run(*arguments: str) -> str:
-    program = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-c", PROGRAM, *arguments),
-        env=os.environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, problems = await program.communicate()
-    assert program.returncode == 0, problems.decode()
-    return printed.decode().strip()
+    assert told == ["1 I'm Ada\n", "3 I'm Ada\n"]
 
 
 # --- at the same time ------------------------------------------------------------------------------------------------

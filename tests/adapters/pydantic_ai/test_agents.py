@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +18,9 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import DeferredToolRequests
 
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, answered, asked, begin_elsewhere, turns, words
-from tests.checkout import ROOT
 from tests.conftest import MakeStorage
-from voltmem import ConversationNotFoundError, PostgresStorage
+from tests.programs import python
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 
 # --- agents ----------------------------------------------------------------------------------------------------------
@@ -66,15 +65,7 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
     """Two processes, one after the other: the second is shown what was said in the first."""
 
     async def run(question: str) -> str:
-        program = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "error", "-c", PROGRAM, dsn, schema, question),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        printed, problems = await program.communicate()
-        assert program.returncode == 0, problems.decode()
-        return printed.decode().strip()
+        return (await python("-W", "error", "-c", PROGRAM, dsn, schema, question)).strip()
 
     assert await run("A coat?") == "[]"
     assert await run("An umbrella?") == "['A coat?', 'Yes']"
@@ -160,7 +151,7 @@ async def test_nothing_is_written_to_another_users_conversation(
     saved = Conversation(conversation_id="c1", messages=[asked("mine")])
     await bobs.save(saved)
 
-    for writer in (store, VoltMemConversationStore(storage)):
+    for writer in (store, VoltMemConversationStore(storage, user_id=ANY_USER)):
         for expected in (None, saved.revision):
             record = ConversationRecord(conversation_id="c1", head_id=None, scope="ada")
             with pytest.raises(ConversationConflict):
@@ -177,7 +168,7 @@ async def test_nothing_is_written_to_another_users_conversation(
 
 async def test_a_scope_is_the_user(storage: PostgresStorage) -> None:
     """In a store that is nobody's own, the conversation belongs to the scope, and another scope finds none."""
-    store = VoltMemConversationStore(storage)
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
     await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
     await store.save(Conversation(conversation_id="c2", messages=[asked("Hello")]))
 
@@ -190,9 +181,21 @@ async def test_a_scope_is_the_user(storage: PostgresStorage) -> None:
         await store.save(Conversation(conversation_id="c1", messages=[asked("Mine!")]), scope="bob")
 
 
+@pytest.mark.parametrize("user", [None, ""])
+async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, user: Any) -> None:
+    """user_id=None or "" is a forgotten user; so is an empty scope, in a store in which scopes are users."""
+    with pytest.raises(InvalidInputError, match=r"user_id is .*voltmem\.ANY_USER"):
+        VoltMemConversationStore(storage, user_id=user)
+    for_all = VoltMemConversationStore(storage, user_id=ANY_USER)
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await for_all.list_conversations(scope="")
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await for_all.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="")
+
+
 async def test_a_conversation_that_changes_hands_changes_its_scope(storage: PostgresStorage) -> None:
     """Who owns the conversation decides, not what was once written into the record."""
-    store = VoltMemConversationStore(storage)
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
     await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
 
     await storage.update_conversation("c1", user_id="bob")
@@ -234,7 +237,7 @@ async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
 
     model = Echo()
     agent = Agent(FunctionModel(stream_function=model.stream))
-    store = VoltMemConversationStore(storage)
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
 
     async def ask(user: str, question: str) -> None:
         said = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}

@@ -23,8 +23,9 @@ from pydantic_ai.messages import ModelMessage
 
 from tests.adapters.pydantic_ai.histories import turns
 from tests.properties import examples
-from voltmem import PostgresStorage
+from voltmem import ANY_USER, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore
+from voltmem.models import Owner
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
 Answer = TypeVar("Answer")
@@ -47,7 +48,7 @@ class BesideInMemory(RuleBasedStateMachine):
 
     runner: ClassVar[asyncio.Runner]
     storage: ClassVar[PostgresStorage]
-    user_id: ClassVar[str | None]
+    user_id: ClassVar[Owner]
 
     @initialize(target=entries)
     def begin(self) -> Any:
@@ -239,8 +240,8 @@ def _and_head(record: ConversationRecord) -> list[str]:
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("user_id", [None, "ada"], ids=["scopes are users", "one user's store"])
-def test_it_never_differs_from_the_store_in_memory(user_id: str | None) -> None:
+@pytest.mark.parametrize("user_id", [ANY_USER, "ada"], ids=["scopes are users", "one user's store"])
+def test_it_never_differs_from_the_store_in_memory(user_id: Owner) -> None:
     """Loads, saves, branches, forks, lists, deletions and conflicts: as InMemoryConversationStore has them."""
     schema = temporary_schema_name()
     with asyncio.Runner() as runner:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ from tests.areas.appends.sending import (
     stored,
     text,
 )
-from tests.calls import PATIENCE, with_parameters
-from tests.checkout import ROOT
+from tests.calls import with_parameters
+from tests.programs import python
 from tests.proxy import Proxy
 from voltmem import (
     ConnectionFailedError,
@@ -244,7 +243,7 @@ asyncio.run(use("two", True))
 
 async def test_calls_join_in_one_event_loop_after_another(dsn: str, schema: str) -> None:
     """A storage that two asyncio.run use, the first without close(), stores what both add."""
-    assert await output_of(PROGRAM.format(dsn=dsn, schema=schema)) == "20\n40\n"
+    assert await python("-c", PROGRAM.format(dsn=dsn, schema=schema)) == "20\n40\n"
 
 
 ABANDONING_PROGRAM: Final = """
@@ -289,12 +288,4 @@ async def test_calls_whose_loop_has_ended_do_not_keep_the_next(
     """Calls under way when their loop ends are nobody's any more: in the next loop the storage works, and closes."""
     program = ABANDONING_PROGRAM.format(dsn=dsn, schema=schema, the_end=ENDS[end], what_follows=FOLLOWS[what_follows])
 
-    assert await output_of(program) == "ok\n"
-
-
-async def output_of(program: str) -> str:
-    """Return what a Python program prints."""
-    ran = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
-    )
-    return ran.stdout or ran.stderr
+    assert await python("-c", program) == "ok\n"

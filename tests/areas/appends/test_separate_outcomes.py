@@ -11,7 +11,9 @@ import pytest
 from tests.areas.appends.sending import Task, by_conversation, found, lock, outcomes_of, spread, start, stored, text
 from tests.calls import PATIENCE, Rows, somebody_waits, use_all_connections, waiting_for
 from tests.proxy import Proxy
-from voltmem import ConversationNotFoundError, DatabaseError, Message, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, DatabaseError, Message, PostgresStorage
+from voltmem._values import check_owner
+from voltmem.models import Owner
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
@@ -128,7 +130,8 @@ async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresS
 async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresStorage) -> None:
     """A missing conversation, or another user's, is an error to its own callers, to each one of its own."""
     names = ["c0", "missing", "c1"]
-    called = [*((name, "ada") for name in names), *((name, "eve") for name in names), *((name, None) for name in names)]
+    users: list[Owner] = ["ada", "eve", ANY_USER]
+    called = [(name, user) for user in users for name in names]
 
     outcomes = await outcomes_of(
         storage.add_message(text(f"m{number}"), user, name) for number, (name, user) in enumerate(called * 3)
@@ -137,7 +140,7 @@ async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresSto
     errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for (name, user), outcome in zip(called * 3, outcomes, strict=True):
         if name == "missing" or user == "eve":
-            assert str(outcome) == str(ConversationNotFoundError(name, user, is_for_message=True))
+            assert str(outcome) == str(ConversationNotFoundError(name, check_owner("user", user), is_for_message=True))
             assert isinstance(outcome, ConversationNotFoundError)
         else:
             assert isinstance(outcome, Message)

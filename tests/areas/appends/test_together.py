@@ -27,8 +27,9 @@ from tests.areas.appends.sending import (
 from tests.calls import LONG_AGO, PATIENCE, Rows, somebody_waits, waiting_for
 from tests.properties import examples
 from tests.proxy import Proxy
-from voltmem import Message, PostgresStorage
+from voltmem import ANY_USER, Message, PostgresStorage
 from voltmem._areas.appends import Append, JoinedAppends
+from voltmem.models import Owner
 from voltmem.options import OnLimit
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Call:
     """One call of add_message, or of add_messages."""
 
     conversation_id: str
-    user_id: str | None
+    user_id: Owner
     messages: list[Message]
 
     async def on(self, storage: PostgresStorage) -> object:
@@ -87,7 +88,7 @@ messages: st.SearchStrategy[Message] = st.builds(
 calls = st.builds(
     Call,
     st.sampled_from(["a1", "a1", "a1", *OWNERS, *MISSING]),
-    st.sampled_from([None, None, "ada", "ada", "bob"]),
+    st.sampled_from([ANY_USER, ANY_USER, "ada", "ada", "bob"]),
     st.lists(messages, min_size=1, max_size=1) | st.lists(messages, max_size=4),
 )
 

@@ -12,7 +12,7 @@ import pytest
 from tests.areas.sidebar.lists import make, walk
 from tests.calls import VERBS, call, parameters
 from tests.conftest import Connection
-from voltmem import ConversationExistsError, ConversationNotFoundError, PostgresStorage
+from voltmem import ANY_USER, ConversationExistsError, ConversationNotFoundError, PostgresStorage
 from voltmem._agents.native import NativeMemory
 
 
@@ -32,13 +32,13 @@ async def test_soft_delete_conversation_looks_absent_until_restored(storage: Pos
     assert await storage.get_last_conversation("ada") is None
     assert await walk(storage, 5) == []
     assert await walk(storage, 5, archived=True) == []
-    assert await storage.get_messages(None, "c1") == []
+    assert await storage.get_messages(ANY_USER, "c1") == []
     assert await storage.get_conversation_messages("c1") == []
     assert await storage.conversation("ada", "c1").messages() == []
-    assert await storage.delete_messages([message.id], None, "c1") == 0
-    assert await storage.clear_messages(None, "c1") == 0
+    assert await storage.delete_messages([message.id], ANY_USER, "c1") == 0
+    assert await storage.clear_messages(ANY_USER, "c1") == 0
     for attempt in (
-        lambda: storage.add_message({"role": "user", "content": "?"}, None, "c1"),
+        lambda: storage.add_message({"role": "user", "content": "?"}, ANY_USER, "c1"),
         lambda: storage.conversation("ada", "c1").add({"role": "user", "content": "?"}),
         lambda: storage.conversation("ada", "c1").title("?"),
         lambda: storage.ensure_conversation({"id": "c1", "user_id": "ada"}),

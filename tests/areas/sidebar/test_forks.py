@@ -7,11 +7,11 @@ import json
 import pytest
 
 from tests.conftest import MakeStorage
-from voltmem import ConversationExistsError, ConversationNotFoundError, MessageNotFoundError, PostgresStorage
+from voltmem import ANY_USER, ConversationExistsError, ConversationNotFoundError, MessageNotFoundError, PostgresStorage
 
 
 async def said(storage: PostgresStorage, conversation_id: str = "c1") -> list[str]:
-    return [message.text for message in await storage.get_messages(None, conversation_id, limit=None)]
+    return [message.text for message in await storage.get_messages(ANY_USER, conversation_id, limit=None)]
 
 
 async def test_rewind_conversation_deletes_what_follows_the_message(talk: PostgresStorage) -> None:

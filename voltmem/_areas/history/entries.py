@@ -19,9 +19,9 @@ from voltmem._areas.history.models import (
 )
 from voltmem._areas.queries import Select
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
+from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_id, check_id_or_none, check_owner
 from voltmem.errors import HistoryEntryNotFoundError
-from voltmem.models import Row
+from voltmem.models import Owner, Row
 from voltmem.options import HISTORY_LIMIT
 
 
@@ -111,14 +111,15 @@ class HistoryQuery:
     """A list of entries, newest first. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     agent_id: str | None = None
-    user_id: str | None = None
+    user_id: Owner = ANY_USER
     conversation_id: str | None = None
     limit: int | None = None
     offset: int = 0
     after: HistoryCursor | None = None
 
     def __post_init__(self) -> None:
-        check_id_or_none(agent_id=self.agent_id, user_id=self.user_id, conversation_id=self.conversation_id)
+        check_id_or_none(agent_id=self.agent_id, conversation_id=self.conversation_id)
+        check_owner("user_id", self.user_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
@@ -128,7 +129,7 @@ class HistoryQuery:
         statement = Select()
         if self.agent_id is not None:
             statement.where("agent_id = {}", self.agent_id)
-        if self.user_id is not None:
+        if self.user_id is not ANY_USER:
             statement.where("userid = {}", self.user_id)
         if self.conversation_id is not None:
             statement.where("conversationid = {}", self.conversation_id)
@@ -314,7 +315,7 @@ class AgentHistory(Area):
         self,
         *,
         agent_id: str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = ANY_USER,
         conversation_id: str | None = None,
         limit: int = HISTORY_LIMIT,
         after: str | None = None,
@@ -324,7 +325,7 @@ class AgentHistory(Area):
 
         Args:
             agent_id: Only this agent's runs.
-            user_id: Only those for this user.
+            user_id: Only runs for this user; ANY_USER: all runs, also those without a user, for trusted code.
             conversation_id: Only runs in this conversation.
             limit: The maximum number of entries, 1 or more.
             after: The next_cursor of the page before. New entries neither shift a page nor repeat a row.

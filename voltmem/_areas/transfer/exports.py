@@ -12,7 +12,7 @@ from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
 from voltmem._areas.sidebar import MARKS
 from voltmem._postgres.connection import BoundConnection
 from voltmem._tables import Tables
-from voltmem._values import check_id
+from voltmem._values import check_user
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Record
@@ -77,7 +77,7 @@ class Exports(Area):
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "an export holds the data of one user")
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:

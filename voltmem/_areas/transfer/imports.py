@@ -34,7 +34,7 @@ from voltmem._areas.transfer.models import (
     all_of,
 )
 from voltmem._tables import Tables
-from voltmem._values import check_id, derived_id, shown, to_json, user_key_sql
+from voltmem._values import check_user, derived_id, shown, to_json, user_key_sql
 from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Imports(Area):
         """
         from voltmem._areas.transfer.lines import read  # here: few programs need it
 
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
         result = _Result(user_id)
         async for group in read(lines):
@@ -190,7 +190,7 @@ class Imports(Area):
         never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
         taken are replaced, and nothing is deleted.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("conversations", conversations)
         result = _Result(user_id)
         async for conversation in all_of(conversations):

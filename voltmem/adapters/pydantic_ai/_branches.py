@@ -19,9 +19,9 @@ from voltmem._areas.area import access
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS
 from voltmem._parts import tool_calls, tool_results
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_id, check_id_or_none, check_texts
+from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
-from voltmem.models import NativeMessage
+from voltmem.models import NativeMessage, Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
@@ -123,18 +123,18 @@ class Branches:
     Args:
         storage: Where.
         format: Whose records of whole conversations it reads and writes.
-        user_id: Whose conversations; None: everybody's, for trusted code.
+        user_id: Whose conversations; ANY_USER: everybody's, for trusted code.
         resource_id: The agent or project that conversations are made with.
     """
 
     def __init__(
-        self, storage: Storage, format: str, *, user_id: str | None = None, resource_id: str = DEFAULT_RESOURCE_ID
+        self, storage: Storage, format: str, *, user_id: Owner, resource_id: str = DEFAULT_RESOURCE_ID
     ) -> None:
         check_id(format=format, resource_id=resource_id)
-        check_id_or_none(user_id=user_id)
         self._storage = storage
         self._format = format
-        self._user_id = user_id
+        self._owner = user_id
+        self._user_id = check_owner("user_id", user_id)
         self._resource_id = resource_id
         self._executor = access(storage).executor
         self._sql = access(storage).sql(BranchStatements)
@@ -154,13 +154,13 @@ class Branches:
             raise ConversationNotFoundError(conversation_id, self._user_id)
         return None if row is None else Tip.from_row(row)
 
-    async def tips(self, user_id: str | None = None, *, limit: int | None = None) -> list[Tip]:
+    async def tips(self, user_id: Owner = ANY_USER, *, limit: int | None = None) -> list[Tip]:
         """Return the conversations, the last active first: this user's, or all that it may see."""
-        check_id_or_none(user_id=user_id)
+        owner = check_owner("user_id", user_id)
         if limit is not None:
             check_count("limit", limit)
-        owner = user_id if self._user_id is None else self._user_id
-        rows = await self._executor.fetch(self._sql.tips, self._format, owner, limit)
+        whose = owner if self._user_id is None else self._user_id
+        rows = await self._executor.fetch(self._sql.tips, self._format, whose, limit)
         return list(map(Tip.from_row, rows))
 
     async def present(self, conversation_id: str, message_ids: Iterable[str]) -> set[str]:
@@ -203,7 +203,7 @@ class Branches:
     async def transaction(self) -> AsyncIterator[Branches]:
         """The same in a transaction."""
         async with self._storage.transaction() as bound:
-            yield Branches(bound, self._format, user_id=self._user_id, resource_id=self._resource_id)
+            yield Branches(bound, self._format, user_id=self._owner, resource_id=self._resource_id)
 
     async def lock(self, conversation_id: str) -> None:
         """Keep the conversation as it is until the transaction ends."""

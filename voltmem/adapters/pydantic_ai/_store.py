@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
-from voltmem._values import JsonObject, check_id, uuid7
+from voltmem._values import ANY_USER, JsonObject, check_id, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
 from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
 from voltmem.errors import (
@@ -19,7 +19,7 @@ from voltmem.errors import (
     MissingExtraError,
     RevisionConflictError,
 )
-from voltmem.models import NativeMessage
+from voltmem.models import NativeMessage, Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
@@ -66,27 +66,26 @@ class VoltMemConversationStore(ConversationStore):
 
     - ``VoltMemConversationStore(storage, user_id="ada")`` is one user's. Another's conversation is a
       ConversationNotFoundError, before any model is called. A scope is a label of that user's own.
-    - ``VoltMemConversationStore(storage)`` is for code that names the user as ``scope``, as UI adapters do with
-      ``conversation_scope``. Without one it reads everybody's, as with Pydantic AI's own stores; what it saves without
-      one is the user ``"default"``'s.
+    - ``VoltMemConversationStore(storage, user_id=ANY_USER)`` is for trusted code that names the user as ``scope``, as
+      UI adapters do with ``conversation_scope``. A call without a scope reads everybody's, as with Pydantic AI's own
+      stores; what it saves is the user ``"default"``'s.
 
     The storage's storage_limit holds: a history is what is left of it, and begins with no result whose call is gone.
 
     Args:
         storage: Where. Making a store does no I/O, and it has nothing to close.
-        user_id: Whose store it is; None: the scopes are the users.
+        user_id: Whose store it is; ANY_USER: the scopes are the users, and a call without one means everybody.
         resource_id: The agent or project that conversations are made with.
     """
 
-    def __init__(self, storage: Storage, *, user_id: str | None = None, resource_id: str = DEFAULT_RESOURCE_ID) -> None:
+    def __init__(self, storage: Storage, *, user_id: Owner, resource_id: str = DEFAULT_RESOURCE_ID) -> None:
         super().__init__()
         self._branches = Branches(storage, FORMAT, user_id=user_id, resource_id=resource_id)
         self._storage = storage
         self._user_id = user_id
 
     def __repr__(self) -> str:
-        whose = "everybody" if self._user_id is None else repr(self._user_id)
-        return f"<{type(self).__name__} of {whose} in {self._storage!r}>"
+        return f"<{type(self).__name__} of {self._user_id!r} in {self._storage!r}>"
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
         """
@@ -108,8 +107,10 @@ class VoltMemConversationStore(ConversationStore):
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> list[ConversationRecord]:
         """Return the records, those of the last active conversations first; others' conversations have one, too."""
-        own_label = self._user_id is not None and scope is not None  # in the records only, which SQL doesn't look into
-        tips = await self._branches.tips(scope, limit=None if own_label else limit)
+        if scope is None or self._user_id is ANY_USER:
+            tips = await self._branches.tips(ANY_USER if scope is None else scope, limit=limit)
+        else:  # a label, which stands in the records only: SQL doesn't look into them
+            tips = await self._branches.tips()
         records = [self._record(tip) for tip in tips]
         return [record for record in records if scope is None or record.scope == scope][:limit]
 
@@ -129,7 +130,9 @@ class VoltMemConversationStore(ConversationStore):
             ConversationConflict: Its revision is another, it is another user's, or what it ends with is nowhere.
             InvalidInputError: A value that cannot be stored. Nothing was.
         """
-        conversation_id, user_id = record.conversation_id, self._user_id or record.scope or DEFAULT_USER_ID
+        conversation_id, user_id = record.conversation_id, self._user_id
+        if user_id is ANY_USER:
+            user_id = DEFAULT_USER_ID if record.scope is None else record.scope
         check_id(conversation_id=conversation_id, revision=record.revision)
         messages = [_entry_to_message(entry) for entry in new_entries]
         payload = _record_to_payload(record)
@@ -205,7 +208,7 @@ class VoltMemConversationStore(ConversationStore):
             )
         else:
             (record,) = _records().validate_python([tip.kept.payload])
-        if self._user_id is None and (record.scope or DEFAULT_USER_ID) != conversation.user_id:
+        if self._user_id is ANY_USER and (record.scope or DEFAULT_USER_ID) != conversation.user_id:
             record.scope = conversation.user_id
         return record
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -12,8 +11,9 @@ import pytest
 
 from tests.calls import ROUND_TRIPS, VERBS, Rows, call, migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.plans import assert_walks, plan
 from tests.proxy import Proxy
-from voltmem import Conversation, PostgresStorage
+from voltmem import ANY_USER, Conversation, PostgresStorage
 from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
 from voltmem._areas.appends import AppendStatements
@@ -39,11 +39,12 @@ from voltmem._areas.users import UserStatements
 from voltmem._postgres.listening import ListenerStatements
 from voltmem._tables import Tables
 from voltmem.adapters.pydantic_ai._branches import BranchStatements
-from voltmem.models import OrderBy, OrderDirection
+from voltmem.models import OrderBy, OrderDirection, Owner
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 NOW = datetime.now(UTC)
 ROWS = 100_000
+OWNERS: tuple[Owner, ...] = (ANY_USER, "u")
 ORDERS: tuple[OrderBy, ...] = ("created_at", "updated_at", "title")
 LAST_OF_A_PAGE = (None, Conversation(user_id="u"), Conversation(user_id="u", title="t"))
 DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
@@ -65,18 +66,18 @@ def statements(tables: Tables) -> Iterator[str]:
     )
     for group in (*areas, *more, ChangeStatements, ListenerStatements):
         yield from vars(group(tables)).values()
-    for user, limit, columns in product((None, "u"), (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
+    for user, limit, columns in product(OWNERS, (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
             yield WindowQuery("c", user, limit, turns, exchanges, columns).sql(tables)[0]
-    for user, resource, limit, offset in product((None, "u"), (None, "r"), (None, 5), (0, 5)):
+    for user, resource, limit, offset in product(OWNERS, (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]
         yield ConversationQuery(user, resource).count_sql(tables)[0]
-    for user, limit, offset, before, after in product((None, "u"), (None, 5), (0, 5), (None, NOW), (None, NOW)):
+    for user, limit, offset, before, after in product(OWNERS, (None, 5), (0, 5), (None, NOW), (None, NOW)):
         for names, archived, newest in product((None, ["a"]), (False, True), (False, True)):
             query = MessageQuery("c", user, limit, offset, before, after, names, names, archived, newest)
             yield query.sql(tables)[0]
-    for agent, user, conversation, limit in product((None, "a"), (None, "u"), (None, "c"), (None, 5)):
+    for agent, user, conversation, limit in product((None, "a"), OWNERS, (None, "c"), (None, 5)):
         for offset, cursor in product((0, 5), (None, HistoryCursor(NOW, "h"))):
             yield HistoryQuery(agent, user, conversation, limit, offset, cursor).sql(tables)[0]
 
@@ -110,18 +111,6 @@ async def large(connection: Connection, tables: Tables) -> Connection:
         await connection.execute(f"ANALYZE {tables.conversations}")
         await connection.execute(f"ANALYZE {tables.messages}")
     return connection
-
-
-async def plan(connection: Connection, sql: str, arguments: list[object]) -> str:
-    """Return the plan for these arguments, run, so that it also shows how many rows were touched."""
-    rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}", *arguments)
-    return "\n".join(row[0] for row in rows)
-
-
-def assert_walks(index: str, plan: str) -> None:
-    assert re.search(rf"Index (Only )?Scan( Backward)? using {DEFAULT_TABLE_PREFIX}_{index}", plan), plan
-    assert "Seq Scan" not in plan, plan
-    assert "Sort" not in plan, plan
 
 
 async def test_postgresql_knows_every_statement(storage: PostgresStorage, connection: Connection) -> None:
@@ -210,16 +199,14 @@ async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tab
 
 async def test_the_conversations_of_a_resource_walk_their_index(large: Connection, tables: Tables) -> None:
     """The newest of an agent or project are read from its index."""
-    query = ConversationQuery(None, "r3", limit=50, order_by="created_at")
+    query = ConversationQuery(ANY_USER, "r3", limit=50, order_by="created_at")
 
     assert_walks("conversations_by_resource", await plan(large, *query.sql(tables)))
 
 
-@pytest.mark.parametrize("user", ["u1", None])
+@pytest.mark.parametrize("user", ["u1", ANY_USER])
 @pytest.mark.parametrize("newest_first", [True, False])
-async def test_messages_walk_their_index(
-    user: str | None, newest_first: bool, large: Connection, tables: Tables
-) -> None:
+async def test_messages_walk_their_index(user: Owner, newest_first: bool, large: Connection, tables: Tables) -> None:
     """The newest or the oldest 100 of a conversation of 50,000: 100 entries of the index, no sort."""
     query = MessageQuery("c1", user, limit=100, newest_first=newest_first)
 

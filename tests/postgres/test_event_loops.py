@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import MakeStorage
 from voltmem import EventLoopError, PostgresStorage
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 async def in_another_loop(coroutine: Coroutine[Any, Any, object]) -> object:

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.calls import somebody_waits
+from tests.checkout import ROOT
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
 ROUNDS = 50
-FOLDER = Path(__file__).parent.parent / "migrations_sql"
+FOLDER = ROOT / "migrations_sql"
 NAMES = [migration.name for migration in migrations()]
 TABLES = Tables("app", "chat")
 

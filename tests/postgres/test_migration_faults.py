@@ -14,7 +14,6 @@ import pytest
 from tests import starts
 from tests.catalog import catalog
 from tests.starts import ADOPTED, UNRELEASED
-from tests.voltagent import needs_fixtures
 from tests.watched import Side, WatchedConnection, killed, watched
 from voltmem import MigrationError
 from voltmem._postgres.migrations import conversation_schema, unreleased
@@ -52,8 +51,8 @@ def tables(schema: str) -> Tables:
 STARTS: Final = [
     "empty",
     ADOPTED,
-    pytest.param("0.1.0", marks=needs_fixtures, id="VoltAgent 0.1.0"),
-    pytest.param("2.1.2", marks=needs_fixtures, id="VoltAgent 2.1.2"),
+    pytest.param("0.1.0", id="VoltAgent 0.1.0"),
+    pytest.param("2.1.2", id="VoltAgent 2.1.2"),
     UNRELEASED,
 ]
 
@@ -133,7 +132,6 @@ async def test_an_upgrade_killed_at_any_statement_leaves_whole_migrations_and_th
     assert await picture(connection, tables) == pictures[-1]
 
 
-@needs_fixtures
 @pytest.mark.parametrize("side", ["server", "client"])
 async def test_an_upgrade_of_large_tables_killed_at_any_statement_is_finished_by_the_next(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch, side: Side
@@ -186,9 +184,9 @@ FULL_DISK: Final = """
         (ADOPTED, "CREATE TRIGGER", "0006_watchers"),
         (UNRELEASED, "DROP FUNCTION", unreleased.NAME),
         (UNRELEASED, "CREATE FUNCTION", unreleased.NAME),
-        pytest.param("2.1.2", "CREATE TABLE", "0005_shares", marks=needs_fixtures),
-        pytest.param("0.1.0", "CREATE TABLE AS", conversation_schema.NAME, marks=needs_fixtures),
-        pytest.param("0.1.0", "CREATE INDEX", conversation_schema.NAME, marks=needs_fixtures),
+        ("2.1.2", "CREATE TABLE", "0005_shares"),
+        ("0.1.0", "CREATE TABLE AS", conversation_schema.NAME),
+        ("0.1.0", "CREATE INDEX", conversation_schema.NAME),
     ],
 )
 async def test_a_migration_that_meets_a_full_disk_leaves_nothing_of_itself(
@@ -219,7 +217,7 @@ async def test_a_migration_that_meets_a_full_disk_leaves_nothing_of_itself(
     ("start", "name"),
     [
         (ADOPTED, "0003_order_of_adopted_messages"),
-        pytest.param("0.1.0", conversation_schema.NAME, marks=needs_fixtures),
+        ("0.1.0", conversation_schema.NAME),
     ],
 )
 async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itself(
@@ -297,7 +295,6 @@ async def locks_of(dsn: str, watcher: Connection, tables: Tables, name: str) -> 
     return held
 
 
-@needs_fixtures
 @pytest.mark.parametrize("migration", KNOWN, ids=NAMES)
 async def test_a_migration_locks_what_its_header_says(
     dsn: str, connection: Connection, tables: Tables, migration: Migration
@@ -324,7 +321,6 @@ async def files(connection: Connection, existing: list[int]) -> list[int]:
     return [row[0] for row in rows]
 
 
-@needs_fixtures
 @pytest.mark.parametrize("release", ["0.1.7", "1.0.0", "2.1.2"])
 async def test_nothing_scans_a_large_table_under_a_lock_that_keeps_others_out(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch, release: str
@@ -350,7 +346,6 @@ async def test_nothing_scans_a_large_table_under_a_lock_that_keeps_others_out(
     assert await picture(connection, tables) == pictures[-1]
 
 
-@needs_fixtures
 async def test_an_index_whose_build_was_killed_is_built_again(
     dsn: str, connection: Connection, other: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,7 +375,6 @@ async def test_an_index_whose_build_was_killed_is_built_again(
     assert await picture(connection, tables) == pictures[-1]
 
 
-@needs_fixtures
 async def test_upgrades_of_large_tables_that_start_together_all_succeed(
     connection: Connection, other: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,7 +398,6 @@ DROPPED_LATER: Final = (
 )
 
 
-@needs_fixtures
 async def test_an_upgrade_of_large_tables_that_is_overtaken_undoes_nothing(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,7 +453,6 @@ async def overtaken(dsn: str, fast: Connection, tables: Tables, number: int) -> 
         return await upgrade(slow, tables), done
 
 
-@needs_fixtures
 @pytest.mark.parametrize("release", ["0.1.0", "0.1.7"])
 async def test_a_table_in_use_is_waited_for_without_keeping_others_out(
     dsn: str,
