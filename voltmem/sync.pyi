@@ -1251,8 +1251,7 @@ class Storage:
 
         Args:
             ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
-            user_id: The owner of the conversation. If it is another user's, nothing is deleted. ANY_USER: no check, for
-                trusted code.
+            user_id: The owner; nothing of another user's is deleted. ANY_USER: no check, for trusted code.
             conversation_id: The conversation.
 
         VoltAgent: ``deleteMessages``.
@@ -1301,8 +1300,7 @@ class Storage:
         Return the newest messages of a conversation, oldest first.
 
         Args:
-            user_id: The owner of the conversation. If it is another user's, the list is empty. ANY_USER: no check, for
-                trusted code.
+            user_id: The owner; another user's conversation gives an empty list. ANY_USER: no check, for trusted code.
             conversation_id: The conversation.
             limit: The maximum number; not given: the storage's storage_limit, None: all, 0: none.
             before: Only messages before this time, which must have a time zone, or before the message with this id. An
