@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from voltmem._agents.native import Payload, list_payloads
+from voltmem._areas.area import access
 from voltmem._parts import SYSTEM_ROLES
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
@@ -346,7 +347,7 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
 
 
 async def _drop_tables(storage: PostgresStorage) -> None:
-    tables = storage._options.tables
+    tables = access(storage).options.tables
     async with storage.transaction() as tx:
         for table in tables.all_tables():
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
