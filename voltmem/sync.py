@@ -25,6 +25,7 @@ import voltmem
 from voltmem._areas.history import runs
 from voltmem._blocking.loop_thread import OwnLoop
 from voltmem._blocking.twin import Twin
+from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.options import ConnectionOptions
 
@@ -172,7 +173,7 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
                     "its own. Give connection instead."
                 )
             if name not in known:
-                raise InvalidOptionError(f"unknown option {name!r}; known are {', '.join(known)}")
+                raise InvalidOptionError(describe_unknown("option", name, list(known)))
         self._asynchronous = voltmem.PostgresStorage(connection, **options)
         self._runner = self._own_loop = OwnLoop(f"voltmem {self._asynchronous!r}", self._asynchronous.close)
 

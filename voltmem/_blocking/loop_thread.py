@@ -201,7 +201,9 @@ class LoopThread(Runner):
 
     def thread(self) -> LoopThread:
         if self in _of_the_parent:
-            raise EventLoopError("this belongs to a connection of the parent process; begin anew in the forked one.")
+            raise EventLoopError(
+                "this belongs to a connection of the parent process: create it again in the forked process"
+            )
         if not self.takes_calls:
             raise StorageClosedError
         return self

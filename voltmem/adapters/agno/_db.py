@@ -37,8 +37,8 @@ _ALL_KINDS: Final = Formats(FORMAT)
 def _refused(name: str) -> Any:
     async def refused(*_: object, **__: object) -> None:
         raise NotImplementedError(
-            f"{name}: voltmem keeps sessions with their runs, and finds a run by its session. Give what keeps Agno's "
-            "memories, knowledge, metrics, evaluations and traces a database of Agno's own."
+            f"VoltMemDb has no {name}(), because it stores only sessions with their runs: use a database of Agno's own "
+            "for runs by id, memories, knowledge, metrics, evaluations and traces"
         )
 
     return refused

@@ -91,7 +91,7 @@ class VoltMemStorage:
     ) -> None:
         check_agno("VoltMemStorage", "VoltMemDb", is_there=IS_AGNO_1)
         if schema_version != 1:
-            raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: Agno has no other than 1")
+            raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: use 1, the only one that Agno has")
         if storage is None:
             storage = PostgresStorage(
                 db_engine.url.render_as_string(hide_password=False) if db_engine is not None else db_url,
@@ -103,7 +103,9 @@ class VoltMemStorage:
             )
             prepare = storage.open if auto_upgrade_schema else partial(_make_missing_tables, storage)
         elif (table_name, db_url, db_engine) != (None, None, None):
-            raise InvalidOptionError("storage has its own table_prefix and connection; leave out Agno's")
+            raise InvalidOptionError(
+                "storage was given, and has its own table_prefix and connection: leave out table_name, db_url, db_engine"
+            )
         else:
             prepare = storage.open
         self.auto_upgrade_schema = auto_upgrade_schema
