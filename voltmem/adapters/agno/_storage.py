@@ -104,7 +104,7 @@ class VoltMemStorage:
             prepare = storage.open if auto_upgrade_schema else partial(_make_missing_tables, storage)
         elif (table_name, db_url, db_engine) != (None, None, None):
             raise InvalidOptionError(
-                "storage was given, and has its own table_prefix and connection: leave out table_name, db_url, db_engine"
+                "storage was given, with its own prefix and connection: leave out table_name, db_url and db_engine"
             )
         else:
             prepare = storage.open
