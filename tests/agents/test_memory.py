@@ -309,7 +309,7 @@ async def test_another_users_conversation_is_not_found(
     await storage.add_messages(messages, "ada", "c1")
     before = await Rows(connection, schema).all()
 
-    for user in ("bob", "ada "):
+    for user in ("bob", "ADA", "ada "):
         with pytest.raises(ConversationNotFoundError) as missing:
             await verb(storage.conversation(user, "c1"))
         assert missing.value.conversation_id == "c1"

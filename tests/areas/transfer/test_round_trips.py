@@ -182,7 +182,7 @@ async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: Pos
 times = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 imported_messages = st.builds(
     ImportedMessage,
-    id=storable_texts.map(lambda text: text[:50]),
+    id=storable_texts.map(lambda text: text[:50] or "m"),
     role=storable_texts,
     content=contents,
     type=storable_texts,
@@ -195,7 +195,7 @@ imported_messages = st.builds(
 )
 imported_conversations = st.builds(
     ImportedConversation,
-    resource_id=st.sampled_from(["", "docs"]),
+    resource_id=st.sampled_from(["code", "docs"]),
     title=st.none() | storable_texts,
     metadata=metadatas,
     created_at=times,
