@@ -29,6 +29,14 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+async def assert_polls(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """Assert that watching polls, and reports what another storage does."""
+    async with watching(storage, poll_interval=SOON) as heard:
+        assert is_polling(storage)
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+
 async def test_where_notifications_do_not_arrive_it_polls(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
 ) -> None:
@@ -110,10 +118,7 @@ async def test_behind_a_pgbouncer_it_polls(
     async with asyncpg.create_pool(pgbouncer, min_size=0, max_size=3, statement_cache_size=0) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
 
-        async with watching(storage, poll_interval=SOON) as heard:
-            assert is_polling(storage)
-            await other.create_conversation({"id": "c1", "user_id": "ada"})
-            assert await heard.pair() == ("created", "c1")
+        await assert_polls(storage, other)
         await storage.close()
 
     assert "no notification arrived" in log.text
@@ -169,10 +174,7 @@ async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: 
     """It has none to lend."""
     async with asyncpg.create_pool(dsn, min_size=0, max_size=1) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
-        async with watching(storage, poll_interval=SOON) as heard:
-            assert is_polling(storage)
-            await other.create_conversation({"id": "c1", "user_id": "ada"})
-            assert await heard.pair() == ("created", "c1")
+        await assert_polls(storage, other)
         await storage.close()
 
 
