@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import re
 import sys
 import tarfile
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.checkout import ROOT
 from voltmem._postgres.migrations.files import migrations
@@ -85,6 +89,20 @@ async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None
     assert {f"migrations_sql/{each.name}.sql" for each in migrations()} <= names
     assert {"migrations_sql/schema.sql", "voltmem/storage.py", "examples/hello.py", "tests/conftest.py"} <= names
     assert {"LICENSE", "README.md"} <= names
+
+
+def test_the_lock_pins_what_the_project_asks_for() -> None:
+    """Every dependency of development is locked to a release that pyproject.toml allows; no address is in the lock."""
+    lock = (ROOT / ".requirements" / "dev.txt").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "docker"}
+    wanted = [Requirement(each) for each in chain(project["dependencies"], *extras.values())]
+
+    others = [each for each in wanted if each.name != project["name"]]  # an extra may ask for another one of ours
+
+    assert [str(each) for each in others if each.name not in pinned or pinned[each.name] not in each.specifier] == []
+    assert "://" not in lock
 
 
 @pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "typing"
-API, MISTAKES = FOLDER / "api.py", FOLDER / "mistakes.py"
+API, BLOCKING, MISTAKES = FOLDER / "api.py", FOLDER / "blocking.py", FOLDER / "mistakes.py"
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ API, MISTAKES = FOLDER / "api.py", FOLDER / "mistakes.py"
     ids=["mypy", "pyright"],
 )
 def test_type_checkers_accept_every_use_and_report_every_mistake(checker: list[str]) -> None:
-    """api.py has no error; mistakes.py has one on each line that says so, and would have another without it."""
-    command = [sys.executable, "-m", *checker, str(API), str(MISTAKES)]
+    """api.py and blocking.py have no error; mistakes.py has one on each line that says so, or another without it."""
+    command = [sys.executable, "-m", *checker, str(API), str(BLOCKING), str(MISTAKES)]
 
     finished = subprocess.run(
         command, cwd=FOLDER.parent.parent, capture_output=True, text=True, check=False, timeout=1200
@@ -47,5 +47,5 @@ def test_every_statement_among_the_mistakes_is_one() -> None:
 
 
 def test_nothing_else_is_forgiven() -> None:
-    """api.py has no comment that keeps a type checker quiet."""
-    assert "ignore" not in API.read_text(encoding="utf-8")
+    """api.py and blocking.py have no comment that keeps a type checker quiet."""
+    assert "ignore" not in API.read_text(encoding="utf-8") + BLOCKING.read_text(encoding="utf-8")

@@ -225,6 +225,19 @@ class PostgresStorage(Storage):
     ) -> None:
         await self.close()
 
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """
+        Open when an application starts, and close when it ends: ``FastAPI(lifespan=storage.lifespan)``.
+
+        Also Starlette's. Within a lifespan of the application's own: ``async with storage.lifespan(app): …``.
+
+        Args:
+            app: The application, which is not used.
+        """
+        async with self:
+            yield
+
     # --- schema -----------------------------------------------------------------------------------------------
 
     async def upgrade_schema(self) -> list[str]:

@@ -218,6 +218,8 @@ async def test_titles_are_found_where_the_database_knows_only_ascii(connection: 
     """In a database with LC_CTYPE C, capitals of other scripts are capitals, too."""
     if await connection.fetchval("SELECT count(*) FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu')") == 0:
         pytest.skip("this PostgreSQL has no letters but its databases', as the docstring says")
+    if connection.get_server_version().major < 13:
+        pytest.skip("on PostgreSQL 12 titles get the capitals of their database, whatever else the server has")
     name = temporary_schema_name()
     await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
     async with PostgresStorage(re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", dsn), search=True) as storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Coroutine
@@ -16,6 +17,13 @@ from tests.conftest import MakeStorage
 from voltmem import EventLoopError, PostgresStorage
 
 ROOT = Path(__file__).parents[2]
+
+
+def run(program: str, *arguments: str) -> tuple[str, str]:
+    """Return what a Python program writes to its two outputs."""
+    command = [sys.executable, "-c", program, *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return ran.stdout, ran.stderr
 
 
 async def in_another_loop(coroutine: Coroutine[Any, Any, object]) -> object:
@@ -48,9 +56,7 @@ async def use(name):
 
 print(asyncio.run(use("one")), asyncio.run(use("two")))
 """
-    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-
-    assert ran.stdout == "1 2\n"
+    assert run(program) == ("1 2\n", "")
 
 
 @pytest.fixture
@@ -63,8 +69,9 @@ def schema_of_thread(dsn: str) -> Any:
 
 
 async def test_it_says_that_it_belongs_to_another_loop(storage: PostgresStorage) -> None:
-    """Used from a second loop while the first goes on, the error says why, and both ways out."""
-    with pytest.raises(EventLoopError, match=r"another event loop.*await storage\.close\(\).*one PostgresStorage"):
+    """Used from a second loop while the first goes on, the error says why, and the ways out."""
+    ways_out = r"another event loop.*await storage\.close\(\).*one PostgresStorage.*voltmem\.sync\.PostgresStorage"
+    with pytest.raises(EventLoopError, match=ways_out):
         await in_another_loop(storage.count_conversations())
     with pytest.raises(EventLoopError):
         await in_another_loop(storage.close())
@@ -83,6 +90,85 @@ async def test_it_moves_when_it_was_closed(storage: PostgresStorage) -> None:
     await in_another_loop(program())
     await storage.open()
     assert await storage.count_conversations() == 1
+
+
+async def test_open_in_a_second_loop_does_not_disturb_the_first(storage: PostgresStorage) -> None:
+    """open() is refused there before it changes anything."""
+    with pytest.raises(EventLoopError):
+        await in_another_loop(storage.open())
+
+    assert await storage.count_conversations() == 0
+
+
+THREADS = """
+import asyncio, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from voltmem import EventLoopError, PostgresStorage
+
+storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
+together = threading.Barrier(8)
+
+def add(number):
+    together.wait()
+    try:
+        return asyncio.run(storage.add_message({"role": "user", "content": "x"}, "ada", "c1", resource_id="r")).id
+    except EventLoopError as error:
+        assert "voltmem.sync.PostgresStorage" in str(error)
+
+with ThreadPoolExecutor(8) as pool:
+    stored = {id for id in pool.map(add, range(40)) if id}
+
+async def read():
+    async with storage:
+        return {message.id for message in await storage.get_messages("ada", "c1")}
+
+print(bool(stored), asyncio.run(read()) == stored)
+"""
+
+
+def test_threads_with_a_loop_each_store_or_get_the_error(dsn: str, schema_of_thread: str) -> None:
+    """Of many asyncio.run at once each stores its message, or is told of voltmem.sync; none waits for ever."""
+    assert run(THREADS, dsn, schema_of_thread) == ("True True\n", "")
+
+
+FORK = """
+import asyncio, os, sys, threading
+from voltmem import PostgresStorage
+
+storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+
+async def add(name):
+    await storage.ensure_conversation({"id": name, "user_id": "ada"})
+    return await storage.count_conversations(), await pid()
+
+async def pid():
+    async with storage.transaction() as tx:
+        return await tx.connection.fetchval("SELECT pg_backend_pid()")
+
+def run(name):
+    return asyncio.run_coroutine_threadsafe(add(name), loop).result(30)
+
+count, connection = run("one")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    print(count, run("three") == (3, connection))
+    loop.call_soon_threadsafe(loop.stop)
+else:
+    async def main():
+        async with storage:
+            return await add("two")
+
+    count, other = asyncio.run(main())
+    assert (count, other != connection) == (2, True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_begins_with_a_pool_of_its_own(dsn: str, schema_of_thread: str) -> None:
+    """The storage works in the child's own loop, on other connections, and its parent's go on."""
+    assert run(FORK, dsn, schema_of_thread) == ("1 True\n", "")
 
 
 async def test_a_given_pool_stays_in_its_loop(dsn: str, schema: str) -> None:

@@ -8,6 +8,8 @@ leaves its comment without a use, and that is what is reported then.
 
 from __future__ import annotations
 
+import asyncpg
+
 from voltmem import (
     AgentHistoryEntry,
     AgentRun,
@@ -19,6 +21,8 @@ from voltmem import (
     PostgresStorage,
     UserStorage,
 )
+from voltmem import sync as blocking
+from voltmem._agents.native import NativeMemory
 from voltmem.testing import temporary_storage
 
 
@@ -173,3 +177,27 @@ async def scopes(storage: PostgresStorage, bound: BoundStorage, ada: UserStorage
     await ada.list_conversations(user_id="grace")  # type: ignore[call-arg]
     await ada.pinConversation("c1")  # type: ignore[attr-defined]
     await storage.pinConversation("c1")  # type: ignore[attr-defined]
+
+
+def threads(storage: blocking.PostgresStorage, ada: blocking.UserStorage, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    blocking.PostgresStorage(pool=pool)  # type: ignore[call-arg]
+    blocking.PostgresStorage(maxConnections=3)  # type: ignore[call-arg]
+    blocking.PostgresStorage(on_limit="drop")  # type: ignore[arg-type]
+    storage.addMessage({}, "ada", "c1")  # type: ignore[attr-defined]
+    storage.bind(pool)  # type: ignore[attr-defined]
+    storage.add_message("Hello", "ada", "c1")  # type: ignore[arg-type]
+    storage.get_messages("ada", "c1", 10)  # type: ignore[call-arg]
+    storage.count_conversations(user=1)  # type: ignore[call-arg]
+    ada.update_conversation("c1", user_id="grace")  # type: ignore[call-arg]
+    ada.conversation("c1").messages(10)  # type: ignore[call-arg]
+    len(storage.get_user_conversations("ada"))  # type: ignore[arg-type]
+    storage.transaction().add_message({}, "ada", "c1")  # type: ignore[attr-defined]
+    NativeMemory(storage, "ada", "c1")  # type: ignore[arg-type]
+
+
+async def waited_for(storage: blocking.PostgresStorage) -> None:
+    await storage.count_conversations()  # type: ignore[misc]
+    async with storage:  # type: ignore[attr-defined]
+        pass
+    async for _ in storage.get_user_conversations("ada"):  # type: ignore[attr-defined]
+        pass

@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
 async def _serve(app: ASGIApp) -> AsyncIterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = _Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=5))
+        server = _Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
         running = asyncio.create_task(server.serve([listening]))
         await server.listens.wait()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"

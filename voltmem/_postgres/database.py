@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakSet
 
 import asyncpg
 
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
 
+_THREADS: Final = (
+    "For threads that block, as those of Flask, Django under WSGI or Celery, there is voltmem.sync.PostgresStorage: "
+    "one for all of them."
+)
+
 
 class _NotConnectedError(Exception):
     """No connection: nothing was sent. Its cause is the driver's error."""
@@ -67,15 +74,18 @@ class Database:
         self._pool: Pool | None = None
         self._target: ConnectionTarget | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._claiming = threading.Lock()
         self._opening = asyncio.Lock()
         self._refusing = self._closed = False
         self._embedded: EmbeddedPostgres | None = None
         self._last_good_host = 0
+        _databases.add(self)
 
     # --- opening and closing ----------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Open the pool and prepare the schema, unless it is done; also after close()."""
+        self._check_loop()
         self._refusing = self._closed = False
         await self.ready()
 
@@ -162,6 +172,7 @@ class Database:
         embedded, self._embedded = self._embedded, None
         if embedded is not None:
             await asyncio.to_thread(embedded.stop)
+        self._loop = None
 
     async def _ready_pool(self) -> Pool:
         if self._closed:
@@ -178,7 +189,7 @@ class Database:
         return self._pool
 
     def _check_loop(self) -> None:
-        """Make the running loop this storage's own, unless its connections live in another."""
+        """Make the running loop this storage's own, until close() or its end; EventLoopError in any other."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -186,16 +197,23 @@ class Database:
         if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
             raise EventLoopError(
                 "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
-                "the loop that uses them, one of each for each loop."
+                f"the loop that uses them, one of each for each loop. {_THREADS}"
             )
-        in_use = self._pool is not None or self._opening.locked()
-        if self._loop is not None and in_use and not self._loop.is_closed():
-            raise EventLoopError(
-                "this storage was opened in another event loop, and its connections belong to that one. Close it "
-                "there first ('await storage.close()'), or make one PostgresStorage for each loop."
-            )
-        # The other loop is over (asyncio.run has ended), and its connections ended with it.
-        self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
+        with self._claiming:  # two threads' loops may come at once
+            if self._loop is not None and not self._loop.is_closed():
+                raise EventLoopError(
+                    "this storage belongs to another event loop, which still runs: its connections live there. Close "
+                    f"it there first ('await storage.close()'), or make one PostgresStorage for each loop. {_THREADS}"
+                )
+            # The other loop is over (asyncio.run has ended), and its connections ended with it.
+            self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
+
+    def _forget(self) -> None:
+        """Begin with nothing in a forked child: the loop and its connections are its parent's."""
+        # Kept, as they must not be closed: the child would take its parent's sockets out of the epoll that they share.
+        _of_the_parent.append((self._loop, self._pool))
+        self._loop = self._pool = self._embedded = None
+        self._claiming, self._opening = threading.Lock(), asyncio.Lock()
 
     async def _opened_pool(self) -> Pool:
         pool = self._given if self._given is not None else await self._new_pool()
@@ -383,6 +401,19 @@ class Database:
                 yield BoundConnection(connection)
         finally:
             await self._release(pool, connection)
+
+
+_databases: WeakSet[Database] = WeakSet()
+_of_the_parent: list[object] = []
+
+
+def _forget_all() -> None:
+    for database in _databases:
+        database._forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 async def _nothing_to_reset(connection: object) -> None:

@@ -36,15 +36,17 @@ class _Recorder:
 class AgentRun(_Recorder):
     """A run that is being recorded: ``async with storage.record_run("agent-1") as run``."""
 
+    id: str
+    """The key of its entry: ``get_history_entry(run.id)``."""
+    agent_id: str
+    """The agent whose run it is."""
     usage: JsonValue = None
     """The token usage; written at the end."""
 
     def __init__(self, history: AgentHistory, id: str, agent_id: str) -> None:
         self._history = history
         self.id = id
-        """The key of its entry: ``get_history_entry(run.id)``."""
         self.agent_id = agent_id
-        """The agent whose run it is."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.agent_id!r}>"
@@ -159,12 +161,15 @@ class AgentRun(_Recorder):
 class RunEvent(_Recorder):
     """An event that is being recorded: ``async with run.event("tool:search") as event``."""
 
+    run: AgentRun
+    """The run that it belongs to."""
+    id: str
+    """Its key in the timeline."""
+
     def __init__(self, run: AgentRun, id: str, outer: RunEvent | None) -> None:
         self._outer = outer
         self.run = run
-        """The run that it belongs to."""
         self.id = id
-        """Its key in the timeline."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.run!r}>"

@@ -1,0 +1,1 @@
+"""For code that blocks: an event loop in a thread, and classes that wait for asynchronous ones."""

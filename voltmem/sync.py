@@ -1,0 +1,204 @@
+"""
+The storage for code that blocks: threads of Flask, of Django under WSGI or of Celery, scripts, notebooks.
+
+::
+
+    from voltmem.sync import PostgresStorage
+
+    storage = PostgresStorage("postgresql://user:password@host/db")
+    storage.create_conversation({"id": "c1", "user_id": "ada"})
+    storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+
+Each class has the verbs of the asynchronous class with its name, with the same parameters; they wait for their result.
+They are made of those at import; type checkers read ``sync.pyi``, which ``python -m tests.typing.sync_stub`` makes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import voltmem
+from voltmem._areas.history import runs
+from voltmem._blocking.loop_thread import OwnLoop
+from voltmem._blocking.twin import Twin
+from voltmem.errors import InvalidOptionError
+from voltmem.options import ConnectionOptions
+
+if TYPE_CHECKING:
+    from asyncpg import Connection as AsyncpgConnection
+    from asyncpg import Record
+
+__all__ = [
+    "AgentRun",
+    "BoundStorage",
+    "Connection",
+    "ConversationMemory",
+    "PostgresStorage",
+    "RunEvent",
+    "Storage",
+    "UserConversations",
+    "UserStorage",
+]
+
+T = TypeVar("T")
+
+
+class AgentRun(Twin, of=voltmem.AgentRun):
+    pass
+
+
+class RunEvent(Twin, of=runs.RunEvent):
+    pass
+
+
+class ConversationMemory(Twin, of=voltmem.ConversationMemory):
+    pass
+
+
+class UserConversations(Twin, of=voltmem.UserConversations):
+    """
+    A question about one user's conversations, asked step by step, in any order; each step is a new value.
+
+    ``for conversation in builder`` walks all of them, a batch of rows at a time; ``builder.execute()`` returns a list.
+    """
+
+
+class UserStorage(Twin, of=voltmem.UserStorage):
+    pass
+
+
+class Storage(Twin, of=voltmem.Storage):
+    """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+
+    def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
+        """
+        Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
+
+        ::
+
+            async def newest(storage: voltmem.Storage) -> list[Message]:
+                return await storage.get_messages("ada", "c1", limit=1)
+
+            storage.run(newest)
+
+        Args:
+            work: Called with the asynchronous storage, which must not be used elsewhere; what it returns is awaited.
+        """
+        return self._runner.run(work(self._asynchronous))
+
+    def submit(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> Future[T]:
+        """
+        Do as run(), without waiting. Returns a future; cancelling it cancels the work.
+
+        On an event loop, ``await asyncio.wrap_future(storage.submit(work))`` waits for it.
+        """
+        return self._runner.submit(work(self._asynchronous))
+
+
+class BoundStorage(Storage, of=voltmem.BoundStorage):
+    """What ``with storage.transaction() as tx`` gives. One thread at a time may use it."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for statements of the application's own in the same transaction."""
+        return Connection.around(self._asynchronous.connection, self._runner)
+
+
+class Connection(Twin):
+    """The connection of a transaction, with the methods of asyncpg's that send a statement."""
+
+    _asynchronous: AsyncpgConnection[Record]
+
+    def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+        """Run a statement, or several without arguments. Returns the status of the last, such as "DELETE 3"."""
+        return self._runner.run(self._asynchronous.execute(query, *args, timeout=timeout))
+
+    def executemany(self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None) -> None:
+        """Run a statement once for each sequence of arguments."""
+        self._runner.run(self._asynchronous.executemany(command, list(args), timeout=timeout))
+
+    def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Record]:
+        """Run a statement. Returns its rows."""
+        return self._runner.run(self._asynchronous.fetch(query, *args, timeout=timeout))
+
+    def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Record | None:
+        """Run a statement. Returns its first row, or None."""
+        return self._runner.run(self._asynchronous.fetchrow(query, *args, timeout=timeout))
+
+    def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
+        """Run a statement. Returns a column of its first row, or None."""
+        return self._runner.run(self._asynchronous.fetchval(query, *args, column=column, timeout=timeout))
+
+
+_ASYNCHRONOUS = inspect.signature(voltmem.PostgresStorage.__init__)
+_CONSTRUCTOR = _ASYNCHRONOUS.replace(
+    parameters=[each for each in _ASYNCHRONOUS.parameters.values() if each.name not in ("pool", "camel")]
+)
+
+
+# bind() and pool= have no blocking form: an asyncpg connection works in the event loop that made it only, and nobody
+# can make one in this storage's. lifespan() is for asynchronous applications.
+class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
+    """
+    Keeps conversations and their messages in PostgreSQL, for code that blocks.
+
+    ::
+
+        storage = PostgresStorage("postgresql://user:password@host/db")
+        storage.create_conversation({"id": "c1", "user_id": "ada"})
+        storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+
+    Make one for the whole program: any number of threads may share it, each call waits in its own. The connections live
+    in one thread with an event loop, which the first call starts. A forked process gets its own with its first call.
+    At the end of the program, or when nobody has the storage any more, it is closed; close() does it earlier.
+
+    The arguments are those of ``voltmem.PostgresStorage``, without pool, and its errors. Every verb also raises:
+
+        EventLoopError: The thread runs an event loop, which the call would block. In a notebook it may.
+    """
+
+    def __init__(
+        self, connection: str | ConnectionOptions | Mapping[str, object] | None = None, **options: Any
+    ) -> None:
+        known = list(_CONSTRUCTOR.parameters)[1:]
+        for name in options:
+            if name == "pool":
+                raise InvalidOptionError(
+                    "pool: an asyncpg pool works in the event loop that it was made in, and this storage has a loop of "
+                    "its own. Give connection instead."
+                )
+            if name not in known:
+                raise InvalidOptionError(f"unknown option {name!r}; known are {', '.join(known)}")
+        self._asynchronous = voltmem.PostgresStorage(connection, **options)
+        self._runner = self._own_loop = OwnLoop(f"voltmem {self._asynchronous!r}", self._asynchronous.close)
+
+    __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
+
+    def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
+        """Do as Storage.run(), with the asynchronous PostgresStorage."""
+        return self._runner.run(work(self._asynchronous))
+
+    def submit(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Do as Storage.submit(), with the asynchronous PostgresStorage."""
+        return self._runner.submit(work(self._asynchronous))
+
+    def close(self) -> None:
+        """
+        Close the pool after the calls under way have ended, and end the thread; may be repeated.
+
+        Iterators of watch() end. The embedded server stops if nobody else uses it. open() opens it again.
+        """
+        self._own_loop.end()
+
+    def __enter__(self) -> Self:
+        self._runner.run(self._asynchronous.open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
