@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -285,9 +285,8 @@ thread.join()
 storage.close()
 """,
     ]
-    new_cell: Callable[[str], object] = nbformat.v4.new_code_cell
-    new_notebook: Callable[..., nbformat.NotebookNode] = nbformat.v4.new_notebook
-    notebook = new_notebook(cells=list(map(new_cell, cells)))
+    notebook = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    notebook.cells = [nbformat.v4.new_code_cell(each) for each in cells]  # type: ignore[no-untyped-call]
 
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
 
