@@ -21,19 +21,19 @@ import asyncpg
 
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
+    CLOSE_TIMEOUT,
     DRIVER_ERRORS,
     FIRST_DELAY,
     LOGIN_REFUSED,
     LONGEST_DELAY,
-    PARTING,
     READ_ONLY,
     STARTING,
     UNDONE,
-    errors_as_ours,
     final_error,
     is_lost,
     jittered,
     logger,
+    translated_errors,
 )
 from voltmem.errors import (
     DatabaseError,
@@ -115,7 +115,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield connection
             finally:
                 await self._release(pool, connection)
@@ -137,7 +137,7 @@ class Database:
                 raise DatabaseError("the pool that was given has only one connection")
             lent = await self._acquire(pool, self._deadline())
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield lent
             finally:
                 await self._release(pool, lent)
@@ -151,11 +151,11 @@ class Database:
             cause = error.__cause__ or error
             raise translated(cause) from cause
         try:
-            with errors_as_ours():
+            with translated_errors():
                 yield connection
         finally:
             with suppress(*DRIVER_ERRORS):  # asyncpg has closed the socket
-                await connection.close(timeout=PARTING)
+                await connection.close(timeout=CLOSE_TIMEOUT)
 
     async def close(self) -> None:
         """Close the pool after the running calls. The caller's own pool stays open."""
@@ -223,7 +223,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
