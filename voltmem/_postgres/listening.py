@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.database import Database
-from voltmem._postgres.driver import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, jittered, logger
+from voltmem._postgres.driver import CLOSE_TIMEOUT, DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, jittered, logger
 from voltmem._tables import Tables, bare, rendered
 from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
@@ -259,7 +259,7 @@ class Listener:
         """Remove our rows if the server still answers; otherwise they expire."""
         with suppress(*DRIVER_ERRORS):
             if not connection.is_closed():
-                await connection.execute(self._sql.leave, self._name, timeout=PARTING)
+                await connection.execute(self._sql.leave, self._name, timeout=CLOSE_TIMEOUT)
                 await connection.remove_listener(self._channel, self._hear)
 
 
