@@ -1,79 +1,101 @@
 # Everything a newcomer needs is Python 3.11 or later and make; the rest is installed into .venv.
 
 PYTHON ?= python3
-BIN := .venv/bin
-VIRTUAL_ENVIRONMENT := .venv/pyvenv.cfg
-ADAPTERS := .venv/adapters
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+ADAPTERS := $(VENV)/adapters
+PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
+	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sidebar test test-adapters check bench lint types format build clean
+.PHONY: help demo sidebar test test-adapters test-versions test-matrix coverage explore check bench docs lint types \
+	format stubs schema hooks lock build clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/embedded ## An agent that remembers, in two processes; then its user's sidebar
+demo: $(VENV)/embedded ## An agent that remembers, in two processes; then its user's sidebar
 	@$(BIN)/python examples/demo.py
 
-sidebar: .venv/example ## A chat with a sidebar, in the browser: make sidebar LOAD=dialogues.jsonl
+sidebar: $(VENV)/example ## A chat with a sidebar, in the browser: make sidebar LOAD=dialogues.jsonl
 	@$(BIN)/python -m examples.chat $(if $(LOAD),--load $(LOAD)) $(ARGS)
 
-test: .venv/dev ## The whole suite, against a real PostgreSQL that it starts itself
+test: $(VENV)/dev ## The whole suite, against a real PostgreSQL that it starts itself
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/agno-3 $(ADAPTERS)/openai-agents ## Adapters, with other releases
-	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/test_agno_1.py
-	$(ADAPTERS)/agno-3/bin/python -m pytest -n auto tests/adapters/test_agno_3.py
-	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents_suite build/openai-agents
+test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/openai-agents ## Adapters, with other releases
+	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/agno_1
+	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
 
-check: lint types test test-adapters ## All that CI runs
+test-versions: $(VENV)/dev ## A part of the suite on every other Python found, and on the oldest PostgreSQL
+	$(BIN)/python -m tests.matrix --part
 
-bench: .venv/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
+test-matrix: $(VENV)/dev ## The whole suite on every Python found, and on every PostgreSQL from 12 on
+	$(BIN)/python -m tests.matrix
+
+coverage: $(VENV)/dev ## The suite, and which lines it runs: build/coverage/index.html
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html $(ARGS)
+
+explore: $(VENV)/dev ## The properties, with fresh seeds and ten times the examples
+	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=explore $(ARGS)
+
+check: lint types test-adapters test-versions test ## All that CI runs
+
+bench: $(VENV)/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
 	$(BIN)/python -m tests.benchmarks $(ROWS) $(ARGS)
 
-lint: .venv/dev ## Style and likely mistakes
+stubs: $(VENV)/dev ## Make the type stubs and the snapshot of the public API again
+	$(BIN)/python -m tests.typing.stubs
+	$(BIN)/python -m tests.public_api
+
+schema: $(VENV)/dev ## Make migrations_sql/schema.sql again
+	$(BIN)/python -m tests.schema_sql
+
+docs: $(VENV)/dev ## The documentation, a site in build/docs; open build/docs/index.html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --fresh-env --quiet \
+		--doctree-dir build/doctrees docs build/docs
+
+lint: $(VENV)/dev ## Style, likely mistakes, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
-types: .venv/dev ## mypy and pyright, both strict with us
+types: $(VENV)/dev ## mypy and pyright, both strict with us
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-format: .venv/dev ## Put the code into its form
+format: $(VENV)/dev ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-build: .venv/dev ## The wheel and the sdist, into dist/
+hooks: $(VENV)/dev ## Style before each commit, types before each push: git runs them from now on
+	$(BIN)/pre-commit install
+
+lock: $(UV) ## Pin again what pyproject.toml asks for; the newest releases with make lock ARGS=--upgrade
+	$(PIN) $(ARGS) --extra dev pyproject.toml -o .requirements/dev.txt
+	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/agno-1.in -o .requirements/agno-1.txt
+	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/openai-agents.in -o .requirements/openai-agents.txt
+
+build: $(VENV)/dev ## The wheel and the sdist, into dist/
 	$(BIN)/python -m build
 
 clean: ## Remove what make made here (the embedded server's data is kept)
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-$(VIRTUAL_ENVIRONMENT):
+# uv installs the locked releases and checks their hashes, in seconds; pip takes minutes.
+$(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "voltmem needs Python 3.11 or later; name one with: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	@# The pip of Python 3.11 finds no releases that agree for all that development needs; a newer one does, in seconds.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-.venv/embedded: $(VIRTUAL_ENVIRONMENT) pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+$(VENV)/embedded $(VENV)/example $(VENV)/dev: $(UV) pyproject.toml .requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python -c .requirements/dev.txt -e '.[$(@F)]'
 	@touch $@
 
-.venv/example: $(VIRTUAL_ENVIRONMENT) pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[example]'
-	@touch $@ .venv/embedded
-
-.venv/dev: $(VIRTUAL_ENVIRONMENT) pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@ .venv/embedded .venv/example
-
-# Frameworks in environments of their own: releases that cannot share one.
-$(ADAPTERS)/agno-1: FRAMEWORK := 'agno==1.7.12'
-$(ADAPTERS)/agno-3: FRAMEWORK := 'agno==3.1.10'
-# … and what the framework's own tests need.
-$(ADAPTERS)/openai-agents: FRAMEWORK := 'openai-agents==0.24.0' aiosqlite inline-snapshot
-
-$(ADAPTERS)/%: pyproject.toml
+# Frameworks in environments of their own: releases that cannot share one, and what a framework's own tests need.
+$(ADAPTERS)/%: .requirements/%.txt pyproject.toml $(UV)
 	$(PYTHON) -m venv $@
-	$@/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' $(FRAMEWORK)
+	$(UV) pip install --quiet --python $@/bin/python -r $< -e '.[test]'
 	@touch $@

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from voltmem import ConversationItem, PostgresStorage, group_by_date
-from voltmem._areas.search_models import as_html
+from voltmem import ConversationItem, PostgresStorage, as_html, group_by_date
 
 USER = "ada"
 

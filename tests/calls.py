@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
 from voltmem.testing import drop_schema, server, temporary_schema_name
 
@@ -25,200 +27,101 @@ LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
 PATIENCE: Final = 50
 """Seconds, far more than anything here takes: who is not done by then never will be."""
 
-# What a verb is given, by the names of its parameters: all of them, and all of them matter. It meets Rows.seed().
-ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
-    "create_conversation": {
-        "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}}
-    },
-    "ensure_conversation": {
-        "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}}
-    },
-    "get_conversation": {"conversation_id": "c1"},
-    "get_user_conversation": {"conversation_id": "c1", "user_id": "ada"},
-    "update_conversation": {
-        "conversation_id": "c1",
-        "title": "Changed",
-        "metadata": {"n": 2},
-        "resource_id": "code",
-        "user_id": "ada",
-        "touch": True,
-        "owner": "ada",
-    },
-    "delete_conversation": {"conversation_id": "c1", "owner": "ada"},
-    "get_conversations": {"resource_id": "docs"},
-    "get_conversations_by_user_id": {
-        "user_id": "ada",
-        "resource_id": "docs",
-        "limit": 5,
-        "offset": 0,
-        "order_by": "title",
-        "order_direction": "ASC",
-    },
-    "query_conversations": {
-        "user_id": "ada",
-        "resource_id": "docs",
-        "limit": 5,
-        "offset": 0,
-        "order_by": "title",
-        "order_direction": "ASC",
-    },
-    "count_conversations": {"user_id": "ada", "resource_id": "docs"},
-    "get_paginated_user_conversations": {"user_id": "ada", "page": 1, "page_size": 5},
-    "get_user_conversations": {"user_id": "ada"},
-    "get_last_conversation": {"user_id": "ada", "resource_id": "docs"},
-    "add_message": {
-        "message": {"id": "m4", "role": "user", "content": "four", "type": "text", "metadata": {"n": 1}},
-        "user_id": "ada",
-        "conversation_id": "c1",
-        "resource_id": "docs",
-    },
-    "add_messages": {
-        "messages": [{"id": f"m{n}", "role": "user", "content": [n]} for n in (3, 4, 5)],
-        "user_id": "ada",
-        "conversation_id": "c1",
-        "resource_id": "docs",
-    },
-    "delete_messages": {"ids": ["m1", "m2"], "user_id": "ada", "conversation_id": "c1"},
-    "clear_messages": {"user_id": "ada", "conversation_id": "c1"},
-    "get_messages": {
-        "user_id": "ada",
-        "conversation_id": "c1",
-        "limit": 5,
-        "before": LATER,
-        "after": LONG_AGO,
-        "roles": ["user"],
-        "types": ["text"],
-        "include_archived": False,
-    },
-    "get_conversation_messages": {
-        "conversation_id": "c1",
-        "limit": 5,
-        "offset": 0,
-        "before": LATER,
-        "after": LONG_AGO,
-        "include_archived": False,
-        "owner": "ada",
-    },
-    "rewind_conversation": {"conversation_id": "c1", "message_id": "m1", "owner": "ada"},
+# --- the verbs, and what they are given ---------------------------------------------------------------------------
+
+# What a parameter is given, by its name: something good, and something that matters. It meets Rows.seed().
+VALUES: Final[Mapping[str, object]] = {
+    "after": LONG_AGO,
+    "agent_id": "a1",
+    "archived": True,
+    "at": LATER,
+    "automatic": False,
+    "before": LATER,
+    "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}},
+    "conversation_id": "c1",
+    "conversations": [
+        ImportedConversation(id="new", created_at=LONG_AGO, messages=[Message(id="m1", role="user", content="words")])
+    ],
+    "history_id": "h1",
+    "id": "fork",
+    "ids": ["m1", "m2"],
+    "include_archived": False,
+    "limit": 5,
+    "lines": [
+        '{"voltmem": 1, "kind": "header"}',
+        '{"kind": "conversation", "id": "new", "title": "New"}',
+        '{"kind": "message", "id": "m1", "role": "user", "content": "words"}',
+        '{"kind": "end"}',
+    ],
+    "message": {"id": "m4", "role": "user", "content": "four", "type": "text", "metadata": {"n": 1}},
+    "message_id": "m1",
+    "messages": [{"id": f"m{n}", "role": "user", "content": [n]} for n in (3, 4, 5)],
+    "metadata": {"n": 2},
+    "offset": 0,
+    "older_than": timedelta(days=1),
+    "order_by": "title",
+    "order_direction": "ASC",
+    "owner": "ada",
+    "page": 1,
+    "page_size": 5,
+    "pinned": True,
+    "preview": True,
+    "resource_id": "docs",
+    "roles": ["user"],
+    "tag": "work",
+    "tags": ["work", "trip"],
+    "text": "one",
+    "title": "Changed",
+    "token": "t1",
+    "touch": True,
+    "types": ["text"],
+    "up_to": "m1",
+    "user_id": "ada",
+}
+# What it is given where the name means something else.
+OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
+    # It would find nothing archived or pinned, and goes in one direction.
     "list_conversations": {
-        "user_id": "ada",
-        "limit": 5,
         "after": str(SidebarCursor(False, LATER, "c9")),
         "before": None,
         "archived": False,
         "pinned": False,
-        "resource_id": "docs",
-        "tag": "work",
-        "preview": True,
     },
-    "rename_conversation": {"conversation_id": "c1", "title": "Changed", "automatic": False, "owner": "ada"},
-    "pin_conversation": {"conversation_id": "c1", "pinned": True, "owner": "ada"},
-    "archive_conversation": {"conversation_id": "c1", "archived": True, "owner": "ada"},
-    "tag_conversation": {"conversation_id": "c1", "tags": ["work", "trip"], "owner": "ada"},
-    "mark_conversation_read": {"conversation_id": "c1", "at": LATER, "owner": "ada"},
-    "soft_delete_conversation": {"conversation_id": "c1", "owner": "ada"},
-    "restore_conversation": {"conversation_id": "gone", "owner": "ada"},
-    "list_deleted_conversations": {"user_id": "ada", "limit": 5},
-    "purge_deleted_conversations": {"user_id": "ada", "older_than": timedelta(days=1)},
-    "fork_conversation": {"conversation_id": "c1", "up_to": "m1", "id": "fork", "owner": "ada"},
-    "share_conversation": {"conversation_id": "c1", "up_to": "m1", "owner": "ada"},
-    "get_shared_conversation": {"token": "t1", "limit": 5, "after": str(MessageCursor(LONG_AGO, 0))},
-    "list_shares": {"user_id": "ada", "conversation_id": "c1"},
-    "revoke_share": {"token": "t1", "owner": "ada"},
-    "delete_user": {"user_id": "ada"},
-    "export_user": {"user_id": "ada"},
-    "import_user": {
-        "user_id": "ada",
-        "lines": [
-            '{"voltmem": 1, "kind": "header"}',
-            '{"kind": "conversation", "id": "new", "title": "New"}',
-            '{"kind": "message", "id": "m1", "role": "user", "content": "words"}',
-            '{"kind": "end"}',
-        ],
-    },
-    "import_conversations": {
-        "user_id": "ada",
-        "conversations": [
-            ImportedConversation(
-                id="new", created_at=LONG_AGO, messages=[Message(id="m1", role="user", content="words")]
-            )
-        ],
-    },
-    "search": {"user_id": "ada", "text": "one", "limit": 5, "after": str(SearchCursor(9.0, LATER, "c9"))},
+    "search": {"after": str(SearchCursor(9.0, LATER, "c9"))},
+    "get_shared_conversation": {"after": str(MessageCursor(LONG_AGO, 0))},
+    "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
+    # A new one, where the other is a filter.
+    "update_conversation": {"resource_id": "code"},
+    # One that is deleted.
+    "restore_conversation": {"conversation_id": "gone"},
+    # Keys of entries, steps and events, and what is stored under them.
     "add_history_entry": {
         "key": "h2",
         "value": {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversationId": "c1"},
-        "agent_id": "a1",
     },
-    "update_history_entry": {"key": "h1", "value": {"status": "completed", "output": [1]}, "agent_id": "a1"},
+    "update_history_entry": {"key": "h1", "value": {"status": "completed", "output": [1]}},
     "get_history_entry": {"key": "h1"},
-    "get_all_history_entries_by_agent": {"agent_id": "a1", "limit": 5, "offset": 0},
-    "list_history_entries": {
-        "agent_id": "a1",
-        "user_id": "ada",
-        "conversation_id": "c1",
-        "limit": 5,
-        "after": str(HistoryCursor(LATER, "h1")),
-    },
     "add_history_step": {
         "key": "s2",
         "value": {"type": "tool_call", "name": "search", "arguments": {"q": 1}, "role": "assistant"},
-        "history_id": "h1",
-        "agent_id": "a1",
     },
-    "update_history_step": {"key": "s1", "value": {"content": [1]}, "history_id": "h1", "agent_id": "a1"},
+    "update_history_step": {"key": "s1", "value": {"content": [1]}},
     "get_history_step": {"key": "s1"},
     "add_timeline_event": {
         "key": "e2",
         "value": {"type": "tool", "name": "tool:search", "parentEventId": "e1", "tags": ["t"], "output": False},
-        "history_id": "h1",
-        "agent_id": "a1",
     },
 }
-
-WRITES: Final = frozenset(
-    {
-        "create_conversation",
-        "ensure_conversation",
-        "update_conversation",
-        "delete_conversation",
-        "rewind_conversation",
-        "rename_conversation",
-        "pin_conversation",
-        "archive_conversation",
-        "tag_conversation",
-        "mark_conversation_read",
-        "soft_delete_conversation",
-        "restore_conversation",
-        "purge_deleted_conversations",
-        "fork_conversation",
-        "share_conversation",
-        "revoke_share",
-        "delete_user",
-        "import_user",
-        "import_conversations",
-        "add_message",
-        "add_messages",
-        "delete_messages",
-        "clear_messages",
-        "add_history_entry",
-        "update_history_entry",
-        "add_history_step",
-        "update_history_step",
-        "add_timeline_event",
-    }
-)
-# Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
-# conversations (opened, closed), their payloads, one for the messages, one for the runs, their steps and events. Every
-# other verb is one statement.
-ROUND_TRIPS: Final[Mapping[str, int]] = {
-    **dict.fromkeys(ARGUMENTS, 1),
-    "get_history_entry": 3,
-    "get_all_history_entries_by_agent": 3,
-    "list_history_entries": 3,
-    "export_user": 12,
+# Methods of the areas that are not one call with one answer. Each has tests of its own.
+NO_VERBS: Final[Mapping[str, str]] = {
+    "index_messages": "works in batches, as many as there are",
+    "forget_words": "works in batches, as many as there are",
+    "watch": "does not end",
+    "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
-# A second time has another answer, so these are never sent twice.
+# A verb that only reads says so with its first word. Whether it is true, a read-only session tells (test_errors.py).
+READING: Final = ("get_", "list_", "query_", "count_", "export_", "search")
+# A second time has another answer, so these are never sent twice. All other writes are.
 NOT_REPEATED: Final = frozenset(
     {
         "create_conversation",
@@ -234,33 +137,8 @@ NOT_REPEATED: Final = frozenset(
         "import_conversations",
     }
 )
-
-# Public, and no verb: nothing of the tables is read or written.
-NO_VERBS: Final[Mapping[str, str]] = {
-    "open": "connects",
-    "close": "disconnects",
-    "upgrade_schema": "makes the tables",
-    "schema_status": "looks at the ledger",
-    "migrate_conversation_schema": "makes the tables",
-    "transaction": "as many round trips as its body, and two",
-    "bind": "sends nothing",
-    "for_user": "sends nothing",
-    "index_messages": "works in batches, as many as there are",
-    "forget_words": "works in batches, as many as there are",
-    "conversation": "sends nothing",
-    "watch": "as many round trips as there is to look at, and two",
-    "record_run": "as many round trips as its body has steps and events, and two",
-}
-
 # Whoever has the token may call it: it is asked for nobody.
 PUBLIC: Final = frozenset({"get_shared_conversation"})
-
-# What UserStorage calls otherwise.
-USER_NAMES: Final[Mapping[str, str]] = {
-    "get_conversation": "get_user_conversation",
-    "get_conversations": "get_user_conversations",
-    "get_paginated_conversations": "get_paginated_user_conversations",
-}
 
 
 def public_methods(kind: type) -> set[str]:
@@ -270,21 +148,65 @@ def public_methods(kind: type) -> set[str]:
     }
 
 
+def verbs() -> list[str]:
+    """Return the public methods of the areas, which the storage has: a new one is among them at once."""
+    return sorted(name for name in public_methods(PostgresStorage) if is_of_an_area(name) and name not in NO_VERBS)
+
+
+def is_of_an_area(name: str) -> bool:
+    defining = next(each for each in PostgresStorage.__mro__ if name in vars(each))
+    return issubclass(defining, Area) and not issubclass(defining, Storage)
+
+
+def verb_of(name: str) -> str:
+    """Return the verb of the storage that a method of UserStorage calls."""
+    method: FunctionType = inspect.unwrap(getattr(UserStorage, name))
+    return method.__name__
+
+
+def user_verbs() -> list[str]:
+    """Return the methods of UserStorage that call one verb."""
+    return sorted(name for name in public_methods(UserStorage) if verb_of(name) in verbs())
+
+
 def parameters(kind: type, name: str) -> set[str]:
     """Return the names of a method's parameters."""
     return set(inspect.signature(getattr(kind, name)).parameters) - {"self"}
 
 
+def arguments(name: str) -> dict[str, object]:
+    """Return good arguments for a verb: all that it takes."""
+    values = {**VALUES, **OTHERWISE.get(name, {})}
+    names = parameters(PostgresStorage, name)
+    if unknown := names - values.keys():
+        raise LookupError(f"{name}() has parameters that no verb had so far: add {unknown} to VALUES in {__file__}")
+    return {each: values[each] for each in sorted(names)}
+
+
+VERBS: Final = verbs()
+WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
+# Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
+# conversations (opened, closed), their payloads, one for the messages, one for the runs, their steps and events. Every
+# other verb is one statement.
+ROUND_TRIPS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(VERBS, 1),
+    "get_history_entry": 3,
+    "get_all_history_entries_by_agent": 3,
+    "list_history_entries": 3,
+    "export_user": 12,
+}
+
+
 async def call(storage: Storage, name: str, **changes: object) -> object:
     """Call a verb with its good arguments, some of them changed; a builder is run, an iterator read."""
-    return await _answer(getattr(storage, name)(**{**ARGUMENTS[name], **changes}))
+    return await _answer(getattr(storage, name)(**{**arguments(name), **changes}))
 
 
 async def call_as(user: UserStorage, name: str, **changes: object) -> object:
     """Call a user's verb with its good arguments, some of them changed; a builder is run, an iterator read."""
-    good = ARGUMENTS[USER_NAMES.get(name, name)]
-    arguments = {each: good[each] for each in parameters(UserStorage, name)}
-    return await _answer(getattr(user, name)(**{**arguments, **changes}))
+    good = arguments(verb_of(name))
+    given = {each: good[each] for each in parameters(UserStorage, name)}
+    return await _answer(getattr(user, name)(**{**given, **changes}))
 
 
 async def _answer(called: Awaitable[object] | AsyncIterator[object]) -> object:
@@ -298,7 +220,7 @@ async def walk(storage: Storage) -> object:
 
 Case = Callable[[Storage], Awaitable[object]]
 CASES: Final[Mapping[str, Case]] = {
-    **{name: partial(call, name=name) for name in ARGUMENTS},
+    **{name: partial(call, name=name) for name in VERBS},
     "clear_messages of all conversations": partial(call, name="clear_messages", conversation_id=None),
     "add_messages beyond the limit": partial(
         call,

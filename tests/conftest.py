@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -12,17 +13,14 @@ from typing import Protocol, TypeAlias, Unpack
 
 import asyncpg
 import pytest
-from hypothesis import settings
 
+import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
+from tests.adapters.agno.installed import RELEASE
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-
-# How long an example takes says more about the machine than about the example.
-settings.register_profile("voltmem", deadline=None)
-settings.load_profile("voltmem")
 
 
 class MakeStorage(Protocol):
@@ -34,7 +32,11 @@ class MakeStorage(Protocol):
 def pytest_report_header() -> list[str]:
     asked_for = os.environ.get("VOLTMEM_TEST_PG", "embedded")
     where = "VOLTMEM_TEST_DSN" if "VOLTMEM_TEST_DSN" in os.environ else asked_for
-    return [f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}"]
+    agno = f"{RELEASE}, and no tests of other releases" if RELEASE else "not installed, and none of its tests"
+    return [
+        f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}",
+        f"Agno: {agno} (make test-adapters runs all)",
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +116,9 @@ Numbered = Callable[[int], dict[str, object]]
 def numbered() -> Numbered:
     """The n-th message, by id and content."""
     return lambda number: {"id": f"m{number}", "role": "user", "content": f"message {number}"}
+
+
+async def set_json_codecs(connection: Connection) -> None:
+    """Read and write JSON as an application's own pool does."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

@@ -1,18 +1,39 @@
-"""The real dialogues, where they lie beside the checkout; they are no part of the repository."""
+"""Conversations to test with: the project's own in tests/fixtures, and real ones where they lie beside the checkout."""
 
-import gzip
-import json
+from __future__ import annotations
+
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-DIALOGUES = Path(__file__).parent.parent.parent / "shared" / "data" / "dialogues.jsonl.gz"
+from examples.import_dialogues import read
+from tests.checkout import ROOT
 
-needs_dialogues = pytest.mark.skipif(not DIALOGUES.exists(), reason="the real dialogues are not beside the checkout")
+
+@dataclass(frozen=True)
+class Dialogues:
+    """A file of conversations: a line of JSON each, with "id", "services" and "messages"."""
+
+    name: str
+    file: Path
+    conversations: int
+    messages: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return read(self.file)
+
+    def __str__(self) -> str:
+        return self.name
 
 
-def dialogues() -> Iterator[dict[str, Any]]:
-    with gzip.open(DIALOGUES, "rt", encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
+OWN: Final = Dialogues("our own dialogues", ROOT / "tests/fixtures/dialogues.jsonl", conversations=52, messages=471)
+REAL: Final = Dialogues(
+    "real dialogues", ROOT.parent / "shared/data/dialogues.jsonl.gz", conversations=2098, messages=50_822
+)
+HAS_REAL: Final = REAL.file.exists()
+
+# A test of ours runs everywhere; the real ones are not part of the repository.
+with_dialogues = pytest.mark.parametrize("dialogues", [OWN, REAL] if HAS_REAL else [OWN], ids=str)

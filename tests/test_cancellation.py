@@ -4,74 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from itertools import count
-from types import coroutine
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.calls import CASES, Case, Rows, migrated_schema, no_connection_of, use_all_connections, with_parameters
+from tests.moments import MOMENTS, Moment, cancelled_at, every_moment
 from tests.proxy import Proxy
 from voltmem import PostgresStorage, Storage, StorageClosedError
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 from voltmem.testing import temporary_schema_name
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
 CONNECTIONS = 3
-# A task that waits is cancelled before its answer is there, or when it is and the task has not seen it yet.
-Moment = Literal["while it waits", "when the answer is there"]
-MOMENTS: tuple[Moment, ...] = ("while it waits", "when the answer is there")
-every_moment = pytest.mark.parametrize("moment", MOMENTS)
-
-
-async def cancelled_at(call: Callable[[], Awaitable[object]], suspension: int, moment: Moment) -> bool:
-    """Run the call as a task and cancel it at its n-th suspension, from 1; return whether it has so many."""
-    seen = 0
-
-    def suspended(future: asyncio.Future[object] | None) -> None:
-        nonlocal seen
-        seen += 1
-        if seen != suspension:
-            return
-        if future is None or moment == "while it waits":
-            asyncio.get_running_loop().call_soon(task.cancel)
-        else:
-            future.add_done_callback(lambda _: task.cancel())  # stands before the callback that wakes the task
-
-    async def run() -> None:
-        await call()
-
-    async def watched() -> None:
-        await _watched(run(), suspended)
-
-    task = asyncio.create_task(watched())
-    with suppress(asyncio.CancelledError):
-        await task
-    assert task.cancelled() == (seen >= suspension), "a call that is cancelled ends as cancelled"
-    return task.cancelled()
-
-
-@coroutine
-def _watched(
-    work: Coroutine[Any, Any, None], suspended: Callable[[asyncio.Future[object] | None], None]
-) -> Generator[Any, Any, None]:
-    go_on: Callable[[], Any] = partial(work.send, None)
-    while True:
-        try:
-            future = go_on()
-        except StopIteration:
-            return
-        suspended(future)
-        try:
-            yield future
-            go_on = partial(work.send, None)
-        except BaseException as error:
-            go_on = partial(work.throw, error)
 
 
 @pytest.fixture(autouse=True)

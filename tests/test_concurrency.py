@@ -15,6 +15,7 @@ from tests.calls import WRITES, Rows, call, somebody_waits, with_parameters
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
+    ANY_USER,
     ConversationExistsError,
     ConversationNotFoundError,
     Message,
@@ -186,8 +187,8 @@ async def test_create_conversation_has_one_winner(make_storage: MakeStorage) -> 
         assert await pools[0].get_conversation(f"c{round}") in outcomes
 
 
-async def test_first_use_by_many_tasks_opens_once(make_storage: MakeStorage, proxy: Proxy) -> None:
-    """Fifty tasks that arrive at a storage which is not open share one pool, and its number of connections."""
+async def test_open_happens_once_for_many_tasks(make_storage: MakeStorage, proxy: Proxy) -> None:
+    """open() happens once for fifty tasks that arrive together: one pool, and its number of connections."""
     storage = make_storage(proxy.dsn, max_connections=4)
 
     stored = await together(storage.ensure_conversation({"id": "c1", "user_id": "ada"}) for _ in range(50))
@@ -196,10 +197,10 @@ async def test_first_use_by_many_tasks_opens_once(make_storage: MakeStorage, pro
     assert 1 <= proxy.connections <= 4
 
 
-async def test_deleting_a_conversation_under_its_writers_leaves_nothing(
+async def test_delete_conversation_under_its_writers_leaves_nothing(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """A message is stored and gone with its conversation, or its conversation is not found; nothing else happens."""
+    """delete_conversation() leaves no message of those who still write: it is stored and gone, or not found."""
     storage = make_storage()
     met = Counter[str]()
 
@@ -219,8 +220,8 @@ async def test_deleting_a_conversation_under_its_writers_leaves_nothing(
     assert set(met) == {Message.__name__, "bool", ConversationNotFoundError.__name__}
 
 
-async def test_ensuring_under_deletions_ends_well(make_storage: MakeStorage) -> None:
-    """Making and deleting the same conversation at once is no error to anybody."""
+async def test_ensure_conversation_under_deletions_ends_well(make_storage: MakeStorage) -> None:
+    """ensure_conversation() and deletions of the same conversation at once are no error to anybody."""
     storage = make_storage()
 
     for _ in range(5):
@@ -296,7 +297,7 @@ async def test_writes_that_lock_each_others_rows_end_without_an_error(make_stora
                 *(storage.add_messages(backwards, "ada", conversation) for _ in range(4)),
                 *(storage.delete_messages(names, "ada", conversation) for _ in range(4)),
                 *(storage.clear_messages("ada") for _ in range(2)),
-                *(storage.clear_messages(None, conversation) for _ in range(2)),
+                *(storage.clear_messages(ANY_USER, conversation) for _ in range(2)),
                 *(storage.add_message(text(each), "ada", conversation) for each in names),
                 return_exceptions=True,
             )

@@ -1,37 +1,20 @@
-"""The examples and the README run, as a newcomer would run them."""
+"""The examples run, as a newcomer would run them."""
 
-import asyncio
-import os
 import re
-import sys
-import textwrap
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from tests.dialogues import DIALOGUES, dialogues, needs_dialogues
+from tests.checkout import ROOT
+from tests.dialogues import Dialogues, with_dialogues
+from tests.programs import python
 from voltmem import PostgresStorage
-
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 async def run(*arguments: str | Path, database: str) -> str:
     """Return what a Python program prints; it must succeed."""
-    program = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-W",
-        "error",
-        *arguments,
-        env={**os.environ, "VOLTMEM_DATABASE_URL": database, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    printed, problems = await program.communicate()
-    assert program.returncode == 0, problems.decode()
-    return printed.decode()
+    return await python("-W", "error", *arguments, VOLTMEM_DATABASE_URL=database)
 
 
 @pytest.mark.parametrize(
@@ -86,54 +69,18 @@ async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str
         assert {each.title for each in await storage.get_conversations_by_user_id("ada")} == {"Hi", "Ho"}
 
 
-@needs_dialogues
-async def test_2098_real_dialogues_come_back_equal(database: str) -> None:
-    """All 2,098 conversations and 50,822 messages of the real dialogues are read back as they were."""
-    printed = await run(ROOT / "examples" / "import_dialogues.py", DIALOGUES, database=database)
+@with_dialogues
+async def test_dialogues_that_are_imported_come_back_equal(dialogues: Dialogues, database: str) -> None:
+    """Every conversation and every message of a file is read back as it was."""
+    printed = await run(ROOT / "examples" / "import_dialogues.py", dialogues.file, database=database)
 
-    assert "loaded 2,098 conversations and 50,822 messages" in printed
+    assert f"loaded {dialogues.conversations:,} conversations and {dialogues.messages:,} messages" in printed
     async with PostgresStorage(database, storage_limit=None) as storage:
-        for dialogue in dialogues():
+        for dialogue in dialogues:
             stored = await storage.get_messages("importer", dialogue["id"])
             assert [
                 {"role": message.role, "type": message.type, "content": message.content} for message in stored
             ] == dialogue["messages"]
-
-
-def test_the_readme_begins_with_a_program() -> None:
-    """The first forty lines hold a whole program."""
-    beginning = "\n".join(README.splitlines()[:40])
-
-    assert f"```python\n{BLOCKS[0]}```" in beginning
-    assert "asyncio.run(main())" in BLOCKS[0]
-
-
-async def test_the_readme_program_works_as_pasted(database: str, tmp_path: Path) -> None:
-    """Pasted into a file it runs, and remembers when it runs again."""
-    program = tmp_path / "program.py"
-    program.write_text(BLOCKS[0])
-
-    once = await run(program, database=database)
-    twice = await run(program, database=database)
-
-    assert once.startswith("user: Do you remember me?\nassistant: From now on.\nHello - ")
-    assert twice.count("From now on.") == 2
-
-
-@pytest.mark.parametrize("block", BLOCKS[1:], ids=lambda block: block.strip().splitlines()[0][:40])
-async def test_a_block_of_the_readme_runs(block: str, database: str, tmp_path: Path) -> None:
-    """Each block of the README runs where its text says it stands: with a storage, a user and a conversation."""
-    program = tmp_path / "block.py"
-    program.write_text(
-        "import asyncio\nimport voltmem\n\n"
-        "async def main():\n"
-        "    async with voltmem.PostgresStorage() as storage:\n"
-        "        await storage.ensure_conversation({'id': 'c1', 'user_id': 'ada', 'title': 'Hello'})\n"
-        + textwrap.indent(block, " " * 8)
-        + "\nasyncio.run(main())\n"
-    )
-
-    await run(program, database=database)
 
 
 async def test_without_any_database_the_error_names_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -389,14 +389,14 @@ def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) 
     ("source", "where"),
     [
         (7, "are a list, or"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"a": 1}', "conversation 0"),
         ([HELLO, 7], "conversation 1"),
         ([HELLO, {"messages": "Hello"}], "conversation 1"),
         ([HELLO, [*HELLO, 7]], "message 2 of conversation 1"),
         ([{"messages": [{"content": "Hello"}]}], "message 0 of conversation 0 has no role"),
         ([[{"role": "user", "content": object()}]], "message 0 of conversation 0"),
-        ('{"messages": []}\n{"messages"', "no JSON"),
+        ('{"messages": []}\n{"messages"', "not JSON"),
     ],
 )
 def test_what_is_no_openai_message_is_told_with_its_place(source: Any, where: str) -> None:

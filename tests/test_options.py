@@ -209,8 +209,8 @@ def test_an_option_that_cannot_be_is_refused(options: Mapping[str, Any]) -> None
         PostgresStorage(**options)
 
 
-def test_making_a_storage_does_no_io() -> None:
-    """A storage may stand at module level: no loop, no server, nothing is looked up."""
+def test_a_storage_is_made_without_io() -> None:
+    """Making a storage does no I/O: it may stand at module level."""
     storage = PostgresStorage("postgresql://nobody:secret@host.invalid:1/nowhere")
 
     assert repr(storage) == "<PostgresStorage host.invalid:1/nowhere public.voltagent_memory_*>"

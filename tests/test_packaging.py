@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import re
 import sys
 import tarfile
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from voltmem._postgres.migrations import migrations
+from tests.checkout import ROOT
+from voltmem._postgres.migrations.files import migrations
 
-ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import asyncio, sys
 import voltmem
@@ -64,7 +68,7 @@ async def test_the_wheel_opens_a_storage_in_a_fresh_environment(tmp_path: Path, 
 
 
 async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) -> None:
-    """Type marker, licence and every migration travel in the wheel, under the name that is ours."""
+    """Type marker, licence and every migration, the functions included, travel in the wheel, under our name."""
     wheel = await build("wheel", tmp_path)
 
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -76,14 +80,29 @@ async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) ->
 
 
 async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
-    """Package, migrations, tests and examples travel in the sdist."""
+    """Package, migrations, the rendered schema, tests and examples travel in the sdist."""
     sdist = await build("sdist", tmp_path)
 
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {f"migrations_sql/{each.name}.sql" for each in migrations()} <= names
-    assert {"voltmem/storage.py", "examples/hello.py", "tests/conftest.py", "LICENSE", "README.md"} <= names
+    assert {"migrations_sql/schema.sql", "voltmem/storage.py", "examples/hello.py", "tests/conftest.py"} <= names
+    assert {"LICENSE", "README.md"} <= names
+
+
+def test_the_lock_pins_what_the_project_asks_for() -> None:
+    """Every dependency of development is locked to a release that pyproject.toml allows; no address is in the lock."""
+    lock = (ROOT / ".requirements" / "dev.txt").read_text()
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "docker"}
+    wanted = [Requirement(each) for each in chain(project["dependencies"], *extras.values())]
+
+    others = [each for each in wanted if each.name != project["name"]]  # an extra may ask for another one of ours
+
+    assert [str(each) for each in others if each.name not in pinned or pinned[each.name] not in each.specifier] == []
+    assert "://" not in lock
 
 
 @pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])

@@ -1,4 +1,4 @@
-"""Databases that the real VoltAgent packages made, no part of the repository, and what their releases send."""
+"""Databases that the real VoltAgent packages made, and what their releases send."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
-
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
-FIXTURES: Final = Path(__file__).parent.parent.parent / "shared" / "fixtures"
+FIXTURES: Final = Path(__file__).parent / "fixtures"
 RELEASES: Final = ("0.1.0", "0.1.7", "1.0.0", "2.1.2")
 
-needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="VoltAgent's databases are not beside the checkout")
+
+def script_of(release: str, schema: str) -> str:
+    """Return the script of a database that the release made, for a schema of the test's."""
+    return (FIXTURES / f"voltagent-{release}.sql").read_text("utf-8").replace("public.", f"{schema}.")
 
 
 async def load(connection: Connection, release: str, schema: str) -> None:
     """Load the release's database into a schema of the test's."""
-    text = (FIXTURES / f"voltagent-{release}.sql").read_text()
     await connection.execute(f"CREATE SCHEMA {schema}")
-    await connection.execute(text.replace("public.", f"{schema}."))
+    await connection.execute(script_of(release, schema))
     await connection.execute("RESET search_path")
 
 

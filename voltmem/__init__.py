@@ -6,14 +6,15 @@ raises. Names without a docstring of their own here are documented where they ar
 """
 
 from voltmem._agents.memory import ConversationMemory, Memory
-from voltmem._areas.changes_models import Change
+from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun
-from voltmem._areas.search_models import Highlight, SearchHit, SearchResults
-from voltmem._areas.share_models import Share, SharedConversation
-from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
+from voltmem._areas.shares import Share, SharedConversation
+from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMessage,
@@ -22,10 +23,10 @@ from voltmem._areas.transfer.models import (
     Renamed,
     Skipped,
 )
-from voltmem._postgres.conversation_schema import MigrationResult, SplitConversation
+from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus
 from voltmem._user import UserStorage
-from voltmem._values import UNSET, Unset
+from voltmem._values import ANY_USER, UNSET, AnyUser, Unset
 from voltmem.errors import (
     ConnectionFailedError,
     ConversationExistsError,
@@ -56,11 +57,13 @@ from voltmem.storage import BoundStorage, PostgresStorage, Storage
 __version__ = "0.1.0"
 
 __all__ = [
+    "ANY_USER",
     "UNSET",
     "AgentHistoryEntry",
     "AgentHistoryPage",
     "AgentHistoryStep",
     "AgentRun",
+    "AnyUser",
     "BoundStorage",
     "Change",
     "ConnectionFailedError",
@@ -94,8 +97,10 @@ __all__ = [
     "MigrationResult",
     "MigrationStatus",
     "MissingExtraError",
+    "NativeMemory",
     "NativeMessage",
     "OutcomeUnknownError",
+    "Payload",
     "PostgresStorage",
     "Renamed",
     "RevisionConflictError",
@@ -114,5 +119,7 @@ __all__ = [
     "UserConversations",
     "UserStorage",
     "VoltMemError",
+    "as_html",
     "group_by_date",
+    "list_payloads",
 ]

@@ -1,12 +1,12 @@
 """
-The tables from the command line: what they are made of, making them, where a database stands, and what is in it.
+The command line: creates and upgrades the tables, exports and imports a user's data, and indexes messages.
 
-    python -m voltmem sql       the exact SQL, for a role that may create tables
+    python -m voltmem sql       print the SQL that creates or upgrades the tables
     python -m voltmem migrate   run it
-    python -m voltmem status    what was applied, and what is missing
-    python -m voltmem export    all of a user's data, as lines of JSON
-    python -m voltmem import    such lines again, or ChatGPT's or OpenAI's files
-    python -m voltmem index     the words of messages, for the search; unindex forgets them
+    python -m voltmem status    list the migrations that are applied and missing
+    python -m voltmem export    print all of a user's data, as lines of JSON
+    python -m voltmem import    import such lines, or files of ChatGPT or OpenAI
+    python -m voltmem index     index messages for the search; unindex removes the index
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from voltmem.errors import InvalidOptionError, VoltMemError
 from voltmem.options import DEFAULT_TABLE_PREFIX
 from voltmem.storage import PostgresStorage
 
-DONE, FAILED, BEHIND = 0, 1, 3  # 2 is argparse's own, for arguments that it does not understand
+DONE, FAILED, BEHIND = 0, 1, 3  # 2 is argparse's own exit code for invalid arguments
 
 _HELP = """\
 exit codes:
-  0  done; with status: nothing is missing
-  1  failed; the error stands on standard error
-  2  arguments that are none
+  0  success; with status: nothing is missing
+  1  failure; the error is on standard error
+  2  invalid arguments
   3  with status: migrations are missing
 
-The database is --connection, or $VOLTMEM_DATABASE_URL, or $DATABASE_URL, which keep a password out of the list of
-processes. A password is never shown."""
+The database is --connection, else $VOLTMEM_DATABASE_URL, else $DATABASE_URL. The variables keep a password out of the
+list of processes. A password is never printed."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Repeat nothing that was typed, as the message does: it may be a connection string in the wrong place."""
+        """Print no argument, as argparse's message would: it may be a connection string in the wrong place."""
         self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: these arguments are not understood; --help explains them\n")
+        self.exit(2, f"{self.prog}: invalid arguments; see --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m voltmem",
-        description="The tables of voltmem: making them, where a database stands, and what is in it.",
+        description="Create and upgrade the tables of voltmem; export, import and index what is in them.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = _Parser(add_help=False)
     names.add_argument("--schema", default="public", help="the PostgreSQL schema of the tables (default: %(default)s)")
     names.add_argument(
-        "--prefix", default=DEFAULT_TABLE_PREFIX, help="the first part of their names (default: %(default)s)"
+        "--prefix", default=DEFAULT_TABLE_PREFIX, help="the prefix of their names (default: %(default)s)"
     )
     database = _Parser(add_help=False)
     database.add_argument(
@@ -64,22 +64,24 @@ def _parser() -> argparse.ArgumentParser:
         help="postgresql://user:password@host:5432/database (default: $VOLTMEM_DATABASE_URL, then $DATABASE_URL)",
     )
     user = _Parser(add_help=False)
-    user.add_argument("--user", required=True, help="whose conversations")
+    user.add_argument("--user", required=True, help="the id of the user")
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)}}}")
-    commands.add_parser("sql", parents=[names], help="print the exact SQL that makes or upgrades the tables")
-    commands.add_parser("migrate", parents=[names, database], help="make or upgrade the tables")
-    commands.add_parser("status", parents=[names, database], help="list what was applied and what is missing")
-    commands.add_parser("export", parents=[names, database, user], help="print all that is stored of a user")
-    reading = commands.add_parser("import", parents=[names, database, user], help="store what standard input tells")
+    commands.add_parser("sql", parents=[names], help="print the SQL that creates or upgrades the tables")
+    commands.add_parser("migrate", parents=[names, database], help="create or upgrade the tables")
+    commands.add_parser("status", parents=[names, database], help="list applied and missing migrations")
+    commands.add_parser("export", parents=[names, database, user], help="print all of a user's data")
+    reading = commands.add_parser("import", parents=[names, database, user], help="import standard input for a user")
     reading.add_argument(
         "--format",
         choices=("voltmem", "chatgpt", "openai"),
         default="voltmem",
-        help="lines of an export, ChatGPT's conversations.json, or messages in OpenAI's form (default: %(default)s)",
+        help="the lines of an export, ChatGPT's conversations.json, or messages of OpenAI (default: %(default)s)",
     )
-    reading.add_argument("--search", action="store_true", help="index the words, too")
-    commands.add_parser("index", parents=[names, database], help="index messages that are not yet, for the search")
-    commands.add_parser("unindex", parents=[names, database], help="take all messages out of that index")
+    reading.add_argument("--search", action="store_true", help="also index the messages for the search")
+    commands.add_parser(
+        "index", parents=[names, database], help="index messages for the search that are not indexed yet"
+    )
+    commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
     return parser
 
 
@@ -116,14 +118,14 @@ async def _import(storage: PostgresStorage, arguments: argparse.Namespace) -> in
     if arguments.format == "voltmem":
         result = await storage.import_user(arguments.user, source)
     else:
-        from voltmem.importers import from_chatgpt, from_openai
+        from voltmem.importers import from_chatgpt, from_openai  # here: few commands need it
 
         conversations = from_chatgpt(source.read()) if arguments.format == "chatgpt" else from_openai(source.read())
         result = await storage.import_conversations(arguments.user, conversations)
     for left_out in result.skipped:
-        print(f"left out  {left_out.kind} {left_out.id}: {left_out.reason}")
+        print(f"skipped   {left_out.kind} {left_out.id}: {left_out.reason}")
     for renamed in result.renamed:
-        print(f"renamed   {renamed.kind} {renamed.id}: its id is not free, it is {renamed.new_id} now")
+        print(f"renamed   {renamed.kind} {renamed.id}: its id is taken; its new id is {renamed.new_id}")
     print(f"imported {result.conversations} conversations with {result.messages} messages, and {result.runs} runs")
     return DONE
 
@@ -134,7 +136,7 @@ async def _index(storage: PostgresStorage, arguments: argparse.Namespace) -> int
 
 
 async def _unindex(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
-    print(f"{await storage.forget_words()} messages taken out of the index; open the storage without search=True")
+    print(f"{await storage.forget_words()} messages removed from the index; open the storage without search=True")
     return DONE
 
 
@@ -149,11 +151,11 @@ _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Aw
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    if isinstance(sys.stdout, TextIOWrapper):  # ids and titles have letters that not every terminal has
+    if isinstance(sys.stdout, TextIOWrapper):  # ids and titles may have characters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     connection = arguments.connection or os.environ.get("VOLTMEM_DATABASE_URL") or os.environ.get("DATABASE_URL")
     if not connection:
-        raise InvalidOptionError("no database: give --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
+        raise InvalidOptionError("no database: pass --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
     storage = PostgresStorage(
         connection,
         schema=arguments.schema,
@@ -168,7 +170,7 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run a command. Returns its exit code."""
     arguments = _parser().parse_args(words)
     try:
         if arguments.command == "sql":
@@ -176,13 +178,13 @@ def main(words: Sequence[str] | None = None) -> int:
             code = DONE
         else:
             code = asyncio.run(_run(arguments))
-        print(end="", flush=True)  # what cannot be written is told here, and not when Python ends
+        print(end="", flush=True)  # so that an error in writing is handled here, and not when Python exits
         return code
     except VoltMemError as error:
         print(f"voltmem: {error}", file=sys.stderr)
-    except OSError as error:  # who was reading has gone; the disk is full
+    except OSError as error:  # the reader of the pipe has gone; the disk is full
         print(f"voltmem: {error.strerror or error}: not everything was read or written", file=sys.stderr)
-        # For nobody: Python would try once more to write it when it ends.
+        # To /dev/null: otherwise Python tries to write the rest once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
 

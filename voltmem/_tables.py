@@ -19,6 +19,9 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 
 StatementsT = TypeVar("StatementsT")
 
+_TABLE: Final = {"kind": "table"}
+_FUNCTION: Final = {"kind": "function"}
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -26,23 +29,29 @@ class Tables:
 
     schema: str
     prefix: str
-    conversations: str = field(init=False)
+
+    # In an order in which they can be dropped.
+    messages: str = field(init=False, metadata=_TABLE)
+    payloads: str = field(init=False, metadata=_TABLE)
+    shares: str = field(init=False, metadata=_TABLE)
+    conversations: str = field(init=False, metadata=_TABLE)
+    watchers: str = field(init=False, metadata=_TABLE)
+    agent_history_steps: str = field(init=False, metadata=_TABLE)
+    agent_history_timeline_events: str = field(init=False, metadata=_TABLE)
+    agent_history: str = field(init=False, metadata=_TABLE)
+    migrations: str = field(init=False, metadata=_TABLE)
+
+    # The backup that migrate_conversation_schema() makes.
     conversations_backup: str = field(init=False)
-    messages: str = field(init=False)
     messages_backup: str = field(init=False)
-    payloads: str = field(init=False)
-    shares: str = field(init=False)
-    migrations: str = field(init=False)
-    watchers: str = field(init=False)
-    tell_watchers: str = field(init=False)
-    add_messages: str = field(init=False)
-    drop_messages: str = field(init=False)
-    drop_messages_of_user: str = field(init=False)
-    hand_over: str = field(init=False)
-    plain: str = field(init=False)
-    agent_history: str = field(init=False)
-    agent_history_steps: str = field(init=False)
-    agent_history_timeline_events: str = field(init=False)
+
+    # Each is a file in migrations_sql/functions/.
+    add_messages: str = field(init=False, metadata=_FUNCTION)
+    drop_messages: str = field(init=False, metadata=_FUNCTION)
+    drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
+    hand_over: str = field(init=False, metadata=_FUNCTION)
+    plain: str = field(init=False, metadata=_FUNCTION)
+    tell_watchers: str = field(init=False, metadata=_FUNCTION)
 
     def __post_init__(self) -> None:
         _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
@@ -56,6 +65,17 @@ class Tables:
     def __str__(self) -> str:
         return f"{self.schema}.{self.prefix}_*"
 
+    def all_tables(self) -> list[str]:
+        """Return the names of the tables that every database has, in an order in which they can be dropped."""
+        return self._all_of("table")
+
+    def all_functions(self) -> list[str]:
+        """Return the names of the functions. They can be dropped after the tables, whose triggers call them."""
+        return self._all_of("function")
+
+    def _all_of(self, kind: str) -> list[str]:
+        return [getattr(self, each.name) for each in fields(self) if each.metadata.get("kind") == kind]
+
     def render(self, template: str) -> str:
         """
         Return a migration's text with {schema} and {prefix} filled in.
@@ -63,6 +83,11 @@ class Tables:
         By replacement, not str.format, so that '{}' stays legal SQL.
         """
         return template.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
+
+
+def bare(name: str) -> str:
+    """Return a name without its schema, as RENAME takes it, and as the catalogs and a table's triggers have it."""
+    return name.rpartition(".")[2]
 
 
 def rendered(kind: Callable[[Tables], StatementsT], tables: Tables) -> StatementsT:

@@ -1,29 +1,80 @@
-"""A view of the storage for one user: every verb, no user_id, and no way around it."""
+"""A view of the storage for one user: its verbs, one line each, with the user filled in."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+import functools
+import inspect
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import JsonValue
-
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
-from voltmem._areas.changes import DEFAULT_POLL_INTERVAL
-from voltmem._areas.changes_models import Change
-from voltmem._areas.conversations import DEFAULT_LIMIT as CONVERSATION_LIMIT
-from voltmem._areas.conversations import UserConversations
-from voltmem._areas.messages import DEFAULT_LIMIT as MESSAGE_LIMIT
-from voltmem._areas.queries import OrderBy, OrderDirection
-from voltmem._areas.search import DEFAULT_LIMIT as SEARCH_LIMIT
-from voltmem._areas.search_models import SearchResults
-from voltmem._areas.share_models import Share
-from voltmem._areas.sidebar import DEFAULT_LIMIT as SIDEBAR_LIMIT
-from voltmem._areas.sidebar_models import ConversationItem, ConversationList
-from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
-from voltmem._values import UNSET, Unset, check_id
-from voltmem._voltagent import ConversationLike, MessageLike, VoltAgentNames
+from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.changes import Changes
+from voltmem._areas.conversations import Conversations
+from voltmem._areas.forks import Forks
+from voltmem._areas.messages import Messages
+from voltmem._areas.search import Search
+from voltmem._areas.shares import Shares
+from voltmem._areas.sidebar import Sidebar
+from voltmem._areas.transfer.exports import Exports
+from voltmem._areas.transfer.imports import Imports
+from voltmem._areas.users import Users
+from voltmem._values import check_user
 from voltmem.errors import InvalidInputError
-from voltmem.models import Conversation, ConversationPage, Message
+from voltmem.models import Conversation, ConversationLike
+from voltmem.options import DEFAULT_RESOURCE_ID
+
+if TYPE_CHECKING:
+    from voltmem.storage import Storage
+
+# The parameters that name a user. The first that a verb has is filled in; the view offers none of them.
+_USER_PARAMETERS: Final = ("owner", "user_id")
+
+
+def own(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Return the method of UserStorage that calls a verb of the storage, with the view's user as owner or user_id.
+
+    It has the verb's name, docstring and signature, without what names a user: update_conversation(user_id=…) would
+    give the conversation away. It calls the verb by its name, so that a subclass of the storage can override it.
+    """
+    signature = inspect.signature(verb)
+    hidden = [name for name in _USER_PARAMETERS if name in signature.parameters]
+    filled, name = signature.parameters[hidden[0]], verb.__name__
+    # Without self; a keyword-only parameter has no place among the positional arguments.
+    place = None if filled.kind is filled.KEYWORD_ONLY else list(signature.parameters).index(filled.name) - 1
+
+    def call(view: UserStorage, arguments: tuple[object, ...], named: dict[str, object]) -> Any:
+        for parameter in hidden:
+            if parameter in named:
+                raise TypeError(f"{name}() of for_user() takes no {parameter}: it works for {view!r}. Leave it out.")
+        if place is not None and len(arguments) > place:
+            arguments = (*arguments[:place], view.user_id, *arguments[place:])
+        else:
+            named[filled.name] = view.user_id
+        return getattr(view._storage, name)(*arguments, **named)
+
+    def called(self: UserStorage, *arguments: object, **named: object) -> Any:
+        return call(self, arguments, named)
+
+    async def awaited(self: UserStorage, *arguments: object, **named: object) -> Any:
+        return await call(self, arguments, named)
+
+    method: Callable[..., Any] = awaited if inspect.iscoroutinefunction(verb) else called
+    functools.update_wrapper(method, verb)
+    shown = [each for each in signature.parameters.values() if each.name not in hidden]
+    method.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    method.__annotations__ = {key: kind for key, kind in verb.__annotations__.items() if key not in hidden}
+    method.__qualname__ = f"UserStorage.{name}"
+    method.__doc__ = _without_arguments(inspect.getdoc(verb) or "", hidden)
+    return method
+
+
+def _without_arguments(docstring: str, names: list[str]) -> str:
+    """Return a docstring without its lines about some of the arguments."""
+    text = re.sub(rf"^    (?:{'|'.join(names)}): .*\n?(?:     .*\n?)*", "", docstring, flags=re.MULTILINE)
+    return re.sub(r"^Args:\n(?!    )\n*", "", text, flags=re.MULTILINE).rstrip()
 
 
 class UserStorage:
@@ -34,8 +85,8 @@ class UserStorage:
     False, 0, or ConversationNotFoundError.
     """
 
-    def __init__(self, storage: VoltAgentNames, user_id: str) -> None:
-        check_id(user_id=user_id)
+    def __init__(self, storage: Storage, user_id: str) -> None:
+        check_user("user_id", user_id, "for_user() is the view of one user")
         self._storage = storage
         self._user_id = user_id
 
@@ -47,7 +98,23 @@ class UserStorage:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._user_id!r} of {self._storage!r}>"
 
-    def _own(self, conversation: ConversationLike) -> Mapping[str, object]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[UserStorage]:
+        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
+        async with self._storage.transaction() as transaction:
+            yield UserStorage(transaction, self._user_id)
+
+    # --- conversations ----------------------------------------------------------------------------------------
+
+    async def create_conversation(self, conversation: ConversationLike) -> Conversation:
+        """Return the conversation as it was stored; user_id may be left out."""
+        return await self._storage.create_conversation(self._with_user(conversation))
+
+    async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
+        """Return the conversation with this id, made if absent; user_id may be left out."""
+        return await self._storage.ensure_conversation(self._with_user(conversation))
+
+    def _with_user(self, conversation: ConversationLike) -> Mapping[str, object]:
         """Return the conversation's fields with this user's id; another's is a mistake worth an error."""
         if isinstance(conversation, Conversation):
             fields = conversation.model_dump(include=conversation.model_fields_set | {"id"})
@@ -60,474 +127,58 @@ class UserStorage:
             raise InvalidInputError(f"this is the storage of user {self._user_id!r}; the conversation names another")
         return {**fields, "user_id": self._user_id}
 
-    async def create_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation as it was stored; user_id may be left out."""
-        return await self._storage.create_conversation(self._own(conversation))
+    get_conversation = own(Conversations.get_user_conversation)
+    update_conversation = own(Conversations.update_conversation)
+    delete_conversation = own(Conversations.delete_conversation)
+    query_conversations = own(Conversations.query_conversations)
+    count_conversations = own(Conversations.count_conversations)
+    get_paginated_conversations = own(Conversations.get_paginated_user_conversations)
+    get_conversations = own(Conversations.get_user_conversations)
+    get_last_conversation = own(Conversations.get_last_conversation)
 
-    async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation with this id, made if absent; user_id may be left out."""
-        return await self._storage.ensure_conversation(self._own(conversation))
-
-    async def get_conversation(self, conversation_id: str) -> Conversation | None:
-        """Return the conversation, or None."""
-        return await self._storage.get_user_conversation(conversation_id, self._user_id)
-
-    async def update_conversation(
-        self,
-        conversation_id: str,
-        *,
-        title: str | Unset | None = UNSET,
-        metadata: Mapping[str, JsonValue] | Unset | None = UNSET,
-        resource_id: str | Unset = UNSET,
-        touch: bool = True,
-    ) -> Conversation:
-        """Return the conversation after the update; only what is given changes."""
-        return await self._storage.update_conversation(
-            conversation_id,
-            title=title,
-            metadata=metadata,
-            resource_id=resource_id,
-            touch=touch,
-            owner=self._user_id,
-        )
-
-    async def delete_conversation(self, conversation_id: str) -> bool:
-        """Return whether there was one to delete; its messages go with it, and there is no way back."""
-        return await self._storage.delete_conversation(conversation_id, owner=self._user_id)
-
-    async def query_conversations(
-        self,
-        *,
-        resource_id: str | None = None,
-        limit: int | None = CONVERSATION_LIMIT,
-        offset: int = 0,
-        order_by: OrderBy = "updated_at",
-        order_direction: OrderDirection = "DESC",
-    ) -> list[Conversation]:
-        """Return the conversations that match, the last active first unless told otherwise."""
-        return await self._storage.get_conversations_by_user_id(
-            self._user_id,
-            resource_id=resource_id,
-            limit=limit,
-            offset=offset,
-            order_by=order_by,
-            order_direction=order_direction,
-        )
-
-    async def count_conversations(self, *, resource_id: str | None = None) -> int:
-        """Return how many conversations there are."""
-        return await self._storage.count_conversations(user_id=self._user_id, resource_id=resource_id)
-
-    async def get_paginated_conversations(self, page: int = 1, page_size: int = 10) -> ConversationPage:
-        """Return one page, the last active first."""
-        return await self._storage.get_paginated_user_conversations(self._user_id, page, page_size)
-
-    def get_conversations(self) -> UserConversations:
-        """Return a builder over all conversations, the last active first until told otherwise."""
-        return self._storage.get_user_conversations(self._user_id)
-
-    async def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
-        """Return the conversation that was last active, or None: the one to go on with."""
-        return await self._storage.get_last_conversation(self._user_id, resource_id=resource_id)
+    # --- messages ---------------------------------------------------------------------------------------------
 
     def conversation(
         self, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
     ) -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
-        return ConversationMemory(self._storage, self._user_id, conversation_id, resource_id=resource_id)
+        return self._storage.conversation(self._user_id, conversation_id, resource_id=resource_id)
 
-    async def add_message(
-        self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None
-    ) -> Message:
-        """Return the message as it was stored; with a resource_id, in a conversation that is made if absent."""
-        return await self._storage.add_message(message, self._user_id, conversation_id, resource_id=resource_id)
-
-    async def add_messages(
-        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
-    ) -> list[Message]:
-        """Return the messages as they were stored: all of them, or none and an error."""
-        return await self._storage.add_messages(messages, self._user_id, conversation_id, resource_id=resource_id)
-
-    async def get_messages(
-        self,
-        conversation_id: str,
-        *,
-        limit: int | Unset | None = UNSET,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        roles: Sequence[str] | None = None,
-        types: Sequence[str] | None = None,
-        include_archived: bool = False,
-    ) -> list[Message]:
-        """Return the newest messages of a conversation, the oldest of them first."""
-        return await self._storage.get_messages(
-            self._user_id,
-            conversation_id,
-            limit=limit,
-            before=before,
-            after=after,
-            roles=roles,
-            types=types,
-            include_archived=include_archived,
-        )
-
-    async def get_conversation_messages(
-        self,
-        conversation_id: str,
-        *,
-        limit: int | None = MESSAGE_LIMIT,
-        offset: int = 0,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        include_archived: bool = False,
-    ) -> list[Message]:
-        """Return a conversation's messages from the oldest on."""
-        return await self._storage.get_conversation_messages(
-            conversation_id,
-            limit=limit,
-            offset=offset,
-            before=before,
-            after=after,
-            include_archived=include_archived,
-            owner=self._user_id,
-        )
-
-    async def rewind_conversation(self, conversation_id: str, message_id: str) -> int:
-        """Return how many messages were dropped: those that follow this one."""
-        return await self._storage.rewind_conversation(conversation_id, message_id, owner=self._user_id)
-
-    async def delete_messages(self, ids: Sequence[str], conversation_id: str) -> int:
-        """Return how many of these messages were there and are deleted."""
-        return await self._storage.delete_messages(ids, self._user_id, conversation_id)
-
-    async def clear_messages(self, conversation_id: str | None = None) -> int:
-        """Return how many messages were deleted: a conversation's, or all of the user's."""
-        return await self._storage.clear_messages(self._user_id, conversation_id)
+    add_message = own(Messages.add_message)
+    add_messages = own(Messages.add_messages)
+    get_messages = own(Messages.get_messages)
+    get_conversation_messages = own(Messages.get_conversation_messages)
+    rewind_conversation = own(Messages.rewind_conversation)
+    delete_messages = own(Messages.delete_messages)
+    clear_messages = own(Messages.clear_messages)
 
     # --- the sidebar ------------------------------------------------------------------------------------------
 
-    async def list_conversations(
-        self,
-        *,
-        limit: int = SIDEBAR_LIMIT,
-        after: str | None = None,
-        before: str | None = None,
-        archived: bool = False,
-        pinned: bool | None = None,
-        resource_id: str | None = None,
-        tag: str | None = None,
-        preview: bool = True,
-    ) -> ConversationList:
-        """Return a stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
-        return await self._storage.list_conversations(
-            self._user_id,
-            limit=limit,
-            after=after,
-            before=before,
-            archived=archived,
-            pinned=pinned,
-            resource_id=resource_id,
-            tag=tag,
-            preview=preview,
-        )
-
-    async def rename_conversation(
-        self, conversation_id: str, title: str, *, automatic: bool = False
-    ) -> ConversationItem:
-        """Return the conversation with its title; an automatic one replaces none that a person gave."""
-        return await self._storage.rename_conversation(conversation_id, title, automatic=automatic, owner=self._user_id)
-
-    async def pin_conversation(self, conversation_id: str, pinned: bool = True) -> ConversationItem:
-        """Return the conversation, pinned or not."""
-        return await self._storage.pin_conversation(conversation_id, pinned, owner=self._user_id)
-
-    async def archive_conversation(self, conversation_id: str, archived: bool = True) -> ConversationItem:
-        """Return the conversation, archived or not."""
-        return await self._storage.archive_conversation(conversation_id, archived, owner=self._user_id)
-
-    async def tag_conversation(self, conversation_id: str, tags: Sequence[str]) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had."""
-        return await self._storage.tag_conversation(conversation_id, tags, owner=self._user_id)
-
-    async def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
-        """Return the conversation, read up to what was said last, or up to *at*."""
-        return await self._storage.mark_conversation_read(conversation_id, at=at, owner=self._user_id)
-
-    async def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
-        """Return the conversation, which looks absent until it is restored."""
-        return await self._storage.soft_delete_conversation(conversation_id, owner=self._user_id)
-
-    async def restore_conversation(self, conversation_id: str) -> ConversationItem:
-        """Return the conversation, which was deleted and is back."""
-        return await self._storage.restore_conversation(conversation_id, owner=self._user_id)
-
-    async def list_deleted_conversations(self, *, limit: int | None = None) -> list[ConversationItem]:
-        """Return what was deleted and can be restored, the last deleted first."""
-        return await self._storage.list_deleted_conversations(self._user_id, limit=limit)
-
-    async def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
-        """Return how many of the deleted conversations are now gone for good."""
-        return await self._storage.purge_deleted_conversations(self._user_id, older_than=older_than)
-
-    async def fork_conversation(
-        self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
-    ) -> Conversation:
-        """Return a new conversation with the same messages, up to one of them."""
-        return await self._storage.fork_conversation(conversation_id, up_to=up_to, id=id, owner=self._user_id)
-
-    async def search(self, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None) -> SearchResults:
-        """Return the conversations that have the words, best first, each with the message that fits best."""
-        return await self._storage.search(self._user_id, text, limit=limit, after=after)
-
-    def watch(self, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
-        """Return an iterator of what changes in the conversations, whoever changes it; InvalidInputError when bound."""
-        return self._storage.watch(self._user_id, poll_interval=poll_interval)
-
-    async def delete_user(self) -> int:
-        """Return how many conversations and recorded runs were deleted: all that is this user's."""
-        return await self._storage.delete_user(self._user_id)
+    list_conversations = own(Sidebar.list_conversations)
+    get_conversation_item = own(Sidebar.get_conversation_item)
+    rename_conversation = own(Sidebar.rename_conversation)
+    pin_conversation = own(Sidebar.pin_conversation)
+    archive_conversation = own(Sidebar.archive_conversation)
+    tag_conversation = own(Sidebar.tag_conversation)
+    mark_conversation_read = own(Sidebar.mark_conversation_read)
+    soft_delete_conversation = own(Sidebar.soft_delete_conversation)
+    restore_conversation = own(Sidebar.restore_conversation)
+    list_deleted_conversations = own(Sidebar.list_deleted_conversations)
+    purge_deleted_conversations = own(Sidebar.purge_deleted_conversations)
+    fork_conversation = own(Forks.fork_conversation)
+    search = own(Search.search)
+    watch = own(Changes.watch)
 
     # --- links for strangers ----------------------------------------------------------------------------------
 
     # Without get_shared_conversation(): whoever has a link may read, and here is read what is the user's.
+    share_conversation = own(Shares.share_conversation)
+    list_shares = own(Shares.list_shares)
+    revoke_share = own(Shares.revoke_share)
 
-    async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
-        """Return a new link, with which strangers read what was said so far, or up to a message."""
-        return await self._storage.share_conversation(conversation_id, up_to=up_to, owner=self._user_id)
+    # --- all that is the user's -------------------------------------------------------------------------------
 
-    async def list_shares(self, *, conversation_id: str | None = None) -> list[Share]:
-        """Return the links to the user's conversations, or to one of them, the newest first."""
-        return await self._storage.list_shares(self._user_id, conversation_id=conversation_id)
-
-    async def revoke_share(self, token: str) -> bool:
-        """Return whether there was such a link; from now on it leads nowhere."""
-        return await self._storage.revoke_share(token, owner=self._user_id)
-
-    # --- out and in -------------------------------------------------------------------------------------------
-
-    def export_user(self) -> AsyncIterator[str]:
-        """Yield all that is stored of this user, as lines of JSON."""
-        return self._storage.export_user(self._user_id)
-
-    async def import_user(self, lines: Lines) -> ImportResult:
-        """Return what came of the lines of an export, whoever's it was: all of it becomes this user's."""
-        return await self._storage.import_user(self._user_id, lines)
-
-    async def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
-        """Return what came of conversations from elsewhere, which become this user's."""
-        return await self._storage.import_conversations(self._user_id, conversations)
-
-    # --- in VoltAgent's spelling ------------------------------------------------------------------------------
-
-    async def createConversation(self, conversation: ConversationLike) -> Conversation:
-        """create_conversation in VoltAgent's spelling."""
-        return await self.create_conversation(conversation)
-
-    async def ensureConversation(self, conversation: ConversationLike) -> Conversation:
-        """ensure_conversation in VoltAgent's spelling."""
-        return await self.ensure_conversation(conversation)
-
-    async def getConversation(self, conversationId: str) -> Conversation | None:
-        """get_conversation in VoltAgent's spelling."""
-        return await self.get_conversation(conversationId)
-
-    async def updateConversation(
-        self,
-        conversationId: str,
-        *,
-        title: str | Unset | None = UNSET,
-        metadata: Mapping[str, JsonValue] | Unset | None = UNSET,
-        resourceId: str | Unset = UNSET,
-        touch: bool = True,
-    ) -> Conversation:
-        """update_conversation in VoltAgent's spelling."""
-        return await self.update_conversation(
-            conversationId, title=title, metadata=metadata, resource_id=resourceId, touch=touch
-        )
-
-    async def deleteConversation(self, conversationId: str) -> bool:
-        """delete_conversation in VoltAgent's spelling."""
-        return await self.delete_conversation(conversationId)
-
-    async def queryConversations(
-        self,
-        *,
-        resourceId: str | None = None,
-        limit: int | None = CONVERSATION_LIMIT,
-        offset: int = 0,
-        orderBy: OrderBy = "updated_at",
-        orderDirection: OrderDirection = "DESC",
-    ) -> list[Conversation]:
-        """query_conversations in VoltAgent's spelling."""
-        return await self.query_conversations(
-            resource_id=resourceId, limit=limit, offset=offset, order_by=orderBy, order_direction=orderDirection
-        )
-
-    async def countConversations(self, *, resourceId: str | None = None) -> int:
-        """count_conversations in VoltAgent's spelling."""
-        return await self.count_conversations(resource_id=resourceId)
-
-    async def getPaginatedConversations(self, page: int = 1, pageSize: int = 10) -> ConversationPage:
-        """get_paginated_conversations in VoltAgent's spelling."""
-        return await self.get_paginated_conversations(page, pageSize)
-
-    def getConversations(self) -> UserConversations:
-        """get_conversations in VoltAgent's spelling."""
-        return self.get_conversations()
-
-    async def getLastConversation(self, *, resourceId: str | None = None) -> Conversation | None:
-        """get_last_conversation in VoltAgent's spelling."""
-        return await self.get_last_conversation(resource_id=resourceId)
-
-    async def addMessage(self, message: MessageLike, conversationId: str, *, resourceId: str | None = None) -> Message:
-        """add_message in VoltAgent's spelling."""
-        return await self.add_message(message, conversationId, resource_id=resourceId)
-
-    async def addMessages(
-        self, messages: Iterable[MessageLike], conversationId: str, *, resourceId: str | None = None
-    ) -> list[Message]:
-        """add_messages in VoltAgent's spelling."""
-        return await self.add_messages(messages, conversationId, resource_id=resourceId)
-
-    async def getMessages(
-        self,
-        conversationId: str,
-        *,
-        limit: int | Unset | None = UNSET,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        roles: Sequence[str] | None = None,
-        types: Sequence[str] | None = None,
-        includeArchived: bool = False,
-    ) -> list[Message]:
-        """get_messages in VoltAgent's spelling."""
-        return await self.get_messages(
-            conversationId,
-            limit=limit,
-            before=before,
-            after=after,
-            roles=roles,
-            types=types,
-            include_archived=includeArchived,
-        )
-
-    async def getConversationMessages(
-        self,
-        conversationId: str,
-        *,
-        limit: int | None = MESSAGE_LIMIT,
-        offset: int = 0,
-        before: datetime | str | None = None,
-        after: datetime | str | None = None,
-        includeArchived: bool = False,
-    ) -> list[Message]:
-        """get_conversation_messages in VoltAgent's spelling."""
-        return await self.get_conversation_messages(
-            conversationId, limit=limit, offset=offset, before=before, after=after, include_archived=includeArchived
-        )
-
-    async def rewindConversation(self, conversationId: str, messageId: str) -> int:
-        """rewind_conversation in VoltAgent's spelling."""
-        return await self.rewind_conversation(conversationId, messageId)
-
-    async def deleteMessages(self, ids: Sequence[str], conversationId: str) -> int:
-        """delete_messages in VoltAgent's spelling."""
-        return await self.delete_messages(ids, conversationId)
-
-    async def clearMessages(self, conversationId: str | None = None) -> int:
-        """clear_messages in VoltAgent's spelling."""
-        return await self.clear_messages(conversationId)
-
-    async def listConversations(
-        self,
-        *,
-        limit: int = SIDEBAR_LIMIT,
-        after: str | None = None,
-        before: str | None = None,
-        archived: bool = False,
-        pinned: bool | None = None,
-        resourceId: str | None = None,
-        tag: str | None = None,
-        preview: bool = True,
-    ) -> ConversationList:
-        """list_conversations in VoltAgent's spelling."""
-        return await self.list_conversations(
-            limit=limit,
-            after=after,
-            before=before,
-            archived=archived,
-            pinned=pinned,
-            resource_id=resourceId,
-            tag=tag,
-            preview=preview,
-        )
-
-    async def renameConversation(self, conversationId: str, title: str, *, automatic: bool = False) -> ConversationItem:
-        """rename_conversation in VoltAgent's spelling."""
-        return await self.rename_conversation(conversationId, title, automatic=automatic)
-
-    async def pinConversation(self, conversationId: str, pinned: bool = True) -> ConversationItem:
-        """pin_conversation in VoltAgent's spelling."""
-        return await self.pin_conversation(conversationId, pinned)
-
-    async def archiveConversation(self, conversationId: str, archived: bool = True) -> ConversationItem:
-        """archive_conversation in VoltAgent's spelling."""
-        return await self.archive_conversation(conversationId, archived)
-
-    async def tagConversation(self, conversationId: str, tags: Sequence[str]) -> ConversationItem:
-        """tag_conversation in VoltAgent's spelling."""
-        return await self.tag_conversation(conversationId, tags)
-
-    async def markConversationRead(self, conversationId: str, *, at: datetime | None = None) -> ConversationItem:
-        """mark_conversation_read in VoltAgent's spelling."""
-        return await self.mark_conversation_read(conversationId, at=at)
-
-    async def softDeleteConversation(self, conversationId: str) -> ConversationItem:
-        """soft_delete_conversation in VoltAgent's spelling."""
-        return await self.soft_delete_conversation(conversationId)
-
-    async def restoreConversation(self, conversationId: str) -> ConversationItem:
-        """restore_conversation in VoltAgent's spelling."""
-        return await self.restore_conversation(conversationId)
-
-    async def listDeletedConversations(self, *, limit: int | None = None) -> list[ConversationItem]:
-        """list_deleted_conversations in VoltAgent's spelling."""
-        return await self.list_deleted_conversations(limit=limit)
-
-    async def purgeDeletedConversations(self, *, olderThan: timedelta | None = None) -> int:
-        """purge_deleted_conversations in VoltAgent's spelling."""
-        return await self.purge_deleted_conversations(older_than=olderThan)
-
-    async def forkConversation(
-        self, conversationId: str, *, upTo: str | None = None, id: str | None = None
-    ) -> Conversation:
-        """fork_conversation in VoltAgent's spelling."""
-        return await self.fork_conversation(conversationId, up_to=upTo, id=id)
-
-    async def shareConversation(self, conversationId: str, *, upTo: str | None = None) -> Share:
-        """share_conversation in VoltAgent's spelling."""
-        return await self.share_conversation(conversationId, up_to=upTo)
-
-    async def listShares(self, *, conversationId: str | None = None) -> list[Share]:
-        """list_shares in VoltAgent's spelling."""
-        return await self.list_shares(conversation_id=conversationId)
-
-    async def revokeShare(self, token: str) -> bool:
-        """revoke_share in VoltAgent's spelling."""
-        return await self.revoke_share(token)
-
-    async def deleteUser(self) -> int:
-        """delete_user in VoltAgent's spelling."""
-        return await self.delete_user()
-
-    def exportUser(self) -> AsyncIterator[str]:
-        """export_user in VoltAgent's spelling."""
-        return self.export_user()
-
-    async def importUser(self, lines: Lines) -> ImportResult:
-        """import_user in VoltAgent's spelling."""
-        return await self.import_user(lines)
-
-    async def importConversations(self, conversations: ImportedConversations) -> ImportResult:
-        """import_conversations in VoltAgent's spelling."""
-        return await self.import_conversations(conversations)
+    export_user = own(Exports.export_user)
+    import_user = own(Imports.import_user)
+    import_conversations = own(Imports.import_conversations)
+    delete_user = own(Users.delete_user)

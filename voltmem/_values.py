@@ -28,6 +28,20 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
+
+
+class AnyUser(enum.Enum):
+    """The type of ANY_USER."""
+
+    ANY_USER = "any user"
+
+    def __repr__(self) -> str:
+        return "voltmem.ANY_USER"
+
+
+ANY_USER: Final = AnyUser.ANY_USER
+"""In place of a user's id: no check, and no filter. For trusted code, which may read and write every user's data."""
+
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 # pydantic_core's parser stops at 201 levels, Python's own at the caller's stack depth. What is stored must be readable
@@ -109,17 +123,62 @@ def check_text(**values: object) -> None:
             raise InvalidInputError(f"{name} {shown(value)} has a NUL character or a lone surrogate")
 
 
-def check_id(**values: object) -> None:
-    """Raise InvalidInputError unless every value is a string that fits into PostgreSQL's indexes."""
+def check_key(**values: object) -> None:
+    """Raise InvalidInputError unless every value is a string that fits into PostgreSQL's indexes. It may be empty."""
     check_text(**values)
     for name, value in values.items():
         if len(str(value).encode()) > MAX_ID_BYTES:
-            raise InvalidInputError(f"{name} {shown(value)} is longer than {MAX_ID_BYTES} bytes")
+            raise InvalidInputError(f"{name} {shown(value)} is longer than {MAX_ID_BYTES} bytes; use a shorter one")
+
+
+def check_id(**values: object) -> None:
+    """Raise InvalidInputError unless every value is an id: a string that is not empty and fits into an index."""
+    check_key(**values)
+    for name, value in values.items():
+        if value == "":
+            raise InvalidInputError(f"{name} is an empty string: pass an id")
+
+
+def check_key_or_none(**values: object) -> None:
+    """Like check_key, and None is allowed."""
+    check_key(**{name: value for name, value in values.items() if value is not None})
 
 
 def check_id_or_none(**values: object) -> None:
     """Like check_id, and None is allowed."""
     check_id(**{name: value for name, value in values.items() if value is not None})
+
+
+def check_user(name: str, value: object, why: str = "this call works for one user") -> str:
+    """
+    Return the id of one user.
+
+    InvalidInputError for anything else: None is what a forgotten user looks like, and *why* is the reason for refusing
+    ANY_USER.
+    """
+    if value is ANY_USER:
+        raise InvalidInputError(f"{name} is {value!r}, but {why}: pass that user's id")
+    if value is None or value == "":
+        raise InvalidInputError(f"{name} is {value!r}: pass the signed-in user's id")
+    check_id(**{name: value})
+    return cast(str, value)
+
+
+def check_owner(name: str, value: str | AnyUser) -> str | None:
+    """
+    Return the owner as an argument of a statement, where NULL means no check.
+
+    InvalidInputError unless it is the id of a user or ANY_USER: None is what a forgotten user looks like.
+    """
+    if value is ANY_USER:
+        return None
+    if cast(object, value) in (None, ""):
+        raise InvalidInputError(
+            f"{name} is {value!r}: pass the signed-in user's id, or {ANY_USER!r} in trusted code that may see every "
+            "user's data"
+        )
+    check_id(**{name: value})
+    return value
 
 
 def check_texts(name: str, values: object) -> list[str]:
@@ -130,6 +189,14 @@ def check_texts(name: str, values: object) -> list[str]:
     for text in texts:
         check_text(**{name: text})
     return texts
+
+
+def check_ids(name: str, values: object) -> list[str]:
+    """Return the ids of an iterable as a list."""
+    ids = check_texts(name, values)
+    for id in ids:
+        check_id(**{name: id})
+    return ids
 
 
 def check_count(name: str, value: object, *, minimum: int = 0) -> None:

@@ -1,6 +1,8 @@
 """
 Every error that voltmem raises.
 
+::
+
     VoltMemError
     ├── InvalidInputError (ValueError)            a value was refused before any SQL ran
     │   ├── InvalidOptionError                    … an option of the storage, a prefix, a connection string

@@ -1,8 +1,8 @@
 """
-Conversations from the files of others, for import_conversations(): ChatGPT's export, and lists in OpenAI's form.
+Readers of other programs' files for import_conversations(): ChatGPT's export, and messages in OpenAI's form.
 
-Nothing here knows a database. What is of an unexpected shape is left out, where it is a detail, or else an
-InvalidInputError that says where it stands. A file is in memory as a whole.
+No database is involved. Details of an unexpected shape are left out; anything else is an InvalidInputError that says
+where it is. A file is in memory as a whole.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Json: TypeAlias = Mapping[str, object]
 
 # --- ChatGPT ------------------------------------------------------------------------------------------------------
 
-# What ChatGPT itself shows nobody: what it knows of its user, and how it thought.
+# What ChatGPT does not show: what it knows about its user, and its reasoning.
 _HIDDEN: Final = frozenset({"user_editable_context", "model_editable_context", "thoughts", "reasoning_recap"})
-# Where content types other than lists of parts have their text.
+# The fields with the text in content types other than lists of parts.
 _TEXTS: Final = ("text", "result", "content", "output_str")
 
 
@@ -47,20 +47,21 @@ def from_chatgpt(
     export: str | bytes | Sequence[object] | Json, *, resource_id: str = "chatgpt"
 ) -> Iterator[ImportedConversation]:
     """
-    Yield the conversations of ChatGPT's export of a user's data.
+    Read ChatGPT's export of a user's data. Yields its conversations.
 
     Args:
-        export: What stands in conversations.json, as JSON text or as what that says.
-        resource_id: The agent or project that they are with from now on.
+        export: The content of conversations.json: JSON text, or the parsed value.
+        resource_id: The agent or project of the conversations from now on.
 
     Raises:
-        InvalidInputError: It is no such export.
+        InvalidInputError: The value is not such an export.
 
-    Of each conversation, the branch that ChatGPT shows: from the first message to its current one. What was edited or
-    asked again besides is not imported; metadata counts it as "messages_left_out". Nor is what ChatGPT hides: system
-    messages, what it was told of its user, how it thought. What the assistant said to a tool is a tool call, what came
-    back its result. Pictures and sounds are not in that file; a text like "[image: file-service://…]" stands in their
-    place. A message that is older than the one before it gets that one's time, so the order stays.
+    Of each conversation the branch that ChatGPT shows is read, from the first message to the current one. Edited and
+    regenerated messages of other branches are left out; metadata counts them as "messages_left_out". So is what ChatGPT
+    hides: system messages, what it was told about its user, its reasoning. What the assistant sent to a tool becomes a
+    tool call, and the answer its result. Pictures and sounds are not in that file; a text such as
+    "[image: file-service://…]" replaces them. A message older than the one before it gets the time of that one, so that
+    the order stays.
     """
     check_id(resource_id=resource_id)
     found = _parsed(export) if isinstance(export, str | bytes) else export
@@ -69,7 +70,7 @@ def from_chatgpt(
         raise InvalidInputError(f"ChatGPT's conversations.json is a list of conversations, not {shown(export)}")
     for place, conversation in enumerate(conversations):
         if not isinstance(conversation, Mapping) or not isinstance(conversation.get("mapping"), Mapping):
-            raise InvalidInputError(f"conversation {place} of the list is none of ChatGPT's: it has no mapping")
+            raise InvalidInputError(f"conversation {place} of the list is not from ChatGPT: it has no mapping")
         yield _chatgpt_conversation(conversation, resource_id)
 
 
@@ -94,7 +95,7 @@ def _chatgpt_conversation(conversation: Json, resource_id: str) -> ImportedConve
 
 
 def _branch(nodes: Mapping[str, Json], current: object) -> list[str]:
-    """Return the ids from the root to the current node; where there is none, to the newest that nothing follows."""
+    """Return the ids from the root to the current node; without one, to the newest leaf."""
     if not isinstance(current, str) or current not in nodes:
         parents = {parent for node in nodes.values() if isinstance(parent := node.get("parent"), str)}
         times = {id: _seconds(_object(node, "message").get("create_time")) for id, node in nodes.items()}
@@ -107,7 +108,7 @@ def _branch(nodes: Mapping[str, Json], current: object) -> list[str]:
 
 
 def _says(message: Json) -> bool:
-    """Whether ChatGPT shows the message, and there is something in it."""
+    """Return whether ChatGPT shows the message and it is not empty."""
     content = _object(message, "content")
     is_marked = _object(message, "metadata").get("is_visually_hidden_from_conversation") is True
     is_hidden = is_marked or _role(message) == "system" or content.get("content_type") in _HIDDEN
@@ -127,7 +128,7 @@ def _chatgpt_messages(branch: Iterable[tuple[str, Json]]) -> Iterator[Message]:
             call = ToolCall(id, recipient, _arguments(text))
             values |= {"type": TOOL_CALL, "content": [call_part(call)]}
         elif role == "tool":
-            # Of several results only one can be the call's; the others say whose they are by their tool alone.
+            # Only one of several results can belong to the call; the others name just their tool.
             answered, call = call or ToolCall("", "", None), None
             name = _object(message, "author").get("name")
             result = ToolResult(answered.id, name if isinstance(name, str) else answered.name, text)
@@ -168,20 +169,20 @@ def from_openai(
     source: str | bytes | Json | Iterable[object], *, resource_id: str = "default"
 ) -> Iterator[ImportedConversation]:
     """
-    Yield the conversations of messages in OpenAI's form.
+    Read messages in OpenAI's form. Yields conversations.
 
     Args:
-        source: A list of messages, which is one conversation; or many: lists, or objects with "messages" and perhaps
-            "id" and "title", as files for fine-tuning have them. As values, as JSON, or as lines of JSON; an open
-            file is read line by line.
-        resource_id: The agent or project that they are with.
+        source: A list of messages, which is one conversation; or several: lists, or objects with "messages" and
+            optionally "id" and "title", as in files for fine-tuning. Values, JSON, or lines of JSON; an open file is
+            read line by line.
+        resource_id: The agent or project of the conversations.
 
     Raises:
-        InvalidInputError: There is something else in it; it says where.
+        InvalidInputError: The source has something else; the message says where.
 
-    Tool calls and their results become those of voltmem, in the form of chat messages (tool_calls, tool_call_id) and
-    in that of responses (function_call, function_call_output). Content is text or a list of parts, kept as it is; what
-    else a message or a conversation says is in its metadata. There are no times in this form: the order is kept.
+    Tool calls and results are converted from the form of chat messages (tool_calls, tool_call_id) and from that of
+    responses (function_call, function_call_output). Content, a text or a list of parts, stays as it is; other fields of
+    a message or a conversation go into its metadata. This form has no times; the order is kept.
     """
     check_id(resource_id=resource_id)
     for place, value in enumerate(_openai_values(source)):
@@ -200,9 +201,9 @@ def from_openai(
 
 
 def _openai_values(source: object) -> Iterator[object]:
-    """Yield each conversation, still as JSON or not."""
+    """Yield each conversation, as JSON text or as a value."""
     if isinstance(source, str | bytes):
-        # Not splitlines(): a string of JSON may hold what else ends lines for that.
+        # Not splitlines(): a JSON string may contain other characters that it takes for line ends.
         found: list[str] | list[bytes] = source.split("\n") if isinstance(source, str) else source.split(b"\n")
         lines = [line for line in found if not _is_blank(line)]
         source = lines if len(lines) > 1 and _is_json(lines[0]) else _parsed(source)
@@ -234,7 +235,7 @@ def _is_openai_message(value: object) -> bool:
 
 
 def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message]:
-    names: dict[str, str] = {}  # of the tools that were called
+    names: dict[str, str] = {}  # of the called tools, by call id
     for number, message in enumerate(messages):
         where = f"message {number} of conversation {place}"
         if not isinstance(message, Mapping):
@@ -260,7 +261,7 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
 
 
 def _openai_calls(message: JsonObject, kind: JsonValue, number: int) -> list[ToolCall]:
-    """Return the tool calls of a message, and take them out of it; those without an id get one."""
+    """Remove the tool calls from a message and return them. A call without an id gets one."""
     legacy, listed = message.pop("function_call", None), message.pop("tool_calls", None)
     if kind == "function_call":
         listed = [{name: message.pop(name, None) for name in ("call_id", "name", "arguments")}]
@@ -272,7 +273,7 @@ def _openai_calls(message: JsonObject, kind: JsonValue, number: int) -> list[Too
 
 
 def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
-    """Return a call whose name stands where those of functions have it: other kinds have it under their own name."""
+    """Return a call with its name under "function"; other kinds of calls have it under the name of their kind."""
     kind = call.get("type")
     return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else dict(call)
 
@@ -284,7 +285,7 @@ def _parsed(text: str | bytes) -> object:
     try:
         value: object = json.loads(without_mark(text))
     except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"no JSON: {error}") from error
+        raise InvalidInputError(f"not JSON: {error}") from error
     return value
 
 
@@ -308,13 +309,13 @@ def _object(values: Json, name: str) -> Json:
 
 
 def _id(value: object) -> str | None:
-    """Return what can be an id, or None."""
+    """Return the value if it is a valid id, else None."""
     fits = isinstance(value, str) and value and is_storable(value) and len(value.encode()) <= MAX_ID_BYTES
     return str(value) if fits else None
 
 
 def _time(value: object) -> datetime | None:
-    """Return the time that so many seconds, or a text, stand for; None for what is none."""
+    """Return the time for a number of seconds or a text; None if it is not a time."""
     with suppress(ValueError, OverflowError, OSError):
         if isinstance(value, str):
             time = datetime.fromisoformat(value)
@@ -331,7 +332,7 @@ def _seconds(value: object) -> float:
 
 
 def _arguments(text: str) -> JsonValue:
-    """Return what a tool was called with: an object, if it is one, else the text."""
+    """Return the arguments of a tool call: the JSON object in the text, else the text."""
     with suppress(InvalidInputError):
         value = _parsed(text)
         if isinstance(value, dict):

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Never,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from pydantic import (
     AfterValidator,
@@ -26,8 +40,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from voltmem._values import (
+    AnyUser,
     JsonObject,
     check_id,
+    check_key,
     check_text,
     check_time,
     from_stored_json,
@@ -39,6 +55,8 @@ from voltmem._values import (
     uuid7,
 )
 from voltmem.errors import InvalidInputError
+
+T = TypeVar("T")
 
 
 class Row(Protocol):
@@ -52,6 +70,11 @@ class Row(Protocol):
 def _checked_text(text: str) -> str:
     if not is_storable(text):
         check_text(value=text)  # says why
+    return text
+
+
+def _checked_key(text: str) -> str:
+    check_key(value=text)
     return text
 
 
@@ -78,9 +101,32 @@ def _metadata(value: object) -> JsonObject:
 
 Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
 Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
+# What is read may have an empty id: another program's row.
+Key: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_key)]
 Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
 Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
+OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
+OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
 Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_metadata)]
+
+
+class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = spelled[datetime]("created_at")
+    """A field of a model, read by VoltAgent's name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.__doc__ = f"VoltAgent's name for {name}."
+
+    @overload
+    def __get__(self, model: None, kind: type, /) -> Self: ...
+    @overload
+    def __get__(self, model: object, kind: type, /) -> T: ...
+    def __get__(self, model: object | None, kind: type, /) -> Self | T:
+        return self if model is None else cast(T, getattr(model, self._name))
+
+    if TYPE_CHECKING:  # a model is frozen; without this a type checker would let its fields be set by these names
+
+        def __set__(self, model: object, value: Never, /) -> None: ...
 
 
 class Model(BaseModel):
@@ -93,6 +139,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=False,
+        ignored_types=(spelled,),
         defer_build=True,  # until the first use, which not every program that imports us comes to
     )
 
@@ -206,25 +253,10 @@ class Conversation(Model):
         ) -> None: ...
         def __init__(self, **values: Any) -> None: ...
 
-    @property
-    def resourceId(self) -> str:
-        """VoltAgent's name for resource_id."""
-        return self.resource_id
-
-    @property
-    def userId(self) -> str:
-        """VoltAgent's name for user_id."""
-        return self.user_id
-
-    @property
-    def createdAt(self) -> datetime:
-        """VoltAgent's name for created_at."""
-        return self.created_at
-
-    @property
-    def updatedAt(self) -> datetime:
-        """VoltAgent's name for updated_at."""
-        return self.updated_at
+    resourceId = spelled[str]("resource_id")
+    userId = spelled[str]("user_id")
+    createdAt = spelled[datetime]("created_at")
+    updatedAt = spelled[datetime]("updated_at")
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
@@ -328,10 +360,7 @@ class Message(Model):
         ) -> None: ...
         def __init__(self, **values: Any) -> None: ...
 
-    @property
-    def createdAt(self) -> datetime:
-        """VoltAgent's name for created_at."""
-        return self.created_at
+    createdAt = spelled[datetime]("created_at")
 
     @property
     def text(self) -> str:
@@ -416,11 +445,6 @@ class NativeMessage(Message):
             parent_id: str | None = None,
         ) -> None: ...
 
-    @property
-    def parentId(self) -> str | None:
-        """parent_id in VoltAgent's spelling."""
-        return self.parent_id
-
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
         """Return the message of a row, in the order of NATIVE_COLUMNS; payload is JSON text."""
@@ -458,12 +482,13 @@ class ConversationPage(Model):
         def __init__(self, *, conversations: list[Conversation], page: int, pageSize: int, hasMore: bool) -> None: ...
         def __init__(self, **values: Any) -> None: ...
 
-    @property
-    def pageSize(self) -> int:
-        """VoltAgent's name for page_size."""
-        return self.page_size
+    pageSize = spelled[int]("page_size")
+    hasMore = spelled[bool]("has_more")
 
-    @property
-    def hasMore(self) -> bool:
-        """VoltAgent's name for has_more."""
-        return self.has_more
+
+ConversationLike: TypeAlias = Conversation | Mapping[str, object]
+"""A conversation, or a dict of its fields in either spelling."""
+MessageLike: TypeAlias = Message | Mapping[str, object]
+"""A message, or a dict of its fields in either spelling."""
+Owner: TypeAlias = str | AnyUser
+"""A user's id, or ANY_USER in trusted code: then nothing is checked."""

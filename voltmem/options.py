@@ -23,6 +23,16 @@ DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 DEFAULT_COMMAND_TIMEOUT: Final = 60.0
 # Patroni's default ttl is 30 seconds: a failover is over within it.
 DEFAULT_RETRY_TIMEOUT: Final = 30.0
+DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
+# Seconds between two looks of watch() where no notification arrives.
+DEFAULT_POLL_INTERVAL: Final = 2.0
+# How many rows a verb returns unless told otherwise.
+CONVERSATION_LIMIT: Final = 50  # VoltAgent's
+MESSAGE_LIMIT: Final = 100  # VoltAgent's
+HISTORY_LIMIT: Final = 20
+SEARCH_LIMIT: Final = 20
+SHARED_LIMIT: Final = 100
+SIDEBAR_LIMIT: Final = 20
 _APPLICATION_NAME: Final = "voltmem"
 
 

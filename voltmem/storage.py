@@ -7,12 +7,22 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID, ConversationMemory
+from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.appends import Appends, JoinedAppends
-from voltmem._postgres import conversation_schema
-from voltmem._postgres.conversation_schema import MigrationResult
-from voltmem._postgres.database import BoundConnection, Database, Executor
+from voltmem._areas.changes import Changes
+from voltmem._areas.forks import Forks
+from voltmem._areas.history.runs import AgentRuns
+from voltmem._areas.search import Search
+from voltmem._areas.shares import Shares
+from voltmem._areas.sidebar import Sidebar
+from voltmem._areas.transfer.exports import Exports
+from voltmem._areas.transfer.imports import Imports
+from voltmem._areas.users import Users
+from voltmem._postgres.connection import BoundConnection, Executor
+from voltmem._postgres.database import Database
 from voltmem._postgres.listening import Watching
+from voltmem._postgres.migrations import conversation_schema
+from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._user import UserStorage
@@ -23,6 +33,7 @@ from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_CONNECT_TIMEOUT,
     DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_RESOURCE_ID,
     DEFAULT_RETRY_TIMEOUT,
     DEFAULT_STORAGE_LIMIT,
     DEFAULT_TABLE_PREFIX,
@@ -34,17 +45,16 @@ from voltmem.options import (
 )
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection, Pool
+    from voltmem._postgres.driver import Connection, Pool
 
 
-class Storage(VoltAgentNames):
+class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes, Users, Exports, Imports):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
     def __init__(
         self, options: StorageOptions, executor: Executor, appends: Appends, watching: Watching | None = None
     ) -> None:
-        self._options = options
-        self._executor = executor
+        super().__init__(options, executor)
         self._appends = appends
         self._watching = watching
 
@@ -88,10 +98,6 @@ class Storage(VoltAgentNames):
         Hand it to code that works for a signed-in user; another's conversation looks absent from there.
         """
         return UserStorage(self, user_id)
-
-    def forUser(self, userId: str) -> UserStorage:
-        """for_user in VoltAgent's spelling."""
-        return self.for_user(userId)
 
 
 class BoundStorage(Storage):
@@ -247,10 +253,6 @@ class PostgresStorage(Storage):
         async with self._database.connection() as connection:
             return await upgrade(connection, self._options.tables)
 
-    async def upgradeSchema(self) -> list[str]:
-        """upgrade_schema in VoltAgent's spelling."""
-        return await self.upgrade_schema()
-
     async def schema_status(self) -> list[MigrationStatus]:
         """
         Return every migration in its order: when it was applied, or None where it is missing.
@@ -259,10 +261,6 @@ class PostgresStorage(Storage):
         """
         async with self._database.connection() as connection:
             return await status(connection, self._options.tables)
-
-    async def schemaStatus(self) -> list[MigrationStatus]:
-        """schema_status in VoltAgent's spelling."""
-        return await self.schema_status()
 
     async def migrate_conversation_schema(
         self,

@@ -1,4 +1,4 @@
-"""The types of voltmem.sync. Made by "python -m tests.typing.sync_stub": do not edit."""
+"""The types of voltmem.sync. Made by "python -m tests.typing.stubs": do not edit."""
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,30 +11,26 @@ from asyncpg import Record
 from pydantic import JsonValue
 
 import voltmem
-from voltmem import (
-    AgentHistoryEntry,
-    AgentHistoryPage,
-    AgentHistoryStep,
-    Change,
-    ConnectionOptions,
+from voltmem._areas.changes import Change
+from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.search import SearchResults
+from voltmem._areas.shares import Share, SharedConversation
+from voltmem._areas.sidebar import ConversationItem, ConversationList
+from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._postgres.migrations.conversation_schema import MigrationResult
+from voltmem._postgres.schema import MigrationStatus
+from voltmem._values import Unset
+from voltmem.models import (
     Conversation,
-    ConversationItem,
-    ConversationList,
+    ConversationLike,
     ConversationPage,
-    ImportResult,
     Message,
-    MigrationResult,
-    MigrationStatus,
-    SearchResults,
-    Share,
-    SharedConversation,
-    TimelineEvent,
-    Unset,
+    MessageLike,
+    OrderBy,
+    OrderDirection,
+    Owner,
 )
-from voltmem._areas.queries import OrderBy, OrderDirection
-from voltmem._areas.transfer.models import ImportedConversations, Lines
-from voltmem._voltagent import ConversationLike, MessageLike
-from voltmem.options import Migrate, OnLimit
+from voltmem.options import ConnectionOptions, Migrate, OnLimit
 
 __all__ = [
     "AgentRun",
@@ -50,7 +46,7 @@ __all__ = [
 T = TypeVar("T")
 
 class AgentRun:
-    """What ``with storage.record_run("agent-1") as run`` gives: the run that is being recorded."""
+    """A run that is being recorded: ``with storage.record_run("agent-1") as run``."""
 
     output: JsonValue
     metadata: JsonValue
@@ -67,14 +63,14 @@ class AgentRun:
         **more: JsonValue,
     ) -> AgentHistoryStep:
         """
-        Return the step as it was stored, at once.
+        Add a step to the run, at once. Returns it as stored.
 
         Args:
-            type: "message", "tool_call", "tool_result", "text", or a name of the application's.
-            name: The tool's, or the agent's.
+            type: "message", "tool_call", "tool_result", "text", or a name of your own.
+            name: The name of the tool or the agent.
             content: Any JSON value.
-            arguments: What a tool is called with.
-            more: Fields of the application's own; a timestamp is added, as VoltAgent does.
+            arguments: The arguments of a tool call.
+            more: Fields of your own. A timestamp is added, as VoltAgent does.
         """
     def add_event(
         self,
@@ -89,7 +85,7 @@ class AgentRun:
         metadata: JsonValue = None,
         tags: Sequence[str] | None = None,
     ) -> TimelineEvent:
-        """Return the event as it was stored, at once: one that has a moment and no length. Args as in event()."""
+        """Add an event without a duration, at once. Returns it as stored. Args as in event()."""
     def event(
         self,
         name: str,
@@ -100,21 +96,22 @@ class AgentRun:
         tags: Sequence[str] | None = None,
     ) -> AbstractContextManager[RunEvent]:
         """
-        An event that lasts as long as the block: stored as "running", and again at its end.
+        Record an event that lasts as long as the block.
 
-        Then it is "completed", or "cancelled", or "error" with what was raised as its status message. What begins
-        in the block, in tasks that are started there too, happened in it.
+        It is stored as "running" at the start, and at the end as "completed", "cancelled", or "error" with the
+        exception as its status message. Events that begin in the block, or in a task started there, become its
+        children.
 
         Args:
-            name: What happens: "tool:search".
-            type: "agent", "tool", "memory", "retriever", or a name of the application's.
+            name: What happens, such as "tool:search".
+            type: "agent", "tool", "memory", "retriever", or a name of your own.
             input: Any JSON value.
-            metadata: Any JSON value; the block may set it anew.
-            tags: Words to find it by.
+            metadata: Any JSON value; the block may set another.
+            tags: Labels to find the event by.
         """
 
 class RunEvent:
-    """What ``with run.event("tool:search") as event`` gives: the event that lasts."""
+    """An event that is being recorded: ``with run.event("tool:search") as event``."""
 
     output: JsonValue
     metadata: JsonValue
@@ -123,17 +120,15 @@ class RunEvent:
 
 class ConversationMemory:
     """
-    What ``storage.conversation("ada", "c1")`` returns: one conversation of one user, as an agent's memory.
+    One conversation of one user, as an agent's memory: ``memory = storage.conversation("ada", "c1")``.
 
     ::
 
-        memory = storage.conversation("ada", "c1")
         memory.add({"role": "user", "content": "Hello"})
         answer = model(memory.messages(limit=20))
         memory.add({"role": "assistant", "content": answer})
 
-    The conversation is made on the first write. Another user's is a ConversationNotFoundError, in reading too. Making
-    a handle does no I/O, and it has nothing to close: make one where you need it. Each method is one round trip.
+    The conversation is made on the first write.
     """
     @property
     def conversation_id(self) -> str:
@@ -175,7 +170,7 @@ class ConversationMemory:
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-    def add(self, message: Message | Mapping[str, object]) -> Message:
+    def add(self, message: MessageLike) -> Message:
         """
         Return the message as it was stored. An id that the conversation has already replaces that message.
 
@@ -183,7 +178,7 @@ class ConversationMemory:
             ConversationNotFoundError: The conversation is another user's, or deleted. Nothing is stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
-    def add_turn(self, messages: Iterable[Message | Mapping[str, object]]) -> list[Message]:
+    def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
         Return the messages as they were stored: all of them, or none and an error, as in add().
 
@@ -227,21 +222,22 @@ class UserConversations:
     def __iter__(self) -> Iterator[Conversation]: ...
 
 class UserStorage:
-    """
-    What ``storage.for_user("ada")`` returns: each method does what the storage's does, for this user only.
-
-    Whose a conversation is, is checked in the statement itself. Another user's looks absent: None, an empty list,
-    False, 0, or ConversationNotFoundError.
-    """
+    """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
     @property
     def user_id(self) -> str:
         """Whose view it is."""
+    def transaction(self) -> AbstractContextManager[UserStorage]:
+        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
     def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """Return the conversation as it was stored; user_id may be left out."""
     def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """Return the conversation with this id, made if absent; user_id may be left out."""
     def get_conversation(self, conversation_id: str) -> Conversation | None:
-        """Return the conversation, or None."""
+        """
+        Return the conversation if it is this user's; None when it is absent or another's.
+
+        VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
+        """
     def update_conversation(
         self,
         conversation_id: str,
@@ -251,9 +247,33 @@ class UserStorage:
         resource_id: str | Unset = ...,
         touch: bool = True,
     ) -> Conversation:
-        """Return the conversation after the update; only what is given changes."""
+        """
+        Return the conversation after the update. Only what is given changes.
+
+        Args:
+            conversation_id: Which one.
+            title: The new title; None clears it.
+            metadata: The new metadata, instead of the old; None empties it.
+            resource_id: Moves it to another agent or project.
+            touch: Whether updated_at becomes now; False keeps its place in the sidebar.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            InvalidInputError: A value of the wrong type.
+
+        VoltAgent: ``updateConversation``.
+        """
     def delete_conversation(self, conversation_id: str) -> bool:
-        """Return whether there was one to delete; its messages go with it, and there is no way back."""
+        """
+        Return whether there was one to delete. Its messages go with it, and there is no way back.
+
+        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
+
+        Args:
+            conversation_id: Which one.
+
+        VoltAgent: ``deleteConversation``.
+        """
     def query_conversations(
         self,
         *,
@@ -263,23 +283,85 @@ class UserStorage:
         order_by: OrderBy = "updated_at",
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
-        """Return the conversations that match, the last active first unless told otherwise."""
+        """
+        Return the conversations that match; without a filter all users' (the admin's view).
+
+        Args:
+            resource_id: Only those with this agent or project.
+            limit: How many at most; None: all, 0: none.
+            offset: How many to skip; the database walks over them all the same.
+            order_by: "created_at", "updated_at" or "title"; conversations without a title come last.
+            order_direction: "ASC" or "DESC", in any case. Ties are broken by id, in the same direction.
+
+        Raises:
+            InvalidQueryError: Anything else, before any SQL runs.
+
+        VoltAgent: ``queryConversations``.
+        """
     def count_conversations(self, *, resource_id: str | None = None) -> int:
-        """Return how many conversations there are."""
+        """
+        Return how many conversations match; without a filter all.
+
+        Counting reads every row it counts. VoltAgent: ``countConversations``.
+        """
     def get_paginated_conversations(self, page: int = 1, page_size: int = 10) -> ConversationPage:
-        """Return one page, the last active first."""
+        """
+        Return one page of a user's conversations, the last active first.
+
+        Args:
+            page: 1 or more.
+            page_size: 1 or more rows.
+
+        Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
+        """
     def get_conversations(self) -> UserConversations:
-        """Return a builder over all conversations, the last active first until told otherwise."""
+        """
+        Return a builder over a user's conversations: all of them, the last active first, until told otherwise.
+
+        ``storage.get_user_conversations("ada").limit(20).order_by("title", "ASC")``
+
+        VoltAgent: ``getUserConversations``.
+        """
     def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
-        """Return the conversation that was last active, or None: the one to go on with."""
+        """
+        Return the conversation that the user was last active in, or None: the one to go on with.
+
+        Args:
+            resource_id: Only with this agent or project.
+
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        """
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
     def add_message(self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None) -> Message:
-        """Return the message as it was stored; with a resource_id, in a conversation that is made if absent."""
+        """
+        Return the message as it was stored: with its id and its time.
+
+        Args:
+            message: A model or a dict in either spelling. An id that the conversation has already replaces that
+                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
+            conversation_id: Where it goes. Its updated_at becomes now.
+            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
+                there must be one.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
+                stored.
+            InvalidInputError: A field is missing, unknown, or cannot be stored.
+
+        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
+        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
+        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
+        """
     def add_messages(
         self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
     ) -> list[Message]:
-        """Return the messages as they were stored: all of them, or none and an error."""
+        """
+        Return the messages as they were stored, in their order: all of them, or none and an error.
+
+        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        VoltAgent: ``addMessages``.
+        """
     def get_messages(
         self,
         conversation_id: str,
@@ -291,7 +373,25 @@ class UserStorage:
         types: Sequence[str] | None = None,
         include_archived: bool = False,
     ) -> list[Message]:
-        """Return the newest messages of a conversation, the oldest of them first."""
+        """
+        Return the newest messages of a conversation, the oldest of them first.
+
+        Args:
+            conversation_id: Which one.
+            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages earlier than this time, which must have a time zone, or than the message with this
+                id: pages backwards, ties included.
+            after: Only messages later than this.
+            roles: Only messages by these; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+
+        Raises:
+            MessageNotFoundError: The conversation has no message with the id given as before or after.
+
+        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
+        its 2.1.0).
+        """
     def get_conversation_messages(
         self,
         conversation_id: str,
@@ -302,13 +402,53 @@ class UserStorage:
         after: datetime | str | None = None,
         include_archived: bool = False,
     ) -> list[Message]:
-        """Return a conversation's messages from the oldest on."""
+        """
+        Return a conversation's messages from the oldest on.
+
+        Args:
+            conversation_id: Which one; the list is empty when there is none.
+            limit: How many at most; None: all, 0: none.
+            offset: How many to skip.
+            before: Only messages earlier than this time, or than the message with this id.
+            after: Only messages later than this time, or than the message with this id: pages forwards.
+            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+
+        VoltAgent: ``getConversationMessages``.
+        """
     def rewind_conversation(self, conversation_id: str, message_id: str) -> int:
-        """Return how many messages were dropped: those that follow this one."""
+        """
+        Return how many messages were dropped: those that follow this one, archived ones included.
+
+        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
+        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
+
+        Args:
+            conversation_id: Which one.
+            message_id: The last message that stays.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing is dropped.
+        """
     def delete_messages(self, ids: Sequence[str], conversation_id: str) -> int:
-        """Return how many of these messages were there and are deleted."""
+        """
+        Return how many of these messages were there and are deleted, archived ones included.
+
+        Args:
+            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
+            conversation_id: Where they are.
+
+        VoltAgent: ``deleteMessages``.
+        """
     def clear_messages(self, conversation_id: str | None = None) -> int:
-        """Return how many messages were deleted: a conversation's, or all of the user's."""
+        """
+        Return how many messages were deleted, archived ones included. The conversations stay.
+
+        Args:
+            conversation_id: Only those of this conversation; None: all of the user's.
+
+        VoltAgent: ``clearMessages``.
+        """
     def list_conversations(
         self,
         *,
@@ -321,47 +461,242 @@ class UserStorage:
         tag: str | None = None,
         preview: bool = True,
     ) -> ConversationList:
-        """Return a stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
+        """
+        Return a stretch of a user's sidebar: the pinned conversations first, then by activity, the last first.
+
+        Args:
+            limit: How many at most.
+            after: A next_cursor: what follows. It holds whatever is added, deleted or moved meanwhile: nothing is shown
+                twice, and nothing is missed but what moved to the front.
+            before: A next_cursor of the item to go back from: what stands right before it, in the list's order.
+            archived: The archived ones instead.
+            pinned: Only those that are pinned, or only those that aren't.
+            resource_id: Only those with this agent or project.
+            tag: Only those with this tag.
+            preview: Whether each comes with the beginning of what was said last.
+
+        Raises:
+            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+
+        Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
+        last message; with a resource or a tag also those in between that have it not.
+        """
+    def get_conversation_item(self, conversation_id: str) -> ConversationItem:
+        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
     def rename_conversation(self, conversation_id: str, title: str, *, automatic: bool = False) -> ConversationItem:
-        """Return the conversation with its title; an automatic one replaces none that a person gave."""
+        """
+        Return the conversation with its title. Its place in the list stays, as with every mark.
+
+        Args:
+            conversation_id: Which one.
+            title: What the sidebar shows.
+            automatic: A model made the title: it replaces none that a person, or the application, gave.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+        """
     def pin_conversation(self, conversation_id: str, pinned: bool = True) -> ConversationItem:
-        """Return the conversation, pinned or not."""
+        """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
     def archive_conversation(self, conversation_id: str, archived: bool = True) -> ConversationItem:
-        """Return the conversation, archived or not."""
+        """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
     def tag_conversation(self, conversation_id: str, tags: Sequence[str]) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had."""
+        """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
     def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
-        """Return the conversation, read up to what was said last, or up to *at*."""
+        """
+        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
+
+        Args and errors as in rename_conversation().
+        """
     def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
-        """Return the conversation, which looks absent until it is restored."""
+        """
+        Return the conversation, which from now on looks absent: to every method but those that name the deleted.
+
+        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
+        rename_conversation().
+        """
     def restore_conversation(self, conversation_id: str) -> ConversationItem:
-        """Return the conversation, which was deleted and is back."""
+        """
+        Return the conversation, which is no more deleted, in its place in the list.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
+        """
     def list_deleted_conversations(self, *, limit: int | None = None) -> list[ConversationItem]:
-        """Return what was deleted and can be restored, the last deleted first."""
+        """
+        Return what a user deleted and can restore, the last deleted first.
+
+        Args:
+            limit: How many at most; None: all.
+
+        Reads all of the user's conversations.
+        """
     def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
-        """Return how many of the deleted conversations are now gone for good."""
+        """
+        Return how many of the deleted conversations are now gone for good, with their messages.
+
+        Args:
+            older_than: Only those that were deleted longer ago; None: all.
+        """
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
     ) -> Conversation:
-        """Return a new conversation with the same messages, up to one of them."""
+        """
+        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+
+        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+
+        Args:
+            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
+                is read.
+            up_to: The id of the last message of the copy; None: all.
+            id: The id of the new conversation; None: a UUIDv7.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message.
+            ConversationExistsError: The new id is taken.
+        """
     def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
-        """Return the conversations that have the words, best first, each with the message that fits best."""
+        """
+        Return a user's conversations that have the words, best first, each with the message that fits best.
+
+        Args:
+            text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
+                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
+                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
+                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
+                a long query the first 64 words or pairs are searched for, what follows is passed over.
+            limit: How many at most.
+            after: The next_cursor of a search for the same: what follows.
+
+        Raises:
+            InvalidOptionError: The storage was made without search=True.
+
+        Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
+        for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+
+        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
+        snippet is its beginning where the words stand after its first 20,000 characters.
+        """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
-        """Return an iterator of what changes in the conversations, whoever changes it; InvalidInputError when bound."""
-    def delete_user(self) -> int:
-        """Return how many conversations and recorded runs were deleted: all that is this user's."""
+        """
+        Return an iterator of what changes in a user's conversations, whoever changes it, in whatever process.
+
+        ::
+
+            for change in storage.watch("ada"):
+                if change.kind == "ready":
+                    show(storage.list_conversations("ada"))
+                elif change.conversation is not None:
+                    show_again(change.conversation)
+
+        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
+        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
+        iterator.
+
+        Args:
+            poll_interval: Seconds between two looks where no notification arrives (behind a pooler in transaction
+                mode, on a standby, with Citus, or while the connection that listens is lost).
+
+        Raises:
+            InvalidInputError: On a storage that is bound to a connection, or in a transaction.
+            ConnectionFailedError: No server there at the beginning. One that goes away later is waited for.
+
+        One connection of its own for all who watch on a storage, from the first to the last; a pool that was given
+        lends one. A look is one round trip, on a notification and every half a minute, at most ten a second, and reads
+        the user's conversations by index. A change that another program makes to messages only, not to the row of
+        their conversation, is not seen.
+        """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
-        """Return a new link, with which strangers read what was said so far, or up to a message."""
+        """
+        Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
+
+        Args:
+            conversation_id: Which one. It may have any number of links.
+            up_to: The id of the last message that is shown; None: the newest.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message, or the storage limit put it aside.
+
+        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
+        given to another user. Reads all of the conversation.
+        """
     def list_shares(self, *, conversation_id: str | None = None) -> list[Share]:
-        """Return the links to the user's conversations, or to one of them, the newest first."""
+        """
+        Return the links to a user's conversations, or to one of them, the newest first; none to deleted ones.
+
+        Reads all of the user's conversations, or the one.
+        """
     def revoke_share(self, token: str) -> bool:
-        """Return whether there was such a link; from now on it leads nowhere."""
+        """
+        Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
+
+        Args:
+            token: Which one.
+        """
     def export_user(self) -> Iterator[str]:
-        """Yield all that is stored of this user, as lines of JSON."""
+        """
+        Export everything stored of a user: yields lines of JSON, each with its line end.
+
+        ::
+
+            with open("ada.jsonl", "w", encoding="utf-8") as file:
+                for line in storage.export_user("ada"):
+                    file.write(line)
+
+        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
+        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
+        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+
+        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
+        connection, in a transaction, until the last line is read or the iterator is closed.
+        """
     def import_user(self, lines: Lines) -> ImportResult:
-        """Return what came of the lines of an export, whoever's it was: all of it becomes this user's."""
+        """
+        Import the lines of an export for a user. Returns a summary.
+
+        Args:
+            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+
+        Raises:
+            InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
+
+        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
+        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
+        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
+        conversation loses that reference.
+
+        Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
+        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        """
     def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
-        """Return what came of conversations from elsewhere, which become this user's."""
+        """
+        Import conversations from another program for a user. Returns a summary.
+
+        ::
+
+            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            result = storage.import_conversations("ada", conversations)
+
+        Args:
+            conversations: From ``voltmem.importers``, or your own.
+
+        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
+        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
+        taken are replaced, and nothing is deleted.
+        """
+    def delete_user(self) -> int:
+        """
+        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+
+        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
+        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
+        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
+        user is told, and hears of what comes later in half a minute or less.
+
+        One statement, which reads all conversations for such copies; another where there is a backup.
+        """
 
 class Storage:
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
@@ -385,219 +720,28 @@ class Storage:
 
         On an event loop, ``await asyncio.wrap_future(storage.submit(work))`` waits for it.
         """
-    def add_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
-    ) -> AgentHistoryEntry:
-        """
-        Return the entry as it was stored, without its steps and events: those are not read.
-
-        Args:
-            key: Its id. One that is there is replaced, but for its steps and events and, unless a timestamp is
-                given, its time; so a retry stores it once.
-            value: A model or a dict in either spelling; nothing must be there. Only None is NULL. An id, agent,
-                steps and events in it are ignored: those have arguments and verbs of their own.
-            agent_id: Whose run it was.
-
-        Raises:
-            InvalidInputError: A field is unknown or of the wrong type.
-
-        VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
-        """
-    def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
-    ) -> AgentHistoryEntry:
-        """
-        Return the entry after the update, without its steps and events. Only what is given changes.
-
-        Args:
-            key: Its id. A missing one is made, as by VoltAgent.
-            value: A dict of the fields that change, None to clear one; or a model, of which those that its maker
-                set. An id, agent, steps and events in it are ignored.
-            agent_id: Whose run it is from now on.
-
-        Raises:
-            InvalidInputError: A field is unknown or of the wrong type.
-
-        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
-        """
-    def add_history_step(
-        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
-    ) -> AgentHistoryStep:
-        """
-        Return the step as it was stored.
-
-        Args:
-            key: Its id. One that is there is replaced in its place.
-            value: A model or a dict; fields beyond the model's are kept, too. An id in it is ignored.
-            history_id: The entry that it belongs to.
-            agent_id: Whose step it was; a sub-agent's may differ from the entry's.
-
-        Raises:
-            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
-            InvalidInputError: A field is of the wrong type, or cannot be stored.
-
-        VoltAgent: ``addHistoryStep``.
-        """
-    def update_history_step(
-        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
-    ) -> AgentHistoryStep:
-        """
-        Return the step after the update. Only what is given changes.
-
-        Args:
-            key: Its id. A missing one is made, as by VoltAgent.
-            value: A dict of the fields that change, each instead of the old one as a whole; or a model, of which
-                those that its maker set.
-            history_id: The entry that it belongs to from now on.
-            agent_id: Whose step it is from now on.
-
-        Errors as in add_history_step(). One statement. VoltAgent: ``updateHistoryStep`` (which replaces the step).
-        """
-    def add_timeline_event(
-        self, key: str, value: TimelineEvent | Mapping[str, object], history_id: str, agent_id: str
-    ) -> TimelineEvent:
-        """
-        Return the event as it was stored.
-
-        Args:
-            key: Its id. One that is there is replaced, so an event is written when it begins and again when it
-                ends; its start stays, unless another is given.
-            value: A model or a dict in either spelling; type and name must be there. An id and a trace id in it
-                are ignored.
-            history_id: The entry that it belongs to.
-            agent_id: Whose event it was.
-
-        Raises:
-            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
-
-        VoltAgent: ``addTimelineEvent`` (which stores the status message as the error).
-        """
-    def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
-        """
-        Return the entry with its steps and timeline events, each in order, or None.
-
-        Steps come in the order of adding, events in that of their start. Those of sub-agents are among them. Three
-        statements. VoltAgent: ``getHistoryEntry``.
-        """
-    def get_history_step(self, key: str) -> AgentHistoryStep | None:
-        """Return the step, or None. VoltAgent: ``getHistoryStep``."""
-    def get_all_history_entries_by_agent(
-        self, agent_id: str, *, limit: int | None = None, offset: int = 0
-    ) -> list[AgentHistoryEntry]:
-        """
-        Return an agent's entries with their steps and events, the newest first.
-
-        Args:
-            agent_id: Whose runs.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; list_history_entries() goes on from a cursor instead.
-
-        Three statements, whatever the number of entries. VoltAgent: ``getAllHistoryEntriesByAgent`` (two more
-        statements for each entry).
-        """
-    def list_history_entries(
-        self,
-        *,
-        agent_id: str | None = None,
-        user_id: str | None = None,
-        conversation_id: str | None = None,
-        limit: int = 20,
-        after: str | None = None,
-    ) -> AgentHistoryPage:
-        """
-        Return one page of entries with their steps and events, the newest first.
-
-        Args:
-            agent_id: Only this agent's runs.
-            user_id: Only those for this user.
-            conversation_id: Only those in this conversation.
-            limit: 1 or more entries.
-            after: The next_cursor of the page before. Entries that were added since neither shift nor repeat any.
-
-        Raises:
-            InvalidQueryError: A limit below 1, or a cursor that no page gave.
-
-        Three statements; nothing is counted. Read by the index of the agent, the user or the conversation; without
-        any of the three all entries are sorted.
-        """
-    def record_run(
-        self,
-        agent_id: str,
-        *,
-        input: JsonValue = None,
-        user_id: str | None = None,
-        conversation_id: str | None = None,
-        metadata: JsonValue = None,
-        id: str | None = None,
-    ) -> AbstractContextManager[AgentRun]:
-        """
-        A run of an agent, recorded while the block runs: an entry "working" at its start, and its status at its end.
-
-        ::
-
-            with storage.record_run("cook", input="Soup, please") as run:
-                with run.event("tool:search", type="tool", input={"q": "soup"}) as event:
-                    event.output = search("soup")
-                run.output = "Here is a recipe."
-
-        At the end it is "completed"; "error" when the block raises, with an event "agent:error" that tells what; or
-        "cancelled". The end is written before a cancellation goes on, and one that comes meanwhile waits for it.
-        What the block raises comes out as it is: an end that could not be written then is logged only.
-
-        Args:
-            agent_id: Whose run it is.
-            input: What the agent was asked: any JSON value.
-            user_id: For whom it runs.
-            conversation_id: The conversation that it runs in; it need not be stored here.
-            metadata: Any JSON value; the block may set it anew.
-            id: The key of the entry, one that is there is replaced; None: a UUIDv7.
-
-        Raises:
-            InvalidInputError: An argument that cannot be stored, before anything is sent.
-
-        One round trip for the start, each step, and each event's start and end; one for the end, two for an error.
-        Within a transaction that is undone, nothing of it remains.
-        """
-    def export_user(self, user_id: str) -> Iterator[str]:
-        """
-        Yield all that is stored of a user, as lines of JSON, each with its newline at the end.
-
-        ::
-
-            with open("ada.jsonl", "w", encoding="utf-8") as file:
-                for line in storage.export_user("ada"):
-                    file.write(line)
-
-        Conversations, archived and deleted ones too, with their marks, messages and what frameworks keep beside them;
-        the recorded runs of agents. Links for strangers stay behind: whoever has a token has a key.
-        ``voltmem.transfer_lines`` says what stands in a line; import_user() reads them.
-
-        It is what is stored at one moment, whatever is written meanwhile. Some hundred rows are in memory at a time.
-        Holds one connection, in a transaction, until all is read, or the iterator is closed or dropped.
-        """
     def import_user(self, user_id: str, lines: Lines) -> ImportResult:
         """
-        Return what came of the lines of an export, all of which become this user's.
+        Import the lines of an export for a user. Returns a summary.
 
         Args:
-            user_id: Whose it is from now on, whoever it was.
-            lines: An open file, a list, or an asynchronous iterator of lines: texts, or bytes in UTF-8.
+            user_id: The user who owns everything from now on, whoever was exported.
+            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
-            InvalidLineError: A line is none; its number is .line. The conversations and runs before it are stored.
+            InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation, with all that is in it, is one transaction, and so is each run; its times, its order and its
-        place in the sidebar stay. What is there already is passed over, so an import that stopped may be repeated.
-        An id that is not free gets another one in its place, the same each time; .renamed tells of it. A run that
-        names somebody else's conversation names none.
+        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
+        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
+        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
+        conversation loses that reference.
 
-        Nothing is deleted: what lies beyond storage_limit stays until the next message is added. With search=True the
-        words are indexed. A conversation is in memory as a whole, and no connection is held while lines are awaited.
+        Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
+        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
         """
     def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
         """
-        Return what came of conversations from elsewhere, all of which become this user's.
+        Import conversations from another program for a user. Returns a summary.
 
         ::
 
@@ -605,12 +749,40 @@ class Storage:
             result = storage.import_conversations("ada", conversations)
 
         Args:
-            user_id: Whose they are from now on.
-            conversations: ``voltmem.importers`` reads them from the files of others, or make your own.
+            user_id: The user who owns them from now on.
+            conversations: From ``voltmem.importers``, or your own.
 
-        One without messages is left out; one whose read_at is not given counts as read, with None it never was.
-        Otherwise as import_user(): one transaction each; what is there is passed over; ids that are not free are
-        changed; nothing is deleted.
+        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
+        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
+        taken are replaced, and nothing is deleted.
+        """
+    def export_user(self, user_id: str) -> Iterator[str]:
+        """
+        Export everything stored of a user: yields lines of JSON, each with its line end.
+
+        ::
+
+            with open("ada.jsonl", "w", encoding="utf-8") as file:
+                for line in storage.export_user("ada"):
+                    file.write(line)
+
+        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
+        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
+        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+
+        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
+        connection, in a transaction, until the last line is read or the iterator is closed.
+        """
+    def delete_user(self, user_id: str) -> int:
+        """
+        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+
+        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
+        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
+        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
+        user is told, and hears of what comes later in half a minute or less.
+
+        One statement, which reads all conversations for such copies; another where there is a backup.
         """
     def watch(self, user_id: str, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -642,14 +814,14 @@ class Storage:
         the user's conversations by index. A change that another program makes to messages only, not to the row of
         their conversation, is not seen.
         """
-    def share_conversation(self, conversation_id: str, *, up_to: str | None = None, owner: str | None = None) -> Share:
+    def share_conversation(self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ...) -> Share:
         """
         Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
 
         Args:
             conversation_id: Which one. It may have any number of links.
             up_to: The id of the last message that is shown; None: the newest.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -683,13 +855,13 @@ class Storage:
 
         Reads all of the user's conversations, or the one.
         """
-    def revoke_share(self, token: str, *, owner: str | None = None) -> bool:
+    def revoke_share(self, token: str, *, owner: Owner = ...) -> bool:
         """
         Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
 
         Args:
             token: Which one.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
     def search(self, user_id: str, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """
@@ -722,6 +894,26 @@ class Storage:
         """
     def forget_words(self) -> int:
         """Return how many messages were taken out of the index: all, to turn the search off. In batches."""
+    def fork_conversation(
+        self, conversation_id: str, *, up_to: str | None = None, id: str | None = None, owner: Owner = ...
+    ) -> Conversation:
+        """
+        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+
+        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+
+        Args:
+            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
+                is read.
+            up_to: The id of the last message of the copy; None: all.
+            id: The id of the new conversation; None: a UUIDv7.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message.
+            ConversationExistsError: The new id is taken.
+        """
     def list_conversations(
         self,
         user_id: str,
@@ -756,8 +948,10 @@ class Storage:
         Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
         last message; with a resource or a tag also those in between that have it not.
         """
+    def get_conversation_item(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
+        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
     def rename_conversation(
-        self, conversation_id: str, title: str, *, automatic: bool = False, owner: str | None = None
+        self, conversation_id: str, title: str, *, automatic: bool = False, owner: Owner = ...
     ) -> ConversationItem:
         """
         Return the conversation with its title. Its place in the list stays, as with every mark.
@@ -766,39 +960,35 @@ class Storage:
             conversation_id: Which one.
             title: What the sidebar shows.
             automatic: A model made the title: it replaces none that a person, or the application, gave.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
         """
-    def pin_conversation(
-        self, conversation_id: str, pinned: bool = True, *, owner: str | None = None
-    ) -> ConversationItem:
+    def pin_conversation(self, conversation_id: str, pinned: bool = True, *, owner: Owner = ...) -> ConversationItem:
         """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
     def archive_conversation(
-        self, conversation_id: str, archived: bool = True, *, owner: str | None = None
+        self, conversation_id: str, archived: bool = True, *, owner: Owner = ...
     ) -> ConversationItem:
         """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
-    def tag_conversation(
-        self, conversation_id: str, tags: Sequence[str], *, owner: str | None = None
-    ) -> ConversationItem:
+    def tag_conversation(self, conversation_id: str, tags: Sequence[str], *, owner: Owner = ...) -> ConversationItem:
         """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
     def mark_conversation_read(
-        self, conversation_id: str, *, at: datetime | None = None, owner: str | None = None
+        self, conversation_id: str, *, at: datetime | None = None, owner: Owner = ...
     ) -> ConversationItem:
         """
         Return the conversation, read up to what was said last, or up to *at*; never less far than before.
 
         Args and errors as in rename_conversation().
         """
-    def soft_delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    def soft_delete_conversation(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
         """
         Return the conversation, which from now on looks absent: to every method but those that name the deleted.
 
         Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
         rename_conversation().
         """
-    def restore_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    def restore_conversation(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
         """
         Return the conversation, which is no more deleted, in its place in the list.
 
@@ -815,52 +1005,193 @@ class Storage:
 
         Reads all of the user's conversations.
         """
-    def purge_deleted_conversations(self, user_id: str | None = None, *, older_than: timedelta | None = None) -> int:
+    def purge_deleted_conversations(self, user_id: Owner = ..., *, older_than: timedelta | None = None) -> int:
         """
         Return how many of the deleted conversations are now gone for good, with their messages.
 
         Args:
-            user_id: Only this user's; None: everybody's, for a task that cleans up.
+            user_id: Only this user's; ANY_USER: everybody's, for a task that cleans up.
             older_than: Only those that were deleted longer ago; None: all.
         """
-    def delete_user(self, user_id: str) -> int:
+    def add_history_entry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+    ) -> AgentHistoryEntry:
         """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+        Add an entry to the agent history, or replace the one with this key.
 
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
-
-        One statement, which reads all conversations for such copies; another where there is a backup.
-        """
-    def fork_conversation(
-        self, conversation_id: str, *, up_to: str | None = None, id: str | None = None, owner: str | None = None
-    ) -> Conversation:
-        """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
-
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+        Returns it as stored, without its steps and events.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
-            id: The id of the new conversation; None: a UUIDv7.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            key: The id of the entry. Replacing an entry keeps its steps and events, and its time unless *value* has a
+                timestamp. So a retry stores it once.
+            value: A model or a dict in either spelling; every field is optional. Only None is stored as NULL. An id,
+                an agent, steps and events in it are ignored: they have arguments and verbs of their own.
+            agent_id: The agent whose run it was.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
+            InvalidInputError: A field is unknown or has the wrong type.
+
+        VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
+        """
+    def update_history_entry(
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+    ) -> AgentHistoryEntry:
+        """
+        Update the given fields of an entry. Returns it as stored, without its steps and events.
+
+        Args:
+            key: The id of the entry. A missing entry is created, as in VoltAgent.
+            value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
+                were set count. An id, an agent, steps and events in it are ignored.
+            agent_id: The agent whose run it is from now on.
+
+        Raises:
+            InvalidInputError: A field is unknown or has the wrong type.
+
+        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
+        """
+    def add_history_step(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
+    ) -> AgentHistoryStep:
+        """
+        Add a step to an entry, or replace the one with this key in its place. Returns it as stored.
+
+        Args:
+            key: The id of the step.
+            value: A model or a dict. Fields that the model does not have are kept too. An id in it is ignored.
+            history_id: The id of the entry.
+            agent_id: The agent whose step it was; a sub-agent's differs from the entry's.
+
+        Raises:
+            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
+            InvalidInputError: A field has the wrong type or cannot be stored.
+
+        VoltAgent: ``addHistoryStep``.
+        """
+    def update_history_step(
+        self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
+    ) -> AgentHistoryStep:
+        """
+        Update the given fields of a step. Returns it as stored.
+
+        Args:
+            key: The id of the step. A missing step is created, as in VoltAgent.
+            value: A dict of the fields to change; each replaces the old value as a whole. Or a model, of which only
+                the fields that were set count.
+            history_id: The id of the entry that it belongs to from now on.
+            agent_id: The agent whose step it is from now on.
+
+        Errors as in add_history_step(). One statement. VoltAgent: ``updateHistoryStep`` (which replaces the step).
+        """
+    def add_timeline_event(
+        self, key: str, value: TimelineEvent | Mapping[str, object], history_id: str, agent_id: str
+    ) -> TimelineEvent:
+        """
+        Add an event to the timeline of an entry, or replace the one with this key. Returns it as stored.
+
+        Args:
+            key: The id of the event. Write an event when it begins and again, with the same key, when it ends: its
+                start time stays unless *value* has another.
+            value: A model or a dict in either spelling, with a type and a name. An id and a trace id in it are
+                ignored.
+            history_id: The id of the entry.
+            agent_id: The agent whose event it was.
+
+        Raises:
+            HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
+
+        VoltAgent: ``addTimelineEvent`` (which stores the status message as the error).
+        """
+    def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
+        """
+        Return an entry with its steps and timeline events, or None.
+
+        Steps come in the order of adding, events by start time; those of sub-agents are included. Three statements.
+        VoltAgent: ``getHistoryEntry``.
+        """
+    def get_history_step(self, key: str) -> AgentHistoryStep | None:
+        """Return a step, or None. VoltAgent: ``getHistoryStep``."""
+    def get_all_history_entries_by_agent(
+        self, agent_id: str, *, limit: int | None = None, offset: int = 0
+    ) -> list[AgentHistoryEntry]:
+        """
+        Return an agent's entries with their steps and events, newest first.
+
+        Args:
+            agent_id: The agent whose runs to return.
+            limit: The maximum number of entries; None: all, 0: none.
+            offset: The number of entries to skip. list_history_entries() pages by cursor instead.
+
+        Three statements, whatever the number of entries. VoltAgent: ``getAllHistoryEntriesByAgent`` (two more
+        statements for each entry).
+        """
+    def list_history_entries(
+        self,
+        *,
+        agent_id: str | None = None,
+        user_id: Owner = ...,
+        conversation_id: str | None = None,
+        limit: int = 20,
+        after: str | None = None,
+    ) -> AgentHistoryPage:
+        """
+        Return a page of entries with their steps and events, newest first.
+
+        Args:
+            agent_id: Only this agent's runs.
+            user_id: Only runs for this user; ANY_USER: all runs, also those without a user, for trusted code.
+            conversation_id: Only runs in this conversation.
+            limit: The maximum number of entries, 1 or more.
+            after: The next_cursor of the page before. New entries neither shift a page nor repeat a row.
+
+        Raises:
+            InvalidQueryError: The limit is below 1, or the cursor is not the next_cursor of a page.
+
+        Three statements, no COUNT. Uses the index by agent, by user or by conversation; without any of these filters
+        it sorts all entries.
+        """
+    def record_run(
+        self,
+        agent_id: str,
+        *,
+        input: JsonValue = None,
+        user_id: str | None = None,
+        conversation_id: str | None = None,
+        metadata: JsonValue = None,
+        id: str | None = None,
+    ) -> AbstractContextManager[AgentRun]:
+        """
+        Record a run of an agent for as long as the block runs.
+
+        ::
+
+            with storage.record_run("cook", input="Soup, please") as run:
+                with run.event("tool:search", type="tool", input={"q": "soup"}) as event:
+                    event.output = search("soup")
+                run.output = "Here is a recipe."
+
+        The entry is stored as "working" at the start. At the end its status is "completed", "cancelled", or, when the
+        block raises, "error", with an event "agent:error" that holds the exception. The end is written also when the
+        task is cancelled; the cancellation continues afterwards. The block's exception is raised unchanged: if the
+        end cannot be written then, that is only logged.
+
+        Args:
+            agent_id: The agent whose run it is.
+            input: What the agent was asked: any JSON value.
+            user_id: The user for whom it runs; None for a run without a user.
+            conversation_id: The conversation that it runs in. It need not be stored here.
+            metadata: Any JSON value; the block may set another.
+            id: The key of the entry; an existing entry is replaced. None: a UUIDv7.
+
+        Raises:
+            InvalidInputError: An argument cannot be stored. Nothing was sent.
+
+        One round trip for the start, for each step, and for each event's start and end; one for the end, two after an
+        error. If the surrounding transaction is rolled back, nothing of the run remains.
         """
     def add_message(
-        self,
-        message: Message | Mapping[str, object],
-        user_id: str | None,
-        conversation_id: str,
-        *,
-        resource_id: str | None = None,
+        self, message: MessageLike, user_id: Owner, conversation_id: str, *, resource_id: str | None = None
     ) -> Message:
         """
         Return the message as it was stored: with its id and its time.
@@ -868,7 +1199,7 @@ class Storage:
         Args:
             message: A model or a dict in either spelling. An id that the conversation has already replaces that
                 message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            user_id: Whose conversation it must be; None: no check, for trusted code.
+            user_id: Whose conversation it must be; ANY_USER: no check, for trusted code.
             conversation_id: Where it goes. Its updated_at becomes now.
             resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
                 there must be one.
@@ -883,12 +1214,7 @@ class Storage:
         beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
         """
     def add_messages(
-        self,
-        messages: Iterable[Message | Mapping[str, object]],
-        user_id: str | None,
-        conversation_id: str,
-        *,
-        resource_id: str | None = None,
+        self, messages: Iterable[MessageLike], user_id: Owner, conversation_id: str, *, resource_id: str | None = None
     ) -> list[Message]:
         """
         Return the messages as they were stored, in their order: all of them, or none and an error.
@@ -896,18 +1222,18 @@ class Storage:
         One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
-    def delete_messages(self, ids: Sequence[str], user_id: str | None, conversation_id: str) -> int:
+    def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
         Return how many of these messages were there and are deleted, archived ones included.
 
         Args:
             ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            user_id: Whose conversation it must be, else nothing is deleted; None: no check, for trusted code.
+            user_id: Whose conversation it must be, else nothing is deleted; ANY_USER: no check, for trusted code.
             conversation_id: Where they are.
 
         VoltAgent: ``deleteMessages``.
         """
-    def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: str | None = None) -> int:
+    def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: Owner = ...) -> int:
         """
         Return how many messages were dropped: those that follow this one, archived ones included.
 
@@ -917,25 +1243,25 @@ class Storage:
         Args:
             conversation_id: Which one.
             message_id: The last message that stays.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
             MessageNotFoundError: It has no such message. Nothing is dropped.
         """
-    def clear_messages(self, user_id: str | None, conversation_id: str | None = None) -> int:
+    def clear_messages(self, user_id: Owner, conversation_id: str | None = None) -> int:
         """
         Return how many messages were deleted, archived ones included. The conversations stay.
 
         Args:
-            user_id: Whose messages; None, with a conversation only: no check, for trusted code.
+            user_id: Whose messages; ANY_USER, with a conversation only: no check, for trusted code.
             conversation_id: Only those of this conversation; None: all of the user's.
 
         VoltAgent: ``clearMessages``.
         """
     def get_messages(
         self,
-        user_id: str | None,
+        user_id: Owner,
         conversation_id: str,
         *,
         limit: int | Unset | None = ...,
@@ -949,7 +1275,7 @@ class Storage:
         Return the newest messages of a conversation, the oldest of them first.
 
         Args:
-            user_id: Whose conversation it must be, else the list is empty; None: no check, for trusted code.
+            user_id: Whose conversation it must be, else the list is empty; ANY_USER: no check, for trusted code.
             conversation_id: Which one.
             limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
             before: Only messages earlier than this time, which must have a time zone, or than the message with this
@@ -974,7 +1300,7 @@ class Storage:
         before: datetime | str | None = None,
         after: datetime | str | None = None,
         include_archived: bool = False,
-        owner: str | None = None,
+        owner: Owner = ...,
     ) -> list[Message]:
         """
         Return a conversation's messages from the oldest on.
@@ -986,11 +1312,11 @@ class Storage:
             before: Only messages earlier than this time, or than the message with this id.
             after: Only messages later than this time, or than the message with this id: pages forwards.
             include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``getConversationMessages``.
         """
-    def create_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation as it was stored.
 
@@ -1005,7 +1331,7 @@ class Storage:
 
         VoltAgent: ``createConversation``.
         """
-    def ensure_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation with this id: the one that is there, unchanged, or the given one, stored.
 
@@ -1036,7 +1362,7 @@ class Storage:
         resource_id: str | Unset = ...,
         user_id: str | Unset = ...,
         touch: bool = True,
-        owner: str | None = None,
+        owner: Owner = ...,
     ) -> Conversation:
         """
         Return the conversation after the update. Only what is given changes.
@@ -1048,7 +1374,7 @@ class Storage:
             resource_id: Moves it to another agent or project.
             user_id: Gives it to another user. Links to it end.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -1056,7 +1382,7 @@ class Storage:
 
         VoltAgent: ``updateConversation``.
         """
-    def delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> bool:
+    def delete_conversation(self, conversation_id: str, *, owner: Owner = ...) -> bool:
         """
         Return whether there was one to delete. Its messages go with it, and there is no way back.
 
@@ -1064,7 +1390,7 @@ class Storage:
 
         Args:
             conversation_id: Which one.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``deleteConversation``.
         """
@@ -1092,7 +1418,7 @@ class Storage:
     def query_conversations(
         self,
         *,
-        user_id: str | None = None,
+        user_id: Owner = ...,
         resource_id: str | None = None,
         limit: int | None = 50,
         offset: int = 0,
@@ -1103,7 +1429,7 @@ class Storage:
         Return the conversations that match; without a filter all users' (the admin's view).
 
         Args:
-            user_id: Only this user's; None: everybody's.
+            user_id: Only this user's; ANY_USER: everybody's, for trusted code.
             resource_id: Only those with this agent or project.
             limit: How many at most; None: all, 0: none.
             offset: How many to skip; the database walks over them all the same.
@@ -1115,7 +1441,7 @@ class Storage:
 
         VoltAgent: ``queryConversations``.
         """
-    def count_conversations(self, *, user_id: str | None = None, resource_id: str | None = None) -> int:
+    def count_conversations(self, *, user_id: Owner = ..., resource_id: str | None = None) -> int:
         """
         Return how many conversations match; without a filter all.
 

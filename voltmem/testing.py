@@ -1,5 +1,5 @@
 """
-For tests of applications that use voltmem: a real, throw-away storage, without a database to set up.
+A real, throw-away storage for the tests of applications that use voltmem.
 
 ::
 
@@ -10,10 +10,10 @@ For tests of applications that use voltmem: a real, throw-away storage, without 
             agent = Agent(memory=storage)
             ...
 
-The server is, in this order: the one that VOLTMEM_TEST_DSN names; with VOLTMEM_TEST_PG=docker and a Docker that
-answers, a container of VOLTMEM_TEST_IMAGE (default "postgres:18", any image tag of PostgreSQL works; extra "docker");
-else the embedded one (extra "embedded"). It is started once a process, and gone with it. Every temporary storage
-has a schema of its own, dropped at the end, so tests may run in parallel and in any order.
+The server is the first of these: the one at VOLTMEM_TEST_DSN; with VOLTMEM_TEST_PG=docker and a Docker daemon that
+answers, a container of VOLTMEM_TEST_IMAGE (default "postgres:18"; any image tag of PostgreSQL; extra "docker"); the
+embedded server (extra "embedded"). It starts once per process and stops with it. Each temporary storage has a schema of
+its own, which is dropped at the end, so tests can run in parallel and in any order.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _servers: list[Server] = []
 
 @dataclass(frozen=True)
 class Server:
-    """A PostgreSQL for tests; its repr shows no password."""
+    """A PostgreSQL server for tests. Its repr shows no password."""
 
     kind: str
-    """Where it comes from: "VOLTMEM_TEST_DSN", "docker postgres:18" or "embedded"."""
+    """Its source: "VOLTMEM_TEST_DSN", "docker postgres:18" or "embedded"."""
     _dsn: str
 
     @property
@@ -59,7 +59,7 @@ class Server:
 
 
 class StorageArguments(TypedDict, total=False):
-    """What temporary_storage passes on to PostgresStorage."""
+    """The options that temporary_storage() passes on to PostgresStorage."""
 
     max_connections: int
     table_prefix: str
@@ -75,10 +75,10 @@ class StorageArguments(TypedDict, total=False):
 
 def server() -> Server:
     """
-    Return this process's PostgreSQL for tests, started by the first call (about a second; blocking).
+    Return this process's PostgreSQL server for tests. The first call starts it, which blocks for about a second.
 
     Raises:
-        EmbeddedPostgresError: There is none to be had; it says what to install or to set.
+        EmbeddedPostgresError: There is no server; the message says what to install or to set.
         MissingExtraError: VOLTMEM_TEST_PG=docker, Docker answers, and testcontainers is not installed.
     """
     with _lock:
@@ -90,10 +90,10 @@ def server() -> Server:
 @asynccontextmanager
 async def temporary_storage(**options: Unpack[StorageArguments]) -> AsyncIterator[PostgresStorage]:
     """
-    An open PostgresStorage on a schema of its own, which is dropped at the end with all that is in it.
+    Open a PostgresStorage on a schema of its own, and drop the schema with everything in it at the end.
 
     Args:
-        options: As for PostgresStorage.
+        options: Options of PostgresStorage.
     """
     schema = temporary_schema_name()
     try:
@@ -104,12 +104,12 @@ async def temporary_storage(**options: Unpack[StorageArguments]) -> AsyncIterato
 
 
 def temporary_schema_name() -> str:
-    """Return the name of a schema that nobody else has."""
+    """Return a unique name for a schema."""
     return f"voltmem_test_{secrets.token_hex(8)}"
 
 
 async def drop_schema(schema: str) -> None:
-    """Drop a schema of the test server, if it is there, with all that is in it."""
+    """Drop a schema of the test server, if it exists, with everything in it."""
     admin = PostgresStorage(server().dsn, schema=schema, migrate="off", max_connections=1)
     async with admin, admin.transaction() as tx:
         await tx.connection.execute("SET LOCAL client_min_messages = warning")
@@ -121,13 +121,13 @@ def _start() -> Server:
         return Server("VOLTMEM_TEST_DSN", dsn)
     if os.environ.get("VOLTMEM_TEST_PG") == "docker" and _docker_answers():
         return _start_container(os.environ.get("VOLTMEM_TEST_IMAGE", DEFAULT_IMAGE))
-    from voltmem._postgres.embedded import start_temporary
+    from voltmem._postgres.embedded import start_temporary  # here: an optional extra
 
     return Server("embedded", start_temporary().dsn)
 
 
 def _docker_answers() -> bool:
-    """Ask within a second: testcontainers itself would wait a minute for a daemon that hangs."""
+    """Return whether the Docker daemon answers within a second; testcontainers would wait for a minute."""
     host = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"))
     unix = host.scheme == "unix"
     try:

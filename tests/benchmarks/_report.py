@@ -1,4 +1,4 @@
-"""What was measured, on what: on the screen, as JSON, and as the README shows it."""
+"""What was measured, on what: on the screen, as JSON, and as the documentation shows it."""
 
 from __future__ import annotations
 

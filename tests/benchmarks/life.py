@@ -18,7 +18,7 @@ from tests.benchmarks._bench import CONNECTIONS, TEXT, Bench, nothing_to_reset
 from tests.benchmarks._measure import Bound, Side, latency, throughput
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
-from voltmem._postgres.migrations import migrations
+from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables
 from voltmem.testing import temporary_schema_name
 

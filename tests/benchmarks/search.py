@@ -11,7 +11,7 @@ from typing import Final
 from tests.benchmarks._bench import Bench
 from tests.benchmarks._measure import Bound, Side, latency, throughput
 from tests.benchmarks.reads import OF_ONE_USER, fill
-from tests.dialogues import DIALOGUES, dialogues
+from tests.dialogues import HAS_REAL, REAL
 from voltmem._areas.words import vector, words
 
 MESSAGES: Final = 10
@@ -25,15 +25,10 @@ _numbers = count()
 
 async def run(bench: Bench) -> None:
     """Measure searching, listing, and what the index adds to adding."""
-    if not DIALOGUES.exists():
+    if not HAS_REAL:
         bench.progress.console.print("the real dialogues are not beside the checkout: no rows for searching them")
         return
-    texts = [
-        message["content"]
-        for talk in dialogues()
-        for message in talk["messages"]
-        if isinstance(message["content"], str)
-    ]
+    texts = [message["content"] for talk in REAL for message in talk["messages"] if isinstance(message["content"], str)]
     await fill(bench, bench.ours, bench.rows)
     await say(bench, texts)
     await searching(bench, texts)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.benchmarks._bench import CONVERSATIONS, STORAGE_LIMIT, TEXT, Bench
 from tests.benchmarks._measure import Bound, Call, Side, latency, throughput
-from tests.dialogues import DIALOGUES, dialogues
+from tests.dialogues import HAS_REAL, REAL
 from voltmem._tables import Tables
 
 CALLERS: Final = (1, 8, 64, 256)
@@ -168,10 +168,10 @@ async def batches(bench: Bench) -> None:
 
 async def imported(bench: Bench) -> None:
     """Measure the import of the real dialogues, where they lie beside the checkout."""
-    if not DIALOGUES.exists():
+    if not HAS_REAL:
         bench.progress.console.print("the real dialogues are not beside the checkout: no row for importing them")
         return
-    talks = list(dialogues())
+    talks = list(REAL)
     storage = bench.storage(storage_limit=None)
 
     async def add(number: int) -> None:

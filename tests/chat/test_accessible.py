@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.chat.conftest import OpenTab
 from tests.chat.tab import Tab, expect
+from tests.checkout import ROOT
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-TOKENS = (Path(__file__).parents[2] / "examples" / "chat" / "static" / "tokens.css").read_text()
+TOKENS = (ROOT / "examples" / "chat" / "static" / "tokens.css").read_text()
 AA = 4.5
 LARGE = 3.0
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.chat.conftest import Age, OpenTab
 from tests.chat.tab import Tab, expect
+from tests.checkout import ROOT
 from voltmem import UserStorage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "build" / "screenshots"
 README_PICTURE = ROOT / "examples" / "chat" / "screenshot.png"
 # Days ago, title, what was said last, and what of it.

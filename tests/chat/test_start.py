@@ -17,9 +17,8 @@ from tempfile import TemporaryFile
 
 from httpx2 import AsyncClient
 
-from tests.dialogues import DIALOGUES, needs_dialogues
-
-ROOT = Path(__file__).parents[2]
+from tests.checkout import ROOT
+from tests.dialogues import Dialogues, with_dialogues
 
 
 @asynccontextmanager
@@ -123,15 +122,15 @@ async def test_streams_do_not_keep_it_from_ending(database: str) -> None:
     writer.close()
 
 
-@needs_dialogues
-async def test_2098_dialogues_fill_it(database: str) -> None:
-    """The real dialogues are loaded, found, and paged through to the last."""
-    async with started(database, "--load", DIALOGUES) as (printed, address):
-        assert "loaded 2,098 conversations" in printed
+@with_dialogues
+async def test_dialogues_fill_it(dialogues: Dialogues, database: str) -> None:
+    """The conversations of a file are loaded, found, and paged through to the last."""
+    async with started(database, "--load", dialogues.file) as (printed, address):
+        assert f"loaded {dialogues.conversations:,} conversations" in printed
         ids, cursor = [], ""
         while cursor is not None:
             after = f"&after={cursor}" if cursor else ""
-            page = json.loads(await get(f"{address}api/conversations?limit=200{after}"))
+            page = json.loads(await get(f"{address}api/conversations?limit={dialogues.conversations // 11}{after}"))
             ids += [item["id"] for item in page["items"]]
             cursor = page["nextCursor"]
-        assert len(ids) == len(set(ids)) == 2098
+        assert len(ids) == len(set(ids)) == dialogues.conversations

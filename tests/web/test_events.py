@@ -15,7 +15,7 @@ from starlette.types import Message
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage, UserStorage
-from voltmem._areas.changes_models import Change
+from voltmem._areas.changes import Change
 from voltmem.web import _events
 
 
@@ -114,7 +114,7 @@ async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, mon
         told = lines(response)
         heard = [await anext(told) for _ in range(20)]
 
-    assert heard.count(": still there") > 3
+    assert heard.count(": keep-alive") > 3
 
 
 async def test_a_client_that_goes_is_not_watched_for(

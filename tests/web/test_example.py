@@ -8,11 +8,10 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx2
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.checkout import ROOT
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from voltmem import PostgresStorage, Storage
@@ -270,7 +270,6 @@ PARTS = st.fixed_dictionaries(
 PAYLOADS = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "parts": st.lists(PARTS, max_size=4)})
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(PAYLOADS, max_size=4))
 def test_any_ui_message_can_be_stored_and_comes_back(payloads: list[dict[str, Any]]) -> None:
     """Whatever its parts are; and its plain form is one that can be shown to a front end again."""

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import Request
 
+from tests.properties import explores, times
 from tests.web.conftest import Serve, application
 from voltmem import PostgresStorage, web
 
@@ -65,14 +67,20 @@ def test_a_link_leads_to_an_operation() -> None:
     assert set(links) <= names
 
 
-async def schemathesis(address: str, *options: str, configuration: str, folder: Path) -> None:
-    """Run schemathesis against an application; it must find nothing. What it remembers it keeps in the folder."""
+async def schemathesis(address: str, count: int, *options: str, configuration: str, folder: Path) -> None:
+    """
+    Run schemathesis against an application; it must find nothing. What it remembers it keeps in the folder.
+
+    The requests are the same each time, or so many times as many with a fresh seed under `make explore`.
+    """
     program = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "schemathesis.cli", "--no-color", "--config-file", HERE / configuration),
         *("run", f"{address}/openapi.json", "--continue-on-failure", "--warnings", "off", *options),
         # One thread: in Python 3.11.7 and before, two that parse Python at once fail now and then (gh-106905).
         *("--workers", "1"),
+        *("--max-examples", str(count * times())),
+        *(() if explores() else ("--generation-deterministic",)),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
@@ -82,6 +90,7 @@ async def schemathesis(address: str, *options: str, configuration: str, folder: 
     assert program.returncode == 0, printed.decode()
 
 
+@pytest.mark.hypothesis
 async def test_schemathesis_finds_nothing_about_a_user_with_data(
     storage: PostgresStorage, serve: Serve, tmp_path: Path
 ) -> None:
@@ -95,10 +104,11 @@ async def test_schemathesis_finds_nothing_about_a_user_with_data(
         return "ada"
 
     async with serve(web.app(storage, user=ada)) as address:
-        options = ("--phases", "coverage,fuzzing", "-n", "4")
-        await schemathesis(address, *options, configuration="schemathesis.toml", folder=tmp_path)
+        options = ("--phases", "coverage,fuzzing")
+        await schemathesis(address, 4, *options, configuration="schemathesis.toml", folder=tmp_path)
 
 
+@pytest.mark.hypothesis
 async def test_schemathesis_finds_nothing_along_the_links(
     storage: PostgresStorage, serve: Serve, tmp_path: Path
 ) -> None:
@@ -107,7 +117,7 @@ async def test_schemathesis_finds_nothing_along_the_links(
     operations = [option for name in about for option in ("--include-operation-id", name)]
 
     async with serve(web.app(storage, user=lambda _: "ada")) as address:
-        options = ("--phases", "stateful", "-n", "15", *operations)
-        await schemathesis(address, *options, configuration="schemathesis.stateful.toml", folder=tmp_path)
+        options = ("--phases", "stateful", *operations)
+        await schemathesis(address, 15, *options, configuration="schemathesis.stateful.toml", folder=tmp_path)
     assert await storage.count_conversations(user_id="ada")
     assert await storage.list_deleted_conversations("ada")

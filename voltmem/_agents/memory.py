@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, Self, TypeVar, runtime_checkable
 
-from voltmem._areas.messages import Messages
+from voltmem._areas.area import access
+from voltmem._areas.messages import Messages, MessageStatements
 from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
-from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, uuid7
+from voltmem._tables import Tables
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
-from voltmem.models import Conversation, Message
-
-DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
+from voltmem.models import Conversation, Message, MessageLike
+from voltmem.options import DEFAULT_RESOURCE_ID
 
 # So many more rows are read than the window has: a tool turn that it divides is then known whole.
 _ROWS_BEYOND: Final = 8
@@ -35,11 +35,11 @@ class Memory(Protocol):
         """Return the newest messages, the oldest of them first, as they may be handed to a model."""
         ...
 
-    async def add(self, message: Message | Mapping[str, object]) -> Message:
+    async def add(self, message: MessageLike) -> Message:
         """Return the message as it was stored."""
         ...
 
-    async def add_turn(self, messages: Iterable[Message | Mapping[str, object]]) -> list[Message]:
+    async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """Return the messages as they were stored: all of them, or none and an error."""
         ...
 
@@ -88,12 +88,19 @@ class ConversationMemory:
         *,
         resource_id: str = DEFAULT_RESOURCE_ID,
     ) -> None:
-        check_id(user_id=user_id, resource_id=resource_id)
+        check_user("user_id", user_id, "a conversation belongs to one user")
+        check_id(resource_id=resource_id)
         self._storage = storage
+        self._access = access(storage)
         self._user_id = user_id
         self._id = uuid7() if conversation_id is None else conversation_id
         self._resource_id = resource_id
         check_id(conversation_id=self._id)
+
+    @classmethod
+    def of(cls, memory: ConversationMemory) -> Self:
+        """Return the same conversation as this kind of memory."""
+        return cls(memory._storage, memory._user_id, memory._id, resource_id=memory._resource_id)
 
     @property
     def conversation_id(self) -> str:
@@ -161,7 +168,7 @@ class ConversationMemory:
             query = WindowQuery(self._id, self._user_id, turns=turns, columns=columns)
             system, found = _without_system(*await self._read(kind, query))
             return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
-        most = self._storage._options.storage_limit if limit is UNSET else limit
+        most = self._access.options.storage_limit if limit is UNSET else limit
         query = WindowQuery(self._id, self._user_id, limit=most, columns=columns)
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
@@ -176,8 +183,8 @@ class ConversationMemory:
 
     async def _read(self, kind: type[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
         """Return the conversation's first message, if there is one, and those that the query is for, in order."""
-        sql, arguments = query.sql(self._storage._options.tables)
-        rows = await self._storage._executor.fetch(sql, *arguments)
+        sql, arguments = query.sql(self._access.options.tables)
+        rows = await self._access.executor.fetch(sql, *arguments)
         if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         first = [kind.from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
@@ -186,7 +193,7 @@ class ConversationMemory:
 
     # --- writing ----------------------------------------------------------------------------------------------
 
-    async def add(self, message: Message | Mapping[str, object]) -> Message:
+    async def add(self, message: MessageLike) -> Message:
         """
         Return the message as it was stored. An id that the conversation has already replaces that message.
 
@@ -196,7 +203,7 @@ class ConversationMemory:
         """
         return await self._storage.add_message(message, self._user_id, self._id, resource_id=self._resource_id)
 
-    async def add_turn(self, messages: Iterable[Message | Mapping[str, object]]) -> list[Message]:
+    async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
         Return the messages as they were stored: all of them, or none and an error, as in add().
 
@@ -211,8 +218,8 @@ class ConversationMemory:
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        statement = self._storage._message_sql.clear
-        row = await self._storage._executor.fetchrow(statement, self._id, self._user_id, repeatable=False)
+        statement = self._access.sql(MessageStatements).clear
+        row = await self._access.executor.fetchrow(statement, self._id, self._user_id, repeatable=False)
         if row is not None and row["owner"] not in (None, self._user_id):
             raise ConversationNotFoundError(self._id, self._user_id)
         return 0 if row is None else row["dropped"] or 0
@@ -230,8 +237,8 @@ class ConversationMemory:
         """
         check_text(title=title)
         check_flag("if_unset", if_unset)
-        row = await self._storage._executor.fetchrow(
-            self._memory_sql.title,
+        row = await self._access.executor.fetchrow(
+            self._access.sql(MemoryStatements).title,
             self._id,
             self._user_id,
             self._resource_id,
@@ -239,10 +246,6 @@ class ConversationMemory:
             if_unset,
         )
         return Conversation.from_row(found(row, self._id, self._user_id))
-
-    @property
-    def _memory_sql(self) -> MemoryStatements:
-        return rendered(MemoryStatements, self._storage._options.tables)
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

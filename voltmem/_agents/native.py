@@ -13,16 +13,21 @@ from typing import Any
 from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.area import access
 from voltmem._areas.messages import Messages
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
-from voltmem._tables import Tables, rendered
+from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     UNSET,
     Unset,
     check_count,
     check_flag,
     check_id,
     check_id_or_none,
+    check_ids,
+    check_key_or_none,
+    check_owner,
     check_text,
     check_texts,
     from_stored_json,
@@ -30,7 +35,7 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
-from voltmem.models import Conversation, NativeMessage
+from voltmem.models import Conversation, NativeMessage, Owner
 
 
 class NativeStatements:
@@ -191,8 +196,8 @@ class NativeMemory(ConversationMemory):
         check_count("count", count, minimum=1)
         if limit is not None:
             check_count("limit", limit)
-        rows = await self._storage._executor.fetch(
-            self._native_sql.since, self._id, self._user_id, format, count, limit
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).since, self._id, self._user_id, format, count, limit
         )
         if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
@@ -201,8 +206,10 @@ class NativeMemory(ConversationMemory):
 
     async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
         """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
-        ids = check_texts("ids", ids)
-        rows = await self._storage._executor.fetch(self._native_sql.get_messages, self._id, self._user_id, ids)
+        ids = check_ids("ids", ids)
+        rows = await self._access.executor.fetch(
+            self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
+        )
         return {message.id: message for message in map(NativeMessage.from_row, rows)}
 
     async def lock(self) -> bool:
@@ -212,7 +219,7 @@ class NativeMemory(ConversationMemory):
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        row = await self._storage._executor.fetchrow(self._native_sql.lock, self._id)
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).lock, self._id)
         if row is not None and row["user_id"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return row is not None
@@ -227,7 +234,9 @@ class NativeMemory(ConversationMemory):
             ConversationNotFoundError: The conversation is another user's.
             OutcomeUnknownError: The connection broke before the answer.
         """
-        row = await self._storage._executor.fetchrow(self._native_sql.pop, self._id, self._user_id, repeatable=False)
+        row = await self._access.executor.fetchrow(
+            self._access.sql(NativeStatements).pop, self._id, self._user_id, repeatable=False
+        )
         if row is not None and row["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return None if row is None or row["message_id"] is None else NativeMessage.from_row(tuple(row)[1:])
@@ -240,7 +249,7 @@ class NativeMemory(ConversationMemory):
             ConversationNotFoundError: The conversation is another user's.
         """
         check_id(format=format)
-        row = await self._storage._executor.fetchrow(self._native_sql.get, self._id, format)
+        row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).get, self._id, format)
         if row is not None and row["user_id"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
         return None if row is None else Payload.from_row(row)
@@ -273,12 +282,12 @@ class NativeMemory(ConversationMemory):
         A second round trip only where somebody else is making the conversation at the same time.
         """
         check_id(format=format)
-        check_id_or_none(revision=revision)
+        check_key_or_none(revision=revision)
         check_flag("touch", touch)
         if title is not UNSET and title is not None:
             check_text(title=title)
         expected = None if expected_revision is UNSET else expected_revision
-        check_id_or_none(expected_revision=expected)
+        check_key_or_none(expected_revision=expected)
         if payload is None:
             raise InvalidInputError("payload must be a JSON value, and not None: that is what nothing kept looks like")
         arguments = (
@@ -297,7 +306,9 @@ class NativeMemory(ConversationMemory):
         # A second time, the expected revision is the one that the first has stored.
         repeatable = expected_revision is UNSET
         while True:
-            row = await self._storage._executor.fetchrow(self._native_sql.save, *arguments, repeatable=repeatable)
+            row = await self._access.executor.fetchrow(
+                self._access.sql(NativeStatements).save, *arguments, repeatable=repeatable
+            )
             if row is None or row["saved"]:
                 return
             if row["owner"] not in (None, self._user_id):
@@ -307,16 +318,12 @@ class NativeMemory(ConversationMemory):
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
 
-    @property
-    def _native_sql(self) -> NativeStatements:
-        return rendered(NativeStatements, self._storage._options.tables)
-
 
 async def list_payloads(
     storage: Messages,
     formats: Sequence[str],
     *,
-    user_id: str | None = None,
+    user_id: Owner = ANY_USER,
     resource_id: str | None = None,
     limit: int | None = None,
     offset: int = 0,
@@ -327,16 +334,17 @@ async def list_payloads(
     Args:
         storage: Where.
         formats: Which ones; a conversation comes once for each that it has.
-        user_id: Only this user's; None: everybody's.
+        user_id: Only this user's; ANY_USER: everybody's, for trusted code.
         resource_id: Only those with this agent or project.
         limit: How many at most; None: all.
         offset: How many to skip.
     """
-    check_id_or_none(user_id=user_id, resource_id=resource_id)
+    owner = check_owner("user_id", user_id)
+    check_id_or_none(resource_id=resource_id)
     if limit is not None:
         check_count("limit", limit)
     check_count("offset", offset)
-    sql = rendered(NativeStatements, storage._options.tables).list
     formats = check_texts("formats", formats)
-    rows = await storage._executor.fetch(sql, formats, user_id, resource_id, limit, offset)
+    reach = access(storage)
+    rows = await reach.executor.fetch(reach.sql(NativeStatements).list, formats, owner, resource_id, limit, offset)
     return [Payload.from_row(row) for row in rows]

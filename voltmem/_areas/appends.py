@@ -35,7 +35,8 @@ from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Database, Executor
+    from voltmem._postgres.connection import Executor
+    from voltmem._postgres.database import Database
 
 # The second is made up while the server works on the first; a third would only split them into smaller ones. With 64
 # callers on two cores, two bring 1.3 times the messages of one a second, and three 1.1 times.

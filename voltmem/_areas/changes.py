@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from voltmem._areas.changes_models import Change, ChangeKind
-from voltmem._areas.sidebar import items
-from voltmem._areas.sidebar_models import ConversationItem
-from voltmem._postgres.database import Executor
+from voltmem._areas.area import Area
+from voltmem._areas.sidebar import ConversationItem, items
 from voltmem._postgres.listening import UNREACHABLE, Watching
-from voltmem._tables import Tables, rendered
-from voltmem._values import check_id, check_seconds
+from voltmem._tables import Tables
+from voltmem._values import check_seconds, check_user
 from voltmem.errors import InvalidInputError, StorageClosedError
-from voltmem.options import StorageOptions
+from voltmem.models import Key, Model
+from voltmem.options import DEFAULT_POLL_INTERVAL
 
-DEFAULT_POLL_INTERVAL: Final = 2.0
+ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", "deleted", "reconnected"]
+
+
+class Change(Model):
+    """What watch() tells of: a conversation that changed, or that watching has begun or was interrupted."""
+
+    kind: ChangeKind
+    """
+    - "ready": from here on nothing is missed. It comes first; list the conversations now.
+    - "created": there is one more: a new one, one that was restored, or one that somebody gave to the user.
+    - "message-added": its newest message is newer than before.
+    - "updated": something else of it changed, or of its messages: they were edited, deleted, rewound.
+    - "deleted": there is one less: deleted with a way back or without, or given to somebody else.
+    - "reconnected": the connection was lost and is back. What changed meanwhile follows, merged: of several changes of
+      one conversation only the last state is seen.
+    """
+    conversation_id: Key | None = None
+    """Which one; None where the change is none of a conversation."""
+    conversation: ConversationItem | None = None
+    """As the sidebar shows it now; None where it is deleted."""
 
 
 class ChangeStatements:
@@ -73,16 +91,10 @@ class Known(NamedTuple):
         return self.newest is not None and (before.newest is None or self.newest > before.newest)
 
 
-class Changes:
+class Changes(Area):
     """The method about changes; PostgresStorage puts the areas together."""
 
-    _executor: Executor
-    _options: StorageOptions
     _watching: Watching | None
-
-    @property
-    def _change_sql(self) -> ChangeStatements:
-        return rendered(ChangeStatements, self._options.tables)
 
     def watch(self, user_id: str, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
         """
@@ -114,7 +126,7 @@ class Changes:
         the user's conversations by index. A change that another program makes to messages only, not to the row of
         their conversation, is not seen.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "watch() follows one user's conversations")
         check_seconds("poll_interval", poll_interval)
         if self._watching is None:
             raise InvalidInputError(
@@ -125,13 +137,13 @@ class Changes:
 
     async def _changes(self, watching: Watching, user_id: str, poll_interval: float) -> AsyncGenerator[Change, None]:
         async with watching.watcher(user_id) as watcher:
-            rows = await self._executor.fetch(self._change_sql.begin, user_id)
+            rows = await self._executor.fetch(self._sql(ChangeStatements).begin, user_id)
             known = {row["id"]: Known.from_row(tuple(row)[1:]) for row in rows}
             yield Change(kind="ready")
-            while await watcher.turn(poll_interval):
+            while await watcher.wait(poll_interval):
                 versions = [each.version for each in known.values()]
                 try:
-                    rows = await self._executor.fetch(self._change_sql.look, user_id, list(known), versions)
+                    rows = await self._executor.fetch(self._sql(ChangeStatements).look, user_id, list(known), versions)
                 except UNREACHABLE:
                     watcher.missed = True
                     continue

@@ -8,25 +8,26 @@ from typing import Any, Final, Self
 
 from pydantic import JsonValue
 
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, OrderBy, OrderDirection, found, or_why_not
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
+from voltmem._areas.area import Area
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, found, or_why_not
+from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     UNSET,
     Unset,
     check_count,
     check_flag,
     check_id,
-    check_id_or_none,
+    check_owner,
     check_text,
+    check_user,
     json_value,
     to_json,
 )
 from voltmem.errors import ConversationExistsError, InvalidInputError
-from voltmem.models import Conversation, ConversationPage
-from voltmem.options import StorageOptions
+from voltmem.models import Conversation, ConversationLike, ConversationPage, OrderBy, OrderDirection, Owner
+from voltmem.options import CONVERSATION_LIMIT
 
-DEFAULT_LIMIT: Final = 50  # VoltAgent's
 ROWS_PER_FETCH: Final = 200
 
 
@@ -93,19 +94,12 @@ class ConversationStatements:
             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
 
 
-class Conversations:
+class Conversations(Area):
     """The methods about conversations; PostgresStorage puts the areas together."""
-
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _conversation_sql(self) -> ConversationStatements:
-        return rendered(ConversationStatements, self._options.tables)
 
     # --- one conversation -------------------------------------------------------------------------------------
 
-    async def create_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    async def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation as it was stored.
 
@@ -121,12 +115,12 @@ class Conversations:
         VoltAgent: ``createConversation``.
         """
         new = Conversation.of(conversation)
-        row = await self._executor.fetchrow(self._conversation_sql.create, *new.to_row(), repeatable=False)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).create, *new.to_row(), repeatable=False)
         if row is None or row["id"] is None:
             raise ConversationExistsError(new.id, is_deleted=row is not None and row["is_deleted"])
         return Conversation.from_row(tuple(row)[1:])
 
-    async def ensure_conversation(self, conversation: Conversation | Mapping[str, object]) -> Conversation:
+    async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """
         Return the conversation with this id: the one that is there, unchanged, or the given one, stored.
 
@@ -137,7 +131,7 @@ class Conversations:
             InvalidInputError: A field is missing, unknown or of the wrong type.
         """
         new = Conversation.of(conversation)
-        row = await self._executor.fetchrow(self._conversation_sql.ensure, *new.to_row())
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
         return Conversation.from_row(found(row, new.id, new.user_id))
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
@@ -146,7 +140,7 @@ class Conversations:
 
         For trusted code: get_user_conversation() and for_user() check whose it is. VoltAgent: ``getConversation``.
         """
-        return await self._get_conversation(conversation_id, None)
+        return await self._get_conversation(conversation_id, ANY_USER)
 
     async def get_user_conversation(self, conversation_id: str, user_id: str) -> Conversation | None:
         """
@@ -154,12 +148,13 @@ class Conversations:
 
         VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         return await self._get_conversation(conversation_id, user_id)
 
-    async def _get_conversation(self, conversation_id: str, owner: str | None) -> Conversation | None:
+    async def _get_conversation(self, conversation_id: str, owner: Owner) -> Conversation | None:
         check_id(conversation_id=conversation_id)
-        row = await self._executor.fetchrow(self._conversation_sql.get, conversation_id, owner)
+        arguments = conversation_id, check_owner("owner", owner)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).get, *arguments)
         return None if row is None else Conversation.from_row(row)
 
     async def update_conversation(
@@ -171,7 +166,7 @@ class Conversations:
         resource_id: str | Unset = UNSET,
         user_id: str | Unset = UNSET,
         touch: bool = True,
-        owner: str | None = None,
+        owner: Owner = ANY_USER,
     ) -> Conversation:
         """
         Return the conversation after the update. Only what is given changes.
@@ -183,7 +178,7 @@ class Conversations:
             resource_id: Moves it to another agent or project.
             user_id: Gives it to another user. Links to it end.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -192,27 +187,29 @@ class Conversations:
         VoltAgent: ``updateConversation``.
         """
         check_id(conversation_id=conversation_id)
-        check_id_or_none(owner=owner)
+        owner_id = check_owner("owner", owner)
         if title is not UNSET and title is not None:
             check_text(title=title)
-        given_texts = {"resource_id": resource_id, "user_id": user_id}
-        check_id(**{name: text for name, text in given_texts.items() if text is not UNSET})
+        if resource_id is not UNSET:
+            check_id(resource_id=resource_id)
+        if user_id is not UNSET:
+            check_user("user_id", user_id, "a conversation belongs to one user")
         check_flag("touch", touch)
         row = await self._executor.fetchrow(
-            self._conversation_sql.update if user_id is UNSET else self._conversation_sql.give,
+            self._sql(ConversationStatements).update if user_id is UNSET else self._sql(ConversationStatements).give,
             conversation_id,
-            owner,
+            owner_id,
             *_given(title),
             *_given(UNSET if metadata is UNSET else _metadata_text(metadata)),
             *_given(resource_id),
             *_given(user_id),
             touch,
             # Given away by its owner, it is not the owner's the second time.
-            repeatable=owner is None or user_id in (UNSET, owner),
+            repeatable=owner_id is None or user_id in (UNSET, owner_id),
         )
-        return Conversation.from_row(found(row, conversation_id, owner))
+        return Conversation.from_row(found(row, conversation_id, owner_id))
 
-    async def delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> bool:
+    async def delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> bool:
         """
         Return whether there was one to delete. Its messages go with it, and there is no way back.
 
@@ -220,13 +217,13 @@ class Conversations:
 
         Args:
             conversation_id: Which one.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``deleteConversation``.
         """
         check_id(conversation_id=conversation_id)
-        check_id_or_none(owner=owner)
-        return await self._executor.execute(self._conversation_sql.delete, conversation_id, owner) > 0
+        arguments = conversation_id, check_owner("owner", owner)
+        return await self._executor.execute(self._sql(ConversationStatements).delete, *arguments) > 0
 
     # --- many conversations -----------------------------------------------------------------------------------
 
@@ -237,7 +234,7 @@ class Conversations:
         Read by index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
         """
         check_id(resource_id=resource_id)
-        rows = await self._executor.fetch(self._conversation_sql.by_resource, resource_id)
+        rows = await self._executor.fetch(self._sql(ConversationStatements).by_resource, resource_id)
         return [Conversation.from_row(row) for row in rows]
 
     async def get_conversations_by_user_id(
@@ -245,7 +242,7 @@ class Conversations:
         user_id: str,
         *,
         resource_id: str | None = None,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = CONVERSATION_LIMIT,
         offset: int = 0,
         order_by: OrderBy = "updated_at",
         order_direction: OrderDirection = "DESC",
@@ -255,7 +252,7 @@ class Conversations:
 
         Args and errors as in query_conversations(). VoltAgent: ``getConversationsByUserId``.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         return await self._find(
             ConversationQuery(user_id, resource_id, limit, offset, order_by, order_direction),
         )
@@ -263,9 +260,9 @@ class Conversations:
     async def query_conversations(
         self,
         *,
-        user_id: str | None = None,
+        user_id: Owner = ANY_USER,
         resource_id: str | None = None,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = CONVERSATION_LIMIT,
         offset: int = 0,
         order_by: OrderBy = "updated_at",
         order_direction: OrderDirection = "DESC",
@@ -274,7 +271,7 @@ class Conversations:
         Return the conversations that match; without a filter all users' (the admin's view).
 
         Args:
-            user_id: Only this user's; None: everybody's.
+            user_id: Only this user's; ANY_USER: everybody's, for trusted code.
             resource_id: Only those with this agent or project.
             limit: How many at most; None: all, 0: none.
             offset: How many to skip; the database walks over them all the same.
@@ -290,7 +287,7 @@ class Conversations:
             ConversationQuery(user_id, resource_id, limit, offset, order_by, order_direction),
         )
 
-    async def count_conversations(self, *, user_id: str | None = None, resource_id: str | None = None) -> int:
+    async def count_conversations(self, *, user_id: Owner = ANY_USER, resource_id: str | None = None) -> int:
         """
         Return how many conversations match; without a filter all.
 
@@ -313,7 +310,7 @@ class Conversations:
 
         Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         check_count("page", page, minimum=1)
         check_count("page_size", page_size, minimum=1)
         found = await self._find(
@@ -333,7 +330,7 @@ class Conversations:
 
         Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         return next(iter(await self._find(ConversationQuery(user_id, resource_id, limit=1))), None)
 
     def get_user_conversations(self, user_id: str) -> UserConversations:
@@ -344,7 +341,7 @@ class Conversations:
 
         VoltAgent: ``getUserConversations``.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         return UserConversations(self, ConversationQuery(user_id))
 
     async def _find(self, query: ConversationQuery) -> list[Conversation]:

@@ -1,4 +1,4 @@
-"""Cursors: the place of something in a list, which holds whatever is added to the list or taken from it."""
+"""Cursors: the place of a row in a list. It stays valid while rows are added and removed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 
 from voltmem._values import MAX_BIGINT, shown
 from voltmem.errors import InvalidQueryError
-from voltmem.models import Id, Time
+from voltmem.models import Key, Time
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the list is sorted by, in the order of the fields; as a string it can stand in a URL."""
+    """The sort key of a row, in the order of the fields. Its string form is safe in a URL."""
 
     def __str__(self) -> str:
         place = to_json([getattr(self, field.name) for field in fields(self)])
@@ -27,7 +27,7 @@ class Cursor:
 
     @classmethod
     def of(cls, name: str, text: object) -> Self:
-        """Return the cursor that the argument of this name stands for; InvalidQueryError where it is none of ours."""
+        """Parse a cursor. InvalidQueryError names the argument if it is malformed."""
         try:
             place = from_json(b64decode(f"{text}{'=' * (-len(str(text)) % 4)}", altchars="-_", validate=True))
             names = (field.name for field in fields(cls))
@@ -41,8 +41,8 @@ _adapters: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 def _adapter(cls: type[Cursor]) -> TypeAdapter[Any]:
-    if cls not in _adapters:  # made on the first use: it takes a millisecond, and importing it ten
-        from pydantic import TypeAdapter
+    if cls not in _adapters:  # made on first use: it takes a millisecond
+        from pydantic import TypeAdapter  # here: importing it takes ten milliseconds
 
         _adapters[cls] = TypeAdapter(cls)
     return _adapters[cls]
@@ -53,7 +53,7 @@ class HistoryCursor(Cursor):
     """The place of an agent's run."""
 
     timestamp: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SidebarCursor(Cursor):
 
     pinned: bool
     updated_at: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class SearchCursor(Cursor):
 
     rank: float
     updated_at: Time
-    id: Id
+    id: Key
 
 
 @dataclass(frozen=True)

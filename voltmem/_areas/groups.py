@@ -1,4 +1,4 @@
-"""A list of conversations in the groups that people know: pinned, today, yesterday, and so on, back to the months."""
+"""Groups of a sidebar: pinned, today, yesterday, previous days, months."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from voltmem.models import Conversation
 
 ConversationT = TypeVar("ConversationT", bound=Conversation)
 
-# A group holds what is at most so many days old.
+# Each group: the maximum age in days, its key and its label.
 _DAYS: Final = (
     (0, "today", "Today"),
     (1, "yesterday", "Yesterday"),
     (7, "previous-7-days", "Previous 7 days"),
     (30, "previous-30-days", "Previous 30 days"),
 )
-# Not strftime's, which follow the server's locale.
+# Not from strftime, which follows the server's locale.
 _MONTHS: Final = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
@@ -36,22 +36,22 @@ class ConversationGroup(Generic[ConversationT]):
     label: str
     """The heading in English: "Previous 7 days", "September 2026"."""
     conversations: list[ConversationT]
-    """In the order in which they were given."""
+    """In the given order."""
 
 
 def group_by_date(
     conversations: Iterable[ConversationT], time_zone: tzinfo | str, *, now: datetime | None = None
 ) -> list[ConversationGroup[ConversationT]]:
     """
-    Return the conversations in groups by the day of their last activity; groups without any are left out.
+    Group conversations by the day of their last activity. Returns the groups that are not empty.
 
     Args:
-        conversations: In the order of the list. What is pinned makes a group of its own, the first.
-        time_zone: The viewer's: an hour before midnight in Oslo is today there, and tomorrow in Tokyo. A name as the
-            browser tells it (``Intl.DateTimeFormat().resolvedOptions().timeZone``), or a tzinfo.
-        now: The moment of looking; None: this one.
+        conversations: In the order of the list. Pinned conversations form the first group.
+        time_zone: The viewer's time zone, which decides what "today" is: a tzinfo, or a name such as the browser's
+            ``Intl.DateTimeFormat().resolvedOptions().timeZone``.
+        now: The current time; None: by this machine's clock.
 
-    Pure: no I/O. A group goes on where the next stretch of the list goes on with it: merge equal keys.
+    No I/O. A group may continue on the next page: merge groups with equal keys.
     """
     zone = _zone(time_zone)
     if now is not None:
@@ -79,7 +79,7 @@ def _zone(time_zone: tzinfo | str) -> tzinfo:
 
 
 def _day(moment: datetime, zone: tzinfo) -> date:
-    """Return the viewer's day; that of UTC at either end of time, where the viewer's has no year."""
+    """Return the viewer's day. Near the years 1 and 9999, where it would have no year, the day in UTC."""
     try:
         return moment.astimezone(zone).date()
     except OverflowError:

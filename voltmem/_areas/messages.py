@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 
 from voltmem._areas.appends import Appends
+from voltmem._areas.area import Area
 from voltmem._areas.queries import MessageQuery
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import UNSET, Unset, check_id, check_id_or_none, check_texts
+from voltmem._tables import Tables
+from voltmem._values import ANY_USER, UNSET, Unset, check_id, check_id_or_none, check_ids, check_owner, check_user
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.models import Message
-from voltmem.options import StorageOptions
-
-DEFAULT_LIMIT: Final = 100  # VoltAgent's
+from voltmem.models import Message, MessageLike, Owner
+from voltmem.options import MESSAGE_LIMIT
 
 
 class MessageStatements:
@@ -39,23 +36,17 @@ class MessageStatements:
             FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"""
 
 
-class Messages:
+class Messages(Area):
     """The methods about messages; PostgresStorage puts the areas together."""
 
-    _executor: Executor
     _appends: Appends
-    _options: StorageOptions
-
-    @property
-    def _message_sql(self) -> MessageStatements:
-        return rendered(MessageStatements, self._options.tables)
 
     # --- writing ----------------------------------------------------------------------------------------------
 
     async def add_message(
         self,
-        message: Message | Mapping[str, object],
-        user_id: str | None,
+        message: MessageLike,
+        user_id: Owner,
         conversation_id: str,
         *,
         resource_id: str | None = None,
@@ -66,7 +57,7 @@ class Messages:
         Args:
             message: A model or a dict in either spelling. An id that the conversation has already replaces that
                 message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            user_id: Whose conversation it must be; None: no check, for trusted code.
+            user_id: Whose conversation it must be; ANY_USER: no check, for trusted code.
             conversation_id: Where it goes. Its updated_at becomes now.
             resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
                 there must be one.
@@ -85,8 +76,8 @@ class Messages:
 
     async def add_messages(
         self,
-        messages: Iterable[Message | Mapping[str, object]],
-        user_id: str | None,
+        messages: Iterable[MessageLike],
+        user_id: Owner,
         conversation_id: str,
         *,
         resource_id: str | None = None,
@@ -102,35 +93,39 @@ class Messages:
         return await self._append([Message.of(message) for message in messages], user_id, conversation_id, resource_id)
 
     async def _append(
-        self, messages: list[Message], user_id: str | None, conversation_id: str, resource_id: str | None
+        self, messages: list[Message], user_id: Owner, conversation_id: str, resource_id: str | None
     ) -> list[Message]:
         check_id(conversation_id=conversation_id)
-        check_id_or_none(user_id=user_id, resource_id=resource_id)
-        if user_id is None and resource_id is not None:
-            raise InvalidInputError("a conversation that is made needs a user_id; without one, leave out resource_id")
+        if resource_id is None:
+            owner = check_owner("user_id", user_id)
+        else:
+            check_id(resource_id=resource_id)
+            owner = check_user(
+                "user_id", user_id, "with a resource_id the conversation is made if absent, for one user"
+            )
         if not messages:
             return []
-        return await self._appends.add(messages, user_id, conversation_id, resource_id)
+        return await self._appends.add(messages, owner, conversation_id, resource_id)
 
-    async def delete_messages(self, ids: Sequence[str], user_id: str | None, conversation_id: str) -> int:
+    async def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
         Return how many of these messages were there and are deleted, archived ones included.
 
         Args:
             ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            user_id: Whose conversation it must be, else nothing is deleted; None: no check, for trusted code.
+            user_id: Whose conversation it must be, else nothing is deleted; ANY_USER: no check, for trusted code.
             conversation_id: Where they are.
 
         VoltAgent: ``deleteMessages``.
         """
-        ids = check_texts("ids", ids)
+        ids = check_ids("ids", ids)
         check_id(conversation_id=conversation_id)
-        check_id_or_none(user_id=user_id)
+        owner = check_owner("user_id", user_id)
         if not ids:
             return 0
-        return await self._dropped(self._message_sql.delete, conversation_id, user_id, ids)
+        return await self._dropped(self._sql(MessageStatements).delete, conversation_id, owner, ids)
 
-    async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: str | None = None) -> int:
+    async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: Owner = ANY_USER) -> int:
         """
         Return how many messages were dropped: those that follow this one, archived ones included.
 
@@ -140,38 +135,38 @@ class Messages:
         Args:
             conversation_id: Which one.
             message_id: The last message that stays.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
             MessageNotFoundError: It has no such message. Nothing is dropped.
         """
         check_id(conversation_id=conversation_id, message_id=message_id)
-        check_id_or_none(owner=owner)
-        arguments = conversation_id, owner, message_id, self._options.storage_limit
-        row = await self._executor.fetchrow(self._message_sql.rewind, *arguments, repeatable=False)
+        owner_id = check_owner("owner", owner)
+        arguments = conversation_id, owner_id, message_id, self._options.storage_limit
+        row = await self._executor.fetchrow(self._sql(MessageStatements).rewind, *arguments, repeatable=False)
         if row is None or row["dropped"] is None:
-            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
+            raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
         if not row["has_message"]:
             raise MessageNotFoundError(message_id, conversation_id)
         return int(row["dropped"])
 
-    async def clear_messages(self, user_id: str | None, conversation_id: str | None = None) -> int:
+    async def clear_messages(self, user_id: Owner, conversation_id: str | None = None) -> int:
         """
         Return how many messages were deleted, archived ones included. The conversations stay.
 
         Args:
-            user_id: Whose messages; None, with a conversation only: no check, for trusted code.
+            user_id: Whose messages; ANY_USER, with a conversation only: no check, for trusted code.
             conversation_id: Only those of this conversation; None: all of the user's.
 
         VoltAgent: ``clearMessages``.
         """
-        check_id_or_none(user_id=user_id, conversation_id=conversation_id)
+        check_id_or_none(conversation_id=conversation_id)
         if conversation_id is not None:
-            return await self._dropped(self._message_sql.clear, conversation_id, user_id)
-        if user_id is None:
-            raise InvalidInputError("clear_messages() needs a user_id or a conversation_id: it never clears everything")
-        return await self._dropped(self._message_sql.clear_user, user_id)
+            owner = check_owner("user_id", user_id)
+            return await self._dropped(self._sql(MessageStatements).clear, conversation_id, owner)
+        check_user("user_id", user_id, "without a conversation_id all of one user's messages are deleted")
+        return await self._dropped(self._sql(MessageStatements).clear_user, user_id)
 
     async def _dropped(self, statement: str, *arguments: object) -> int:
         row = await self._executor.fetchrow(statement, *arguments, repeatable=False)
@@ -181,7 +176,7 @@ class Messages:
 
     async def get_messages(
         self,
-        user_id: str | None,
+        user_id: Owner,
         conversation_id: str,
         *,
         limit: int | Unset | None = UNSET,
@@ -195,7 +190,7 @@ class Messages:
         Return the newest messages of a conversation, the oldest of them first.
 
         Args:
-            user_id: Whose conversation it must be, else the list is empty; None: no check, for trusted code.
+            user_id: Whose conversation it must be, else the list is empty; ANY_USER: no check, for trusted code.
             conversation_id: Which one.
             limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
             before: Only messages earlier than this time, which must have a time zone, or than the message with this
@@ -229,12 +224,12 @@ class Messages:
         self,
         conversation_id: str,
         *,
-        limit: int | None = DEFAULT_LIMIT,
+        limit: int | None = MESSAGE_LIMIT,
         offset: int = 0,
         before: datetime | str | None = None,
         after: datetime | str | None = None,
         include_archived: bool = False,
-        owner: str | None = None,
+        owner: Owner = ANY_USER,
     ) -> list[Message]:
         """
         Return a conversation's messages from the oldest on.
@@ -246,10 +241,11 @@ class Messages:
             before: Only messages earlier than this time, or than the message with this id.
             after: Only messages later than this time, or than the message with this id: pages forwards.
             include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``getConversationMessages``.
         """
+        check_owner("owner", owner)
         return await self._read(
             MessageQuery(
                 conversation_id,
@@ -267,7 +263,9 @@ class Messages:
         found = list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
         for place in (query.before, query.after):
             if not found and isinstance(place, str):  # the end, or a message that is not there
-                row = await self._executor.fetchrow(self._message_sql.has, query.conversation_id, query.user_id, place)
+                statement = self._sql(MessageStatements).has
+                owner = check_owner("user_id", query.user_id)
+                row = await self._executor.fetchrow(statement, query.conversation_id, owner, place)
                 if row is not None and not row["has_message"]:
                     raise MessageNotFoundError(place, query.conversation_id)
         return found

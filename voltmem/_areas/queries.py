@@ -6,15 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, cast
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_flag, check_id, check_id_or_none, check_texts, check_time, shown
+from voltmem._values import (
+    ANY_USER,
+    check_count,
+    check_flag,
+    check_id,
+    check_id_or_none,
+    check_owner,
+    check_texts,
+    check_time,
+    shown,
+)
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
-from voltmem.models import Conversation
-
-OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
-OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
+from voltmem.models import Conversation, OrderBy, OrderDirection, Owner
 
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
 # Where VoltAgent's "parts" stand, they are the content; we never write them. Content that is not plain text is read
@@ -99,7 +106,7 @@ class Select:
 class ConversationQuery:
     """Which conversations, in which order. InvalidQueryError for what no query can be."""
 
-    user_id: str | None = None
+    user_id: Owner = ANY_USER
     resource_id: str | None = None
     limit: int | None = None
     offset: int = 0
@@ -109,7 +116,8 @@ class ConversationQuery:
     """Only what comes later in the order than this one (keyset paging)."""
 
     def __post_init__(self) -> None:
-        check_id_or_none(user_id=self.user_id, resource_id=self.resource_id)
+        check_owner("user_id", self.user_id)
+        check_id_or_none(resource_id=self.resource_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
@@ -140,7 +148,7 @@ class ConversationQuery:
     def _filtered(self) -> Select:
         statement = Select()
         statement.where("deleted_at IS NULL")
-        if self.user_id is not None:
+        if self.user_id is not ANY_USER:
             statement.where("user_id = {}", self.user_id)
         if self.resource_id is not None:
             statement.where("resource_id = {}", self.resource_id)
@@ -161,8 +169,8 @@ class MessageQuery:
     """Which messages of one conversation. InvalidQueryError or InvalidInputError for what no query can be."""
 
     conversation_id: str
-    user_id: str | None = None
-    """Only if the conversation is this user's; None: no check, for trusted code."""
+    user_id: Owner = ANY_USER
+    """Only if the conversation is this user's; ANY_USER: no check, for trusted code."""
     limit: int | None = None
     offset: int = 0
     before: datetime | str | None = None
@@ -175,7 +183,7 @@ class MessageQuery:
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
-        check_id_or_none(user_id=self.user_id)
+        check_owner("user_id", self.user_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
@@ -198,7 +206,7 @@ class MessageQuery:
             statement.where("NOT archived")
         # Bound to no column of the outer row: looked up once, before the first message is read.
         there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
-        if self.user_id is None:
+        if self.user_id is ANY_USER:
             statement.where(f"EXISTS ({there})", self.conversation_id)
         else:
             statement.where(f"EXISTS ({there} AND user_id = {{}})", self.conversation_id, self.user_id)
@@ -230,8 +238,8 @@ class WindowQuery:
     """
 
     conversation_id: str
-    user_id: str | None = None
-    """Only if the conversation is this user's; None: no check, for trusted code."""
+    user_id: Owner = ANY_USER
+    """Only if the conversation is this user's; ANY_USER: no check, for trusted code."""
     limit: int | None = None
     """How many messages at most."""
     turns: int | None = None
@@ -242,7 +250,7 @@ class WindowQuery:
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
-        check_id_or_none(user_id=self.user_id)
+        check_owner("user_id", self.user_id)
         for name in ("limit", "turns", "exchanges"):
             if (count := getattr(self, name)) is not None:
                 check_count(name, count)
@@ -252,7 +260,7 @@ class WindowQuery:
         statement = Select()
         conversation = statement.argument(self.conversation_id)
         of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND NOT archived"
-        if self.user_id is not None:
+        if self.user_id is not ANY_USER:
             # Bound to no column of the outer row: looked up once, before the first message is read.
             user = statement.argument(self.user_id)
             of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"

@@ -2,20 +2,121 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import SearchCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS
-from voltmem._areas.search_models import LONGEST_READ, SearchHit, SearchResults, highlighted, snippet
-from voltmem._areas.words import USER, terms, title_expressions, vector
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_text, user_key, user_key_sql
+from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
+from voltmem._tables import Tables
+from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key, user_key_sql
 from voltmem.errors import InvalidOptionError
-from voltmem.models import Conversation
-from voltmem.options import StorageOptions
+from voltmem.models import Conversation, Key, Model, Text, Time
+from voltmem.options import SEARCH_LIMIT
 
-DEFAULT_LIMIT: Final = 20
+# Characters: of a snippet, and of what stands in it before the first match.
+_SNIPPET: Final = 200
+_BEFORE: Final = 40
+# Of a text, what is looked through for a match; and what is looked at at once, which ends where a word does, with what
+# a phrase that begins there may reach into.
+LONGEST_READ: Final = 20_000
+_STRETCH: Final = re.compile(".{1,2000}(?: |$)|[^ ]+ ?")
+_LONGEST_PHRASE: Final = 1_000
+
+
+class Highlight(NamedTuple):
+    """A piece of a text, in a row of pieces that are the whole of it."""
+
+    text: str
+    is_match: bool
+    """Whether it is what was searched for."""
+
+
+class SearchHit(Model):
+    """A conversation that was found."""
+
+    conversation: Conversation
+    """Which one."""
+    title: list[Highlight]
+    """Its title, in pieces; empty where it has none."""
+    message_id: Key | None
+    """The message that fits best; None: only the title has the words."""
+    role: Text | None
+    """Who said it."""
+    created_at: Time | None
+    """When."""
+    snippet: list[Highlight]
+    """The place in the message, in pieces: at most 200 characters. Empty where there is no message."""
+
+
+class SearchResults(Model):
+    """A stretch of what was found, best first."""
+
+    hits: list[SearchHit]
+    """At most as many as were asked for."""
+    next_cursor: str | None
+    """For after=: what follows; None where nothing does."""
+
+
+def as_html(pieces: Iterable[Highlight], tag: str = "mark") -> str:
+    """Return the pieces as HTML that is safe to show: what was searched for within a tag, everything escaped."""
+    from html import escape  # here: it brings a table of all entities along
+
+    return "".join(f"<{tag}>{escape(each.text)}</{tag}>" if each.is_match else escape(each.text) for each in pieces)
+
+
+def highlighted(text: str, terms: Sequence[Term]) -> list[Highlight]:
+    """Return a text in pieces, with every place where it has a term."""
+    return _pieces(text, places(words(text), _shown(terms)))
+
+
+def snippet(text: str, terms: Sequence[Term]) -> list[Highlight]:
+    """Return the surroundings of the first place where a text has a term, in pieces, with "…" where it is cut."""
+    text, shown = " ".join(text[:LONGEST_READ].split()), _shown(terms)
+    start = _beginning(text, shown)
+    end = len(text) if len(text) - start <= _SNIPPET else start + _SNIPPET
+    pieces = _pieces(text[start:end], places(words(text[start : end + _LONGEST_PHRASE]), shown))
+    dots = Highlight("…", False)
+    return [*([dots] if start else []), *pieces, *([dots] if end < len(text) else [])]
+
+
+def _shown(terms: Sequence[Term]) -> list[Term]:
+    return [term for term in terms if not term.without]
+
+
+def _beginning(text: str, shown: Sequence[Term]) -> int:
+    found = _first_place(text, shown)
+    first = max(found - _BEFORE, 0)
+    # Between words, where there is a space at all: some scripts and addresses have none.
+    return text.find(" ", first, found) + 1 or first if first else 0
+
+
+def _first_place(text: str, shown: Sequence[Term]) -> int:
+    """Return where a text first has a term, or 0."""
+    for stretch in _STRETCH.finditer(text):
+        read = text[stretch.start() : stretch.end() + _LONGEST_PHRASE]
+        plainly = plain(read)  # to look for letters in it costs far less than to take it apart
+        likely = [term for term in shown if term.is_in(plainly)]
+        first, _ = next(places(words(read), likely), (len(read), 0)) if likely else (len(read), 0)
+        if first < len(stretch[0]):
+            return stretch.start() + first
+    return 0
+
+
+def _pieces(text: str, places: Iterable[tuple[int, int]]) -> list[Highlight]:
+    pieces: list[Highlight] = []
+    shown = 0
+    for start, end in places:
+        start, end = max(start, shown), min(end, len(text))
+        if start < end:
+            pieces += [Highlight(text[shown:start], False)] if start > shown else []
+            pieces.append(Highlight(text[start:end], True))
+            shown = end
+    return [*pieces, *([Highlight(text[shown:], False)] if shown < len(text) else [])]
+
+
 _BATCH: Final = 1_000
 
 
@@ -84,18 +185,11 @@ class SearchStatements:
             FROM batch ORDER BY conversation_id DESC, message_id DESC LIMIT 1"""
 
 
-class Search:
+class Search(Area):
     """The methods about searching; PostgresStorage puts the areas together."""
 
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _search_sql(self) -> SearchStatements:
-        return rendered(SearchStatements, self._options.tables)
-
     async def search(
-        self, user_id: str, text: str, *, limit: int = DEFAULT_LIMIT, after: str | None = None
+        self, user_id: str, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None
     ) -> SearchResults:
         """
         Return a user's conversations that have the words, best first, each with the message that fits best.
@@ -119,7 +213,7 @@ class Search:
         Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
         snippet is its beginning where the words stand after its first 20,000 characters.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id, "a search reads the words of one user's conversations")
         check_text(text=text)
         check_count("limit", limit, minimum=1)
         place = None if after is None else SearchCursor.of("after", after)
@@ -128,7 +222,7 @@ class Search:
         if not any(not term.without for term in wanted):
             return SearchResults(hits=[], next_cursor=None)
         rows = await self._executor.fetch(
-            self._search_sql.search,
+            self._sql(SearchStatements).search,
             user_id,
             " & ".join(term.tsquery() for term in wanted).replace(USER, user_key(user_id)),
             [term.title_pattern() for term in wanted if not term.without],
@@ -161,18 +255,19 @@ class Search:
         In batches, each a transaction of its own, while others read and write; whoever stops it may start it again.
         """
         self._check_search()
+        sql = self._sql(SearchStatements)
         indexed, conversation_id, message_id = 0, "", ""
-        while rows := await self._executor.fetch(self._search_sql.unindexed, conversation_id, message_id, _BATCH):
+        while rows := await self._executor.fetch(sql.unindexed, conversation_id, message_id, _BATCH):
             vectors = [vector(row["text"] or "") for row in rows]
             ids = [row["conversation_id"] for row in rows], [row["message_id"] for row in rows]
-            indexed += await self._executor.execute(self._search_sql.index, *ids, vectors)
+            indexed += await self._executor.execute(sql.index, *ids, vectors)
             conversation_id, message_id = ids[0][-1], ids[1][-1]
         return indexed
 
     async def forget_words(self) -> int:
         """Return how many messages were taken out of the index: all, to turn the search off. In batches."""
         forgotten, last = 0, ("", "")
-        while row := await self._executor.fetchrow(self._search_sql.forget, *last, _BATCH, repeatable=False):
+        while row := await self._executor.fetchrow(self._sql(SearchStatements).forget, *last, _BATCH, repeatable=False):
             last = row["conversation_id"], row["message_id"]
             forgotten += row["forgotten"]
         return forgotten

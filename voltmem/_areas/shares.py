@@ -2,19 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, Self
 
+from pydantic import JsonValue
+
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
 from voltmem._areas.queries import MESSAGE_COLUMNS, is_deleted
-from voltmem._areas.share_models import Share, SharedConversation, as_shared
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none, check_text
+from voltmem._tables import Tables
+from voltmem._values import (
+    ANY_USER,
+    MAX_BIGINT,
+    check_count,
+    check_id,
+    check_id_or_none,
+    check_owner,
+    check_text,
+    check_user,
+    plain_text,
+)
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
-from voltmem.models import Message
-from voltmem.options import StorageOptions
+from voltmem.models import Key, Message, Model, Owner, Text, Time, stored
+from voltmem.options import SHARED_LIMIT
 
-DEFAULT_LIMIT: Final = 100
+# Named, not what is left when tools are taken away: a stranger sees no thoughts, and no part that is new to us.
+_SAID: Final = ("text", "input_text", "output_text")
+
+
+class Share(Model):
+    """A link to a conversation, as its owner sees it."""
+
+    token: Text
+    """Who knows it may read: 256 random bits, ready to stand in a URL."""
+    conversation_id: Key
+    """Which conversation."""
+    up_to: Key | None
+    """The last message that is shown, also when it was deleted; None: there was none."""
+    created_at: Time
+    """When it was made."""
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Self:
+        """Return the link of a row, in the order of the fields."""
+        return stored(cls, dict(zip(cls.model_fields, row, strict=True)))
+
+
+class SharedConversation(Model):
+    """What a link shows: what the user and the assistant said, and of nobody who they are."""
+
+    title: Text | None
+    """As it is now; None: it has none."""
+    messages: list[Message]
+    """The oldest first, each with its text and no more."""
+    next_cursor: str | None
+    """For after=: what follows; None where nothing does."""
+
+
+def as_shared(message: Message) -> Message | None:
+    """Return the message with what it says and no more, in a form that any page can show; None if it says nothing."""
+    text = plain_text(_said(message.content))
+    return stored(Message, {**message.__dict__, "content": text, "metadata": {}}) if text else None
+
+
+def _said(content: JsonValue) -> str:
+    """Return the text itself, or that of the parts that are text, a line each."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    return "\n".join(filter(None, map(_text_of, parts)))
+
+
+def _text_of(part: JsonValue) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type", "text") not in _SAID or part.get("thought"):
+        return ""
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
+
 
 _COLUMNS: Final = "token, conversation_id, up_to, created_at"
 
@@ -74,18 +140,11 @@ class ShareStatements:
             WHERE s.token = $1 AND c.id = s.conversation_id AND ($2::text IS NULL OR c.user_id = $2)"""
 
 
-class Shares:
+class Shares(Area):
     """The methods about links for strangers; PostgresStorage puts the areas together."""
 
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _share_sql(self) -> ShareStatements:
-        return rendered(ShareStatements, self._options.tables)
-
     async def share_conversation(
-        self, conversation_id: str, *, up_to: str | None = None, owner: str | None = None
+        self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ANY_USER
     ) -> Share:
         """
         Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
@@ -93,7 +152,7 @@ class Shares:
         Args:
             conversation_id: Which one. It may have any number of links.
             up_to: The id of the last message that is shown; None: the newest.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
@@ -105,16 +164,18 @@ class Shares:
         from secrets import token_urlsafe  # here: it brings hmac and base64 along, and few programs share
 
         check_id(conversation_id=conversation_id)
-        check_id_or_none(up_to=up_to, owner=owner)
-        row = await self._executor.fetchrow(self._share_sql.share, conversation_id, owner, up_to, token_urlsafe(32))
+        check_id_or_none(up_to=up_to)
+        owner_id = check_owner("owner", owner)
+        statement = self._sql(ShareStatements).share
+        row = await self._executor.fetchrow(statement, conversation_id, owner_id, up_to, token_urlsafe(32))
         if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
+            raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
         if row["token"] is None and up_to is not None:
             raise MessageNotFoundError(up_to, conversation_id)
         return Share.from_row(tuple(row)[2:])
 
     async def get_shared_conversation(
-        self, token: str, *, limit: int = DEFAULT_LIMIT, after: str | None = None
+        self, token: str, *, limit: int = SHARED_LIMIT, after: str | None = None
     ) -> SharedConversation | None:
         """
         Return what a link shows: title and messages, the oldest first; None where it leads nowhere (any more).
@@ -136,7 +197,7 @@ class Shares:
         check_count("limit", limit, minimum=1)
         place = None if after is None else MessageCursor.of("after", after)
         rows = await self._executor.fetch(
-            self._share_sql.shared,
+            self._sql(ShareStatements).shared,
             token,
             min(limit + 1, MAX_BIGINT),
             *((None, None) if place is None else (place.created_at, place.seq)),
@@ -157,22 +218,22 @@ class Shares:
 
         Reads all of the user's conversations, or the one.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         check_id_or_none(conversation_id=conversation_id)
         if conversation_id is None:
-            rows = await self._executor.fetch(self._share_sql.list, user_id)
+            rows = await self._executor.fetch(self._sql(ShareStatements).list, user_id)
         else:
-            rows = await self._executor.fetch(self._share_sql.list_of_conversation, user_id, conversation_id)
+            rows = await self._executor.fetch(self._sql(ShareStatements).list_of_conversation, user_id, conversation_id)
         return [Share.from_row(row) for row in rows]
 
-    async def revoke_share(self, token: str, *, owner: str | None = None) -> bool:
+    async def revoke_share(self, token: str, *, owner: Owner = ANY_USER) -> bool:
         """
         Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
 
         Args:
             token: Which one.
-            owner: Only if the conversation is this user's; None: no check, for trusted code.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
         check_text(token=token)
-        check_id_or_none(owner=owner)
-        return await self._executor.execute(self._share_sql.revoke, token, owner) > 0
+        owner_id = check_owner("owner", owner)
+        return await self._executor.execute(self._sql(ShareStatements).revoke, token, owner_id) > 0

@@ -2,40 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Self
 
+from pydantic import Field
+
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, found, is_deleted, or_why_not, runs_of_user
-from voltmem._areas.sidebar_models import MARKS, ConversationItem, ConversationList
-from voltmem._postgres.conversation_schema import forget_in_backup, has_backup
-from voltmem._postgres.database import Executor
-from voltmem._postgres.listening import notify_sql
-from voltmem._tables import Tables, rendered
+from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, found, or_why_not
+from voltmem._tables import Tables
 from voltmem._values import (
+    ANY_USER,
     MAX_BIGINT,
     check_count,
     check_flag,
     check_id,
     check_id_or_none,
+    check_key,
+    check_key_or_none,
+    check_owner,
     check_text,
     check_texts,
     check_time,
-    uuid7,
+    check_user,
 )
 from voltmem.errors import (
-    ConversationExistsError,
-    ConversationNotFoundError,
     InvalidInputError,
     InvalidQueryError,
-    MessageNotFoundError,
 )
-from voltmem.models import Conversation
-from voltmem.options import StorageOptions
+from voltmem.models import Conversation, Key, Model, Owner, Time, stored
+from voltmem.options import SIDEBAR_LIMIT
 
-DEFAULT_LIMIT: Final = 20
+
+class Marks(Model):
+    """What a person has done to a conversation in a sidebar, and where it comes from."""
+
+    pinned: bool = False
+    """Whether it stands before those that are not."""
+    archived: bool = False
+    """Whether it was put away; the list shows it only if asked to."""
+    tags: list[Key] = Field(default_factory=list)
+    """In the order in which they were given."""
+    read_at: Time | None = None
+    """The time of the last thing that its user has read; None: never marked."""
+    deleted_at: Time | None = None
+    """When it was deleted, with a way back; None: it is not."""
+    title_is_automatic: bool = False
+    """Whether a model made the title: only such a one may be replaced by another automatic one."""
+    forked_from: Key | None = None
+    """The conversation that it is a copy of, up to one of its messages."""
+    forked_up_to: Key | None = None
+    """The last message of the copy."""
+
+
+MARKS: Final = tuple(Marks.model_fields)
+"""Their names, as columns have them."""
+
+
+class ConversationItem(Marks, Conversation):
+    """A conversation as a sidebar shows it."""
+
+    preview: str | None = None
+    """How the last thing begins that the user or the assistant said; None: nothing was said, or not asked for."""
+    unread: bool = False
+    """Whether the last thing was said by another than the user, and bears a later time than what the user has read."""
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Self:
+        """Return the item of a row, in the order of ITEM_COLUMNS."""
+        columns = tuple(row)
+        marks = dict(zip((*MARKS, "preview", "unread"), columns[7:], strict=True))
+        return stored(cls, {**super().from_row(columns[:7]).__dict__, **marks})
+
+
+class ConversationList(Model):
+    """A stretch of a user's sidebar."""
+
+    items: list[ConversationItem]
+    """The conversations, in the list's order, at most as many as were asked for."""
+    next_cursor: str | None
+    """For after=: what follows. None where the list ends, unless it was walked backwards."""
+    has_more: bool
+    """Whether more follows in the direction of the walk."""
+
+
 PREVIEW_CHARACTERS: Final = 200
 
 
@@ -44,7 +96,7 @@ class SidebarQuery:
     """Which stretch of whose list. InvalidQueryError or InvalidInputError for what no list can be."""
 
     user_id: str
-    limit: int = DEFAULT_LIMIT
+    limit: int = SIDEBAR_LIMIT
     after: str | None = None
     before: str | None = None
     archived: bool = False
@@ -54,8 +106,9 @@ class SidebarQuery:
     preview: bool = True
 
     def __post_init__(self) -> None:
-        check_id(user_id=self.user_id)
-        check_id_or_none(resource_id=self.resource_id, tag=self.tag)
+        check_user("user_id", self.user_id)
+        check_id_or_none(resource_id=self.resource_id)
+        check_key_or_none(tag=self.tag)
         check_count("limit", self.limit, minimum=1)
         check_flag("archived", self.archived)
         check_flag("preview", self.preview)
@@ -120,7 +173,7 @@ class SidebarStatements:
     """The statements with one shape. A NULL owner is trusted code: no check."""
 
     def __init__(self, tables: Tables) -> None:
-        conversations, messages = tables.conversations, tables.messages
+        conversations = tables.conversations
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
 
         def marked(changes: str, there: str = " AND deleted_at IS NULL") -> str:
@@ -155,81 +208,14 @@ class SidebarStatements:
         self.deleted = f"""
             {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""
-        # What the sequence gives follows the order of the SELECT. Of what the limit has put aside, the copy shows as
-        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user,
-        # too.
-        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
-        self.fork = f"""
-            WITH source AS (
-                SELECT *, set_config('voltmem.user_id', user_id, true)
-                FROM {conversations} WHERE {owned} AND deleted_at IS NULL
-            ), place AS (
-                SELECT m.created_at, m.seq FROM {messages} AS m, source
-                WHERE m.conversation_id = $1 AND m.message_id = $3
-            ), made AS (
-                INSERT INTO {conversations} AS c
-                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
-                     forked_up_to, created_at, updated_at)
-                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags,
-                    coalesce(
-                        (SELECT created_at FROM place),
-                        (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
-                    ), id, $3, greatest(created_at, statement_timestamp()), statement_timestamp()
-                FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
-                ON CONFLICT (id) DO NOTHING
-                RETURNING *
-            ), copied AS (
-                INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
-                SELECT $4, m.message_id, m.created_at,
-                    m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
-                    {", ".join(f"m.{name}" for name in columns.split(", "))}
-                FROM {messages} AS m, made
-                WHERE m.conversation_id = $1
-                    AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
-                WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
-                ORDER BY m.created_at, m.seq
-            )
-            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted,
-                $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
-                {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
-                {CONVERSATION_COLUMNS}
-            FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Steps and events go with their entries; messages, payloads and links with their conversations. What is
-        # somebody else's stays, and names none of the conversations that are gone. Who is watching is told here: the
-        # trigger finds no watchers any more.
-        self.delete_user = f"""
-            WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
-            , runs AS (DELETE FROM {tables.agent_history} WHERE id IN ({runs_of_user(tables)}) RETURNING id)
-            , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))
-            , events AS (DELETE FROM {tables.agent_history_timeline_events} WHERE history_id IN (SELECT id FROM runs))
-            , others AS (
-                UPDATE {tables.agent_history} SET conversationid = NULL
-                WHERE conversationid IN (SELECT id FROM own) AND userid <> $1
-            ), copies AS (
-                UPDATE {conversations} SET forked_from = NULL, forked_up_to = NULL
-                WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
-            ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
-            , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
-            SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs) AS deleted,
-                {has_backup(tables)} AS has_backup,
-                (
-                    SELECT count({notify_sql(tables, "$1::text")}) FROM watchers WHERE until > statement_timestamp()
-                ) AS told"""
 
 
 def _cursor(item: ConversationItem) -> str:
     return str(SidebarCursor(item.pinned, item.updated_at, item.id))
 
 
-class Sidebar:
+class Sidebar(Area):
     """The methods about a user's sidebar; PostgresStorage puts the areas together."""
-
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _sidebar_sql(self) -> SidebarStatements:
-        return rendered(SidebarStatements, self._options.tables)
 
     # --- the list ---------------------------------------------------------------------------------------------
 
@@ -237,7 +223,7 @@ class Sidebar:
         self,
         user_id: str,
         *,
-        limit: int = DEFAULT_LIMIT,
+        limit: int = SIDEBAR_LIMIT,
         after: str | None = None,
         before: str | None = None,
         archived: bool = False,
@@ -275,10 +261,14 @@ class Sidebar:
         follows = shown and (has_more or before is not None)
         return ConversationList(items=shown, next_cursor=_cursor(shown[-1]) if follows else None, has_more=has_more)
 
+    async def get_conversation_item(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
+        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
+        return await self._mark(self._sql(SidebarStatements).get, conversation_id, owner)
+
     # --- marks ------------------------------------------------------------------------------------------------
 
     async def rename_conversation(
-        self, conversation_id: str, title: str, *, automatic: bool = False, owner: str | None = None
+        self, conversation_id: str, title: str, *, automatic: bool = False, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
         Return the conversation with its title. Its place in the list stays, as with every mark.
@@ -287,40 +277,40 @@ class Sidebar:
             conversation_id: Which one.
             title: What the sidebar shows.
             automatic: A model made the title: it replaces none that a person, or the application, gave.
-            owner: Only if it is this user's; None: no check, for trusted code.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
             ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
         """
         check_text(title=title)
         check_flag("automatic", automatic)
-        return await self._mark(self._sidebar_sql.rename, conversation_id, owner, title, automatic)
+        return await self._mark(self._sql(SidebarStatements).rename, conversation_id, owner, title, automatic)
 
     async def pin_conversation(
-        self, conversation_id: str, pinned: bool = True, *, owner: str | None = None
+        self, conversation_id: str, pinned: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
         check_flag("pinned", pinned)
-        return await self._mark(self._sidebar_sql.pin, conversation_id, owner, pinned)
+        return await self._mark(self._sql(SidebarStatements).pin, conversation_id, owner, pinned)
 
     async def archive_conversation(
-        self, conversation_id: str, archived: bool = True, *, owner: str | None = None
+        self, conversation_id: str, archived: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
         check_flag("archived", archived)
-        return await self._mark(self._sidebar_sql.archive, conversation_id, owner, archived)
+        return await self._mark(self._sql(SidebarStatements).archive, conversation_id, owner, archived)
 
     async def tag_conversation(
-        self, conversation_id: str, tags: Sequence[str], *, owner: str | None = None
+        self, conversation_id: str, tags: Sequence[str], *, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
         given = list(dict.fromkeys(check_texts("tags", tags)))
         for tag in given:
-            check_id(tags=tag)  # as list_conversations() asks for one
-        return await self._mark(self._sidebar_sql.tag, conversation_id, owner, given)
+            check_key(tags=tag)  # as list_conversations() asks for one
+        return await self._mark(self._sql(SidebarStatements).tag, conversation_id, owner, given)
 
     async def mark_conversation_read(
-        self, conversation_id: str, *, at: datetime | None = None, owner: str | None = None
+        self, conversation_id: str, *, at: datetime | None = None, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
         Return the conversation, read up to what was said last, or up to *at*; never less far than before.
@@ -329,27 +319,27 @@ class Sidebar:
         """
         if at is not None:
             check_time("at", at)
-        return await self._mark(self._sidebar_sql.read, conversation_id, owner, at)
+        return await self._mark(self._sql(SidebarStatements).read, conversation_id, owner, at)
 
     # --- deleting, with a way back ----------------------------------------------------------------------------
 
-    async def soft_delete_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    async def soft_delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
         Return the conversation, which from now on looks absent: to every method but those that name the deleted.
 
         Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
         rename_conversation().
         """
-        return await self._mark(self._sidebar_sql.delete, conversation_id, owner)
+        return await self._mark(self._sql(SidebarStatements).delete, conversation_id, owner)
 
-    async def restore_conversation(self, conversation_id: str, *, owner: str | None = None) -> ConversationItem:
+    async def restore_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
         Return the conversation, which is no more deleted, in its place in the list.
 
         Raises:
             ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
         """
-        return await self._mark(self._sidebar_sql.restore, conversation_id, owner)
+        return await self._mark(self._sql(SidebarStatements).restore, conversation_id, owner)
 
     async def list_deleted_conversations(self, user_id: str, *, limit: int | None = None) -> list[ConversationItem]:
         """
@@ -361,91 +351,29 @@ class Sidebar:
 
         Reads all of the user's conversations.
         """
-        check_id(user_id=user_id)
+        check_user("user_id", user_id)
         if limit is not None:
             check_count("limit", limit)
-        rows = await self._executor.fetch(self._sidebar_sql.deleted, user_id, limit)
+        rows = await self._executor.fetch(self._sql(SidebarStatements).deleted, user_id, limit)
         return [ConversationItem.from_row(row) for row in rows]
 
     async def purge_deleted_conversations(
-        self, user_id: str | None = None, *, older_than: timedelta | None = None
+        self, user_id: Owner = ANY_USER, *, older_than: timedelta | None = None
     ) -> int:
         """
         Return how many of the deleted conversations are now gone for good, with their messages.
 
         Args:
-            user_id: Only this user's; None: everybody's, for a task that cleans up.
+            user_id: Only this user's; ANY_USER: everybody's, for a task that cleans up.
             older_than: Only those that were deleted longer ago; None: all.
         """
-        check_id_or_none(user_id=user_id)
+        owner = check_owner("user_id", user_id)
         if older_than is not None and not isinstance(older_than, timedelta):
             raise InvalidInputError(f"older_than must be a timedelta, not a {type(older_than).__name__}")
-        return await self._executor.execute(self._sidebar_sql.purge, user_id, older_than)
+        return await self._executor.execute(self._sql(SidebarStatements).purge, owner, older_than)
 
-    async def delete_user(self, user_id: str) -> int:
-        """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
-
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
-
-        One statement, which reads all conversations for such copies; another where there is a backup.
-        """
-        check_id(user_id=user_id)
-        row = await self._executor.fetchrow(self._sidebar_sql.delete_user, user_id, repeatable=False)
-        if row is None:
-            return 0
-        if row["has_backup"]:
-            await self._executor.execute(forget_in_backup(self._options.tables), user_id)
-        return int(row["deleted"])
-
-    # --- forks ------------------------------------------------------------------------------------------------
-
-    async def fork_conversation(
-        self,
-        conversation_id: str,
-        *,
-        up_to: str | None = None,
-        id: str | None = None,
-        owner: str | None = None,
-    ) -> Conversation:
-        """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
-
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
-
-        Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
-            id: The id of the new conversation; None: a UUIDv7.
-            owner: Only if it is this user's; None: no check, for trusted code.
-
-        Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
-        """
+    async def _mark(self, statement: str, conversation_id: str, owner: Owner, *values: object) -> ConversationItem:
         check_id(conversation_id=conversation_id)
-        check_id_or_none(up_to=up_to, id=id, owner=owner)
-        new_id = uuid7() if id is None else id
-        arguments = conversation_id, owner, up_to, new_id, self._options.storage_limit
-        row = await self._executor.fetchrow(self._sidebar_sql.fork, *arguments, repeatable=False)
-        if row is None or not row["found"]:
-            raise ConversationNotFoundError(conversation_id, owner, is_deleted=row is not None and row["is_deleted"])
-        if up_to is not None and not row["has_message"]:
-            raise MessageNotFoundError(up_to, conversation_id)
-        if row["id"] is None:
-            raise ConversationExistsError(new_id, is_deleted=row["is_taken_by_deleted"])
-        return Conversation.from_row(tuple(row)[4:])
-
-    async def _get_item(self, conversation_id: str, owner: str | None) -> ConversationItem:
-        return await self._mark(self._sidebar_sql.get, conversation_id, owner)
-
-    async def _mark(self, statement: str, conversation_id: str, owner: str | None, *values: object) -> ConversationItem:
-        check_id(conversation_id=conversation_id)
-        check_id_or_none(owner=owner)
-        row = await self._executor.fetchrow(statement, conversation_id, owner, *values)
-        return ConversationItem.from_row(found(row, conversation_id, owner))
+        owner_id = check_owner("owner", owner)
+        row = await self._executor.fetchrow(statement, conversation_id, owner_id, *values)
+        return ConversationItem.from_row(found(row, conversation_id, owner_id))

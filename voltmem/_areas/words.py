@@ -1,9 +1,8 @@
 """
-The words of a text, in any language: what is indexed of a message, what a query asks for, and where a text has it.
+Words for the search, in any language: the lexemes of a message, the terms of a query, and their places in a text.
 
-A word is a run of letters, digits and the signs that combine with them, in lower case and without accents. Scripts that
-put no spaces between words, and emoji, are cut into pairs of characters, each beginning at every character: a query of
-several is a phrase of pairs.
+A word is a run of letters, digits and combining marks, in lower case and without accents. Text in scripts without
+spaces between words, and emoji, is cut into overlapping pairs of characters; a longer query is a phrase of such pairs.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import Final, NamedTuple
 
-# Stands before each word in what is sent; the database puts the user in its place, so that a word of one user's is
-# another entry of the index than the same of somebody else's: a common word costs a user only what the user wrote.
+# Placeholder before each lexeme; the database replaces it with the user's hash. So each user has index entries of their
+# own, and a search for a common word reads only what this user wrote.
 USER: Final = "\x01"
 
-# tsvector's: positions up to 16,383, a vector up to 1,048,575 bytes. There a word takes up to eight bytes more than as
-# it is written, and what is written in fewer characters than fit surely fits, in UTF-8 too.
+# The limits of tsvector: 16,383 positions and 1,048,575 bytes. A stored lexeme takes up to eight bytes more than its
+# text. A text with fewer characters than _SURELY_FITS fits even if each character takes four bytes in UTF-8.
 _MOST_WORDS: Final = 16_000
 _LONGEST_WORD: Final = 60
 _MOST_BYTES: Final = 1_040_000
 _MORE_PER_WORD: Final = 8
 _SURELY_FITS: Final = (_MOST_BYTES - _MOST_WORDS * _MORE_PER_WORD) // 4
 
-# Of a query: PostgreSQL takes the words of a phrase one inside another, and its stack ends somewhere.
+# Words of a query. PostgreSQL nests the words of a phrase, and its stack is limited.
 _MOST_ASKED: Final = 64
 
-# As regular expressions write characters, both Python's and PostgreSQL's.
+# Character classes for the regular expressions of both Python and PostgreSQL.
 _UNSPACED: Final = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
     r"\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # kana and ideographs
@@ -39,8 +38,8 @@ _UNSPACED: Final = (
     r"\U00020000-\U0003ffff"
 )
 _OTHER_PLANES: Final = r"\U00010000-\U0001efff"  # letters, but for a few signs of old scripts
-# The accents of Latin, Greek and Cyrillic, the points of Hebrew and of Arabic with its long strokes, and what chooses
-# between two looks of a character. The signs of Indic scripts are no accents: they are the vowels.
+# Accents of Latin, Greek and Cyrillic, points of Hebrew and Arabic, the Arabic tatweel, and variation selectors. The
+# signs of Indic scripts are not accents but vowels, so they stay.
 _MARKS: Final = (
     r"\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"
     r"\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f"
@@ -52,11 +51,10 @@ _MARK: Final = re.compile(f"[{_MARKS}]")
 
 @cache
 def _spaced() -> str:
-    # Not on import: it takes ten milliseconds, and not every program searches. The re module has no names for the signs
-    # that combine with letters.
+    # On first use, not on import: it takes ten milliseconds. The re module has no class for combining marks.
     every = "".join(map(chr, range(0x10000)))
     kinds = "".join(map(unicodedata.category, re.sub(f"[{_UNSPACED}]", "\0", every)))
-    letters = re.finditer("[LMN].(?:(?:Cn|[LMN].)*[LMN].)?", kinds)  # letters, marks, numbers; Cn: nothing as yet
+    letters = re.finditer("[LMN].(?:(?:Cn|[LMN].)*[LMN].)?", kinds)  # letters, marks, numbers; Cn: not assigned yet
     ranges = [f"\\u{found.start() // 2:04x}-\\u{found.end() // 2 - 1:04x}" for found in letters]
     return "".join(ranges) + _OTHER_PLANES
 
@@ -68,7 +66,7 @@ def _word() -> re.Pattern[str]:
 
 @cache
 def title_expressions() -> tuple[str, str]:
-    """Return what ``{prefix}_plain()`` looks for in titles: what stands between words, and runs without spaces."""
+    """Return the two patterns that ``{prefix}_plain()`` needs: of separators, and of runs in scripts without spaces."""
     return f"[^{_UNSPACED}{_spaced()}]+", f"([{_UNSPACED}]+)"
 
 
@@ -78,7 +76,7 @@ def _unspaced() -> re.Pattern[str]:
 
 
 class Word(NamedTuple):
-    """A word of a text, or a pair of characters, and where it stands there."""
+    """A word of a text, or a pair of characters, and its place in the text."""
 
     text: str
     start: int
@@ -86,9 +84,9 @@ class Word(NamedTuple):
 
 
 def words(text: str, most: int | None = None) -> list[Word]:
-    """Return the words of a text, in its order, at most so many."""
+    """Return the first *most* words of a text; None: all."""
     places = list(islice(_places(text), most))
-    # All at once, which is faster; no word has the end of a line.
+    # Normalised together, which is faster. No word contains a line end.
     plainly = plain("\n".join([text[start : min(end, start + 4 * _LONGEST_WORD)] for start, end in places])).split("\n")
     found = zip(plainly, places, strict=True) if places else ()
     return [Word(word.strip()[:_LONGEST_WORD], *place) for word, place in found if word and not word.isspace()]
@@ -104,7 +102,7 @@ def _places(text: str) -> Iterator[tuple[int, int]]:
 
 
 def plain(text: str) -> str:
-    """Return a text in lower case and without accents, as ``{prefix}_plain()`` does it with titles in the database."""
+    """Return a text in lower case and without accents, like ``{prefix}_plain()`` in the database."""
     if text.isascii():
         return text.lower()
     bare = _MARK.sub("", unicodedata.normalize("NFKD", text))
@@ -112,7 +110,7 @@ def plain(text: str) -> str:
 
 
 def vector(text: str) -> str:
-    """Return the words of a text with their positions, as a tsvector is written; "" where it has none."""
+    """Return the text form of a tsvector: the words of a text with their positions; "" for a text without words."""
     positions: dict[str, list[str]] = {}
     for position, word in enumerate(_indexed_words(text), start=1):
         positions.setdefault(word, []).append(str(position))
@@ -122,8 +120,8 @@ def vector(text: str) -> str:
 
 
 def _indexed_words(text: str) -> Sequence[str]:
-    """Return the first words of a text without their places."""
-    if text.isascii():  # three times as fast as words(), which nobody notices but who adds thousands a second
+    """Return the first words of a text, without their places."""
+    if text.isascii():  # three times as fast as words()
         return [word[:_LONGEST_WORD] for word in islice(_ASCII_WORD.findall(text.lower()), _MOST_WORDS)]
     return [word.text for word in words(text, _MOST_WORDS)]
 
@@ -147,24 +145,24 @@ class Term:
     """Whether the last word may go on: it is still being typed."""
 
     def tsquery(self) -> str:
-        """Return the term as a tsquery is written."""
+        """Return the text form of the term's tsquery."""
         prefix = ":*" if self.is_prefix else ""
         phrase = " <-> ".join([*(f"'{USER}{word}'" for word in self.words[:-1]), f"'{USER}{self.words[-1]}'{prefix}"])
         return f"{'!' if self.without else ''}({phrase})"
 
     def title_pattern(self) -> str:
-        """Return what a title that has it is LIKE, as ``{prefix}_plain()`` returns titles: each word between spaces."""
+        """Return the LIKE pattern of titles that contain the term, in the form that ``{prefix}_plain()`` returns."""
         runs = _word().findall(plain(self.typed))
         begins = "%" if _unspaced().match(runs[0]) else "% "
         ends = "%" if self.is_prefix or _unspaced().match(runs[-1]) else " %"
         return begins + " ".join(runs) + ends
 
     def is_in(self, text: str) -> bool:
-        """Whether a plain text may have it: it has all the letters."""
+        """Whether a text from plain() may contain the term. A quick test, with false positives."""
         return all(word in text for word in self.words)
 
     def stands(self, first: int, found: Sequence[Word]) -> bool:
-        """Whether it is what stands in a text of these words from this one on."""
+        """Whether the term occurs in these words, starting at index *first*."""
         texts = tuple([word.text for word in found[first : first + len(self.words)]])
         if self.is_prefix and len(texts) == len(self.words):
             texts = (*texts[:-1], texts[-1][: len(self.words[-1])])
@@ -172,7 +170,7 @@ class Term:
 
 
 def places(found: Sequence[Word], wanted: Sequence[Term]) -> Iterator[tuple[int, int]]:
-    """Yield where a text of these words has one of the terms, from start to end, in its order."""
+    """Yield start and end of each occurrence of a term among these words, in order."""
     beginning: dict[str, list[Term]] = {}
     for term in wanted:
         beginning.setdefault(term.words[0], []).append(term)
@@ -186,10 +184,10 @@ def places(found: Sequence[Word], wanted: Sequence[Term]) -> Iterator[tuple[int,
 
 def terms(query: str) -> list[Term]:
     """
-    Return what a query asks for: words, "phrases" and -exclusions, as a search on the web has them.
+    Return the terms of a query: words, "phrases" and -exclusions, as in a web search.
 
-    The last word goes on while it is typed: a prefix, unless a space or a quotation mark ends it. Of a long query the
-    first words and pairs of characters are what it asks for.
+    The last word is a prefix, because it may still be being typed, unless a space or a quotation mark follows it. Only
+    the first 64 words or pairs of characters of a long query count.
     """
     found: list[Term] = []
     left = _MOST_ASKED
@@ -207,14 +205,14 @@ def terms(query: str) -> list[Term]:
 
 
 def _wanted(text: str, most: int) -> tuple[tuple[str, ...], str]:
-    """Return the first words of what was typed, at most so many, and what was typed up to there."""
+    """Return the first *most* words of what was typed, and the text up to there."""
     found = words(text, most + 1)
     if len(found) > 1 and found[-1].end == found[-2].end:
-        found.pop()  # the last character of a run, which a longer text would have in a pair
+        found.pop()  # the last single character of a run; in a longer text it is part of a pair
     asked = found[:most]
     return tuple(word.text for word in asked), text if asked == found else text[: asked[-1].end]
 
 
 def _is_lone_character(wanted: Sequence[str]) -> bool:
-    """Whether it is one character of a script without spaces: the first of pairs."""
+    """Whether it is a single character of a script without spaces, that is, the beginning of a pair."""
     return len(wanted) == 1 and _unspaced().fullmatch(wanted[0]) is not None

@@ -1,5 +1,5 @@
 """
-The only file that touches asyncpg: the pool, one statement on it, a transaction, retries, errors made ours.
+The pool of a storage: opened on first use, one statement at a time, retried where that is safe.
 
 A call takes a connection, sends one statement and puts the connection back: one round trip. Connecting is retried,
 and so is a statement that PostgreSQL certainly undid; one that may have happened is sent again only where
@@ -9,61 +9,45 @@ repeating it does no harm. One deadline bounds it all.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import random
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
 import asyncpg
 
+from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
+from voltmem._postgres.driver import (
+    DRIVER_ERRORS,
+    FIRST_DELAY,
+    LOGIN_REFUSED,
+    LONGEST_DELAY,
+    PARTING,
+    READ_ONLY,
+    STARTING,
+    UNDONE,
+    errors_as_ours,
+    final_error,
+    is_lost,
+    jittered,
+    logger,
+)
 from voltmem.errors import (
     DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
     InvalidOptionError,
-    OutcomeUnknownError,
     StorageClosedError,
-    VoltMemError,
     translated,
 )
 from voltmem.options import ConnectionTarget, StorageOptions, connection_target
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
+    from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
-
-    Record: TypeAlias = asyncpg.Record
-    Pool: TypeAlias = asyncpg.Pool[Record]
-    PooledConnection: TypeAlias = PoolConnectionProxy[Record]
-    Connection: TypeAlias = asyncpg.Connection[Record] | PooledConnection
-
-logger = logging.getLogger("voltmem")
-
-Method: TypeAlias = Literal["fetch", "fetchrow", "execute"]
-
-# What the driver and the network raise (a TimeoutError is an OSError); anything else is a mistake in a program and
-# stays what it is. InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was
-# just terminated, even when the statement had succeeded and the connection is only put back.
-DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-
-# PostgreSQL undid the statement and it is worth another try: serialization failure, deadlock, lock not available,
-# read-only (a standby, after a failover).
-_READ_ONLY: Final = "25006"
-_UNDONE: Final = frozenset({"40001", "40P01", "55P03", _READ_ONLY})
-# The server is going down or coming up, or has no room for one more.
-_STARTING: Final = frozenset({"57P03", "53300"})
-_BROKEN: Final = frozenset({"57P01", "57P02"}) | _STARTING
-_LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
-
-FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
-# Seconds for a last word to a server that may be gone.
-PARTING: Final = 2.0
 
 _THREADS: Final = (
     "For threads that block, as those of Flask, Django under WSGI or Celery, there is voltmem.sync.PostgresStorage: "
@@ -73,30 +57,6 @@ _THREADS: Final = (
 
 class _NotConnectedError(Exception):
     """No connection: nothing was sent. Its cause is the driver's error."""
-
-
-class Executor(Protocol):
-    """What the areas need: a statement sent, an answer back. Database and BoundConnection are the two."""
-
-    async def fetch(self, sql: str, *arguments: object) -> list[Record]:
-        """Return the rows of a statement that does no harm when it is sent twice."""
-        ...
-
-    async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> Record | None:
-        """Return the first row, or None. repeatable: whether sending it twice has the effect and answer of once."""
-        ...
-
-    async def execute(self, sql: str, *arguments: object) -> int:
-        """Return how many rows the statement changed. Never sent twice: the second count would be another."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
-        """Return a context in which all statements of what it yields are one transaction."""
-        ...
-
-    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
-        """Return a context in which all statements of what it yields see the rows of one moment, and change none."""
-        ...
 
 
 class Database:
@@ -155,7 +115,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with _errors_as_ours():
+                with errors_as_ours():
                     yield connection
             finally:
                 await self._release(pool, connection)
@@ -177,7 +137,7 @@ class Database:
                 raise DatabaseError("the pool that was given has only one connection")
             lent = await self._acquire(pool, self._deadline())
             try:
-                with _errors_as_ours():
+                with errors_as_ours():
                     yield lent
             finally:
                 await self._release(pool, lent)
@@ -191,7 +151,7 @@ class Database:
             cause = error.__cause__ or error
             raise translated(cause) from cause
         try:
-            with _errors_as_ours():
+            with errors_as_ours():
                 yield connection
         finally:
             with suppress(*DRIVER_ERRORS):  # asyncpg has cut it off
@@ -262,7 +222,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with _errors_as_ours():
+                with errors_as_ours():
                     await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
@@ -340,7 +300,7 @@ class Database:
         return cast("asyncpg.Record | None", await self._run("fetchrow", sql, arguments, repeatable=repeatable))
 
     async def execute(self, sql: str, *arguments: object) -> int:
-        return _changed_rows(cast(str, await self._run("execute", sql, arguments, repeatable=False)))
+        return changed_rows(cast(str, await self._run("execute", sql, arguments, repeatable=False)))
 
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool) -> object:
         deadline = self._deadline()
@@ -351,12 +311,12 @@ class Database:
             try:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
-                lost = _is_lost(error) or connection.is_closed()
+                lost = is_lost(error) or connection.is_closed()
                 pause = jittered(delay)
-                undone = getattr(error, "sqlstate", None) in _UNDONE
+                undone = getattr(error, "sqlstate", None) in UNDONE
                 if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
-                    raise _final(error, lost and not repeatable) from error
-                if getattr(error, "sqlstate", None) == _READ_ONLY:
+                    raise final_error(error, lost and not repeatable) from error
+                if getattr(error, "sqlstate", None) == READ_ONLY:
                     await pool.expire_connections()
             finally:
                 await self._release(pool, connection)
@@ -397,7 +357,7 @@ class Database:
                 sqlstate = getattr(cause, "sqlstate", None)
                 if self._closed and pool is not self._given:
                     raise StorageClosedError from cause
-                hopeless = sqlstate not in _STARTING if opening else sqlstate in _LOGIN_REFUSED
+                hopeless = sqlstate not in STARTING if opening else sqlstate in LOGIN_REFUSED
                 if hopeless or pool.is_closing() or time.monotonic() + pause > deadline:
                     raise translated(cause) from cause
             else:
@@ -454,123 +414,6 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_all)
-
-
-class BoundConnection:
-    """Statements on one connection of the caller's, in whatever transaction it is in. Nothing is retried."""
-
-    def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
-        self.connection = connection
-        self._ready = ready
-
-    async def fetch(self, sql: str, *arguments: object) -> list[Record]:
-        return cast("list[Record]", await self._run("fetch", sql, arguments))
-
-    async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> Record | None:
-        return cast("Record | None", await self._run("fetchrow", sql, arguments))
-
-    async def execute(self, sql: str, *arguments: object) -> int:
-        return _changed_rows(cast(str, await self._run("execute", sql, arguments)))
-
-    async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
-        if self._ready is not None:
-            await self._ready()
-        with _errors_as_ours():
-            return await getattr(self.connection, method)(sql, *arguments)
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[BoundConnection]:
-        """A savepoint, when the connection is in a transaction already."""
-        async with transaction_on(self.connection):
-            yield BoundConnection(self.connection, self._ready)
-
-    @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[BoundConnection]:
-        """A savepoint, when the connection is in a transaction already: it sees what that one sees."""
-        async with snapshot_on(self.connection):
-            yield BoundConnection(self.connection, self._ready)
-
-    async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
-        """Yield the rows of a statement by a cursor of the transaction: no more than so many are in memory at once."""
-        if self._ready is not None:
-            await self._ready()
-        with _errors_as_ours():
-            async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
-                yield row
-
-
-def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:
-    """Like transaction_on, for reading the rows of one moment."""
-    if connection.is_in_transaction():
-        return transaction_on(connection)
-    return transaction_on(connection, isolation="repeatable_read", readonly=True)
-
-
-@asynccontextmanager
-async def transaction_on(
-    connection: Connection, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
-) -> AsyncIterator[None]:
-    """
-    Like asyncpg's own, with errors of ours; what the body raises stays what it is.
-
-    Entered and left as a context by hand: a transaction that was begun with start() and cancelled there would be
-    reported to the loop's exception handler when its connection is put back.
-    """
-    outermost = not connection.is_in_transaction()
-    transaction = connection.transaction(isolation=isolation, readonly=readonly)
-    with _errors_as_ours():
-        await transaction.__aenter__()
-    try:
-        yield
-    except BaseException as error:
-        try:
-            await transaction.__aexit__(type(error), error, error.__traceback__)
-        except DRIVER_ERRORS as broken:  # the connection is gone, and the transaction with it
-            logger.debug("a transaction ended with its connection: %s", broken)
-        raise
-    try:
-        await transaction.__aexit__(None, None, None)
-    except DRIVER_ERRORS as error:
-        raise _final(error, _is_lost(error) or connection.is_closed()) from error
-    except asyncio.CancelledError:
-        if outermost:  # whether it was committed or not, nothing stays open
-            with suppress(*DRIVER_ERRORS):
-                await connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _errors_as_ours() -> Iterator[None]:
-    try:
-        yield
-    except VoltMemError:  # some are OSErrors, too: a ConnectionError, a TimeoutError
-        raise
-    except DRIVER_ERRORS as error:
-        raise translated(error) from error
-
-
-def jittered(delay: float) -> float:
-    """Return a part of the delay, so that callers who failed together do not come back together."""
-    return random.uniform(0, delay)  # noqa: S311  # no secret is made of it
-
-
-def _is_lost(error: BaseException) -> bool:
-    sqlstate = getattr(error, "sqlstate", None) or ""
-    return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
-
-
-def _final(error: BaseException, unknown: bool) -> VoltMemError:
-    if unknown:
-        return OutcomeUnknownError(
-            f"the connection failed after the statement was sent and before its answer came ({error!r}): "
-            "it may or may not have happened. Read before you repeat it"
-        )
-    return translated(error)
-
-
-def _changed_rows(status: str) -> int:
-    """Return the number at the end of a command tag, such as DELETE 3."""
-    return int(status.rpartition(" ")[2])
 
 
 async def _nothing_to_reset(connection: object) -> None:

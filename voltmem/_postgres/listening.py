@@ -1,12 +1,12 @@
 """
-Hearing at once that a user's conversations changed, in whatever process: one connection for all who watch.
+LISTEN/NOTIFY: one connection for all watchers of a storage learns that a user's conversations changed.
 
     a writer's commit ── notification: the user's key ── our one connection ──┬── a watcher of that user looks
                                                                              └── … and another
 
-A notification is a hint and no more: what changed is found by looking, and who hears nothing looks every few seconds.
-Notifications hold up the commits of all who send one, so a trigger sends them for those users only who are watched at
-present; their rows are written here, and expire unless they are renewed.
+A notification is only a hint: watchers query what changed. Where no notification arrives they query every few seconds.
+Notifications serialise the commits of all senders, so a trigger sends them only for users who are being watched. The
+rows that name these users are written here, and expire unless they are renewed.
 """
 
 from __future__ import annotations
@@ -16,59 +16,60 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from voltmem._postgres.database import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, Database, jittered, logger
-from voltmem._tables import Tables, rendered
+from voltmem._postgres.database import Database
+from voltmem._postgres.driver import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, jittered, logger
+from voltmem._tables import Tables, bare, rendered
 from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
 
 # Seconds.
 _RENEWED_EVERY: Final = 20.0
 _LOOK_ANYWAY: Final = 30.0
-# Within these, hints are one: a look is a statement.
+# Hints within this time lead to one query.
 _TOGETHER: Final = 0.1
 _PROOF_WITHIN: Final = 2.0
 _ANSWER_WITHIN: Final = 10.0
 _BEGIN_WITHIN: Final = 5.0
 
-# The way to the server, which may be better the next time.
+# Errors of the way to the server. They may be gone at the next try.
 UNREACHABLE: Final = (ConnectionFailedError, DatabaseTimeoutError)
 
 
 def channel(tables: Tables) -> str:
-    """Return the channel of these tables, as migration 0011 spells it."""
+    """Return the notification channel of these tables. The trigger's function computes the same name."""
     from hashlib import sha256  # here: it loads OpenSSL
 
     return f"voltmem_{sha256(tables.render('{schema}.{prefix}').encode()).hexdigest()[:16]}"
 
 
 def notify_sql(tables: Tables, user_id: str) -> str:
-    """Return the expression that tells all who watch the user, whom an expression names, to look again."""
+    """Return the SQL expression that notifies all watchers of the user whose id *user_id* yields."""
     name = tables.render("{schema}.{prefix}")
     channel = f"'voltmem_' || left(encode(sha256(convert_to('{name}', 'UTF8')), 'hex'), 16)"
     return f"pg_notify({channel}, {user_key_sql(user_id)})"
 
 
 class ListenerStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         self.prove = f"""
             SELECT pg_notify($1, $2), EXISTS (
                 SELECT FROM pg_trigger
-                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{tables.prefix}_tell_watchers'
+                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{bare(tables.tell_watchers)}'
                     AND tgenabled IN ('O', 'A')
             ) AS has_trigger"""
-        # Three times as long as until the next renewal.
+        # Three times the interval of renewal.
         self.watch = f"""
             INSERT INTO {tables.watchers} (user_id, listener, until)
             SELECT DISTINCT user_id, $2::text, statement_timestamp() + interval '1 minute'
             FROM unnest($1::text[]) AS user_id
             ON CONFLICT (user_id, listener) DO UPDATE SET until = excluded.until"""
-        # Whoever else removes them just now does not wait for us, nor we for them.
+        # SKIP LOCKED: two listeners that clean up at the same time do not wait for each other.
         self.forget_expired = f"""
             DELETE FROM {tables.watchers} WHERE (user_id, listener) IN (
                 SELECT user_id, listener FROM {tables.watchers}
@@ -78,23 +79,23 @@ class ListenerStatements:
 
 
 class Watcher:
-    """Somebody who watches a user: knows when to look next."""
+    """One watcher of a user: decides when to query next."""
 
     def __init__(self, user_id: str, listener: Listener) -> None:
         self.user_id = user_id
         self.missed = False
-        """Whether the connection was lost since the last look."""
+        """Whether the connection was lost since the last query."""
         self._listener = listener
         self._hint = asyncio.Event()
         self._closed = False
         self._looked = float("-inf")
 
     def begin(self) -> None:
-        """Forget what there was to hear before the first look."""
+        """Drop the hints that arrived before the first query."""
         self._hint.clear()
 
-    async def turn(self, poll_interval: float) -> bool:
-        """Return when it is time to look: after a hint, or after a while; False where there is nothing to see more."""
+    async def wait(self, poll_interval: float) -> bool:
+        """Wait until it is time to query: after a hint, or a while. Returns False when the watcher is closed."""
         hears = self._listener.hears and not self.missed
         if not self._closed:
             with suppress(TimeoutError):
@@ -108,27 +109,27 @@ class Watcher:
         return not self._closed
 
     def is_back(self) -> bool:
-        """Return whether this look is the first since the connection was lost."""
+        """Return whether this query is the first since the connection was lost."""
         missed, self.missed = self.missed, False
         return missed
 
     def hint(self, *, missed: bool = False) -> None:
-        """Let it look as soon as it may."""
+        """Make the watcher query soon."""
         self.missed = self.missed or missed
         self._hint.set()
 
     def close(self) -> None:
-        """Let it end."""
+        """End the watcher."""
         self._closed = True
         self._hint.set()
 
 
 class Listener:
-    """The connection that listens, from the first watcher to the last."""
+    """The connection that listens, open from the first watcher to the last."""
 
     def __init__(self, options: StorageOptions, database: Database) -> None:
         self.hears = False
-        """Whether notifications arrive; as long as they don't, whoever watches looks every few seconds."""
+        """Whether notifications arrive. Until then, watchers query every few seconds."""
         self._database = database
         self._sql = rendered(ListenerStatements, options.tables)
         self._channel = channel(options.tables)
@@ -144,23 +145,23 @@ class Listener:
     # --- those who watch --------------------------------------------------------------------------------------
 
     def add(self, watcher: Watcher) -> None:
-        """Give it the hints that concern it."""
+        """Send the watcher the hints for its user."""
         self._watchers.setdefault(user_key(watcher.user_id), set()).add(watcher)
 
     def remove(self, watcher: Watcher) -> bool:
-        """Return whether it was the last."""
+        """Remove a watcher. Returns whether it was the last."""
         key = user_key(watcher.user_id)
         self._watchers[key].discard(watcher)
         if not self._watchers[key]:
             del self._watchers[key]
         return not self._watchers
 
-    def everybody(self) -> list[Watcher]:
-        """Return all who watch."""
+    def all_watchers(self) -> list[Watcher]:
+        """Return all watchers."""
         return [watcher for each in self._watchers.values() for watcher in each]
 
     async def watched(self, user_id: str) -> None:
-        """Return when changes of the user are heard of, or it is known that they aren't."""
+        """Wait until changes of the user are notified, or it is known that none will be."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_BEGIN_WITHIN):
                 await self._tried.wait()
@@ -169,7 +170,7 @@ class Listener:
             self._registered.add(user_id)
 
     async def stop(self) -> None:
-        """Return when the connection is closed."""
+        """Stop listening. Returns when the connection is closed."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -182,7 +183,7 @@ class Listener:
                     await self._listen()
                 except VoltMemError as error:
                     if not self._has_heard and not isinstance(error, UNREACHABLE):
-                        logger.info("changes are not heard of, and looked for every few seconds: %s", error)
+                        logger.info("no notifications: watch() queries every few seconds instead (%s)", error)
                         return
                     logger.debug("the connection that listens for changes was lost: %s", error)
                 self._tried.set()
@@ -192,14 +193,14 @@ class Listener:
             self._tried.set()
 
     async def _listen(self) -> None:
-        """Hear what there is to hear, until the connection is lost: an error, always."""
+        """Listen until the connection is lost, which raises an error in any case."""
         gone = asyncio.Event()
         async with self._database.connection_to_listen() as connection:
             connection.add_termination_listener(lambda _: gone.set())
             await connection.add_listener(self._channel, self._hear)
             try:
                 await self._prove()
-                while self._users() - self._registered:  # others may come meanwhile
+                while self._users() - self._registered:  # others may be added meanwhile
                     await self._renew(connection)
                 self._begin()
                 while not gone.is_set():
@@ -220,42 +221,42 @@ class Listener:
             watcher.hint()
 
     async def _prove(self) -> None:
-        """See that a notification arrives that another connection sends: through some poolers none does."""
+        """Check that a notification from another connection arrives. Through some poolers none does."""
         self._proof.clear()
         row = await self._database.fetchrow(self._sql.prove, self._channel, self._name)
         if row is None or not row["has_trigger"]:
-            raise DatabaseError("the conversations have no trigger that tells of changes; Citus allows none")
+            raise DatabaseError("the table of conversations has no trigger for notifications (Citus allows none)")
         try:
             async with asyncio.timeout(_PROOF_WITHIN):
                 await self._proof.wait()
         except TimeoutError:
-            raise DatabaseError("no notification arrives: a pooler in transaction mode?") from None
+            raise DatabaseError("no notification arrived; is there a pooler in transaction mode?") from None
 
     async def _renew(self, connection: Connection) -> None:
-        """Go on watching whom somebody watches; also finds out whether the server is still there."""
+        """Renew the rows of the watched users. Also finds out whether the server is still there."""
         users = self._registered = self._users()
         await connection.execute(self._sql.watch, list(users), self._name, timeout=_ANSWER_WITHIN)
         await connection.execute(self._sql.forget_expired, timeout=_ANSWER_WITHIN)
 
     def _users(self) -> set[str]:
-        return {watcher.user_id for watcher in self.everybody()}
+        return {watcher.user_id for watcher in self.all_watchers()}
 
     def _begin(self) -> None:
         self._has_heard = self.hears = True
         self._delay = FIRST_DELAY
         self._tried.set()
-        for watcher in self.everybody():
+        for watcher in self.all_watchers():
             watcher.hint()
 
     def _end(self) -> None:
         if self.hears:
-            for watcher in self.everybody():
+            for watcher in self.all_watchers():
                 watcher.hint(missed=True)
         self.hears = False
         self._registered = set()
 
     async def _part(self, connection: Connection) -> None:
-        """Leave nothing behind, as far as the server still answers; what stays expires."""
+        """Remove our rows if the server still answers; otherwise they expire."""
         with suppress(*DRIVER_ERRORS):
             if not connection.is_closed():
                 await connection.execute(self._sql.leave, self._name, timeout=PARTING)
@@ -263,7 +264,7 @@ class Listener:
 
 
 class Watching:
-    """Who watches on a storage: the listener comes with the first and goes with the last."""
+    """The watchers of a storage. The listener starts with the first and stops with the last."""
 
     def __init__(self, options: StorageOptions, database: Database) -> None:
         self._options = options
@@ -273,10 +274,10 @@ class Watching:
 
     @asynccontextmanager
     async def watcher(self, user_id: str) -> AsyncIterator[Watcher]:
-        """A watcher of the user, who hears of all changes from now on."""
+        """Yield a watcher of the user. It is notified of all changes from now on."""
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
-            self._loop, self._listener = loop, None  # the other is over, and its listener with it
+            self._loop, self._listener = loop, None  # the other loop has ended, and its listener with it
         listener = self._listener = self._listener or Listener(self._options, self._database)
         watcher = Watcher(user_id, listener)
         listener.add(watcher)
@@ -291,9 +292,9 @@ class Watching:
                 await listener.stop()
 
     async def close(self) -> None:
-        """Let all end who watch, and return when the connection is closed."""
+        """End all watchers. Returns when the connection is closed."""
         listener, self._listener = self._listener, None
         if listener is not None and self._loop is asyncio.get_running_loop():
-            for watcher in listener.everybody():
+            for watcher in listener.all_watchers():
                 watcher.close()
             await listener.stop()

@@ -1,4 +1,4 @@
-"""Where a database stands, what it lacks, and the way there: the old schema first, then the numbered files."""
+"""Where a database stands, what it lacks, and the way there: older schemas first, then the files of migrations_sql/."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from datetime import datetime
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from voltmem._postgres import conversation_schema
-from voltmem._postgres.migrations import applied, apply_missing, is_current, migrations, missing, room
+from voltmem._postgres.migrations import conversation_schema, unreleased
+from voltmem._postgres.migrations.apply import apply_missing, missing
+from voltmem._postgres.migrations.files import FUNCTIONS, migrations
+from voltmem._postgres.migrations.ledger import entries, is_current, record_sql, room
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
-    from voltmem._postgres.database import Connection
+    from voltmem._postgres.driver import Connection
     from voltmem._tables import Tables
 
 
 async def missing_migrations(connection: Connection, tables: Tables) -> list[str]:
     """Return the names of what is to be done, in its order; MigrationError for a file that was edited."""
-    names = [each.name for each in missing(migrations(), await applied(connection, tables))]
+    if await unreleased.is_there(connection, tables):
+        return [unreleased.NAME]
+    names = [each.name for each in missing(migrations(), await entries(connection, tables))]
     return [conversation_schema.NAME, *names] if await conversation_schema.is_old(connection, tables) else names
 
 
@@ -29,11 +33,11 @@ async def check(connection: Connection, tables: Tables) -> None:
 
 
 async def upgrade(connection: Connection, tables: Tables) -> list[str]:
-    """Do all that is missing and return its names. One round trip where nothing is."""
+    """Do all that is missing. Returns its names. One round trip where nothing is missing."""
     known = migrations()
     if await is_current(connection, tables, known):
         return []
-    done = []
+    done = [unreleased.NAME] if await unreleased.replace(connection, tables) else []
     if await conversation_schema.is_old(connection, tables):
         result = await conversation_schema.migrate(connection, tables)
         if result.error is not None:
@@ -47,25 +51,26 @@ class MigrationStatus:
     """Where a database stands with one migration."""
 
     name: str
-    """Its file's name without .sql; "conversation_schema" is the way from VoltAgent's first tables."""
+    """Its file's path in migrations_sql/, without .sql; "conversation_schema" for VoltAgent's first tables."""
     applied_at: datetime | None
     """When it was applied; None: it is missing."""
-
-    @property
-    def appliedAt(self) -> datetime | None:
-        """applied_at in VoltAgent's spelling."""
-        return self.applied_at
 
 
 async def status(connection: Connection, tables: Tables) -> list[MigrationStatus]:
     """Return all that was applied or is missing, in its order, that of a newer release included."""
     todo = await missing_migrations(connection, tables)
-    done = await applied(connection, tables)
-    rows = await connection.fetch(f"SELECT name, applied_at FROM {tables.migrations}") if done else []
-    return sorted(
-        [*(MigrationStatus(**row) for row in rows), *(MigrationStatus(name, None) for name in todo)],
-        key=lambda each: (each.name != conversation_schema.NAME, each.name),
-    )
+    has_ledger = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", tables.migrations)
+    rows = await connection.fetch(f"SELECT name, applied_at FROM {tables.migrations}") if has_ledger else []
+    found = {row["name"]: MigrationStatus(**row) for row in rows}
+    found |= {name: MigrationStatus(name, None) for name in todo}
+    return sorted(found.values(), key=lambda each: (_place(each.name), each.name))
+
+
+def _place(name: str) -> int:
+    """Return when a migration comes: older schemas, then functions, then numbered files."""
+    if name.startswith(FUNCTIONS):
+        return 1
+    return 2 if name[0].isdigit() else 0
 
 
 def script(tables: Tables) -> str:
@@ -77,14 +82,15 @@ def script(tables: Tables) -> str:
         # Asked first, for IF NOT EXISTS needs the right to.
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", make_schema),
         make_ledger,
+        unreleased.script(tables),
     ]
     old = conversation_schema.MigrateStatements(tables)
     parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))
     # Never twice: some change rows, and would take what VoltAgent wrote since for what they were made for.
     for each in migrations():
-        entry = f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{each.name}', '{each.checksum}');"
-        unknown = f"NOT EXISTS (SELECT FROM {tables.migrations} WHERE name = '{each.name}')"
-        parts.append(_where(unknown, f"{tables.render(each.text)}\n{entry}"))
+        known = f"SELECT 1 FROM {tables.migrations} WHERE name = '{each.name}' AND version >= {each.version}"
+        before = "SET LOCAL check_function_bodies = off;\n\n" if each.is_function else ""
+        parts.append(_where(f"NOT EXISTS ({known})", f"{before}{tables.render(each.text)}\n{record_sql(tables, each)}"))
     return "\n\n".join(parts) + "\n"
 
 

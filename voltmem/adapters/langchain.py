@@ -23,7 +23,6 @@ from typing import Annotated, Any, Final, NoReturn, NotRequired, TypeAlias, cast
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     SYSTEM_ROLES,
@@ -37,9 +36,10 @@ from voltmem._parts import (
     tool_calls,
     tool_results,
 )
-from voltmem._values import UNSET, Unset, check_id_or_none, json_value, to_json, uuid7
+from voltmem._values import UNSET, Unset, check_id, check_user, json_value, to_json, uuid7
 from voltmem.errors import EventLoopError, InvalidInputError, MissingExtraError
 from voltmem.models import Message, NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 try:
@@ -252,7 +252,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
 
     Args:
         storage: Where.
-        user_id: Whose conversations; None: the user_id of each run's context, an attribute or a key.
+        user_id: Whose conversations; not given: the user_id of each run's context, an attribute or a key. A run whose
+            context has none is refused.
         resource_id: The agent or project that new conversations are made with.
         limit: How many messages of the history at most, always a valid window; not given: the storage's
             storage_limit, None: all.
@@ -272,13 +273,15 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self,
         storage: Storage,
         *,
-        user_id: str | None = None,
+        user_id: str | Unset = UNSET,
         resource_id: str = DEFAULT_RESOURCE_ID,
         limit: int | Unset | None = UNSET,
         turns: int | None = None,
     ) -> None:
         super().__init__()
-        check_id_or_none(user_id=user_id)
+        if user_id is not UNSET:
+            check_user("user_id", user_id, "a conversation belongs to one user")
+        check_id(resource_id=resource_id)
         self._storage = storage
         self._user_id = user_id
         self._resource_id = resource_id
@@ -327,11 +330,14 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         return {"voltmem_stored": [message.id for message in messages]}
 
     def _memory(self, runtime: Runtime[Any]) -> NativeMemory:
-        user_id = self._user_id or _user_of(runtime.context)
-        if not user_id:
-            raise InvalidInputError(
-                "whose conversation is it? Give VoltMemMiddleware a user_id, or the run a context with one"
-            )
+        user_id = self._user_id
+        if user_id is UNSET:
+            user_id = _user_of(runtime.context)
+            if user_id is None or user_id == "":
+                raise InvalidInputError(
+                    f"the run's context has {user_id!r} as its user_id: give the run a context with the signed-in "
+                    "user's id, or VoltMemMiddleware a user_id"
+                )
         thread_id = get_config().get("configurable", {}).get("thread_id")
         if thread_id is None:
             raise InvalidInputError(
@@ -340,7 +346,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         return NativeMemory(self._storage, user_id, str(thread_id), resource_id=self._resource_id)
 
 
-def _user_of(context: object) -> str | None:
+def _user_of(context: object) -> Any:
     return context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
 
 

@@ -20,7 +20,6 @@ from typing import Final, Generic, cast
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import (
     TOOL_CALL,
@@ -33,9 +32,10 @@ from voltmem._parts import (
     tool_calls,
     tool_results,
 )
-from voltmem._values import JsonObject, check_id, is_storable, json_value, shown, to_json
+from voltmem._values import JsonObject, check_id, check_user, is_storable, json_value, shown, to_json
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 try:
@@ -266,7 +266,8 @@ class VoltMemSession(Generic[TContext]):
     Args:
         session_id: The conversation's id. It is made on the first write.
         storage: Where. One of a transaction works too.
-        user_id: Whose conversation it is, or a function that tells it from the run's context.
+        user_id: Whose conversation it is, or a function that returns it for a run's context. None, from the function
+            too, is an InvalidInputError.
         resource_id: The agent or project that the conversation is made with.
         session_settings: The SDK's: ``{"limit": 50}`` hands the newest 50 items to the model.
 
@@ -285,7 +286,7 @@ class VoltMemSession(Generic[TContext]):
     ) -> None:
         check_id(session_id=session_id, resource_id=resource_id)
         if not callable(user_id):
-            check_id(user_id=user_id)
+            check_user("user_id", user_id, "a session belongs to one user")
         self.session_id = session_id
         self.session_settings: SessionSettings | None = coerce_session_settings(session_settings or {})
         self._storage = storage
@@ -368,7 +369,7 @@ class VoltMemSession(Generic[TContext]):
                 f"session {self.session_id!r} takes its user from a run's context, and this call is in no run: give "
                 "wrapper=RunContextWrapper(context), or make a session with the user's id"
             )
-        return self._user_id(wrapper.context)
+        return check_user("the user_id that the session's function returned", self._user_id(wrapper.context))
 
     # --- what an application calls ----------------------------------------------------------------------------
 

@@ -10,16 +10,17 @@ Conversations over HTTP: a REST surface with server-sent events for FastAPI and 
     app = FastAPI()
     app.include_router(web.router(storage, user=signed_in_user), prefix="/api")  # a dependency of the application's
 
-Who the user is comes from the application's dependency; no body and no query names one, and each route sees that
-user's data only. One asks nobody: ``/shared/{token}`` shows what a user shares with strangers. Errors are problem
-documents (RFC 9457), other routes' errors are left alone. The application's own OpenAPI document has it all.
+The application's dependency says who the user is; no body and no query can. Each route reads and writes that user's
+data only. One route needs no user: ``/shared/{token}`` shows what a user has shared by a link. Errors of these routes
+are problem documents (RFC 9457); errors of the application's other routes are left alone. All routes are in the
+application's OpenAPI document.
 
-An id in a path is percent-encoded, a slash in it as %2F, which a proxy must pass on as it is. Ids that clients choose
-have none: it is the application's own, and those of an import, that may.
+An id in a path is percent-encoded, a slash in it as %2F, which a proxy must not decode. Ids that clients choose have no
+slash; ids of the application's own, or of an import, may.
 
-Where a cookie says who the user is, a page of another site can have the browser send it along. A POST that doesn't say
-that it is JSON, which a browser sends without asking first, is refused where it comes from another origin (403). For
-all else a browser asks first: the application's CORS middleware says which origins may; without one, none may.
+If a cookie identifies the user, a page of another site can make the browser send it. So a POST from another origin
+must declare a JSON content type, otherwise it is refused (403). With that content type the browser sends a CORS
+preflight request first, which the application's CORS middleware answers; without that middleware, no origin may.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
 from voltmem.web import _conversations, _events, _frontends, _messages, _shares, _transfer
-from voltmem.web._problems import internal_error, told
-from voltmem.web._route import ProblemRoute, say_all_methods
+from voltmem.web._problems import handle_error, internal_error
+from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import open_to_all, sign_in
 
 __all__ = ["app", "router"]
@@ -51,17 +52,17 @@ _OF_A_USER = (
     *(_events.routes, _transfer.routes, _frontends.routes),
 )
 _OF_ANYBODY = (_shares.public_routes,)
-say_all_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)
+record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)
 
 
 def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
     """
-    Return the routes, for ``include_router()`` of a FastAPI application, under any prefix.
+    Make the routes, for ``include_router()`` of a FastAPI application, under any prefix.
 
     Args:
-        storage: Where. The application opens and closes it.
-        user: A dependency as FastAPI knows them, which returns the user's id; None, an empty string, or an
-            HTTPException with 401, for nobody.
+        storage: The storage. The application opens and closes it.
+        user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
+            string, or raises an HTTPException with status 401.
     """
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
@@ -73,11 +74,11 @@ def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
 
 def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] | None]) -> ASGIApp:
     """
-    Return the routes as an application of their own, for ``Mount("/api", app(...))`` in a Starlette one.
+    Make an application with the routes, for ``Mount("/api", app(...))`` in a Starlette application.
 
     Args:
-        storage: Where. The application opens and closes it.
-        user: Returns the user's id for a request, or None or an empty string for nobody; it may be async.
+        storage: The storage. The application that mounts it opens and closes the storage.
+        user: Returns the user's id for a request; None or an empty string if nobody is signed in. It may be async.
 
     Its OpenAPI document is at ``/openapi.json``.
     """
@@ -88,6 +89,6 @@ def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] 
 
     made = FastAPI(title="voltmem", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     made.include_router(router(storage, signed_in))
-    made.add_exception_handler(HTTPException, told)
+    made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made

@@ -1,4 +1,4 @@
-"""The routes about conversations: the sidebar, what a person does there, the search, and forgetting it all."""
+"""The routes for conversations: the sidebar and its actions, deletion, and the search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
 from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
@@ -36,7 +36,7 @@ from voltmem.web._payloads import (
     values,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine, item_of_mine, together
+from voltmem.web._signed_in import Mine
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -52,16 +52,16 @@ async def list_conversations(
     limit: Limit = 20,
     after: Cursor = None,
     before: Cursor = None,
-    archived: Annotated[bool, Query(description="The archived ones instead.")] = False,
-    pinned: Annotated[bool | None, Query(description="Only those that are pinned, or only those that aren't.")] = None,
-    tag: Annotated[Name | None, Query(description="Only those with this tag.")] = None,
+    archived: Annotated[bool, Query(description="List archived conversations instead.")] = False,
+    pinned: Annotated[bool | None, Query(description="true: only pinned conversations; false: only others.")] = None,
+    tag: Annotated[Name | None, Query(description="Only conversations with this tag.")] = None,
     resource_id: Annotated[
-        Name | None, Query(alias="resourceId", description="Only those with this agent or project.")
+        Name | None, Query(alias="resourceId", description="Only conversations with this agent or project.")
     ] = None,
-    preview: Annotated[bool, Query(description="Whether each comes with how the last thing begins.")] = True,
+    preview: Annotated[bool, Query(description="Include the beginning of the last message.")] = True,
     time_zone: TimeZone = None,
 ) -> Response:
-    """A stretch of the sidebar: the pinned conversations first, then by activity, the last first."""
+    """List a page of the sidebar: pinned conversations first, then the others, last active first."""
     found = await mine.list_conversations(
         limit=limit,
         after=after,
@@ -83,26 +83,26 @@ async def list_conversations(
     operation_id="createConversation",
 )
 async def create_conversation(mine: Mine, request: Request, new: NewConversation) -> Response:
-    """Make a conversation."""
+    """Create a conversation."""
     made = await mine.create_conversation(values(new))
     return JsonResponse(new_item(made), 201, {"Location": _place(request, made.id)})
 
 
 @routes.get("/conversations/{conversationId}", response_model=Item, responses=_ONE, operation_id="getConversation")
 async def get_conversation(mine: Mine, conversationId: ConversationId) -> Response:
-    """One conversation, as the sidebar shows it."""
-    return JsonResponse(item_of(await item_of_mine(mine, conversationId)))
+    """Get a conversation as the sidebar shows it."""
+    return JsonResponse(item_of(await mine.get_conversation_item(conversationId)))
 
 
 @routes.patch(
     "/conversations/{conversationId}", response_model=Item, responses=_CHANGED, operation_id="changeConversation"
 )
 async def change_conversation(mine: Mine, conversationId: ConversationId, changes: ConversationChanges) -> Response:
-    """Change a conversation: all that is given, or nothing and an error. Its place in the sidebar stays."""
+    """Change the given fields of a conversation: all of them, or none. Its place in the sidebar stays."""
     statements = changes.model_fields_set - {"title_is_automatic"}
     if len(statements) < 2:
         return JsonResponse(item_of(await _changed(mine, conversationId, changes)))
-    async with together(mine) as mine_together:
+    async with mine.transaction() as mine_together:
         item = await _changed(mine_together, conversationId, changes)
     return JsonResponse(item_of(item))
 
@@ -122,14 +122,14 @@ async def _changed(mine: UserStorage, id: str, changes: ConversationChanges) -> 
         item = await mine.archive_conversation(id, changes.archived)
     if "tags" in given:
         item = await mine.tag_conversation(id, changes.tags)
-    return await item_of_mine(mine, id) if item is None else item
+    return await mine.get_conversation_item(id) if item is None else item
 
 
 @routes.post(
     "/conversations/{conversationId}/title", response_model=Item, responses=_CHANGED, operation_id="titleConversation"
 )
 async def title_conversation(mine: Mine, conversationId: ConversationId, given: GivenTitle) -> Response:
-    """Give a conversation the title that a model made, unless a person gave it one."""
+    """Set a title made by a model. A title given by a person stays."""
     return JsonResponse(item_of(await mine.rename_conversation(conversationId, given.title, automatic=True)))
 
 
@@ -140,7 +140,7 @@ async def title_conversation(mine: Mine, conversationId: ConversationId, given: 
     operation_id="archiveConversation",
 )
 async def archive_conversation(mine: Mine, conversationId: ConversationId, archive: Archive | None = None) -> Response:
-    """Put a conversation away, or get it back."""
+    """Archive or unarchive a conversation."""
     archived = archive is None or archive.archived
     return JsonResponse(item_of(await mine.archive_conversation(conversationId, archived)))
 
@@ -149,10 +149,10 @@ async def archive_conversation(mine: Mine, conversationId: ConversationId, archi
     "/conversations/{conversationId}/read", response_model=Item, responses=_CHANGED, operation_id="readConversation"
 )
 async def read_conversation(mine: Mine, conversationId: ConversationId, reading: Reading | None = None) -> Response:
-    """Mark a conversation as read, never less far than before, and no further than now."""
+    """Mark a conversation as read. The mark never moves back, nor into the future."""
     at = None if reading is None else reading.at
     if at is not None and at > datetime.now(UTC):
-        at = None  # now, by the database's clock, which messages have their times from
+        at = None  # now, by the database's clock, which sets the times of messages
     return JsonResponse(item_of(await mine.mark_conversation_read(conversationId, at=at)))
 
 
@@ -169,12 +169,12 @@ async def fork_conversation(
     """Copy a conversation, up to one of its messages."""
     given = Fork() if fork is None else fork
     made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
-    item = item_of(await item_of_mine(mine, made.id))
+    item = item_of(await mine.get_conversation_item(made.id))
     return JsonResponse(item, 201, {"Location": _place(request, made.id, asked=f"/{conversationId}/fork")})
 
 
 def _place(request: Request, id: str, *, asked: str = "") -> str:
-    """Return the path of a conversation as the client knows it, who asked for one beside it or for what is in it."""
+    """Return the path of a conversation, as the client sees it, from that of the request."""
     path, root = request.scope["path"], request.scope.get("root_path", "")
     whole = path if path.startswith(root) else f"{root}{path}"
     return f"{quote(whole.removesuffix(asked))}/{quote(id, safe='')}"
@@ -191,7 +191,7 @@ def _place(request: Request, id: str, *, asked: str = "") -> str:
     operation_id="deleteConversation",
 )
 async def delete_conversation(mine: Mine, conversationId: ConversationId) -> None:
-    """Delete a conversation. It can be restored until the deleted are purged."""
+    """Delete a conversation. It can be restored until it is purged."""
     await mine.soft_delete_conversation(conversationId)
 
 
@@ -205,20 +205,20 @@ async def restore_conversation(mine: Mine, conversationId: ConversationId) -> Re
 
 @routes.get("/deleted", response_model=Items, responses=responses(), operation_id="listDeleted")
 async def list_deleted(mine: Mine) -> Response:
-    """What was deleted and can be restored, the last deleted first."""
+    """List deleted conversations that can be restored, last deleted first."""
     found = await mine.list_deleted_conversations()
     return JsonResponse(Items(items=[item_of(each) for each in found]))
 
 
 @routes.delete("/deleted", response_model=Purged, responses=responses(), operation_id="purgeDeleted")
 async def purge_deleted(mine: Mine) -> Response:
-    """Delete for good what was deleted."""
+    """Delete all deleted conversations permanently."""
     return JsonResponse(Purged(purged=await mine.purge_deleted_conversations()))
 
 
 @routes.delete("/me", response_model=Deleted, responses=responses(), operation_id="deleteMe")
 async def delete_me(mine: Mine) -> Response:
-    """Delete for good all that is the user's."""
+    """Delete all of the user's data permanently."""
     return JsonResponse(Deleted(deleted=await mine.delete_user()))
 
 
@@ -230,10 +230,13 @@ async def search(
     mine: Mine,
     q: Annotated[
         str,
-        Query(description='Words, "phrases" and -exclusions; the last word may be a beginning.', max_length=1000),
+        Query(
+            description='Words, "phrases" and -exclusions; the last word may be the beginning of a word.',
+            max_length=1000,
+        ),
     ],
     limit: Limit = 20,
     after: SearchCursor = None,
 ) -> Response:
-    """The conversations that have the words, best first, each with the message that fits best."""
+    """Search titles and messages. Returns conversations, best match first, each with its best message."""
     return JsonResponse(Hits.of(await mine.search(q, limit=limit, after=after)))

@@ -1,4 +1,4 @@
-"""The route that tells what changes, as it happens: server-sent events."""
+"""The route that streams changes as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from voltmem._areas.changes_models import Change
+from voltmem._areas.changes import Change
 from voltmem._values import to_json
 from voltmem.errors import StorageClosedError
 from voltmem.web._openapi import Responses, responses
@@ -21,7 +21,7 @@ from voltmem.web._signed_in import Mine
 
 routes = APIRouter(route_class=ProblemRoute)
 
-# Proxies give up after a minute of silence, or after half of one; a client that takes nothing for so long is gone.
+# Proxies close a connection after 30 or 60 seconds of silence. A client that reads nothing for SEND_SECONDS is gone.
 KEEP_ALIVE_SECONDS: Final = 15
 SEND_SECONDS: Final = 30
 RETRY_MILLISECONDS: Final = 2_000
@@ -37,8 +37,8 @@ _NAMES: Final = {
 _ANSWER: Final[Responses] = {
     200: {
         "description": (
-            "Events, without an end. ready: list the conversations now; reconnected: states between may be missing. "
-            "The data of each is JSON: conversationId, and conversation as the list has it now; null without one."
+            "An endless stream of events. ready: list the conversations now. reconnected: intermediate states may be "
+            "missing. The data of each is JSON: conversationId, and conversation as the list shows it now, or null."
         ),
         "content": {
             "text/event-stream": {
@@ -64,9 +64,9 @@ _ANSWER: Final[Responses] = {
     operation_id="watch",
 )
 async def watch(mine: Mine) -> Response:
-    """What changes in the user's conversations, whoever changes it, until the client goes."""
+    """Stream the changes of the user's conversations until the client disconnects."""
     changes = mine.watch()
-    # Before anything is sent: what goes wrong until then is a problem document.
+    # Before the response begins: an error until here is a problem document.
     first = await anext(changes, None)
     if first is None:
         raise StorageClosedError
@@ -74,13 +74,13 @@ async def watch(mine: Mine) -> Response:
 
 
 class _Events(EventSourceResponse):
-    """The stream of one client, which ends the watching, however it ends itself."""
+    """The stream of one client. It closes the iterator of changes however it ends."""
 
     def __init__(self, first: Change, changes: AsyncGenerator[Change, None]) -> None:
         super().__init__(
             _events(first, changes),
             ping=KEEP_ALIVE_SECONDS,
-            ping_message_factory=lambda: ServerSentEvent(comment="still there"),
+            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
             send_timeout=SEND_SECONDS,
         )
         self._changes = changes

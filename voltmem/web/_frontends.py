@@ -1,9 +1,9 @@
 """
-The routes for front ends that bring their own shapes: the AI SDK's useChat, and assistant-ui.
+The routes for front ends with message formats of their own: the AI SDK's useChat, and assistant-ui.
 
-assistant-ui's RemoteThreadListAdapter is ``/threads`` for ``list`` and ``fetch``, and ``/conversations`` for what it
-changes: POST (initialize), PATCH with title (rename) or metadata (updateCustom), /archive, DELETE, /title. Its
-ThreadHistoryAdapter is ``/conversations/{id}/history``.
+assistant-ui's RemoteThreadListAdapter uses ``/threads`` for ``list`` and ``fetch``, and ``/conversations`` for changes:
+POST (initialize), PATCH with title (rename) or metadata (updateCustom), /archive, DELETE, /title. Its
+ThreadHistoryAdapter uses ``/conversations/{id}/history``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from voltmem._agents.native import NativeMemory
-from voltmem._areas.sidebar_models import ConversationItem
+from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
@@ -35,16 +35,18 @@ from voltmem.web._payloads import (
     how_many,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine, item_of_mine, together
+from voltmem.web._signed_in import Mine
 from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages
 
 routes = APIRouter(route_class=ProblemRoute)
 
-Newest: TypeAlias = Annotated[int, Query(description="How many of the newest messages at most.", ge=1, le=1000)]
+Newest: TypeAlias = Annotated[
+    int, Query(description="The maximum number of messages; the newest are returned.", ge=1, le=1000)
+]
 
 
 async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[NativeMessage]:
-    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
+    memory = NativeMemory.of(mine.conversation(conversation_id))
     found = await memory.newest_messages(limit)
     await check_is_there(mine, conversation_id, found)
     return found
@@ -54,7 +56,7 @@ async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[N
 
 
 class UIPart(Body):
-    """A part of a UIMessage: text, reasoning, tool-NAME, file, …; kept as it is."""
+    """A part of a UIMessage: text, reasoning, tool-NAME, file, and so on. Stored unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -62,7 +64,7 @@ class UIPart(Body):
 
 
 class UIMessage(Body):
-    """A message as the AI SDK's useChat has it; kept as it is."""
+    """A message of the AI SDK's useChat. Stored unchanged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -73,14 +75,14 @@ class UIMessage(Body):
 
 
 class UIMessages(Body):
-    """Messages to store, all of them or none."""
+    """Messages to store: all of them, or none."""
 
     messages: Annotated[list[UIMessage], Field(min_length=1, max_length=1000)]
     rewind: bool = False
     """
-    First delete for good what follows the last of them that is there already, so that they are the conversation's end.
-    For useChat's whole list, or an end of it that begins with a message that is there: what was asked for again, or
-    edited, is in it no more.
+    First delete permanently all messages that follow the last of these that is stored already. Send useChat's whole
+    list, or the end of it from a stored message on: answers that were regenerated, and what followed a question that
+    was edited, are then removed.
     """
 
 
@@ -96,7 +98,7 @@ OneOrSeveral: TypeAlias = Annotated[
     operation_id="listUIMessages",
 )
 async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Newest = 100) -> Response:
-    """The newest messages as the AI SDK's useChat takes them, the oldest first."""
+    """List the newest messages as UIMessages for the AI SDK's useChat, oldest first."""
     return JsonResponse(cast(JsonValue, ui_messages(await _newest(mine, conversationId, limit))))
 
 
@@ -107,12 +109,12 @@ async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Ne
     operation_id="saveUIMessages",
 )
 async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneOrSeveral) -> Response:
-    """Store what useChat has: each message by its id, in the place of the one with that id, or as the newest."""
+    """Store messages of useChat. A message with an existing id replaces that message; others are appended."""
     given, rewind = (new.messages, new.rewind) if isinstance(new, UIMessages) else ([new], False)
     payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
     messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in payloads]
     if rewind:
-        async with together(mine) as mine_together:
+        async with mine.transaction() as mine_together:
             await _rewind_to_what_is_there(mine_together, conversationId, messages)
             await mine_together.add_messages(messages, conversationId)
     else:
@@ -121,8 +123,8 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
 
 
 async def _rewind_to_what_is_there(mine: UserStorage, conversation_id: str, messages: list[NativeMessage]) -> None:
-    memory = NativeMemory(mine._storage, mine.user_id, conversation_id)
-    await memory.lock()  # nobody else adds or drops any until all is stored
+    memory = NativeMemory.of(mine.conversation(conversation_id))
+    await memory.lock()  # nobody else adds or deletes messages until the transaction ends
     there = await memory.messages_by_id([message.id for message in messages])
     kept = next((message.id for message in reversed(messages) if message.id in there), None)
     if kept is not None:
@@ -135,7 +137,7 @@ _ARCHIVED: Final = "archived:"
 
 
 class Thread(Answer):
-    """A conversation as assistant-ui's thread list has it."""
+    """A conversation as assistant-ui's thread list expects it."""
 
     status: Literal["regular", "archived"]
     remote_id: str
@@ -146,7 +148,7 @@ class Thread(Answer):
 
     @classmethod
     def of(cls, item: ConversationItem) -> Thread:
-        """Return a conversation as it crosses; title is left out where there is none."""
+        """Make the response for a conversation. A missing title is left out."""
         title = {} if item.title is None else {"title": item.title}
         return cls(
             status="archived" if item.archived else "regular",
@@ -158,16 +160,16 @@ class Thread(Answer):
 
 
 class Threads(Answer):
-    """A stretch of the list: first those that are not archived."""
+    """A page of the list: regular threads first, then archived ones."""
 
     threads: list[Thread]
     next_cursor: str | None = None
-    """For after: what follows; left out where nothing does."""
+    """Pass it as after for the next page; left out on the last page."""
 
 
 @routes.get("/threads", response_model=Threads, responses=responses(), operation_id="listThreads")
 async def list_threads(mine: Mine, limit: Limit = 20, after: Cursor = None) -> Response:
-    """assistant-ui's list(): a stretch of all conversations, the archived ones last."""
+    """assistant-ui's list(): a page of all conversations, archived ones last."""
     items: list[ConversationItem] = []
     cursor = None
     if after is None or not after.startswith(_ARCHIVED):
@@ -179,7 +181,7 @@ async def list_threads(mine: Mine, limit: Limit = 20, after: Cursor = None) -> R
         items = [*items, *archived.items]
         cursor = None if archived.next_cursor is None else f"{_ARCHIVED}{archived.next_cursor}"
     elif cursor is None:
-        cursor = _ARCHIVED  # a full page: whether there are archived ones, the next tells
+        cursor = _ARCHIVED  # a full page: the next one shows whether there are archived threads
     follows = {} if cursor is None else {"next_cursor": cursor}
     return JsonResponse(Threads(threads=[Thread.of(item) for item in items], **follows))
 
@@ -187,16 +189,16 @@ async def list_threads(mine: Mine, limit: Limit = 20, after: Cursor = None) -> R
 @routes.get("/threads/{conversationId}", response_model=Thread, responses=responses(404), operation_id="getThread")
 async def get_thread(mine: Mine, conversationId: ConversationId) -> Response:
     """assistant-ui's fetch()."""
-    return JsonResponse(Thread.of(await item_of_mine(mine, conversationId)))
+    return JsonResponse(Thread.of(await mine.get_conversation_item(conversationId)))
 
 
 class HistoryEntry(Body):
     """A message in a front end's own form."""
 
     parent_id: Annotated[Name | None, Field(alias="parent_id")] = None
-    """The message before it in its branch; null: it is the first."""
+    """The message before it in its branch; null for the first."""
     format: Name
-    """Whose form it is: ai-sdk/v6."""
+    """The format of content, such as ai-sdk/v6."""
     content: JsonObject
 
 
@@ -210,10 +212,10 @@ class HistoryRow(Answer):
 
 
 class History(Answer):
-    """A conversation's messages, each after the one that it follows."""
+    """The messages of a conversation, each after its parent."""
 
     head_id: str | None
-    """The newest."""
+    """The newest message."""
     messages: list[HistoryRow]
 
 
@@ -229,7 +231,7 @@ async def load_history(
     format: Annotated[Name, Query(description="The MessageFormatAdapter's format.")] = "ai-sdk/v6",
     limit: Newest = 1000,
 ) -> Response:
-    """assistant-ui's load(): the messages in one format; for the AI SDK's, what anybody else stored, too."""
+    """assistant-ui's load(): the messages in one format. In the AI SDK's format: all messages, converted."""
     found = await _newest(mine, conversationId, limit)
     rows = _rows(found, format)
     return JsonResponse(History(head_id=rows[-1].id if rows else None, messages=rows))
@@ -244,7 +246,7 @@ def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
     rows: list[HistoryRow] = []
     before: str | None = None
     for id, content in contents.items():
-        # assistant-ui leaves out what follows a message that it doesn't get.
+        # assistant-ui drops the messages that follow a missing parent.
         parent = parents[id]
         follows = before if parent is None or (parent and parent not in contents) else parent or None
         rows.append(HistoryRow(id=id, parent_id=follows, format=format, content=content))
@@ -261,7 +263,7 @@ def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
 async def save_history_entry(
     mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: HistoryEntry
 ) -> Response:
-    """assistant-ui's append() and update(): store a message, in the place of the one with this id or as the newest."""
+    """assistant-ui's append() and update(): store a message, in place of the one with this id or as the newest."""
     message = native_message(messageId, entry.content, format=entry.format, parent_id=entry.parent_id or "")
     await mine.add_messages([message], conversationId)
     return JsonResponse(HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content))

@@ -1,4 +1,4 @@
-"""The routes about the messages of a conversation."""
+"""The routes for the messages of a conversation."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _KEYS: Final = UUID("8a4f5b3e-53f1-4c0c-8c7b-5a39c5d2f7a1")
 async def list_messages(
     mine: Mine,
     conversationId: ConversationId,
-    limit: Annotated[int, Query(description="How many at most.", ge=1, le=1000)] = 50,
-    before: Annotated[Name | None, Query(description="The id of a message: what stands right before it.")] = None,
-    after: Annotated[Name | None, Query(description="The id of a message: what follows it.")] = None,
+    limit: Annotated[int, Query(description="The maximum number of messages.", ge=1, le=1000)] = 50,
+    before: Annotated[Name | None, Query(description="The id of a message: list those right before it.")] = None,
+    after: Annotated[Name | None, Query(description="The id of a message: list those right after it.")] = None,
 ) -> Response:
-    """Messages, the oldest first: the newest of them, or those before or after another; both: those between."""
+    """List messages, oldest first: the newest ones, or those before or after a message, or between two."""
     if after is not None:
         found = await mine.get_conversation_messages(conversationId, limit=limit + 1, after=after, before=before)
         shown = found[:limit]
@@ -72,13 +72,13 @@ async def add_messages(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="Repeated with the same key, messages without an id are stored once; the last content stays.",
+            description="A repeated request with the same key stores messages without an id once: the last.",
             min_length=1,
             max_length=250,
         ),
     ] = None,
 ) -> Response:
-    """Store one message, or several. One with the id of another replaces it in its place."""
+    """Store one message or several. A message with an existing id replaces that message in its place."""
     given = new.messages if isinstance(new, NewMessages) else [new]
     messages = [values(each) | {"content": each.content} for each in given]
     if idempotency_key is not None:
@@ -99,7 +99,7 @@ def _derived(key: str, position: int) -> str:
     operation_id="deleteMessage",
 )
 async def delete_message(mine: Mine, conversationId: ConversationId, messageId: MessageId) -> None:
-    """Delete a message for good."""
+    """Delete a message permanently."""
     if not await mine.delete_messages([messageId], conversationId):
         await check_is_there(mine, conversationId, [])
         raise MessageNotFoundError(messageId, conversationId)
@@ -112,11 +112,11 @@ async def delete_message(mine: Mine, conversationId: ConversationId, messageId: 
     operation_id="rewindConversation",
 )
 async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind: Rewind) -> Response:
-    """Delete for good what follows a message: to answer once more, or to go on differently."""
+    """Delete all messages after a message permanently, to regenerate the answer or to edit the question."""
     return JsonResponse(Dropped(dropped=await mine.rewind_conversation(conversationId, rewind.message_id)))
 
 
 async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequence[Message]) -> None:
-    """Raise ConversationNotFoundError where nothing was found, and there is no conversation either."""
+    """Raise ConversationNotFoundError if no message was found because there is no such conversation."""
     if not found and await mine.get_conversation(conversation_id) is None:
         raise ConversationNotFoundError(conversation_id)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of a route beside what FastAPI reads from it: problems, places, what comes next."""
+"""Additions to the OpenAPI document: problem responses, Location headers, and links between operations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from voltmem.web._problems import MEDIA_TYPE
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
-# Nobody is signed in, or not allowed in; no such request can be answered; the database is away.
+# Not signed in; not allowed; an invalid request; the database is not available.
 _ANYWHERE: Final = (401, 403, 422, 503)
-# Within each response, for no component of an application's document can be counted on.
+# Inline in each response: the components of the application's document are not ours.
 _PROBLEM: Final = {
     MEDIA_TYPE: {
         "schema": {
@@ -23,7 +23,7 @@ _PROBLEM: Final = {
                 "title": {"type": "string"},
                 "status": {"type": "integer"},
                 "detail": {"type": "string"},
-                "data": {"description": "What the application told of it, where that is no text."},
+                "data": {"description": "The detail of the application's exception, if that is not a text."},
                 "errors": {
                     "type": "array",
                     "items": {
@@ -38,7 +38,7 @@ _PROBLEM: Final = {
     }
 }
 _LOCATION: Final = {
-    "description": "Where it is.",
+    "description": "The path of the new conversation.",
     "required": True,
     "schema": {"type": "string", "format": "uri-reference"},
 }
@@ -50,7 +50,7 @@ _ON_CONVERSATIONS: Final = (
 
 
 def responses(*statuses: int) -> Responses:
-    """Return the problems that a route may answer with, beside those of every route."""
+    """Return the problem responses of a route: these statuses and those that every route has."""
     return {
         status: {"description": HTTPStatus(status).phrase, "content": _PROBLEM}
         for status in sorted({*statuses, *_ANYWHERE})
@@ -58,21 +58,21 @@ def responses(*statuses: int) -> Responses:
 
 
 def conversation_made() -> Responses:
-    """Return what a route answers that makes a conversation: where it is, and what can be done with it."""
+    """Return the response of a route that creates a conversation: its Location, and links to operations on it."""
     links = {
         operation: {"operationId": operation, "parameters": {"conversationId": "$response.body#/id"}}
         for operation in _ON_CONVERSATIONS
     }
-    return {201: {"description": "It was made.", "headers": {"Location": _LOCATION}, "links": links}}
+    return {201: {"description": "The conversation was created.", "headers": {"Location": _LOCATION}, "links": links}}
 
 
 def messages_made() -> Responses:
-    """Return what a route answers that stores messages: what can be done with the first of them."""
+    """Return the response of a route that stores messages, with links to operations on the first of them."""
     conversation, message = "$request.path.conversationId", "$response.body#/items/0/id"
     place = {"conversationId": conversation, "messageId": message}
     return {
         201: {
-            "description": "They were stored.",
+            "description": "The messages were stored.",
             "links": {
                 "deleteMessage": {"operationId": "deleteMessage", "parameters": place},
                 "saveHistoryEntry": {"operationId": "saveHistoryEntry", "parameters": place},

@@ -1,4 +1,4 @@
-"""What crosses: the bodies of requests and of responses, in camelCase. Whose they are, is never among it."""
+"""The bodies of requests and responses, in camelCase. None of them names the user."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from voltmem._areas.groups import group_by_date
-from voltmem._areas.search_models import Highlight, SearchHit, SearchResults
-from voltmem._areas.sidebar_models import ConversationItem, ConversationList
+from voltmem._areas.search import Highlight, SearchHit, SearchResults
+from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._values import check_id, to_json
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 
-# PostgreSQL's texts hold no NUL. At most 250 characters are at most 1,000 bytes: an id's.
+# PostgreSQL's text has no NUL. 250 characters are at most 1,000 bytes, the limit of an id.
 _NO_NUL: Final = r"^[^\x00]*$"
 Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=_NO_NUL)]
 Title: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_NO_NUL)]
-# What a path can name without doubt, and every log and browser shows as it is.
+# Printable ASCII without a slash: safe in a path, a log and a browser.
 NewId: TypeAlias = Annotated[str, StringConstraints(max_length=200, pattern=r"^[!-\-0-~][!-.0-~]*$")]
 
 
 def _rfc3339(value: object) -> object:
-    # pydantic takes numbers, too, and dates.
+    # pydantic would accept numbers and dates as well.
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d", value):
         raise ValueError("must be a time as in RFC 3339: 2026-11-21T13:00:00Z")
     return value
@@ -68,7 +68,7 @@ def _reachable(missing: Callable[[str], Exception]) -> Callable[[str], str]:
         try:
             check_id(id=id)
         except InvalidInputError:
-            raise missing(id) from None  # what cannot be stored isn't there
+            raise missing(id) from None  # such an id cannot be stored, so there is none
         return id
 
     return check
@@ -76,33 +76,33 @@ def _reachable(missing: Callable[[str], Exception]) -> Callable[[str], str]:
 
 ConversationId: TypeAlias = Annotated[
     str,
-    Path(description="The id of a conversation of the user's.", min_length=1),
+    Path(description="The id of one of the user's conversations.", min_length=1),
     AfterValidator(_reachable(ConversationNotFoundError)),
 ]
 MessageId: TypeAlias = Annotated[
     str,
-    Path(description="The id of a message of the conversation.", min_length=1),
+    Path(description="The id of a message in the conversation.", min_length=1),
     AfterValidator(_reachable(lambda missing: MessageNotFoundError(missing, ""))),
 ]
 Cursor: TypeAlias = Annotated[
-    str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "cursor"})
+    str | None, Query(description="The nextCursor of the page before.", json_schema_extra={"format": "cursor"})
 ]
 SearchCursor: TypeAlias = Annotated[
-    str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "search-cursor"})
+    str | None, Query(description="The nextCursor of the page before.", json_schema_extra={"format": "search-cursor"})
 ]
 TimeZone: TypeAlias = Annotated[
     str | None,
     Query(
         alias="timeZone",
-        description="The viewer's, as Europe/Oslo: each conversation comes with its heading.",
+        description="The viewer's time zone, such as Europe/Oslo: adds the date group to each conversation.",
         json_schema_extra={"format": "time-zone"},
     ),
 ]
-Limit: TypeAlias = Annotated[int, Query(description="How many at most.", ge=1, le=200)]
+Limit: TypeAlias = Annotated[int, Query(description="The maximum number of results.", ge=1, le=200)]
 
 
 class Body(BaseModel):
-    """What a client sends."""
+    """A request body."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -115,7 +115,7 @@ class Body(BaseModel):
 
 
 class Answer(BaseModel):
-    """What a client gets."""
+    """A response body."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -127,12 +127,12 @@ class Answer(BaseModel):
 
 
 class JsonResponse(Response):
-    """A body that stays what it was stored as: lone surrogates, whole numbers of any size, the order of names."""
+    """A JSON response that keeps stored values exactly: lone surrogates, big integers, the order of names."""
 
     media_type = "application/json"
 
     def __init__(self, answer: Answer | JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        # What is not set is left out: front ends in TypeScript tell undefined from null.
+        # Fields that are not set are left out: front ends in TypeScript distinguish undefined from null.
         value = answer.model_dump(exclude_unset=True) if isinstance(answer, Answer) else answer
         super().__init__(to_json(value).encode(), status, {"Cache-Control": "no-store", **(headers or {})})
 
@@ -141,12 +141,12 @@ class JsonResponse(Response):
 
 
 class Group(Answer):
-    """The heading that a conversation stands under."""
+    """The date group of a conversation."""
 
     key: str
     """pinned, today, yesterday, previous-7-days, previous-30-days, or a month: 2026-09."""
     label: str
-    """The same in English: Previous 7 days."""
+    """The heading in English, such as Previous 7 days."""
 
 
 class FoundConversation(Answer):
@@ -173,15 +173,15 @@ class Item(FoundConversation):
     title_is_automatic: bool
     """Whether a model made the title, so that another automatic one may replace it."""
     forked_from: str | None
-    """The conversation that it is a copy of …"""
+    """The conversation that it was copied from."""
     forked_up_to: str | None
-    """… up to this message."""
+    """The last message that was copied."""
     preview: str | None
-    """How the last thing begins that was said."""
+    """The beginning of the last message of the user or the assistant."""
     unread: bool
-    """Whether the last thing was said by another than the user, since the user last read it."""
+    """Whether the last message is not the user's and is newer than readAt."""
     group: Group | None = None
-    """Where the query has a timeZone: the heading, by the viewer's days."""
+    """The date group, if the request has a timeZone."""
 
 
 class Items(Answer):
@@ -191,16 +191,16 @@ class Items(Answer):
 
 
 class ItemPage(Items):
-    """A stretch of the sidebar."""
+    """A page of the sidebar."""
 
     next_cursor: str | None
-    """For after: what follows."""
+    """Pass it as after for the next page."""
     has_more: bool
-    """Whether more follows in the direction of the walk."""
+    """Whether more follow in the direction of paging."""
 
     @classmethod
     def of(cls, found: ConversationList, time_zone: str | None) -> Self:
-        """Return the page, with headings where a time zone is given."""
+        """Make the page, with date groups if a time zone is given."""
         groups = [] if time_zone is None else group_by_date(found.items, time_zone)
         headings = {
             each.id: Group(key=group.key, label=group.label) for group in groups for each in group.conversations
@@ -210,27 +210,27 @@ class ItemPage(Items):
 
 
 def item_of(found: ConversationItem, group: Group | None = None) -> Item:
-    """Return a conversation as it crosses."""
+    """Make the response for a conversation."""
     return Item.model_validate(found).model_copy(update={"group": group})
 
 
 def new_item(made: Conversation) -> Item:
-    """Return a conversation that was made just now, which has no marks."""
+    """Make the response for a new conversation, which has no marks yet."""
     return item_of(ConversationItem.model_validate(made.model_dump()))
 
 
 class NewConversation(Body):
-    """A conversation to make."""
+    """A conversation to create."""
 
     id: NewId | None = None
-    """Unique in the whole application; left out, it gets one."""
+    """Unique in the whole application; generated if left out."""
     title: Title | None = None
     resource_id: Name = "default"
     metadata: JsonObject = Field(default_factory=dict)
 
 
 class ConversationChanges(Body):
-    """What changes; what is left out stays. All of it, or nothing and an error."""
+    """The fields to change, all or none; the others stay."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -241,19 +241,19 @@ class ConversationChanges(Body):
     )
 
     title: Title | None = None
-    """null clears it, whoever gave it."""
+    """null removes the title."""
     title_is_automatic: bool = False
-    """A model made the title, of which there must be one: it replaces none that a person gave."""
+    """A model made the title, so it does not replace a title that a person gave. Needs a title."""
     pinned: bool = False
     archived: bool = False
     tags: Annotated[list[Name], Field(max_length=100)] = Field(default_factory=list)
     metadata: JsonObject = Field(default_factory=dict)
-    """Instead of what there was."""
+    """Replaces the old metadata."""
 
     @model_validator(mode="after")
     def _title_is_there(self) -> Self:
         if "title_is_automatic" in self.model_fields_set and self.title is None:
-            raise ValueError("titleIsAutomatic says something of a title, which is missing")
+            raise ValueError("titleIsAutomatic needs a title")
         return self
 
 
@@ -264,7 +264,7 @@ class GivenTitle(Body):
 
 
 class Archive(Body):
-    """Whether to put it away."""
+    """Whether to archive or to unarchive."""
 
     archived: bool = True
 
@@ -273,7 +273,7 @@ class Reading(Body):
     """How far the user has read."""
 
     at: GivenTime | None = None
-    """Left out, or a time that is still to come: up to now."""
+    """The time up to which it is read. Left out, or in the future: now."""
 
 
 class Fork(Body):
@@ -282,17 +282,17 @@ class Fork(Body):
     up_to: Name | None = None
     """The id of the last message of the copy; left out: all."""
     id: NewId | None = None
-    """The copy's; left out, it gets one."""
+    """The id of the copy; generated if left out."""
 
 
 class Purged(Answer):
-    """How many deleted conversations are gone for good."""
+    """How many deleted conversations were removed permanently."""
 
     purged: int
 
 
 class Deleted(Answer):
-    """How many conversations and recorded runs are gone for good."""
+    """How many conversations and recorded runs were deleted permanently."""
 
     deleted: int
 
@@ -312,30 +312,30 @@ class StoredMessage(Answer):
 
 
 class StoredMessages(Answer):
-    """Messages, the oldest first."""
+    """Messages, oldest first."""
 
     items: list[StoredMessage]
 
 
 def messages_of(found: list[Message]) -> list[StoredMessage]:
-    """Return messages as they cross."""
+    """Make the response for messages."""
     return [StoredMessage.model_validate(each) for each in found]
 
 
 class MessagePage(StoredMessages):
-    """A stretch of a conversation, the oldest message first."""
+    """A page of a conversation, oldest message first."""
 
     has_more: bool
-    """Whether more follows in the direction of the walk."""
+    """Whether more follow in the direction of paging."""
 
 
 class NewMessage(Body):
     """A message to store."""
 
     id: Name | None = None
-    """Unique in the conversation: one that is there is replaced in its place. Left out, it gets one."""
+    """Unique in the conversation. An existing message with this id is replaced. Generated if left out."""
     role: Name
-    """user, assistant, system, tool, or a name of the application's."""
+    """user, assistant, system, tool, or a name of your own."""
     content: Json
     """Text, or any JSON value."""
     type: Name = "text"
@@ -343,13 +343,13 @@ class NewMessage(Body):
 
 
 class NewMessages(Body):
-    """Messages to store, all of them or none."""
+    """Messages to store: all of them, or none."""
 
     messages: Annotated[list[NewMessage], Field(min_length=1, max_length=1000)]
 
 
 def how_many(value: object) -> str:
-    """Return which of two kinds a body is: one message, or several."""
+    """Tell whether a body holds one message or several."""
     return "<several>" if isinstance(value, dict) and "messages" in value else "<one>"
 
 
@@ -359,14 +359,14 @@ OneOrSeveral: TypeAlias = Annotated[
 
 
 class Rewind(Body):
-    """Where to go back to."""
+    """The message to rewind to."""
 
     message_id: Name
     """The last message that stays."""
 
 
 class Dropped(Answer):
-    """How many messages were dropped."""
+    """How many messages were deleted."""
 
     dropped: int
 
@@ -375,11 +375,11 @@ class Dropped(Answer):
 
 
 class Piece(Answer):
-    """A piece of a text, in a row of pieces that are the whole of it."""
+    """A piece of a text. All pieces together are the whole text."""
 
     text: str
     is_match: bool
-    """Whether it is what was searched for."""
+    """Whether the piece matches the search."""
 
 
 class Hit(Answer):
@@ -388,15 +388,15 @@ class Hit(Answer):
     conversation: FoundConversation
     title: list[Piece]
     message_id: str | None
-    """The message that fits best; null: only the title has the words."""
+    """The best message; null if only the title matches."""
     role: str | None
     created_at: Time | None
     snippet: list[Piece]
-    """The place in the message; at most 200 characters."""
+    """The part of the message around the match; at most 200 characters."""
 
     @classmethod
     def of(cls, hit: SearchHit) -> Self:
-        """Return what was found as it crosses."""
+        """Make the response."""
         return cls(
             conversation=FoundConversation.model_validate(hit.conversation),
             title=list(map(_piece, hit.title)),
@@ -412,17 +412,17 @@ def _piece(piece: Highlight) -> Piece:
 
 
 class Hits(Answer):
-    """A stretch of what was found, best first."""
+    """A page of search results, best first."""
 
     items: list[Hit]
     next_cursor: str | None
 
     @classmethod
     def of(cls, found: SearchResults) -> Self:
-        """Return what was found as it crosses."""
+        """Make the response."""
         return cls(items=[Hit.of(hit) for hit in found.hits], next_cursor=found.next_cursor)
 
 
 def values(body: Body) -> dict[str, Any]:
-    """Return the fields of a body that have a value, by our names."""
+    """Return the fields of a body that have a value, by their Python names."""
     return {name: value for name in type(body).model_fields if (value := getattr(body, name)) is not None}

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), told by the routes themselves: no handler of the application's is touched."""
+"""Errors as problem documents (RFC 9457). The routes make them; the application's error handlers stay untouched."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ RETRY_AFTER_SECONDS: Final = 2
 
 
 class Invalid(BaseModel):
-    """One thing that is wrong with a request."""
+    """One error in a request."""
 
     pointer: str
-    """Where: /body/title, /query/limit."""
+    """The place of the error: /body/title, /query/limit."""
     detail: str
-    """What."""
+    """What is wrong there."""
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str
-    """The kind, for programs: urn:voltmem:conversation-not-found; about:blank where the status says it all."""
+    """The kind of problem, for programs: urn:voltmem:conversation-not-found. about:blank: see the status."""
     title: str
-    """The kind, for people; the same for all of it."""
+    """The kind of problem, for people."""
     status: int
-    """The response's status."""
+    """The HTTP status."""
     detail: str
-    """What it was this time."""
+    """What happened this time."""
     data: JsonValue = None
-    """What the application told of it, where that is no text."""
+    """The detail of the application's exception, if that is not a text."""
     errors: list[Invalid] | None = None
-    """Each thing that is wrong with the request, where there are several."""
+    """All errors of an invalid request."""
 
 
 class ProblemResponse(Response):
-    """A problem document."""
+    """A response with a problem document."""
 
     media_type = MEDIA_TYPE
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
-        # Strings of the request come back in it: with whatever JSON's escapes can bring along.
+        # to_json(), because strings of the request appear in it, with lone surrogates too.
         content = to_json(problem.model_dump(exclude_none=True)).encode()
         super().__init__(content, problem.status, {"Cache-Control": "no-store", **(headers or {})})
 
 
 def problem_response(error: Exception) -> ProblemResponse | None:
     """
-    Return what the client is told of an error; None where it is no business of the client's.
+    Make the response for an error, or return None if the error is not for the client.
 
-    Of what PostgreSQL says nothing is told, and of another user's conversation no more than of none.
+    It shows nothing of PostgreSQL's message, and another user's conversation looks like a missing one.
     """
     if isinstance(error, RequestValidationError):
         return _invalid(error)
@@ -88,7 +88,7 @@ def problem_response(error: Exception) -> ProblemResponse | None:
 
 
 def _blank(status: int, told: JsonValue) -> Problem:
-    phrase = phrases.get(status, f"Status {status}")  # an application may have one that is registered nowhere
+    phrase = phrases.get(status, f"Status {status}")  # an application may use a status that is not registered
     detail, data = (told, None) if isinstance(told, str) else (phrase, told)
     return Problem(type="about:blank", title=phrase, status=status, detail=detail, data=data)
 
@@ -106,17 +106,17 @@ def _invalid(error: RequestValidationError) -> ProblemResponse:
 
 
 def _pointer(steps: Iterable[str | int]) -> str:
-    # <one> and <several> tell two kinds of body apart; no request has them.
+    # <one> and <several> are our tags of two kinds of body, and not part of the request.
     names = (str(step) for step in steps if step not in ("<one>", "<several>"))
     return "".join("/" + name.replace("~", "~0").replace("/", "~1")[:100] for name in names)
 
 
-_INVALID: Final = "The request is not one that can be answered"
-_UNAVAILABLE: Final = "The database cannot be asked right now"
-# It may have got there: without an id or a key, what is repeated is another one.
-_REPEAT: Final = "Repeat the request, with the same ids or the same Idempotency-Key: nothing is stored twice then."
+_INVALID: Final = "The request is invalid"
+_UNAVAILABLE: Final = "The database is not available right now"
+# The first request may have been carried out. Without an id or a key, a repeated one would store another message.
+_REPEAT: Final = "Repeat the request with the same ids or the same Idempotency-Key, so that nothing is stored twice."
 
-# The first that fits. A search that is off is so for every request: 501, not 4xx, which would blame this one.
+# The first match counts. A search that is off is 501, not 4xx, because no request can succeed.
 _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str]], ...]] = (
     (
         ConversationNotFoundError,
@@ -151,8 +151,8 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         OutcomeUnknownError,
         503,
         "outcome-unknown",
-        "It may or may not have happened",
-        lambda _: "The connection to the database broke after the change was sent. Look before you repeat it.",
+        "The outcome is unknown",
+        lambda _: "The connection to the database broke after the change was sent. Read before you repeat it.",
     ),
     (
         DatabaseTimeoutError,
@@ -172,13 +172,13 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
 )
 
 
-async def told(_: Request, error: Exception) -> Response:
-    """Return the problem that an error is; for an application of our own."""
+async def handle_error(_: Request, error: Exception) -> Response:
+    """Handle an error in an application of our own."""
     response = problem_response(error)
     return await internal_error(_, error) if response is None else response
 
 
 async def internal_error(_: Request, __: Exception) -> Response:
-    """Return what is told of a mistake of ours: nothing. The server logs it."""
+    """Make the response for a bug of ours: it shows no detail. The server logs the exception."""
     title = HTTPStatus.INTERNAL_SERVER_ERROR.phrase
     return ProblemResponse(Problem(type="about:blank", title=title, status=500, detail="See the server's log."))

@@ -1,4 +1,4 @@
-"""How a route answers: it reads JSON that has one meaning only, and its errors are problem documents."""
+"""The class of all routes: strict JSON bodies, errors as problem documents, checks of origin and content type."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from voltmem.web._problems import problem_response
 
 MAX_BODY_BYTES: Final = 10 * 2**20
 
-# Stands for a slash within an id. No path that was decoded has a lone surrogate.
+# Replaces a slash within an id. A decoded path never contains a lone surrogate.
 _SLASH: Final = "\udc2f"
 
-# With these, and no header of its own, a browser sends a POST to another site without asking it first (CORS).
+# With these content types a browser sends a POST to another origin without a CORS preflight request.
 _SENT_UNASKED: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 
 
 class StrictRequest(Request):
-    """A request whose body is JSON without ambiguity, and not too large."""
+    """A request with a limit on the size of its body, and strict JSON: no duplicate names, no NaN."""
 
     async def body(self) -> bytes:
-        """Return the body; HTTPException 413 as soon as it is too large."""
+        """Read the body. Raises HTTPException 413 as soon as it is too large."""
         if not hasattr(self, "_body"):
             chunks: list[bytes] = []
             size = 0
@@ -45,7 +45,7 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> JsonValue:
-        """Return the body's value; HTTPException 400 where it is no JSON, or where it isn't told which value."""
+        """Parse the body. Raises HTTPException 400 if it is not JSON or has the same name twice in an object."""
         try:
             value: JsonValue = json.loads(
                 await self.body(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
@@ -67,13 +67,13 @@ def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 def _constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _float(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise ValueError("a number is larger than any that can be kept")
+        raise ValueError("a number is out of range")
     return number
 
 
@@ -81,10 +81,10 @@ class ProblemRoute(APIRoute):
     """A route whose errors are problem documents."""
 
     methods_of: ClassVar[dict[Callable[..., Any], set[str]]] = {}
-    """Those that an endpoint's path has, in whichever route."""
+    """The methods of each endpoint's path, in all routes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request; errors that are no business of the client's go on to the application."""
+        """Return the handler of a request. Errors that are not for the client go on to the application."""
         answer = super().get_route_handler()
         takes_json = self.body_field is not None
 
@@ -103,7 +103,7 @@ class ProblemRoute(APIRoute):
         return handle
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether it is this route's path: as it was sent, for in an id there may be a slash, as %2F."""
+        """Match the path as it was sent: an id in it may contain a slash, as %2F."""
         sent = scope.get("raw_path") or b""
         if b"%2f" not in sent.lower() or unquote(sent) != scope["path"]:
             return super().matches(scope)
@@ -115,7 +115,7 @@ class ProblemRoute(APIRoute):
         return match, found
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer; a path that has no such method says which it has."""
+        """Answer a request. For a wrong method the response says which methods the path has."""
         if scope["method"] in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
@@ -125,8 +125,8 @@ class ProblemRoute(APIRoute):
         await response(scope, receive, send)
 
 
-def say_all_methods(routes: Iterable[BaseRoute]) -> None:
-    """Have each of the routes know which methods its path has."""
+def record_methods(routes: Iterable[BaseRoute]) -> None:
+    """Record for each route which methods its path has."""
     methods: dict[str, set[str]] = {}
     for route in routes:
         if isinstance(route, ProblemRoute):
@@ -136,21 +136,21 @@ def say_all_methods(routes: Iterable[BaseRoute]) -> None:
 
 
 def _check_site(request: Request) -> None:
-    """Refuse a POST of another site's page that the browser sent without asking us whether it may."""
+    """Refuse a POST from another site's page that the browser sent without a CORS preflight request."""
     if request.method == "POST" and media_type(request) in _SENT_UNASKED and _is_from_another_site(request.headers):
-        raise HTTPException(403, "A POST from another site must say that it is application/json.")
+        raise HTTPException(403, "A POST from another site must have the content type application/json.")
 
 
 def _is_from_another_site(headers: Headers) -> bool:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site in ("cross-site", "same-site")
-    # Over plain HTTP a browser tells no site, and of nobody but a browser there is an origin.
+    # Over plain HTTP browsers send no Sec-Fetch-Site. Only browsers send an Origin.
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
 def media_type(request: Request) -> str:
-    """Return what the body says it is, without parameters; empty where it says nothing."""
+    """Return the content type without parameters; empty if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""The routes about links: their owner makes and revokes them, and strangers read by them."""
+"""The routes for public links: owners create and revoke them; anybody with a link reads the conversation."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from voltmem._values import is_storable
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Anybodys, Mine, item_of_mine
+from voltmem.web._signed_in import Anybodys, Mine
 
 routes = APIRouter(route_class=ProblemRoute)
 public_routes = APIRouter(route_class=ProblemRoute)
 
-# What a browser tells nobody, and no search engine keeps: who has the address may read.
+# The address is the key: browsers must not send it as a referrer, and search engines must not index it.
 _UNLISTED = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
 
 def _reachable(token: str) -> str:
     if not is_storable(token):
-        raise _nowhere()  # what cannot be stored isn't there
+        raise _nowhere()  # such a token cannot be stored, so there is none
     return token
 
 
 def _nowhere() -> HTTPException:
-    return HTTPException(404, "This link leads nowhere.")
+    return HTTPException(404, "There is no such link, or it was revoked.")
 
 
 Token: TypeAlias = Annotated[str, Path(description="The token of a link.", min_length=1), AfterValidator(_reachable)]
 MessageCursor: TypeAlias = Annotated[
-    str | None, Query(description="A nextCursor, as it is.", json_schema_extra={"format": "message-cursor"})
+    str | None, Query(description="The nextCursor of the page before.", json_schema_extra={"format": "message-cursor"})
 ]
 
 
 class Sharing(Body):
-    """What to show."""
+    """What to share."""
 
     up_to: Name | None = None
-    """The id of the last message that is shown; left out: the newest."""
+    """The id of the last message to show; left out: the newest."""
 
 
 class Link(Answer):
-    """A link with which strangers read a conversation."""
+    """A public, read-only link to a conversation."""
 
     token: str
-    """Who knows it may read."""
+    """Whoever has it can read the conversation."""
     conversation_id: str
     up_to: str | None
-    """The last message that is shown; null: there was none."""
+    """The last message that is shown; null if there was none."""
     created_at: Time
 
 
 class Links(Answer):
-    """Links, the newest first."""
+    """Links, newest first."""
 
     items: list[Link]
 
 
 class SharedMessage(Answer):
-    """What somebody said."""
+    """A message of a shared conversation."""
 
     id: str
     role: str
@@ -72,11 +72,11 @@ class SharedMessage(Answer):
 
 
 class SharedPage(Answer):
-    """What a link shows."""
+    """A page of a shared conversation."""
 
     title: str | None
     items: list[SharedMessage]
-    """The oldest message first. There may be fewer than the limit, and more to follow."""
+    """Oldest first. There may be fewer than the limit although more follow."""
     next_cursor: str | None
 
 
@@ -84,11 +84,11 @@ class SharedPage(Answer):
     "/conversations/{conversationId}/share",
     status_code=201,
     response_model=Link,
-    responses=responses(400, 404, 413, 415) | {201: {"description": "It was made."}},
+    responses=responses(400, 404, 413, 415) | {201: {"description": "The link was created."}},
     operation_id="shareConversation",
 )
 async def share_conversation(mine: Mine, conversationId: ConversationId, sharing: Sharing | None = None) -> Response:
-    """Make a link with which strangers read a conversation: what was said so far, and nothing that follows."""
+    """Create a public, read-only link to a conversation. It shows the messages so far, and none that follow."""
     up_to = None if sharing is None else sharing.up_to
     return JsonResponse(Link.model_validate(await mine.share_conversation(conversationId, up_to=up_to)), 201)
 
@@ -97,10 +97,10 @@ async def share_conversation(mine: Mine, conversationId: ConversationId, sharing
     "/conversations/{conversationId}/shares", response_model=Links, responses=responses(404), operation_id="listShares"
 )
 async def list_shares(mine: Mine, conversationId: ConversationId) -> Response:
-    """The links to a conversation, the newest first."""
+    """List the links to a conversation, newest first."""
     found = await mine.list_shares(conversation_id=conversationId)
     if not found:
-        await item_of_mine(mine, conversationId)
+        await mine.get_conversation_item(conversationId)
     return JsonResponse(Links(items=[Link.model_validate(each) for each in found]))
 
 
@@ -108,7 +108,7 @@ async def list_shares(mine: Mine, conversationId: ConversationId) -> Response:
     "/shares/{token}", status_code=204, response_class=Response, responses=responses(404), operation_id="revokeShare"
 )
 async def revoke_share(mine: Mine, token: Token) -> None:
-    """Have a link lead nowhere from now on."""
+    """Revoke a link."""
     if not await mine.revoke_share(token):
         raise _nowhere()
 
@@ -120,7 +120,7 @@ async def revoke_share(mine: Mine, token: Token) -> None:
     operation_id="getShared",
 )
 async def get_shared(storage: Anybodys, token: Token, limit: Limit = 100, after: MessageCursor = None) -> Response:
-    """What a link shows, to anybody: what the user and the assistant said, as text, and nobody's name."""
+    """Get a shared conversation: the text of user and assistant messages. Needs no sign-in, names no user."""
     found = await storage.get_shared_conversation(token, limit=limit, after=after)
     if found is None:
         raise _nowhere()

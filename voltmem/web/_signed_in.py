@@ -1,14 +1,12 @@
-"""Whose request it is: what the application's own dependency says, and nothing that the request's body could."""
+"""Who makes the request: only the application's dependency says so, never the request itself."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import Depends, HTTPException, Request
 
-from voltmem._areas.sidebar_models import ConversationItem
 from voltmem._user import UserStorage
 from voltmem.storage import Storage
 
@@ -17,10 +15,10 @@ _STORAGE: Final = "voltmem.storage"
 
 
 def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a dependency that every route has: it asks the application's who the user is."""
+    """Make the dependency of every route: it asks the application's dependency who the user is."""
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
-        if user_id is None or user_id == "":  # a session that was emptied, a header with nothing in it
+        if user_id is None or user_id == "":  # an empty session, an empty header
             raise HTTPException(401, "Nobody is signed in.")
         if not isinstance(user_id, str):
             raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
@@ -30,16 +28,16 @@ def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _mine(request: Request) -> UserStorage | None:
-    # None where the application's dependency refused the request: no route is called then.
+    # None if the application's dependency refused the request; then no route is called.
     return request.scope.get(_KEY)
 
 
 Mine: TypeAlias = Annotated[UserStorage, Depends(_mine)]
-"""The user's storage. There is no other way to any from a route that is about a user's data."""
+"""The storage of the signed-in user: the only one that a route for a user's data can reach."""
 
 
 def open_to_all(storage: Storage) -> Callable[..., Any]:
-    """Return a dependency of the routes that ask nobody who they are."""
+    """Make the dependency of the routes that need no sign-in."""
 
     async def opened(request: Request) -> None:
         request.scope[_STORAGE] = storage
@@ -53,15 +51,3 @@ async def _anybodys(request: Request) -> Storage:
 
 Anybodys: TypeAlias = Annotated[Storage, Depends(_anybodys)]
 """The whole storage, for what anybody may read."""
-
-
-@asynccontextmanager
-async def together(mine: UserStorage) -> AsyncIterator[UserStorage]:
-    """The same user's storage in a transaction."""
-    async with cast(Storage, mine._storage).transaction() as transaction:
-        yield transaction.for_user(mine.user_id)
-
-
-async def item_of_mine(mine: UserStorage, conversation_id: str) -> ConversationItem:
-    """Return a conversation as the sidebar shows it; ConversationNotFoundError where the user has none such."""
-    return await mine._storage._get_item(conversation_id, mine.user_id)

@@ -1,4 +1,4 @@
-"""The routes that take a user's data out, and in again, as lines of JSON."""
+"""The routes that export and import a user's data as lines of JSON."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from voltmem.web._signed_in import Mine
 routes = APIRouter(route_class=ProblemRoute)
 
 MEDIA_TYPE: Final = "application/x-ndjson"
-# A conversation is in memory as a whole while it is imported. What is larger is for the command line.
+# One conversation is in memory at a time during an import. Larger imports are for the command line.
 MAX_IMPORT_BYTES: Final = 256 * 2**20
 
 _LINES: Final = {MEDIA_TYPE: {"schema": {"type": "string"}}}
-_ANSWER: Final[Responses] = {200: {"description": "Lines of JSON, as POST /import takes them.", "content": _LINES}}
+_ANSWER: Final[Responses] = {200: {"description": "Lines of JSON, for POST /import.", "content": _LINES}}
 
 
 class LeftOut(Answer):
-    """What was not imported."""
+    """Something that was not imported."""
 
     kind: str
     """conversation or run."""
@@ -36,40 +36,40 @@ class LeftOut(Answer):
 
 
 class Renamed(Answer):
-    """What was imported under another id."""
+    """Something that was imported under another id."""
 
     kind: str
     id: str
-    """The id that it had."""
+    """Its id in the import."""
     new_id: str
-    """The id that it has now."""
+    """Its id in the storage."""
 
 
 class Imported(Answer):
-    """What came of an import."""
+    """Summary of an import."""
 
     conversations: int
-    """How many were stored."""
+    """How many conversations were stored."""
     messages: int
-    """How many messages are in them."""
+    """How many messages they have."""
     runs: int
     """How many recorded runs of agents were stored."""
     skipped: list[LeftOut]
-    """What was left out, most often because it is there already."""
+    """What was skipped, most often because it is there already."""
     renamed: list[Renamed]
-    """What has another id now, because its own was taken."""
+    """What was stored under another id, because its own was taken."""
 
 
 @routes.get("/export", response_class=StreamingResponse, responses=responses() | _ANSWER, operation_id="exportMe")
 async def export_me(mine: Mine) -> Response:
-    """All that is stored of the user, as it is at one moment."""
+    """Export all of the user's data, as a snapshot of one moment."""
     lines = cast(AsyncGenerator[str, None], mine.export_user())
-    first = await anext(lines)  # before anything is sent: what goes wrong until then is a problem document
+    first = await anext(lines)  # before the response begins: an error until here is a problem document
     return _Lines(first, lines)
 
 
 class _Lines(StreamingResponse):
-    """The stream of one export, which gives its connection back, however it ends."""
+    """The stream of one export. It returns its connection to the pool however it ends."""
 
     def __init__(self, first: str, lines: AsyncGenerator[str, None]) -> None:
         headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="conversations.jsonl"'}
@@ -96,9 +96,9 @@ async def _from_the_first(first: str, lines: AsyncIterator[str]) -> AsyncIterato
 )
 async def import_me(mine: Mine, request: Request) -> Response:
     """
-    Store what an export has, as the user's, whoever's it was.
+    Import the lines of an export for the user, whoever was exported.
 
-    What is there already is passed over, so an import that stopped may be repeated.
+    What is there already is skipped, so an import that failed can be repeated.
     """
     if media_type(request) != MEDIA_TYPE:
         raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")

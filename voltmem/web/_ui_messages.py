@@ -1,9 +1,9 @@
 """
-The messages of a conversation as the Vercel AI SDK's UIMessages, and back.
+Converting messages to the Vercel AI SDK's UIMessages, and back.
 
-One that a front end stored comes back as it was: the parts of a UIMessage change with the SDK's releases, so none but
-those that mean something to everybody else are looked at. A message that somebody else stored is translated: text,
-reasoning, files, and tools with what they answered.
+A UIMessage that a front end stored comes back unchanged. The parts of a UIMessage change with the SDK's releases, so
+only those that other readers understand are converted. A message that somebody else stored is converted: text,
+reasoning, files, and tool calls with their results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NOT_SAID: Final = frozenset(
     {"tool-call", "tool_call", "tool_use", "function_call", "tool-result", "tool_result", "function_call_output"}
 )
 _REASONING: Final = frozenset({"reasoning", "thinking"})
-# A call without its result so far, by its id.
+# Calls without a result so far, by id.
 _Waiting: TypeAlias = dict[str, JsonObject]
 
 
@@ -32,7 +32,7 @@ _Waiting: TypeAlias = dict[str, JsonObject]
 
 
 def ui_messages(messages: Iterable[NativeMessage]) -> list[JsonObject]:
-    """Return the messages as UIMessages: what a tool answered stands with its call, not in a message of its own."""
+    """Convert messages to UIMessages. A tool result joins the part of its call; it is no message of its own."""
     found: list[JsonObject] = []
     waiting: _Waiting = {}
     for message in messages:
@@ -46,7 +46,7 @@ def ui_messages(messages: Iterable[NativeMessage]) -> list[JsonObject]:
 
 
 def is_own(message: NativeMessage) -> bool:
-    """Whether a front end with the AI SDK stored it, of whichever release."""
+    """Whether a front end with any release of the AI SDK stored the message."""
     return (message.format or "").startswith(FAMILY)
 
 
@@ -91,7 +91,7 @@ def _tools(message: NativeMessage, waiting: _Waiting) -> Iterator[JsonObject]:
         waiting[str(part["toolCallId"])] = part
         yield part
     for number, result in enumerate(tool_results(message)):
-        # One that doesn't say which call it answers, answers the oldest.
+        # A result without a call id belongs to the oldest open call.
         key = result.id or next(iter(waiting), "")
         if key in waiting:
             waiting.pop(key).update(_answer(result))
@@ -113,10 +113,10 @@ def _answer(result: ToolResult) -> JsonObject:
 
 def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str | None = None) -> NativeMessage:
     """
-    Return a front end's message as it is stored: the plain message, and the front end's own form beside it.
+    Convert a front end's message for storage: the plain message, and the front end's own form as its payload.
 
     Raises:
-        InvalidInputError: What it says cannot be stored.
+        InvalidInputError: The message cannot be stored.
     """
     plain = _plain(payload)
     return NativeMessage.of(
@@ -132,7 +132,7 @@ def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str 
 
 
 def _plain(payload: JsonObject) -> JsonValue:
-    """Return what everybody else reads: a text, or parts; without reasoning, which is only the model's own."""
+    """Return what other readers see: a text, or parts. Reasoning is left out."""
     given = payload.get("parts", payload.get("content"))
     if not isinstance(given, list):
         return given if isinstance(given, str) else ""

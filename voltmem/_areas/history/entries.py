@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from voltmem._areas.area import Area
 from voltmem._areas.cursors import HistoryCursor
 from voltmem._areas.history.models import (
     ENTRY_JSON,
@@ -17,14 +18,11 @@ from voltmem._areas.history.models import (
     TimelineEvent,
 )
 from voltmem._areas.queries import Select
-from voltmem._postgres.database import Executor
-from voltmem._tables import Tables, rendered
-from voltmem._values import MAX_BIGINT, check_count, check_id, check_id_or_none
+from voltmem._tables import Tables
+from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_id, check_id_or_none, check_owner
 from voltmem.errors import HistoryEntryNotFoundError
-from voltmem.models import Row
-from voltmem.options import StorageOptions
-
-DEFAULT_LIMIT: Final = 20
+from voltmem.models import Owner, Row
+from voltmem.options import HISTORY_LIMIT
 
 
 def _as_text(names: Sequence[str]) -> str:
@@ -40,11 +38,11 @@ EVENT_COLUMNS: Final = (
 
 
 class HistoryStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
-        # $3 names the columns that are given: only they change.
+        # $3 names the columns that were given; only these change.
         given = ",\n                ".join(
             f"{name} = CASE WHEN '{name}' = ANY($3::text[]) THEN excluded.{name} ELSE existing.{name} END"
             for name in ("status", "userid", "conversationid", *ENTRY_JSON)
@@ -60,7 +58,7 @@ class HistoryStatements:
                 {given},
                 exact = {_exact("$3")}
             RETURNING {ENTRY_COLUMNS}"""
-        # FOR KEY SHARE: the entry cannot be deleted before what hangs on it is there.
+        # FOR KEY SHARE: nobody can delete the entry before its step or event is stored.
         self.put_step = f"""
             INSERT INTO {steps} AS existing (key, value, exact, agent_id, history_id)
             SELECT $1::text, $2::text::jsonb, $3::text::jsonb, $6::text, entry.id
@@ -91,7 +89,7 @@ class HistoryStatements:
         self.step = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE key = $1"""
-        # Rows that VoltAgent wrote before its tables were adopted have 0 as seq; their steps tell the time.
+        # Rows that VoltAgent wrote before we adopted its tables have seq 0; their steps have a timestamp.
         self.steps = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE history_id = ANY($1::text[])
@@ -103,34 +101,35 @@ class HistoryStatements:
 
 
 def _exact(given: str) -> str:
-    """What jsonb could not hold of the fields that are not given stays; of those that are, the new takes its place."""
+    """Return the SQL of the new column exact: kept for fields that are not given, replaced for those that are."""
     kept = f"coalesce(existing.exact, '{{}}') - {given}::text[]"
     return f"nullif(({kept}) || coalesce(excluded.exact, '{{}}'), '{{}}')"
 
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which entries, the newest first. InvalidQueryError for what no query can be."""
+    """A list of entries, newest first. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     agent_id: str | None = None
-    user_id: str | None = None
+    user_id: Owner = ANY_USER
     conversation_id: str | None = None
     limit: int | None = None
     offset: int = 0
     after: HistoryCursor | None = None
 
     def __post_init__(self) -> None:
-        check_id_or_none(agent_id=self.agent_id, user_id=self.user_id, conversation_id=self.conversation_id)
+        check_id_or_none(agent_id=self.agent_id, conversation_id=self.conversation_id)
+        check_owner("user_id", self.user_id)
         if self.limit is not None:
             check_count("limit", self.limit)
         check_count("offset", self.offset)
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         if self.agent_id is not None:
             statement.where("agent_id = {}", self.agent_id)
-        if self.user_id is not None:
+        if self.user_id is not ANY_USER:
             statement.where("userid = {}", self.user_id)
         if self.conversation_id is not None:
             statement.where("conversationid = {}", self.conversation_id)
@@ -141,15 +140,8 @@ class HistoryQuery:
         return text, statement.arguments
 
 
-class AgentHistory:
-    """The methods about the history of agents' runs; PostgresStorage puts the areas together."""
-
-    _executor: Executor
-    _options: StorageOptions
-
-    @property
-    def _history_sql(self) -> HistoryStatements:
-        return rendered(HistoryStatements, self._options.tables)
+class AgentHistory(Area):
+    """The verbs of the agent history. PostgresStorage inherits from all areas."""
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -157,17 +149,19 @@ class AgentHistory:
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
     ) -> AgentHistoryEntry:
         """
-        Return the entry as it was stored, without its steps and events: those are not read.
+        Add an entry to the agent history, or replace the one with this key.
+
+        Returns it as stored, without its steps and events.
 
         Args:
-            key: Its id. One that is there is replaced, but for its steps and events and, unless a timestamp is
-                given, its time; so a retry stores it once.
-            value: A model or a dict in either spelling; nothing must be there. Only None is NULL. An id, agent,
-                steps and events in it are ignored: those have arguments and verbs of their own.
-            agent_id: Whose run it was.
+            key: The id of the entry. Replacing an entry keeps its steps and events, and its time unless *value* has a
+                timestamp. So a retry stores it once.
+            value: A model or a dict in either spelling; every field is optional. Only None is stored as NULL. An id,
+                an agent, steps and events in it are ignored: they have arguments and verbs of their own.
+            agent_id: The agent whose run it was.
 
         Raises:
-            InvalidInputError: A field is unknown or of the wrong type.
+            InvalidInputError: A field is unknown or has the wrong type.
 
         VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
         """
@@ -177,16 +171,16 @@ class AgentHistory:
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
     ) -> AgentHistoryEntry:
         """
-        Return the entry after the update, without its steps and events. Only what is given changes.
+        Update the given fields of an entry. Returns it as stored, without its steps and events.
 
         Args:
-            key: Its id. A missing one is made, as by VoltAgent.
-            value: A dict of the fields that change, None to clear one; or a model, of which those that its maker
-                set. An id, agent, steps and events in it are ignored.
-            agent_id: Whose run it is from now on.
+            key: The id of the entry. A missing entry is created, as in VoltAgent.
+            value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
+                were set count. An id, an agent, steps and events in it are ignored.
+            agent_id: The agent whose run it is from now on.
 
         Raises:
-            InvalidInputError: A field is unknown or of the wrong type.
+            InvalidInputError: A field is unknown or has the wrong type.
 
         VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
         """
@@ -197,24 +191,24 @@ class AgentHistory:
     ) -> AgentHistoryEntry:
         check_id(key=key, agent_id=agent_id)
         entry = AgentHistoryEntry.kept_under(value, id=key, agent_id=agent_id)
-        (row,) = await self._executor.fetch(self._history_sql.put_entry, *entry.to_row(whole=whole))
+        (row,) = await self._executor.fetch(self._sql(HistoryStatements).put_entry, *entry.to_row(whole=whole))
         return AgentHistoryEntry.from_row(row)
 
     async def add_history_step(
         self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
     ) -> AgentHistoryStep:
         """
-        Return the step as it was stored.
+        Add a step to an entry, or replace the one with this key in its place. Returns it as stored.
 
         Args:
-            key: Its id. One that is there is replaced in its place.
-            value: A model or a dict; fields beyond the model's are kept, too. An id in it is ignored.
-            history_id: The entry that it belongs to.
-            agent_id: Whose step it was; a sub-agent's may differ from the entry's.
+            key: The id of the step.
+            value: A model or a dict. Fields that the model does not have are kept too. An id in it is ignored.
+            history_id: The id of the entry.
+            agent_id: The agent whose step it was; a sub-agent's differs from the entry's.
 
         Raises:
             HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
-            InvalidInputError: A field is of the wrong type, or cannot be stored.
+            InvalidInputError: A field has the wrong type or cannot be stored.
 
         VoltAgent: ``addHistoryStep``.
         """
@@ -224,14 +218,14 @@ class AgentHistory:
         self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str
     ) -> AgentHistoryStep:
         """
-        Return the step after the update. Only what is given changes.
+        Update the given fields of a step. Returns it as stored.
 
         Args:
-            key: Its id. A missing one is made, as by VoltAgent.
-            value: A dict of the fields that change, each instead of the old one as a whole; or a model, of which
-                those that its maker set.
-            history_id: The entry that it belongs to from now on.
-            agent_id: Whose step it is from now on.
+            key: The id of the step. A missing step is created, as in VoltAgent.
+            value: A dict of the fields to change; each replaces the old value as a whole. Or a model, of which only
+                the fields that were set count.
+            history_id: The id of the entry that it belongs to from now on.
+            agent_id: The agent whose step it is from now on.
 
         Errors as in add_history_step(). One statement. VoltAgent: ``updateHistoryStep`` (which replaces the step).
         """
@@ -248,7 +242,7 @@ class AgentHistory:
     ) -> AgentHistoryStep:
         check_id(key=key, history_id=history_id, agent_id=agent_id)
         step = AgentHistoryStep.kept_under(value, id=key).to_row(whole=whole)
-        row = await self._executor.fetchrow(self._history_sql.put_step, *step, whole, agent_id, history_id)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).put_step, *step, whole, agent_id, history_id)
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return AgentHistoryStep.from_row(row)
@@ -257,25 +251,26 @@ class AgentHistory:
         self, key: str, value: TimelineEvent | Mapping[str, object], history_id: str, agent_id: str
     ) -> TimelineEvent:
         """
-        Return the event as it was stored.
+        Add an event to the timeline of an entry, or replace the one with this key. Returns it as stored.
 
         Args:
-            key: Its id. One that is there is replaced, so an event is written when it begins and again when it
-                ends; its start stays, unless another is given.
-            value: A model or a dict in either spelling; type and name must be there. An id and a trace id in it
-                are ignored.
-            history_id: The entry that it belongs to.
-            agent_id: Whose event it was.
+            key: The id of the event. Write an event when it begins and again, with the same key, when it ends: its
+                start time stays unless *value* has another.
+            value: A model or a dict in either spelling, with a type and a name. An id and a trace id in it are
+                ignored.
+            history_id: The id of the entry.
+            agent_id: The agent whose event it was.
 
         Raises:
             HistoryEntryNotFoundError: There is no such entry. Nothing is stored.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
 
         VoltAgent: ``addTimelineEvent`` (which stores the status message as the error).
         """
         check_id(key=key, history_id=history_id, agent_id=agent_id)
         event = TimelineEvent.kept_under(value, id=key)
-        row = await self._executor.fetchrow(self._history_sql.put_event, *event.to_row(), agent_id, history_id)
+        statement = self._sql(HistoryStatements).put_event
+        row = await self._executor.fetchrow(statement, *event.to_row(), agent_id, history_id)
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return TimelineEvent.from_row(row)
@@ -284,31 +279,31 @@ class AgentHistory:
 
     async def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
         """
-        Return the entry with its steps and timeline events, each in order, or None.
+        Return an entry with its steps and timeline events, or None.
 
-        Steps come in the order of adding, events in that of their start. Those of sub-agents are among them. Three
-        statements. VoltAgent: ``getHistoryEntry``.
+        Steps come in the order of adding, events by start time; those of sub-agents are included. Three statements.
+        VoltAgent: ``getHistoryEntry``.
         """
         check_id(key=key)
-        row = await self._executor.fetchrow(self._history_sql.entry, key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).entry, key)
         return None if row is None else (await self._with_details([row]))[0]
 
     async def get_history_step(self, key: str) -> AgentHistoryStep | None:
-        """Return the step, or None. VoltAgent: ``getHistoryStep``."""
+        """Return a step, or None. VoltAgent: ``getHistoryStep``."""
         check_id(key=key)
-        row = await self._executor.fetchrow(self._history_sql.step, key)
+        row = await self._executor.fetchrow(self._sql(HistoryStatements).step, key)
         return None if row is None else AgentHistoryStep.from_row(row)
 
     async def get_all_history_entries_by_agent(
         self, agent_id: str, *, limit: int | None = None, offset: int = 0
     ) -> list[AgentHistoryEntry]:
         """
-        Return an agent's entries with their steps and events, the newest first.
+        Return an agent's entries with their steps and events, newest first.
 
         Args:
-            agent_id: Whose runs.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; list_history_entries() goes on from a cursor instead.
+            agent_id: The agent whose runs to return.
+            limit: The maximum number of entries; None: all, 0: none.
+            offset: The number of entries to skip. list_history_entries() pages by cursor instead.
 
         Three statements, whatever the number of entries. VoltAgent: ``getAllHistoryEntriesByAgent`` (two more
         statements for each entry).
@@ -320,26 +315,26 @@ class AgentHistory:
         self,
         *,
         agent_id: str | None = None,
-        user_id: str | None = None,
+        user_id: Owner = ANY_USER,
         conversation_id: str | None = None,
-        limit: int = DEFAULT_LIMIT,
+        limit: int = HISTORY_LIMIT,
         after: str | None = None,
     ) -> AgentHistoryPage:
         """
-        Return one page of entries with their steps and events, the newest first.
+        Return a page of entries with their steps and events, newest first.
 
         Args:
             agent_id: Only this agent's runs.
-            user_id: Only those for this user.
-            conversation_id: Only those in this conversation.
-            limit: 1 or more entries.
-            after: The next_cursor of the page before. Entries that were added since neither shift nor repeat any.
+            user_id: Only runs for this user; ANY_USER: all runs, also those without a user, for trusted code.
+            conversation_id: Only runs in this conversation.
+            limit: The maximum number of entries, 1 or more.
+            after: The next_cursor of the page before. New entries neither shift a page nor repeat a row.
 
         Raises:
-            InvalidQueryError: A limit below 1, or a cursor that no page gave.
+            InvalidQueryError: The limit is below 1, or the cursor is not the next_cursor of a page.
 
-        Three statements; nothing is counted. Read by the index of the agent, the user or the conversation; without
-        any of the three all entries are sorted.
+        Three statements, no COUNT. Uses the index by agent, by user or by conversation; without any of these filters
+        it sorts all entries.
         """
         check_count("limit", limit, minimum=1)
         cursor = None if after is None else HistoryCursor.of("after", after)
@@ -355,14 +350,14 @@ class AgentHistory:
         return await self._executor.fetch(sql, *arguments)
 
     async def _with_details(self, rows: Sequence[Row]) -> list[AgentHistoryEntry]:
-        """Return the entries of these rows with their steps and events: two statements for any number, or none."""
+        """Return the entries of these rows with their steps and events. Two statements, or none without rows."""
         if not rows:
             return []
         ids = [row["id"] for row in rows]
         steps: defaultdict[str, list[AgentHistoryStep]] = defaultdict(list)
-        for row in await self._executor.fetch(self._history_sql.steps, ids):
+        for row in await self._executor.fetch(self._sql(HistoryStatements).steps, ids):
             steps[row["history_id"]].append(AgentHistoryStep.from_row(row))
         events: defaultdict[str, list[TimelineEvent]] = defaultdict(list)
-        for row in await self._executor.fetch(self._history_sql.events, ids):
+        for row in await self._executor.fetch(self._sql(HistoryStatements).events, ids):
             events[row["history_id"]].append(TimelineEvent.from_row(row))
         return [AgentHistoryEntry.from_row(row, steps[row["id"]], events[row["id"]]) for row in rows]

@@ -33,7 +33,7 @@ from voltmem._values import (
     uuid7,
 )
 from voltmem.errors import InvalidInputError
-from voltmem.models import Id, Model, Row, Text, Time
+from voltmem.models import Id, Model, Row, Text, Time, spelled
 
 
 def _json(value: object) -> JsonValue:
@@ -222,30 +222,11 @@ class TimelineEvent(_Recorded):
         ) -> None: ...
         def __init__(self, **values: Any) -> None: ...
 
-    @property
-    def startTime(self) -> datetime:
-        """VoltAgent's name for start_time."""
-        return self.start_time
-
-    @property
-    def endTime(self) -> datetime | None:
-        """VoltAgent's name for end_time."""
-        return self.end_time
-
-    @property
-    def statusMessage(self) -> JsonValue:
-        """VoltAgent's name for status_message."""
-        return self.status_message
-
-    @property
-    def parentEventId(self) -> str | None:
-        """VoltAgent's name for parent_event_id."""
-        return self.parent_event_id
-
-    @property
-    def traceId(self) -> str | None:
-        """VoltAgent's name for trace_id."""
-        return self.trace_id
+    startTime = spelled[datetime]("start_time")
+    endTime = spelled[datetime | None]("end_time")
+    statusMessage = spelled[JsonValue]("status_message")
+    parentEventId = spelled[str | None]("parent_event_id")
+    traceId = spelled[str | None]("trace_id")
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
@@ -357,20 +338,9 @@ class AgentHistoryEntry(_Recorded):
         ) -> None: ...
         def __init__(self, **values: Any) -> None: ...
 
-    @property
-    def agentId(self) -> str:
-        """VoltAgent's name for agent_id."""
-        return self.agent_id
-
-    @property
-    def userId(self) -> str | None:
-        """VoltAgent's name for user_id."""
-        return self.user_id
-
-    @property
-    def conversationId(self) -> str | None:
-        """VoltAgent's name for conversation_id."""
-        return self.conversation_id
+    agentId = spelled[str]("agent_id")
+    userId = spelled[str | None]("user_id")
+    conversationId = spelled[str | None]("conversation_id")
 
     def event_tree(self) -> list[tuple[int, TimelineEvent]]:
         """
@@ -393,10 +363,6 @@ class AgentHistoryEntry(_Recorded):
                     tree[event.id] = (depth, event)
                     waiting += [(depth + 1, child) for child in reversed(within.get(event.id, ()))]
         return list(tree.values())
-
-    def eventTree(self) -> list[tuple[int, TimelineEvent]]:
-        """event_tree in VoltAgent's spelling."""
-        return self.event_tree()
 
     @classmethod
     def from_row(cls, row: Row, steps: Sequence[AgentHistoryStep] = (), events: Sequence[TimelineEvent] = ()) -> Self:
@@ -447,16 +413,6 @@ class AgentHistoryPage(Model):
         @overload
         def __init__(self, *, entries: list[AgentHistoryEntry], nextCursor: str | None, hasMore: bool) -> None: ...
         def __init__(self, **values: Any) -> None: ...
-
-    @property
-    def nextCursor(self) -> str | None:
-        """VoltAgent's name for next_cursor."""
-        return self.next_cursor
-
-    @property
-    def hasMore(self) -> bool:
-        """VoltAgent's name for has_more."""
-        return self.has_more
 
 
 def step_fields(row: Row) -> JsonObject:

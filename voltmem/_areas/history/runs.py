@@ -1,4 +1,4 @@
-"""An agent's run, recorded while it happens: the entry when it starts, its steps and events, the status at the end."""
+"""Recording an agent's run while it happens: an entry at its start, steps and events, its status at the end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pydantic import JsonValue
 
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryStep, TimelineEvent
-from voltmem._postgres.database import logger
+from voltmem._postgres.driver import logger
 from voltmem._values import check_id, check_id_or_none, check_texts, json_value, now, uuid7
 
-# The innermost event around the code that runs: of the run itself, and of the tasks that were started in it.
+# The innermost event that is open in this context. Tasks inherit it from the code that starts them.
 _around: Final[ContextVar[RunEvent | None]] = ContextVar("voltmem_run_event", default=None)
 
 
 class _Recorder:
-    """Takes nothing but JSON for what is written at the end, and a copy of it: an end must be writable."""
+    """Checks and copies what is written at the end, at the time it is set: so that the end can always be written."""
 
     output: JsonValue = None
-    """What came of it; written at the end."""
+    """The result; written at the end."""
     metadata: JsonValue = None
     """The application's own; written at the start and at the end."""
 
@@ -34,14 +34,14 @@ class _Recorder:
 
 
 class AgentRun(_Recorder):
-    """What ``async with storage.record_run("agent-1") as run`` gives: the run that is being recorded."""
+    """A run that is being recorded: ``async with storage.record_run("agent-1") as run``."""
 
     id: str
     """The key of its entry: ``get_history_entry(run.id)``."""
     agent_id: str
-    """Whose run it is."""
+    """The agent whose run it is."""
     usage: JsonValue = None
-    """What it cost; written at the end."""
+    """The token usage; written at the end."""
 
     def __init__(self, history: AgentHistory, id: str, agent_id: str) -> None:
         self._history = history
@@ -61,14 +61,14 @@ class AgentRun(_Recorder):
         **more: JsonValue,
     ) -> AgentHistoryStep:
         """
-        Return the step as it was stored, at once.
+        Add a step to the run, at once. Returns it as stored.
 
         Args:
-            type: "message", "tool_call", "tool_result", "text", or a name of the application's.
-            name: The tool's, or the agent's.
+            type: "message", "tool_call", "tool_result", "text", or a name of your own.
+            name: The name of the tool or the agent.
             content: Any JSON value.
-            arguments: What a tool is called with.
-            more: Fields of the application's own; a timestamp is added, as VoltAgent does.
+            arguments: The arguments of a tool call.
+            more: Fields of your own. A timestamp is added, as VoltAgent does.
         """
         fields = {"type": type, "name": name, "content": content, "arguments": arguments}
         given: dict[str, object] = {each: value for each, value in fields.items() if value is not None}
@@ -88,7 +88,7 @@ class AgentRun(_Recorder):
         metadata: JsonValue = None,
         tags: Sequence[str] | None = None,
     ) -> TimelineEvent:
-        """Return the event as it was stored, at once: one that has a moment and no length. Args as in event()."""
+        """Add an event without a duration, at once. Returns it as stored. Args as in event()."""
         moment = now()
         event: dict[str, object] = {"name": name, "type": type, "status": status, "level": level}
         event |= {
@@ -110,63 +110,26 @@ class AgentRun(_Recorder):
         tags: Sequence[str] | None = None,
     ) -> AbstractAsyncContextManager[RunEvent]:
         """
-        An event that lasts as long as the block: stored as "running", and again at its end.
+        Record an event that lasts as long as the block.
 
-        Then it is "completed", or "cancelled", or "error" with what was raised as its status message. What begins
-        in the block, in tasks that are started there too, happened in it.
+        It is stored as "running" at the start, and at the end as "completed", "cancelled", or "error" with the
+        exception as its status message. Events that begin in the block, or in a task started there, become its
+        children.
 
         Args:
-            name: What happens: "tool:search".
-            type: "agent", "tool", "memory", "retriever", or a name of the application's.
+            name: What happens, such as "tool:search".
+            type: "agent", "tool", "memory", "retriever", or a name of your own.
             input: Any JSON value.
-            metadata: Any JSON value; the block may set it anew.
-            tags: Words to find it by.
+            metadata: Any JSON value; the block may set another.
+            tags: Labels to find the event by.
         """
         event = RunEvent(self, uuid7(), _around.get())
         event.metadata = metadata
         fields: dict[str, object] = {"name": name, "type": type, "input": input, "tags": _list(tags)}
         return event._recorded(fields | {"start_time": now(), "parent_event_id": self._event_around()})
 
-    async def addStep(
-        self,
-        type: str,
-        *,
-        name: str | None = None,
-        content: JsonValue = None,
-        arguments: JsonValue = None,
-        **more: JsonValue,
-    ) -> AgentHistoryStep:
-        """add_step in VoltAgent's spelling."""
-        return await self.add_step(type, name=name, content=content, arguments=arguments, **more)
-
-    async def addEvent(
-        self,
-        name: str,
-        *,
-        type: str = "agent",
-        status: str | None = "completed",
-        level: str = "INFO",
-        input: JsonValue = None,
-        output: JsonValue = None,
-        error: JsonValue = None,
-        metadata: JsonValue = None,
-        tags: Sequence[str] | None = None,
-    ) -> TimelineEvent:
-        """add_event in VoltAgent's spelling."""
-        return await self.add_event(
-            name,
-            type=type,
-            status=status,
-            level=level,
-            input=input,
-            output=output,
-            error=error,
-            metadata=metadata,
-            tags=tags,
-        )
-
     def _event_around(self) -> str | None:
-        """Return the id of the innermost event of this run around; another run's (a sub-agent's) is passed over."""
+        """Return the id of the innermost open event of this run. Events of other runs (of sub-agents) are skipped."""
         event = _around.get()
         while event is not None and event.run is not self:
             event = event._outer
@@ -196,10 +159,10 @@ class AgentRun(_Recorder):
 
 
 class RunEvent(_Recorder):
-    """What ``async with run.event("tool:search") as event`` gives: the event that lasts."""
+    """An event that is being recorded: ``async with run.event("tool:search") as event``."""
 
     run: AgentRun
-    """The run that it is an event of."""
+    """The run that it belongs to."""
     id: str
     """Its key in the timeline."""
 
@@ -237,7 +200,7 @@ class RunEvent(_Recorder):
 
 
 class AgentRuns(AgentHistory):
-    """The agent history with its recorder."""
+    """The verb that records a run."""
 
     def record_run(
         self,
@@ -250,7 +213,7 @@ class AgentRuns(AgentHistory):
         id: str | None = None,
     ) -> AbstractAsyncContextManager[AgentRun]:
         """
-        A run of an agent, recorded while the block runs: an entry "working" at its start, and its status at its end.
+        Record a run of an agent for as long as the block runs.
 
         ::
 
@@ -259,23 +222,24 @@ class AgentRuns(AgentHistory):
                     event.output = await search("soup")
                 run.output = "Here is a recipe."
 
-        At the end it is "completed"; "error" when the block raises, with an event "agent:error" that tells what; or
-        "cancelled". The end is written before a cancellation goes on, and one that comes meanwhile waits for it.
-        What the block raises comes out as it is: an end that could not be written then is logged only.
+        The entry is stored as "working" at the start. At the end its status is "completed", "cancelled", or, when the
+        block raises, "error", with an event "agent:error" that holds the exception. The end is written also when the
+        task is cancelled; the cancellation continues afterwards. The block's exception is raised unchanged: if the
+        end cannot be written then, that is only logged.
 
         Args:
-            agent_id: Whose run it is.
+            agent_id: The agent whose run it is.
             input: What the agent was asked: any JSON value.
-            user_id: For whom it runs.
-            conversation_id: The conversation that it runs in; it need not be stored here.
-            metadata: Any JSON value; the block may set it anew.
-            id: The key of the entry, one that is there is replaced; None: a UUIDv7.
+            user_id: The user for whom it runs; None for a run without a user.
+            conversation_id: The conversation that it runs in. It need not be stored here.
+            metadata: Any JSON value; the block may set another.
+            id: The key of the entry; an existing entry is replaced. None: a UUIDv7.
 
         Raises:
-            InvalidInputError: An argument that cannot be stored, before anything is sent.
+            InvalidInputError: An argument cannot be stored. Nothing was sent.
 
-        One round trip for the start, each step, and each event's start and end; one for the end, two for an error.
-        Within a transaction that is undone, nothing of it remains.
+        One round trip for the start, for each step, and for each event's start and end; one for the end, two after an
+        error. If the surrounding transaction is rolled back, nothing of the run remains.
         """
         check_id(agent_id=agent_id)
         check_id_or_none(id=id, user_id=user_id, conversation_id=conversation_id)
@@ -290,7 +254,7 @@ class AgentRuns(AgentHistory):
 
 @asynccontextmanager
 async def _with_an_end(end: Callable[[BaseException | None], Coroutine[object, object, None]]) -> AsyncIterator[None]:
-    """Write the end when the block is over, told what it raised."""
+    """Call end with the exception of the block, or None, when the block is over."""
     try:
         yield
     except BaseException as failure:
@@ -300,11 +264,11 @@ async def _with_an_end(end: Callable[[BaseException | None], Coroutine[object, o
 
 
 async def _to_its_end(write: Callable[[], Coroutine[object, object, None]], failure: BaseException | None) -> None:
-    """Run the write to its end, whoever is cancelled meanwhile, and raise what it raised, unless that would mask."""
+    """Finish the write even when the task is cancelled. Raises its error unless that would hide the block's."""
     cancelled: asyncio.CancelledError | None = None
     writing = asyncio.create_task(write())
     while not writing.done() or writing.cancelled():
-        if writing.cancelled():  # with all tasks, as asyncio.run does at its end
+        if writing.cancelled():  # asyncio.run cancels all tasks at its end
             writing = asyncio.create_task(write())
         try:
             await asyncio.wait([writing])
@@ -318,12 +282,12 @@ async def _to_its_end(write: Callable[[], Coroutine[object, object, None]], fail
     if cancelled is not None and failure is None:
         raise cancelled
     if cancelled is not None and isinstance(failure, Exception):
-        # What the body raised goes out; the cancellation reaches the first await after it.
+        # The block's exception is raised; the cancellation arrives at the first await after it.
         asyncio.get_running_loop().call_soon(_cancel_again, asyncio.current_task())
 
 
 def _cancel_again(task: asyncio.Task[object] | None) -> None:
-    if task is not None and task.cancelling():  # else a timeout around has taken it back by now
+    if task is not None and task.cancelling():  # otherwise a timeout around it has taken the request back
         task.uncancel()  # counted once
         task.cancel()
 
@@ -335,7 +299,7 @@ def _status(failure: BaseException | None) -> str:
 
 
 def _told(error: Exception) -> dict[str, JsonValue]:
-    """Return what VoltAgent's statusMessage has: the error's text, and its type as the code."""
+    """Return VoltAgent's statusMessage: the text of the error, and its type as the code."""
     return {"message": str(error), "code": type(error).__name__}
 
 

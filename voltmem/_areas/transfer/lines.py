@@ -1,7 +1,7 @@
 """
-The lines of an export: what each of them says, and how they become conversations and runs again.
+The format of an export: writing its lines, and reading them as conversations and runs.
 
-A line is a JSON object in UTF-8 that says in "kind" what it is. They stand in this order::
+A line is a JSON object in UTF-8; "kind" says what it is. The lines come in this order::
 
     {"voltmem": 1, "kind": "header", "user_id", "exported_at"}
     {"kind": "conversation", "id", "resource_id", "title", "metadata", "created_at", "updated_at", "pinned",
@@ -16,13 +16,12 @@ A line is a JSON object in UTF-8 that says in "kind" what it is. They stand in t
         "level", "version", "parent_event_id", "tags", "input", "output", "error", "metadata"}     likewise
     {"kind": "end"}
 
-Fields that are null, marks that are false, and tags and metadata that are empty are left out. Times are ISO 8601, with
-their offset. What many programs could not read as a part of a line (strings with lone surrogates, very deep values) is
-not in its field but, as JSON text, in "exact", an object of such by their names. Whose a line is, its "user_id", means
-nothing to an import.
+Null fields, false marks, and empty tags and metadata are left out. Times are ISO 8601 with their offset. A value that
+many JSON parsers cannot read (strings with lone surrogates, very deep values) is not in its field: its JSON text is in
+the object "exact", under the name of the field. An import ignores "user_id".
 
-The number in the header is the version of all this. A reader refuses one that it does not know, a kind or a field that
-it does not know, and lines that end without an end.
+The number in the header is the version of this format. A reader refuses a version, a kind or a field that it does not
+know, and lines that stop before the end line.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ from voltmem._areas.history.models import (
     TimelineEvent,
     step_fields,
 )
-from voltmem._areas.sidebar_models import MARKS
+from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
 
 VERSION: Final = 1
-# Null is a value of these.
+# Fields in which null is a value.
 _NULLABLE: Final = frozenset({"content", "payload"})
 CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
 
@@ -63,14 +62,14 @@ class RunStep(Model):
 
 
 class RunEvent(TimelineEvent):
-    """One event of a run, and whose it was."""
+    """One event of a run, with its agent."""
 
     agent_id: Id
 
 
 @dataclass(frozen=True)
 class ImportedRun:
-    """One run of an agent with its steps and events."""
+    """A run of an agent with its steps and events."""
 
     entry: AgentHistoryEntry
     steps: list[RunStep] = field(default_factory=list)
@@ -94,13 +93,13 @@ def conversation_line(row: Row) -> str:
 
 
 def payload_line(row: Row) -> str:
-    """Return the line of what a framework keeps of a conversation."""
+    """Return the line of a framework's payload."""
     values = {name: row[name] for name in ("format", "revision", "updated_at")}
     return _line("payload", {**values, "payload": from_stored_json(row["payload"])})
 
 
 def message_line(row: Row) -> str:
-    """Return the line of a message: its row is a conversation_id, archived, in_parts, and the NATIVE_COLUMNS."""
+    """Return the line of a message. Its row has conversation_id, archived, in_parts and the NATIVE_COLUMNS."""
     _, archived, in_parts, *columns = row
     message = NativeMessage.from_row(columns)
     return _line(
@@ -166,8 +165,8 @@ def _text(line: JsonObject) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether any program can read this JSON."""
-    if "\\ud" in text:  # so to_json writes lone surrogates
+    """Whether every JSON parser can read this text."""
+    if "\\ud" in text:  # as to_json() writes lone surrogates
         return False
     if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
         return True
@@ -191,9 +190,9 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 async def read(lines: Lines) -> AsyncIterator[Group]:
     """
-    Yield what lines tell of, each conversation with its messages and each run with its steps and events.
+    Yield each conversation with its messages and each run with its steps and events.
 
-    InvalidLineError for a line that is none; a conversation or run that it is a part of is not yielded.
+    Raises InvalidLineError for a malformed line. The conversation or run that it belongs to is not yielded.
     """
     groups = _Groups()
     number = 0
@@ -206,11 +205,13 @@ async def read(lines: Lines) -> AsyncIterator[Group]:
         if finished is not None:
             yield finished
     if not groups.ended:
-        raise InvalidLineError(number + 1, "it is missing: the lines end without an end, so some are lost")
+        raise InvalidLineError(
+            number + 1, "the end line is missing, so lines were lost: export again, and import the whole file"
+        )
 
 
 class _Groups:
-    """The line under way, and what it belongs to."""
+    """The conversation or run that is being read."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -229,7 +230,7 @@ class _Groups:
         }
 
     def take(self, line: str | bytes) -> Group | None:
-        """Return what the line shows to be complete."""
+        """Read a line. Returns the conversation or run that is complete now, if one is."""
         if not isinstance(line, str | bytes):
             raise InvalidInputError(f"a line must be text, not {shown(line)}")
         line = without_mark(line)
@@ -239,9 +240,11 @@ class _Groups:
         kind = values.pop("kind", None)
         take = self._kinds.get(kind) if isinstance(kind, str) else None
         if take is None:
-            raise InvalidInputError(f"a line of the kind {shown(kind)}: one of {', '.join(self._kinds)} is needed")
+            raise InvalidInputError(f"its kind is {shown(kind)}; the kinds are {', '.join(self._kinds)}")
         if self.ended or self._begun == (kind == "header"):
-            raise InvalidInputError("it comes after the end" if self.ended else "the header is to be the first, once")
+            raise InvalidInputError(
+                "it comes after the end line" if self.ended else "the header must come first, and once"
+            )
         finished = self._group if kind in ("conversation", "run", "end") else None
         take(values)
         return finished
@@ -249,16 +252,14 @@ class _Groups:
     def _header(self, values: JsonObject) -> None:
         version = values.get("voltmem")
         if version != VERSION or isinstance(version, bool):
-            raise InvalidInputError(f"an export of version {shown(version)}: this release reads version {VERSION}")
+            raise InvalidInputError(f"the export has version {shown(version)}; this release reads version {VERSION}")
         self._begun = True
 
     def _conversation(self, values: JsonObject) -> None:
         conversation = _model(ImportedConversation, values)
         if conversation.id is None or conversation.messages or conversation.payloads:
-            raise InvalidInputError(
-                "a conversation needs an id, and has its messages and payloads in lines of their own"
-            )
-        # Lists of its own, to which the lines that follow add. What a line leaves out is null, and so given.
+            raise InvalidInputError("a conversation needs an id, and its messages and payloads need lines of their own")
+        # New lists, to which the lines that follow append. A field that a line leaves out counts as given: null.
         given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
         self._group = conversation.model_copy(update=given)
         self._ids.clear()
@@ -276,7 +277,7 @@ class _Groups:
     def _run(self, values: JsonObject) -> None:
         entry = _model(AgentHistoryEntry, values)
         if entry.steps or entry.events:
-            raise InvalidInputError("the steps and events of a run have lines of their own")
+            raise InvalidInputError("the steps and events of a run need lines of their own")
         self._group = ImportedRun(entry)
         self._ids.clear()
 
@@ -293,27 +294,27 @@ class _Groups:
         self.ended = True
 
     def _in(self, cls: type[GroupT], kind: str, id: str) -> GroupT:
-        """Return the conversation or run above, to which this is added."""
+        """Return the conversation or run above, to which the line belongs."""
         if not isinstance(self._group, cls):
-            raise InvalidInputError(f"a {kind} that belongs to nothing")
+            raise InvalidInputError(f"a {kind} must follow the line that it belongs to")
         if (kind, id) in self._ids:
-            raise InvalidInputError(f"a second {kind} {shown(id)}")
+            raise InvalidInputError(f"{kind} {shown(id)} comes a second time")
         self._ids.add((kind, id))
         return self._group
 
 
 def _values(line: str | bytes) -> JsonObject:
-    """Return what stands in a line."""
+    """Return the fields of a line."""
     try:
         values = from_json(line, allow_inf_nan=False)
         if not isinstance(values, dict):
-            raise InvalidInputError("no JSON object")
+            raise InvalidInputError("it is not a JSON object")
         exact = values.pop("exact", {})
         return {**values, **{name: from_stored_json(text) for name, text in exact.items()}}
     except InvalidInputError:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InvalidInputError(f"no JSON: {error}") from error
+        raise InvalidInputError(f"it is not JSON: {error}") from error
 
 
 def _model(cls: type[ModelT], values: JsonObject) -> ModelT:

@@ -1,14 +1,13 @@
-"""What is imported, and what came of it: a conversation with its messages, as it was somewhere else; the result."""
+"""What an import takes and returns: conversations with their messages, and a summary."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
-from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from voltmem._areas.sidebar_models import Marks
+from voltmem._areas.sidebar import Marks
 from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
 
 Kind: TypeAlias = Literal["conversation", "run"]
@@ -16,37 +15,32 @@ Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
 
 
 class ImportedMessage(NativeMessage):
-    """A message with all that an export tells of it."""
+    """A message with everything that an export has of it."""
 
     archived: bool = False
-    """Whether the storage limit had put it aside."""
+    """Whether the storage limit had archived it."""
     in_parts: bool = False
-    """Whether VoltAgent wrote the content, in its own column."""
+    """Whether VoltAgent wrote the content, in its column parts."""
 
 
 class ImportedPayload(Model):
-    """What a framework keeps of a conversation as a whole, beside the messages."""
+    """What a framework keeps of a whole conversation, beside the messages."""
 
     format: Id
-    """Whose form it is."""
+    """The framework's name for its form."""
     payload: Content = None
     """Any JSON value."""
     revision: Text | None = None
     """The framework's name for this state of it."""
     updated_at: Time | None = None
-    """When it was written; None: when it is imported."""
-
-    @property
-    def updatedAt(self) -> datetime | None:
-        """updated_at in VoltAgent's spelling."""
-        return self.updated_at
+    """When it was written; None: the time of the import."""
 
 
 class ImportedConversation(Marks):
-    """One conversation as it was somewhere else. It becomes that of the user for whom it is imported."""
+    """A conversation to import. It will belong to the user for whom it is imported."""
 
     id: Id | None = None
-    """Unique in its storage; None: one that is made of the user and of all that stands here."""
+    """Unique in its storage; None: derived from the user and the content."""
     resource_id: Id = "default"
     """The agent, assistant or project that it is with."""
     title: Text | None = None
@@ -54,70 +48,50 @@ class ImportedConversation(Marks):
     metadata: Metadata = Field(default_factory=dict)
     """A JSON object of the application's own."""
     created_at: Time | None = None
-    """When it was made; None: the time of its first message, or that of the import."""
+    """When it was created; None: the time of its first message, or of the import."""
     updated_at: Time | None = None
-    """The time of the last activity; None: that of its last message, or of the import."""
+    """The time of the last activity; None: the time of its last message, or of the import."""
     messages: list[Message] = Field(default_factory=list)
-    """In their order. One without a time gets that of the one before it."""
+    """In order. A message without a time gets the time of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
-    """What frameworks keep of it as a whole."""
-
-    @property
-    def resourceId(self) -> str:
-        """resource_id in VoltAgent's spelling."""
-        return self.resource_id
-
-    @property
-    def createdAt(self) -> datetime | None:
-        """created_at in VoltAgent's spelling."""
-        return self.created_at
-
-    @property
-    def updatedAt(self) -> datetime | None:
-        """updated_at in VoltAgent's spelling."""
-        return self.updated_at
+    """What frameworks keep of the whole conversation."""
 
 
 class Skipped(Model):
-    """What was not imported."""
+    """Something that was not imported."""
 
     kind: Kind
-    """What it is."""
+    """A conversation or a run."""
     id: Id
-    """Which one: its id, or the one that it would have got."""
+    """Its id, or the id that it would have got."""
     reason: Text
     """Why."""
 
 
 class Renamed(Model):
-    """What was imported under another id, because its own is not free."""
+    """Something that was imported under another id, because its own was taken."""
 
     kind: Kind
-    """What it is."""
+    """A conversation or a run."""
     id: Id
-    """The id that it had."""
+    """Its id in the import."""
     new_id: Id
-    """The id that it has now: the same, each time it is imported for this user."""
-
-    @property
-    def newId(self) -> str:
-        """new_id in VoltAgent's spelling."""
-        return self.new_id
+    """Its id in the storage: the same in each import for this user."""
 
 
 class ImportResult(Model):
-    """What came of an import."""
+    """Summary of an import."""
 
     conversations: int = 0
-    """How many were stored."""
+    """How many conversations were stored."""
     messages: int = 0
-    """How many messages are in them."""
+    """How many messages they have."""
     runs: int = 0
     """How many recorded runs of agents were stored."""
     skipped: list[Skipped] = Field(default_factory=list)
-    """What was left out, and why: most often because it is there already."""
+    """What was skipped and why, most often because it is there already."""
     renamed: list[Renamed] = Field(default_factory=list)
-    """What has another id now."""
+    """What was stored under another id."""
 
 
 ImportedConversations: TypeAlias = Iterable[ImportedConversation] | AsyncIterable[ImportedConversation]

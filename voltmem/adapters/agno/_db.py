@@ -9,9 +9,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import Payload, list_payloads
-from voltmem._values import JsonObject
+from voltmem._values import UNSET, AnyUser, JsonObject, Unset
 from voltmem.adapters.agno._documents import document_of, objects_of, plain_json, seconds
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
 from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
@@ -23,6 +22,9 @@ from voltmem.adapters.agno._sessions import (
     session_name,
     with_title,
 )
+from voltmem.errors import ConversationNotFoundError
+from voltmem.models import Owner
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
 
 if TYPE_CHECKING or not IS_AGNO_1:
@@ -59,8 +61,10 @@ class VoltMemDb(AsyncBaseDb):
         storage: A PostgresStorage, open or not, which is used and never closed; or a connection string, of which it
             makes one that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
             PostgreSQL.
-        user_id: Only this user's sessions, whomever Agno names or doesn't. None: a run that names no user is the user
-            "default"'s, and finds no sessions of others.
+        user_id: Only this user's sessions, whether Agno names a user or not. Not given: a run or a call that names no
+            user means the user "default", and reads, lists, renames and deletes no other user's sessions. ANY_USER, for
+            trusted code (an administrator's list): it means all users' sessions, as in Agno's own databases; a session
+            that it creates belongs to the user "default".
         runs: How many of a session's newest runs are read; None: all. Agno shows a model 3 unless told otherwise.
         on_error: Called with each error of the methods that Agno calls, before it is raised.
         id: What Agno calls the database; made if not given.
@@ -70,7 +74,7 @@ class VoltMemDb(AsyncBaseDb):
         self,
         storage: PostgresStorage | str | None = None,
         *,
-        user_id: str | None = None,
+        user_id: str | AnyUser | Unset = UNSET,
         runs: int | None = DEFAULT_RUNS,
         on_error: Callable[[Exception], object] | None = None,
         id: str | None = None,
@@ -112,7 +116,7 @@ class VoltMemDb(AsyncBaseDb):
         Args:
             session_id: Which one; an agent and a team with the same id share it.
             session_type: What it is returned as; None: what it was stored as.
-            user_id: Whose it must be; None: the user "default"'s, or those that these sessions are for.
+            user_id: Whose it must be; None: as the user_id of this database says.
             deserialize: False: as a dict.
             runs_limit: So many runs at most, and only those that a model may see; None: the newest, all of them.
 
@@ -120,7 +124,7 @@ class VoltMemDb(AsyncBaseDb):
             ConversationNotFoundError: It is another user's. Agno fails the run before the model is called.
         """
         with self._told():
-            owner = self._sessions.owner(session_id, user_id)
+            owner = await self._sessions.owner(session_id, user_id)
             kind = getattr(session_type, "value", session_type)
             limit = self._sessions.runs if runs_limit is None else runs_limit
             loaded = await self._sessions.load(session_id, owner, _ALL_KINDS, kind or "agent", limit)
@@ -152,7 +156,7 @@ class VoltMemDb(AsyncBaseDb):
 
         Args:
             session_type: Only those of agents, teams or workflows.
-            user_id: Only this user's; None: everybody's, unless these sessions are for one.
+            user_id: Only this user's; None: as the user_id of this database says.
             component_id: Only those of this agent, team or workflow.
             session_name: Only those with this in their name, in any case.
             start_timestamp: Only those made since, in seconds.
@@ -165,16 +169,16 @@ class VoltMemDb(AsyncBaseDb):
             include_runs: Whether they have their newest runs; each costs two round trips.
         """
         with self._told():
-            bound = self._sessions.user_id
-            if bound is not None and user_id not in (None, bound):
+            owner = self._sessions.whose(user_id)
+            if owner is None:
                 return [] if deserialize else ([], 0)
             kind = getattr(session_type, "value", session_type)
             asked = _Asked(kind, component_id, session_name, start_timestamp, end_timestamp, sort_by, sort_order)
             start = 0 if limit is None else (max(page or 1, 1) - 1) * limit
             if deserialize and asked == _Asked():
-                chosen = found = await self._listed(user_id or bound, limit, start)
+                chosen = found = await self._listed(owner, limit, start)
             else:
-                found = asked.of(await self._listed(user_id or bound, None, 0))
+                found = asked.of(await self._listed(owner, None, 0))
                 chosen = found[start : None if limit is None else start + limit]
             sessions = [session for _, session in chosen]
             if include_runs:
@@ -196,7 +200,7 @@ class VoltMemDb(AsyncBaseDb):
             document = document_of(session, "session")
             runs = objects_of(document, "runs")
             document = {**document, "runs": None, "session_type": _kind_of(session)}
-            owner = self._sessions.owner(session.session_id, session.user_id)
+            owner = await self._sessions.owner(session.session_id, session.user_id)
             await self._sessions.save(
                 session.session_id, owner, _ALL_KINDS, runs, document, resource_id=resource_id_of(document)
             )
@@ -215,7 +219,7 @@ class VoltMemDb(AsyncBaseDb):
         with self._told():
             document = document_of(run, "run")
             named = document.get("user_id") if user_id is None else user_id
-            owner = self._sessions.owner(session_id, named)
+            owner = await self._sessions.owner(session_id, named)
             await self._sessions.save(session_id, owner, _ALL_KINDS, [document], resource_id=resource_id_of(document))
 
     async def rename_session(
@@ -226,22 +230,26 @@ class VoltMemDb(AsyncBaseDb):
         user_id: str | None = None,
         deserialize: bool | None = True,
     ) -> AgentSession | TeamSession | WorkflowSession | dict[str, Any] | None:
-        """Return the session, named so, and so the conversation; None if there is none, of the user if one is given."""
+        """Return the session, named so, and so the conversation; None if the user has none, as in get_session()."""
         with self._told():
-            conversation = await self.storage.get_conversation(session_id)
-            asked_by = self._sessions.user_id or user_id
-            if conversation is None or asked_by not in (None, conversation.user_id):
+            owner = self._sessions.whose(user_id)
+            if owner is None:
                 return None
-            await self.storage.update_conversation(session_id, title=session_name, touch=False)
+            try:
+                conversation = await self.storage.update_conversation(
+                    session_id, title=session_name, touch=False, owner=owner
+                )
+            except ConversationNotFoundError:
+                return None
             return await self.get_session(session_id, session_type, conversation.user_id, deserialize)
 
     async def delete_session(self, session_id: str, user_id: str | None = None) -> bool:
-        """Return whether there was such a session, of the user if one is given; its messages go with it."""
+        """Return whether the user had such a session, as in get_session(); its messages go with it."""
         with self._told():
-            return await self._sessions.delete(session_id, self._sessions.user_id or user_id)
+            return await self._sessions.delete(session_id, self._sessions.whose(user_id))
 
     async def delete_sessions(self, session_ids: list[str], user_id: str | None = None) -> None:
-        """Delete the sessions that there are, of the user if one is given."""
+        """Delete those of the sessions that the user has, as in get_session()."""
         for session_id in session_ids:
             await self.delete_session(session_id, user_id)
 
@@ -275,7 +283,7 @@ class VoltMemDb(AsyncBaseDb):
         """
         with self._told():
             said = plain_json(run_input.input_content, "input")
-            owner = self._sessions.owner(run_context.session_id, run_context.user_id)
+            owner = await self._sessions.owner(run_context.session_id, run_context.user_id)
             message: JsonObject = said if isinstance(said, dict) and "role" in said else {"content": said}
             of = getattr(agent or team, "id", None) or DEFAULT_RESOURCE_ID
             where = run_context.session_id, owner, _ALL_KINDS
@@ -319,8 +327,8 @@ class VoltMemDb(AsyncBaseDb):
 
     # --- helpers ----------------------------------------------------------------------------------------------
 
-    async def _listed(self, user_id: str | None, limit: int | None, offset: int) -> list[tuple[Payload, JsonObject]]:
-        listed = await list_payloads(self.storage, [_ALL_KINDS.session], user_id=user_id, limit=limit, offset=offset)
+    async def _listed(self, owner: Owner, limit: int | None, offset: int) -> list[tuple[Payload, JsonObject]]:
+        listed = await list_payloads(self.storage, [_ALL_KINDS.session], user_id=owner, limit=limit, offset=offset)
         return [(each, _session_of_2(each, [], None)) for each in listed]
 
     async def _with_runs(self, kept: Payload, session: JsonObject) -> JsonObject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from voltmem._tables import Tables
-from voltmem._values import JsonObject, from_stored_json
+from voltmem._values import UNSET, JsonObject, from_stored_json
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of
 from voltmem.adapters.agno._sessions_of_1 import save_session
 from voltmem.storage import PostgresStorage
@@ -49,4 +49,4 @@ async def _import_session(storage: PostgresStorage, session: JsonObject) -> None
     if isinstance(made, int):
         conversation["created_at"] = datetime.fromtimestamp(made, UTC)
     await storage.ensure_conversation(conversation)
-    await save_session(Sessions(storage, None, None), mode, session_id, user_id, session)
+    await save_session(Sessions(storage, UNSET, None), mode, session_id, user_id, session)

@@ -10,9 +10,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory, Payload
-from voltmem._values import UNSET, JsonObject, check_count, check_id_or_none, shown
+from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_count, check_owner, check_user
 from voltmem.adapters.agno._documents import objects_of
 from voltmem.adapters.agno._runs import (
     Formats,
@@ -25,7 +24,8 @@ from voltmem.adapters.agno._runs import (
     to_runs,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
-from voltmem.models import NativeMessage
+from voltmem.models import NativeMessage, Owner
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
 
 DEFAULT_RUNS: Final = 20
@@ -45,28 +45,51 @@ class Sessions:
 
     A run is stored only if it is another than this object has stored or read: Agno shows all it knows with each save.
     Runs that it doesn't show stay as they are.
+
+    Args:
+        storage: Where.
+        user_id: Only this user's sessions; not given: a call that names no user means those of the user "default";
+            ANY_USER: it means everybody's.
+        runs: How many of a session's newest runs are read; None: all.
     """
 
-    def __init__(self, storage: PostgresStorage, user_id: str | None, runs: int | None) -> None:
-        check_id_or_none(user_id=user_id)
+    def __init__(self, storage: PostgresStorage, user_id: str | AnyUser | Unset, runs: int | None) -> None:
+        if user_id is not UNSET:
+            check_owner("user_id", user_id)
         if runs is not None:
             check_count("runs", runs)
         self.storage = storage
-        self.user_id = user_id
         self.runs = runs
+        self._is_of_one_user = isinstance(user_id, str)
+        self._unnamed: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def for_user(self, user_id: str) -> Sessions:
         """Return the same sessions for one user."""
-        return Sessions(self.storage, user_id, self.runs)
+        return Sessions(self.storage, check_user("user_id", user_id, "for_user() is for one user"), self.runs)
 
-    def owner(self, session_id: str, user_id: object) -> str:
-        """Return whose the session must be; ConversationNotFoundError for another than these sessions are for."""
-        if user_id is not None and not isinstance(user_id, str):
-            raise InvalidInputError(f"user_id must be a string, not {shown(user_id)}")
-        if self.user_id is not None and user_id not in (None, "", self.user_id):
-            raise ConversationNotFoundError(session_id, user_id)
-        return user_id or self.user_id or DEFAULT_USER_ID
+    def whose(self, user_id: object, *, unnamed: Owner | None = None) -> Owner | None:
+        """
+        Return whose sessions a call means; None: of none of these.
+
+        Args:
+            user_id: Whom Agno names; None: nobody.
+            unnamed: Whom it means if it names nobody and these are not one user's; None: as these were made.
+        """
+        named = None if user_id is None else check_user("user_id", user_id, "a session belongs to one user")
+        if self._is_of_one_user:
+            return self._unnamed if named in (None, self._unnamed) else None
+        return named or unnamed or self._unnamed
+
+    async def owner(self, session_id: str, user_id: object, *, unnamed: Owner | None = None) -> str:
+        """Return whose the session is or will be, as whose() says; ConversationNotFoundError for none of these."""
+        owner = self.whose(user_id, unnamed=unnamed)
+        if owner is None:
+            raise ConversationNotFoundError(session_id, str(user_id))
+        if owner is not ANY_USER:
+            return owner
+        conversation = await self.storage.get_conversation(session_id)
+        return DEFAULT_USER_ID if conversation is None else conversation.user_id
 
     async def load(
         self, session_id: str, user_id: str, formats: Formats, kind: str | None, runs: int | None
@@ -177,13 +200,11 @@ class Sessions:
                     NativeMessage(id=id, role=role, type=type, content=content, metadata=metadata, format=formats.input)
                 )
 
-    async def delete(self, session_id: str, user_id: str | None) -> bool:
-        """Return whether there was such a conversation, of the user if one is given; its messages go with it."""
+    async def delete(self, session_id: str, owner: Owner | None) -> bool:
+        """Return whether there was such a conversation, of the owner that whose() says; its messages go with it."""
         # Whoever stores it again stores all of it.
         self._known = OrderedDict((key, each) for key, each in self._known.items() if key[0] != session_id)
-        if user_id is None:
-            return await self.storage.delete_conversation(session_id)
-        return await self.storage.for_user(user_id).delete_conversation(session_id)
+        return owner is not None and await self.storage.delete_conversation(session_id, owner=owner)
 
     def forget(self) -> None:
         """Know nothing any more of what is stored."""

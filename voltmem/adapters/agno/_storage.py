@@ -9,10 +9,9 @@ from copy import copy
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._parts import SYSTEM_ROLES
-from voltmem._values import shown
+from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, shown
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
@@ -28,7 +27,7 @@ from voltmem.adapters.agno._sessions_of_1 import (
     to_session,
 )
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
-from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
+from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit
 from voltmem.storage import PostgresStorage
 
 
@@ -63,8 +62,11 @@ class VoltMemStorage:
         mode: What read() and the lists are about. Agno sets it before each run.
         storage: A PostgresStorage instead of all these, with its own options: not opened yet, for its connections
             live in this object's thread.
-        user_id: Only this user's sessions; anybody else's are a ConversationNotFoundError, before a model is called.
-            None: whose they are is checked in writing, for Agno 1 doesn't say who reads. See for_user().
+        user_id: Only this user's sessions; another user's is a ConversationNotFoundError, before a model is called. See
+            for_user(). Not given: a list or a session that names no user means the user "default". read() and
+            delete_session() find any user's session by its id, because Agno 1 never names the user there; upsert()
+            checks the owner. So give the user where users choose session ids. ANY_USER, for trusted code: a list that
+            names no user has all users' sessions.
         runs: How many of a session's newest runs are read; None: all. Agno shows a model 3 unless told otherwise.
         storage_limit: How many of the newest messages each session keeps; None keeps all, as Agno does.
         on_limit: "delete", or "archive".
@@ -81,7 +83,7 @@ class VoltMemStorage:
         mode: Mode | None = "agent",
         *,
         storage: PostgresStorage | None = None,
-        user_id: str | None = None,
+        user_id: str | AnyUser | Unset = UNSET,
         runs: int | None = DEFAULT_RUNS,
         storage_limit: int | None = None,
         on_limit: OnLimit = "delete",
@@ -180,15 +182,18 @@ class VoltMemStorage:
             DatabaseError: Nothing of it is stored.
         """
         document = document_of(session, "session")
-        owner = self._sessions.owner(session.session_id, session.user_id)
-        where = mode_of(session), session.session_id, owner
-        self._blocking.call(partial(save_session, self._sessions, *where, document))
+
+        async def save() -> None:
+            owner = await self._sessions.owner(session.session_id, session.user_id)
+            await save_session(self._sessions, mode_of(session), session.session_id, owner, document)
+
+        self._blocking.call(save)
         return session
 
     def delete_session(self, session_id: str | None = None) -> None:
         """Delete the conversation, of all modes, with its messages; nothing happens if there is none."""
         if session_id is not None:
-            self._blocking.call(lambda: self._sessions.delete(session_id, self._sessions.user_id))
+            self._blocking.call(lambda: self._sessions.delete(session_id, self._sessions.whose(None, unnamed=ANY_USER)))
 
     # --- tables -----------------------------------------------------------------------------------------------
 
@@ -244,14 +249,15 @@ class VoltMemStorage:
         said = [document_of(each, "message") for each in messages if not each.from_history]
         first = next((each for each in said if each.get("role") not in SYSTEM_ROLES), None)
 
+        async def store(message: JsonObject, status: str) -> None:
+            owner = await self._sessions.owner(run.session_id, state.get("current_user_id") or agent.user_id)
+            where = run.session_id, owner, formats_of("agent")
+            of = agent.agent_id or DEFAULT_RESOURCE_ID
+            await self._sessions.keep_input(*where, run.run_id, message, status, resource_id=of)
+
         def keep(status: str) -> None:
             if first is not None:
-                owner = self._sessions.owner(run.session_id, state.get("current_user_id") or agent.user_id)
-                where = run.session_id, owner, formats_of("agent")
-                of = agent.agent_id or DEFAULT_RESOURCE_ID
-                self._blocking.call(
-                    partial(self._sessions.keep_input, *where, run.run_id, first, status, resource_id=of)
-                )
+                self._blocking.call(partial(store, first, status))
 
         keep("RUNNING")
         try:
@@ -266,25 +272,19 @@ class VoltMemStorage:
     # --- inside the thread ------------------------------------------------------------------------------------
 
     async def _read(self, session_id: str, user_id: str | None, mode: Mode) -> Session | None:
-        bound = self._sessions.user_id
-        if user_id or bound:
-            owner = self._sessions.owner(session_id, user_id or None)
-        elif (conversation := await self._sessions.storage.get_conversation(session_id)) is not None:
-            owner = conversation.user_id
-        else:
-            return None
+        owner = await self._sessions.owner(session_id, user_id, unnamed=ANY_USER)
         kind = mode if mode in ("agent", "team") else None
         loaded = await self._sessions.load(session_id, owner, formats_of(mode), kind, self._sessions.runs)
         return None if loaded is None else to_session(mode, *loaded)
 
     async def _list(self, user_id: str | None, entity_id: str | None, limit: int | None) -> list[Payload]:
-        mode, bound = self._mode, self._sessions.user_id
-        if bound is not None and user_id not in (None, "", bound):
+        mode, owner = self._mode, self._sessions.whose(user_id)
+        if owner is None:
             return []
         found = await list_payloads(
             self._sessions.storage,
             [formats_of(mode).session],
-            user_id=user_id or bound,
+            user_id=owner,
             limit=None if entity_id else limit,
         )
         if entity_id:
@@ -322,15 +322,6 @@ def _model_that_tells(model: Any, keeping: Callable[[Sequence[Any]], AbstractCon
 
 
 _CONVERSATIONS: Final = "conversation_schema"  # the migration of VoltAgent's first tables, which has no file
-_FUNCTIONS: Final = (  # of the migrations: without their prefix
-    "add_messages",
-    "append",
-    "drop_messages",
-    "drop_messages_of_user",
-    "hand_over",
-    "plain",
-    "tell_watchers",
-)
 
 
 async def _nothing() -> None:
@@ -357,26 +348,8 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
 async def _drop_tables(storage: PostgresStorage) -> None:
     tables = storage._options.tables
     async with storage.transaction() as tx:
-        for table in (
-            tables.messages,
-            tables.payloads,
-            tables.shares,
-            tables.agent_history_steps,
-            tables.agent_history_timeline_events,
-            tables.agent_history,
-            tables.conversations,
-            tables.watchers,
-            tables.migrations,
-        ):
+        for table in tables.all_tables():
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
-        # After the trigger that is one of them.
-        for name in _FUNCTIONS:
-            functions = await tx.connection.fetch(
-                "SELECT oid::regprocedure AS name FROM pg_proc "
-                "WHERE pronamespace = to_regnamespace($1) AND proname = $2",
-                f'"{tables.schema}"',
-                f"{tables.prefix}_{name}",
-            )
-            for function in functions:
-                await tx.connection.execute(f"DROP FUNCTION {function['name']}")
+        for function in tables.all_functions():
+            await tx.connection.execute(f"DROP FUNCTION IF EXISTS {function}")
     await storage.close()

@@ -14,14 +14,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from voltmem._agents.memory import DEFAULT_RESOURCE_ID
 from voltmem._agents.native import NativeMemory, Payload
+from voltmem._areas.area import access
 from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS
 from voltmem._parts import tool_calls, tool_results
-from voltmem._tables import Tables, rendered
-from voltmem._values import check_count, check_id, check_id_or_none, check_texts
+from voltmem._tables import Tables
+from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
-from voltmem.models import NativeMessage
+from voltmem.models import NativeMessage, Owner
+from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 
@@ -122,20 +123,21 @@ class Branches:
     Args:
         storage: Where.
         format: Whose records of whole conversations it reads and writes.
-        user_id: Whose conversations; None: everybody's, for trusted code.
+        user_id: Whose conversations; ANY_USER: everybody's, for trusted code.
         resource_id: The agent or project that conversations are made with.
     """
 
     def __init__(
-        self, storage: Storage, format: str, *, user_id: str | None = None, resource_id: str = DEFAULT_RESOURCE_ID
+        self, storage: Storage, format: str, *, user_id: Owner, resource_id: str = DEFAULT_RESOURCE_ID
     ) -> None:
         check_id(format=format, resource_id=resource_id)
-        check_id_or_none(user_id=user_id)
         self._storage = storage
         self._format = format
-        self._user_id = user_id
+        self._owner = user_id
+        self._user_id = check_owner("user_id", user_id)
         self._resource_id = resource_id
-        self._sql = rendered(BranchStatements, storage._options.tables)
+        self._executor = access(storage).executor
+        self._sql = access(storage).sql(BranchStatements)
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -147,25 +149,25 @@ class Branches:
             ConversationNotFoundError: The conversation is another user's.
         """
         check_id(conversation_id=conversation_id)
-        row = await self._storage._executor.fetchrow(self._sql.tip, self._format, conversation_id)
+        row = await self._executor.fetchrow(self._sql.tip, self._format, conversation_id)
         if row is not None and self._user_id not in (None, row["user_id"]):
             raise ConversationNotFoundError(conversation_id, self._user_id)
         return None if row is None else Tip.from_row(row)
 
-    async def tips(self, user_id: str | None = None, *, limit: int | None = None) -> list[Tip]:
+    async def tips(self, user_id: Owner = ANY_USER, *, limit: int | None = None) -> list[Tip]:
         """Return the conversations, the last active first: this user's, or all that it may see."""
-        check_id_or_none(user_id=user_id)
+        owner = check_owner("user_id", user_id)
         if limit is not None:
             check_count("limit", limit)
-        owner = user_id if self._user_id is None else self._user_id
-        rows = await self._storage._executor.fetch(self._sql.tips, self._format, owner, limit)
+        whose = owner if self._user_id is None else self._user_id
+        rows = await self._executor.fetch(self._sql.tips, self._format, whose, limit)
         return list(map(Tip.from_row, rows))
 
     async def present(self, conversation_id: str, message_ids: Iterable[str]) -> set[str]:
         """Return which of the messages the conversation has; nothing is sent where none is asked for."""
         check_id(conversation_id=conversation_id)
         ids = check_texts("message_ids", message_ids)
-        rows = await self._storage._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
+        rows = await self._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
         return {row["message_id"] for row in rows}
 
     async def line(
@@ -191,7 +193,7 @@ class Branches:
         if limit == 0:
             return conversation_id, []
         arguments = conversation_id, message_id, limit, self._format, self._user_id
-        rows = await self._storage._executor.fetch(self._sql.line, *arguments)
+        rows = await self._executor.fetch(self._sql.line, *arguments)
         messages = [NativeMessage.from_row(tuple(row)[1:]) for row in rows]
         return (rows[0]["conversation_id"] if rows else None), messages
 
@@ -201,12 +203,12 @@ class Branches:
     async def transaction(self) -> AsyncIterator[Branches]:
         """The same in a transaction."""
         async with self._storage.transaction() as bound:
-            yield Branches(bound, self._format, user_id=self._user_id, resource_id=self._resource_id)
+            yield Branches(bound, self._format, user_id=self._owner, resource_id=self._resource_id)
 
     async def lock(self, conversation_id: str) -> None:
         """Keep the conversation as it is until the transaction ends."""
         check_id(conversation_id=conversation_id)
-        await self._storage._executor.fetchrow(self._sql.lock, conversation_id)
+        await self._executor.fetchrow(self._sql.lock, conversation_id)
 
     async def link(self, conversation_id: str, *, after: str | None) -> None:
         """
@@ -216,7 +218,7 @@ class Branches:
             conversation_id: Where; lock() has locked it.
             after: What the first of them follows; if it is gone, the newest that is linked. None: nothing.
         """
-        await self._storage._executor.execute(self._sql.link, conversation_id, after)
+        await self._executor.execute(self._sql.link, conversation_id, after)
 
     async def save(
         self,

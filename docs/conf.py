@@ -1,0 +1,49 @@
+"""How Sphinx builds the documentation; ``make docs`` writes it to build/docs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS / "_extensions")]  # this checkout's voltmem, whichever is installed
+
+import voltmem  # noqa: E402
+
+project = "voltmem"
+author = "the authors of voltmem"
+release = voltmem.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_llm.txt", "reference"]
+exclude_patterns = ["_extensions"]
+
+html_theme = "furo"
+html_title = f"voltmem {release}"
+html_copy_source = False
+html_show_copyright = False
+html_show_search_summary = False  # it fetches pages, which a browser refuses from the file system
+html_show_sphinx = False
+
+myst_heading_anchors = 3  # the anchors that GitHub makes, so that a link works on both
+myst_enable_extensions = ["deflist"]
+
+autodoc_default_options = {"members": True}
+autosummary_generate = False  # tables only, no page for each name
+autodoc_member_order = "bysource"
+autodoc_type_aliases = {"ModelMessage": "pydantic_ai.messages.ModelMessage"}  # which is an annotated union
+autodoc_typehints_format = "short"
+python_maximum_signature_line_length = 100
+
+# Warnings are errors, and a reference that leads nowhere is one, but for those to other projects.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!voltmem\b).*"),
+    ("py:class", r"voltmem\..*\.(ConversationT|_Engine)"),  # a type variable, a protocol that Agno's argument satisfies
+    ("py:class", r"voltmem\._areas\.messages\.Messages"),
+    ("py:class", r"voltmem\..*\.RunEvent"),
+]
+
+# llms.txt, and each page in Markdown, the reference as well.
+llms_txt_description = "An async conversation store and memory for Python agents, on PostgreSQL."
+llms_txt_nested_enabled = False
+llms_txt_suffix_mode = "append"

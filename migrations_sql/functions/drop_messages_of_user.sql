@@ -1,0 +1,26 @@
+-- version 1
+-- drop_messages_of_user: delete all messages in all conversations of a user.
+--
+-- It locks one conversation after the other, in the order in which every caller locks them, so there is no deadlock.
+-- Soft-deleted conversations keep their messages.
+--
+-- Returns how many messages were deleted.
+
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages_of_user(of_user text) RETURNS bigint
+LANGUAGE plpgsql
+AS $drop_messages_of_user$
+DECLARE
+    conversation text;
+    total bigint := 0;
+BEGIN
+    FOR conversation IN
+        SELECT c.id FROM {schema}.{prefix}_conversations AS c
+        WHERE c.user_id = of_user AND c.deleted_at IS NULL
+        ORDER BY c.id
+    LOOP
+        SELECT total + coalesce(d.dropped, 0) INTO total
+            FROM {schema}.{prefix}_drop_messages(conversation, of_user, NULL, NULL, NULL) AS d;
+    END LOOP;
+    RETURN total;
+END
+$drop_messages_of_user$;

@@ -1,0 +1,46 @@
+-- version 1
+-- plain: split a title into words, in lower case and without accents, with one space before and after each word.
+--
+-- The search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Titles are not
+-- indexed: a user has hundreds of them, and the search reads them all.
+--
+-- This is plain() of voltmem/_words.py as far as PostgreSQL can do it. Lower case follows Unicode if the server has its
+-- rules: the database's own may know ASCII letters only. PostgreSQL 12, and databases whose encoding is not UTF-8, have
+-- no normalize(): there accents stay, and must be typed.
+--
+-- Arguments:
+--   title
+--   separators     a regular expression that matches what is between words
+--   unspaced       a regular expression whose group is a run of characters of a script without spaces
+
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+AS $plain$
+BEGIN
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        RETURN ' ' || regexp_replace(lower(title), '[^[:alnum:]]+', ' ', 'g') || ' ';
+    END IF;
+    IF octet_length(title) = length(title) THEN
+        title := lower(title COLLATE "C");
+    ELSIF current_setting('server_version_num')::integer < 130000 THEN
+        title := lower(title);
+    ELSE
+        title := regexp_replace(
+            normalize(title, NFKD),
+            '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
+            '\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f]',
+            '', 'g'
+        );
+        IF to_regcollation('pg_catalog.pg_c_utf8') IS NOT NULL THEN
+            title := lower(title COLLATE "pg_c_utf8");
+        ELSIF to_regcollation('pg_catalog."und-x-icu"') IS NOT NULL THEN
+            title := lower(title COLLATE "und-x-icu");
+        ELSE
+            title := lower(title);
+        END IF;
+        title := normalize(replace(translate(title, chr(962), chr(963)), chr(223), 'ss'), NFC);
+    END IF;
+    title := regexp_replace(regexp_replace(title, separators, ' ', 'g'), unspaced, ' \1 ', 'g');
+    RETURN regexp_replace(' ' || title || ' ', '  +', ' ', 'g');
+END
+$plain$;

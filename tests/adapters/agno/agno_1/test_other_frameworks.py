@@ -1,0 +1,148 @@
+"""Agno 1 together with everybody else who reads and writes the conversations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from copy import deepcopy
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from tests.adapters.agno.agno_1.sessions import MakeStore, add, agent
+from tests.adapters.agno.both import ELSEWHERE, SAID_ELSEWHERE
+from tests.adapters.agno.fakes import FakeModel, echo
+from tests.programs import python
+from voltmem import PostgresStorage
+from voltmem.adapters.agno import VoltMemStorage
+from voltmem.errors import MissingExtraError
+
+
+async def test_a_conversation_begun_elsewhere_goes_on(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """Plain messages with a tool call, as another framework or the application stored them, are the agent's history."""
+    await plain.create_conversation({"id": "s1", "user_id": "ada"})
+    await plain.add_messages(SAID_ELSEWHERE, "ada", "s1")
+    model = FakeModel()
+
+    agent(store, model).run("and now?")
+
+    assert model.history() == ELSEWHERE
+    await asyncio.to_thread(agent(store, model).run, "once more")
+    assert [content for _, content in model.history()][-2:] == ["and now?", "seen=3 last=and now?"]
+    assert len(await plain.get_messages("ada", "s1")) == 8 + 4
+
+
+@pytest.mark.parametrize("limit", range(1, 10))
+async def test_whatever_the_window_it_is_valid(store: VoltMemStorage, plain: PostgresStorage, limit: int) -> None:
+    """Who reads the agent's messages by voltmem's own methods never gets a tool's call without its result."""
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
+        agent(store, tools=[add]).run(text)
+
+    window = await plain.conversation("ada", "s1").messages(limit=limit)
+
+    assert len(window) <= limit
+    types = [each.type for each in window if each.type != "text"]
+    assert types in ([], ["tool-call", "tool-result"])
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_a_storage_limit_takes_whole_runs_from_agno(make_store: MakeStore, limit: int) -> None:
+    """A run of which the limit has taken messages is not shown; the others are whole."""
+    store = make_store(storage_limit=limit)
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
+        agent(store, tools=[add]).run(text)
+    model = FakeModel()
+
+    agent(store, model).run("and now?")
+
+    whole = {1: [], 2: [2], 3: [2], 4: [2], 5: [2]}.get(limit, [4, 2])
+    whole = [2, 4, 2] if limit >= 8 else whole
+    assert len(model.history()) == sum(whole)
+    assert [role for role, _ in model.history()].count("user") == len(whole)
+
+
+async def test_a_changed_message_is_what_agno_reads(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """An application corrects an answer; the agent's history has the correction."""
+    agent(store).run("hello")
+    _, answer = await plain.get_messages("ada", "s1")
+
+    await plain.add_message({"id": answer.id, "role": "assistant", "content": "corrected"}, "ada", "s1")
+
+    model = FakeModel()
+    agent(store, model).run("and now?")
+    assert model.history() == [("user", "hello"), ("assistant", "corrected")]
+
+
+async def test_a_run_that_lacks_a_message_is_not_shown(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """An application deletes what a tool answered: the model is not shown the call without it."""
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
+        agent(store, tools=[add]).run(text)
+    (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
+
+    await plain.delete_messages([result.id], "ada", "s1")
+
+    model = FakeModel()
+    agent(store, model).run("and now?")
+    assert model.history() == [("user", "hello"), ("assistant", "seen=1 last=hello")]
+
+
+async def test_what_an_application_clears_stays_cleared(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """An agent that has read the messages, and saves the session later, does not bring them back."""
+
+    def clear_meanwhile(messages: Any) -> dict[str, Any]:
+        asyncio.run_coroutine_threadsafe(plain.clear_messages("ada", "s1"), loop).result(10)
+        return echo(messages)
+
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(agent(store).run, "old")
+    await asyncio.to_thread(agent(store, FakeModel(script=clear_meanwhile)).run, "new")
+
+    assert [each.text for each in await plain.get_messages("ada", "s1")] == ["new", "seen=2 last=new"]
+
+
+def test_a_store_goes_on_after_close(store: VoltMemStorage) -> None:
+    """close() ends its thread; the next call starts another."""
+    agent(store).run("hello")
+    store.close()
+    store.close()
+
+    assert store.get_all_session_ids("ada") == ["s1"]
+    assert deepcopy(store) is store
+
+
+FORK = """
+import os, sys
+from agno.storage.session.agent import AgentSession
+from voltmem.adapters.agno import VoltMemStorage
+
+storage = VoltMemStorage("agents", sys.argv[2], sys.argv[1])
+storage.upsert(AgentSession(session_id="s1", user_id="ada"))
+if child := os.fork():
+    os.waitpid(child, 0)
+    print("parent", storage.get_all_session_ids("ada"))
+else:
+    try:
+        storage.get_all_session_ids()
+    except Exception as error:
+        print("child", type(error).__name__, flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_program_ends_by_itself_and_a_fork_hears_an_error(dsn: str, schema: str) -> None:
+    """Nobody calls close(): the thread ends with the program; a forked process is not left waiting for a thread."""
+    printed = await asyncio.wait_for(python("-W", "error", "-c", FORK, dsn, schema), 60)
+
+    assert printed.splitlines() == ["child EventLoopError", "parent ['s1']"]
+
+
+def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing the adapter where Agno is missing names the extra."""
+    for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "agno", None)
+
+    with pytest.raises(MissingExtraError, match=r"'\.\[agno\]'"):
+        import_module("voltmem.adapters.agno")

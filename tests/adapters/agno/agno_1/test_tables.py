@@ -1,0 +1,159 @@
+"""The tables of Agno 1's storage: made, upgraded and dropped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.adapters.agno.agno_1.sessions import PREFIX, MakeStore, agent
+from tests.conftest import Connection
+from voltmem import PostgresStorage
+from voltmem._postgres.migrations.apply import apply_missing
+from voltmem._postgres.migrations.files import migrations
+from voltmem._tables import Tables
+from voltmem.adapters.agno import VoltMemDb, VoltMemStorage
+from voltmem.errors import InvalidInputError, InvalidOptionError, SchemaNotReadyError
+
+
+async def test_the_first_use_makes_the_tables(make_store: MakeStore, connection: Connection, schema: str) -> None:
+    """A5: no SQL by anybody: prefix and schema are those asked for."""
+    agent(make_store("cooks")).run("hello")
+
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+    assert {"cooks_conversations", "cooks_messages"} <= {each["tablename"] for each in tables}
+
+
+async def test_first_uses_at_once_all_succeed(make_store: MakeStore) -> None:
+    """A5: eight stores on an empty schema at the same time; none finds the tables half made."""
+    stores = [make_store() for _ in range(8)]
+
+    await asyncio.gather(
+        *(asyncio.to_thread(agent(each, session_id=str(i)).run, "hi") for i, each in enumerate(stores))
+    )
+
+    assert len(stores[0].get_all_session_ids("ada")) == 8
+
+
+async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn: str, schema: str) -> None:
+    """A5: a URL as SQLAlchemy has it, its engine, a storage of ours that is not open yet."""
+
+    class Url:
+        def render_as_string(self, *, hide_password: bool) -> str:
+            assert not hide_password
+            return dsn.replace("postgresql://", "postgresql+psycopg://")
+
+    class Engine:
+        url = Url()
+
+    made = PostgresStorage(dsn, schema=schema, table_prefix=PREFIX)
+    stores = [
+        make_store(db_url=Url().render_as_string(hide_password=False)),
+        make_store(db_url=None, db_engine=Engine()),
+        make_store(None, None, storage=made),
+    ]
+
+    for number, each in enumerate(stores):
+        agent(each, session_id=str(number)).run("hello")
+
+    assert stores[0].get_all_session_ids("ada") == ["2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schema_version": 2},
+        {"mode": "workflow_v3"},
+        {"table_name": "no such; table"},
+        {"storage": "not with a table_name"},
+        {"runs": -1},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    """Before anything is connected to."""
+    with pytest.raises(InvalidInputError):
+        VoltMemStorage(**{"table_name": "agents", "db_url": "postgresql://nowhere", **options})
+
+
+def test_what_is_for_another_agno_says_so() -> None:
+    """VoltMemDb is there to be imported, and its error names what is to be used instead."""
+    with pytest.raises(InvalidOptionError, match=r"VoltMemDb is for Agno 2 or later.*use VoltMemStorage"):
+        VoltMemDb()
+
+
+# The functions and the first numbered file: older tables have these at least.
+FIRST = [each.name for each in migrations()].index("0001_conversations") + 1
+
+
+async def older_tables(connection: Connection, schema: str, count: int) -> None:
+    """Make the tables of an older release: the first so many migrations."""
+    tables = Tables(schema, PREFIX)
+    await apply_missing(connection, tables, migrations()[:count])
+    await connection.execute(f"INSERT INTO {tables.conversations} (id, resource_id, user_id) VALUES ('c', 'r', 'ada')")
+
+
+@pytest.mark.parametrize("count", range(FIRST, len(migrations())))
+async def test_older_tables_are_upgraded_on_first_use_if_asked(
+    make_store: MakeStore, connection: Connection, schema: str, plain: PostgresStorage, count: int
+) -> None:
+    """A14: auto_upgrade_schema=True, whatever the release that made the tables; what is there stays."""
+    await older_tables(connection, schema, count)
+
+    agent(make_store(auto_upgrade_schema=True)).run("hello")
+
+    assert [each.id for each in await plain.get_conversations_by_user_id("ada")] == ["s1", "c"]
+
+
+async def test_older_tables_are_an_error_otherwise_until_they_are_upgraded(
+    make_store: MakeStore, connection: Connection, schema: str
+) -> None:
+    """A14: the error names what is missing; upgrade_schema() does it without the flag, and may be repeated."""
+    await older_tables(connection, schema, FIRST)
+    store = make_store()
+
+    with pytest.raises(SchemaNotReadyError) as caught:
+        agent(store).run("hello")
+    assert caught.value.missing == [each.name for each in migrations()[FIRST:]]
+
+    store.upgrade_schema()
+    store.upgrade_schema()
+    assert "seen=1" in agent(store).run("hello").content
+
+
+async def test_many_upgrades_at_once_do_it_once(make_store: MakeStore, connection: Connection, schema: str) -> None:
+    """A14: eight stores upgrade at the same time."""
+    await older_tables(connection, schema, FIRST)
+
+    stores = [make_store(auto_upgrade_schema=True) for _ in range(8)]
+    await asyncio.gather(*(asyncio.to_thread(each.create) for each in stores))
+
+    applied = await connection.fetchval(f'SELECT count(*) FROM "{schema}".{PREFIX}_migrations')
+    assert applied == len(migrations())
+
+
+def test_drop_leaves_nothing_and_the_next_use_makes_it_anew(
+    store: VoltMemStorage, make_store: MakeStore, dsn: str, schema: str
+) -> None:
+    """A13: the tables and functions are gone, those of another prefix stay."""
+    other = make_store(f"{PREFIX}_append")
+    agent(other).run("stay")
+    agent(store).run("hello")
+
+    async def names() -> set[str]:
+        connection = await asyncpg.connect(dsn)
+        rows = await connection.fetch(
+            "SELECT relname AS name FROM pg_class WHERE relnamespace = to_regnamespace($1) "
+            "UNION SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace($1)",
+            f'"{schema}"',
+        )
+        await connection.close()
+        return {each["name"] for each in rows}
+
+    store.drop()
+
+    assert {each for each in asyncio.run(names()) if not each.startswith(f"{PREFIX}_append_")} == set()
+    assert other.get_all_session_ids("ada") == ["s1"]
+    assert store.get_all_session_ids("ada") == []

@@ -1,0 +1,188 @@
+"""Agno 3 together with everybody else who reads and writes the conversations."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import pytest
+from agno.db.base import SessionType
+
+from tests.adapters.agno.agno_3.sessions import add, agent, run, team
+from tests.adapters.agno.both import ELSEWHERE, SAID_ELSEWHERE
+from tests.adapters.agno.fakes import FakeModel
+from tests.conftest import MakeStorage
+from voltmem import UNSET, PostgresStorage
+from voltmem.adapters.agno import Formats, Sessions, VoltMemDb, to_messages, to_runs
+from voltmem.errors import MissingExtraError
+from voltmem.models import NativeMessage
+
+
+async def begin_elsewhere(plain: PostgresStorage, format: str | None = None) -> None:
+    await plain.create_conversation({"id": "s1", "user_id": "ada"})
+    said = [NativeMessage(**each, format=format, payload=format) for each in SAID_ELSEWHERE]
+    await plain.add_messages(said, "ada", "s1")
+
+
+@pytest.mark.parametrize("format", [None, "openai-agents"])
+async def test_an_agent_goes_on_with_a_conversation_begun_elsewhere(
+    db: VoltMemDb, plain: PostgresStorage, format: str | None
+) -> None:
+    """Plain messages with a tool call, as another framework or the application stored them, are its history."""
+    await begin_elsewhere(plain, format)
+    model = FakeModel()
+
+    await agent(db, model).arun("and now?")
+    assert model.history() == ELSEWHERE
+
+    await agent(db, model).arun("once more")
+    assert model.history()[-2:] == [("user", "and now?"), ("assistant", "seen=3 last=and now?")]
+    assert len(await plain.get_messages("ada", "s1")) == 8 + 4
+
+
+async def test_a_team_goes_on_with_a_conversation_begun_elsewhere(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """The same for teams, and for workflows, whose history is what went in and what came out."""
+    await begin_elsewhere(plain)
+    model = FakeModel()
+
+    await team(db, model, session_id="s1").arun("and now?")
+
+    assert model.history() == ELSEWHERE
+    kept: Any = await VoltMemDb(plain).get_session("s1", SessionType.WORKFLOW, "ada")
+    assert kept.get_workflow_history() == [("hello", "hi"), ("1 + 2?", "3")]
+
+
+async def test_what_agno_1_stored_goes_on(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """After the step to Agno 3 an agent knows what was said under Agno 1: its messages, by their plain form."""
+    old = run(1) | {"metrics": {"input_tokens": [3]}, "status": "RUNNING"}
+    formats = Formats("agno-1/agent")
+    await Sessions(plain, UNSET, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
+    model = FakeModel()
+
+    await agent(db, model).arun("and now?")
+
+    assert model.history() == [("user", "question 1"), ("assistant", "answer 1")]
+
+
+@pytest.mark.parametrize("limit", range(1, 10))
+async def test_whatever_the_window_it_is_valid(db: VoltMemDb, plain: PostgresStorage, limit: int) -> None:
+    """Who reads the agent's messages by voltmem's own methods never gets a tool's call without its result."""
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
+        await agent(db, tools=[add]).arun(text)
+
+    window = await plain.conversation("ada", "s1").messages(limit=limit)
+
+    assert len(window) <= limit
+    types = [each.type for each in window if each.type != "text"]
+    assert types in ([], ["tool-call", "tool-result"])
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 6, 8])
+async def test_a_storage_limit_takes_whole_runs_from_agno(make_storage: MakeStorage, limit: int) -> None:
+    """A run of which the limit has taken messages is not shown; the others are whole."""
+    db = VoltMemDb(make_storage(storage_limit=limit))
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
+        await agent(db, tools=[add]).arun(text)
+    model = FakeModel()
+
+    await agent(db, model).arun("and now?")
+
+    whole = {1: 0, 2: 2, 5: 2, 6: 6, 8: 8}[limit]
+    assert len(model.history()) == whole
+    assert [role for role, _ in model.history()][:1] == ["user"][:whole]
+
+
+async def test_a_run_that_lacks_a_message_is_not_shown(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """An application deletes what a tool answered: the model is not shown the call without it."""
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
+        await agent(db, tools=[add]).arun(text)
+    (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
+
+    await plain.delete_messages([result.id], "ada", "s1")
+
+    model = FakeModel()
+    await agent(db, model).arun("and now?")
+    assert model.history() == [("user", "hello"), ("assistant", "seen=1 last=hello")]
+
+
+CALL = {"type": "tool-call", "toolCallId": "k1", "toolName": "add", "args": {"a": 1}}
+RESULT = {"type": "tool-result", "toolCallId": "k1", "toolName": "add", "result": "3"}
+NATIVE_CALL = {"id": "k1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+ANTHROPIC = {"type": "tool_result", "tool_use_id": "k1", "content": "3"}
+
+
+@pytest.mark.parametrize(
+    ("native", "plain"),
+    [
+        ({"role": "user", "content": "hi"}, ("user", "text", "hi")),
+        ({"role": "assistant", "content": None}, ("assistant", "text", "")),
+        ({"role": "model", "content": "hi"}, ("assistant", "text", "hi")),
+        ({"role": "assistant", "content": {"sum": 3}}, ("assistant", "text", {"sum": 3})),
+        ({"role": "assistant", "tool_calls": [NATIVE_CALL]}, ("assistant", "tool-call", [CALL])),
+        (
+            {"role": "assistant", "content": "Well", "tool_calls": [NATIVE_CALL]},
+            ("assistant", "tool-call", [{"type": "text", "text": "Well"}, CALL]),
+        ),
+        (
+            {"role": "tool", "content": "3", "tool_call_id": "k1", "tool_name": "add"},
+            ("tool", "tool-result", [RESULT]),
+        ),
+        (
+            {
+                "role": "tool",
+                "content": ["3"],
+                "tool_calls": [{"tool_call_id": "k1", "tool_name": "add", "content": "3"}],
+            },
+            ("tool", "tool-result", [RESULT]),
+        ),
+        ({"role": "user", "content": [ANTHROPIC]}, ("tool", "tool-result", [RESULT | {"toolName": ""}])),
+        (
+            {"role": "user", "content": "See", "images": [{"url": "u", "content": "aGVsbG8="}], "files": [{"id": "f"}]},
+            (
+                "user",
+                "text",
+                [{"type": "text", "text": "See"}, {"type": "image", "url": "u"}, {"type": "file", "id": "f"}],
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_model_said_is_plain_for_others(native: dict[str, Any], plain: tuple[str, str, Any]) -> None:
+    """However a provider has Agno write it; and Agno's own form is kept beside it."""
+    (message,) = to_messages(run(1, messages=[native]), [], Formats("agno"))
+
+    assert (message.role, message.type, message.content) == plain
+    assert to_runs([message], Formats("agno"), {}) == [run(1, messages=[native])]
+
+
+def test_a_run_that_says_nothing_is_kept() -> None:
+    """Without messages, input, content and id: one empty message holds it, by the same id each time."""
+    (message,) = to_messages({"agent_id": "helper"}, [], Formats("agno"))
+    (again,) = to_messages({"agent_id": "helper"}, [], Formats("agno"))
+
+    assert (message.content, message.id) == ("", again.id)
+    assert to_runs([message], Formats("agno"), {}) == [{"agent_id": "helper"}]
+
+
+async def test_a_changed_message_is_what_agno_reads(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """An application corrects an answer; the agent's history has the correction."""
+    await agent(db).arun("hello")
+    _, answer = await plain.get_messages("ada", "s1")
+
+    await plain.add_message({"id": answer.id, "role": "assistant", "content": "corrected"}, "ada", "s1")
+
+    model = FakeModel()
+    await agent(db, model).arun("and now?")
+    assert model.history() == [("user", "hello"), ("assistant", "corrected")]
+
+
+@pytest.mark.parametrize("missing", ["agno", "agno.db.base"])
+def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Importing the adapter where Agno is missing, or is too early an Agno 2, names the extra."""
+    for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+
+    with pytest.raises(MissingExtraError, match=r"'\.\[agno\]'"):
+        import_module("voltmem.adapters.agno")

@@ -1,0 +1,5 @@
+"""Collects the tests of the installed release of Agno: those of another could not even be imported."""
+
+from tests.adapters.agno.installed import RELEASE
+
+collect_ignore = [folder for folder in ("agno_1", "agno_3") if folder != f"agno_{RELEASE.partition('.')[0]}"]

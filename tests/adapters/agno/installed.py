@@ -1,0 +1,15 @@
+"""The release of Agno that is installed: each of agno_1 and agno_3 holds the tests of one of its protocols."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+
+def _release() -> str:
+    try:
+        return version("agno")
+    except PackageNotFoundError:
+        return ""
+
+
+RELEASE: Final = _release()
+"""Empty where there is none."""

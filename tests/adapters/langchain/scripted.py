@@ -1,0 +1,92 @@
+"""What the tests of LangChain share: a model with a script, agents, and what they have said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import tool
+
+from voltmem import NativeMessage, PostgresStorage
+from voltmem.adapters.langchain import VoltMemMiddleware
+
+C1: RunnableConfig = {"configurable": {"thread_id": "c1"}}
+
+
+class Scripted(BaseChatModel):
+    """A model that says what it is told to, and keeps what it was shown."""
+
+    says: list[Any]
+    """Messages, their texts, or errors."""
+    shown: list[list[BaseMessage]]
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def bind_tools(self, tools: Any, **_: Any) -> Runnable[Any, AIMessage]:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        self.shown.append(messages)
+        said = self.says.pop(0)
+        if isinstance(said, BaseException):
+            raise said
+        message = AIMessage(said) if isinstance(said, str) else said.model_copy()
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        await asyncio.sleep(0)
+        return self._generate(messages)
+
+
+def scripted(*says: AIMessage | str | BaseException) -> Scripted:
+    return Scripted(says=list(says), shown=[])
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"4 °C in {city}\x00"
+
+
+def said(text: str) -> Any:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def agent(model: Scripted, storage: PostgresStorage, *tools: Any, user_id: str = "ada", **options: Any) -> Any:
+    middleware = [VoltMemMiddleware(storage, user_id=user_id), *options.pop("then", [])]
+    return create_agent(model, tools, middleware=middleware, **options)
+
+
+def texts(messages: Sequence[BaseMessage]) -> list[str]:
+    return [str(message.text) for message in messages]
+
+
+async def stored_texts(storage: PostgresStorage, conversation_id: str = "c1") -> list[str]:
+    return [message.text for message in await storage.get_messages("ada", conversation_id, limit=None)]
+
+
+def assert_valid(messages: Sequence[BaseMessage]) -> None:
+    """Every result follows its call, and every call has its result."""
+    open_calls: list[str | None] = []
+    for message in messages:
+        if isinstance(message, ToolMessage):
+            assert message.tool_call_id in open_calls
+            open_calls.remove(message.tool_call_id)
+        else:
+            assert open_calls == []
+            open_calls = [call["id"] for call in message.tool_calls] if isinstance(message, AIMessage) else []
+    assert open_calls == []
+
+
+async def native(storage: PostgresStorage) -> list[NativeMessage]:
+    from voltmem._agents.native import NativeMemory
+
+    return await NativeMemory(storage, "ada", "c1").newest_messages()

@@ -1,0 +1,273 @@
+"""LangChain's messages come back equal, and conversations that others began go on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.documents import Document
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.tools import tool
+
+from tests.adapters.langchain.scripted import C1, agent, assert_valid, native, said, scripted, stored_texts, texts
+from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
+from voltmem._parts import ToolCall, ToolResult, call_part, result_part, text_part, tool_calls
+from voltmem._values import from_stored_json, to_json
+from voltmem.adapters.langchain import FORMAT, to_langchain, to_native
+
+# --- conversations that others began ---------------------------------------------------------------------------------
+
+ELSEWHERE = [
+    Message(role="system", content="Be brief."),
+    Message(role="user", content=[text_part("Oslo"), {"type": "image", "url": "https://example.org/oslo.png"}]),
+    Message(role="assistant", content=[{"type": "reasoning", "text": "Hm."}], type="reasoning"),
+    Message(
+        role="assistant",
+        type="tool-call",
+        content=[text_part("Let me see."), call_part(ToolCall("k1", "weather", {"city": "Oslo"}))],
+    ),
+    Message(role="tool", type="tool-result", content=[result_part(ToolResult("k1", "weather", {"celsius": 4}))]),
+    Message(role="assistant", content="4 °C"),
+    Message(role="narrator", content="It rains."),
+]
+TRANSLATED: list[BaseMessage] = [
+    SystemMessage("Be brief."),
+    HumanMessage([text_part("Oslo"), {"type": "image", "url": "https://example.org/oslo.png"}]),
+    AIMessage("Let me see.", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}]),
+    ToolMessage('{"celsius":4}', tool_call_id="k1", name="weather"),
+    AIMessage("4 °C"),
+    ChatMessage(content="It rains.", role="narrator"),
+]
+
+
+@pytest.mark.parametrize("format", [None, "another"])
+async def test_a_conversation_that_was_begun_elsewhere_goes_on(format: str | None, storage: PostgresStorage) -> None:
+    """Plain messages, an application's or another framework's: texts, tool calls and results reach the model."""
+    payload = None if format is None else {"its": "own"}
+    begun = [
+        NativeMessage.of({**message.model_dump(exclude={"created_at"}), "format": format, "payload": payload})
+        for message in ELSEWHERE
+    ]
+    await storage.conversation("ada", "c1").add_turn(begun)
+    model = scripted("You are welcome.")
+
+    await agent(model, storage).ainvoke(said("Thanks"), C1)
+
+    assert [without_id(message) for message in model.shown[0][:-1]] == TRANSLATED
+    assert len(await stored_texts(storage)) == len(ELSEWHERE) + 2
+
+
+def test_tools_without_ids_or_objects_get_what_langchain_wants() -> None:
+    """Calls without ids are named, results without ids answer the oldest call, arguments become an object."""
+    messages: list[dict[str, Any]] = [
+        {
+            "role": "assistant",
+            "type": "tool-call",
+            "content": [call_part(ToolCall("", "one", None)), {"type": "tool_use"}],
+        },
+        {"role": "tool", "content": "first"},
+        {"role": "user", "content": [{"type": "tool_result", "content": ["second"]}, "and this"]},
+        {"role": "assistant", "content": {"tool_calls": [{"id": "k", "function": {"name": "f", "arguments": "[1]"}}]}},
+        {"role": "tool", "content": "third", "metadata": {"tool_call_id": "k"}},
+        {
+            "role": "assistant",
+            "content": [call_part(ToolCall("j", "g", {})), result_part(ToolResult("j", "g", "fourth"))],
+        },
+    ]
+
+    found = to_langchain(NativeMessage.of({"id": f"m{n}", **message}) for n, message in enumerate(messages))
+
+    assert_valid(found)
+    assert [without_id(message) for message in found[1:4]] == [
+        ToolMessage("first", tool_call_id="m0:0"),
+        ToolMessage('["second"]', tool_call_id="m0:1"),
+        HumanMessage("and this"),
+    ]
+    assert isinstance(found[0], AIMessage)
+    assert [call["args"] for call in found[0].tool_calls] == [{}, {}]
+    assert isinstance(found[4], AIMessage)
+    assert found[4].tool_calls[0]["args"] == {"input": [1]}
+    assert len({message.id for message in found}) == len(found) == 8
+
+
+# --- every message of LangChain's ------------------------------------------------------------------------------------
+
+MESSAGES: list[BaseMessage] = [
+    HumanMessage("\x00 and \ud800"),
+    HumanMessage("Hi", name="Ada", additional_kwargs={"a": [1, None, {"b": 1e300}]}),
+    HumanMessage([{"type": "image", "base64": "aGk=", "mime_type": "image/png"}, "and", {"type": "text", "text": ""}]),
+    SystemMessage("Be brief.", additional_kwargs={"__openai_role__": "developer"}),
+    AIMessage(
+        [
+            {"type": "thinking", "thinking": "Hm", "signature": "x"},
+            {"type": "tool_use", "id": "k1", "name": "f", "input": {}},
+        ],
+        tool_calls=[{"name": "f", "args": {"deep": {"\x00": "\ud800", "n": 10**30}}, "id": "k1"}],
+        invalid_tool_calls=[{"name": None, "args": "{", "id": "k2", "error": "no JSON", "type": "invalid_tool_call"}],
+        usage_metadata={
+            "input_tokens": 1,
+            "output_tokens": 2,
+            "total_tokens": 3,
+            "input_token_details": {"cache_read": 1},
+        },
+        response_metadata={"model_name": "scripted", "logprobs": None},
+    ),
+    AIMessage("", tool_calls=[{"name": "f", "args": {}, "id": None}]),
+    AIMessage("", additional_kwargs={"tool_calls": [{"id": "k", "function": {"name": "f", "arguments": "{}"}}]}),
+    AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}}),
+    ToolMessage("4 °C\x00", tool_call_id="k1", name="f", artifact={"rows": [[1, "a"]]}, status="error"),
+    ToolMessage([{"type": "text", "text": "a"}, "b"], tool_call_id="k2"),
+    ChatMessage(content="It rains.", role="narrator"),
+    FunctionMessage(content="4 °C", name="f"),
+    HumanMessageChunk(content="Hi"),
+    AIMessageChunk(
+        content="",
+        tool_call_chunks=[{"name": "f", "args": "{}", "id": "k", "index": 0, "type": "tool_call_chunk"}],
+        chunk_position="last",
+    ),
+]
+
+
+async def test_every_message_comes_back_equal(storage: PostgresStorage) -> None:
+    """All kinds of messages, with all that they have, are read as they were stored, in another process's eyes, too."""
+    await storage.conversation("ada", "c1").add_turn(to_native(message) for message in MESSAGES)
+
+    found = to_langchain(await native(storage))
+
+    assert found == MESSAGES
+    assert [type(message) for message in found] == [type(message) for message in MESSAGES]
+
+
+TEXTS = st.text()  # NUL and lone surrogates, too
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(TEXTS, JSON, max_size=3)
+CONTENT = TEXTS | st.lists(TEXTS | OBJECTS, max_size=3)
+CALLS = st.lists(
+    st.fixed_dictionaries({"name": TEXTS, "args": OBJECTS, "id": st.none() | TEXTS, "type": st.just("tool_call")}),
+    max_size=2,
+)
+
+
+@given(content=CONTENT, calls=CALLS, more=OBJECTS)
+def test_any_answer_comes_back_equal(content: Any, calls: Any, more: dict[str, Any]) -> None:
+    """Whatever a model says, LangChain's own form of it survives what the database does to it."""
+    message = AIMessage(content=content, tool_calls=calls, response_metadata=more)
+
+    assert reread(message) == message
+
+
+@given(content=CONTENT, artifact=JSON, name=st.none() | TEXTS, status=st.sampled_from(["success", "error"]))
+def test_any_result_comes_back_equal(
+    content: Any, artifact: Any, name: str | None, status: Literal["success", "error"]
+) -> None:
+    """Whatever a tool answers, LangChain's own form of it survives what the database does to it."""
+    message = ToolMessage(content=content, tool_call_id="k1", artifact=artifact, name=name, status=status)
+
+    assert reread(message) == message
+
+
+def test_blocks_that_repeat_a_call_are_not_counted_twice() -> None:
+    """Providers have a call in the content and in tool_calls; the plain message has it once."""
+    plain = to_native(MESSAGES[4])
+
+    assert [call.id for call in tool_calls(plain)] == ["k1", "k2"]
+    assert plain.content[0] == {"type": "thinking", "thinking": "Hm", "signature": "x"}  # type: ignore[index]
+
+
+def test_parts_of_no_known_type_do_no_harm() -> None:
+    """What stands where a type should, is not trusted to be one."""
+    odd: list[Any] = [
+        {"type": ["tool_use"]},
+        {"type": None, "text": "Hi"},
+        {"text": "Ho"},
+        {"type": "image", "url": "u"},
+    ]
+    answer = AIMessage(odd, tool_calls=[{"name": "f", "args": {}, "id": "k1"}])
+
+    assert to_native(answer).content == [*odd, call_part(ToolCall("k1", "f", {}))]
+    (found,) = to_langchain([NativeMessage(role="user", content=odd)])
+    assert found.content == [text_part("Hi"), text_part("Ho"), {"type": "image", "url": "u"}]
+
+
+async def test_a_replaced_message_is_read_as_it_is_now(storage: PostgresStorage) -> None:
+    """An application that edits a message by its id edits what the agent is shown."""
+    first = await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    edited = {"id": first["messages"][1].id, "role": "assistant", "content": "Ho ho"}
+    await storage.add_message(edited, "ada", "c1")
+    model = scripted("Sure")
+
+    await agent(model, storage).ainvoke(said("Again"), C1)
+
+    assert texts(model.shown[0]) == ["Hi", "Ho ho", "Again"]
+
+
+async def test_an_artifact_that_is_no_json_is_left_out(
+    storage: PostgresStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tool may return any object for the program: the run goes on, the message is stored without it, a log tells."""
+
+    @tool(response_format="content_and_artifact")
+    def search(q: str) -> tuple[str, list[Document]]:
+        """Find documents."""
+        return q, [Document("text")]
+
+    call = AIMessage("", tool_calls=[{"name": "search", "args": {"q": "leeks"}, "id": "k1"}])
+    result = await agent(scripted(call, "Found."), storage, search).ainvoke(said("Find"), C1)
+
+    assert result["messages"][2].artifact == [Document("text")]
+    stored = to_langchain(await native(storage))[2]
+    assert isinstance(stored, ToolMessage)
+    assert (stored.text, stored.artifact) == ("leeks", None)
+    assert [record.name for record in caplog.records if "artifact" in record.message] == ["voltmem"]
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (RemoveMessage(id="m1"), "RemoveMessage"),
+        (BaseMessage(content="", type="mine"), "'mine'"),
+        (HumanMessage("Hi", additional_kwargs={"at": object()}), "object"),
+        (AIMessage("Hi", response_metadata={"logprob": float("-inf")}), "inf"),
+        (HumanMessage("Hi", id="\x00"), "id"),
+    ],
+    ids=["remove", "unknown", "object", "infinity", "id"],
+)
+def test_what_cannot_be_stored_is_our_error(message: BaseMessage, why: str) -> None:
+    """A message that could not be read again is refused, and the error says why."""
+    with pytest.raises(InvalidInputError, match=why):
+        to_native(message)
+
+
+# --- the package -----------------------------------------------------------------------------------------------------
+
+
+def reread(message: BaseMessage) -> BaseMessage:
+    (found,) = to_langchain([NativeMessage.of({**dict(to_native(message)), "payload": stored_payload(message)})])
+    return found
+
+
+def stored_payload(message: BaseMessage) -> Any:
+    assert to_native(message).format == FORMAT
+    return from_stored_json(to_json(to_native(message).payload))
+
+
+def without_id(message: BaseMessage) -> BaseMessage:
+    return message.model_copy(update={"id": None})

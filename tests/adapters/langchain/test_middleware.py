@@ -1,0 +1,455 @@
+"""The middleware of LangChain agents: what it stores and when, for whom, beside a checkpointer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, SummarizationMiddleware
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from tests.adapters.langchain.scripted import (
+    C1,
+    agent,
+    assert_valid,
+    native,
+    said,
+    scripted,
+    stored_texts,
+    texts,
+    weather,
+)
+from tests.conftest import MakeStorage
+from tests.programs import python
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
+from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
+from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware, to_langchain
+from voltmem.errors import EventLoopError
+
+OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}])
+
+
+# --- the middleware: what is stored, and when ------------------------------------------------------------------------
+
+
+async def test_a_run_is_stored_as_plain_messages(storage: PostgresStorage) -> None:
+    """Whoever reads the conversation sees what was said, asked of tools, and answered."""
+    await agent(scripted(OSLO, "Take a coat."), storage, weather).ainvoke(said("Oslo?"), C1)
+
+    question, call, result, answer = await storage.get_messages("ada", "c1")
+    assert (question.role, question.type, question.content) == ("user", "text", "Oslo?")
+    assert (call.role, call.type) == ("assistant", "tool-call")
+    assert tool_calls(call) == [ToolCall("k1", "weather", {"city": "Oslo"})]
+    assert (result.role, result.type) == ("tool", "tool-result")
+    assert tool_results(result) == [ToolResult("k1", "weather", "4 °C in Oslo\x00")]
+    assert (answer.role, answer.type, answer.content) == ("assistant", "text", "Take a coat.")
+
+
+async def test_a_second_run_is_shown_the_first(storage: PostgresStorage) -> None:
+    """An agent without a checkpointer goes on where the conversation was, with the very same messages."""
+    first = await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(said("Oslo?"), C1)
+    model = scripted("You are welcome.")
+
+    second = await agent(model, storage, weather).ainvoke(said("Thanks"), C1)
+
+    assert model.shown == [[*first["messages"], second["messages"][-2]]]
+    assert second["messages"][:-2] == first["messages"]
+    assert len(await stored_texts(storage)) == 6
+
+
+async def test_a_second_process_continues_what_the_first_began(storage: PostgresStorage, dsn: str, schema: str) -> None:
+    """Two programs, one after the other: the second's model is shown what was said to the first."""
+    program = """if True:
+        import asyncio, sys
+        from langchain.agents import create_agent
+        from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+        from langchain_core.messages import AIMessage
+        from voltmem import PostgresStorage
+        from voltmem.adapters.langchain import VoltMemMiddleware
+
+        async def main(dsn, schema, question, answer):
+            async with PostgresStorage(dsn, schema=schema) as storage:
+                model = GenericFakeChatModel(messages=iter([AIMessage(answer)]))
+                agent = create_agent(model, middleware=[VoltMemMiddleware(storage, user_id="ada")])
+                run = {"messages": [{"role": "user", "content": question}]}, {"configurable": {"thread_id": "c1"}}
+                print([message.text for message in (await agent.ainvoke(*run))["messages"]])
+
+        asyncio.run(main(*sys.argv[1:]))
+        """
+
+    async def run(question: str, answer: str) -> str:
+        return (await python("-W", "error", "-c", program, dsn, schema, question, answer)).strip()
+
+    assert await run("Hi", "Ho") == "['Hi', 'Ho']"
+    assert await run("Again", "Sure") == "['Hi', 'Ho', 'Again', 'Sure']"
+    assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure"]
+
+
+async def test_what_the_user_says_is_stored_before_the_model_is_called(storage: PostgresStorage) -> None:
+    """A model that fails does not take the question with it."""
+    model = scripted(RuntimeError("no quota"), "Ho")
+    with pytest.raises(RuntimeError, match="no quota"):
+        await agent(model, storage).ainvoke(said("Hi"), C1)
+
+    assert await stored_texts(storage) == ["Hi"]
+    await agent(model, storage).ainvoke(said("Hello?"), C1)
+    assert texts(model.shown[-1]) == ["Hi", "Hello?"]
+
+
+async def test_a_cancelled_run_keeps_what_was_said(storage: PostgresStorage) -> None:
+    """A run that is cancelled while a tool works has stored the question, and no half of a tool turn."""
+    working = asyncio.Event()
+
+    @tool
+    async def forever() -> str:
+        """Never answer."""
+        working.set()
+        await asyncio.sleep(60)
+        return ""
+
+    call = AIMessage("", tool_calls=[{"name": "forever", "args": {}, "id": "k1"}])
+    task = asyncio.create_task(agent(scripted(call), storage, forever).ainvoke(said("Hi"), C1))
+    await working.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await stored_texts(storage) == ["Hi"]
+
+
+async def test_a_tool_call_is_stored_with_its_results(storage: PostgresStorage) -> None:
+    """While tools work there is no call without result in the conversation; before the model goes on, both are."""
+    seen: list[list[str]] = []
+
+    class Look(AgentMiddleware[Any, Any]):
+        async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+            seen.append([message.type for message in await storage.get_messages("ada", "c1")])
+            return await handler(request)
+
+        async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+            seen.append([message.type for message in await storage.get_messages("ada", "c1")])
+            return await handler(request)
+
+    await agent(scripted(OSLO, "4 °C"), storage, weather, then=[Look()]).ainvoke(said("Oslo?"), C1)
+
+    assert seen == [["text"], ["text"], ["text", "tool-call", "tool-result"]]
+
+
+async def test_a_failed_tool_leaves_no_half_turn(storage: PostgresStorage) -> None:
+    """A tool that raises ends the run; the conversation goes on from the question."""
+
+    @tool("weather")
+    def broken(city: str) -> str:
+        """Fail."""
+        raise OSError(city)
+
+    with pytest.raises(OSError, match="Oslo"):
+        await agent(scripted(OSLO), storage, broken).ainvoke(said("Oslo?"), C1)
+
+    assert await stored_texts(storage) == ["Oslo?"]
+
+
+async def test_sending_a_message_again_stores_it_once(storage: PostgresStorage) -> None:
+    """A retry with the same message id adds nothing, and the model is shown it once."""
+    question = {"messages": [HumanMessage("Hi", id="m1")]}
+    model = scripted(RuntimeError("no quota"), "Ho")
+    with pytest.raises(RuntimeError):
+        await agent(model, storage).ainvoke(question, C1)
+
+    await agent(model, storage).ainvoke(question, C1)
+
+    assert texts(model.shown[-1]) == ["Hi"]
+    assert await stored_texts(storage) == ["Hi", "Ho"]
+
+
+async def test_a_client_that_sends_everything_back_repeats_nothing(storage: PostgresStorage) -> None:
+    """All messages with their ids, and a new one: only that is stored, even if the others lie beyond the window."""
+    one = await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    two = await agent(scripted("Sure"), storage).ainvoke(said("Again"), C1)
+    assert texts(two["messages"]) == ["Hi", "Ho", "Again", "Sure"]
+    await storage.delete_messages([one["messages"][0].id], "ada", "c1")
+    model = scripted("Bye")
+
+    await agent(model, storage).ainvoke({"messages": [*two["messages"], HumanMessage("Well")]}, C1)
+
+    assert texts(model.shown[0]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert await stored_texts(storage) == ["Ho", "Again", "Sure", "Well", "Bye"]
+
+
+async def test_history_is_not_streamed(storage: PostgresStorage) -> None:
+    """stream_mode="messages" brings what is said now, not what was said before."""
+    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+
+    stream = agent(scripted("Sure"), storage).astream(said("Again"), C1, stream_mode="messages")
+
+    assert [message.text async for message, _ in stream] == ["Sure"]
+
+
+async def test_runs_at_once_in_one_conversation_all_are_stored(storage: PostgresStorage) -> None:
+    """Eight runs with tools, at once: everything is there, and what a model is shown next is valid."""
+
+    async def run(number: int) -> None:
+        call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": f"k{number}"}])
+        await agent(scripted(call, f"answer {number}"), storage, weather).ainvoke(said(f"question {number}"), C1)
+
+    await asyncio.gather(*(run(number) for number in range(8)))
+
+    assert len(await stored_texts(storage)) == 32
+    model = scripted("Done")
+    await agent(model, storage).ainvoke(said("And?"), C1)
+    assert_valid(model.shown[0])
+    assert len(model.shown[0]) == 33
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7])
+async def test_what_a_storage_limit_leaves_is_valid(limit: int, make_storage: MakeStorage) -> None:
+    """However few messages are kept, no model is shown half a tool turn."""
+    storage = make_storage(storage_limit=limit)
+    for number in range(3):
+        calls = [{"name": "weather", "args": {"city": city}, "id": f"{city}{number}"} for city in ("Oslo", "Rome")]
+        model = scripted(AIMessage("", tool_calls=calls), "Fine.")
+        await agent(model, storage, weather).ainvoke(said(f"question {number}"), C1)
+        for shown in model.shown:
+            assert_valid(shown)
+            assert f"question {number}" in texts(shown)
+
+    assert len(await storage.get_messages("ada", "c1")) == limit
+    for window in range(limit + 1):
+        kept = await storage.conversation("ada", "c1").messages(limit=window)
+        assert len(kept) <= window
+        assert [result.id for message in kept for result in tool_results(message)] == [
+            call.id for message in kept for call in tool_calls(message)
+        ]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"limit": 2}, 1), ({"limit": 4}, 4), ({"turns": 1}, 4)])
+async def test_a_run_begins_with_the_window_that_was_asked_for(
+    options: dict[str, int], expected: int, storage: PostgresStorage
+) -> None:
+    """limit and turns say how much of the conversation a run is shown, tool turns whole."""
+    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(said("Oslo?"), C1)
+    model = scripted("Sure")
+    middleware = VoltMemMiddleware(storage, user_id="ada", **options)  # type: ignore[arg-type]
+
+    await create_agent(model, middleware=[middleware]).ainvoke(said("Thanks"), C1)
+
+    assert_valid(model.shown[0])
+    assert len(model.shown[0]) == expected + 1
+
+
+# --- the middleware: whose, and which --------------------------------------------------------------------------------
+
+
+async def test_another_users_thread_is_refused_before_the_model(storage: PostgresStorage) -> None:
+    """Whoever knows a thread id of another user's reads nothing, stores nothing, and no model is called."""
+    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    model = scripted("Secrets")
+
+    with pytest.raises(ConversationNotFoundError):
+        await agent(model, storage, user_id="mallory").ainvoke(said("Tell me"), C1)
+
+    assert model.shown == []
+    assert await stored_texts(storage) == ["Hi", "Ho"]
+
+
+@pytest.mark.parametrize("message", [{"messages": [HumanMessage("Tell me")]}, {"messages": []}, None])
+async def test_a_checkpointer_does_not_open_another_users_thread(
+    message: dict[str, Any] | None, storage: PostgresStorage
+) -> None:
+    """The thread's owner is asked for in every run, also in one that says nothing."""
+    saver = InMemorySaver()
+    await agent(scripted("Ho"), storage, checkpointer=saver).ainvoke(said("Hi"), C1)
+    model = scripted("Secrets")
+    stranger = agent(model, storage, user_id="mallory", checkpointer=saver)
+
+    if message is None:
+        assert texts((await stranger.ainvoke(None, C1))["messages"]) == [
+            "Hi",
+            "Ho",
+        ]  # LangGraph's: nothing is left to run
+    else:
+        with pytest.raises(ConversationNotFoundError):
+            await stranger.ainvoke(message, C1)
+
+    assert model.shown == []
+    assert await stored_texts(storage) == ["Hi", "Ho"]
+
+
+@dataclass
+class Context:
+    user_id: str
+
+
+@pytest.mark.parametrize("context", [Context("ada"), {"user_id": "ada"}])
+async def test_the_user_comes_from_the_runs_context(context: Any, storage: PostgresStorage) -> None:
+    """One agent for all users: each run's context says whose conversation it is."""
+    one_for_all = create_agent(
+        scripted("Ho", "Ho"), middleware=[VoltMemMiddleware(storage, resource_id="cook")], context_schema=type(context)
+    )
+
+    await one_for_all.ainvoke(said("Hi"), C1, context=context)
+
+    conversation = await storage.get_user_conversation("c1", "ada")
+    assert conversation is not None
+    assert conversation.resource_id == "cook"
+
+
+@pytest.mark.parametrize("context", [None, {}, {"user_id": ""}, {"user_id": 7}])
+async def test_a_run_needs_a_user(context: Any, storage: PostgresStorage) -> None:
+    """Without a user no model is called; the error says what to give."""
+    model = scripted("Ho")
+    one_for_all = create_agent(model, middleware=[VoltMemMiddleware(storage)], context_schema=dict)
+    with pytest.raises(InvalidInputError, match="user_id"):
+        await one_for_all.ainvoke(said("Hi"), C1, context=context)
+
+    assert model.shown == []
+
+
+async def test_a_run_needs_a_thread(storage: PostgresStorage) -> None:
+    """Without a thread_id no model is called; the error says how to give one."""
+    model = scripted("Ho")
+    with pytest.raises(InvalidInputError, match=r'"configurable": {"thread_id"'):
+        await agent(model, storage).ainvoke(said("Hi"))
+
+    assert model.shown == []
+
+
+async def test_a_thread_id_may_be_a_uuid(storage: PostgresStorage) -> None:
+    """LangGraph takes thread ids that are no strings; the conversation has their text."""
+    thread_id = uuid.uuid4()
+    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), {"configurable": {"thread_id": thread_id}})
+
+    assert await stored_texts(storage, str(thread_id)) == ["Hi", "Ho"]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+async def test_a_synchronous_run_is_refused(way: str, storage: PostgresStorage) -> None:
+    """invoke() and stream() say which methods to call instead."""
+    with pytest.raises(EventLoopError, match=r"ainvoke\(\) or astream\(\)"):
+        list(getattr(agent(scripted("Ho"), storage), way)(said("Hi"), C1))
+
+
+@pytest.mark.parametrize("options", [{"limit": -1}, {"turns": -1}, {"limit": 2, "turns": 2}])
+async def test_a_window_that_cannot_be_is_refused_before_the_model(
+    options: dict[str, int], storage: PostgresStorage
+) -> None:
+    """A mistake in the options is our error, and no model is called."""
+    model = scripted("Ho")
+    middleware = VoltMemMiddleware(storage, user_id="ada", **options)  # type: ignore[arg-type]
+
+    with pytest.raises(InvalidInputError, match=r"limit|turns"):
+        await create_agent(model, middleware=[middleware]).ainvoke(said("Hi"), C1)
+
+    assert model.shown == []
+
+
+@pytest.mark.parametrize("user", [7, None, "", ANY_USER])
+async def test_a_user_id_is_checked_when_the_middleware_is_made(user: Any, storage: PostgresStorage) -> None:
+    """What can be no user id is an error before anything runs: a forgotten user is not taken from the context."""
+    with pytest.raises(InvalidInputError, match="user_id"):
+        VoltMemMiddleware(storage, user_id=user)
+    with pytest.raises(InvalidInputError, match="user_id"):
+        VoltMemChatMessageHistory(storage, user, "c1")
+
+
+# --- beside a checkpointer and other middleware ----------------------------------------------------------------------
+
+
+async def test_beside_a_checkpointer_everything_is_stored_once(storage: PostgresStorage) -> None:
+    """Three runs of one thread: neither the model nor the conversation sees anything twice."""
+    model = scripted(OSLO, "4 °C", "You are welcome.", "Bye.")
+    one = agent(model, storage, weather, checkpointer=InMemorySaver())
+
+    for text in ("Oslo?", "Thanks", "Bye"):
+        result = await one.ainvoke(said(text), C1)
+
+    assert texts(model.shown[-1]) == ["Oslo?", "", "4 °C in Oslo\x00", "4 °C", "Thanks", "You are welcome.", "Bye"]
+    assert to_langchain(await native(storage)) == result["messages"]
+    assert set(result) == {"messages"}  # what the middleware remembers is its own
+
+
+async def test_a_thread_that_is_new_to_the_checkpointer_begins_with_the_history(storage: PostgresStorage) -> None:
+    """A checkpointer that is added later, or has lost its threads, is filled from the conversation."""
+    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    model = scripted("Sure", "Bye")
+    one = agent(model, storage, checkpointer=InMemorySaver())
+
+    for text in ("Again", "Well"):
+        await one.ainvoke(said(text), C1)
+
+    assert texts(model.shown[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure", "Well", "Bye"]
+
+
+async def test_what_the_checkpointer_had_before_is_stored(storage: PostgresStorage) -> None:
+    """The middleware is added to an agent with a checkpointer: its threads become whole conversations."""
+    saver = InMemorySaver()
+    await create_agent(scripted("Ho"), checkpointer=saver).ainvoke(said("Hi"), C1)
+
+    await agent(scripted("Sure"), storage, checkpointer=saver).ainvoke(said("Again"), C1)
+
+    assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure"]
+
+
+async def test_what_falls_out_of_the_storage_does_not_come_back(make_storage: MakeStorage) -> None:
+    """A checkpointer remembers more than the storage keeps; what is kept are the newest, in their order."""
+    storage = make_storage(storage_limit=3)
+    one = agent(scripted("a0", "a1", "a2", "a3"), storage, checkpointer=InMemorySaver())
+
+    for number in range(4):
+        await one.ainvoke(said(f"q{number}"), C1)
+
+    assert await stored_texts(storage) == ["a2", "q3", "a3"]
+
+
+async def test_a_run_that_waits_for_a_person_is_stored_once(storage: PostgresStorage) -> None:
+    """Interrupted for an approval, which changes the call, and resumed by another agent: all is stored, once."""
+    saver = InMemorySaver()
+    ask = HumanInTheLoopMiddleware(interrupt_on={"weather": {"allowed_decisions": ["edit"]}})
+    await agent(scripted(OSLO), storage, weather, checkpointer=saver, then=[ask]).ainvoke(said("Oslo?"), C1)
+    assert await stored_texts(storage) == ["Oslo?"]
+
+    edit = {"type": "edit", "edited_action": {"name": "weather", "args": {"city": "Rome"}}}
+    model = scripted("4 °C")
+    resumed = agent(model, storage, weather, checkpointer=saver, then=[ask])
+    result = await resumed.ainvoke(Command(resume={"decisions": [edit]}), C1)
+
+    messages = await native(storage)
+    assert to_langchain(messages) == result["messages"]
+    assert "in Rome" in messages[2].text
+    assert len(messages) == 4
+
+
+@pytest.mark.parametrize("summary_first", [False, True])
+async def test_a_summary_is_not_stored(summary_first: bool, storage: PostgresStorage) -> None:
+    """What a SummarizationMiddleware puts into the state nobody said; all that was said stays stored."""
+    model = scripted("a0", "a1", "a2")
+    shorten = SummarizationMiddleware(scripted(*["in short"] * 3), trigger=("messages", 3), keep=("messages", 1))
+    middleware: list[Any] = [VoltMemMiddleware(storage, user_id="ada"), shorten]
+    order = middleware[::-1] if summary_first else middleware
+    one = create_agent(model, middleware=order, checkpointer=InMemorySaver())
+
+    for number in range(3):
+        await one.ainvoke(said(f"q{number}"), C1)
+
+    assert "in short" in model.shown[-1][0].text
+    assert await stored_texts(storage) == ["q0", "a0", "q1", "a1", "q2", "a2"]
+
+
+async def test_what_is_removed_from_the_state_stays_stored(storage: PostgresStorage) -> None:
+    """A RemoveMessage is about an agent's state; the conversation is what was said."""
+    one = agent(scripted("Ho", "Sure"), storage, checkpointer=InMemorySaver())
+    first = await one.ainvoke(said("Hi"), C1)
+
+    remove = [RemoveMessage(id=message.id) for message in first["messages"]]
+    await one.ainvoke({"messages": [*remove, HumanMessage("Again")]}, C1)
+
+    assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure"]

@@ -1,0 +1,14 @@
+"""A store for the tests of Pydantic AI."""
+
+from __future__ import annotations
+
+import pytest
+
+from voltmem import PostgresStorage
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore
+
+
+@pytest.fixture
+def store(storage: PostgresStorage) -> VoltMemConversationStore:
+    """A store of the user ada."""
+    return VoltMemConversationStore(storage, user_id="ada")

@@ -1,0 +1,409 @@
+"""Agents of Pydantic AI go on where they were: for their user, at the same time, within the limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent
+from pydantic_ai.conversation import Conversation
+from pydantic_ai.conversation_store import ConversationConflict, ConversationEntry, ConversationRecord
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.messages import ToolReturnPart
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.test import TestModel
+from pydantic_ai.tools import DeferredToolRequests
+
+from tests.adapters.pydantic_ai.histories import Echo, agent_of, answered, asked, begin_elsewhere, turns, words
+from tests.conftest import MakeStorage
+from tests.programs import python
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_goes_on_where_it_was(store: VoltMemConversationStore) -> None:
+    """The second run's model is shown the first run's messages, tools included; usage adds up."""
+    model = Echo()
+    agent = agent_of(model, with_tool=True)
+
+    for question in ("Do I need a coat?", "And tomorrow?"):
+        conversation = await store.load("c1") or Conversation(conversation_id="c1")
+        await store.save(await agent.run(question, conversation=conversation))
+
+    assert words(model.shown[-1][:4]) == ["Do I need a coat?", "weather", "weather", "3 messages"]
+    loaded = await store.load("c1")
+    assert loaded is not None
+    assert (len(loaded.messages), loaded.usage.requests, loaded.usage.tool_calls) == (8, 4, 2)
+
+
+PROGRAM = """
+import asyncio, sys
+from pydantic_ai import Agent
+from pydantic_ai.conversation import Conversation
+from pydantic_ai.models.test import TestModel
+from voltmem import PostgresStorage
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore
+
+async def main(dsn, schema, question):
+    async with PostgresStorage(dsn, schema=schema) as storage:
+        store = VoltMemConversationStore(storage, user_id="ada")
+        conversation = await store.load("c1") or Conversation(conversation_id="c1")
+        before = [part.content for message in conversation.messages for part in message.parts]
+        await store.save(await Agent(TestModel(custom_output_text="Yes")).run(question, conversation=conversation))
+        print(before)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
+    """Two processes, one after the other: the second is shown what was said in the first."""
+
+    async def run(question: str) -> str:
+        return (await python("-W", "error", "-c", PROGRAM, dsn, schema, question)).strip()
+
+    assert await run("A coat?") == "[]"
+    assert await run("An umbrella?") == "['A coat?', 'Yes']"
+
+
+async def test_a_run_that_waits_for_approval_goes_on_later(store: VoltMemConversationStore) -> None:
+    """What a paused run is waiting for is there when the conversation is loaded, and its call too."""
+    agent: Agent[None, str | DeferredToolRequests] = Agent(TestModel(), output_type=[str, DeferredToolRequests])
+
+    @agent.tool_plain(requires_approval=True)
+    def delete_file(path: str) -> str:
+        return f"{path} is gone"
+
+    await store.save(await agent.run("Clean up", conversation=Conversation(conversation_id="c1")))
+
+    loaded = await store.load("c1")
+    assert loaded is not None
+    assert loaded.deferred_tool_requests is not None
+    results = loaded.deferred_tool_requests.build_results(approve_all=True)
+    result = await agent.run(conversation=loaded, deferred_tool_results=results)
+    await store.save(result)
+    assert "is gone" in str(result.output)
+
+
+async def test_what_a_run_waits_for_is_over_when_others_go_on(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """A message from elsewhere after a paused run: nothing is waited for any more, and the next run goes on."""
+    agent: Agent[None, str | DeferredToolRequests] = Agent(TestModel(), output_type=[str, DeferredToolRequests])
+
+    @agent.tool_plain(requires_approval=True)
+    def delete_file(path: str) -> str:
+        return f"{path} is gone"
+
+    await store.save(await agent.run("Clean up", conversation=Conversation(conversation_id="c1")))
+    await storage.add_message({"role": "assistant", "content": "I'd rather not."}, "ada", "c1")
+
+    loaded = await store.load("c1")
+    assert loaded is not None
+    assert loaded.deferred_tool_requests is None
+    assert (await agent_of(Echo()).run("Why?", conversation=loaded)).output.endswith("messages")
+
+
+# --- whose it is -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("messages", [0, 2])
+async def test_another_users_conversation_is_an_error_before_the_model_is_called(
+    messages: int, storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """With a store of one user, a conversation of another cannot be loaded, saved, branched, forked or deleted."""
+    model = Echo()
+    bobs = VoltMemConversationStore(storage, user_id="bob")
+    await storage.create_conversation({"id": "c1", "user_id": "bob"})
+    if messages:
+        await bobs.load("c1")
+        await storage.add_messages([{"role": "user", "content": "mine"}] * messages, "bob", "c1")
+
+    with pytest.raises(ConversationNotFoundError):
+        conversation = await store.load("c1") or Conversation(conversation_id="c1")
+        await agent_of(model).run("Hello", conversation=conversation)
+    for call in (
+        store.save(Conversation(conversation_id="c1", messages=[asked("Hello")])),
+        store.branch("c1", at=0, expected_revision=None),
+        store.fork("c1", new_conversation_id="c2"),
+        store.load_entries("c1"),
+        store.delete("c1"),
+        store.delete_record("c1", expected_revision="r"),
+    ):
+        with pytest.raises(ConversationNotFoundError):
+            await call
+
+    assert model.shown == []
+    assert len(await storage.get_messages("bob", "c1")) == messages
+    assert await store.list_conversations() == []
+
+
+async def test_nothing_is_written_to_another_users_conversation(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """A write that names another's conversation is a conflict, whatever revision it expects."""
+    bobs = VoltMemConversationStore(storage, user_id="bob")
+    saved = Conversation(conversation_id="c1", messages=[asked("mine")])
+    await bobs.save(saved)
+
+    for writer in (store, VoltMemConversationStore(storage, user_id=ANY_USER)):
+        for expected in (None, saved.revision):
+            record = ConversationRecord(conversation_id="c1", head_id=None, scope="ada")
+            with pytest.raises(ConversationConflict):
+                await writer.write_record(record, expected_revision=expected)
+        await store.save(Conversation(conversation_id="mine", messages=[asked("x")]))
+        with pytest.raises(ConversationConflict):
+            await store.fork("mine", new_conversation_id="c1")
+        await store.delete("mine")
+
+    loaded = await bobs.load("c1")
+    assert loaded is not None
+    assert (words(loaded.messages), loaded.revision) == (["mine"], saved.revision)
+
+
+async def test_a_scope_is_the_user(storage: PostgresStorage) -> None:
+    """In a store that is nobody's own, the conversation belongs to the scope, and another scope finds none."""
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
+    await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
+    await store.save(Conversation(conversation_id="c2", messages=[asked("Hello")]))
+
+    assert await store.load("c1", scope="bob") is None
+    assert (await storage.get_user_conversation("c1", "ada")) is not None
+    assert (await storage.get_user_conversation("c2", "default")) is not None
+    scopes = {record.conversation_id: record.scope for record in await store.list_conversations()}
+    assert scopes == {"c1": "ada", "c2": None}
+    with pytest.raises(ConversationConflict):
+        await store.save(Conversation(conversation_id="c1", messages=[asked("Mine!")]), scope="bob")
+
+
+@pytest.mark.parametrize("user", [None, ""])
+async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, user: Any) -> None:
+    """user_id=None or "" is a forgotten user; so is an empty scope, in a store in which scopes are users."""
+    with pytest.raises(InvalidInputError, match=r"user_id is .*voltmem\.ANY_USER"):
+        VoltMemConversationStore(storage, user_id=user)
+    for_all = VoltMemConversationStore(storage, user_id=ANY_USER)
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await for_all.list_conversations(scope="")
+    with pytest.raises(InvalidInputError, match="user_id is ''"):
+        await for_all.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="")
+
+
+async def test_a_conversation_that_changes_hands_changes_its_scope(storage: PostgresStorage) -> None:
+    """Who owns the conversation decides, not what was once written into the record."""
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
+    await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
+
+    await storage.update_conversation("c1", user_id="bob")
+
+    assert await store.load("c1", scope="ada") is None
+    assert await store.load("c1", scope="bob") is not None
+
+
+async def test_in_a_store_of_one_user_a_scope_is_a_label(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Scopes come back equal, and conversations are listed by them; all of them are the user's."""
+    for number, scope in enumerate(["work", "home", "work", None]):
+        await store.save(Conversation(conversation_id=f"c{number}", messages=[asked("Hello")]), scope=scope)
+
+    listed = [record.conversation_id for record in await store.list_conversations(scope="work", limit=2)]
+
+    assert listed == ["c2", "c0"]
+    assert await storage.count_conversations(user_id="ada") == 4
+
+
+async def test_an_entry_of_another_user_is_not_found(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """A store of one user finds no entry of another's by its id."""
+    bobs = VoltMemConversationStore(storage, user_id="bob")
+    (entry,) = await bobs.save(Conversation(conversation_id="c1", messages=[asked("mine")]))
+
+    assert (await bobs.read_entry(str(entry.id))).message == entry.message
+    with pytest.raises(KeyError):
+        await store.read_entry(str(entry.id))
+    record = ConversationRecord(conversation_id="c2", head_id=str(entry.id))
+    with pytest.raises(ConversationConflict):
+        await store.write_record(record, expected_revision=None)
+
+
+async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
+    """With the store as conversation_store and the user as conversation_scope, another's request calls no model."""
+    pytest.importorskip("starlette")
+    from pydantic_ai.ui.vercel_ai import VercelAIAdapter
+
+    model = Echo()
+    agent = Agent(FunctionModel(stream_function=model.stream))
+    store = VoltMemConversationStore(storage, user_id=ANY_USER)
+
+    async def ask(user: str, question: str) -> None:
+        said = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}
+        body = json.dumps({"trigger": "submit-message", "id": "c1", "messages": [said]}).encode()
+        adapter = VercelAIAdapter(
+            agent=agent,
+            run_input=VercelAIAdapter.build_run_input(body),
+            conversation_store=store,
+            conversation_scope=user,
+        )
+        async for _ in adapter.encode_stream(adapter.run_stream()):
+            pass
+
+    await ask("ada", "A coat?")
+    await ask("ada", "An umbrella?")
+    await ask("bob", "Whose is it?")
+
+    assert [len(shown) for shown in model.shown] == [1, 3]
+    said = [message.content for message in await storage.get_messages("ada", "c1")]
+    assert said == ["A coat?", "1 messages", "An umbrella?", "3 messages"]
+
+
+# --- at the same time ------------------------------------------------------------------------------------------------
+
+
+async def test_of_writers_at_once_one_wins(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """Of eight that save the same revision, one does; the others hear of it, and nothing of theirs is stored."""
+    await store.save(Conversation(conversation_id="c1", messages=turns(1)))
+    copies = [await store.load("c1") for _ in range(8)]
+    for number, copy in enumerate(copies):
+        assert copy is not None
+        copy.messages.append(asked(f"from {number}"))
+
+    outcomes = await asyncio.gather(*(store.save(copy) for copy in copies if copy), return_exceptions=True)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConversationConflict"] * 7 + ["list"]
+    assert len(await storage.get_messages("ada", "c1")) == 5
+
+
+async def test_of_those_who_begin_a_conversation_at_once_one_does(store: VoltMemConversationStore) -> None:
+    """The same new id, saved eight times at once, is one conversation with one message."""
+    new = [Conversation(conversation_id="c1", messages=[asked(f"from {n}")]) for n in range(8)]
+
+    outcomes = await asyncio.gather(*map(store.save, new), return_exceptions=True)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ConversationConflict"] * 7 + ["list"]
+    loaded = await store.load("c1")
+    assert loaded is not None
+    assert len(loaded.messages) == 1
+
+
+async def test_those_who_first_read_a_conversation_at_once_read_the_same(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Loading what others began, eight at once, links it once: all have the same revision."""
+    await begin_elsewhere(storage)
+
+    loaded = await asyncio.gather(*(store.load("c1") for _ in range(8)))
+
+    assert len({each.revision for each in loaded if each}) == 1
+    assert {len(each.messages) for each in loaded if each} == {5}
+
+
+async def test_what_was_saved_meanwhile_is_not_deleted(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Deleting is checked like saving, also against a save that is still under way."""
+    conversation = Conversation(conversation_id="c1", messages=[asked("a")])
+    await store.save(conversation)
+    seen = conversation.revision or ""
+    async with storage.transaction() as tx:
+        conversation.messages.append(answered("b"))
+        await VoltMemConversationStore(tx, user_id="ada").save(conversation)
+        deleting = asyncio.create_task(store.delete_record("c1", expected_revision=seen))
+        await asyncio.sleep(0.1)
+
+    with pytest.raises(ConversationConflict):
+        await deleting
+    loaded = await store.load("c1")
+    assert loaded is not None
+    assert words(loaded.messages) == ["a", "b"]
+
+
+async def test_a_save_is_all_or_nothing(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """In the application's transaction a save is part of it; what fails in the middle leaves nothing behind."""
+    with pytest.raises(ZeroDivisionError):
+        async with storage.transaction() as tx:
+            await VoltMemConversationStore(tx, user_id="ada").save(
+                Conversation(conversation_id="c1", messages=turns(1))
+            )
+            raise ZeroDivisionError
+    record = ConversationRecord(conversation_id="c1", head_id="nowhere")
+    with pytest.raises(ConversationConflict):
+        entry = ConversationEntry(id="e1", parent_id="elsewhere", message=asked("a"))
+        await store.write_record(record, new_entries=[entry], expected_revision=None)
+
+    assert await store.load("c1") is None
+    assert await storage.count_conversations() == 0
+
+
+# --- storage_limit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_limit", ["delete", "archive"])
+@pytest.mark.parametrize("limit", range(1, 9))
+async def test_within_the_limit_a_history_is_valid(limit: int, on_limit: Any, make_storage: MakeStorage) -> None:
+    """Whatever was pruned, what is loaded begins with no result whose call is gone, and goes on growing."""
+    storage = make_storage(storage_limit=limit, on_limit=on_limit)
+    store = VoltMemConversationStore(storage, user_id="ada")
+    everything = turns(3)
+    for message in everything:
+        conversation = await store.load("c1") or Conversation(conversation_id="c1")
+        conversation.messages.append(message)
+        await store.save(conversation)
+
+    loaded = await store.load("c1")
+
+    assert loaded is not None
+    assert not any(isinstance(part, ToolReturnPart) for part in loaded.messages[0].parts)
+    assert loaded.messages == everything[-len(loaded.messages) :]
+    assert len(loaded.messages) == {2: 1, 6: 5}.get(limit, limit)
+    assert len(await storage.get_messages("ada", "c1")) == limit
+
+
+async def test_a_branch_whose_beginning_was_pruned_can_be_rewritten(make_storage: MakeStorage) -> None:
+    """A history without its beginning is saved again from its first message on, and the rest stays a branch."""
+    store = VoltMemConversationStore(make_storage(storage_limit=4), user_id="ada")
+    conversation = Conversation(conversation_id="c1", messages=turns(3))
+    await store.save(conversation)
+    loaded = await store.load("c1")
+    assert loaded is not None
+
+    await store.save(replace(loaded, messages=[asked("Something else")], new_message_index=None))
+
+    again = await store.load("c1")
+    assert again is not None
+    assert words(again.messages) == ["Something else"]
+    assert all(record.branches for record in await store.list_conversations())
+
+
+async def test_a_branch_that_was_pruned_is_gone(make_storage: MakeStorage) -> None:
+    """A branch of which nothing is left is no branch of the record any more, and nobody gets back to it."""
+    store = VoltMemConversationStore(make_storage(storage_limit=4), user_id="ada")
+    conversation = Conversation(conversation_id="c1", messages=[asked("a"), answered("b")])
+    *_, left = await store.save(conversation)
+    conversation = await store.branch("c1", at=1, expected_revision=conversation.revision)
+    conversation.messages.extend([answered("c"), asked("d"), answered("e"), asked("f")])
+    await store.save(conversation)
+
+    record = await store.read_record("c1")
+
+    assert record is not None
+    assert record.branches == []
+    with pytest.raises(UserError):
+        await store.branch("c1", from_entry=left.id, expected_revision=record.revision)
+
+
+async def test_a_limit_of_loading_is_the_frameworks(store: VoltMemConversationStore) -> None:
+    """load(limit=) takes the last messages wherever that begins, and the first's entry names the one before it."""
+    entries = await store.save(Conversation(conversation_id="c1", messages=turns(2)))
+
+    window = await store.load_entries("c1", limit=2)
+
+    assert window is not None
+    assert [entry.id for entry in window] == [entry.id for entry in entries[-2:]]
+    assert window[0].parent_id == entries[-3].id
+    assert await store.load_entries("c1", limit=0) == []
+    with pytest.raises(UserError):
+        await store.load("c1", limit=-1)

@@ -1,0 +1,284 @@
+"""What is stored comes back bit for bit, and everybody reads it; histories without a store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_ai.conversation import Conversation
+from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
+from pydantic_ai.messages import (
+    BinaryContent,
+    ImageUrl,
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+
+from tests.adapters.pydantic_ai.histories import Echo, agent_of, asked, called, returned, turns, words
+from tests.checkout import ROOT
+from tests.properties import examples
+from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
+from voltmem._parts import tool_calls, tool_results
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+from voltmem.adapters.pydantic_ai._messages import _plain_request
+
+# --- what is stored --------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(["\x00", "\ud800", '{"a": 1}', ""])
+keys = st.text("a\x00é", max_size=3)  # Pydantic AI's own JSON has no lone surrogates in keys
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=5,
+)
+objects = st.dictionaries(keys, json_values, max_size=3)
+ids = st.text("abc", min_size=1, max_size=3)
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+files = st.sampled_from(
+    [ImageUrl("https://example.com/a.png"), BinaryContent(b"\xff\x00", media_type="image/png", identifier="x")]
+)
+requests = st.builds(
+    ModelRequest,
+    st.lists(
+        st.builds(UserPromptPart, texts | st.lists(texts | files, max_size=3), timestamp=moments)
+        | st.builds(SystemPromptPart, texts, timestamp=moments)
+        | st.builds(ToolReturnPart, ids, json_values, ids, timestamp=moments, metadata=json_values),
+        min_size=1,
+        max_size=3,
+    ),
+    instructions=st.none() | texts,
+    metadata=st.none() | objects,
+)
+responses = st.builds(
+    ModelResponse,
+    st.lists(
+        st.builds(TextPart, texts)
+        | st.builds(ThinkingPart, texts, signature=st.none() | texts)
+        | st.builds(ToolCallPart, ids, texts | objects | st.none(), ids),
+        max_size=3,
+    ),
+    timestamp=moments,
+    provider_details=st.none() | objects,
+    model_name=st.none() | texts,
+)
+
+
+def as_json(messages: Sequence[ModelMessage]) -> Any:
+    return ModelMessagesTypeAdapter.dump_python(list(messages), mode="json")
+
+
+@examples(40)
+@given(messages=st.lists(requests | responses, max_size=4))
+async def test_every_message_comes_back_bit_for_bit(
+    messages: list[ModelMessage], store: VoltMemConversationStore
+) -> None:
+    """The JSON of all that is loaded is the JSON of all that was saved, NUL and lone surrogates included."""
+    conversation = Conversation(messages=messages)
+    await store.save(conversation)
+
+    loaded = await store.load(conversation.conversation_id)
+
+    assert loaded is not None
+    assert repr(as_json(loaded.messages)) == repr(as_json(messages))
+
+
+async def test_a_binary_file_comes_back(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """A picture's bytes are kept once, in the framework's form; the plain message says that there is one."""
+    picture = BinaryContent(bytes(range(256)), media_type="image/png")
+    await store.save(Conversation(conversation_id="c1", messages=[ModelRequest([UserPromptPart(["Look", picture])])]))
+
+    loaded = await store.load("c1")
+    (plain,) = await storage.get_messages("ada", "c1")
+
+    assert loaded is not None
+    (part,) = loaded.messages[0].parts
+    assert isinstance(part, UserPromptPart)
+    assert isinstance(part.content[1], BinaryContent)
+    assert part.content[1].data == picture.data
+    assert isinstance(plain.content, list)
+    assert plain.content[0] == {"type": "text", "text": "Look"}
+    assert isinstance(plain.content[1], dict)
+    assert (plain.content[1]["media_type"], "data" in plain.content[1]) == ("image/png", False)
+
+
+# A retry as releases before 2.0 have it, where it answers a call.
+OLD_RETRY = {"part_kind": "retry-prompt", "tool_name": "weather", "tool_call_id": "1", "content": "Which city?"}
+
+
+def test_a_retry_of_an_old_release_answers_its_call() -> None:
+    """A retry prompt with a tool's name is that tool's result, without one it is feedback."""
+    result = {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "result": "Which city?"}
+
+    assert _plain_request([{**OLD_RETRY}]) == ("tool", "tool-result", [result])
+    assert _plain_request([{**OLD_RETRY, "tool_name": None}])[:2] == ("system", "retry-prompt")
+
+
+PLAIN: list[tuple[ModelMessage, tuple[str, str, Any]]] = [
+    (asked("Hi"), ("user", "text", "Hi")),
+    (ModelRequest([SystemPromptPart("Be kind."), UserPromptPart("Hi")], instructions="x"), ("user", "text", "Hi")),
+    (ModelRequest([SystemPromptPart("a"), SystemPromptPart("b")]), ("system", "text", "a\n\nb")),
+    (ModelResponse([ThinkingPart("Hm."), TextPart("Yes.")]), ("assistant", "text", "Yes.")),
+    (ModelResponse([]), ("assistant", "text", "")),
+    (
+        ModelResponse([TextPart("a"), TextPart("b")]),
+        ("assistant", "text", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
+    ),
+    (
+        ModelResponse([TextPart("I look."), ToolCallPart("weather", '{"city": "Oslo"}', "1")]),
+        (
+            "assistant",
+            "tool-call",
+            [
+                {"type": "text", "text": "I look."},
+                {"type": "tool-call", "toolCallId": "1", "toolName": "weather", "args": {"city": "Oslo"}},
+            ],
+        ),
+    ),
+    (
+        called("1", args='{"cut of'),
+        (
+            "assistant",
+            "tool-call",
+            [{"type": "tool-call", "toolCallId": "1", "toolName": "weather", "args": '{"cut of'}],
+        ),
+    ),
+    (
+        ModelRequest([ToolReturnPart("weather", {"sky": "rain"}, "1"), UserPromptPart("And?")]),
+        (
+            "tool",
+            "tool-result",
+            [
+                {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "result": {"sky": "rain"}},
+                {"type": "text", "text": "And?"},
+            ],
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "plain"), PLAIN, ids=range(len(PLAIN)))
+async def test_everybody_reads_plain_messages(
+    message: ModelMessage, plain: tuple[str, str, Any], storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """What people and other frameworks read of a message."""
+    await store.save(Conversation(conversation_id="c1", messages=[message]))
+
+    (read,) = await storage.get_messages("ada", "c1")
+
+    assert (read.role, read.type, read.content) == plain
+
+
+async def test_thoughts_alone_are_no_answer(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """A response that is nothing but thinking is read as of that type."""
+    await store.save(Conversation(conversation_id="c1", messages=[ModelResponse([ThinkingPart("Hm.")])]))
+
+    (read,) = await storage.get_messages("ada", "c1")
+
+    assert (read.role, read.type) == ("assistant", "thinking")
+
+
+@pytest.mark.parametrize("limit", range(1, 10))
+async def test_as_an_agents_memory_it_is_valid(
+    limit: int, storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Other frameworks get windows in which each call has its result."""
+    await store.save(Conversation(conversation_id="c1", messages=turns(3)))
+
+    window = await storage.conversation("ada", "c1").messages(limit=limit)
+
+    assert _ids(window, tool_calls) == _ids(window, tool_results)
+    assert len(window) <= limit
+
+
+def _ids(messages: Sequence[Message], of: Callable[[Message], Sequence[Any]]) -> list[str]:
+    return [each.id for message in messages for each in of(message)]
+
+
+async def test_what_cannot_be_stored_is_an_error_and_nothing_is(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """A tool that returned what JSON has no word for, or an id that PostgreSQL cannot hold: an error of ours."""
+    unserializable = Conversation(conversation_id="c1", messages=[asked("a"), returned("1", object())])
+
+    with pytest.raises(InvalidInputError):
+        await store.save(unserializable)
+    for id in ("\x00", "x" * 1001):
+        with pytest.raises(InvalidInputError):
+            await store.save(Conversation(conversation_id=id, messages=[asked("a")]))
+    entry = ConversationEntry(id="\x00", parent_id=None, message=asked("a"))
+    with pytest.raises(InvalidInputError):
+        record = ConversationRecord(conversation_id="c1", head_id="\x00")
+        await store.write_record(record, new_entries=[entry], expected_revision=None)
+
+    assert await storage.count_conversations() == 0
+
+
+# --- without a store -------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresStorage) -> None:
+    """load_history and save_history: a second run is shown the first one's messages, and windows are valid."""
+    memory = storage.conversation("ada", "c1")
+    model = Echo()
+    agent = agent_of(model, with_tool=True)
+
+    for question in ("A coat?", "An umbrella?"):
+        result = await agent.run(question, message_history=await load_history(memory))
+        await save_history(memory, result.new_messages())
+
+    assert words(model.shown[-1][:4]) == ["A coat?", "weather", "weather", "3 messages"]
+    assert await load_history(memory, limit=None) == result.all_messages()
+    assert words(await load_history(memory, limit=2)) == ["7 messages"]
+    assert len(await load_history(memory, turns=1)) == 4
+    with pytest.raises(ConversationNotFoundError):
+        await load_history(storage.conversation("bob", "c1"))
+    with pytest.raises(ConversationNotFoundError):
+        await save_history(storage.conversation("bob", "c1"), result.new_messages())
+
+
+async def test_what_was_saved_without_a_store_is_continued_with_one(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Messages of save_history come back bit for bit from the store, and its messages from load_history."""
+    memory = storage.conversation("ada", "c1")
+    await save_history(memory, turns(1))
+
+    loaded = await store.load("c1")
+    assert loaded is not None
+    loaded.messages.append(asked("Go on"))
+    await store.save(loaded)
+
+    assert loaded.messages == await load_history(memory)
+
+
+OLDER = """
+import sys
+sys.modules["pydantic_ai.conversation_store"] = None
+from voltmem import PostgresStorage, errors
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
+try:
+    VoltMemConversationStore(PostgresStorage("postgresql://nobody@nowhere/x"), user_id="ada")
+except errors.MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_on_an_older_release_the_store_says_what_it_needs() -> None:
+    """The module is there without conversation stores; making one says which release has them."""
+    program = subprocess.run([sys.executable, "-c", OLDER], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "2.66" in program.stdout, program.stderr

@@ -1,0 +1,16 @@
+"""Memories and storages for the tests of agents."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import MakeStorage
+from voltmem import PostgresStorage
+
+
+@pytest.fixture
+async def unlimited(make_storage: MakeStorage) -> PostgresStorage:
+    """An open storage that keeps all messages."""
+    storage = make_storage(storage_limit=None)
+    await storage.open()
+    return storage

@@ -1,0 +1,27 @@
+"""What the tests of a memory share: messages, as short calls."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from voltmem import ConversationMemory
+from voltmem._parts import ToolCall, ToolResult, call_part, result_part
+
+Fields = dict[str, Any]
+
+
+def says(role: str, text: str = "words", **fields: object) -> Fields:
+    return {"role": role, "content": text, **fields}
+
+
+def asks(*ids: str) -> Fields:
+    return {"role": "assistant", "content": [call_part(ToolCall(id, "search", {})) for id in ids], "type": "tool-call"}
+
+
+def answers(*ids: str) -> Fields:
+    parts = [result_part(ToolResult(id, "search", "found")) for id in ids]
+    return {"role": "tool", "content": parts, "type": "tool-result"}
+
+
+Verb = Callable[[ConversationMemory], Awaitable[object]]

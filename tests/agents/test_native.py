@@ -1,0 +1,547 @@
+"""What adapters keep beside the plain messages: bit for bit for them, and out of sight for everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import JsonValue
+
+from tests.calls import PATIENCE, Rows, somebody_waits
+from tests.conftest import Connection, MakeStorage
+from tests.properties import examples
+from tests.proxy import Proxy
+from voltmem import (
+    ConversationNotFoundError,
+    InvalidInputError,
+    Message,
+    NativeMessage,
+    OutcomeUnknownError,
+    PostgresStorage,
+    RevisionConflictError,
+    Storage,
+)
+from voltmem._agents.memory import ConversationMemory
+from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._values import uuid7
+
+
+def native(id: str, payload: JsonValue = None, **fields: Any) -> NativeMessage:
+    return NativeMessage(
+        **{"id": id, "role": "user", "content": f"this is {id}", "format": "x", "payload": payload, **fields}
+    )
+
+
+def ids(messages: list[Any]) -> list[str]:
+    return [message.id for message in messages]
+
+
+@pytest.fixture
+def memory(storage: PostgresStorage) -> NativeMemory:
+    """Ada's conversation c1, which nobody has made yet."""
+    return NativeMemory(storage, "ada", "c1", resource_id="docs")
+
+
+@pytest.fixture
+async def rows(storage: PostgresStorage, connection: Connection, schema: str) -> Rows:
+    return Rows(connection, schema)
+
+
+async def everything(connection: Connection, rows: Rows) -> list[str]:
+    """Return all rows as they are."""
+    payloads = rows.messages.replace("_messages", "_payloads")
+    return [
+        str(row)
+        for table in (rows.conversations, rows.messages, payloads)
+        for row in await connection.fetch(f"SELECT each::text FROM {table} AS each ORDER BY 1")
+    ]
+
+
+async def test_memory_of_another_kind_is_the_same_conversation(storage: PostgresStorage) -> None:
+    """of() makes a memory of another kind for the same conversation, user and resource."""
+    memory = storage.conversation("ada", "c1", resource_id="docs")
+
+    other = NativeMemory.of(memory)
+    await other.add_turn([native("m1")])
+
+    assert isinstance(other, NativeMemory)
+    assert (other.user_id, other.conversation_id, other.resource_id) == ("ada", "c1", "docs")
+    assert ids(await memory.messages()) == ["m1"]
+
+
+# --- messages -----------------------------------------------------------------------------------------------------
+
+characters = st.characters(categories=["L", "M", "N", "P", "S", "Z", "C"])
+texts = st.lists(characters | st.sampled_from(["\x00", "\ud83d", "\ude00", "\\", '"', "\\ud83d", "\\u0000"])).map(
+    "".join
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(10**300, 10**310)
+    | st.floats(allow_nan=False).filter(lambda number: abs(number) != float("inf"))
+)
+json: st.SearchStrategy[JsonValue] = st.recursive(
+    scalars | texts,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(texts, values, max_size=4),
+    max_leaves=10,
+)
+
+
+def written(value: object) -> str:
+    """The value as only an equal one with the same types and the same order of keys is written."""
+    return repr(value)
+
+
+@given(st.lists(json, min_size=1, max_size=5))
+@examples(60)
+async def test_a_payload_comes_back_bit_for_bit(storage: PostgresStorage, payloads: list[JsonValue]) -> None:
+    """Any JSON: NUL and lone surrogates, the order of keys, integers of any size, true that is not 1."""
+    memory = NativeMemory(storage, "ada", uuid7())
+    stored = await memory.add_turn(native(f"m{n}", payload) for n, payload in enumerate(payloads))
+
+    found = await memory.native_messages()
+
+    assert found == stored == await memory.newest_messages()
+    assert [written(message.payload) for message in found] == [written(payload) for payload in payloads]
+
+    await memory.save_payload(payloads, "x")
+    kept = await memory.payload("x")
+    assert kept is not None
+    assert written(kept.payload) == written(payloads)
+
+
+async def test_who_reads_plain_messages_does_not_see_payloads(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """Every other reader gets a Message, with the fields that messages have."""
+    stored = await memory.add(native("m1", {"secret": 1}, parent_id=""))
+    assert isinstance(stored, NativeMessage)
+    assert (stored.format, stored.payload, stored.parent_id) == ("x", {"secret": 1}, "")
+    plain = Message(id="m1", role="user", content="this is m1", created_at=stored.created_at)
+
+    for found in (
+        await storage.get_messages("ada", "c1"),
+        await storage.get_conversation_messages("c1"),
+        await memory.messages(),
+        await memory.messages(turns=1),
+    ):
+        assert found == [plain]
+        assert [type(message) for message in found] == [Message]
+    assert await memory.native_messages() == await memory.native_messages(turns=1) == [stored]
+
+
+async def test_a_plain_message_in_its_place_removes_the_payload(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """Whoever replaces the plain form makes the framework's one untrue: it goes."""
+    await memory.add_turn([native("m1", [1], parent_id=""), native("m2", [2])])
+
+    await storage.add_messages([{"id": "m1", "role": "user", "content": "changed"}], "ada", "c1")
+
+    one, other = await memory.native_messages()
+    assert (one.content, one.format, one.payload) == ("changed", None, None)
+    assert one.parent_id == "", "its place in the branch is no part of either form"
+    assert other.payload == [2]
+
+
+async def test_a_native_message_takes_a_plain_ones_place(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """The other way round, too, and nothing else of the message is kept; plain and native ones stand in one call."""
+    await memory.add({"id": "m1", "role": "user", "content": "plain"})
+
+    await memory.add_turn([native("m1", [1]), {"id": "m2", "role": "assistant", "content": "plain, too"}])
+
+    one, other = await memory.native_messages()
+    assert (one.content, one.format, one.payload) == ("this is m1", "x", [1])
+    assert (other.format, other.payload) == (None, None)
+
+
+async def test_what_is_no_json_is_no_payload(memory: NativeMemory, rows: Rows, connection: Connection) -> None:
+    """It is refused before anything is sent."""
+    bad: list[Any] = [object(), {1: 2}, (1,), float("nan"), b""]
+    for payload in bad:
+        with pytest.raises((InvalidInputError, ValueError)):
+            native("m1", payload)
+        with pytest.raises(InvalidInputError):
+            await memory.save_payload(payload, "x")
+    with pytest.raises(InvalidInputError, match="None"):
+        await memory.save_payload(None, "x")
+
+    assert await everything(connection, rows) == []
+
+
+async def test_newest_messages_are_what_was_stored(memory: NativeMemory) -> None:
+    """No window: a call without a result is among them, and the limit is exact."""
+    call = {"id": "m3", "role": "assistant", "content": "search", "type": "tool-call"}
+    await memory.add_turn([native("m1"), native("m2"), call])
+
+    assert ids(await memory.newest_messages()) == ["m1", "m2", "m3"]
+    assert ids(await memory.newest_messages(2)) == ["m2", "m3"]
+    assert await memory.newest_messages(0) == []
+    assert ids(await memory.native_messages()) == ["m1", "m2"]
+
+
+async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory) -> None:
+    """The last runs, each from a message in the format on; all, where there are fewer."""
+    formats = ["run", "x", "x", "run", None, "run", "x"]
+    await memory.add_turn(native(f"m{n}", format=format) for n, format in enumerate(formats))
+
+    async def found(count: int, format: str = "run") -> list[str]:
+        return ids(await memory.messages_since(format, count))
+
+    assert await found(1) == ["m5", "m6"]
+    assert await found(2) == ["m3", "m4", "m5", "m6"]
+    assert await found(3) == await found(4) == await found(1, "y") == [f"m{n}" for n in range(7)]
+
+
+# --- pop ----------------------------------------------------------------------------------------------------------
+
+
+async def test_of_twenty_who_pop_at_once_each_gets_another(make_storage: MakeStorage) -> None:
+    """As long as there are messages; over two pools, with the payloads; who comes too late gets None."""
+    pools = [make_storage(max_connections=10) for _ in range(2)]
+    memories = [NativeMemory(storage, "ada", "c1") for storage in pools]
+    stored = await memories[0].add_turn(native(f"m{n}", n) for n in range(25))
+
+    popped = await asyncio.gather(*(memories[n % 2].pop() for n in range(20)))
+
+    assert sorted(ids(popped)) == sorted(ids(stored[5:]))
+    assert all(message in stored for message in popped)
+    assert await memories[1].newest_messages() == stored[:5]
+    popped = await asyncio.gather(*(memories[n % 2].pop() for n in range(8)))
+    assert sorted(message.id for message in popped if message) == ids(stored[:5])
+
+
+async def test_there_is_nothing_to_pop_of_nothing(memory: NativeMemory) -> None:
+    """None where there is no conversation, and where it is empty; the newest first otherwise."""
+    assert await memory.pop() is None
+    stored = await memory.add_turn([native("m1"), native("m2")])
+
+    assert [await memory.pop(), await memory.pop(), await memory.pop()] == [stored[1], stored[0], None]
+
+
+async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
+    storage: PostgresStorage, memory: NativeMemory, connection: Connection
+) -> None:
+    """Pop waits for an answer that is being saved, rather than take the question before it."""
+    await memory.add_turn([native("question"), native("answer")])
+
+    async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
+        await NativeMemory(tx, "ada", "c1").add(native("answer", ["grown"]))
+        popping = asyncio.create_task(memory.pop())
+        await somebody_waits(connection, tx.connection.get_server_pid())
+
+    popped = await popping
+    assert popped is not None
+    assert (popped.id, popped.payload) == ("answer", ["grown"])
+    assert ids(await memory.messages()) == ["question"]
+
+
+async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
+    storage: PostgresStorage, memory: NativeMemory, connection: Connection
+) -> None:
+    """As with everything that changes messages: who adds to this conversation waits, and nobody else does."""
+    await memory.add_turn([native("m1"), native("m2")])
+    others = [storage.conversation("ada", f"other {n}") for n in range(5)]
+
+    async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
+        await NativeMemory(tx, "ada", "c1").pop()
+        replacing = asyncio.create_task(memory.add(native("m2", ["new"])))
+        await asyncio.gather(*(other.add(native("m1")) for other in others))
+        await somebody_waits(connection, tx.connection.get_server_pid())
+        assert not replacing.done()
+
+    assert (await replacing).id == "m2"
+    assert ids(await memory.messages()) == ["m1", "m2"]
+
+
+async def test_archived_messages_are_not_popped(make_storage: MakeStorage) -> None:
+    """What the limit put aside is no message of the conversation's any more."""
+    memory = NativeMemory(make_storage(storage_limit=2, on_limit="archive"), "ada", "c1")
+    await memory.add_turn([native(f"m{n}", n) for n in range(4)])
+
+    popped = [await memory.pop() for _ in range(3)]
+
+    assert [message and message.id for message in popped] == ["m3", "m2", None]
+
+
+async def test_popping_twice_by_mistake_is_not_done(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """Where the connection breaks before the answer, nobody knows whether something was popped, and it stays so."""
+    storage = make_storage(proxy.dsn)
+    memory = NativeMemory(storage, "ada", "c1")
+    await memory.add_turn([native("m1"), native("m2"), native("m3")])
+    assert (await memory.pop()) is not None
+
+    proxy.cut_when = lambda answer: b"m2" in answer
+    with pytest.raises(OutcomeUnknownError):
+        await memory.pop()
+
+    assert len(await memory.messages()) >= 1
+
+
+# --- payloads of conversations ------------------------------------------------------------------------------------
+
+
+async def test_a_payload_makes_its_conversation(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """With the handle's user and resource, and the title; what is kept in one format is none of another's."""
+    assert await memory.payload("x") is None
+
+    await memory.save_payload({"state": 1}, "x", title="Named", revision="r1")
+
+    conversation = await storage.get_conversation("c1")
+    assert conversation is not None
+    assert (conversation.user_id, conversation.resource_id, conversation.title) == ("ada", "docs", "Named")
+    assert await memory.payload("x") == Payload(conversation, {"state": 1}, "r1")
+    assert await memory.payload("y") == Payload(conversation, None, None)
+
+
+async def test_a_payload_is_kept_instead_of_the_one_before(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """Without an expected revision whatever was kept goes; a title is changed if it is given, None clears it."""
+    await memory.save_payload([1], "x", title="Named", revision="r1")
+    await memory.save_payload([2], "x")
+    await memory.save_payload([3], "y")
+
+    kept = [await memory.payload("x"), await memory.payload("y")]
+
+    assert [(each.payload, each.revision, each.conversation.title) for each in kept if each] == [
+        ([2], None, "Named"),
+        ([3], None, "Named"),
+    ]
+    await memory.save_payload([2], "x", title=None)
+    conversation = await storage.get_conversation("c1")
+    assert conversation is not None
+    assert conversation.title is None
+
+
+async def test_a_payload_touches_its_conversation_unless_told_otherwise(
+    storage: PostgresStorage, memory: NativeMemory
+) -> None:
+    """The conversation comes first in the sidebar; with touch=False it stays where it is."""
+    await memory.save_payload([1], "x")
+    made = await storage.get_conversation("c1")
+    await memory.save_payload([2], "x", touch=False)
+    untouched = await storage.get_conversation("c1")
+    await memory.save_payload([2], "x")
+    touched = await storage.get_conversation("c1")
+
+    assert made is not None
+    assert touched is not None
+    assert untouched == made
+    assert touched.updated_at > made.updated_at
+
+
+async def test_of_those_who_expect_the_same_revision_exactly_one_wins(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """Twenty at once, first to make the payload, then to replace it: the others store nothing, not even a title."""
+    pools = [make_storage(max_connections=10) for _ in range(2)]
+    memories = [NativeMemory(storage, "ada", "c1") for storage in pools]
+
+    async def save(n: int, before: str | None) -> str | None:
+        try:
+            await memories[n % 2].save_payload(
+                n, "x", title=f"{before} to {n}", revision=f"{before}.{n}", expected_revision=before
+            )
+        except RevisionConflictError:
+            return None
+        return f"{before}.{n}"
+
+    before: str | None = None
+    for _ in range(5):
+        answers = await asyncio.gather(*(save(n, before) for n in range(20)))
+        (won,) = [answer for answer in answers if answer is not None]
+
+        kept = await memories[0].payload("x")
+        assert kept is not None
+        assert kept.revision == won
+        assert kept.conversation.title == f"{before} to {kept.payload}"
+        before = won
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"), [(None, "r1"), ("nothing", "r1"), ("nothing else", "r1"), ("r2", "r1"), ("r2", None)]
+)
+async def test_a_conflict_stores_nothing(
+    kept: str | None, expected: str | None, memory: NativeMemory, rows: Rows, connection: Connection
+) -> None:
+    """No conversation, no title, no time of activity, no payload."""
+    if kept == "nothing":
+        await memory.add(native("m1"))
+    elif kept == "nothing else":
+        await memory.save_payload(["other"], "y", revision="r1")
+    elif kept is not None:
+        await memory.save_payload(["kept"], "x", revision=kept, title="Named")
+    before = await everything(connection, rows)
+
+    with pytest.raises(RevisionConflictError) as conflict:
+        await memory.save_payload(["new"], "x", title="New", revision="r3", expected_revision=expected)
+
+    assert conflict.value.conversation_id == "c1"
+    assert conflict.value.expected == expected
+    assert await everything(connection, rows) == before
+
+
+async def test_an_expected_revision_is_replaced(memory: NativeMemory) -> None:
+    """None is the revision of nothing; a payload that was saved without one has none that could be expected."""
+    await memory.save_payload(1, "x", revision="r1", expected_revision=None)
+    await memory.save_payload(2, "x", revision="r2", expected_revision="r1")
+    kept = await memory.payload("x")
+    assert kept is not None
+    assert (kept.payload, kept.revision) == (2, "r2")
+
+    await memory.save_payload(3, "x")
+    with pytest.raises(RevisionConflictError):
+        await memory.save_payload(4, "x", expected_revision=None)
+
+
+async def test_many_may_save_at_once_where_nothing_is_expected(make_storage: MakeStorage) -> None:
+    """Also the first time, when all of them find no conversation."""
+    pools = [make_storage(max_connections=10) for _ in range(2)]
+    for round in range(5):
+        memories = [NativeMemory(storage, "ada", f"c{round}") for storage in pools]
+
+        await asyncio.gather(*(memories[n % 2].save_payload(n, "x", title=f"{n}") for n in range(20)))
+
+        kept = await memories[0].payload("x")
+        assert kept is not None
+        assert kept.conversation.title == f"{kept.payload}"
+
+
+Verb = Callable[[NativeMemory], Awaitable[object]]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda memory: memory.native_messages(),
+        lambda memory: memory.native_messages(turns=1),
+        lambda memory: memory.newest_messages(),
+        lambda memory: memory.messages_since("x", 1),
+        lambda memory: memory.pop(),
+        lambda memory: memory.payload("x"),
+        lambda memory: memory.payload("y"),
+        lambda memory: memory.save_payload([1], "x", title="mine"),
+        lambda memory: memory.save_payload([1], "y", title="mine"),
+        lambda memory: memory.save_payload([1], "x", expected_revision="r1"),
+        lambda memory: memory.save_payload([1], "y", expected_revision=None),
+        lambda memory: memory.save_payload([1], "y", expected_revision="r0"),
+        lambda memory: memory.add(native("m1", ["mine"])),
+    ],
+)
+async def test_another_users_conversation_is_not_found(
+    verb: Verb, storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
+) -> None:
+    """Reading and writing are an error, and nothing changes."""
+    await memory.add_turn([native("m1", 1), native("m2", 2)])
+    await memory.save_payload(["hers"], "x", revision="r1", title="hers")
+    before = await everything(connection, rows)
+
+    for user in ("bob", "", "ada "):
+        with pytest.raises(ConversationNotFoundError):
+            await verb(NativeMemory(storage, user, "c1"))
+
+    assert await everything(connection, rows) == before
+
+
+async def test_payloads_are_listed_the_last_active_first(storage: PostgresStorage) -> None:
+    """Of the formats asked for, by user and resource, in pages that neither repeat nor skip one."""
+    for n in range(6):
+        memory = NativeMemory(storage, "ada" if n % 2 else "bob", f"c{n}", resource_id=f"r{n % 3}")
+        if n < 4:
+            await memory.save_payload(-n, "y", touch=False)
+        await memory.save_payload(n, "x", touch=False)
+    await NativeMemory(storage, "ada", "c9").add(native("m1"))
+
+    async def found(*formats: str, **filters: Any) -> list[JsonValue]:
+        return [each.payload for each in await list_payloads(storage, formats, **filters)]
+
+    assert await found("x") == [5, 4, 3, 2, 1, 0]
+    assert await found("y") == [-3, -2, -1, 0]
+    assert await found("x", user_id="ada") == [5, 3, 1]
+    assert await found("x", resource_id="r1") == [4, 1]
+    assert await found("x", user_id="ada", resource_id="r1") == [1]
+    assert await found("z") == await found() == await found("x", limit=0) == []
+    both = await found("x", "y")
+    assert both == [5, 4, 3, -3, 2, -2, 1, -1, 0, 0]
+    assert [each for offset in range(5) for each in await found("x", "y", limit=2, offset=2 * offset)] == both
+    bad: list[dict[str, Any]] = [{"limit": -1}, {"offset": -1}, {"limit": True}, {"user_id": 1}, {"resource_id": 1}]
+    for filters in bad:
+        with pytest.raises(InvalidInputError):
+            await found("x", **filters)
+    with pytest.raises(InvalidInputError):
+        await list_payloads(storage, "x")
+
+
+async def test_what_frameworks_keep_goes_with_the_conversation(
+    storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
+) -> None:
+    """Deleting the conversation leaves nothing behind; clearing its messages leaves the payload."""
+    await memory.add(native("m1", 1))
+    await memory.save_payload([1], "x")
+    await memory.clear()
+    assert await memory.payload("x") is not None
+
+    assert await storage.delete_conversation("c1")
+
+    assert await everything(connection, rows) == []
+
+
+@pytest.mark.parametrize("on_limit", ["delete", "archive"])
+async def test_the_limit_holds_for_native_messages(on_limit: Any, make_storage: MakeStorage) -> None:
+    """They are messages as all others are."""
+    memory = NativeMemory(make_storage(storage_limit=2, on_limit=on_limit), "ada", "c1")
+    for n in range(5):
+        await memory.add(native(f"m{n}", n))
+
+    assert [message.payload for message in await memory.native_messages(limit=None)] == [3, 4]
+    assert [message.payload for message in await memory.newest_messages()] == [3, 4]
+
+
+async def test_each_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """Also the first save, which makes the conversation."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    verbs: dict[str, Verb] = {
+        "save_payload": lambda memory: memory.save_payload([1], "x", revision="r1"),
+        "save_payload, expected": lambda memory: memory.save_payload([1], "x", revision="r2", expected_revision="r1"),
+        "payload": lambda memory: memory.payload("x"),
+        "add": lambda memory: memory.add(native("m1", 1)),
+        "native_messages": lambda memory: memory.native_messages(limit=5),
+        "native_messages, turns": lambda memory: memory.native_messages(turns=5),
+        "newest_messages": lambda memory: memory.newest_messages(5),
+        "pop": lambda memory: memory.pop(),
+        "list_payloads": lambda memory: list_payloads(storage, ["x"]),
+    }
+    counted: dict[str, int] = {}
+    for conversation in ("c1", "c2"):  # the first time prepares
+        for name, verb in verbs.items():
+            before = proxy.round_trips
+            await verb(NativeMemory(storage, "ada", conversation))
+            counted[name] = proxy.round_trips - before
+
+    assert counted == dict.fromkeys(verbs, 1)
+
+
+async def test_everything_works_inside_a_transaction(
+    storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
+) -> None:
+    """What is rolled back was not done."""
+
+    async def use(storage: Storage) -> None:
+        inside: ConversationMemory = NativeMemory(storage, "ada", "c1")
+        assert isinstance(inside, NativeMemory)
+        await inside.save_payload([1], "x", revision="r1")
+        await inside.add_turn([native("m1", 1), native("m2", 2)])
+        assert (await inside.pop()) is not None
+        with pytest.raises(RevisionConflictError):
+            await inside.save_payload([2], "x", expected_revision="r0")
+        assert [message.payload for message in await inside.native_messages()] == [1]
+
+    with pytest.raises(ZeroDivisionError):
+        async with storage.transaction() as tx:
+            await use(tx)
+            raise ZeroDivisionError
+    assert await everything(connection, rows) == []
+    async with storage.transaction() as tx:
+        await use(tx)
+    assert [message.payload for message in await memory.native_messages()] == [1]

@@ -1,0 +1,204 @@
+"""One caller's locked conversation, error or cancellation does not affect the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from tests.areas.appends.sending import Task, by_conversation, found, lock, outcomes_of, spread, start, stored, text
+from tests.calls import PATIENCE, Rows, somebody_waits, use_all_connections, waiting_for
+from tests.proxy import Proxy
+from voltmem import ANY_USER, ConversationNotFoundError, DatabaseError, Message, PostgresStorage
+from voltmem._values import check_owner
+from voltmem.models import Owner
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+
+async def nobody_waits(connection: Connection) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await waiting_for(connection, connection.get_server_pid()):
+            pass
+
+
+# --- locked conversations --------------------------------------------------------------------------------------------
+
+
+async def test_locked_conversations_keep_only_their_own_callers(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """While somebody has conversations locked, calls for others complete; their own do so afterwards, in order."""
+    locked, free = ["c1", "c3", "c4"], ["c0", "c2", "c5", "c6"]
+    calls = spread(280, sorted([*locked, *free]))
+    async with connection.transaction():
+        for conversation in locked:
+            await lock(connection, schema, conversation)
+        tasks = start(storage, calls)
+        await stored(task for task, (name, _) in zip(tasks, calls, strict=True) if name in free)
+        await somebody_waits(connection)
+        later = start(storage, [(name, f"{name} later") for name in locked])
+        await stored(start(storage, [(name, f"{name} later") for name in [*free, "c7", "c8"]]))
+        kept = [task for task, (name, _) in zip(tasks, calls, strict=True) if name in locked]
+        assert not any(task.done() for task in [*kept, *later])
+
+    await stored([*kept, *later])
+    for conversation, called in by_conversation(calls).items():
+        assert await found(storage, conversation) == [*called, f"{conversation} later"]
+
+
+async def test_an_application_that_waits_within_its_transaction_does_not_wait_for_itself(
+    storage: PostgresStorage, connection: Connection
+) -> None:
+    """Tasks wait for conversations that a transaction has written to; the transaction's task can write to others."""
+    written = ["c1", "c2", "c3"]
+    async with storage.transaction() as tx:
+        for conversation in written:
+            await tx.add_message(text("m1"), "ada", conversation)
+        waiting = start(storage, [(conversation, "m2") for conversation in written])
+        await somebody_waits(connection, tx.connection.get_server_pid())
+        await stored([storage.add_message(text("m3"), "ada", "c4")])
+        assert not any(task.done() for task in waiting)
+
+    await stored(waiting)
+    for conversation in written:
+        assert await found(storage, conversation) == ["m1", "m2"]
+    assert await found(storage, "c4") == ["m3"]
+
+
+# --- each its own error ----------------------------------------------------------------------------------------------
+
+
+async def test_what_postgresql_refuses_fails_alone(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """Of a hundred calls that come together, those that break a constraint fail, and all others are stored in order."""
+    table = Rows(connection, schema).messages
+    await connection.execute(f"ALTER TABLE {table} ADD CHECK (message_id NOT IN ('m17', 'm18', 'm57'))")
+    calls = spread(100, ["c0", "c1", "c2", "c3", "c4"])
+
+    outcomes = await outcomes_of(start(storage, calls))
+
+    errors = [outcomes.pop(number) for number in (57, 18, 17)]
+    assert [(type(error), cast(DatabaseError, error).sqlstate) for error in errors] == [(DatabaseError, "23514")] * 3
+    assert len(set(map(id, errors))) == 3
+    good = [call for call in calls if call[1] not in ("m17", "m18", "m57")]
+    assert [cast(Message, outcome).id for outcome in outcomes] == [id for _, id in good]
+    for conversation, called in by_conversation(good).items():
+        assert await found(storage, conversation) == called
+
+
+async def test_a_refusal_in_a_locked_conversation_fails_alone(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """Of those who waited for a locked conversation, too, only the one that PostgreSQL refuses fails."""
+    await connection.execute(f"ALTER TABLE {Rows(connection, schema).messages} ADD CHECK (message_id <> 'm3')")
+    async with connection.transaction():
+        await lock(connection, schema, "c0")
+        tasks = start(storage, spread(8, ["c0"]))
+        await somebody_waits(connection)
+
+    outcomes = await outcomes_of(tasks)
+
+    assert [type(outcome) for outcome in outcomes] == [*[Message] * 3, DatabaseError, *[Message] * 4]
+    assert await found(storage, "c0") == [f"m{number}" for number in range(8) if number != 3]
+
+
+async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresStorage) -> None:
+    """A list that was changed after it was checked is its caller's error, the same as in a transaction."""
+    spoilt = Message(id="spoilt", role="user", content=["fine"])
+    cast("list[object]", spoilt.content).append(object())
+    with pytest.raises(Exception, match="object") as alone:
+        async with storage.transaction() as tx:
+            await tx.add_message(spoilt, "ada", "c0")
+
+    before, after = spread(10, ["c0", "c1"]), [("c0", "last"), ("c1", "last")]
+    outcomes = await outcomes_of(
+        [*start(storage, before), storage.add_message(spoilt, "ada", "c0"), *start(storage, after)]
+    )
+
+    error = outcomes.pop(10)
+    assert (type(error), str(error)) == (alone.type, str(alone.value))
+    assert {type(outcome) for outcome in outcomes} == {Message}
+    for conversation, called in by_conversation([*before, *after]).items():
+        assert await found(storage, conversation) == called
+
+
+async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresStorage) -> None:
+    """A missing conversation, or another user's, is an error to its own callers, to each one of its own."""
+    names = ["c0", "missing", "c1"]
+    users: list[Owner] = ["ada", "eve", ANY_USER]
+    called = [(name, user) for user in users for name in names]
+
+    outcomes = await outcomes_of(
+        storage.add_message(text(f"m{number}"), user, name) for number, (name, user) in enumerate(called * 3)
+    )
+
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for (name, user), outcome in zip(called * 3, outcomes, strict=True):
+        if name == "missing" or user == "eve":
+            assert str(outcome) == str(ConversationNotFoundError(name, check_owner("user", user), is_for_message=True))
+            assert isinstance(outcome, ConversationNotFoundError)
+        else:
+            assert isinstance(outcome, Message)
+    assert len(set(map(id, errors))) == len(errors) == 15
+    assert len(await found(storage, "c0")) == len(await found(storage, "c1")) == 6
+
+
+# --- cancelled callers -----------------------------------------------------------------------------------------------
+
+
+async def test_who_is_cancelled_in_line_is_not_stored(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+    """A caller that gives up before its turn is left behind; those before and after it are stored."""
+    proxy.hang()
+    tasks = start(behind_proxy, [("c0", "first")])
+    await proxy.something_held()
+    tasks += start(behind_proxy, [("c0", "second"), ("c0", "third"), ("c1", "fourth"), ("c1", "fifth")])
+    await asyncio.sleep(0)
+    tasks.pop(1).cancel()
+    tasks.pop(2).cancel()
+    proxy.flow()
+
+    assert await stored(tasks) == ["first", "third", "fifth"]
+    assert await found(behind_proxy, "c0") == ["first", "third"]
+
+
+async def test_who_is_cancelled_on_the_way_takes_nobody_along(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+    """A caller that gives up while its statement is under way: the others in it are stored, and told so."""
+    proxy.hang()
+    tasks = start(behind_proxy, spread(20, ["c0", "c1", "c2", "c3", "c4"]))
+    await proxy.something_held()
+    for number in (15, 10, 5, 1, 0):
+        tasks.pop(number).cancel()
+    await asyncio.sleep(0)
+    proxy.flow()
+
+    assert await stored(tasks) == [f"m{number}" for number in range(20) if number not in (15, 10, 5, 1, 0)]
+
+
+async def test_a_statement_that_nobody_waits_for_is_cancelled(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """All who wait for a locked conversation give up: nobody waits for its lock any more, and nothing is stored."""
+    async with connection.transaction():
+        await lock(connection, schema, "c0")
+        tasks = start(storage, spread(5, ["c0"]))
+        await somebody_waits(connection)
+        await cancel(tasks[:4])
+        await somebody_waits(connection)
+        await cancel(tasks[4:])
+        await nobody_waits(connection)
+        await use_all_connections(storage, 10)
+
+    assert await stored(start(storage, [("c0", "later")])) == ["later"]
+    assert await found(storage, "c0") == ["later"]
+
+
+async def cancel(tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)

@@ -1,0 +1,195 @@
+"""Where no notification arrives, a watcher polls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests.areas.changes.watching import PATIENCE, SOON, is_polling, watching
+from tests.calls import with_parameters
+from tests.conftest import Connection, MakeStorage
+from tests.proxy import Proxy
+from voltmem import PostgresStorage
+from voltmem._postgres.migrations.conversation_schema import MigrateStatements
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="voltmem")
+    return caplog
+
+
+async def test_where_notifications_do_not_arrive_it_polls(
+    proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """It is found out at the beginning, and logged once, however many watch."""
+    proxy.muffling = True
+    storage = make_storage(proxy.dsn)
+
+    async with watching(storage, poll_interval=SOON) as heard, watching(storage, "bob", SOON):
+        assert is_polling(storage)
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+        await other.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+        assert await heard.pair() == ("message-added", "c1")
+
+    assert [record.levelname for record in log.records] == ["INFO"]
+    assert "no notification arrives" in log.text
+
+
+async def test_with_pgbouncer_in_the_connection_string_it_does_not_even_try(
+    proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """There is no connection but the pool's."""
+    storage = make_storage(with_parameters(proxy.dsn, pgbouncer="true"), max_connections=1)
+
+    async with watching(storage, poll_interval=SOON) as heard:
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+    assert proxy.connections == 1
+    assert [record.levelname for record in log.records] == ["INFO"]
+
+
+@pytest.fixture
+async def pgbouncer(dsn: str) -> AsyncIterator[str]:
+    """A PgBouncer in transaction mode in front of the server."""
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    target = urlsplit(dsn)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "users").write_text(f'"{target.username}" "{target.password or ""}"\n')
+        (folder / "ini").write_text(
+            f"[databases]\n* = host={target.hostname} port={target.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
+        )
+        user = []
+        if os.geteuid() == 0:  # it refuses to be root
+            user = ["-u", "nobody"]
+            for path in (folder, *folder.iterdir()):
+                shutil.chown(path, "nobody")
+        process = await asyncio.create_subprocess_exec(program, "-q", *user, str(folder / "ini"))
+        async with asyncio.timeout(PATIENCE):
+            while not await answers(port):
+                assert process.returncode is None
+                await asyncio.sleep(SOON)
+        yield f"postgresql://{target.username}@127.0.0.1:{port}{target.path}?sslmode=disable"
+        process.terminate()
+        await process.wait()
+
+
+async def answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+async def test_behind_a_pgbouncer_it_polls(
+    pgbouncer: str, schema: str, other: PostgresStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """A real one, in transaction mode, that nobody has told us of: LISTEN is accepted there, and nothing arrives."""
+    async with asyncpg.create_pool(pgbouncer, min_size=0, max_size=3, statement_cache_size=0) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+
+        async with watching(storage, poll_interval=SOON) as heard:
+            assert is_polling(storage)
+            await other.create_conversation({"id": "c1", "user_id": "ada"})
+            assert await heard.pair() == ("created", "c1")
+        await storage.close()
+
+    assert "no notification arrives" in log.text
+
+
+async def test_a_server_that_may_not_be_written_to_is_polled(
+    dsn: str, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
+) -> None:
+    """On a standby nobody can say whom they watch."""
+    await other.open()
+    storage = make_storage(with_parameters(dsn, default_transaction_read_only="on"), retry_timeout=0.1)
+
+    async with watching(storage, poll_interval=SOON) as heard:
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+    assert "read-only" in log.text
+
+
+@pytest.mark.parametrize("missing", ["TRIGGER {prefix}_tell_watchers ON {schema}.{prefix}_conversations", "TABLE {w}"])
+async def test_tables_without_what_notifies_are_polled(
+    missing: str, make_storage: MakeStorage, storage: PostgresStorage, other: PostgresStorage, connection: Connection
+) -> None:
+    """As Citus has them, or with migrate="off" those of an earlier release."""
+    tables = storage._options.tables
+    await connection.execute(f"DROP TRIGGER {tables.prefix}_tell_watchers ON {tables.conversations}")
+    if "TABLE" in missing:
+        await connection.execute(f"DROP TABLE {tables.watchers}")
+    late = make_storage(migrate="off")
+
+    async with watching(late, poll_interval=SOON) as heard:
+        assert is_polling(late)
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")
+
+
+async def test_a_pool_that_was_given_lends_a_connection(dsn: str, schema: str, other: PostgresStorage) -> None:
+    """For as long as somebody watches, and gets it back as it was."""
+    async with asyncpg.create_pool(dsn, min_size=0, max_size=2) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+        async with watching(storage) as heard:
+            assert not is_polling(storage)
+            await other.create_conversation({"id": "c1", "user_id": "ada"})
+            assert await heard.pair() == ("created", "c1")
+            assert pool.get_size() - pool.get_idle_size() == 1
+
+        assert pool.get_size() == pool.get_idle_size()
+        assert await pool.fetch("SELECT * FROM pg_listening_channels()") == []
+        await storage.close()
+
+
+async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: PostgresStorage) -> None:
+    """It has none to lend."""
+    async with asyncpg.create_pool(dsn, min_size=0, max_size=1) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+        async with watching(storage, poll_interval=SOON) as heard:
+            assert is_polling(storage)
+            await other.create_conversation({"id": "c1", "user_id": "ada"})
+            assert await heard.pair() == ("created", "c1")
+        await storage.close()
+
+
+async def test_tables_that_were_restored_notify_again(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """The backup takes the place of the table that had the trigger; the next opening makes it anew."""
+    storage = make_storage()
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    for statement in MigrateStatements(storage._options.tables).make_missing_tables:
+        await connection.execute(statement)
+    await storage.open()
+    assert (await storage.migrate_conversation_schema(restore_from_backup=True)).success
+    await storage.close()
+    await storage.open()
+
+    async with watching(storage) as heard:
+        assert not is_polling(storage)
+        await make_storage().create_conversation({"id": "c1", "user_id": "ada"})
+        assert await heard.pair() == ("created", "c1")

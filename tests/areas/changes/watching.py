@@ -1,0 +1,71 @@
+"""What the tests of watching share: a watcher, and what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any, Final
+
+from voltmem import Change, PostgresStorage, Storage
+
+SOON: Final = 0.05
+PATIENCE: Final = 20.0
+
+
+class Heard:
+    """What a watcher was told, one after the other."""
+
+    def __init__(self) -> None:
+        self._changes: asyncio.Queue[Change] = asyncio.Queue()
+        self.ended = asyncio.Event()
+
+    async def listen(self, storage: PostgresStorage, user_id: str, poll_interval: float) -> None:
+        async with aclosing(storage.watch(user_id, poll_interval=poll_interval)) as changes:
+            async for change in changes:
+                self._changes.put_nowait(change)
+        self.ended.set()
+
+    async def next(self) -> Change:
+        async with asyncio.timeout(PATIENCE):
+            return await self._changes.get()
+
+    async def pair(self) -> tuple[str, str | None]:
+        change = await self.next()
+        return change.kind, change.conversation_id
+
+    async def until(self, conversation_id: str) -> list[Change]:
+        """Return all that is told up to a change of this conversation."""
+        found = [await self.next()]
+        while found[-1].conversation_id != conversation_id:
+            found.append(await self.next())
+        return found
+
+
+@asynccontextmanager
+async def watching(storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60) -> AsyncIterator[Heard]:
+    """What is told of a user from "ready" on. Nothing is found by polling, unless it is asked for."""
+    heard = Heard()
+    task = asyncio.create_task(heard.listen(storage, user_id, poll_interval))
+    try:
+        waiting = asyncio.create_task(heard.next())
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            waiting.cancel()
+            task.result()
+        assert (await waiting).kind == "ready"
+        yield heard
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def rows_of_watchers(storage: Storage) -> list[Any]:
+    return list(await storage._executor.fetch(f"SELECT * FROM {storage._options.tables.watchers}"))
+
+
+def is_polling(storage: PostgresStorage) -> bool:
+    listener = storage._watchers._listener
+    assert listener is not None
+    return not listener.hears and listener._task.done()

@@ -1,0 +1,73 @@
+"""Titles and tags: a person's title wins over a model's."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.areas.sidebar.lists import make, walk
+from voltmem import ImportedConversation, InvalidInputError, PostgresStorage
+
+
+async def test_rename_conversation_by_a_model_keeps_a_persons_title(storage: PostgresStorage) -> None:
+    """rename_conversation() by a model names what has no title or a model's, and keeps a person's."""
+    await make(storage, 1)
+
+    async def by_model(title: str) -> str | None:
+        return (await storage.rename_conversation("c0", title, automatic=True)).title
+
+    assert await by_model("first") == "first"
+    assert await by_model("second") == "second"
+    await storage.update_conversation("c0", title="Mine", touch=False)
+    assert await by_model("third") == "Mine"
+    await storage.rename_conversation("c0", "Mine, too")
+    assert await by_model("fourth") == "Mine, too"
+    assert (await storage.rename_conversation("c0", "By hand")).title == "By hand"
+    await storage.create_conversation({"id": "named", "user_id": "ada", "title": "By the application"})
+    assert (await storage.rename_conversation("named", "x", automatic=True)).title == "By the application"
+
+
+async def test_a_title_that_an_agents_memory_gave_is_a_models(storage: PostgresStorage) -> None:
+    """memory.title(if_unset=True) can be followed by a better one, memory.title() cannot."""
+    memory = storage.conversation("ada", "c1")
+    await memory.title("from the first words", if_unset=True)
+    assert (await storage.rename_conversation("c1", "better", automatic=True)).title == "better"
+    await memory.title("Mine")
+    assert (await storage.rename_conversation("c1", "worse", automatic=True)).title == "Mine"
+
+
+async def test_rename_conversation_at_once_leaves_the_persons_title(storage: PostgresStorage) -> None:
+    """rename_conversation() by a person and a model at once leaves the person's title."""
+    await make(storage, 1)
+    await asyncio.gather(
+        *(storage.rename_conversation("c0", f"auto {n}", automatic=True) for n in range(5)),
+        storage.rename_conversation("c0", "Mine"),
+        *(storage.rename_conversation("c0", f"auto {n}", automatic=True) for n in range(5)),
+    )
+
+    found = await storage.get_conversation("c0")
+    assert found is not None
+    assert found.title == "Mine"
+
+
+async def test_tag_conversation_sets_the_tags(storage: PostgresStorage) -> None:
+    """tag_conversation() sets the tags in their order, each once; an empty list removes all."""
+    await make(storage, 1)
+
+    assert (await storage.tag_conversation("c0", ["b", "a", "b"])).tags == ["b", "a"]
+    assert (await storage.tag_conversation("c0", [])).tags == []
+
+
+async def test_tag_conversation_takes_tags_that_can_be_listed(storage: PostgresStorage) -> None:
+    """tag_conversation() takes tags as long as an id may be; so does an import."""
+    await make(storage, 1)
+    longest = "\N{GRINNING FACE}" * 250
+
+    await storage.tag_conversation("c0", [longest])
+    assert await walk(storage, 5, tag=longest) == ["c0"]
+    with pytest.raises(InvalidInputError, match=r"tags .* 1000 bytes"):
+        await storage.tag_conversation("c0", ["work", longest + "x"])
+    with pytest.raises(InvalidInputError, match="1000 bytes"):
+        ImportedConversation.of({"tags": [longest + "x"]})
+    assert await walk(storage, 5, tag=longest) == ["c0"]

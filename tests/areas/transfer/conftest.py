@@ -1,0 +1,50 @@
+"""Storages to export from and to import into."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import JsonValue
+
+from tests.areas.transfer.exported import NOON, OTHER
+from tests.conftest import MakeStorage
+from tests.values import nested
+from voltmem import NativeMessage, PostgresStorage
+from voltmem._agents.native import NativeMemory
+
+
+@pytest.fixture
+def other(make_storage: MakeStorage) -> PostgresStorage:
+    """A second storage, with tables of its own, a search, and a limit below what is imported."""
+    return make_storage(table_prefix=OTHER, search=True, storage_limit=2)
+
+
+@pytest.fixture
+async def filled(storage: PostgresStorage) -> PostgresStorage:
+    """A storage in which ada has something of all that a user can have, and bob a little."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "One", "metadata": {"n": [1.5]}})
+    parts: JsonValue = ["parts", {"b": 1, "a": None}]
+    said: list[JsonValue] = ["message", "\ud83d\ude00 \x00", parts, nested([True] * 200)]
+    for number, content in enumerate(said):
+        message = {"id": f"m{number}", "role": "user", "content": content, "created_at": NOON}
+        await storage.add_message(message, "ada", "c1")
+    native = NativeMessage(
+        role="tool", content="[]", type="tool-result", format="f", payload={"z": "\x00"}, parent_id=""
+    )
+    await storage.add_message(native, "ada", "c1")
+    await NativeMemory(storage, "ada", "c1").save_payload({"b": "\ud800", "a": 1}, "a framework", revision="r1")
+    await storage.fork_conversation("c1", up_to="m1", id="c2")
+    await storage.tag_conversation("c2", ["work", "trip"])
+    await storage.pin_conversation("c2")
+    await storage.archive_conversation("c2")
+    await storage.mark_conversation_read("c2")
+    await storage.rename_conversation("c2", "", automatic=True)
+    await storage.create_conversation({"id": "c3", "user_id": "ada"})
+    await storage.soft_delete_conversation("c3")
+    async with storage.record_run("a1", input="", user_id="ada", conversation_id="c1", id="h1") as run:
+        await run.add_step("text", content="a step\ud800")
+        async with run.event("outer"), run.event("inner"):
+            pass
+    await storage.add_history_step("s2", {"type": "tool_call", "arguments": {"q": False}, "more": said[-1]}, "h1", "a2")
+    await storage.add_history_entry("h2", {"status": "working", "conversationId": "c2", "output": [0]}, "a1")
+    await storage.add_message({"role": "user", "content": "bob was here"}, "bob", "b1", resource_id="docs")
+    return storage

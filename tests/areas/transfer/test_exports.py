@@ -1,0 +1,86 @@
+"""An export reads one state of the database, row by row, and gives its connection back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+
+import pytest
+
+from tests.areas.transfer.exported import END, conversation, exported, header
+from tests.conftest import MakeStorage
+from tests.proxy import Proxy
+from voltmem import PostgresStorage
+
+
+async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
+    """export_user() reads what is written, moved and deleted meanwhile as it was before."""
+    expected = await exported(filled)
+    lines: list[str] = []
+
+    async for each in filled.export_user("ada"):
+        if not lines:
+            await filled.add_message({"role": "user", "content": "later"}, "ada", "c2")
+            await filled.delete_conversation("c1")
+            await filled.delete_user("ada")
+        lines.append(each)
+
+    assert lines[1:] == expected
+    assert [json.loads(each)["kind"] for each in await exported(filled)] == ["end"]
+
+
+async def test_export_user_that_is_left_gives_its_connection_back(
+    filled: PostgresStorage, make_storage: MakeStorage
+) -> None:
+    """export_user() gives its connection back after a break, a close, an error or a cancellation."""
+    storage = make_storage(max_connections=1, command_timeout=20)
+
+    async def read(stop: Callable[[], object]) -> None:
+        async for each in storage.export_user("ada"):
+            if "message" in each:
+                stop()
+
+    async for _ in storage.export_user("ada"):
+        break
+    assert await storage.count_conversations(user_id="ada") == 2
+    async with aclosing(storage.export_user("ada")) as lines:  # type: ignore[type-var]
+        assert "header" in await anext(lines)
+    assert await storage.count_conversations(user_id="ada") == 2
+    with pytest.raises(ZeroDivisionError):
+        await read(lambda: 1 / 0)
+    assert await storage.count_conversations(user_id="ada") == 2
+    reading = asyncio.create_task(read(lambda: reading.cancel()))
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert await storage.count_conversations(user_id="ada") == 2
+
+
+async def test_export_user_reads_some_rows_at_a_time(proxy: Proxy, make_storage: MakeStorage) -> None:
+    """export_user() has read a part of a long conversation when it has yielded a part."""
+    storage = make_storage(proxy.dsn, storage_limit=None)
+    messages = [{"id": f"m{number}", "role": "user", "content": "words"} for number in range(3000)]
+    await storage.add_messages(messages, "ada", "c1", resource_id="docs")
+    before = proxy.round_trips
+
+    lines = storage.export_user("ada")
+    for _ in range(150):
+        await anext(lines)
+    part = proxy.round_trips - before
+    rest = [each async for each in lines]
+
+    assert len(rest) == 3000 + 3 - 150
+    assert 2 * part < proxy.round_trips - before
+
+
+async def test_export_user_in_a_transaction_sees_what_that_sees(filled: PostgresStorage) -> None:
+    """export_user() in a transaction sees what that has written, and the transaction goes on afterwards."""
+    async with filled.transaction() as tx:
+        await tx.delete_conversation("c1")
+        lines = await exported(tx)
+        result = await tx.import_user("ada", [header(), *conversation("c1", "new"), END])
+
+    assert '"id":"c1"' not in "".join(lines)
+    assert result.messages == 1
+    assert [message.text for message in await filled.get_messages("ada", "c1")] == ["new"]

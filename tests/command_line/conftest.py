@@ -1,0 +1,51 @@
+"""Commands, run in this process or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.command_line.commands import Command, Outcome, Role, as_user
+from voltmem.__main__ import main
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """A command, run by this process: in a thread, for it has an event loop of its own."""
+
+    async def run(*words: str) -> Outcome:
+        code = await asyncio.to_thread(main, words)
+        printed, problems = capsys.readouterr()
+        return Outcome(code, printed, problems)
+
+    return run
+
+
+@pytest.fixture
+def command_here(command: Command, dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A command on the test's schema."""
+    monkeypatch.setenv("VOLTMEM_DATABASE_URL", dsn)
+
+    async def run(*words: str) -> Outcome:
+        return await command(*words, "--schema", schema)
+
+    return run
+
+
+@pytest.fixture
+async def role(dsn: str, schema: str, connection: Connection) -> AsyncIterator[Role]:
+    """A role that may use the test's schema, which is empty, and make nothing there."""
+    name, password = f"voltmem_test_{secrets.token_hex(8)}", secrets.token_hex(8)
+    await connection.execute(f"""
+        CREATE ROLE {name} LOGIN PASSWORD '{password}';
+        CREATE SCHEMA {schema};
+        GRANT USAGE ON SCHEMA {schema} TO {name}""")
+    yield Role(name, as_user(dsn, name, password))
+    await connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")

@@ -1,0 +1,131 @@
+"""``python -m voltmem export|import|index``."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.command_line.commands import Command, process
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeStorage
+
+
+def stdin(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command read this."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
+
+
+async def test_what_export_prints_import_reads(
+    command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of one user becomes another's; a second time it is there, and said to be."""
+    storage = make_storage()
+    await storage.add_message({"role": "user", "content": "h\N{GRINNING FACE}"}, "ada", "c1", resource_id="docs")
+
+    exported = await command_here("export", "--user", "ada")
+    outcomes = []
+    for _ in range(2):
+        stdin(exported.printed, monkeypatch)
+        outcomes.append(await command_here("import", "--user", "bob"))
+
+    assert [outcome.code for outcome in (exported, *outcomes)] == [0, 0, 0]
+    assert [line async for line in storage.export_user("ada")][1:] == exported.printed.splitlines(keepends=True)[1:]
+    renamed, imported = outcomes[0].printed.splitlines()
+    assert re.fullmatch("renamed   conversation c1: .*", renamed)
+    assert imported == "imported 1 conversations with 1 messages, and 0 runs"
+    assert outcomes[1].printed.startswith("skipped   conversation c1: it is there already\nimported 0 ")
+    (copy,) = (await storage.list_conversations("bob")).items
+    assert copy.preview == "h\N{GRINNING FACE}"
+
+
+@pytest.mark.parametrize("format", ["chatgpt", "openai"])
+async def test_import_reads_the_files_of_others(
+    format: str, command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --search they are found by their words."""
+    storage = make_storage(search=True)
+    await storage.open()
+    message = {"author": {"role": "user"}, "content": {"parts": ["Hello"]}}
+    files: dict[str, object] = {
+        "chatgpt": [{"id": "c1", "mapping": {"m1": {"message": message}}}],
+        "openai": [{"role": "user", "content": "Hello"}],
+    }
+    stdin(json.dumps(files[format]), monkeypatch)
+
+    outcome = await command_here("import", "--user", "ada", "--format", format, "--search")
+
+    assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, and 0 runs\n")
+    assert [hit.role for hit in (await storage.search("ada", "hello")).hits] == ["user"]
+
+
+@pytest.mark.parametrize("command", ["export", "status", "sql"])
+async def test_what_cannot_be_written_is_told_in_one_line(
+    command: str, make_storage: MakeStorage, dsn: str, schema: str
+) -> None:
+    """Whether a pipe was left by its reader or a disk is full: 1, and no traceback."""
+    storage = make_storage()
+    await storage.add_message({"role": "user", "content": "x" * 100_000}, "ada", "c1", resource_id="docs")
+    words = [command, "--schema", schema, *(["--user", "ada"] if command == "export" else [])]
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    for problem, output in (("Broken pipe", writing), ("No space left on device", os.open("/dev/full", os.O_WRONLY))):
+        outcome = await process(*words, stdout=output, VOLTMEM_DATABASE_URL=dsn)
+        os.close(output)
+        assert outcome.code == 1
+        assert re.fullmatch(f"voltmem: {problem}: .*\n", outcome.problems)
+
+
+async def test_an_id_is_told_on_every_terminal(
+    make_storage: MakeStorage, dsn: str, schema: str, tmp_path: Path
+) -> None:
+    """One that has only ASCII sees the other letters' numbers."""
+    await make_storage().create_conversation({"id": "caf\u00e9", "user_id": "ada"})
+    file = tmp_path / "messages.json"
+    file.write_text(json.dumps({"id": "caf\u00e9", "messages": [{"role": "user", "content": "Hello"}]}))
+
+    with file.open() as opened:
+        outcome = await process(
+            *("import", "--user", "bob", "--format", "openai", "--schema", schema),
+            stdin=opened.fileno(),
+            VOLTMEM_DATABASE_URL=dsn,
+            PYTHONIOENCODING="ascii",
+        )
+
+    assert (outcome.code, outcome.problems) == (0, "")
+    assert outcome.printed.startswith(r"renamed   conversation caf\xe9: ")
+
+
+async def test_an_import_that_fails_is_told_in_one_line(
+    command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the number of the line."""
+    await make_storage().open()
+    stdin("no JSON\n", monkeypatch)
+
+    code, printed, problems = await command_here("import", "--user", "ada")
+
+    assert (code, printed) == (1, "")
+    assert re.fullmatch(r"voltmem: line 1: it is not JSON.*\n", problems)
+
+
+async def test_the_search_is_turned_on_and_off(command_here: Command, make_storage: MakeStorage) -> None:
+    """What was there before is indexed, and forgotten again."""
+    storage = make_storage(search=True)
+    await make_storage().add_message({"role": "user", "content": "bread"}, "ada", "c1", resource_id="docs")
+
+    indexed = await command_here("index")
+    assert len((await storage.search("ada", "bread")).hits) == 1
+    forgotten = await command_here("unindex")
+
+    assert indexed.printed.startswith("1 messages indexed")
+    assert forgotten.printed.startswith("1 messages removed")
+    assert (await storage.search("ada", "bread")).hits == []

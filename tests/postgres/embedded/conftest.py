@@ -1,0 +1,35 @@
+"""Folders and servers for the tests of the embedded PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.postgres.embedded.processes import processes_in
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """An empty folder that every account can use, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="voltmem-test-", dir="/tmp"))
+    folder.chmod(0o1777)
+    yield folder
+    left = processes_in(folder)
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    shutil.rmtree(folder)
+    assert not left
+
+
+@pytest.fixture
+def home(reachable: Path) -> Path:
+    """Where a shared server can be made; missing yet."""
+    return reachable / "home"

@@ -1,0 +1,206 @@
+"""A storage and event loops: it works in one after another, and says what is wrong in two at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.conftest import MakeStorage
+from voltmem import EventLoopError, PostgresStorage
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(program: str, *arguments: str) -> tuple[str, str]:
+    """Return what a Python program writes to its two outputs."""
+    command = [sys.executable, "-c", program, *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return ran.stdout, ran.stderr
+
+
+async def in_another_loop(coroutine: Coroutine[Any, Any, object]) -> object:
+    """Run it in a loop of its own, in a thread, while this one goes on."""
+    return await asyncio.to_thread(asyncio.run, coroutine)
+
+
+async def test_it_works_in_one_loop_after_another(make_storage: MakeStorage) -> None:
+    """Closed in the first loop it opens again in the second: one asyncio.run after the other."""
+    storage = make_storage()
+
+    async def program() -> int:
+        async with storage:
+            return await storage.count_conversations()
+
+    assert await in_another_loop(program()) == 0
+    assert await in_another_loop(program()) == 0
+
+
+def test_it_works_in_a_second_run_without_close(dsn: str, schema_of_thread: str) -> None:
+    """A module-level storage is used by two asyncio.run, and never closed: the second opens connections of its own."""
+    program = f"""
+import asyncio
+from voltmem import PostgresStorage
+storage = PostgresStorage({dsn!r}, schema={schema_of_thread!r})
+
+async def use(name):
+    await storage.ensure_conversation({{"id": name, "user_id": "ada"}})
+    return await storage.count_conversations()
+
+print(asyncio.run(use("one")), asyncio.run(use("two")))
+"""
+    assert run(program) == ("1 2\n", "")
+
+
+@pytest.fixture
+def schema_of_thread(dsn: str) -> Any:
+    from voltmem.testing import drop_schema, temporary_schema_name
+
+    name = temporary_schema_name()
+    yield name
+    asyncio.run(drop_schema(name))
+
+
+async def test_it_says_that_it_belongs_to_another_loop(storage: PostgresStorage) -> None:
+    """Used from a second loop while the first goes on, the error says why, and the ways out."""
+    ways_out = r"another event loop.*await storage\.close\(\).*one PostgresStorage.*voltmem\.sync\.PostgresStorage"
+    with pytest.raises(EventLoopError, match=ways_out):
+        await in_another_loop(storage.count_conversations())
+    with pytest.raises(EventLoopError):
+        await in_another_loop(storage.close())
+
+    assert await storage.count_conversations() == 0
+
+
+async def test_it_moves_when_it_was_closed(storage: PostgresStorage) -> None:
+    """After close() another loop may open it, and then this one must not use it."""
+    await storage.close()
+
+    async def program() -> None:
+        async with storage:
+            await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    await in_another_loop(program())
+    await storage.open()
+    assert await storage.count_conversations() == 1
+
+
+async def test_open_in_a_second_loop_does_not_disturb_the_first(storage: PostgresStorage) -> None:
+    """open() is refused there before it changes anything."""
+    with pytest.raises(EventLoopError):
+        await in_another_loop(storage.open())
+
+    assert await storage.count_conversations() == 0
+
+
+THREADS = """
+import asyncio, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from voltmem import EventLoopError, PostgresStorage
+
+storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
+together = threading.Barrier(8)
+
+def add(number):
+    together.wait()
+    try:
+        return asyncio.run(storage.add_message({"role": "user", "content": "x"}, "ada", "c1", resource_id="r")).id
+    except EventLoopError as error:
+        assert "voltmem.sync.PostgresStorage" in str(error)
+
+with ThreadPoolExecutor(8) as pool:
+    stored = {id for id in pool.map(add, range(40)) if id}
+
+async def read():
+    async with storage:
+        return {message.id for message in await storage.get_messages("ada", "c1")}
+
+print(bool(stored), asyncio.run(read()) == stored)
+"""
+
+
+def test_threads_with_a_loop_each_store_or_get_the_error(dsn: str, schema_of_thread: str) -> None:
+    """Of many asyncio.run at once each stores its message, or is told of voltmem.sync; none waits for ever."""
+    assert run(THREADS, dsn, schema_of_thread) == ("True True\n", "")
+
+
+FORK = """
+import asyncio, os, sys, threading
+from voltmem import PostgresStorage
+
+storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
+loop = asyncio.new_event_loop()
+threading.Thread(target=loop.run_forever, daemon=True).start()
+
+async def add(name):
+    await storage.ensure_conversation({"id": name, "user_id": "ada"})
+    return await storage.count_conversations(), await pid()
+
+async def pid():
+    async with storage.transaction() as tx:
+        return await tx.connection.fetchval("SELECT pg_backend_pid()")
+
+def run(name):
+    return asyncio.run_coroutine_threadsafe(add(name), loop).result(30)
+
+count, connection = run("one")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    print(count, run("three") == (3, connection))
+    loop.call_soon_threadsafe(loop.stop)
+else:
+    async def main():
+        async with storage:
+            return await add("two")
+
+    count, other = asyncio.run(main())
+    assert (count, other != connection) == (2, True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_begins_with_a_pool_of_its_own(dsn: str, schema_of_thread: str) -> None:
+    """The storage works in the child's own loop, on other connections, and its parent's go on."""
+    assert run(FORK, dsn, schema_of_thread) == ("1 True\n", "")
+
+
+async def test_a_given_pool_stays_in_its_loop(dsn: str, schema: str) -> None:
+    """A pool is its loop's for good: elsewhere the error says to make both there."""
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+        await storage.open()
+
+        with pytest.raises(EventLoopError, match="pool of this storage belongs to another event loop"):
+            await in_another_loop(storage.count_conversations())
+
+        assert await storage.count_conversations() == 0
+
+
+async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str, schema: str) -> None:
+    """A pool that was made in another loop is said to be so, even if no call has gone through before."""
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
+        storage = PostgresStorage(pool=pool, schema=schema)
+
+        with pytest.raises(EventLoopError, match="pool of this storage belongs to another event loop"):
+            await in_another_loop(storage.count_conversations())
+
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_two_loops_have_a_storage_each(make_storage: MakeStorage) -> None:
+    """What the error says works: one storage for each loop, on the same tables."""
+    here, there = make_storage(), make_storage()
+    await here.create_conversation({"id": "c1", "user_id": "ada"})
+
+    async def program() -> int:
+        async with there:
+            return await there.count_conversations()
+
+    assert await in_another_loop(program()) == 1

@@ -1,0 +1,30 @@
+"""migrations_sql/schema.sql is what a new database holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.catalog import catalog
+from tests.schema_sql import FILE, rendered
+from tests.starts import load
+from voltmem._tables import Tables
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection, MakeStorage
+
+
+async def test_schema_sql_shows_what_the_migrations_make(database: str) -> None:
+    """To the letter; "python -m tests.schema_sql" writes it anew."""
+    assert FILE.read_text() == await rendered(database), "write the file anew: python -m tests.schema_sql"
+
+
+async def test_schema_sql_makes_what_the_migrations_make(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """Run as a script it leaves the catalog of a new database, row by row: nothing that is there is not shown."""
+    shown, made = Tables(schema, "voltagent_memory"), Tables(schema, "voltagent_newest")
+
+    await load(connection, FILE.read_text(), shown)
+    await make_storage(table_prefix=made.prefix).open()
+
+    assert await catalog(connection, shown) == await catalog(connection, made)

@@ -1,0 +1,308 @@
+"""Every statement is one that PostgreSQL knows, the hot ones walk an index, and every call is one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from itertools import product
+
+import asyncpg
+import pytest
+
+from tests.calls import ROUND_TRIPS, VERBS, Rows, call, migrated_schema
+from tests.conftest import Connection, MakeStorage
+from tests.plans import assert_walks, plan
+from tests.proxy import Proxy
+from voltmem import ANY_USER, Conversation, PostgresStorage
+from voltmem._agents.memory import MemoryStatements
+from voltmem._agents.native import NativeStatements
+from voltmem._areas.appends import AppendStatements
+from voltmem._areas.changes import ChangeStatements
+from voltmem._areas.conversations import ConversationStatements
+from voltmem._areas.cursors import HistoryCursor, SidebarCursor
+from voltmem._areas.forks import ForkStatements
+from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
+from voltmem._areas.messages import MessageStatements
+from voltmem._areas.queries import (
+    MESSAGE_COLUMNS,
+    NATIVE_COLUMNS,
+    ConversationQuery,
+    MessageQuery,
+    WindowQuery,
+)
+from voltmem._areas.search import SearchStatements
+from voltmem._areas.shares import ShareStatements
+from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
+from voltmem._areas.transfer.exports import ExportStatements
+from voltmem._areas.transfer.imports import ImportStatements
+from voltmem._areas.users import UserStatements
+from voltmem._postgres.listening import ListenerStatements
+from voltmem._tables import Tables
+from voltmem.adapters.pydantic_ai._branches import BranchStatements
+from voltmem.models import OrderBy, OrderDirection, Owner
+from voltmem.options import DEFAULT_TABLE_PREFIX
+
+NOW = datetime.now(UTC)
+ROWS = 100_000
+OWNERS: tuple[Owner, ...] = (ANY_USER, "u")
+ORDERS: tuple[OrderBy, ...] = ("created_at", "updated_at", "title")
+LAST_OF_A_PAGE = (None, Conversation(user_id="u"), Conversation(user_id="u", title="t"))
+DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
+
+
+def statements(tables: Tables) -> Iterator[str]:
+    """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
+    areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
+    more = (
+        NativeStatements,
+        BranchStatements,
+        SidebarStatements,
+        SearchStatements,
+        ShareStatements,
+        ExportStatements,
+        ForkStatements,
+        UserStatements,
+        ImportStatements,
+    )
+    for group in (*areas, *more, ChangeStatements, ListenerStatements):
+        yield from vars(group(tables)).values()
+    for user, limit, columns in product(OWNERS, (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
+        for turns, exchanges in ((None, None), (3, None), (None, 3)):
+            yield WindowQuery("c", user, limit, turns, exchanges, columns).sql(tables)[0]
+    for user, resource, limit, offset in product(OWNERS, (None, "r"), (None, 5), (0, 5)):
+        for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
+            yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]
+        yield ConversationQuery(user, resource).count_sql(tables)[0]
+    for user, limit, offset, before, after in product(OWNERS, (None, 5), (0, 5), (None, NOW), (None, NOW)):
+        for names, archived, newest in product((None, ["a"]), (False, True), (False, True)):
+            query = MessageQuery("c", user, limit, offset, before, after, names, names, archived, newest)
+            yield query.sql(tables)[0]
+    for agent, user, conversation, limit in product((None, "a"), OWNERS, (None, "c"), (None, 5)):
+        for offset, cursor in product((0, 5), (None, HistoryCursor(NOW, "h"))):
+            yield HistoryQuery(agent, user, conversation, limit, offset, cursor).sql(tables)[0]
+
+
+@pytest.fixture(scope="module")
+def large_schema() -> Iterator[str]:
+    """A schema with 100,000 conversations and as many messages; one user has 1,000, one conversation 50,000."""
+    with migrated_schema() as schema:
+        yield schema
+
+
+@pytest.fixture
+def tables(large_schema: str) -> Tables:
+    return Tables(large_schema, DEFAULT_TABLE_PREFIX)
+
+
+@pytest.fixture
+async def large(connection: Connection, tables: Tables) -> Connection:
+    """A connection to the large schema, filled by the first that asks."""
+    if await connection.fetchval(f"SELECT count(*) FROM {tables.conversations}") == 0:
+        await connection.execute(f"""
+            INSERT INTO {tables.conversations} (id, user_id, resource_id, title, created_at, updated_at)
+            SELECT 'c' || n, 'u' || n % 100, 'r' || n % 10, 'title ' || n, moment, moment
+            FROM (SELECT n, timestamptz '2024-01-01' + n * interval '1 minute' FROM generate_series(1, {ROWS}) AS n)
+                AS rows (n, moment)""")
+        await connection.execute(f"""
+            INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type, created_at)
+            SELECT CASE WHEN n % 2 = 0 THEN 'c1' ELSE 'c' || n END, 'm' || n, 'user', 'words', 'text',
+                timestamptz '2024-01-01' + n * interval '1 second'
+            FROM generate_series(1, {ROWS}) AS n""")
+        await connection.execute(f"ANALYZE {tables.conversations}")
+        await connection.execute(f"ANALYZE {tables.messages}")
+    return connection
+
+
+async def test_postgresql_knows_every_statement(storage: PostgresStorage, connection: Connection) -> None:
+    """All SQL is prepared against the migrated schema, on a connection that searches no schema."""
+    await connection.execute("SET search_path = ''")
+    texts = set(statements(storage._options.tables))
+
+    for text in texts:
+        await connection.prepare(text)
+
+    assert len(texts) > 200
+
+
+@pytest.mark.parametrize("limit", [1, 50])
+@pytest.mark.parametrize("page", ["first", "following"])
+async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connection, tables: Tables) -> None:
+    """A user's conversations by last activity: no sort, and no row read that is not returned."""
+    after = Conversation(id="c50007", user_id="u7", updated_at=datetime(2024, 2, 4, 17, 27, tzinfo=UTC))
+    query = ConversationQuery("u7", limit=limit, after=after if page == "following" else None)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("conversations_by_user", shown)
+    assert f"rows={limit}" in shown.partition("Index Scan")[2].partition("\n")[0].replace(".00", ""), shown
+
+
+@pytest.mark.parametrize("page", ["first", "after", "before"])
+async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
+    """Of a thousand conversations 21, by their index, and of each the last message; nothing is sorted but these."""
+    cursor = str(SidebarCursor(False, datetime(2024, 2, 4, 17, 27, tzinfo=UTC), "c50007"))
+    after, before = (cursor if page == way else None for way in ("after", "before"))
+    query = SidebarQuery("u7", after=after, before=before)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert f"{DEFAULT_TABLE_PREFIX}_conversations_in_sidebar" in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert "Seq Scan" not in shown, shown
+    for line in shown.splitlines():
+        if "Scan" in line and "actual" in line:
+            assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 21, shown
+
+
+@pytest.mark.parametrize("page", ["first", "following"])
+async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
+    """Of a conversation of 50,000 messages 101, from where the page begins; nothing is sorted but these."""
+    sql = ShareStatements(tables)
+    await large.execute(f"DELETE FROM {tables.shares}")
+    await large.fetch(sql.share, "c1", None, "m90000", "token")
+    place = (None, None) if page == "first" else (datetime(2024, 1, 1, 6, tzinfo=UTC), 0)
+
+    shown = await plan(large, sql.shared, ["token", 101, *place])
+
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert "Seq Scan" not in shown.replace("Seq Scan on voltagent_memory_shares", ""), shown  # of one row
+    for line in shown.splitlines():
+        if "Scan" in line and "actual" in line:
+            assert float(line.partition("actual")[2].partition("rows=")[2].split()[0]) <= 101, shown
+
+
+async def test_a_look_at_what_changed_walks_indexes(large: Connection, tables: Tables) -> None:
+    """Of a user's thousand conversations, two of which changed: no other user's row, and no message but the last."""
+    sql = ChangeStatements(tables)
+    known = await large.fetch(sql.begin, "u7")
+    versions = ["0" if number < 2 else row["version"] for number, row in enumerate(known)]
+
+    shown = await plan(large, sql.look, ["u7", [row["id"] for row in known], versions])
+    begun = await plan(large, sql.begin, ["u7"])
+
+    assert "Seq Scan" not in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_conversations_pkey" in shown, shown
+    for line in (shown + begun).splitlines():
+        if "Scan" in line and "actual" in line:
+            rows = float(line.partition("actual")[2].partition("rows=")[2].split()[0])
+            assert rows <= (ROWS / 100 if "messages" not in line else 1), line
+
+
+async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:
+    """Getting, updating and deleting by id touch one row by the primary key, with an owner or without."""
+    sql = ConversationStatements(tables)
+
+    for owner in ("u7", None):
+        for text, arguments in ((sql.get, ["c7", owner]), (sql.delete, ["no such", owner])):
+            assert_walks("conversations_pkey", await plan(large, text, list(arguments)))
+
+
+async def test_the_conversations_of_a_resource_walk_their_index(large: Connection, tables: Tables) -> None:
+    """The newest of an agent or project are read from its index."""
+    query = ConversationQuery(ANY_USER, "r3", limit=50, order_by="created_at")
+
+    assert_walks("conversations_by_resource", await plan(large, *query.sql(tables)))
+
+
+@pytest.mark.parametrize("user", ["u1", ANY_USER])
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_messages_walk_their_index(user: Owner, newest_first: bool, large: Connection, tables: Tables) -> None:
+    """The newest or the oldest 100 of a conversation of 50,000: 100 entries of the index, no sort."""
+    query = MessageQuery("c1", user, limit=100, newest_first=newest_first)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("messages_in_order", shown)
+    assert "rows=100" in shown.partition("messages_in_order")[2].partition("\n")[0].replace(".00", ""), shown
+
+
+async def test_messages_before_a_moment_walk_their_index(large: Connection, tables: Tables) -> None:
+    """Scrolling back into 50,000 messages starts in the middle of the index."""
+    query = MessageQuery("c1", "u1", limit=20, before=datetime(2024, 1, 1, 6, tzinfo=UTC), newest_first=True)
+
+    shown = await plan(large, *query.sql(tables))
+
+    assert_walks("messages_in_order", shown)
+    assert "Filter: (created_at" not in shown, shown
+
+
+@pytest.fixture
+async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, list[str]]]:
+    """A connection that tells the plan of every statement, those inside of functions too."""
+    connection: Connection = await asyncpg.connect(dsn)
+    told: list[str] = []
+    try:
+        await connection.execute("LOAD 'auto_explain'")
+        await connection.execute("SET auto_explain.log_min_duration = 0")
+        await connection.execute("SET auto_explain.log_nested_statements = on")
+        await connection.execute("SET auto_explain.log_level = log")
+        await connection.execute("SET client_min_messages = log")
+    except asyncpg.PostgresError as error:
+        await connection.close()
+        pytest.skip(f"this server has no auto_explain for us: {error}")
+    connection.add_log_listener(lambda _, message: told.append(str(message)))
+    yield connection, told
+    await connection.close()
+
+
+def append_arguments(message_id: str) -> list[object]:
+    """One message of one call, as it crosses."""
+    calls = [["c1"], ["u1"], [None], ["1"]]
+    messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
+    return [*calls, *messages, 100, True, False]
+
+
+async def test_adding_a_message_walks_indexes_only(
+    plans: tuple[Connection, list[str]], large: Connection, tables: Tables
+) -> None:
+    """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
+    connection, told = plans
+
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-new"))
+    told.clear()  # the first call moved 49,900 messages into the archive
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-newer"))
+    await transaction.rollback()
+
+    shown = "\n".join(told)
+    assert shown.count("Query Text") >= 4, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
+    assert "Seq Scan" not in shown, shown
+    assert "Sort" not in shown, shown
+
+
+async def test_the_plan_made_on_empty_tables_is_by_index(
+    plans: tuple[Connection, list[str]], storage: PostgresStorage
+) -> None:
+    """A connection keeps the plans of its first message: on tables that are empty and unknown, they scan nothing."""
+    connection, told = plans
+    tables = storage._options.tables
+    await storage.create_conversation({"id": "c1", "user_id": "u1"})
+
+    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m1"))
+
+    shown = "\n".join(told)
+    assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"
+    assert shown.count("Query Text") >= 4, shown
+    assert "Seq Scan" not in shown, shown
+    assert "Sort" not in shown, shown
+
+
+async def test_every_verb_takes_the_round_trips_it_may(
+    proxy: Proxy, make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """On an open storage that has prepared its statements, a call is one round trip; entries with details are three."""
+    storage = make_storage(proxy.dsn, max_connections=1, search=True)
+    await storage.open()
+    rows = Rows(connection, schema)
+    counted: dict[str, int] = {}
+
+    for name in VERBS:
+        for _ in range(2):  # the first time prepares
+            await rows.seed()
+            before = proxy.round_trips
+            await call(storage, name)
+            counted[name] = proxy.round_trips - before
+
+    assert counted == ROUND_TRIPS

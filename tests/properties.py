@@ -1,0 +1,46 @@
+"""
+How many examples a property test makes, and from which seeds.
+
+`make test` is derandomised: users and CI run the same examples each time. `make explore` takes fresh seeds and ten
+times the examples; what it finds becomes an `@example` of its property, or a test of its own, with the mend.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import HealthCheck, settings
+
+_USUAL: Final = settings().max_examples
+
+# Without a deadline and without "too slow": how long an example takes says more about the machine than about the test.
+settings.register_profile("voltmem", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("voltmem"), derandomize=False, max_examples=10 * _USUAL)
+settings.load_profile("voltmem")
+
+
+def times() -> int:
+    """Return how many times the examples of `make test` a property makes in this run."""
+    return settings().max_examples // _USUAL
+
+
+def examples(count: int, *, steps: int | None = None) -> settings:
+    """
+    Settings for so many examples, or for ten times as many under `make explore`.
+
+    The examples of a test share its fixtures on purpose: each makes rows of its own, or begins with the same rows.
+
+    Args:
+        count: Of examples in `make test`.
+        steps: At most so many in each example of a state machine.
+    """
+    made = settings(
+        max_examples=count * times(),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    return made if steps is None else settings(made, stateful_step_count=steps)
+
+
+def explores() -> bool:
+    """Whether this run looks for what nobody has thought of."""
+    return not settings().derandomize

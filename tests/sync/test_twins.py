@@ -1,0 +1,184 @@
+"""voltmem.sync has every verb of the asynchronous classes, with its signature, and a type stub that says the same."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import new_class
+from typing import Any, get_args
+
+import pytest
+
+import voltmem
+from tests.checkout import ROOT
+from tests.typing import stubs
+from voltmem import sync
+from voltmem._blocking.twin import Twin, blocking_signature, blocking_text
+
+TWINS = {
+    each.__name__: each
+    for each in vars(sync).values()
+    if isinstance(each, type) and issubclass(each, Twin) and each not in (Twin, sync.Connection)
+}
+# What has no blocking form; voltmem/sync.py says why.
+LEFT_OUT = {"PostgresStorage": {"bind", "lifespan"}}
+
+
+def verbs(cls: type) -> dict[str, Any]:
+    """Return the public methods and properties of a class whose names are in snake_case."""
+    names = [name for name in dir(cls) if name == name.lower() and not name.startswith("_")]
+    found = {name: inspect.getattr_static(cls, name) for name in names}
+    return {name: each for name, each in found.items() if not isinstance(each, classmethod)}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_blocking_class_has_every_verb(name: str) -> None:
+    """What the asynchronous class has, the blocking one has, but for what cannot be; and run() and submit()."""
+    asynchronous = verbs(TWINS[name].asynchronous_class())
+    added = {"run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
+    attributes = {"id", "agent_id", "run", "connection"}  # not seen on the asynchronous class
+
+    assert set(asynchronous) - set(verbs(TWINS[name])) == LEFT_OUT.get(name, set())
+    assert set(verbs(TWINS[name])) - set(asynchronous) - attributes - added == set()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_blocking_verb_has_the_parameters_of_its_verb(name: str) -> None:
+    """Names, kinds, types and defaults of parameters are the same, and the documentation speaks of no await."""
+    asynchronous = verbs(TWINS[name].asynchronous_class())
+
+    for verb, blocking in verbs(TWINS[name]).items():
+        if inspect.isfunction(blocking) and verb not in ("run", "submit"):
+            expected = inspect.signature(asynchronous[verb]).parameters
+            assert inspect.signature(blocking).parameters == expected, verb
+            assert not inspect.iscoroutinefunction(blocking)
+            assert blocking.__name__ == verb
+            assert not re.search(r"\bawait \w|\basync (with|for)\b", blocking.__doc__ or ""), verb
+
+
+def test_the_constructor_has_the_options_of_the_asynchronous_one() -> None:
+    """All of them with their defaults, in snake_case, but for the pool."""
+    asynchronous = dict(inspect.signature(voltmem.PostgresStorage).parameters)
+    del asynchronous["pool"], asynchronous["camel"]
+
+    assert dict(inspect.signature(sync.PostgresStorage).parameters) == asynchronous
+
+
+def test_whatever_a_verb_returns_has_a_blocking_form() -> None:
+    """A class of the package that has asynchronous methods, and that a verb returns, has its twin."""
+    returned = {
+        each
+        for twin in TWINS.values()
+        for name, verb in verbs(twin.asynchronous_class()).items()
+        if inspect.isfunction(verb) and name not in LEFT_OUT.get(twin.__name__, ())
+        for each in classes_in(inspect.signature(verb, eval_str=True).return_annotation)
+    }
+    with_asynchronous_methods = {
+        each
+        for each in returned
+        if each.__module__.startswith("voltmem") and any(map(inspect.iscoroutinefunction, verbs(each).values()))
+    }
+
+    assert voltmem.ConversationMemory in with_asynchronous_methods
+    assert with_asynchronous_methods - {twin.asynchronous_class() for twin in TWINS.values()} == set()
+
+
+def classes_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from classes_in(argument)
+
+
+class Example:
+    async def value(self, a: int, *, b: str = "x") -> list[int]:
+        """``await example.value(1)``"""
+        return [a]
+
+    def items(self) -> AsyncIterator[str]:
+        raise NotImplementedError
+
+    def events(self) -> AsyncGenerator[tuple[int, str], None]:
+        raise NotImplementedError
+
+    def block(self) -> AbstractAsyncContextManager[int]:
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def scope(self) -> AsyncIterator[int]:
+        yield 1
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    ("method", "returned"),
+    [
+        (Example.value, "list[int]"),
+        (Example.items, "Iterator[str]"),
+        (Example.events, "Generator[tuple[int, str], None, None]"),
+        (Example.block, "AbstractContextManager[int]"),
+        (Example.scope, "AbstractContextManager[int]"),
+        (Example.__aiter__, "Iterator[int]"),
+    ],
+)
+def test_a_blocking_signature_returns_the_blocking_type(method: Any, returned: str) -> None:
+    """Coroutines become values, asynchronous iterators and context managers plain ones."""
+    signature = blocking_signature(method)
+
+    assert signature.return_annotation == returned
+    assert signature.parameters == inspect.signature(method).parameters
+
+
+def test_blocking_documentation_has_blocking_examples() -> None:
+    """What is awaited in an example is called in its blocking form; other words stay."""
+    text = """
+    ``await storage.open()``, ``async with storage:``, ``async for each in aclosing(x):`` and ``async def f():``.
+
+    An asynchronous method is awaited; its closing awaits nothing.
+    """
+    assert blocking_text(text) == text.replace("await s", "s").replace("async ", "").replace("aclosing", "closing")
+    assert blocking_text(None) is None
+
+
+def test_a_verb_that_is_added_has_its_blocking_form_at_once() -> None:
+    """A class with one more method needs no other line: its twin, the signature and the stub have it."""
+
+    class Longer(voltmem.UserStorage):
+        async def greet_user(self, name: str, *, times: int = 1) -> list[str]:
+            """Greet a user."""
+            return [name] * times
+
+    blocking = new_class("Blocking", (sync.UserStorage,), {"of": Longer})
+    greet_user = vars(blocking)["greet_user"]
+    lines = "\n".join(stubs.member_lines("greet_user", greet_user, stubs.Types(set())))
+
+    assert [name for name in vars(blocking) if not name.startswith("_")] == ["greet_user"]
+    assert lines == 'def greet_user(self, name: str, *, times: int = 1) -> list[str]:\n    """Greet a user."""'
+
+
+# --- the stub -------------------------------------------------------------------------------------------------------
+
+
+def test_the_stub_is_the_one_that_is_made() -> None:
+    """sync.pyi is what ``python -m tests.typing.stubs`` writes: run it again after a verb has changed."""
+    assert stubs.FILES[sync].read_text(encoding="utf-8") == stubs.made(sync)
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [["mypy.stubtest", "--concise", "voltmem.sync"], ["mypy", "--strict", "voltmem/sync.py"]],
+    ids=["stubtest", "mypy"],
+)
+def test_mypy_agrees_with_the_stub_and_with_the_module_behind_it(checker: list[str]) -> None:
+    """stubtest compares the stub with the classes; the module itself, which mypy reads no more, has no error."""
+    command = [sys.executable, "-m", *checker]
+
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr

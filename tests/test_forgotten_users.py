@@ -1,0 +1,307 @@
+"""A forgotten user, or an empty id, is an error and never "everybody": in every verb, found by its parameters."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from copy import deepcopy
+from typing import Any, Final, get_type_hints
+
+import pytest
+
+from tests.calls import Rows, migrated_schema
+from tests.conftest import Connection
+from voltmem import (
+    ANY_USER,
+    AgentHistoryEntry,
+    AgentHistoryStep,
+    AnyUser,
+    Conversation,
+    ImportedConversation,
+    InvalidInputError,
+    Message,
+    NativeMemory,
+    PostgresStorage,
+    TimelineEvent,
+    list_payloads,
+)
+from voltmem.models import Model, Owner
+
+# What names a user in either spelling, and what names something else that has an id.
+USERS: Final = ("user_id", "owner", "userId")
+IDS: Final = (
+    *(
+        "conversation_id",
+        "message_id",
+        "resource_id",
+        "agent_id",
+        "history_id",
+        "key",
+        "id",
+        "up_to",
+        "before",
+        "after",
+    ),
+    *("conversationId", "resourceId", "agentId", "historyId"),
+)
+# A run may be for nobody.
+FOR_NOBODY: Final = {("record_run", "user_id")}
+# What a verb is given for a parameter that must be there. A verb with a new one adds a line.
+VALUES: Final[dict[str, Any]] = {
+    "agent_id": "a1",
+    "agentId": "a1",
+    "conversation_id": "c1",
+    "conversationId": "c1",
+    "conversations": [],
+    "history_id": "h1",
+    "historyId": "h1",
+    "ids": ["m1"],
+    "key": "h1",
+    "lines": [],
+    "message": {"role": "user", "content": "words"},
+    "message_id": "m1",
+    "messages": [{"role": "user", "content": "words"}],
+    "resource_id": "docs",
+    "resourceId": "docs",
+    "tags": ["work"],
+    "text": "words",
+    "title": "Mine",
+    "token": "t1",
+    "user_id": "ada",
+    "userId": "ada",
+    "value": {"type": "agent", "name": "agent:start"},
+}
+
+
+def verbs_with(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return each public method of a storage that has such a parameter, in either spelling, with the parameter."""
+    methods = inspect.getmembers(PostgresStorage, inspect.isfunction)
+    public = [(name, method) for name, method in methods if not name.startswith("_")]
+    return [(name, each) for name, method in public for each in inspect.signature(method).parameters if each in names]
+
+
+def annotation(verb: str, parameter: str) -> object:
+    return get_type_hints(getattr(PostgresStorage, verb))[parameter]
+
+
+async def called(storage: PostgresStorage, verb: str, **given: Any) -> object:
+    """Call a verb with what it needs and with this; await what it returns, enter it, or take its first item."""
+    needed = [
+        name
+        for name, each in inspect.signature(getattr(storage, verb)).parameters.items()
+        if each.default is each.empty and name not in given
+    ]
+    answer: Any = getattr(storage, verb)(**{name: VALUES[name] for name in needed}, **given)
+    if isinstance(answer, Awaitable):
+        return await answer
+    if isinstance(answer, AsyncIterator):
+        return await anext(answer)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def schema() -> Iterator[str]:
+    """One migrated schema for all tests here; each begins with the same rows."""
+    with migrated_schema() as schema:
+        yield schema
+
+
+@pytest.fixture
+async def rows(connection: Connection, schema: str) -> Rows:
+    rows = Rows(connection, schema)
+    await rows.seed()
+    return rows
+
+
+@pytest.fixture
+async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
+    async with PostgresStorage(dsn, schema=schema, search=True) as storage:
+        yield storage
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_one_any_user() -> None:
+    """It is the enum's only member, shows its name, and a copy of it is itself."""
+    assert list(AnyUser) == [ANY_USER]
+    assert repr(ANY_USER) == "voltmem.ANY_USER"
+    assert deepcopy(ANY_USER) is ANY_USER
+
+
+def test_no_verb_takes_none_for_a_user() -> None:
+    """A user is typed as a string, or as one or ANY_USER, and ANY_USER is the only default that means everybody."""
+    for verb, parameter in verbs_with(USERS):
+        if (verb, parameter) in FOR_NOBODY or verb in ("update_conversation", "updateConversation"):
+            continue
+        default = inspect.signature(getattr(PostgresStorage, verb)).parameters[parameter].default
+        assert (annotation(verb, parameter), default) in [
+            (str, inspect.Parameter.empty),
+            (Owner, inspect.Parameter.empty),
+            (Owner, ANY_USER),
+        ], (verb, parameter)
+
+
+@pytest.mark.parametrize("forgotten", [None, ""], ids=repr)
+@pytest.mark.parametrize(("verb", "parameter"), sorted(set(verbs_with(USERS)) - FOR_NOBODY))
+async def test_a_forgotten_user_is_an_error(
+    verb: str, parameter: str, forgotten: Any, storage: PostgresStorage, rows: Rows
+) -> None:
+    """None and "" as a user say what to pass instead; nothing is read or written."""
+    before = await rows.all()
+
+    with pytest.raises(InvalidInputError) as raised:
+        await called(storage, verb, **{parameter: forgotten})
+
+    name = "owner" if parameter == "owner" else "user_id"
+    assert str(raised.value).startswith(f"{name} is {forgotten!r}: pass the signed-in user's id")
+    takes_any = annotation(verb, parameter) == Owner and verb not in ("clear_messages", "clearMessages")
+    assert ("or voltmem.ANY_USER in trusted code" in str(raised.value)) is takes_any
+    assert await rows.all() == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "parameter"), [each for each in verbs_with(USERS) if annotation(*each) != Owner and each not in FOR_NOBODY]
+)
+async def test_what_works_for_one_user_refuses_any_user(
+    verb: str, parameter: str, storage: PostgresStorage, rows: Rows
+) -> None:
+    """for_user(), conversation(), watch(), search() and others say why ANY_USER is no user for them."""
+    before = await rows.all()
+
+    with pytest.raises(InvalidInputError, match=r"user_id is voltmem\.ANY_USER, but .*: pass that user's id"):
+        await called(storage, verb, **{parameter: ANY_USER})
+
+    assert await rows.all() == before
+
+
+@pytest.mark.parametrize(("verb", "parameter"), [each for each in verbs_with(USERS) if annotation(*each) == Owner])
+async def test_any_user_is_not_checked(verb: str, parameter: str, storage: PostgresStorage, rows: Rows) -> None:
+    """With ANY_USER, in either spelling, a verb does for trusted code what it does for the owner."""
+    conversation = {"conversationId" if "userId" in parameter else "conversation_id": "c1"}
+    given = conversation if verb.startswith("clear") else {}
+    if verb == "restore_conversation":
+        given = {"conversation_id": "gone"}
+
+    answer = await called(storage, verb, **{parameter: ANY_USER}, **given)
+
+    assert answer or verb.startswith("purge")
+
+
+async def test_clearing_messages_of_everybody_is_refused(storage: PostgresStorage, rows: Rows) -> None:
+    """clear_messages takes ANY_USER with a conversation only; add_message makes no conversation for it."""
+    before = await rows.all()
+
+    with pytest.raises(InvalidInputError, match="without a conversation_id all of one user's messages are deleted"):
+        await storage.clear_messages(ANY_USER)
+    with pytest.raises(InvalidInputError, match="the conversation is made if absent, for one user"):
+        await storage.add_message({"role": "user", "content": "words"}, ANY_USER, "new", resource_id="docs")
+
+    assert await rows.all() == before
+
+
+async def test_leaving_the_user_out_means_everybody(storage: PostgresStorage, rows: Rows) -> None:
+    """query, count and purge without user_id are for all users, as in VoltAgent's document."""
+    await rows.seed()
+
+    assert await storage.count_conversations() == 3
+    assert {each.user_id for each in await storage.queryConversations()} == {"ada", "bob"}
+    assert await storage.count_conversations(user_id="bob") == 1
+    assert await storage.purge_deleted_conversations("bob") == 0
+    assert await storage.purge_deleted_conversations() == 1
+
+
+async def test_a_run_may_be_for_nobody(storage: PostgresStorage, rows: Rows) -> None:
+    """record_run(user_id=None) stays: an agent works on its own. Everybody's list has it, and no user's."""
+    async with storage.record_run("a1", user_id=None, id="nobodys"):
+        pass
+
+    listed = [each.id for each in (await storage.list_history_entries()).entries]
+    assert set(listed) == {"nobodys", "h1"}
+    assert [each.id for each in (await storage.list_history_entries(user_id="ada")).entries] == ["h1"]
+    with pytest.raises(InvalidInputError, match="user_id is an empty string"):
+        storage.record_run("a1", user_id="")
+
+
+@pytest.mark.parametrize("forgotten", [None, ""], ids=repr)
+async def test_an_adapters_memory_needs_a_user(forgotten: Any, storage: PostgresStorage) -> None:
+    """NativeMemory is one user's; list_payloads() lists one user's or, with ANY_USER, all."""
+    users: list[Any] = [forgotten, ANY_USER]
+    for user in users:
+        with pytest.raises(InvalidInputError, match="user_id is "):
+            NativeMemory(storage, user, "c1")
+    with pytest.raises(InvalidInputError, match=r"user_id is .*voltmem\.ANY_USER"):
+        await list_payloads(storage, ["agno"], user_id=forgotten)
+    assert await list_payloads(storage, ["agno"]) == await list_payloads(storage, ["agno"], user_id=ANY_USER) == []
+
+
+# --- empty ids ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verb", "parameter"), verbs_with(IDS))
+async def test_an_empty_id_is_an_error(verb: str, parameter: str, storage: PostgresStorage, rows: Rows) -> None:
+    """In every verb that takes one; nothing is read or written. A cursor is no id, and an empty one is an error too."""
+    before = await rows.all()
+
+    with pytest.raises(InvalidInputError):
+        await called(storage, verb, **{parameter: ""})
+
+    assert await rows.all() == before
+
+
+async def test_an_empty_id_among_others_is_an_error(storage: PostgresStorage, rows: Rows) -> None:
+    """delete_messages() deletes none of the others; a memory reads none."""
+    with pytest.raises(InvalidInputError, match="ids is an empty string"):
+        await storage.delete_messages(["m1", ""], "ada", "c1")
+    with pytest.raises(InvalidInputError, match="ids is an empty string"):
+        await NativeMemory(storage, "ada", "c1").messages_by_id(["m1", ""])
+
+    assert len(await storage.get_messages("ada", "c1")) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (Conversation, {"user_id": "ada"}),
+        (Conversation, {"id": "c1", "user_id": "ada", "resource_id": "docs"}),
+        (Message, {"id": "m1", "role": "user", "content": ""}),
+        (AgentHistoryEntry, {"id": "h1", "agent_id": "a1", "user_id": "ada", "conversation_id": "c1"}),
+        (AgentHistoryStep, {"id": "s1"}),
+        (TimelineEvent, {"id": "e1", "type": "agent", "name": "agent:start", "parent_event_id": "e0"}),
+        (ImportedConversation, {"id": "c1", "resource_id": "docs"}),
+    ],
+)
+def test_no_model_has_an_empty_id(model: type[Model], fields: dict[str, str]) -> None:
+    """Made by hand or of a dict: an empty id is an error that names it."""
+    for name in fields:
+        if name == "id" or name.endswith("_id"):
+            with pytest.raises(InvalidInputError, match=name):
+                model.of({**fields, name: ""})
+            with pytest.raises(ValueError, match=name):
+                model(**{**fields, name: ""})
+
+
+async def test_rows_with_empty_ids_are_read(storage: PostgresStorage, rows: Rows, connection: Connection) -> None:
+    """Another program may have left them: lists, pages, messages, the search and the export show them."""
+    await connection.execute(f"""
+        INSERT INTO {rows.conversations} (id, user_id, resource_id) VALUES ('', 'ada', ''), ('nobodys', '', '');
+        INSERT INTO {rows.messages} (conversation_id, message_id, role, content, type)
+        VALUES ('', 'm0', 'user', 'hidden words', 'text'), ('c1', '', 'user', 'hidden words', 'text');
+        INSERT INTO {rows.entries} (id, agent_id, "timestamp", status, userid) VALUES ('', '', now(), '', 'ada')""")
+    await storage.index_messages()
+
+    assert {each.id for each in await storage.query_conversations()} == {"", "nobodys", "c1", "c2", "b1"}
+    page = await storage.list_conversations("ada", limit=1)
+    assert page.items[0].id == ""
+    assert [each.id for each in (await storage.list_conversations("ada", after=page.next_cursor)).items] == ["c2", "c1"]
+    assert "" in [each.id for each in await storage.get_messages("ada", "c1")]
+    hits = (await storage.search("ada", "hidden")).hits
+    assert {(hit.conversation.id, hit.message_id) for hit in hits} == {("", "m0"), ("c1", "")}
+    share = await storage.share_conversation("c1")
+    assert share.up_to == ""
+    runs = await storage.list_history_entries(user_id="ada", limit=1)
+    assert [each.id for each in runs.entries] == [""]
+    assert [each.id for each in (await storage.list_history_entries(after=runs.next_cursor)).entries] == ["h1"]
+    lines = [json.loads(line) async for line in storage.export_user("ada")]
+    assert "" in [line["id"] for line in lines if line["kind"] == "conversation"]

@@ -1,0 +1,57 @@
+"""Several calls as one: in a transaction of the storage, or in one of the caller's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Connection
+from voltmem import ConversationNotFoundError, PostgresStorage
+
+
+class UndoneError(Exception):
+    """Raised to undo a transaction."""
+
+
+async def test_transaction_commits_all_or_nothing(storage: PostgresStorage) -> None:
+    """transaction() commits its calls at the end of the block, and undoes them all where the block raises."""
+    async with storage.transaction() as tx:
+        await tx.create_conversation({"id": "c1", "user_id": "ada"})
+        await tx.add_message({"id": "m1", "role": "user", "content": "words"}, "ada", "c1")
+        assert await storage.get_conversation("c1") is None
+    with pytest.raises(UndoneError):
+        async with storage.transaction() as tx:
+            await tx.add_message({"id": "m2", "role": "user", "content": "words"}, "ada", "c1")
+            await tx.create_conversation({"id": "c2", "user_id": "ada"})
+            raise UndoneError
+
+    assert [message.id for message in await storage.get_messages("ada", "c1")] == ["m1"]
+    assert await storage.get_conversation("c2") is None
+
+
+async def test_transaction_within_a_transaction_is_a_savepoint(storage: PostgresStorage) -> None:
+    """transaction() within another undoes its own calls only, and the outer one goes on."""
+    async with storage.transaction() as outer:
+        await outer.create_conversation({"id": "c1", "user_id": "ada"})
+        with pytest.raises(ConversationNotFoundError):
+            async with outer.transaction() as inner:
+                await inner.create_conversation({"id": "c2", "user_id": "ada"})
+                await inner.add_message({"role": "user", "content": "words"}, "ada", "nowhere")
+        await outer.create_conversation({"id": "c3", "user_id": "ada"})
+
+    assert {each.id for each in await storage.query_conversations()} == {"c1", "c3"}
+
+
+async def test_bind_joins_the_callers_own_transaction(storage: PostgresStorage, connection: Connection) -> None:
+    """bind() calls on the caller's connection, in whatever transaction that is in: who began it ends it."""
+    bound = storage.bind(connection)
+    for id, ends in (("kept", True), ("undone", False)):
+        transaction = connection.transaction()
+        await transaction.start()
+        await bound.create_conversation({"id": id, "user_id": "ada"})
+        assert await bound.get_conversation(id) is not None
+        assert await storage.get_conversation(id) is None
+        await (transaction.commit() if ends else transaction.rollback())
+
+    assert {each.id for each in await storage.query_conversations()} == {"kept"}
+    await bound.create_conversation({"id": "at once", "user_id": "ada"})
+    assert await storage.get_conversation("at once") is not None

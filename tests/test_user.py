@@ -1,0 +1,146 @@
+"""for_user() has the storage's verbs for one user: the user is filled in, and is not the caller's to choose."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.calls import PUBLIC, VERBS, arguments, parameters, public_methods, user_verbs, verb_of
+from tests.typing import stubs
+from voltmem import Conversation, InvalidInputError, PostgresStorage, Storage, UserStorage, _user
+
+USER_PARAMETERS = {"owner", "user_id"}
+# Verbs of a user that for_user() does not have.
+NOT_OF_THE_VIEW = {
+    "get_conversations_by_user_id": "query_conversations() is the same, once the user is known",
+    "list_history_entries": "the history is for trusted code: its keys belong to no user",
+}
+# Methods of the view that are more than a verb with the user filled in.
+MORE_THAN_A_VERB = {"conversation", "create_conversation", "ensure_conversation", "transaction"}
+FILLED_IN = sorted(public_methods(UserStorage) - MORE_THAN_A_VERB)
+
+
+async def called(name: str, *given: object, **named: object) -> dict[str, object]:
+    """Return with what the storage's verb is called, by the names of its parameters, when ada's view is called so."""
+    verb = getattr(PostgresStorage, verb_of(name))
+
+    def overriding(*given: object, **named: object) -> dict[str, object]:
+        return dict(inspect.signature(verb).bind("self", *given, **named).arguments)
+
+    async def awaited(*given: object, **named: object) -> dict[str, object]:
+        return overriding(*given, **named)
+
+    override = awaited if inspect.iscoroutinefunction(verb) else overriding
+    view: Any = UserStorage(cast(Storage, SimpleNamespace(**{verb.__name__: override})), "ada")
+    answer = getattr(view, name)(*given, **named)
+    found: dict[str, object] = await answer if inspect.isawaitable(answer) else answer
+    return {key: value for key, value in found.items() if key != "self"}
+
+
+def values(name: str) -> dict[str, object]:
+    """Return a value for each parameter of the view's method, in their order."""
+    names = [each for each in inspect.signature(getattr(UserStorage, name)).parameters if each != "self"]
+    return {each: f"a value for {each}" for each in names}
+
+
+@pytest.mark.parametrize("name", FILLED_IN)
+async def test_for_user_fills_in_the_user_of_a_verb(name: str) -> None:
+    """The verb is called by its name, with the user as owner, or else as user_id, and with all that is given."""
+    given = values(name)
+    filled = "owner" if "owner" in parameters(PostgresStorage, verb_of(name)) else "user_id"
+
+    assert await called(name, **given) == {**given, filled: "ada"}
+
+
+@pytest.mark.parametrize("name", FILLED_IN)
+async def test_for_user_takes_arguments_by_position_where_the_verb_does(name: str) -> None:
+    """Arguments move up by the user that is left out, however many of them are given by position."""
+    kinds = inspect.signature(getattr(UserStorage, name)).parameters
+    given = values(name)
+    positional = [each for each in given if kinds[each].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    by_name = await called(name, **given)
+
+    for count in range(len(positional) + 1):
+        named = {key: value for key, value in given.items() if key not in positional[:count]}
+        assert await called(name, *(given[each] for each in positional[:count]), **named) == by_name
+
+
+@pytest.mark.parametrize("name", FILLED_IN)
+async def test_for_user_refuses_a_user(name: str) -> None:
+    """Neither owner nor user_id can be given, by name or by one argument more, whatever the verb takes."""
+    given = values(name)
+
+    for parameter in USER_PARAMETERS:
+        with pytest.raises(TypeError, match=parameter):
+            await called(name, **given, **{parameter: "bob"})
+    with pytest.raises(TypeError):
+        await called(name, *given.values(), "bob")
+
+
+@pytest.mark.parametrize("name", FILLED_IN)
+def test_for_user_has_the_signature_of_the_verb(name: str) -> None:
+    """It is the verb's without what names a user; so are the type hints, the docstring and whether it is awaited."""
+    method, verb = getattr(UserStorage, name), getattr(PostgresStorage, verb_of(name))
+    expected = inspect.signature(verb)
+    shown = [each for each in expected.parameters.values() if each.name not in USER_PARAMETERS]
+
+    assert inspect.signature(method) == expected.replace(parameters=shown)
+    assert inspect.get_annotations(method).keys() == inspect.get_annotations(verb).keys() - USER_PARAMETERS
+    assert inspect.iscoroutinefunction(method) == inspect.iscoroutinefunction(verb)
+    documented, of_verb = (inspect.getdoc(each) or "" for each in (method, verb))
+    assert [line for line in of_verb.splitlines() if line not in documented.splitlines()] == [
+        line for line in of_verb.splitlines() if line.strip().startswith(("owner:", "user_id:"))
+    ] + (["Args:"] if "Args:" in of_verb and "Args:" not in documented else [])
+
+
+def test_for_user_has_every_verb_for_users() -> None:
+    """Whatever names a user is there, but for exceptions; none of it takes a user, and nothing else is there."""
+    of_users = {name for name in VERBS if parameters(PostgresStorage, name) & USER_PARAMETERS}
+    of_the_view = {verb_of(name) for name in user_verbs()} - MORE_THAN_A_VERB
+
+    assert of_the_view == of_users - NOT_OF_THE_VIEW.keys()
+    assert NOT_OF_THE_VIEW.keys() <= of_users
+    assert not PUBLIC & of_the_view
+    assert not [name for name in FILLED_IN if parameters(UserStorage, name) & USER_PARAMETERS]
+
+
+async def test_for_user_calls_what_a_subclass_overrides(dsn: str, schema: str) -> None:
+    """An application's own storage changes what its users' views do."""
+
+    class Shouting(PostgresStorage):
+        async def get_user_conversation(self, conversation_id: str, user_id: str) -> Conversation | None:
+            return Conversation(id=conversation_id, user_id=user_id, title="OVERRIDDEN")
+
+    view = Shouting(dsn, schema=schema).for_user("ada")
+
+    found = await view.get_conversation("c1")
+    assert found is not None
+    assert (found.user_id, found.title) == ("ada", "OVERRIDDEN")
+
+
+async def test_for_user_takes_part_in_a_transaction(storage: PostgresStorage) -> None:
+    """transaction() gives a view of the same user, whose calls are undone with the block."""
+    ada = storage.for_user("ada")
+    with pytest.raises(InvalidInputError):
+        async with ada.transaction() as tx:
+            assert tx.user_id == "ada"
+            await tx.create_conversation({"id": "c1"})
+            raise InvalidInputError("undo")
+
+    assert await ada.get_conversation("c1") is None
+
+
+def test_the_stub_of_for_user_is_the_one_that_is_made() -> None:
+    """Type checkers read the signatures that the code has."""
+    written = stubs.FILES[_user].read_text(encoding="utf-8")
+
+    assert written == stubs.made(_user), "python -m tests.typing.stubs"
+
+
+def test_good_arguments_exist_for_each_verb() -> None:
+    """The tests that hold for all verbs have what to give them."""
+    for name in VERBS:
+        assert arguments(name).keys() == parameters(PostgresStorage, name)

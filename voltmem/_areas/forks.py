@@ -1,0 +1,110 @@
+"""Forks: a conversation copied, up to one of its messages."""
+
+from __future__ import annotations
+
+from voltmem._areas.area import Area
+from voltmem._areas.queries import CONVERSATION_COLUMNS, is_deleted
+from voltmem._tables import Tables
+from voltmem._values import (
+    ANY_USER,
+    check_id,
+    check_id_or_none,
+    check_owner,
+    uuid7,
+)
+from voltmem.errors import (
+    ConversationExistsError,
+    ConversationNotFoundError,
+    MessageNotFoundError,
+)
+from voltmem.models import Conversation, Owner
+
+
+class ForkStatements:
+    """The statements with one shape. A NULL owner is trusted code: no check."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, messages = tables.conversations, tables.messages
+        owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
+        # What the sequence gives follows the order of the SELECT. Of what the limit has put aside, the copy shows as
+        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user,
+        # too.
+        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
+        self.fork = f"""
+            WITH source AS (
+                SELECT *, set_config('voltmem.user_id', user_id, true)
+                FROM {conversations} WHERE {owned} AND deleted_at IS NULL
+            ), place AS (
+                SELECT m.created_at, m.seq FROM {messages} AS m, source
+                WHERE m.conversation_id = $1 AND m.message_id = $3
+            ), made AS (
+                INSERT INTO {conversations} AS c
+                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
+                     forked_up_to, created_at, updated_at)
+                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags,
+                    coalesce(
+                        (SELECT created_at FROM place),
+                        (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
+                    ), id, $3, greatest(created_at, statement_timestamp()), statement_timestamp()
+                FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
+                ON CONFLICT (id) DO NOTHING
+                RETURNING *
+            ), copied AS (
+                INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
+                SELECT $4, m.message_id, m.created_at,
+                    m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
+                    {", ".join(f"m.{name}" for name in columns.split(", "))}
+                FROM {messages} AS m, made
+                WHERE m.conversation_id = $1
+                    AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
+                WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
+                ORDER BY m.created_at, m.seq
+            )
+            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted,
+                $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
+                {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
+                {CONVERSATION_COLUMNS}
+            FROM (SELECT) AS one LEFT JOIN made ON true"""
+
+
+class Forks(Area):
+    """The verb about forks."""
+
+    async def fork_conversation(
+        self,
+        conversation_id: str,
+        *,
+        up_to: str | None = None,
+        id: str | None = None,
+        owner: Owner = ANY_USER,
+    ) -> Conversation:
+        """
+        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+
+        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+
+        Args:
+            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
+                is read.
+            up_to: The id of the last message of the copy; None: all.
+            id: The id of the new conversation; None: a UUIDv7.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            MessageNotFoundError: It has no such message.
+            ConversationExistsError: The new id is taken.
+        """
+        check_id(conversation_id=conversation_id)
+        check_id_or_none(up_to=up_to, id=id)
+        owner_id = check_owner("owner", owner)
+        new_id = uuid7() if id is None else id
+        arguments = conversation_id, owner_id, up_to, new_id, self._options.storage_limit
+        row = await self._executor.fetchrow(self._sql(ForkStatements).fork, *arguments, repeatable=False)
+        if row is None or not row["found"]:
+            raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
+        if up_to is not None and not row["has_message"]:
+            raise MessageNotFoundError(up_to, conversation_id)
+        if row["id"] is None:
+            raise ConversationExistsError(new_id, is_deleted=row["is_taken_by_deleted"])
+        return Conversation.from_row(tuple(row)[4:])

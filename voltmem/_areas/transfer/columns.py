@@ -1,0 +1,124 @@
+"""What is imported, as the columns of its tables: all that a message, a step or an event says is text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from voltmem._areas.history.models import EVENT_JSON, step_columns
+from voltmem._areas.transfer.models import (
+    ImportedConversation,
+    ImportedMessage,
+    ImportedPayload,
+)
+from voltmem._areas.words import vector
+from voltmem._values import to_json
+
+if TYPE_CHECKING:
+    from voltmem._areas.transfer.lines import ImportedRun
+
+RunKind: TypeAlias = Literal["run", "step", "event"]
+
+MESSAGE: Final = (
+    *("message_id", "role", "content", "content_json", "type", "metadata", "created_at"),
+    *("format", "payload", "parent_id", "archived", "parts", "words"),
+)
+EVENT: Final = (
+    *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
+    *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
+)
+STEP: Final = ("key", "value", "exact", "agent_id")
+RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
+
+# Of a message, an event or a step, as it crosses: all of it is text.
+Columns: TypeAlias = tuple[str | None, ...]
+
+
+def conversation_columns(conversation: ImportedConversation, names: Mapping[str, str]) -> tuple[object, ...]:
+    """
+    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, and whether it was
+    read: up to read_at, or to now where that is later.
+
+    *names* maps the ids of the import to those in the storage.
+    """
+    times = [time for message in conversation.messages if (time := message.given("created_at")) is not None]
+    is_read = "read_at" not in conversation.model_fields_set
+    source = conversation.forked_from
+    return (
+        conversation.resource_id,
+        conversation.title,
+        to_json(conversation.metadata) if conversation.metadata else None,
+        conversation.created_at or min(times, default=None),
+        conversation.updated_at or max(times, default=None),
+        conversation.pinned,
+        conversation.archived,
+        conversation.tags,
+        max(times, default=None) if is_read else conversation.read_at,
+        conversation.deleted_at,
+        conversation.title_is_automatic,
+        None if source is None else names.get(source, source),
+        conversation.forked_up_to,
+        is_read,
+    )
+
+
+def payload_columns(payload: ImportedPayload) -> Columns:
+    """Return format, payload (JSON text), revision, updated_at."""
+    return payload.format, to_json(payload.payload), payload.revision, _iso(payload.updated_at)
+
+
+def message_columns(conversation: ImportedConversation, *, search: bool) -> Iterator[Columns]:
+    """Yield the columns of the messages. A message without a time gets the time of the one before it."""
+    messages = conversation.messages
+    times = (time for message in messages if (time := message.given("created_at")) is not None)
+    before = None if conversation.created_at is not None else next(times, None)
+    for message in messages:
+        before = message.given("created_at") or before
+        id, role, content, content_json, type, metadata, _, *native = message.to_row()
+        imported = message if isinstance(message, ImportedMessage) else None
+        in_parts = imported is not None and imported.in_parts
+        yield (
+            *(id, role, content, None if in_parts else content_json, type, metadata),
+            _iso(before),
+            *native,
+            "t" if imported is not None and imported.archived else None,
+            to_json(message.content) if in_parts else None,
+            vector(content) if search else None,
+        )
+
+
+def run_columns(
+    run: ImportedRun, ids: Mapping[tuple[RunKind, str], str], user_id: str, names: Mapping[str, str]
+) -> tuple[object, ...]:
+    """Return what a run, its steps and its events are stored as, under their new ids."""
+    entry = run.entry
+    _, agent_id, _, timestamp, status, _, conversation, *values = entry.to_row()
+    in_conversation = names.get(str(conversation), conversation)
+    steps = [(ids["step", step.id], *step_columns(step.value), step.agent_id) for step in run.steps]
+    events: list[Columns] = []
+    for event in run.events:
+        parent = event.parent_event_id
+        moved = event.model_copy(
+            update={
+                "id": ids["event", event.id],
+                "parent_event_id": None if parent is None else ids.get(("event", parent), parent),
+            }
+        )
+        columns = (_iso(value) if isinstance(value, datetime) else value for value in moved.to_row())
+        events.append((*cast(Columns, tuple(columns)), event.agent_id))
+    return (
+        *(ids["run", entry.id], agent_id, timestamp, status, user_id, in_conversation, *values),
+        *transposed(steps, len(STEP)),
+        *transposed(events, len(EVENT)),
+    )
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat()
+
+
+def transposed(rows: Sequence[Columns], width: int) -> list[Sequence[str | None] | None]:
+    """Return the columns of the rows; None for a column without any value."""
+    columns = zip(*rows, strict=True) if rows else [[]] * width
+    return [column if any(value is not None for value in column) else None for column in columns]

@@ -1,0 +1,140 @@
+"""Exporting a user's data as lines of JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from voltmem._areas.area import Area
+from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
+from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
+from voltmem._areas.sidebar import MARKS
+from voltmem._postgres.connection import BoundConnection
+from voltmem._tables import Tables
+from voltmem._values import check_user
+
+if TYPE_CHECKING:
+    from voltmem._postgres.driver import Record
+
+# The number of conversations, or runs, whose rows are read together.
+_AT_ONCE: Final = 100
+
+
+class ExportStatements:
+    """The statements whose text does not depend on the arguments."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
+        entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
+        marks = ", ".join(MARKS)
+        self.moment = "SELECT statement_timestamp() AS moment"
+        self.conversations = f"""
+            SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}
+            FROM {conversations} WHERE user_id = $1
+            ORDER BY created_at, id"""
+        self.payloads = f"""
+            SELECT conversation_id, format, payload::text AS payload, revision, updated_at
+            FROM {payloads} WHERE conversation_id = ANY($1::text[])
+            ORDER BY conversation_id, format"""
+        # The conversations in the order of the array.
+        self.messages = f"""
+            SELECT conversation_id, archived, parts IS NOT NULL AS in_parts, {NATIVE_COLUMNS}
+            FROM {messages} WHERE conversation_id = ANY($1::text[])
+            ORDER BY array_position($1, conversation_id), created_at, seq"""
+        self.runs = f"""
+            SELECT {ENTRY_COLUMNS} FROM {entries}
+            WHERE id IN ({runs_of_user(tables)})
+            ORDER BY "timestamp", id"""
+        # In the order in which AgentHistory reads them.
+        self.steps = f"""
+            SELECT {STEP_COLUMNS}, agent_id FROM {steps}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY seq, value->>'timestamp', key"""
+        self.events = f"""
+            SELECT {EVENT_COLUMNS}, agent_id FROM {events}
+            WHERE history_id = ANY($1::text[])
+            ORDER BY start_time, seq, id"""
+
+
+class Exports(Area):
+    """The verb that exports a user's data."""
+
+    def export_user(self, user_id: str) -> AsyncIterator[str]:
+        """
+        Export everything stored of a user: yields lines of JSON, each with its line end.
+
+        ::
+
+            with open("ada.jsonl", "w", encoding="utf-8") as file:
+                async for line in storage.export_user("ada"):
+                    file.write(line)
+
+        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
+        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
+        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+
+        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
+        connection, in a transaction, until the last line is read or the iterator is closed.
+        """
+        check_user("user_id", user_id, "an export holds the data of one user")
+        return self._export(user_id)
+
+    async def _export(self, user_id: str) -> AsyncIterator[str]:
+        from voltmem._areas.transfer.lines import end_line, header_line  # here and below: few programs need it
+
+        sql = self._sql(ExportStatements)
+        async with self._executor.snapshot() as snapshot:
+            (row,) = await snapshot.fetch(sql.moment)  # the first statement's time is the transaction's
+            yield header_line(user_id, row["moment"])
+            async for rows in _together(snapshot.rows(sql.conversations, user_id)):
+                async for line in self._conversation_lines(snapshot, rows):
+                    yield line
+            async for rows in _together(snapshot.rows(sql.runs, user_id)):
+                async for line in self._run_lines(snapshot, rows):
+                    yield line
+            yield end_line()
+
+    async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line
+
+        sql = self._sql(ExportStatements)
+        heads = {row["id"]: [conversation_line(row)] for row in rows}
+        ids = list(heads)
+        for row in await snapshot.fetch(sql.payloads, ids):
+            heads[row["conversation_id"]].append(payload_line(row))
+        async for row in snapshot.rows(sql.messages, ids):
+            while row["conversation_id"] in heads:
+                for line in heads.pop(next(iter(heads))):
+                    yield line
+            yield message_line(row)
+        for head in heads.values():
+            for line in head:
+                yield line
+
+    async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+        from voltmem._areas.transfer.lines import event_line, run_line, step_line
+
+        sql = self._sql(ExportStatements)
+        ids = [row["id"] for row in rows]
+        details: defaultdict[str, list[str]] = defaultdict(list)
+        for row in await snapshot.fetch(sql.steps, ids):
+            details[row["history_id"]].append(step_line(row))
+        for row in await snapshot.fetch(sql.events, ids):
+            details[row["history_id"]].append(event_line(row))
+        for row in rows:
+            yield run_line(row)
+            for line in details[row["id"]]:
+                yield line
+
+
+async def _together(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
+    """Yield the rows in lists of _AT_ONCE."""
+    batch: list[Record] = []
+    async for row in rows:
+        batch.append(row)
+        if len(batch) == _AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

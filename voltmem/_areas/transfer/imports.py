@@ -1,0 +1,339 @@
+"""Importing a user's data: the lines of an export, or conversations from another program."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Final, cast
+
+from voltmem._areas.area import Area
+from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON
+from voltmem._areas.sidebar import MARKS
+from voltmem._areas.transfer.columns import (
+    EVENT,
+    MESSAGE,
+    RUN_KINDS,
+    STEP,
+    Columns,
+    RunKind,
+    conversation_columns,
+    message_columns,
+    payload_columns,
+    run_columns,
+    transposed,
+)
+from voltmem._areas.transfer.models import (
+    ImportedConversation,
+    ImportedConversations,
+    ImportResult,
+    Kind,
+    Lines,
+    Renamed,
+    Skipped,
+    all_of,
+)
+from voltmem._tables import Tables
+from voltmem._values import check_user, derived_id, shown, to_json, user_key_sql
+from voltmem.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from voltmem._areas.transfer.lines import ImportedRun
+    from voltmem._postgres.driver import Record
+
+# A statement is full at this number of messages, or of characters in them.
+_FULL_AT_MESSAGES: Final = 5_000
+_FULL_AT_CHARACTERS: Final = 8_000_000
+
+
+class ImportStatements:
+    """The statements whose text does not depend on the arguments."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, payloads = tables.conversations, tables.payloads
+        entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
+        marks = ", ".join(MARKS)
+        # The setting fills the column user_id of messages in tables that VoltAgent made. A fork does not name a source
+        # that belongs to another user.
+        self.store = f"""
+            WITH made AS (
+                INSERT INTO {conversations}
+                    (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
+                SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
+                    coalesce($7::timestamptz, $6::timestamptz, statement_timestamp()),
+                    $8, $9, $10::text[],
+                    CASE WHEN $16 THEN greatest($11::timestamptz, $6, statement_timestamp()) ELSE $11 END,
+                    $12::timestamptz, $13,
+                    CASE WHEN NOT source.is_others THEN $14 END, CASE WHEN NOT source.is_others THEN $15 END
+                FROM (
+                    SELECT EXISTS (SELECT FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
+                ) AS source
+                ON CONFLICT (id) DO NOTHING
+                RETURNING id, user_id, created_at, set_config('voltmem.user_id', user_id, true)
+            ), kept AS (
+                INSERT INTO {payloads} (conversation_id, format, payload, revision, updated_at)
+                SELECT c.id, p.format, p.payload::json, p.revision,
+                    coalesce(p.updated_at::timestamptz, statement_timestamp())
+                FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
+            ), said AS ({_insert_messages(tables, "made", 21)}
+            )
+            SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted
+            FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
+        self.store_more = _insert_messages(tables, conversations, 2)
+        self.taken = f"""
+            SELECT 'run' AS kind, e.id, coalesce(e.userid = $1, c.user_id = $1, false) AS is_own
+            FROM {entries} AS e LEFT JOIN {conversations} AS c ON c.id = e.conversationid WHERE e.id = ANY($2::text[])
+            UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
+            UNION ALL SELECT 'event', id, false FROM {events} WHERE id = ANY($4::text[])"""
+        step, event = ", ".join(STEP), ", ".join(EVENT)
+        # A run never refers to another user's conversation.
+        self.store_run = f"""
+            WITH made AS (
+                INSERT INTO {entries}
+                    (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
+                SELECT $1, $2, coalesce($3::timestamptz, statement_timestamp()), $4, $5,
+                    CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
+                    $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb
+                ON CONFLICT (id) DO NOTHING
+                RETURNING id
+            ), steps AS (
+                INSERT INTO {steps} (history_id, {step})
+                SELECT made.id, s.key, s.value::jsonb, s.exact::jsonb, s.agent_id
+                FROM made, unnest({_arrays(12, 4)}) WITH ORDINALITY AS s ({step}, place)
+                ORDER BY s.place
+            ), events AS (
+                INSERT INTO {events} (history_id, {event})
+                SELECT made.id, {", ".join(_EVENT_VALUES.values())}
+                FROM made, unnest({_arrays(16, len(EVENT))}) WITH ORDINALITY AS e ({event}, place)
+                ORDER BY e.place
+            )
+            SELECT id FROM made"""
+
+
+# Casts for the columns that are not text, and a value for the one that must not be NULL.
+_EVENT_VALUES: Final[Mapping[str, str]] = {
+    **{name: f"e.{name}" for name in EVENT},
+    **{name: f"e.{name}::jsonb" for name in (*EVENT_JSON, "exact")},
+    "start_time": "coalesce(e.start_time::timestamptz, statement_timestamp())",
+    "end_time": "e.end_time::timestamptz",
+}
+
+
+def _arrays(first: int, count: int) -> str:
+    """Return *count* parameters of type text[]: for any other array type asyncpg asks the server about its codec."""
+    return ", ".join(f"${number}::text[]" for number in range(first, first + count))
+
+
+def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
+    """Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns."""
+    # The sequence numbers follow the order of the SELECT.
+    return f"""
+                INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)})
+                SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
+                    coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
+                    m.archived IS NOT NULL, m.parts::jsonb,
+                    replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector
+                FROM {conversations} AS c,
+                    unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)
+                WHERE c.id = $1
+                ORDER BY m.place"""
+
+
+class Imports(Area):
+    """The verbs that import data."""
+
+    async def import_user(self, user_id: str, lines: Lines) -> ImportResult:
+        """
+        Import the lines of an export for a user. Returns a summary.
+
+        Args:
+            user_id: The user who owns everything from now on, whoever was exported.
+            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+
+        Raises:
+            InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
+
+        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
+        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
+        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
+        conversation loses that reference.
+
+        Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
+        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        """
+        from voltmem._areas.transfer.lines import read  # here: few programs need it
+
+        check_user("user_id", user_id, "what is imported becomes one user's")
+        _check_iterable("lines", lines)
+        result = _Result(user_id)
+        async for group in read(lines):
+            if isinstance(group, ImportedConversation):
+                await self._import_conversation(group, result)
+            else:
+                await self._import_run(group, result)
+        return result.summary()
+
+    async def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
+        """
+        Import conversations from another program for a user. Returns a summary.
+
+        ::
+
+            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            result = await storage.import_conversations("ada", conversations)
+
+        Args:
+            user_id: The user who owns them from now on.
+            conversations: From ``voltmem.importers``, or your own.
+
+        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
+        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
+        taken are replaced, and nothing is deleted.
+        """
+        check_user("user_id", user_id, "what is imported becomes one user's")
+        _check_iterable("conversations", conversations)
+        result = _Result(user_id)
+        async for conversation in all_of(conversations):
+            if not isinstance(conversation, ImportedConversation):
+                raise InvalidInputError(f"an ImportedConversation is needed, not {shown(conversation)}")
+            _check_ids(conversation)
+            if conversation.messages:
+                await self._import_conversation(conversation, result)
+            else:
+                result.skip("conversation", result.id_of(conversation), "it has no messages")
+        return result.summary()
+
+    async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
+        given = id = result.id_of(conversation)
+        while True:
+            row = await self._store(id, conversation, result)
+            if row["made"]:
+                result.messages += len(conversation.messages)
+                result.conversations += 1
+                result.name("conversation", given, id)
+                return
+            if row["owner"] == result.user_id:
+                result.names[given] = id
+                state = "it is there already, deleted" if row["is_deleted"] else "it is there already"
+                result.skip("conversation", given, state)
+                return
+            if row["owner"] is not None:  # otherwise another session was just creating it: try again
+                id = derived_id(result.user_id, id)
+
+    async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
+        """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
+        sql = self._sql(ImportStatements)
+        messages = _batches(message_columns(conversation, search=self._options.search))
+        first, second = next(messages, []), next(messages, None)
+        arguments = (
+            *(id, result.user_id, *conversation_columns(conversation, result.names)),
+            *transposed([payload_columns(each) for each in conversation.payloads], 4),
+            *transposed(first, len(MESSAGE)),
+        )
+        if second is None:
+            # Not repeatable: a second try would find the conversation of the first.
+            return cast("Record", await self._executor.fetchrow(sql.store, *arguments, repeatable=False))
+        async with self._executor.transaction() as bound:
+            row = cast("Record", await bound.fetchrow(sql.store, *arguments))
+            for batch in chain([second], messages) if row["made"] else ():
+                await bound.execute(sql.store_more, id, *transposed(batch, len(MESSAGE)))
+        return row
+
+    async def _import_run(self, run: ImportedRun, result: _Result) -> None:
+        # The ids of steps and events are unique in the storage, too. This maps each to the id that it is stored under.
+        ids: dict[tuple[RunKind, str], str] = {("run", run.entry.id): run.entry.id}
+        ids |= {("step", step.id): step.id for step in run.steps}
+        ids |= {("event", event.id): event.id for event in run.events}
+        while True:
+            wanted = [[new for (kind, _), new in ids.items() if kind == each] for each in RUN_KINDS]
+            rows = await self._executor.fetch(self._sql(ImportStatements).taken, result.user_id, *wanted)
+            if any(row["is_own"] for row in rows):
+                result.skip("run", run.entry.id, "it is there already")
+                return
+            taken = {(row["kind"], row["id"]) for row in rows}
+            for (kind, given), new in ids.items():
+                if (kind, new) in taken:
+                    ids[kind, given] = derived_id(result.user_id, new)
+            if not taken and await self._store_run(run_columns(run, ids, result.user_id, result.names)):
+                result.runs += 1
+                result.name("run", run.entry.id, ids["run", run.entry.id])
+                return
+
+    async def _store_run(self, columns: tuple[object, ...]) -> bool:
+        """Store a run. Returns False if another session has just stored one with its id."""
+        # Not repeatable: a second try would find the run of the first.
+        row = await self._executor.fetchrow(self._sql(ImportStatements).store_run, *columns, repeatable=False)
+        return row is not None
+
+
+class _Result:
+    """The summary of an import under way."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.conversations = self.messages = self.runs = 0
+        self.names: dict[str, str] = {}
+        """From the id of each imported conversation to its id in the storage."""
+        self._skipped: list[Skipped] = []
+        self._renamed: list[Renamed] = []
+        self._copies: defaultdict[str, int] = defaultdict(int)
+
+    def id_of(self, conversation: ImportedConversation) -> str:
+        """Return a conversation's id, derived from its content where it has none: equal ones get different ids."""
+        if conversation.id is not None:
+            return conversation.id
+        content = to_json(conversation.model_dump(mode="json", exclude_unset=True))
+        digest = derived_id(self.user_id, content)
+        self._copies[digest] += 1
+        return derived_id(digest, str(self._copies[digest]))
+
+    def name(self, kind: Kind, id: str, new_id: str) -> None:
+        """Record the id under which something was stored."""
+        if kind == "conversation":
+            self.names[id] = new_id
+        if id != new_id:
+            self._renamed.append(Renamed(kind=kind, id=id, new_id=new_id))
+
+    def skip(self, kind: Kind, id: str, reason: str) -> None:
+        """Record that something was skipped."""
+        self._skipped.append(Skipped(kind=kind, id=id, reason=reason))
+
+    def summary(self) -> ImportResult:
+        """Return the summary."""
+        return ImportResult(
+            conversations=self.conversations,
+            messages=self.messages,
+            runs=self.runs,
+            skipped=self._skipped,
+            renamed=self._renamed,
+        )
+
+
+def _check_ids(conversation: ImportedConversation) -> None:
+    """Raise InvalidInputError for messages or payloads with the same key."""
+    for kind, ids in (
+        ("message", [message.id for message in conversation.messages]),
+        ("payload", [payload.format for payload in conversation.payloads]),
+    ):
+        twice = next((id for id, times in Counter(ids).items() if times > 1), None)
+        if twice is not None:
+            raise InvalidInputError(f"conversation {shown(conversation.id)} has the {kind} {shown(twice)} twice")
+
+
+def _check_iterable(name: str, values: object) -> None:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable | AsyncIterable):
+        raise InvalidInputError(f"{name} must be a list or another iterable, not {shown(values)}")
+
+
+def _batches(rows: Iterator[Columns]) -> Iterator[list[Columns]]:
+    """Yield the rows in lists, each for one statement."""
+    batch: list[Columns] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(len(value) for value in row if value is not None)
+        if len(batch) >= _FULL_AT_MESSAGES or characters >= _FULL_AT_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,74 @@
+"""What asyncpg has and raises: its types, and its errors made ours."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import asyncpg
+
+from voltmem.errors import (
+    OutcomeUnknownError,
+    VoltMemError,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Record: TypeAlias = asyncpg.Record
+    Pool: TypeAlias = asyncpg.Pool[Record]
+    PooledConnection: TypeAlias = PoolConnectionProxy[Record]
+    Connection: TypeAlias = asyncpg.Connection[Record] | PooledConnection
+
+logger = logging.getLogger("voltmem")
+
+# What the driver and the network raise (a TimeoutError is an OSError); anything else is a mistake in a program and
+# stays what it is. InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was
+# just terminated, even when the statement had succeeded and the connection is only put back.
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+# PostgreSQL undid the statement and it is worth another try: serialization failure, deadlock, lock not available,
+# read-only (a standby, after a failover).
+READ_ONLY: Final = "25006"
+UNDONE: Final = frozenset({"40001", "40P01", "55P03", READ_ONLY})
+# The server is going down or coming up, or has no room for one more.
+STARTING: Final = frozenset({"57P03", "53300"})
+_BROKEN: Final = frozenset({"57P01", "57P02"}) | STARTING
+LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
+
+FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
+# Seconds for a last word to a server that may be gone.
+PARTING: Final = 2.0
+
+
+@contextmanager
+def errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except VoltMemError:  # some are OSErrors, too: a ConnectionError, a TimeoutError
+        raise
+    except DRIVER_ERRORS as error:
+        raise translated(error) from error
+
+
+def jittered(delay: float) -> float:
+    """Return a part of the delay, so that callers who failed together do not come back together."""
+    return random.uniform(0, delay)  # noqa: S311  # no secret is made of it
+
+
+def is_lost(error: BaseException) -> bool:
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
+
+
+def final_error(error: BaseException, unknown: bool) -> VoltMemError:
+    if unknown:
+        return OutcomeUnknownError(
+            f"the connection failed after the statement was sent and before its answer came ({error!r}): "
+            "it may or may not have happened. Read before you repeat it"
+        )
+    return translated(error)

@@ -1,0 +1,422 @@
+"""
+VoltAgent's first tables made user-centric, and back: the user moves from the messages to their conversation.
+
+VoltAgent 0.1.0 and 0.1.1 keep the user with each message and none with the conversation. All is done in place (rights,
+views and foreign keys on the tables stay), set by set, in one transaction; the rows never leave the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from textwrap import dedent
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from voltmem._postgres.connection import transaction_on
+from voltmem._postgres.driver import DRIVER_ERRORS
+from voltmem._postgres.migrations.ledger import PATIENCE, patiently, schema_lock
+from voltmem._tables import Tables, bare
+from voltmem.errors import MigrationError, VoltMemError
+from voltmem.models import spelled
+
+if TYPE_CHECKING:
+    from voltmem._postgres.driver import Connection
+
+NAME: Final = "conversation_schema"
+"""What it is called in the ledger and in errors; it has no number, for most databases never need it."""
+
+# How often readers are locked out for a try before the work is undone and begun again, and seconds in between.
+_TRIES_FOR_LOCK: Final = 30
+_PAUSE_FOR_OTHERS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class SplitConversation:
+    """The part of a conversation that was another user's than the first writer's, as a conversation of its own."""
+
+    id: str
+    """Its id, made of the two that follow: the same whoever migrates the same rows."""
+    conversation_id: str
+    """The conversation that it was a part of."""
+    user_id: str
+    """Whose it is now."""
+    message_count: int
+    """How many messages moved."""
+
+
+@dataclass(frozen=True)
+class MigrationResult:
+    """What migrate_conversation_schema did."""
+
+    success: bool
+    """Whether the tables are user-centric now, or restored; if not, nothing was changed and error says why."""
+    migrated_count: int = 0
+    """How many conversations were brought to the new schema; 0: there was nothing to do."""
+    backup_created: bool = False
+    """Whether a backup was made; it is gone again where delete_backup_after_success was asked for."""
+    error: VoltMemError | None = None
+    """Why not."""
+    split_conversations: tuple[SplitConversation, ...] = ()
+    """What several users had written in, by conversation and user."""
+
+    migratedCount = spelled[int]("migrated_count")
+    backupCreated = spelled[bool]("backup_created")
+
+
+class ConversationSchemaStatements:
+    """What both ways send."""
+
+    def __init__(self, tables: Tables) -> None:
+        conversations, messages = tables.conversations, tables.messages
+        self.tables = tables
+        self.is_old = f"""
+            SELECT CASE
+                WHEN to_regclass('{conversations}') IS NULL THEN {_has_user(messages)}
+                ELSE NOT {_has_user(conversations)}
+            END"""
+        self.has_user_with_messages = f"SELECT {_has_user(messages)}"
+        self.add_foreign_key = f"""
+            ALTER TABLE {messages} ADD CONSTRAINT {bare(messages)}_conversation_id_fkey
+                FOREIGN KEY (conversation_id) REFERENCES {conversations} (id) ON DELETE CASCADE"""
+        # Nobody may be in the tables after this. Of the messages, only the catalog changes.
+        self.lock_out = f"LOCK TABLE {conversations}, {messages} IN ACCESS EXCLUSIVE MODE"
+
+
+class MigrateStatements(ConversationSchemaStatements):
+    """The way to the new schema, in its order."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        conversations, messages = tables.conversations, tables.messages
+        name = bare(messages)
+        writers = f"pg_temp.{tables.prefix}_writers"
+        self.make_missing_tables = _old_tables(tables)
+        # Writers wait from here on, so that no row is missed; readers go on until the end.
+        self.lock = f"LOCK TABLE {conversations}, {messages} IN SHARE ROW EXCLUSIVE MODE"
+        self.add_user_to_messages = f"ALTER TABLE {messages} ADD COLUMN user_id text NOT NULL DEFAULT 'default'"
+        self.count_messages = f"SELECT count(*) FROM {messages}"
+        # Who wrote where: the first to write keeps the id. The others' is of both ids, the first one's length before
+        # it, so that no two pairs make one text.
+        derived = (
+            "conversation_id || ':' || left(encode(sha256(convert_to("
+            "char_length(conversation_id) || ':' || conversation_id || user_id, 'UTF8')), 'hex'), 32)"
+        )
+        self.find_writers = f"""
+            CREATE TEMPORARY TABLE {writers} ON COMMIT DROP AS
+            SELECT conversation_id, user_id, message_count, first_at, last_at, place > 1 AS moves,
+                CASE WHEN place = 1 THEN conversation_id ELSE {derived} END AS new_id
+            FROM (
+                SELECT conversation_id, user_id, count(*) AS message_count,
+                    min(created_at) AS first_at, max(created_at) AS last_at,
+                    row_number() OVER (PARTITION BY conversation_id ORDER BY min(created_at), user_id) AS place
+                FROM {messages}
+                GROUP BY conversation_id, user_id
+            ) AS each"""
+        self.move = [
+            # Without title and metadata: they are the first writer's, and may be words of theirs.
+            f"""
+            INSERT INTO {conversations} (id, resource_id, metadata, created_at, updated_at)
+            SELECT w.new_id, coalesce(c.resource_id, 'default'), '{{}}', w.first_at, w.last_at
+            FROM {writers} AS w LEFT JOIN {conversations} AS c ON c.id = w.conversation_id
+            WHERE w.moves OR c.id IS NULL""",
+            f"""
+            UPDATE {messages} AS m SET conversation_id = w.new_id
+            FROM {writers} AS w
+            WHERE w.moves AND m.conversation_id = w.conversation_id AND m.user_id = w.user_id""",
+            f"CREATE UNIQUE INDEX {name}_by_id ON {messages} (conversation_id, message_id)",
+        ]
+        self.has_foreign_key = f"""
+            SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f'
+                AND conrelid = '{messages}'::regclass AND confrelid = '{conversations}'::regclass)"""
+        self.primary_key = f"""
+            SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = '{messages}'::regclass"""
+        self.change = [
+            f"ALTER TABLE {messages} ADD CONSTRAINT {name}_pkey PRIMARY KEY USING INDEX {name}_by_id",
+            f"ALTER TABLE {messages} DROP COLUMN user_id",
+            f"ALTER TABLE {conversations} ADD COLUMN user_id text NOT NULL DEFAULT 'default'",
+            f"""
+            UPDATE {conversations} AS c SET user_id = w.user_id
+            FROM {writers} AS w
+            WHERE c.id = w.new_id""",
+            f"ALTER TABLE {conversations} ALTER COLUMN user_id DROP DEFAULT",
+        ]
+        self.count_conversations = f"SELECT count(*) FROM {conversations}"
+        self.split = f"""
+            SELECT new_id AS id, conversation_id, user_id, message_count
+            FROM {writers} WHERE moves ORDER BY conversation_id, user_id"""
+        # Without a checksum: it is known by its name alone, and its statements may change with what is found.
+        self.record = (
+            f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '') ON CONFLICT (name) DO NOTHING"
+        )
+
+    def script(self) -> list[str]:
+        """Return the statements, with a backup, for the body of a block of PL/pgSQL."""
+        statements = [
+            *self.make_missing_tables,
+            self.lock,
+            *BackupStatements(self.tables).make,
+            f"IF NOT ({self.has_user_with_messages}) THEN {self.add_user_to_messages}; END IF",
+            self.find_writers,
+            *self.move,
+            f"IF NOT ({self.has_foreign_key}) THEN {self.add_foreign_key}; END IF",
+            self.lock_out,
+            f"IF EXISTS ({self.primary_key}) THEN EXECUTE (SELECT format('{self.drop_primary_key('%s')}', name) "
+            f"FROM ({self.primary_key}) AS key (name)); END IF",
+            *self.change,
+            self.record,
+        ]
+        return [dedent(each).strip() for each in statements]
+
+    def drop_primary_key(self, name: str) -> str:
+        """The statement that drops it, whatever it is called."""
+        return f'ALTER TABLE {self.tables.messages} DROP CONSTRAINT "{name}"'
+
+
+def has_backup(tables: Tables) -> str:
+    """Return an expression: whether there is a backup that knows whose the messages in it are."""
+    return f"""to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
+                    SELECT FROM pg_attribute
+                    WHERE attrelid = to_regclass('{tables.messages_backup}') AND attname = 'user_id'
+                        AND NOT attisdropped)"""
+
+
+def forget_in_backup(tables: Tables) -> str:
+    """Return the statement that takes a user, $1, out of the backup: messages, and what they leave of conversations."""
+    conversations, messages = tables.conversations_backup, tables.messages_backup
+    # All of it sees the backup as it was. Title and metadata are the first writer's.
+    return f"""
+        WITH gone AS (DELETE FROM {messages} WHERE user_id = $1 RETURNING conversation_id)
+        , emptied AS (
+            DELETE FROM {conversations} AS c
+            WHERE id IN (SELECT conversation_id FROM gone)
+                AND NOT EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+        )
+        UPDATE {conversations} AS c SET title = '', metadata = '{{}}'
+        WHERE id IN (SELECT conversation_id FROM gone)
+            AND EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+            AND $1 = (
+                SELECT m.user_id FROM {messages} AS m WHERE m.conversation_id = c.id
+                ORDER BY m.created_at, m.user_id LIMIT 1
+            )"""
+
+
+class BackupStatements(ConversationSchemaStatements):
+    """A copy of both tables, and the way back to it."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        conversations, messages = tables.conversations, tables.messages
+        backups = {conversations: tables.conversations_backup, messages: tables.messages_backup}
+        name = bare(messages)
+        self.exists = f"SELECT to_regclass('{backups[conversations]}') IS NOT NULL"
+        self.both_exist = f"{self.exists} AND to_regclass('{backups[messages]}') IS NOT NULL"
+        self.make = [
+            statement
+            for table, backup in backups.items()
+            for statement in (
+                f"CREATE TABLE {backup} (LIKE {table} INCLUDING ALL EXCLUDING INDEXES EXCLUDING CONSTRAINTS)",
+                f"INSERT INTO {backup} SELECT * FROM {table}",
+            )
+        ]
+        self.is_whole = f"""
+            SELECT (SELECT count(*) FROM {conversations}) = (SELECT count(*) FROM {backups[conversations]})
+                AND (SELECT count(*) FROM {messages}) = (SELECT count(*) FROM {backups[messages]})"""
+        self.drop = [f"DROP TABLE {backup}" for backup in backups.values()]
+        self.both_tables_exist = (
+            f"SELECT to_regclass('{conversations}') IS NOT NULL AND to_regclass('{messages}') IS NOT NULL"
+        )
+        # Without CASCADE: what hangs on the tables is not ours to drop, and PostgreSQL says what it is.
+        self.restore = [
+            *(_copy_rights(table, backup) for table, backup in backups.items()),
+            f"DROP TABLE IF EXISTS {tables.payloads}",
+            f"DROP TABLE IF EXISTS {tables.shares}",
+            f"DROP TABLE IF EXISTS {messages}",
+            f"DROP TABLE IF EXISTS {conversations}",
+            f"ALTER TABLE {backups[conversations]} RENAME TO {bare(conversations)}",
+            f"ALTER TABLE {backups[messages]} RENAME TO {name}",
+            f"ALTER TABLE {conversations} ADD PRIMARY KEY (id)",
+            f"CREATE INDEX idx_{bare(conversations)}_resource ON {conversations} (resource_id)",
+        ]
+        self.restore_keys_with_user = [
+            f"ALTER TABLE {messages} ADD PRIMARY KEY (user_id, conversation_id, message_id)",
+            f"CREATE INDEX idx_{name}_lookup ON {messages} (user_id, conversation_id, created_at)",
+        ]
+        self.restore_keys_without_user = [f"ALTER TABLE {messages} ADD PRIMARY KEY (conversation_id, message_id)"]
+        self.has_orphans = f"""
+            SELECT EXISTS (SELECT FROM {messages} AS m
+                WHERE NOT EXISTS (SELECT FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
+        self.forget = f"DELETE FROM {tables.migrations}"
+
+
+def _has_user(table: str) -> str:
+    return (
+        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('{table}') "
+        "AND attname = 'user_id' AND NOT attisdropped)"
+    )
+
+
+def _old_tables(tables: Tables) -> list[str]:
+    """Return what makes the tables as VoltAgent 0.1.0 had them, where one is missing."""
+    conversations, messages = tables.conversations, tables.messages
+    return [
+        f"""
+        CREATE TABLE IF NOT EXISTS {conversations} (
+            id text PRIMARY KEY,
+            resource_id text NOT NULL,
+            title text,
+            metadata jsonb,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            updated_at timestamptz NOT NULL DEFAULT now()
+        )""",
+        f"""
+        CREATE TABLE IF NOT EXISTS {messages} (
+            user_id text NOT NULL,
+            conversation_id text NOT NULL REFERENCES {conversations} (id) ON DELETE CASCADE,
+            message_id text NOT NULL,
+            role text NOT NULL,
+            content text NOT NULL,
+            type text NOT NULL,
+            created_at timestamptz NOT NULL DEFAULT now(),
+            PRIMARY KEY (user_id, conversation_id, message_id)
+        )""",
+    ]
+
+
+def _copy_rights(table: str, other: str) -> str:
+    return f"""
+        DO $rights$
+        DECLARE
+            granted record;
+        BEGIN
+            FOR granted IN
+                SELECT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END AS role,
+                    acl.privilege_type AS privilege
+                FROM pg_class, aclexplode(relacl) AS acl
+                WHERE oid = to_regclass('{table}') AND acl.grantee <> relowner
+            LOOP
+                EXECUTE format('GRANT %s ON {other} TO %s', granted.privilege, granted.role);
+            END LOOP;
+        END
+        $rights$"""
+
+
+async def is_old(connection: Connection, tables: Tables) -> bool:
+    """Return whether there are tables of VoltAgent's in which conversations have no user."""
+    return await connection.fetchval(ConversationSchemaStatements(tables).is_old) is True
+
+
+async def migrate(
+    connection: Connection, tables: Tables, *, create_backup: bool = True, delete_backup: bool = False
+) -> MigrationResult:
+    """Make old tables user-centric. Nothing is done to tables that are, and nothing is kept of what fails."""
+
+    async def step() -> MigrationResult:
+        async with schema_lock(connection, tables):
+            return await _migrate(connection, tables, create_backup, delete_backup)
+
+    return await _result(step)
+
+
+async def restore(connection: Connection, tables: Tables) -> MigrationResult:
+    """Put the backup in the tables' place: columns, keys, rows. What was written since the backup is gone."""
+
+    async def step() -> MigrationResult:
+        async with schema_lock(connection, tables):
+            return await _restore(connection, tables)
+
+    return await _result(step)
+
+
+async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationResult:
+    async def attempt() -> MigrationResult:
+        try:
+            return await step()
+        except DRIVER_ERRORS as error:
+            raise MigrationError(NAME, f"{error}. Nothing of it was kept") from error
+
+    try:
+        return await patiently(attempt)
+    except VoltMemError as error:
+        return MigrationResult(success=False, error=error)
+
+
+async def _migrate(connection: Connection, tables: Tables, create_backup: bool, delete_backup: bool) -> MigrationResult:
+    sql, backup = MigrateStatements(tables), BackupStatements(tables)
+    if not await connection.fetchval(sql.is_old):
+        return MigrationResult(success=True)
+    await _run(connection, [*sql.make_missing_tables, sql.lock])
+    if create_backup:
+        await _back_up(connection, backup)
+    if not await connection.fetchval(sql.has_user_with_messages):
+        await _run(connection, [sql.add_user_to_messages])
+    messages = await connection.fetchval(sql.count_messages, timeout=PATIENCE)
+    await _run(connection, [sql.find_writers, *sql.move])
+    if not await connection.fetchval(sql.has_foreign_key):
+        await _run(connection, [sql.add_foreign_key])
+    # All counting is done before readers are locked out.
+    if await connection.fetchval(sql.count_messages, timeout=PATIENCE) != messages:
+        raise MigrationError(NAME, "messages were lost on the way. Nothing of it was kept")
+    conversations = await connection.fetchval(sql.count_conversations, timeout=PATIENCE)
+    await _lock_out(connection, sql)
+    if primary_key := await connection.fetchval(sql.primary_key):
+        await _run(connection, [sql.drop_primary_key(primary_key)])
+    await _run(connection, sql.change)
+    if create_backup and delete_backup:
+        await _run(connection, backup.drop)
+    await _run(connection, [sql.record])
+    return MigrationResult(
+        success=True,
+        migrated_count=conversations,
+        backup_created=create_backup,
+        split_conversations=tuple(SplitConversation(**row) for row in await connection.fetch(sql.split)),
+    )
+
+
+async def _back_up(connection: Connection, sql: BackupStatements) -> None:
+    if await connection.fetchval(sql.exists):
+        raise MigrationError(
+            NAME,
+            "there is a backup of an earlier migration, and it is not overwritten. Restore it with "
+            "migrate_conversation_schema(restore_from_backup=True), drop or rename its tables, or migrate with "
+            "create_backup=False",
+        )
+    await _run(connection, sql.make)
+    if not await connection.fetchval(sql.is_whole, timeout=PATIENCE):
+        raise MigrationError(NAME, "the backup has not all rows. Nothing of it was kept")
+
+
+async def _restore(connection: Connection, tables: Tables) -> MigrationResult:
+    sql = BackupStatements(tables)
+    if not await connection.fetchval(sql.both_exist):
+        raise MigrationError(NAME, f"no backup to restore: {tables.messages_backup} and its like are not there")
+    if await connection.fetchval(sql.both_tables_exist):
+        await _lock_out(connection, sql)
+    await _run(connection, sql.restore)
+    has_user = await connection.fetchval(sql.has_user_with_messages)
+    await _run(connection, sql.restore_keys_with_user if has_user else sql.restore_keys_without_user)
+    if not await connection.fetchval(sql.has_orphans, timeout=PATIENCE):
+        await _run(connection, [sql.add_foreign_key])
+    # The tables are what they were before any migration of ours, and the next one begins with them.
+    await _run(connection, [sql.forget])
+    return MigrationResult(success=True)
+
+
+async def _lock_out(connection: Connection, sql: ConversationSchemaStatements) -> None:
+    """Wait until nobody uses the tables: a moment at a time, for who comes after us waits as long."""
+    for remaining in reversed(range(_TRIES_FOR_LOCK)):
+        try:
+            async with transaction_on(connection):  # a savepoint
+                await connection.execute(sql.lock_out)
+                return
+        except asyncpg.LockNotAvailableError:
+            if not remaining:
+                raise
+        await asyncio.sleep(_PAUSE_FOR_OTHERS)
+
+
+async def _run(connection: Connection, statements: Sequence[str]) -> None:
+    for statement in statements:
+        await connection.execute(statement, timeout=PATIENCE)

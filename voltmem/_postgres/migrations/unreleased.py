@@ -1,0 +1,98 @@
+"""
+Databases of voltmem before its first release: the fourteen rows of their ledger become those of today's files.
+
+Today's files create what those fourteen did, so only the functions change. To be deleted, with its tests and fixture,
+when no such database is left.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
+from voltmem._postgres.migrations.files import migrations
+from voltmem._postgres.migrations.ledger import execute, patiently, record_sql, schema_lock
+from voltmem._tables import Tables
+from voltmem.errors import MigrationError
+
+if TYPE_CHECKING:
+    from voltmem._postgres.driver import Connection
+
+NAME: Final = "unreleased_ledger"
+"""What this step is called where migrations are listed, and in errors."""
+
+# The SHA-256 of the fourteen rows, and the numbered files that stand for them.
+_COMPLETE: Final = "9b55f986a3418af358484e94c43d6d5e3ba188debd22e35a7150c5821240d217"
+_LAST_FILE: Final = "0007_agent_history"
+_INCOMPLETE: Final = (
+    "this database was made by an unreleased version of voltmem, and not upgraded to the last one. Open it once with "
+    "commit f020f2e of voltmem, and then with this version; or drop its tables, if nothing in them is needed"
+)
+# Functions that nothing calls any more, by the number of text[] arguments.
+_UNUSED: Final = (
+    ("append", 8, "timestamptz[], bigint, boolean"),
+    ("add_messages", 10, "bigint, boolean, boolean"),
+    ("add_messages", 14, "bigint, boolean, boolean"),
+)
+
+
+def _is_there(tables: Tables) -> str:
+    """Return an expression: whether the ledger is one from before the release, which had no versions."""
+    return f"""to_regclass('{tables.migrations}') IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM pg_attribute
+        WHERE attrelid = to_regclass('{tables.migrations}') AND attname = 'version' AND NOT attisdropped
+    )"""
+
+
+def _rows(tables: Tables) -> str:
+    return f"FROM {tables.migrations} WHERE name <> '{CONVERSATION_SCHEMA}'"
+
+
+def _is_incomplete(tables: Tables) -> str:
+    """Return an expression: whether the ledger has other rows than the fourteen; NULL where it has none."""
+    listed = """string_agg(name || ' ' || checksum, ',' ORDER BY name COLLATE "C")"""
+    return f"(SELECT encode(sha256(convert_to({listed}, 'UTF8')), 'hex') {_rows(tables)}) <> '{_COMPLETE}'"
+
+
+def script(tables: Tables) -> str:
+    """Return the statement that replaces such a ledger, or does nothing."""
+    unused = [
+        f"DROP FUNCTION IF EXISTS {tables.render('{schema}.{prefix}')}_{name}({'text[], ' * texts}{others});"
+        for name, texts, others in _UNUSED
+    ]
+    functions = [each for each in migrations() if each.is_function]
+    numbered = [each for each in migrations() if not each.is_function and each.name <= _LAST_FILE]
+    return "\n".join([
+        f"DO $voltmem$\nBEGIN\nIF {_is_there(tables)} THEN\n",
+        f"IF {_is_incomplete(tables)} THEN RAISE EXCEPTION USING MESSAGE = '{_INCOMPLETE}'; END IF;\n",
+        f"ALTER TABLE {tables.migrations} ADD COLUMN version integer NOT NULL DEFAULT 1;\n",
+        *unused,
+        f"\nIF EXISTS (SELECT 1 {_rows(tables)}) THEN\n",
+        f"DELETE {_rows(tables)};\n",
+        *(tables.render(each.text) for each in functions),
+        *(record_sql(tables, each) for each in (*functions, *numbered)),
+        "\nEND IF;\nEND IF;\nEND\n$voltmem$;",
+    ])  # fmt: skip
+
+
+async def is_there(connection: Connection, tables: Tables) -> bool:
+    """Return whether the ledger is one from before the release; MigrationError if it isn't the last one of those."""
+    if not await connection.fetchval(f"SELECT {_is_there(tables)}"):
+        return False
+    # Both in one snapshot: another process may be replacing it just now.
+    if await connection.fetchval(f"SELECT {_is_there(tables)} AND {_is_incomplete(tables)}"):
+        raise MigrationError(NAME, _INCOMPLETE)
+    return True
+
+
+async def replace(connection: Connection, tables: Tables) -> bool:
+    """Replace such a ledger, and the functions, in one transaction. Returns whether there was one."""
+
+    async def step() -> bool:
+        async with schema_lock(connection, tables):
+            if not await is_there(connection, tables):
+                return False
+            await execute(connection, NAME, script(tables))
+            return True
+
+    return await is_there(connection, tables) and await patiently(step)
