@@ -38,7 +38,7 @@ python_maximum_signature_line_length = 100
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!voltmem\b).*"),
-    ("py:class", r"voltmem\..*\.(ConversationT|_Engine)"),  # a type variable, a protocol that Agno's argument satisfies
+    ("py:class", r"voltmem\..*\.(ConversationT|T|_Engine)"),  # type variables, a protocol that Agno's engine satisfies
     ("py:class", r"voltmem\._areas\.messages\.Messages"),
     ("py:class", r"voltmem\..*\.RunEvent"),
 ]

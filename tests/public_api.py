@@ -78,8 +78,7 @@ def described(path: str, value: Any, module: ModuleType) -> Iterator[tuple[str, 
         bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object and is_public(base))
         yield path, f"class {path}({bases})" if bases else f"class {path}"
         for name in member_names(value):
-            if line := member_line(f"{path}.{name}", value, name):
-                yield f"{path}.{name}", line
+            yield f"{path}.{name}", member_line(f"{path}.{name}", value, name)
     elif inspect.isfunction(value):
         yield path, function_line(path, value, inspect.signature(value))
     else:
@@ -104,12 +103,13 @@ def member_names(cls: type) -> Iterator[str]:
 
 
 def member_names_of(cls: type) -> list[str]:
-    names = dict.fromkeys([*inspect.get_annotations(cls), *vars(cls)])
+    # A protocol has its constructor from typing.
+    own = [name for name, member in vars(cls).items() if getattr(member, "__module__", None) != "typing"]
+    names = dict.fromkeys([*inspect.get_annotations(cls), *own])
     return [name for name in names if name in SPECIAL or not name.startswith(("_", "model_config"))]
 
 
-def member_line(path: str, cls: type, name: str) -> str | None:
-    """Return the line of a member; None for what a library has put there."""
+def member_line(path: str, cls: type, name: str) -> str:
     member = inspect.getattr_static(cls, name, None)
     annotations = {key: kind for base in cls.__mro__ for key, kind in inspect.get_annotations(base).items()}
     if isinstance(member, spelled):
@@ -124,7 +124,7 @@ def member_line(path: str, cls: type, name: str) -> str | None:
     signature = inspect.signature(function)
     if not isinstance(member, staticmethod):
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-    return function_line(path, function, signature) if function.__module__.startswith("voltmem") else None
+    return function_line(path, function, signature)
 
 
 def default_of(cls: type, name: str) -> str:

@@ -106,6 +106,108 @@ def is_explained(line: str, target: str) -> bool:
     return line.startswith(f"{target}:") and "## " in line
 
 
+# --- each file ----------------------------------------------------------------------------------------------------
+
+LONGEST_FILE = 500
+LONGEST_FUNCTION = 45
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+every_file = pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
+)
+
+
+@every_file
+def test_a_file_is_not_longer_than_the_bound(file: Path) -> None:
+    """A longer file is about more than one thing."""
+    assert len(file.read_text().splitlines()) <= LONGEST_FILE
+
+
+@every_file
+def test_a_function_is_short_enough_to_be_seen_whole(file: Path) -> None:
+    """Its docstring and the text of its SQL do not count."""
+    counts = [(function.name, len(lines_of(function))) for function in functions(file)]
+
+    assert [(name, count) for name, count in counts if count > LONGEST_FUNCTION] == []
+
+
+def functions(file: Path) -> list[Function]:
+    return [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, Function)]
+
+
+def lines_of(function: Function) -> set[int]:
+    """Return the numbers of a function's lines, without those of its docstring and of text over several lines."""
+    texts: list[ast.stmt | ast.expr] = [function.body[0]] if ast.get_docstring(function) is not None else []
+    texts += [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno != node.lineno
+    ]
+    return numbers_of(function) - {number for text in texts for number in numbers_of(text)}
+
+
+def numbers_of(node: ast.stmt | ast.expr) -> set[int]:
+    return set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
+
+@every_file
+def test_an_import_within_a_function_says_why(file: Path) -> None:
+    """It is an optional extra, or costs time at the start; a comment beside it says which."""
+    lines = file.read_text().splitlines()
+    within = {
+        node.lineno
+        for function in functions(file)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+
+    assert [lines[number - 1].strip() for number in sorted(within) if "#" not in lines[number - 1]] == []
+
+
+@every_file
+def test_a_file_uses_no_privates_of_another(file: Path) -> None:
+    """What another file's class or module calls by a leading underscore is that file's, to change at any time."""
+    tree = ast.parse(file.read_text())
+    own = {name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for name in names_defined_by(node)}
+
+    used = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own
+        if ast.unparse(node.value) not in ("self", "cls", "super()")
+    ]
+    imported = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if is_private(alias.name) and not is_module(node, alias.name)
+    ]
+
+    assert [*used, *imported] == []
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_module(node: ast.ImportFrom, name: str) -> bool:
+    path = ROOT.joinpath(*str(node.module).split("."), name)
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def names_defined_by(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the names of a class's methods and of the attributes that it sets."""
+    for each in node.body:
+        if isinstance(each, Function):
+            yield each.name
+        elif isinstance(each, ast.Assign | ast.AnnAssign):
+            targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+            yield from [target.id for target in targets if isinstance(target, ast.Name)]
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store) and ast.unparse(inner.value) == "self":
+            yield inner.attr
+
+
 # --- the web ------------------------------------------------------------------------------------------------------
 
 WEB = sorted((PACKAGE / "web").glob("*.py"))

@@ -17,28 +17,31 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem.models import Owner
 
 
-async def star_conversation(
-    self: Sidebar, conversation_id: str, pinned: bool = True, *, title: str = "*", owner: Owner = ANY_USER
-) -> ConversationItem:
-    """
-    Pin a conversation under a title.
+class _Added(Sidebar):
+    async def star_conversation(
+        self, conversation_id: str, pinned: bool = True, *, title: str = "*", owner: Owner = ANY_USER
+    ) -> ConversationItem:
+        """
+        Pin a conversation under a title.
 
-    Args:
-        conversation_id: Which one.
-        pinned: Whether it is pinned.
-        title: What it is called.
-        owner: Only if it is this user's; what follows it
-            is about the owner, too.
-    """
-    await self.rename_conversation(conversation_id, title, owner=owner)
-    return await self.pin_conversation(conversation_id, pinned, owner=owner)
+        Args:
+            conversation_id: Which one.
+            pinned: Whether it is pinned.
+            title: What it is called.
+            owner: Only if it is this user's; what follows it
+                is about the owner, too.
+        """
+        await self.rename_conversation(conversation_id, title, owner=owner)
+        return await self.pin_conversation(conversation_id, pinned, owner=owner)
+
+    async def colour_conversation(self, conversation_id: str, colour: str) -> None: ...
 
 
 @pytest.fixture
 def _new_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     """What somebody writes who adds a verb: its method, and its line in _user.py."""
-    monkeypatch.setattr(Sidebar, star_conversation.__name__, star_conversation, raising=False)
-    monkeypatch.setattr(UserStorage, star_conversation.__name__, _user.own(star_conversation), raising=False)
+    monkeypatch.setattr(Sidebar, "star_conversation", _Added.star_conversation, raising=False)
+    monkeypatch.setattr(UserStorage, "star_conversation", _user.own(_Added.star_conversation), raising=False)
 
 
 @pytest.fixture
@@ -80,10 +83,7 @@ def test_a_verb_that_is_added_is_found_by_the_tests() -> None:
 
 def test_a_parameter_that_no_verb_had_asks_for_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a parameter of a new name needs a line in the tests, and the error says where."""
-
-    async def colour_conversation(self: Sidebar, conversation_id: str, colour: str) -> None: ...
-
-    monkeypatch.setattr(Sidebar, "colour_conversation", colour_conversation, raising=False)
+    monkeypatch.setattr(Sidebar, "colour_conversation", _Added.colour_conversation, raising=False)
 
     with pytest.raises(LookupError, match=r"add \{'colour'\} to VALUES in .*calls\.py"):
         calls.arguments("colour_conversation")
@@ -101,7 +101,7 @@ def test_a_verb_that_is_added_is_written_into_the_stub_and_the_public_api() -> N
     parameters = parameters.replace('"', "'")
     returned = "-> ConversationItem"
     assert f"async def voltmem.UserStorage.star_conversation({parameters}) {returned}" in lines
-    assert f"async def voltmem.Storage.star_conversation({parameters}, owner: Owner = ANY_USER) {returned}" in lines
+    assert f"async def voltmem.Storage.star_conversation({parameters}, owner: Owner = {ANY_USER!r}) {returned}" in lines
 
 
 def test_the_exceptions_of_the_tests_are_about_verbs_that_are_there() -> None:

@@ -109,7 +109,7 @@ def is_storable(text: str) -> bool:
     return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
 
 
-def without_mark(text: str | bytes) -> str | bytes:
+def strip_bom(text: str | bytes) -> str | bytes:
     """Return the text without the byte-order mark that some programs begin a file with."""
     return text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(b"\xef\xbb\xbf")
 
@@ -118,9 +118,9 @@ def check_text(**values: object) -> None:
     """Raise InvalidInputError unless every value is a string that PostgreSQL can hold."""
     for name, value in values.items():
         if not isinstance(value, str):
-            raise InvalidInputError(f"{name} must be a string, not {shown(value)}")
+            raise InvalidInputError(f"{name} must be a string, not {short_repr(value)}")
         if not is_storable(value):
-            raise InvalidInputError(f"{name} {shown(value)} has a NUL character or a lone surrogate")
+            raise InvalidInputError(f"{name} {short_repr(value)} has a NUL character or a lone surrogate")
 
 
 def check_key(**values: object) -> None:
@@ -128,7 +128,9 @@ def check_key(**values: object) -> None:
     check_text(**values)
     for name, value in values.items():
         if len(str(value).encode()) > MAX_ID_BYTES:
-            raise InvalidInputError(f"{name} {shown(value)} is longer than {MAX_ID_BYTES} bytes; use a shorter one")
+            raise InvalidInputError(
+                f"{name} {short_repr(value)} is longer than {MAX_ID_BYTES} bytes; use a shorter one"
+            )
 
 
 def check_id(**values: object) -> None:
@@ -184,7 +186,7 @@ def check_owner(name: str, value: str | AnyUser) -> str | None:
 def check_texts(name: str, values: object) -> list[str]:
     """Return the strings of an iterable as a list; a single string is a mistake, not a list of its letters."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be a list of strings, not {shown(values)}")
+        raise InvalidInputError(f"{name} must be a list of strings, not {short_repr(values)}")
     texts = list(values)
     for text in texts:
         check_text(**{name: text})
@@ -202,27 +204,27 @@ def check_ids(name: str, values: object) -> list[str]:
 def check_count(name: str, value: object, *, minimum: int = 0) -> None:
     """Raise InvalidQueryError unless the value is a whole number of rows or pages that PostgreSQL can count to."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidQueryError(f"{name} must be a whole number, not {shown(value)}")
+        raise InvalidQueryError(f"{name} must be a whole number, not {short_repr(value)}")
     if not minimum <= value <= MAX_BIGINT:
-        raise InvalidQueryError(f"{name} must be {minimum} or more, and below 2**63, not {shown(value)}")
+        raise InvalidQueryError(f"{name} must be {minimum} or more, and below 2**63, not {short_repr(value)}")
 
 
 def check_flag(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is True or False: what is only true-ish was meant otherwise."""
     if not isinstance(value, bool):
-        raise InvalidInputError(f"{name} must be True or False, not {shown(value)}")
+        raise InvalidInputError(f"{name} must be True or False, not {short_repr(value)}")
 
 
 def check_seconds(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is a number of seconds that one can wait for."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {shown(value)}")
+        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {short_repr(value)}")
 
 
 def check_time(name: str, value: object) -> None:
     """Raise InvalidInputError unless the value is a datetime that knows its time zone."""
     if not isinstance(value, datetime):
-        raise InvalidInputError(f"{name} must be a datetime, not {shown(value)}")
+        raise InvalidInputError(f"{name} must be a datetime, not {short_repr(value)}")
     if value.utcoffset() is None:
         raise InvalidInputError(f"{name} {value} has no time zone; add one, as in datetime.now(timezone.utc)")
     try:
@@ -233,7 +235,7 @@ def check_time(name: str, value: object) -> None:
         raise InvalidInputError(f"{name} {value} stands for infinity in PostgreSQL's driver")
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the value as an error message may show it: its repr, cut at 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
@@ -257,7 +259,7 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
         return value
     if isinstance(value, str):
         if for_jsonb and not is_storable(value):
-            raise InvalidInputError(f"{where} has {shown(value)}, with a NUL character or a lone surrogate")
+            raise InvalidInputError(f"{where} has {short_repr(value)}, with a NUL character or a lone surrogate")
         return value
     if isinstance(value, int):
         if value.bit_length() > MAX_INTEGER_BITS:
@@ -278,16 +280,16 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
             for key, item in value.items()
         }
     raise InvalidInputError(
-        f"{where} has {shown(value)}, a {type(value).__name__}: JSON has None, booleans, numbers, strings, "
+        f"{where} has {short_repr(value)}, a {type(value).__name__}: JSON has None, booleans, numbers, strings, "
         "lists and dicts with string keys"
     )
 
 
 def _json_key(key: object, where: str, for_jsonb: bool) -> str:
     if not isinstance(key, str):
-        raise InvalidInputError(f"{where} has the key {shown(key)}; JSON's keys are strings")
+        raise InvalidInputError(f"{where} has the key {short_repr(key)}; JSON's keys are strings")
     if for_jsonb and not is_storable(key):
-        raise InvalidInputError(f"{where} has the key {shown(key)}, with a NUL character or a lone surrogate")
+        raise InvalidInputError(f"{where} has the key {short_repr(key)}, with a NUL character or a lone surrogate")
     return key
 
 

@@ -27,8 +27,8 @@ from voltmem._values import (
     json_value,
     jsonb_copy,
     plain_text,
-    shown,
-    without_mark,
+    short_repr,
+    strip_bom,
 )
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
@@ -67,7 +67,7 @@ def from_chatgpt(
     found = _parsed(export) if isinstance(export, str | bytes) else export
     conversations = [found] if isinstance(found, Mapping) else found
     if not isinstance(conversations, Sequence) or isinstance(conversations, str | bytes):
-        raise InvalidInputError(f"ChatGPT's conversations.json is a list of conversations, not {shown(export)}")
+        raise InvalidInputError(f"ChatGPT's conversations.json is a list of conversations, not {short_repr(export)}")
     for place, conversation in enumerate(conversations):
         if not isinstance(conversation, Mapping) or not isinstance(conversation.get("mapping"), Mapping):
             raise InvalidInputError(f"conversation {place} of the list is not from ChatGPT: it has no mapping")
@@ -190,7 +190,7 @@ def from_openai(
         about = dict(found) if isinstance(found, Mapping) else {"messages": found}
         messages = about.pop("messages", None)
         if not isinstance(messages, Iterable) or isinstance(messages, str | bytes | Mapping):
-            raise InvalidInputError(f"conversation {place} has no list of messages: {shown(found)}")
+            raise InvalidInputError(f"conversation {place} has no list of messages: {short_repr(found)}")
         yield _conversation(
             id=_id(about.pop("id", None)),
             resource_id=resource_id,
@@ -211,7 +211,7 @@ def _openai_values(source: object) -> Iterator[object]:
         yield source
     elif not isinstance(source, Iterable):
         raise InvalidInputError(
-            f"messages in OpenAI's form are a list, or an object with messages, not {shown(source)}"
+            f"messages in OpenAI's form are a list, or an object with messages, not {short_repr(source)}"
         )
     elif isinstance(source, Sequence) and source and _is_openai_message(source[0]):
         yield source
@@ -220,7 +220,7 @@ def _openai_values(source: object) -> Iterator[object]:
 
 
 def _is_blank(line: str | bytes) -> bool:
-    return not without_mark(line).strip()
+    return not strip_bom(line).strip()
 
 
 def _is_json(text: str | bytes) -> bool:
@@ -239,7 +239,7 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
     for number, message in enumerate(messages):
         where = f"message {number} of conversation {place}"
         if not isinstance(message, Mapping):
-            raise InvalidInputError(f"{where} is {shown(message)}")
+            raise InvalidInputError(f"{where} is {short_repr(message)}")
         more = cast(JsonObject, json_value(dict(message), where))
         kind, role, content = more.pop("type", None), more.pop("role", None), more.pop("content", None)
         calls = _openai_calls(more, kind, number)
@@ -256,7 +256,7 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
         elif isinstance(role, str):
             values = {"role": role, "content": content}
         else:
-            raise InvalidInputError(f"{where} has no role: {shown(message)}")
+            raise InvalidInputError(f"{where} has no role: {short_repr(message)}")
         yield _message(values, more)
 
 
@@ -283,7 +283,7 @@ def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
 
 def _parsed(text: str | bytes) -> object:
     try:
-        value: object = json.loads(without_mark(text))
+        value: object = json.loads(strip_bom(text))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"not JSON: {error}") from error
     return value

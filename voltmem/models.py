@@ -154,7 +154,7 @@ class Model(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidInputError(_told(cls.__name__, error)) from error
+            raise InvalidInputError(_describe_errors(cls.__name__, error)) from error
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
@@ -183,7 +183,7 @@ _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
 _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
-def stored(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
+def construct_unchecked(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
     """
     Return a model of the values of all its fields, unchecked: they were checked on their way into the database.
 
@@ -198,7 +198,7 @@ def stored(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
     return model
 
 
-def _told(model: str, error: ValidationError) -> str:
+def _describe_errors(model: str, error: ValidationError) -> str:
     problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
     return f"not a {model}: {'; '.join(problems)}"
 
@@ -262,7 +262,7 @@ class Conversation(Model):
     def from_row(cls, row: Iterable[Any]) -> Self:
         """Return the conversation of a row, in the order of CONVERSATION_COLUMNS; metadata arrives as JSON text."""
         id, resource_id, user_id, title, metadata, created_at, updated_at = row
-        return stored(
+        return construct_unchecked(
             cls,
             {
                 "id": id,
@@ -381,7 +381,7 @@ class Message(Model):
             content = []
         elif content[:1] in _BEGIN_JSON:
             content = _voltagent_content(content, type)
-        return stored(
+        return construct_unchecked(
             cls,
             {
                 "id": id,
@@ -412,7 +412,7 @@ class Message(Model):
 
     def stored_at(self, created_at: datetime) -> Self:
         """Return this message as it was stored: with the time that the database gave it."""
-        return stored(type(self), {**self.__dict__, "created_at": created_at})
+        return construct_unchecked(type(self), {**self.__dict__, "created_at": created_at})
 
 
 class NativeMessage(Message):
@@ -454,7 +454,7 @@ class NativeMessage(Message):
             "payload": None if payload is None else from_stored_json(payload),
             "parent_id": parent_id,
         }
-        return stored(cls, {**super().from_row(plain).__dict__, **beside})
+        return construct_unchecked(cls, {**super().from_row(plain).__dict__, **beside})
 
     def to_row(self) -> MessageRow:
         """Return the columns of the table."""

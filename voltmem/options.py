@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_flag, check_seconds, shown
+from voltmem._values import check_count, check_flag, check_seconds, short_repr
 from voltmem.errors import InvalidInputError, InvalidOptionError
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -97,7 +97,7 @@ class StorageOptions:
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InvalidOptionError(f"{name} {shown(value)}: use one of {', '.join(choices)}")
+        raise InvalidOptionError(f"{name} {short_repr(value)}: use one of {', '.join(choices)}")
 
 
 def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarget:

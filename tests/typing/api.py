@@ -6,7 +6,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 import asyncpg
@@ -24,6 +24,7 @@ from voltmem import (
     ConnectionOptions,
     Conversation,
     ConversationItem,
+    ConversationList,
     ConversationMemory,
     ConversationNotFoundError,
     ConversationPage,
@@ -34,6 +35,7 @@ from voltmem import (
     Message,
     PostgresStorage,
     SchemaNotReadyError,
+    SearchResults,
     Share,
     SharedConversation,
     Storage,
@@ -491,6 +493,27 @@ async def one_user(ada: UserStorage, new: Conversation, message: Message) -> Non
     assert_type(await ada.get_conversation_messages("c1", limit=None, offset=3), list[Message])
     assert_type(await ada.delete_messages(["m1"], "c1"), int)
     assert_type(await ada.clear_messages(), int)
+    assert_type(await ada.rewind_conversation("c1", "m1"), int)
+    assert_type(await ada.get_last_conversation(resource_id="work"), Conversation | None)
+    assert_type(await ada.delete_user(), int)
+    async with ada.transaction() as together:
+        assert_type(together, UserStorage)
+
+
+async def sidebar(ada: UserStorage) -> None:
+    assert_type(await ada.list_conversations(limit=20, after=None, tag="work", preview=False), ConversationList)
+    assert_type(await ada.get_conversation_item("c1"), ConversationItem)
+    assert_type(await ada.rename_conversation("c1", "Engines", automatic=True), ConversationItem)
+    assert_type(await ada.pin_conversation("c1"), ConversationItem)
+    assert_type(await ada.archive_conversation("c1", False), ConversationItem)
+    assert_type(await ada.tag_conversation("c1", ["work"]), ConversationItem)
+    assert_type(await ada.mark_conversation_read("c1", at=NOW), ConversationItem)
+    assert_type(await ada.soft_delete_conversation("c1"), ConversationItem)
+    assert_type(await ada.restore_conversation("c1"), ConversationItem)
+    assert_type(await ada.list_deleted_conversations(limit=5), list[ConversationItem])
+    assert_type(await ada.purge_deleted_conversations(older_than=timedelta(days=30)), int)
+    assert_type(await ada.fork_conversation("c1", up_to="m1", id="c2"), Conversation)
+    assert_type(await ada.search("engines", limit=5), SearchResults)
 
 
 async def watched(storage: Storage, ada: UserStorage) -> None:

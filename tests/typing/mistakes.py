@@ -172,6 +172,11 @@ async def scopes(storage: PostgresStorage, bound: BoundStorage, ada: UserStorage
     await ada.add_message(message, "ada", "c1")  # type: ignore[call-arg]
     await ada.get_messages("c1", user_id="grace")  # type: ignore[call-arg]
     await ada.update_conversation("c1", user_id="grace")  # type: ignore[call-arg]
+    await ada.pin_conversation("c1", owner="grace")  # type: ignore[call-arg]
+    await ada.pin_conversation("c1", pinned="yes")  # type: ignore[arg-type]
+    await ada.list_conversations(user_id="grace")  # type: ignore[call-arg]
+    await ada.pinConversation("c1")  # type: ignore[attr-defined]
+    await storage.pinConversation("c1")  # type: ignore[attr-defined]
 
 
 def threads(storage: blocking.PostgresStorage, ada: blocking.UserStorage, pool: asyncpg.Pool[asyncpg.Record]) -> None:

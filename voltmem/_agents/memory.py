@@ -8,7 +8,7 @@ from typing import Final, Protocol, Self, TypeVar, runtime_checkable
 
 from voltmem._areas.area import access
 from voltmem._areas.messages import Messages, MessageStatements
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, found, or_why_not
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, require_found, with_is_deleted
 from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
@@ -62,7 +62,7 @@ class MemoryStatements:
                     title_is_automatic = $5 AND (existing.title IS NULL OR existing.title_is_automatic)
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {CONVERSATION_COLUMNS}
-            ){or_why_not(tables, "SELECT * FROM named")}"""
+            ){with_is_deleted(tables, "SELECT * FROM named")}"""
 
 
 class ConversationMemory:
@@ -245,7 +245,7 @@ class ConversationMemory:
             title,
             if_unset,
         )
-        return Conversation.from_row(found(row, self._id, self._user_id))
+        return Conversation.from_row(require_found(row, self._id, self._user_id))
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

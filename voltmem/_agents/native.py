@@ -311,10 +311,9 @@ class NativeMemory(ConversationMemory):
             )
             if row is None or row["saved"]:
                 return
-            if row["owner"] not in (None, self._user_id):
-                raise ConversationNotFoundError(self._id, self._user_id)
-            if row["is_deleted"]:
-                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=True)
+            is_anothers = row["owner"] not in (None, self._user_id)
+            if is_anothers or row["is_deleted"]:
+                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=not is_anothers)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
 

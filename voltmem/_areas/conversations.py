@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from pydantic import JsonValue
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, found, or_why_not
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, require_found, with_is_deleted
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -48,7 +48,7 @@ class ConversationStatements:
                 INSERT INTO {table} {new_row}
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}
-            ){or_why_not(tables, f"SELECT {names} FROM made", owner="$3")}"""
+            ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
         # The usual case, found, writes nothing. DO UPDATE (of nothing) rather than DO NOTHING: a row that another
         # session committed a moment ago is not in this statement's snapshot, but it is returned by the update.
         self.ensure = f"""
@@ -60,7 +60,7 @@ class ConversationStatements:
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {columns}
-            ){or_why_not(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
+            ){with_is_deleted(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
         self.get = f"""
             SELECT {columns} FROM {table}
             WHERE {owned}"""
@@ -84,7 +84,7 @@ class ConversationStatements:
             WITH updated AS ({update} {source}
             WHERE {owned}
             RETURNING {columns}
-            ){or_why_not(tables, f"SELECT {names} FROM updated")}"""
+            ){with_is_deleted(tables, f"SELECT {names} FROM updated")}"""
 
         self.update = updated()
         # The function locks the row before the update finds it.
@@ -132,7 +132,7 @@ class Conversations(Area):
         """
         new = Conversation.of(conversation)
         row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
-        return Conversation.from_row(found(row, new.id, new.user_id))
+        return Conversation.from_row(require_found(row, new.id, new.user_id))
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
@@ -207,7 +207,7 @@ class Conversations(Area):
             # Given away by its owner, it is not the owner's the second time.
             repeatable=owner_id is None or user_id in (UNSET, owner_id),
         )
-        return Conversation.from_row(found(row, conversation_id, owner_id))
+        return Conversation.from_row(require_found(row, conversation_id, owner_id))
 
     async def delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> bool:
         """

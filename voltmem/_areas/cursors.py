@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from pydantic import Field
 from pydantic_core import from_json, to_json
 
-from voltmem._values import MAX_BIGINT, shown
+from voltmem._values import MAX_BIGINT, short_repr
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Key, Time
 
@@ -33,7 +33,7 @@ class Cursor:
             names = (field.name for field in fields(cls))
             cursor: Self = _adapter(cls).validate_python(dict(zip(names, place, strict=True)))
         except (ValueError, TypeError) as error:
-            raise InvalidQueryError(f"{name} {shown(text)}: use the next_cursor of a page, as it is") from error
+            raise InvalidQueryError(f"{name} {short_repr(text)}: use the next_cursor of a page, as it is") from error
         return cursor
 
 

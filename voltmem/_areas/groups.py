@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Final, Generic, TypeVar
 
-from voltmem._values import check_time, shown
+from voltmem._values import check_time, short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.models import Conversation
 
@@ -75,7 +75,9 @@ def _zone(time_zone: tzinfo | str) -> tzinfo:
     try:
         return ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
-        raise InvalidInputError(f"time_zone {shown(time_zone)}: use a name like 'Europe/Oslo', or a tzinfo") from error
+        raise InvalidInputError(
+            f"time_zone {short_repr(time_zone)}: use a name like 'Europe/Oslo', or a tzinfo"
+        ) from error
 
 
 def _day(moment: datetime, zone: tzinfo) -> date:

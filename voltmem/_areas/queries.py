@@ -18,7 +18,7 @@ from voltmem._values import (
     check_owner,
     check_texts,
     check_time,
-    shown,
+    short_repr,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, OrderBy, OrderDirection, Owner
@@ -52,15 +52,15 @@ def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
         )"""
 
 
-def or_why_not(tables: Tables, answer: str, conversation_id: str = "$1", owner: str = "$2") -> str:
+def with_is_deleted(tables: Tables, answer: str, conversation_id: str = "$1", owner: str = "$2") -> str:
     """Return the SELECT of a row that begins with an id, or of NULLs; before it, whether a deletion is why."""
     return f"""
         SELECT answer.id IS NULL AND {is_deleted(tables, conversation_id, owner)} AS is_deleted, answer.*
         FROM (SELECT) AS one LEFT JOIN ({answer}) AS answer ON true"""
 
 
-def found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:
-    """Return the columns of the answer in a row of or_why_not(); ConversationNotFoundError where there is none."""
+def require_found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:
+    """Return the columns of the answer in a row of with_is_deleted(); ConversationNotFoundError where there is none."""
     was_deleted, *columns = row or (False, None)
     if columns[0] is None:
         raise ConversationNotFoundError(conversation_id, owner, is_deleted=was_deleted)
@@ -123,9 +123,9 @@ class ConversationQuery:
         check_count("offset", self.offset)
         order_by, order_direction = cast(object, self.order_by), cast(object, self.order_direction)
         if not isinstance(order_by, str) or order_by not in _ORDER_COLUMNS:
-            raise InvalidQueryError(f"order_by {shown(order_by)}: use one of {', '.join(_ORDER_COLUMNS)}")
+            raise InvalidQueryError(f"order_by {short_repr(order_by)}: use one of {', '.join(_ORDER_COLUMNS)}")
         if not isinstance(order_direction, str) or order_direction.upper() not in ("ASC", "DESC"):
-            raise InvalidQueryError(f"order_direction {shown(order_direction)}: use ASC or DESC")
+            raise InvalidQueryError(f"order_direction {short_repr(order_direction)}: use ASC or DESC")
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement and its arguments. Pure: no I/O, the same for equal values."""

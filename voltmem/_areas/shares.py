@@ -23,7 +23,7 @@ from voltmem._values import (
     plain_text,
 )
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
-from voltmem.models import Key, Message, Model, Owner, Text, Time, stored
+from voltmem.models import Key, Message, Model, Owner, Text, Time, construct_unchecked
 from voltmem.options import SHARED_LIMIT
 
 # Named, not what is left when tools are taken away: a stranger sees no thoughts, and no part that is new to us.
@@ -45,7 +45,7 @@ class Share(Model):
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
         """Return the link of a row, in the order of the fields."""
-        return stored(cls, dict(zip(cls.model_fields, row, strict=True)))
+        return construct_unchecked(cls, dict(zip(cls.model_fields, row, strict=True)))
 
 
 class SharedConversation(Model):
@@ -62,7 +62,7 @@ class SharedConversation(Model):
 def as_shared(message: Message) -> Message | None:
     """Return the message with what it says and no more, in a form that any page can show; None if it says nothing."""
     text = plain_text(_said(message.content))
-    return stored(Message, {**message.__dict__, "content": text, "metadata": {}}) if text else None
+    return construct_unchecked(Message, {**message.__dict__, "content": text, "metadata": {}}) if text else None
 
 
 def _said(content: JsonValue) -> str:

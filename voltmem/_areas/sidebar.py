@@ -11,7 +11,7 @@ from pydantic import Field
 
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, found, or_why_not
+from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, require_found, with_is_deleted
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -32,7 +32,7 @@ from voltmem.errors import (
     InvalidInputError,
     InvalidQueryError,
 )
-from voltmem.models import Conversation, Key, Model, Owner, Time, stored
+from voltmem.models import Conversation, Key, Model, Owner, Time, construct_unchecked
 from voltmem.options import SIDEBAR_LIMIT
 
 
@@ -74,7 +74,7 @@ class ConversationItem(Marks, Conversation):
         """Return the item of a row, in the order of ITEM_COLUMNS."""
         columns = tuple(row)
         marks = dict(zip((*MARKS, "preview", "unread"), columns[7:], strict=True))
-        return stored(cls, {**super().from_row(columns[:7]).__dict__, **marks})
+        return construct_unchecked(cls, {**super().from_row(columns[:7]).__dict__, **marks})
 
 
 class ConversationList(Model):
@@ -180,10 +180,10 @@ class SidebarStatements:
             """Return the statement that changes one conversation so, and answers with it as the list has it."""
             return f"""
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
-                {or_why_not(tables, items(tables, "changed"))}"""
+                {with_is_deleted(tables, items(tables, "changed"))}"""
 
         there = f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)"
-        self.get = or_why_not(tables, items(tables, there))
+        self.get = with_is_deleted(tables, items(tables, there))
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
@@ -376,4 +376,4 @@ class Sidebar(Area):
         check_id(conversation_id=conversation_id)
         owner_id = check_owner("owner", owner)
         row = await self._executor.fetchrow(statement, conversation_id, owner_id, *values)
-        return ConversationItem.from_row(found(row, conversation_id, owner_id))
+        return ConversationItem.from_row(require_found(row, conversation_id, owner_id))

@@ -254,7 +254,7 @@ class Database:
                     return connection_target(url)
                 except InvalidOptionError as error:
                     raise InvalidOptionError(f"{variable}: {error}") from None
-        from voltmem._postgres import embedded
+        from voltmem._postgres import embedded  # here: whoever names a server needs none of it
 
         if not embedded.is_available():
             raise InvalidOptionError(

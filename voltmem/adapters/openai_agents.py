@@ -32,7 +32,7 @@ from voltmem._parts import (
     tool_calls,
     tool_results,
 )
-from voltmem._values import JsonObject, check_id, check_user, is_storable, json_value, shown, to_json
+from voltmem._values import JsonObject, check_id, check_user, is_storable, json_value, short_repr, to_json
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -87,7 +87,7 @@ def to_items(messages: Iterable[NativeMessage]) -> list[TResponseInputItem]:
 
 def _to_message(given: object, tool_names: dict[str, str]) -> NativeMessage:
     if not isinstance(given, dict):
-        raise InvalidInputError(f"an item must be a dict, not {shown(given)}")
+        raise InvalidInputError(f"an item must be a dict, not {short_repr(given)}")
     item = cast(JsonObject, given)
     role, type, content = _plain(item, tool_names)
     return NativeMessage.of({"role": role, "type": type, "content": content, "format": FORMAT, "payload": item})

@@ -146,7 +146,7 @@ class AgentRun(_Recorder):
         given = {name: value for name, value in fields.items() if value is not None}
         await self._history.update_history_entry(self.id, {**given, "status": _status(failure)}, self.agent_id)
         if isinstance(failure, Exception):
-            told = _told(failure)
+            told = _describe_error(failure)
             moment = now()
             event: dict[str, object] = {
                 "name": "agent:error",
@@ -192,7 +192,7 @@ class RunEvent(_Recorder):
             "metadata": self.metadata,
         }
         if isinstance(failure, Exception):
-            end |= {"level": "ERROR", "status_message": _told(failure)}
+            end |= {"level": "ERROR", "status_message": _describe_error(failure)}
         await self._put({**fields, **end})
 
     async def _put(self, event: Mapping[str, object]) -> None:
@@ -298,7 +298,7 @@ def _status(failure: BaseException | None) -> str:
     return "error" if isinstance(failure, Exception) else "cancelled"
 
 
-def _told(error: Exception) -> dict[str, JsonValue]:
+def _describe_error(error: Exception) -> dict[str, JsonValue]:
     """Return VoltAgent's statusMessage: the text of the error, and its type as the code."""
     return {"message": str(error), "code": type(error).__name__}
 

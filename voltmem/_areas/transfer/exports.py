@@ -96,7 +96,7 @@ class Exports(Area):
             yield end_line()
 
     async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
-        from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line
+        from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line  # here: as above
 
         sql = self._sql(ExportStatements)
         heads = {row["id"]: [conversation_line(row)] for row in rows}
@@ -113,7 +113,7 @@ class Exports(Area):
                 yield line
 
     async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
-        from voltmem._areas.transfer.lines import event_line, run_line, step_line
+        from voltmem._areas.transfer.lines import event_line, run_line, step_line  # here: as above
 
         sql = self._sql(ExportStatements)
         ids = [row["id"] for row in rows]

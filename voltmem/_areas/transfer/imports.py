@@ -34,7 +34,7 @@ from voltmem._areas.transfer.models import (
     all_of,
 )
 from voltmem._tables import Tables
-from voltmem._values import check_user, derived_id, shown, to_json, user_key_sql
+from voltmem._values import check_user, derived_id, short_repr, to_json, user_key_sql
 from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Imports(Area):
         result = _Result(user_id)
         async for conversation in all_of(conversations):
             if not isinstance(conversation, ImportedConversation):
-                raise InvalidInputError(f"an ImportedConversation is needed, not {shown(conversation)}")
+                raise InvalidInputError(f"an ImportedConversation is needed, not {short_repr(conversation)}")
             _check_ids(conversation)
             if conversation.messages:
                 await self._import_conversation(conversation, result)
@@ -317,12 +317,14 @@ def _check_ids(conversation: ImportedConversation) -> None:
     ):
         twice = next((id for id, times in Counter(ids).items() if times > 1), None)
         if twice is not None:
-            raise InvalidInputError(f"conversation {shown(conversation.id)} has the {kind} {shown(twice)} twice")
+            raise InvalidInputError(
+                f"conversation {short_repr(conversation.id)} has the {kind} {short_repr(twice)} twice"
+            )
 
 
 def _check_iterable(name: str, values: object) -> None:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable | AsyncIterable):
-        raise InvalidInputError(f"{name} must be a list or another iterable, not {shown(values)}")
+        raise InvalidInputError(f"{name} must be a list or another iterable, not {short_repr(values)}")
 
 
 def _batches(rows: Iterator[Columns]) -> Iterator[list[Columns]]:

@@ -43,7 +43,7 @@ from voltmem._areas.history.models import (
 )
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
-from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, shown, to_json, without_mark
+from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, short_repr, strip_bom, to_json
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
 
@@ -232,15 +232,15 @@ class _Groups:
     def take(self, line: str | bytes) -> Group | None:
         """Read a line. Returns the conversation or run that is complete now, if one is."""
         if not isinstance(line, str | bytes):
-            raise InvalidInputError(f"a line must be text, not {shown(line)}")
-        line = without_mark(line)
+            raise InvalidInputError(f"a line must be text, not {short_repr(line)}")
+        line = strip_bom(line)
         if not line.strip():
             return None
         values = _values(line)
         kind = values.pop("kind", None)
         take = self._kinds.get(kind) if isinstance(kind, str) else None
         if take is None:
-            raise InvalidInputError(f"its kind is {shown(kind)}; the kinds are {', '.join(self._kinds)}")
+            raise InvalidInputError(f"its kind is {short_repr(kind)}; the kinds are {', '.join(self._kinds)}")
         if self.ended or self._begun == (kind == "header"):
             raise InvalidInputError(
                 "it comes after the end line" if self.ended else "the header must come first, and once"
@@ -252,7 +252,9 @@ class _Groups:
     def _header(self, values: JsonObject) -> None:
         version = values.get("voltmem")
         if version != VERSION or isinstance(version, bool):
-            raise InvalidInputError(f"the export has version {shown(version)}; this release reads version {VERSION}")
+            raise InvalidInputError(
+                f"the export has version {short_repr(version)}; this release reads version {VERSION}"
+            )
         self._begun = True
 
     def _conversation(self, values: JsonObject) -> None:
@@ -298,7 +300,7 @@ class _Groups:
         if not isinstance(self._group, cls):
             raise InvalidInputError(f"a {kind} must follow the line that it belongs to")
         if (kind, id) in self._ids:
-            raise InvalidInputError(f"{kind} {shown(id)} comes a second time")
+            raise InvalidInputError(f"{kind} {short_repr(id)} comes a second time")
         self._ids.add((kind, id))
         return self._group
 

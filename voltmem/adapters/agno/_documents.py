@@ -9,7 +9,7 @@ from enum import Enum
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from voltmem._values import JsonObject, json_value, shown, to_json
+from voltmem._values import JsonObject, json_value, short_repr, to_json
 from voltmem.errors import InvalidInputError
 
 
@@ -31,7 +31,7 @@ def plain_json(value: object, where: str) -> JsonValue:
     try:
         return json_value(to_jsonable_python(value), where)
     except (PydanticSerializationError, UnicodeError) as error:
-        raise InvalidInputError(f"{where} has {shown(value)}, which JSON has no word for") from error
+        raise InvalidInputError(f"{where} has {short_repr(value)}, which JSON has no word for") from error
 
 
 def _key(key: object) -> str:

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any, Final, Protocol, Self
 
 from voltmem._agents.native import Payload, list_payloads
+from voltmem._areas.area import access
 from voltmem._parts import SYSTEM_ROLES
-from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, shown
+from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
@@ -90,7 +91,7 @@ class VoltMemStorage:
     ) -> None:
         check_agno("VoltMemStorage", "VoltMemDb", is_there=IS_AGNO_1)
         if schema_version != 1:
-            raise InvalidOptionError(f"schema_version {shown(schema_version)}: Agno has no other than 1")
+            raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: Agno has no other than 1")
         if storage is None:
             storage = PostgresStorage(
                 db_engine.url.render_as_string(hide_password=False) if db_engine is not None else db_url,
@@ -120,7 +121,7 @@ class VoltMemStorage:
     def mode(self, mode: Mode | None) -> None:
         """Set which kind it is; None: "agent"."""
         if mode is not None and mode not in SESSION_CLASSES:
-            raise InvalidOptionError(f"mode {shown(mode)}: use one of {', '.join(SESSION_CLASSES)}")
+            raise InvalidOptionError(f"mode {short_repr(mode)}: use one of {', '.join(SESSION_CLASSES)}")
         self._mode = mode or "agent"
 
     def __deepcopy__(self, memo: object) -> Self:
@@ -346,7 +347,7 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
 
 
 async def _drop_tables(storage: PostgresStorage) -> None:
-    tables = storage._options.tables
+    tables = access(storage).options.tables
     async with storage.transaction() as tx:
         for table in tables.all_tables():
             await tx.connection.execute(f"DROP TABLE IF EXISTS {table}")
