@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from copy import deepcopy
 from typing import Any, Final, get_type_hints
 
 import pytest
 
-from tests.calls import Rows, migrated_schema
+from tests.calls import Rows
 from tests.conftest import Connection
 from voltmem import (
     ANY_USER,
@@ -98,26 +98,6 @@ async def called(storage: PostgresStorage, verb: str, **given: Any) -> object:
     if isinstance(answer, AsyncIterator):
         return await anext(answer)
     return answer
-
-
-@pytest.fixture(scope="module")
-def schema() -> Iterator[str]:
-    """One migrated schema for all tests here; each begins with the same rows."""
-    with migrated_schema() as schema:
-        yield schema
-
-
-@pytest.fixture
-async def rows(connection: Connection, schema: str) -> Rows:
-    rows = Rows(connection, schema)
-    await rows.seed()
-    return rows
-
-
-@pytest.fixture
-async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
-    async with PostgresStorage(dsn, schema=schema, search=True) as storage:
-        yield storage
 
 
 # --- users --------------------------------------------------------------------------------------------------------
