@@ -283,5 +283,24 @@ async def test_rows_with_empty_ids_are_read(storage: PostgresStorage, rows: Rows
     runs = await storage.list_history_entries(user_id="ada", limit=1)
     assert [each.id for each in runs.entries] == [""]
     assert [each.id for each in (await storage.list_history_entries(after=runs.next_cursor)).entries] == ["h1"]
-    lines = [json.loads(line) async for line in storage.export_user("ada")]
-    assert "" in [line["id"] for line in lines if line["kind"] == "conversation"]
+    lines = [line async for line in storage.export_user("ada")]
+    assert "" in [json.loads(line)["id"] for line in lines if '"kind":"conversation"' in line]
+
+
+async def test_import_user_gives_ids_to_what_has_empty_ones(
+    storage: PostgresStorage, rows: Rows, connection: Connection
+) -> None:
+    """What another program stored with empty ids is exported, and imported with ids, the same each time."""
+    await connection.execute(f"""
+        INSERT INTO {rows.conversations} (id, user_id, resource_id, title) VALUES ('', 'carol', '', 'Carol''s');
+        INSERT INTO {rows.messages} (conversation_id, message_id, role, content, type)
+        VALUES ('', '', 'user', 'hidden words', 'text')""")
+    lines = [line async for line in storage.export_user("carol")]
+
+    result = await storage.import_user("dan", lines)
+    again = await storage.import_user("dan", lines)
+
+    assert (result.conversations, result.messages, again.conversations) == (1, 1, 0)
+    (imported,) = await storage.query_conversations(user_id="dan")
+    assert (imported.title, imported.resource_id, len(imported.id)) == ("Carol's", "default", 36)
+    assert [each.text for each in await storage.get_messages("dan", imported.id)] == ["hidden words"]
