@@ -230,7 +230,7 @@ class Listener:
             async with asyncio.timeout(_PROOF_WITHIN):
                 await self._proof.wait()
         except TimeoutError:
-            raise DatabaseError("no notification arrived; is there a pooler in transaction mode?") from None
+            raise DatabaseError("no notification arrives; is there a pooler in transaction mode?") from None
 
     async def _renew(self, connection: Connection) -> None:
         """Renew the rows of the watched users. Also finds out whether the server is still there."""
