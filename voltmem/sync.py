@@ -84,6 +84,13 @@ class UserStorage(Twin, of=voltmem.UserStorage):
 class Storage(Twin, of=voltmem.Storage):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
+    _asynchronous: voltmem.Storage
+
+    @property
+    def asynchronous(self) -> voltmem.Storage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        return self._asynchronous
+
     def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
@@ -96,7 +103,7 @@ class Storage(Twin, of=voltmem.Storage):
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage, which must not be used elsewhere; what it returns is awaited.
+            work: Called with the asynchronous storage; what it returns is awaited.
         """
         return self._runner.run(work(self._asynchronous))
 
@@ -111,6 +118,8 @@ class Storage(Twin, of=voltmem.Storage):
 
 class BoundStorage(Storage, of=voltmem.BoundStorage):
     """What ``with storage.transaction() as tx`` gives. One thread at a time may use it."""
+
+    _asynchronous: voltmem.BoundStorage
 
     @property
     def connection(self) -> Connection:
@@ -171,6 +180,8 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         EventLoopError: The thread runs an event loop, which the call would block. In a notebook it may.
     """
 
+    _asynchronous: voltmem.PostgresStorage
+
     def __init__(
         self, connection: str | ConnectionOptions | Mapping[str, object] | None = None, **options: Any
     ) -> None:
@@ -188,6 +199,11 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
 
     __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
     __init__.__module__ = voltmem.PostgresStorage.__module__  # where the names in it are known
+
+    @property
+    def asynchronous(self) -> voltmem.PostgresStorage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        return self._asynchronous
 
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""
