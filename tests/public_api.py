@@ -88,7 +88,8 @@ def described(path: str, value: Any, module: ModuleType) -> Iterator[tuple[str, 
 
 
 def is_public(cls: type) -> bool:
-    return not cls.__module__.startswith("voltmem.") or cls in vars(voltmem).values()
+    module = cls.__module__
+    return not module.startswith("voltmem.") or module in MODULES or cls in vars(voltmem).values()
 
 
 def member_names(cls: type) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """
 An async conversation store for Python agents, on PostgreSQL.
 
-``PostgresStorage`` keeps conversations and their messages; everything else here is what it takes, returns or
-raises. Names without a docstring of their own here are documented where they are defined.
+``PostgresStorage`` stores conversations and their messages. The other names here are the types of its arguments and
+results, its errors, and helpers.
 """
 
 from voltmem._agents.memory import ConversationMemory, Memory

@@ -1,10 +1,9 @@
 """
-What a message's content says of tools, and which messages may stand together before a model.
+Tool calls and results in the content of messages, and windows of messages that models accept.
 
-Tool calls and their results are recognised in the forms that people store: the parts of VoltAgent and the AI SDK
-(``tool-call``, ``tool-result``; what our adapters write), Anthropic's blocks (``tool_use``, ``tool_result``), OpenAI's
-items (``function_call``, ``function_call_output``) and chat messages (``tool_calls``, ``tool_call_id``), whether as
-content or in the metadata.
+Tool calls and results are recognised in these forms, in the content or in the metadata: the parts of VoltAgent and the
+AI SDK (``tool-call``, ``tool-result``; the adapters write these), Anthropic's blocks (``tool_use``, ``tool_result``),
+OpenAI's items (``function_call``, ``function_call_output``) and chat messages (``tool_calls``, ``tool_call_id``).
 """
 
 from __future__ import annotations
@@ -36,53 +35,53 @@ _RESULT_IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
 
 @dataclass(frozen=True)
 class ToolCall:
-    """What a model asks for."""
+    """A model's call of a tool."""
 
     id: str
-    """Names the call in its result; "" where the message doesn't say."""
+    """The id, which the result repeats; "" if the message has none."""
     name: str
     args: JsonValue
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What the tool answered."""
+    """The result of a tool call."""
 
     id: str
-    """The call's; "" where the message doesn't say."""
+    """The id of the call; "" if the message has none."""
     name: str
     result: JsonValue
 
 
 def text_part(text: str) -> JsonObject:
-    """Return a part that says something."""
+    """Return a part with text."""
     return {"type": "text", "text": text}
 
 
 def call_part(call: ToolCall) -> JsonObject:
-    """Return the part for a tool call, as VoltAgent and the AI SDK have it."""
+    """Return the part for a tool call, in the form of VoltAgent and the AI SDK."""
     return {"type": TOOL_CALL, "toolCallId": call.id, "toolName": call.name, "args": call.args}
 
 
 def result_part(result: ToolResult) -> JsonObject:
-    """Return the part for a tool's result, as VoltAgent and the AI SDK have it."""
+    """Return the part for a tool's result, in the form of VoltAgent and the AI SDK."""
     return {"type": TOOL_RESULT, "toolCallId": result.id, "toolName": result.name, "result": result.result}
 
 
 def tool_calls(message: Message) -> list[ToolCall]:
-    """Return the calls that a message asks for, in their order."""
+    """Return the tool calls of a message, in order."""
     if _only_speaks(message):
         return []
     calls = [_call(part) for part in _parts(message) if _is(part, _CALLS)]
     for holder in (message.content, message.metadata):
         listed = holder.get("tool_calls") if isinstance(holder, dict) else None
-        if isinstance(listed, list) and not calls:  # what stands in the content may stand in the metadata once more
+        if isinstance(listed, list) and not calls:  # calls in the content may be repeated in the metadata
             calls = [_call(call) for call in listed if isinstance(call, dict)]
     return calls or ([ToolCall("", "", None)] if message.type == TOOL_CALL else [])
 
 
 def tool_results(message: Message) -> list[ToolResult]:
-    """Return the results that a message brings, in their order."""
+    """Return the tool results of a message, in order."""
     if _only_speaks(message):
         return []
     results = [_result(part) for part in _parts(message) if _is(part, _RESULTS)]
@@ -95,7 +94,7 @@ def tool_results(message: Message) -> list[ToolResult]:
 
 
 def _only_speaks(message: Message) -> bool:
-    # Nearly every message; what follows would take a window of a hundred longer than fetching it.
+    # True for nearly every message. Without this test, a window of 100 messages would take longer than fetching them.
     return (
         isinstance(message.content, str) and not message.metadata and message.type == "text" and message.role != "tool"
     )
@@ -115,8 +114,8 @@ def _call(part: JsonObject) -> ToolCall:
     function = part.get("function")
     named = function if isinstance(function, dict) else part
     args = next((named[key] for key in ("args", "input", "arguments") if key in named), None)
-    if isinstance(args, str) and "arguments" in named:  # OpenAI's are JSON in a string, if the model wrote JSON
-        with suppress(ValueError, TypeError):  # no JSON, or text that is no Unicode
+    if isinstance(args, str) and "arguments" in named:  # OpenAI's are a string of JSON, if the model wrote valid JSON
+        with suppress(ValueError, TypeError):  # invalid JSON, or a lone surrogate
             args = from_json(args)
     return ToolCall(_first(part, *_CALL_IDS), _first(named, "toolName", "name"), args)
 
@@ -136,16 +135,16 @@ def _first(values: Mapping[str, JsonValue], *keys: str) -> str:
 
 def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[list[MessageT]]:
     """
-    Return the messages in groups that no window may divide: a tool turn, or a single message.
+    Return the messages in groups that a window must not divide: a tool turn, or a single message.
 
-    A tool turn is a message with tool calls and those with their results, and all that overlap with it; what somebody
-    said in between comes after them, where models accept it. A turn that lacks a result or a call is left out, and so
-    is what it has: a model's provider would refuse the whole.
+    A tool turn is a message with tool calls, the messages with their results, and all turns that overlap with it. Other
+    messages in between come after it, where models accept them. A turn that lacks a result or a call is left out as a
+    whole, because model providers would refuse the request.
 
     Args:
         messages: In their order.
-        cut_off: There are older ones, with the calls, perhaps, of results that have none here: all up to the end of
-            what overlaps with such a result is left out.
+        cut_off: Whether there are older messages, which may have the calls of results that have none here. Everything
+            up to the end of the turns that overlap with such a result is left out.
     """
     turns = _Turns(messages)
     groups: list[list[MessageT]] = []
@@ -165,27 +164,27 @@ def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[l
 
 
 def _parted(group: Sequence[MessageT]) -> list[list[MessageT]]:
-    """Return the tool turn, and each message that somebody said meanwhile."""
+    """Return the tool turn without the other messages in between, and each of those."""
     has_tools = [bool(tool_calls(message) or tool_results(message)) for message in group]
     return [list(compress(group, has_tools)), *([message] for message in compress(group, map(not_, has_tools)))]
 
 
-# The calls without a result so far, each with the position of its message; one that has no id by its place.
+# The calls without a result so far, each with the position of its message. A call without an id has its place as key.
 _Waiting: TypeAlias = dict[str | tuple[int, int], int]
 
 
 def _answered(waiting: _Waiting, result: ToolResult) -> str | tuple[int, int] | None:
-    """Return which of the calls the result is for; one that doesn't say is for the last."""
+    """Return the key of the call that the result is for. A result without an id is for the last call."""
     if result.id:
         return result.id if result.id in waiting else None
     return next(reversed(waiting), None)
 
 
 class _Turns:
-    """Which messages belong together because one answers the other."""
+    """Groups of messages that belong together, because one has the result of another's call (union-find)."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
-        self._turn = list(range(len(messages)))  # of each position, one of the same turn; its own at the root
+        self._turn = list(range(len(messages)))  # for each position, another one of its turn; the root has its own
         self._broken: set[int] = set()
         self._end: dict[int, int] = {}
         self.last_without_call = -1
@@ -195,7 +194,7 @@ class _Turns:
                 continue
             own: _Waiting = {call.id or (position, n): position for n, call in enumerate(tool_calls(message))}
             for result in tool_results(message):
-                # A tool of the provider's own answers in the message that calls it.
+                # A provider's own tool has its result in the message with the call.
                 self._answer(waiting if _answered(own, result) is None else own, result, position)
             for key in own:
                 if (unanswered := waiting.pop(key, None)) is not None:
@@ -220,16 +219,16 @@ class _Turns:
         return position
 
     def is_broken(self, position: int) -> bool:
-        """Whether a call or a result is missing from the message's turn."""
+        """Return whether a call or a result of the message's turn is missing."""
         return self._root(position) in self._broken
 
     def end(self, position: int) -> int:
-        """Return where the message's turn ends."""
+        """Return the position of the last message of the turn."""
         return self._end[self._root(position)]
 
 
 def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[list[MessageT], bool]:
-    """Return the newest groups that have no more messages than the limit, and whether another one did not fit."""
+    """Return the messages of the newest groups that fit into the limit, and whether a group did not fit."""
     count, begin = 0, len(groups)
     while begin and (limit is None or count + len(groups[begin - 1]) <= limit):
         begin -= 1
@@ -238,6 +237,6 @@ def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[lis
 
 
 def exchanges(messages: Sequence[MessageT]) -> list[tuple[MessageT, MessageT]]:
-    """Return what a user said and the last that the assistant said before the user went on, pair by pair."""
+    """Return pairs of a user's message and the assistant's last message before the user's next one."""
     last_words = [list(said)[-1] for _, said in groupby(messages, attrgetter("role"))]
     return [(said, answer) for said, answer in pairwise(last_words) if said.role == "user"]

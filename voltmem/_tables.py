@@ -1,4 +1,4 @@
-"""The names of tables, functions and indexes: made from schema and prefix, validated once, spelled nowhere else."""
+"""The names of tables and functions, made of schema and prefix and validated here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, TypeVar, cast
 
 from voltmem.errors import InvalidOptionError
 
-# PostgreSQL cuts identifiers at 63 bytes (NAMEDATALEN - 1), silently; VoltAgent's longest index name is 65.
+# PostgreSQL silently cuts identifiers at 63 bytes (NAMEDATALEN - 1). VoltAgent's longest index name has 65.
 MAX_IDENTIFIER_BYTES: Final = 63
 LONGEST_SUFFIX: Final = "_agent_history_timeline_events"
 MAX_PREFIX_LENGTH: Final = MAX_IDENTIFIER_BYTES - len(LONGEST_SUFFIX)
@@ -25,12 +25,12 @@ _FUNCTION: Final = {"kind": "function"}
 
 @dataclass(frozen=True)
 class Tables:
-    """Every name that SQL of ours contains, qualified and quoted, ready to stand in a statement."""
+    """The names of all tables and functions, with the schema, ready for SQL."""
 
     schema: str
     prefix: str
 
-    # In an order in which they can be dropped.
+    # In an order in which the tables can be dropped.
     messages: str = field(init=False, metadata=_TABLE)
     payloads: str = field(init=False, metadata=_TABLE)
     shares: str = field(init=False, metadata=_TABLE)
@@ -41,11 +41,11 @@ class Tables:
     agent_history: str = field(init=False, metadata=_TABLE)
     migrations: str = field(init=False, metadata=_TABLE)
 
-    # The backup that migrate_conversation_schema() makes.
+    # The backup of migrate_conversation_schema().
     conversations_backup: str = field(init=False)
     messages_backup: str = field(init=False)
 
-    # Each is a file in migrations_sql/functions/.
+    # Each function is a file in migrations_sql/functions/.
     add_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
@@ -66,11 +66,11 @@ class Tables:
         return f"{self.schema}.{self.prefix}_*"
 
     def all_tables(self) -> list[str]:
-        """Return the names of the tables that every database has, in an order in which they can be dropped."""
+        """Return the names of the tables, without the backup, in an order in which they can be dropped."""
         return self._all_of("table")
 
     def all_functions(self) -> list[str]:
-        """Return the names of the functions. They can be dropped after the tables, whose triggers call them."""
+        """Return the names of the functions. Drop them after the tables, whose triggers call them."""
         return self._all_of("function")
 
     def _all_of(self, kind: str) -> list[str]:
@@ -78,24 +78,24 @@ class Tables:
 
     def render(self, template: str) -> str:
         """
-        Return a migration's text with {schema} and {prefix} filled in.
+        Return the text of a migration with {schema} and {prefix} filled in.
 
-        By replacement, not str.format, so that '{}' stays legal SQL.
+        With str.replace, not str.format, so that the SQL may contain '{}'.
         """
         return template.replace("{schema}", f'"{self.schema}"').replace("{prefix}", self.prefix)
 
 
 def bare(name: str) -> str:
-    """Return a name without its schema, as RENAME takes it, and as the catalogs and a table's triggers have it."""
+    """Return a name without its schema, for RENAME, the catalogs and the names of triggers."""
     return name.rpartition(".")[2]
 
 
 def rendered(kind: Callable[[Tables], StatementsT], tables: Tables) -> StatementsT:
-    """Return the statements of a kind for these tables: written once, on first use, for all who have the same names."""
+    """Return the statements of a kind for these tables. They are made on first use and cached."""
     return cast(StatementsT, _rendered(kind, tables))
 
 
-@lru_cache(maxsize=256)  # a kind has some 10 KiB; who has hundreds of prefixes writes those again that are seldom used
+@lru_cache(maxsize=256)  # a kind takes some 10 KiB; with hundreds of prefixes, rarely used ones are made again
 def _rendered(kind: Callable[[Tables], object], tables: Tables) -> object:
     return kind(tables)
 

@@ -1,4 +1,4 @@
-"""A view of the storage for one user: its verbs, one line each, with the user filled in."""
+"""The view of a storage for one user: the storage's verbs with the user filled in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from voltmem.options import DEFAULT_RESOURCE_ID
 if TYPE_CHECKING:
     from voltmem.storage import Storage
 
-# The parameters that name a user. The first that a verb has is filled in; the view offers none of them.
+# The parameters that name a user. The view fills in the first one that a verb has, and has none of them itself.
 _USER_PARAMETERS: Final = ("owner", "user_id")
 
 
@@ -36,13 +36,14 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
     """
     Return the method of UserStorage that calls a verb of the storage, with the view's user as owner or user_id.
 
-    It has the verb's name, docstring and signature, without what names a user: update_conversation(user_id=…) would
-    give the conversation away. It calls the verb by its name, so that a subclass of the storage can override it.
+    It has the verb's name, docstring and signature, without the parameters that name a user: otherwise
+    update_conversation(user_id=…) could give a conversation to another user. It calls the verb by name, so that a
+    subclass of the storage can override it.
     """
     signature = inspect.signature(verb)
     hidden = [name for name in _USER_PARAMETERS if name in signature.parameters]
     filled, name = signature.parameters[hidden[0]], verb.__name__
-    # Without self; a keyword-only parameter has no place among the positional arguments.
+    # The index among the positional arguments without self; None for a keyword-only parameter.
     place = None if filled.kind is filled.KEYWORD_ONLY else list(signature.parameters).index(filled.name) - 1
 
     def call(view: UserStorage, arguments: tuple[object, ...], named: dict[str, object]) -> Any:
@@ -63,8 +64,8 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     method: Callable[..., Any] = awaited if inspect.iscoroutinefunction(verb) else called
     functools.update_wrapper(method, verb)
-    shown = [each for each in signature.parameters.values() if each.name not in hidden]
-    method.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    visible = [each for each in signature.parameters.values() if each.name not in hidden]
+    method.__signature__ = signature.replace(parameters=visible)  # type: ignore[attr-defined]
     method.__annotations__ = {key: kind for key, kind in verb.__annotations__.items() if key not in hidden}
     method.__qualname__ = f"UserStorage.{name}"
     method.__doc__ = _without_arguments(inspect.getdoc(verb) or "", hidden)
@@ -72,17 +73,17 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _without_arguments(docstring: str, names: list[str]) -> str:
-    """Return a docstring without its lines about some of the arguments."""
+    """Return a docstring without its lines about the arguments with these names."""
     text = re.sub(rf"^    (?:{'|'.join(names)}): .*\n?(?:     .*\n?)*", "", docstring, flags=re.MULTILINE)
     return re.sub(r"^Args:\n(?!    )\n*", "", text, flags=re.MULTILINE).rstrip()
 
 
 class UserStorage:
     """
-    What ``storage.for_user("ada")`` returns: each method does what the storage's does, for this user only.
+    The view that ``storage.for_user("ada")`` returns: the storage's verbs, for this user's data only.
 
-    Whose a conversation is, is checked in the statement itself. Another user's looks absent: None, an empty list,
-    False, 0, or ConversationNotFoundError.
+    Each statement checks the owner itself. Another user's conversation does not exist here: the result is None, an
+    empty list, False, 0, or ConversationNotFoundError.
     """
 
     def __init__(self, storage: Storage, user_id: str) -> None:
@@ -92,7 +93,7 @@ class UserStorage:
 
     @property
     def user_id(self) -> str:
-        """Whose view it is."""
+        """The user."""
         return self._user_id
 
     def __repr__(self) -> str:
@@ -100,22 +101,22 @@ class UserStorage:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[UserStorage]:
-        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
+        """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
         async with self._storage.transaction() as transaction:
             yield UserStorage(transaction, self._user_id)
 
     # --- conversations ----------------------------------------------------------------------------------------
 
     async def create_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation as it was stored; user_id may be left out."""
+        """Create a conversation. Returns it as stored. user_id is optional."""
         return await self._storage.create_conversation(self._with_user(conversation))
 
     async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation with this id, made if absent; user_id may be left out."""
+        """Create a conversation unless its id exists. Returns the existing or the new one. user_id is optional."""
         return await self._storage.ensure_conversation(self._with_user(conversation))
 
     def _with_user(self, conversation: ConversationLike) -> Mapping[str, object]:
-        """Return the conversation's fields with this user's id; another's is a mistake worth an error."""
+        """Return the conversation's fields with this user's id; InvalidInputError if they name another user."""
         if isinstance(conversation, Conversation):
             fields = conversation.model_dump(include=conversation.model_fields_set | {"id"})
         elif isinstance(conversation, Mapping):
@@ -141,7 +142,7 @@ class UserStorage:
     def conversation(
         self, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
     ) -> ConversationMemory:
-        """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
+        """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
         return self._storage.conversation(self._user_id, conversation_id, resource_id=resource_id)
 
     add_message = own(Messages.add_message)
@@ -169,14 +170,14 @@ class UserStorage:
     search = own(Search.search)
     watch = own(Changes.watch)
 
-    # --- links for strangers ----------------------------------------------------------------------------------
+    # --- public links -----------------------------------------------------------------------------------------
 
-    # Without get_shared_conversation(): whoever has a link may read, and here is read what is the user's.
+    # Without get_shared_conversation(), which needs no user.
     share_conversation = own(Shares.share_conversation)
     list_shares = own(Shares.list_shares)
     revoke_share = own(Shares.revoke_share)
 
-    # --- all that is the user's -------------------------------------------------------------------------------
+    # --- all of the user's data -------------------------------------------------------------------------------
 
     export_user = own(Exports.export_user)
     import_user = own(Imports.import_user)

@@ -30,32 +30,33 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
     """
     Return the method of UserStorage that calls a verb of the storage, with the view's user as owner or user_id.
 
-    It has the verb's name, docstring and signature, without what names a user: update_conversation(user_id=…) would
-    give the conversation away. It calls the verb by its name, so that a subclass of the storage can override it.
+    It has the verb's name, docstring and signature, without the parameters that name a user: otherwise
+    update_conversation(user_id=…) could give a conversation to another user. It calls the verb by name, so that a
+    subclass of the storage can override it.
     """
 
 class UserStorage:
     """
-    What ``storage.for_user("ada")`` returns: each method does what the storage's does, for this user only.
+    The view that ``storage.for_user("ada")`` returns: the storage's verbs, for this user's data only.
 
-    Whose a conversation is, is checked in the statement itself. Another user's looks absent: None, an empty list,
-    False, 0, or ConversationNotFoundError.
+    Each statement checks the owner itself. Another user's conversation does not exist here: the result is None, an
+    empty list, False, 0, or ConversationNotFoundError.
     """
     def __init__(self, storage: Storage, user_id: str) -> None: ...
     @property
     def user_id(self) -> str:
-        """Whose view it is."""
+        """The user."""
     def transaction(self) -> AbstractAsyncContextManager[UserStorage]:
-        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
+        """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
     async def create_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation as it was stored; user_id may be left out."""
+        """Create a conversation. Returns it as stored. user_id is optional."""
     async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation with this id, made if absent; user_id may be left out."""
+        """Create a conversation unless its id exists. Returns the existing or the new one. user_id is optional."""
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
-        Return the conversation if it is this user's; None when it is absent or another's.
+        Return the conversation if it is this user's; None if it does not exist or is another user's.
 
-        VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
+        VoltAgent: ``getUserConversation`` (which fetches it first and compares the user afterwards).
         """
     async def update_conversation(
         self,
@@ -67,29 +68,29 @@ class UserStorage:
         touch: bool = True,
     ) -> Conversation:
         """
-        Return the conversation after the update. Only what is given changes.
+        Update the given fields of a conversation. Returns it as stored.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, instead of the old; None empties it.
-            resource_id: Moves it to another agent or project.
+            metadata: The new metadata, which replaces the old; None empties it.
+            resource_id: The agent or project to move it to.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            InvalidInputError: A value of the wrong type.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
         """
     async def delete_conversation(self, conversation_id: str) -> bool:
         """
-        Return whether there was one to delete. Its messages go with it, and there is no way back.
+        Delete a conversation and its messages for good. Returns whether there was one.
 
-        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
+        Also deletes a conversation that soft_delete_conversation() deleted.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteConversation``.
         """
@@ -103,39 +104,39 @@ class UserStorage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match; without a filter all users' (the admin's view).
+        Return the conversations that match the filters; without filters, those of all users.
 
         Args:
             resource_id: Only those with this agent or project.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; the database walks over them all the same.
+            limit: The maximum number; None: all, 0: none.
+            offset: How many to skip. The database reads the skipped rows, too.
             order_by: "created_at", "updated_at" or "title"; conversations without a title come last.
-            order_direction: "ASC" or "DESC", in any case. Ties are broken by id, in the same direction.
+            order_direction: "ASC" or "DESC", upper or lower case. Ties are broken by id, in the same direction.
 
         Raises:
-            InvalidQueryError: Anything else, before any SQL runs.
+            InvalidQueryError: An argument is invalid. No SQL was run.
 
         VoltAgent: ``queryConversations``.
         """
     async def count_conversations(self, *, resource_id: str | None = None) -> int:
         """
-        Return how many conversations match; without a filter all.
+        Return the number of conversations that match the filters; without filters, of all.
 
-        Counting reads every row it counts. VoltAgent: ``countConversations``.
+        Reads every row that it counts. VoltAgent: ``countConversations``.
         """
     async def get_paginated_conversations(self, page: int = 1, page_size: int = 10) -> ConversationPage:
         """
-        Return one page of a user's conversations, the last active first.
+        Return one page of a user's conversations, last active first.
 
         Args:
-            page: 1 or more.
-            page_size: 1 or more rows.
+            page: The page number, from 1.
+            page_size: The rows of a full page, at least 1.
 
-        Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
+        No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
     def get_conversations(self) -> UserConversations:
         """
-        Return a builder over a user's conversations: all of them, the last active first, until told otherwise.
+        Return a query builder for a user's conversations; by default all of them, last active first.
 
         ``await storage.get_user_conversations("ada").limit(20).order_by("title", "ASC")``
 
@@ -143,44 +144,43 @@ class UserStorage:
         """
     async def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
         """
-        Return the conversation that the user was last active in, or None: the one to go on with.
+        Return the user's last active conversation, or None.
 
         Args:
             resource_id: Only with this agent or project.
 
-        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
-        """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
+        """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     async def add_message(
         self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None
     ) -> Message:
         """
-        Return the message as it was stored: with its id and its time.
+        Add a message to a conversation. Returns it as stored, with its id and time.
 
         Args:
-            message: A model or a dict in either spelling. An id that the conversation has already replaces that
-                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            conversation_id: Where it goes. Its updated_at becomes now.
-            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
-                there must be one.
+            message: A model or a dict in either spelling. A message of the conversation with the same id is replaced in
+                its place. So a streamed answer can be saved while it grows, and a retry stores a message once.
+            conversation_id: The conversation. Its updated_at becomes now.
+            resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
+                it must exist.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
-                stored.
+            ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
-        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
-        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
-        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
+        The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
+        or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
+        archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     async def add_messages(
         self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
     ) -> list[Message]:
         """
-        Return the messages as they were stored, in their order: all of them, or none and an error.
+        Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
     async def get_messages(
@@ -195,23 +195,24 @@ class UserStorage:
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return the newest messages of a conversation, the oldest of them first.
+        Return the newest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one.
-            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
-            before: Only messages earlier than this time, which must have a time zone, or than the message with this
-                id: pages backwards, ties included.
-            after: Only messages later than this.
-            roles: Only messages by these; an empty list: none.
+            conversation_id: The conversation.
+            limit: The maximum number; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages before this time, which must have a time zone, or before the message with this id. An
+                id pages backwards exactly, even among messages with equal times.
+            after: Only messages after this time, or after the message with this id.
+            roles: Only messages with these roles; an empty list: none.
             types: Only messages of these types; an empty list: none.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
-        its 2.1.0).
+        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        before its version 2.1.0).
         """
     async def get_conversation_messages(
         self,
@@ -224,49 +225,52 @@ class UserStorage:
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return a conversation's messages from the oldest on.
+        Return the oldest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one; the list is empty when there is none.
-            limit: How many at most; None: all, 0: none.
+            conversation_id: The conversation. If it does not exist, the list is empty.
+            limit: The maximum number; None: all, 0: none.
             offset: How many to skip.
-            before: Only messages earlier than this time, or than the message with this id.
-            after: Only messages later than this time, or than the message with this id: pages forwards.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            before: Only messages before this time, or before the message with this id.
+            after: Only messages after this time, or after the message with this id, to page forwards.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         VoltAgent: ``getConversationMessages``.
         """
     async def rewind_conversation(self, conversation_id: str, message_id: str) -> int:
         """
-        Return how many messages were dropped: those that follow this one, archived ones included.
+        Delete the messages after a message. Returns how many were deleted, archived ones included.
 
-        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
-        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
+        To regenerate an answer, rewind to the question. To edit the question, store it again with its id, then rewind
+        to it. Messages that the storage limit archived (on_limit="archive") are restored, up to the limit.
 
         Args:
-            conversation_id: Which one.
-            message_id: The last message that stays.
+            conversation_id: The conversation.
+            message_id: The last message to keep.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message. Nothing is dropped.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing was deleted.
         """
     async def delete_messages(self, ids: Sequence[str], conversation_id: str) -> int:
         """
-        Return how many of these messages were there and are deleted, archived ones included.
+        Delete messages of a conversation. Returns how many were deleted, archived ones included.
 
         Args:
-            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            conversation_id: Where they are.
+            ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteMessages``.
         """
     async def clear_messages(self, conversation_id: str | None = None) -> int:
         """
-        Return how many messages were deleted, archived ones included. The conversations stay.
+        Delete the messages of a conversation, or of all of a user's. Returns how many; the conversations stay.
 
         Args:
-            conversation_id: Only those of this conversation; None: all of the user's.
+            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+
+        Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
         """
@@ -283,127 +287,130 @@ class UserStorage:
         preview: bool = True,
     ) -> ConversationList:
         """
-        Return a stretch of a user's sidebar: the pinned conversations first, then by activity, the last first.
+        Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
 
         Args:
-            limit: How many at most.
-            after: A next_cursor: what follows. It holds whatever is added, deleted or moved meanwhile: nothing is shown
-                twice, and nothing is missed but what moved to the front.
-            before: A next_cursor of the item to go back from: what stands right before it, in the list's order.
-            archived: The archived ones instead.
-            pinned: Only those that are pinned, or only those that aren't.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before. It stays valid while conversations are added, deleted or moved:
+                no conversation comes twice, and only those that moved to the front meanwhile are missed.
+            before: A next_cursor, to read the page right before it, in the order of the list.
+            archived: Archived conversations instead of the others.
+            pinned: True: only pinned ones, False: only ones that are not pinned, None: both.
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
-            preview: Whether each comes with the beginning of what was said last.
+            preview: Whether to return the beginning of each conversation's last message.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
-        last message; with a resource or a tag also those in between that have it not.
+        Reads one row more than it returns, by the index ``{prefix}_conversations_in_sidebar``, and the last message of
+        each. With a resource or a tag, also rows in between that don't match.
         """
     async def get_conversation_item(self, conversation_id: str) -> ConversationItem:
-        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
+        """Return one conversation of the sidebar. Args and errors as in rename_conversation()."""
     async def rename_conversation(
         self, conversation_id: str, title: str, *, automatic: bool = False
     ) -> ConversationItem:
         """
-        Return the conversation with its title. Its place in the list stays, as with every mark.
+        Rename a conversation. Returns it; its place in the list does not change, as with every mark.
 
         Args:
-            conversation_id: Which one.
-            title: What the sidebar shows.
-            automatic: A model made the title: it replaces none that a person, or the application, gave.
+            conversation_id: The conversation.
+            title: The new title.
+            automatic: Whether a model made the title. Such a title never replaces one that a person or the application
+                gave.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
         """
     async def pin_conversation(self, conversation_id: str, pinned: bool = True) -> ConversationItem:
-        """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
+        """Pin or unpin a conversation. Returns it. Args and errors as in rename_conversation()."""
     async def archive_conversation(self, conversation_id: str, archived: bool = True) -> ConversationItem:
-        """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
+        """Archive or unarchive a conversation. Returns it. Args and errors as in rename_conversation()."""
     async def tag_conversation(self, conversation_id: str, tags: Sequence[str]) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
+        """Replace the tags of a conversation. Returns it. Args and errors as in rename_conversation()."""
     async def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
         """
-        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
+        Mark a conversation as read, up to its last message or up to *at*. Returns it.
 
-        Args and errors as in rename_conversation().
+        The mark never moves back. Args and errors as in rename_conversation().
         """
     async def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
         """
-        Return the conversation, which from now on looks absent: to every method but those that name the deleted.
+        Delete a conversation so that it can be restored. Returns it.
 
-        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
-        rename_conversation().
+        Only the verbs about deleted conversations find it from now on. Its messages stay stored until it is purged, and
+        its id stays taken. Args and errors as in rename_conversation().
         """
     async def restore_conversation(self, conversation_id: str) -> ConversationItem:
         """
-        Return the conversation, which is no more deleted, in its place in the list.
+        Undo a soft delete. Returns the conversation, which is in its former place in the list again.
 
         Raises:
             ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
         """
     async def list_deleted_conversations(self, *, limit: int | None = None) -> list[ConversationItem]:
         """
-        Return what a user deleted and can restore, the last deleted first.
+        Return a user's soft-deleted conversations, last deleted first.
 
         Args:
-            limit: How many at most; None: all.
+            limit: The maximum number; None: all.
 
         Reads all of the user's conversations.
         """
     async def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
         """
-        Return how many of the deleted conversations are now gone for good, with their messages.
+        Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
-            older_than: Only those that were deleted longer ago; None: all.
+            older_than: Only those that were deleted at least this long ago; None: all.
         """
     async def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
     ) -> Conversation:
         """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+        Copy a conversation, up to one of its messages. Returns the new conversation.
 
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+        Messages are copied with their ids and times, and so are title, tags and metadata. The copy is marked as read,
+        and its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
+            conversation_id: The conversation to copy.
+            up_to: The id of the last message to copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
+            ConversationExistsError: A conversation with the new id exists.
         """
     async def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """
-        Return a user's conversations that have the words, best first, each with the message that fits best.
+        Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
         Args:
-            text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
-                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
-                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
-                a long query the first 64 words or pairs are searched for, what follows is passed over.
-            limit: How many at most.
-            after: The next_cursor of a search for the same: what follows.
+            text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
+                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
+                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
+                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before, of the same search.
 
         Raises:
-            InvalidOptionError: The storage was made without search=True.
+            InvalidOptionError: The storage was created without search=True.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
-        for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+        A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
+        searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
-        snippet is its beginning where the words stand after its first 20,000 characters.
+        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
+        match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
     def watch(self, *, poll_interval: float = 2.0) -> AsyncGenerator[Change]:
         """
-        Return an iterator of what changes in a user's conversations, whoever changes it, in whatever process.
+        Return an iterator over the changes of a user's conversations, made by any user in any process.
 
         ::
 
@@ -413,50 +420,52 @@ class UserStorage:
                 elif change.conversation is not None:
                     show_again(change.conversation)
 
-        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
-        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
-        iterator.
+        The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
+        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
+        it can be left with break.
 
         Args:
-            poll_interval: Seconds between two looks where no notification arrives (behind a pooler in transaction
-                mode, on a standby, with Citus, or while the connection that listens is lost).
+            poll_interval: Seconds between two queries where no notifications arrive: behind a pooler in transaction
+                mode, on a standby, with Citus, or while the listening connection is lost.
 
         Raises:
-            InvalidInputError: On a storage that is bound to a connection, or in a transaction.
-            ConnectionFailedError: No server there at the beginning. One that goes away later is waited for.
+            InvalidInputError: The storage is bound to a connection or a transaction.
+            ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        One connection of its own for all who watch on a storage, from the first to the last; a pool that was given
-        lends one. A look is one round trip, on a notification and every half a minute, at most ten a second, and reads
-        the user's conversations by index. A change that another program makes to messages only, not to the row of
-        their conversation, is not seen.
+        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
+        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
+        messages, and not the row of their conversation, the change is not seen.
         """
     async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
-        Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
+        Create a public, read-only link to a conversation. Returns it.
+
+        The link shows the messages up to now; later ones are not shown.
 
         Args:
-            conversation_id: Which one. It may have any number of links.
-            up_to: The id of the last message that is shown; None: the newest.
+            conversation_id: The conversation. It may have any number of links.
+            up_to: The id of the last message to show; None: the newest.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message, or the storage limit put it aside.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message, or the storage limit archived it.
 
-        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
-        given to another user. Reads all of the conversation.
+        A link is not a copy: it shows later edits and deletions of messages. It is revoked when the conversation is
+        given to another user. Creating it reads the whole conversation.
         """
     async def list_shares(self, *, conversation_id: str | None = None) -> list[Share]:
         """
-        Return the links to a user's conversations, or to one of them, the newest first; none to deleted ones.
+        Return the links to a user's conversations, or to one of them, newest first; without deleted conversations.
 
         Reads all of the user's conversations, or the one.
         """
     async def revoke_share(self, token: str) -> bool:
         """
-        Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
+        Revoke a public link, also one to a deleted conversation. Returns whether there was one.
 
         Args:
-            token: Which one.
+            token: The token of the link.
         """
     def export_user(self) -> AsyncIterator[str]:
         """
@@ -511,12 +520,12 @@ class UserStorage:
         """
     async def delete_user(self) -> int:
         """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+        Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
+        Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
+        user are notified; they see later changes within half a minute.
 
-        One statement, which reads all conversations for such copies; another where there is a backup.
+        One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """

@@ -1,4 +1,4 @@
-"""Values on their way into PostgreSQL and back: checked before any SQL runs, encoded, decoded."""
+"""Values: checks before any SQL runs, and JSON encoding and decoding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from voltmem.errors import InvalidInputError, InvalidQueryError
 
 
 class Unset(enum.Enum):
-    """The type of UNSET: an argument that was not given, where None means something."""
+    """The type of UNSET: an argument that was not given, if None is a valid value."""
 
     UNSET = "not given"
 
@@ -44,30 +44,30 @@ ANY_USER: Final = AnyUser.ANY_USER
 
 JsonObject: TypeAlias = dict[str, JsonValue]
 
-# pydantic_core's parser stops at 201 levels, Python's own at the caller's stack depth. What is stored must be readable
-# from anywhere, and a step's fields stand one level below the value that holds them.
+# pydantic_core's parser fails at 201 levels, Python's own at the recursion limit, which depends on the caller's depth.
+# Stored values must be readable from anywhere. The fields of a step are one level below the stored value.
 MAX_JSON_DEPTH = 200
 # int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS = 14_000
 MAX_BIGINT = 2**63 - 1
-# An index entry has room for 2,704 bytes, and two ids stand in one.
+# An index entry has at most 2,704 bytes, and may hold two ids.
 MAX_ID_BYTES = 1000
 
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "callId", "call_id"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-# One JSON escape at a time, so that a backslash that is itself escaped never starts another.
+# Matches one JSON escape at a time, so that the second backslash of an escaped backslash never begins an escape.
 _ESCAPE = re.compile(r"\\(?:u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTALL)
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def now() -> datetime:
-    """Return the time by this machine's clock, aware."""
+    """Return the current time by this machine's clock, in UTC."""
     return datetime.now(UTC)
 
 
 def uuid7() -> str:
-    """Return a new UUIDv7 (RFC 9562): unique anywhere, and later ones sort after earlier ones by the millisecond."""
+    """Return a new UUIDv7 (RFC 9562), which sorts by its time in milliseconds."""
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & (2**48 - 1)) << 80 | random
@@ -75,7 +75,7 @@ def uuid7() -> str:
 
 
 def derived_id(*texts: str) -> str:
-    """Return a UUIDv8 (RFC 9562) that is made of these texts: the same each time, and another for all others."""
+    """Return a UUIDv8 (RFC 9562) derived from these texts: equal texts give equal ids, others different ones."""
     from hashlib import sha256  # here: it loads OpenSSL
 
     digest = sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest()
@@ -97,7 +97,7 @@ def user_key(user_id: str) -> str:
 
 
 def user_key_sql(user_id: str) -> str:
-    """Return the SQL expression of user_key() for the user id that an expression stands for."""
+    """Return the SQL expression of user_key() for the user id that the expression *user_id* yields."""
     return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
 
 
@@ -105,17 +105,17 @@ def user_key_sql(user_id: str) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Whether PostgreSQL's text type can hold it: NUL characters and lone surrogates have no place there."""
+    """Return whether PostgreSQL's type text can store it: it has no NUL characters and no lone surrogates."""
     return (text.isascii() and "\x00" not in text) or _UNSTORABLE.search(text) is None
 
 
 def strip_bom(text: str | bytes) -> str | bytes:
-    """Return the text without the byte-order mark that some programs begin a file with."""
+    """Return the text without the byte-order mark at its beginning, which some programs write."""
     return text.removeprefix("\ufeff") if isinstance(text, str) else text.removeprefix(b"\xef\xbb\xbf")
 
 
 def check_text(**values: object) -> None:
-    """Raise InvalidInputError unless every value is a string that PostgreSQL can hold."""
+    """Raise InvalidInputError unless every value is a string that PostgreSQL can store."""
     for name, value in values.items():
         if not isinstance(value, str):
             raise InvalidInputError(f"{name} must be a string, not {short_repr(value)}")
@@ -124,7 +124,7 @@ def check_text(**values: object) -> None:
 
 
 def check_key(**values: object) -> None:
-    """Raise InvalidInputError unless every value is a string that fits into PostgreSQL's indexes. It may be empty."""
+    """Raise InvalidInputError unless every value is a string that fits into an index entry. It may be empty."""
     check_text(**values)
     for name, value in values.items():
         if len(str(value).encode()) > MAX_ID_BYTES:
@@ -134,7 +134,7 @@ def check_key(**values: object) -> None:
 
 
 def check_id(**values: object) -> None:
-    """Raise InvalidInputError unless every value is an id: a string that is not empty and fits into an index."""
+    """Raise InvalidInputError unless every value is an id: a non-empty string that fits into an index entry."""
     check_key(**values)
     for name, value in values.items():
         if value == "":
@@ -142,12 +142,12 @@ def check_id(**values: object) -> None:
 
 
 def check_key_or_none(**values: object) -> None:
-    """Like check_key, and None is allowed."""
+    """Like check_key(), but None is allowed."""
     check_key(**{name: value for name, value in values.items() if value is not None})
 
 
 def check_id_or_none(**values: object) -> None:
-    """Like check_id, and None is allowed."""
+    """Like check_id(), but None is allowed."""
     check_id(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -155,8 +155,8 @@ def check_user(name: str, value: object, why: str = "this call works for one use
     """
     Return the id of one user.
 
-    InvalidInputError for anything else: None is what a forgotten user looks like, and *why* is the reason for refusing
-    ANY_USER.
+    Raises InvalidInputError for anything else. None is refused because it may be a forgotten user; *why* is the reason
+    for refusing ANY_USER.
     """
     if value is ANY_USER:
         raise InvalidInputError(f"{name} is {value!r}, but {why}: pass that user's id")
@@ -168,9 +168,9 @@ def check_user(name: str, value: object, why: str = "this call works for one use
 
 def check_owner(name: str, value: str | AnyUser) -> str | None:
     """
-    Return the owner as an argument of a statement, where NULL means no check.
+    Return the owner as an argument of a statement, in which NULL means no check.
 
-    InvalidInputError unless it is the id of a user or ANY_USER: None is what a forgotten user looks like.
+    Raises InvalidInputError unless it is a user's id or ANY_USER. None is refused because it may be a forgotten user.
     """
     if value is ANY_USER:
         return None
@@ -184,7 +184,7 @@ def check_owner(name: str, value: str | AnyUser) -> str | None:
 
 
 def check_texts(name: str, values: object) -> list[str]:
-    """Return the strings of an iterable as a list; a single string is a mistake, not a list of its letters."""
+    """Return the strings of an iterable as a list. InvalidInputError for a single string."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidInputError(f"{name} must be a list of strings, not {short_repr(values)}")
     texts = list(values)
@@ -202,7 +202,7 @@ def check_ids(name: str, values: object) -> list[str]:
 
 
 def check_count(name: str, value: object, *, minimum: int = 0) -> None:
-    """Raise InvalidQueryError unless the value is a whole number of rows or pages that PostgreSQL can count to."""
+    """Raise InvalidQueryError unless the value is an integer from the minimum up to the maximum of bigint."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidQueryError(f"{name} must be a whole number, not {short_repr(value)}")
     if not minimum <= value <= MAX_BIGINT:
@@ -210,19 +210,19 @@ def check_count(name: str, value: object, *, minimum: int = 0) -> None:
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise InvalidInputError unless the value is True or False: what is only true-ish was meant otherwise."""
+    """Raise InvalidInputError unless the value is True or False. Other truthy values are probably mistakes."""
     if not isinstance(value, bool):
         raise InvalidInputError(f"{name} must be True or False, not {short_repr(value)}")
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise InvalidInputError unless the value is a number of seconds that one can wait for."""
+    """Raise InvalidInputError unless the value is a finite number of seconds above 0."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
         raise InvalidInputError(f"{name} must be a number of seconds above 0, not {short_repr(value)}")
 
 
 def check_time(name: str, value: object) -> None:
-    """Raise InvalidInputError unless the value is a datetime that knows its time zone."""
+    """Raise InvalidInputError unless the value is a datetime with a time zone that PostgreSQL can store."""
     if not isinstance(value, datetime):
         raise InvalidInputError(f"{name} must be a datetime, not {short_repr(value)}")
     if value.utcoffset() is None:
@@ -236,7 +236,7 @@ def check_time(name: str, value: object) -> None:
 
 
 def short_repr(value: object) -> str:
-    """Return the value as an error message may show it: its repr, cut at 80 characters."""
+    """Return the repr of a value, cut at 80 characters, for an error message."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 
@@ -246,10 +246,10 @@ def short_repr(value: object) -> str:
 
 def json_value(value: object, where: str, *, for_jsonb: bool = False) -> JsonValue:
     """
-    Return a copy of the value that shares nothing with it; InvalidInputError where it is not plain JSON.
+    Return a deep copy of a JSON value; InvalidInputError if it is not plain JSON.
 
-    Strict, because what comes back must equal what went in: a tuple would return as a list, a key 1 as "1",
-    NaN not at all. With for_jsonb, strings that jsonb cannot hold (NUL, lone surrogates) are refused too.
+    Strict, because the value must be equal when it is read: a tuple would be read as a list, a key 1 as "1", and NaN
+    could not be read. With for_jsonb, strings that jsonb cannot store (NUL, lone surrogates) are refused, too.
     """
     return _json_value(value, where, 0, for_jsonb)
 
@@ -268,7 +268,7 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{where} has {value}, which JSON has no word for")
-        # jsonb keeps decimals: 1e23 would come back as 10**23, which it is not.
+        # jsonb stores numbers as decimals: 1e23 would be read as the integer 10**23, which is not equal to it.
         return int(value) if for_jsonb and abs(value) >= 1e16 else value
     if depth >= MAX_JSON_DEPTH:
         raise InvalidInputError(f"{where} is nested deeper than {MAX_JSON_DEPTH} levels")
@@ -294,7 +294,7 @@ def _json_key(key: object, where: str, for_jsonb: bool) -> str:
 
 
 def jsonb_copy(value: JsonValue) -> JsonValue:
-    """Return the value as jsonb can hold it: U+FFFD for what it cannot store, large floats as integers, no -0.0."""
+    """Return a copy that jsonb can store: U+FFFD for invalid characters, integers for large floats, no -0.0."""
     if isinstance(value, str):
         return value if is_storable(value) else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, float):
@@ -307,33 +307,33 @@ def jsonb_copy(value: JsonValue) -> JsonValue:
 
 
 def to_json(value: JsonValue) -> str:
-    """Return JSON text that from_stored_json turns back into an equal value, surrogates included."""
+    """Return JSON text that from_stored_json() decodes to an equal value, lone surrogates included."""
     text = _encode(value)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def from_stored_json(text: str) -> JsonValue:
     """
-    Return the value of JSON text that to_json (or PostgreSQL's jsonb) wrote.
+    Return the value of JSON text that to_json(), or PostgreSQL's jsonb, wrote.
 
-    A JSON parser joins an escaped high and low surrogate into one character; to_json escapes surrogates only
-    where they stood alone in Python, so they are put back one by one before parsing.
+    JSON parsers join an escaped high and low surrogate into one character. to_json() escapes only surrogates that were
+    single characters of a Python string, so each is unescaped by itself before parsing.
     """
     if "\\ud" in text:
         text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text)
         return cast(JsonValue, json.loads(text))
     try:
         return cast(JsonValue, from_json(text))
-    except ValueError:  # too deep, perhaps: a field of 200 levels within a step, or what others wrote
+    except ValueError:  # perhaps nested too deeply: a field of 200 levels in a step, or another program's value
         return cast(JsonValue, json.loads(text))
 
 
 def plain_text(content: JsonValue) -> str:
     """
-    Return what a person could read in a message's content, in a form that PostgreSQL's text type can hold.
+    Return the readable text of a message's content, in a form that PostgreSQL's type text can store.
 
-    A string is itself; of a list of parts, the "text" of those that have one, a line each; of anything else, its
-    strings and numbers, a line each, without what only programs read (types and ids).
+    A string is returned as it is. A list of parts gives the "text" of each part that has one, one a line. Anything else
+    gives its strings and numbers, one a line, without types and ids, which are for programs.
     """
     text = content if isinstance(content, str) else "\n".join(_texts_of_parts(content) or _leaves(content))
     return text if is_storable(text) else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\x00", ""))

@@ -1,8 +1,8 @@
 """
-VoltAgent's spelling of the storage's methods: one explicit line a name, so that type checkers see it.
+VoltAgent's names of the storage's verbs, written out so that type checkers see them.
 
-Each calls the snake_case method of the same name, so a subclass that overrides that one changes both. A test
-compares names, parameters and defaults of the two.
+Each calls the snake_case verb, so a subclass that overrides a verb changes both. A test compares the names, parameters
+and defaults of the two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from voltmem.options import CONVERSATION_LIMIT, MESSAGE_LIMIT
 
 
 class CamelOptions(TypedDict, total=False):
-    """VoltAgent's spelling of the options that VoltAgent has; names of one word are the same in both."""
+    """The options in VoltAgent's spelling, where it differs."""
 
     maxConnections: int
     tablePrefix: str
@@ -48,10 +48,10 @@ Arguments = ParamSpec("Arguments")
 
 def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """
-    Let a constructor take each option in either spelling; InvalidOptionError for both at once, or an unknown one.
+    Let a constructor accept options in both spellings. Both at once, or an unknown option, is an InvalidOptionError.
 
-    The camelCase names become snake_case before the defaults are filled in: afterwards nobody could tell whether
-    a default was given.
+    The camelCase names are converted before defaults are filled in; after that, an option that was given with its
+    default value could not be told from one that was not given.
     """
     known = [name for name in inspect.signature(init).parameters if name not in ("self", "camel")]
 
@@ -72,7 +72,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
 
 
 class VoltAgentNames(Conversations, Messages, AgentHistory):
-    """VoltAgent's names of the verbs that VoltAgent has."""
+    """The verbs that VoltAgent has, under VoltAgent's names."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
         """VoltAgent's name for create_conversation."""

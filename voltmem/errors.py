@@ -1,32 +1,32 @@
 """
-Every error that voltmem raises.
+All errors that voltmem raises.
 
 ::
 
     VoltMemError
-    ├── InvalidInputError (ValueError)            a value was refused before any SQL ran
+    ├── InvalidInputError (ValueError)            a value is invalid; no SQL was run
     │   ├── InvalidOptionError                    … an option of the storage, a prefix, a connection string
     │   ├── InvalidQueryError                     … an order field, a direction, a limit, an offset, a page
-    │   └── InvalidLineError                      .line: one of an import; what stood before it is stored
+    │   └── InvalidLineError                      .line: a line of an import is malformed
     ├── ConversationNotFoundError (LookupError)   .conversation_id; .is_deleted: it can be restored
     ├── ConversationExistsError (ValueError)      .conversation_id; .is_deleted
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
     ├── MessageNotFoundError (LookupError)        .message_id
-    ├── RevisionConflictError (ValueError)        .conversation_id; changed since it was read
-    ├── StorageClosedError (RuntimeError)         used after close()
-    ├── EventLoopError (RuntimeError)             used from a second event loop
+    ├── RevisionConflictError (ValueError)        .conversation_id: it was changed since it was read
+    ├── StorageClosedError (RuntimeError)         the storage was used after close()
+    ├── EventLoopError (RuntimeError)             the storage was used in a second event loop
     ├── MissingExtraError (ImportError)           an optional package is not installed
-    ├── EmbeddedPostgresError (RuntimeError)      the PostgreSQL that comes along could not be found or started
-    ├── SchemaError                               the tables are not what this release needs
-    │   ├── SchemaNotReadyError                   .missing: migrations not applied (migrate="check")
+    ├── EmbeddedPostgresError (RuntimeError)      the embedded PostgreSQL could not be found or started
+    ├── SchemaError                               the tables are missing or have another schema than this release
+    │   ├── SchemaNotReadyError                   .missing: migrations are not applied (migrate="check")
     │   └── MigrationError                        .name: a migration failed, or was edited after it was applied
-    └── DatabaseError                             .sqlstate: what PostgreSQL or the way to it said
+    └── DatabaseError                             .sqlstate: an error of PostgreSQL or of the connection
         ├── ConnectionFailedError (ConnectionError)   no server could be reached
-        ├── DatabaseTimeoutError (TimeoutError)       no connection, or no answer, in time
+        ├── DatabaseTimeoutError (TimeoutError)       no free connection, or no answer, in time
         └── OutcomeUnknownError                       the connection broke after a write was sent
 
-Each says what happened, with which value, and the way out. The driver's error is its ``__cause__``.
-After any of them nothing half-written remains.
+The message of an error says what happened, with the value, and what to do. The driver's error is its ``__cause__``.
+A call that raises has stored all of its data or nothing.
 """
 
 from __future__ import annotations
@@ -64,23 +64,23 @@ _BACK: Final = "restore_conversation() brings it back, delete_conversation() end
 
 
 class VoltMemError(Exception):
-    """The root of all that voltmem raises."""
+    """The base class of all errors of voltmem."""
 
 
 class InvalidInputError(VoltMemError, ValueError):
-    """A value cannot be stored or asked for as it is. Nothing was sent to PostgreSQL."""
+    """A value is invalid. Nothing was sent to PostgreSQL."""
 
 
 class InvalidOptionError(InvalidInputError):
-    """An option of the storage cannot be what it is given as."""
+    """The value of a storage option is invalid."""
 
 
 class InvalidQueryError(InvalidInputError):
-    """An order field, direction, limit, offset or page that no query can have."""
+    """An order field, direction, limit, offset, page or cursor is invalid."""
 
 
 class InvalidLineError(InvalidInputError):
-    """A line of an import is none. The conversations and runs before the one that it belongs to are stored."""
+    """A line of the import is malformed. The conversations and runs before the one that it belongs to are stored."""
 
     def __init__(self, line: int, what: str) -> None:
         self.line = line
@@ -92,8 +92,8 @@ class InvalidLineError(InvalidInputError):
 
 class ConversationNotFoundError(VoltMemError, LookupError):
     """
-    There is no conversation with this id, or it belongs to another user (the two look the same from outside), or it was
-    deleted with a way back: is_deleted, which only its own user and trusted code are told.
+    There is no conversation with this id, or it is another user's (the two cannot be told apart), or it was
+    soft-deleted. In the last case is_deleted is true, for its own user and for trusted code only.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class MessageNotFoundError(VoltMemError, LookupError):
 
 
 class ConversationExistsError(VoltMemError, ValueError):
-    """A conversation with this id is already stored; is_deleted: one of the user's, deleted with a way back."""
+    """A conversation with this id already exists; is_deleted: it is the user's and was soft-deleted."""
 
     def __init__(self, conversation_id: str, *, is_deleted: bool | None = False) -> None:
         self.conversation_id = conversation_id
@@ -143,7 +143,7 @@ class ConversationExistsError(VoltMemError, ValueError):
 
 
 class HistoryEntryNotFoundError(VoltMemError, LookupError):
-    """There is no agent history entry with this id, so nothing can hang on it."""
+    """There is no agent history entry with this id, so a step or event of it cannot be stored."""
 
     def __init__(self, history_id: str) -> None:
         self.history_id = history_id
@@ -154,7 +154,7 @@ class HistoryEntryNotFoundError(VoltMemError, LookupError):
 
 
 class RevisionConflictError(VoltMemError, ValueError):
-    """Somebody else has changed what was to be replaced since it was read. Nothing is stored."""
+    """The value to be replaced was changed by another writer since it was read. Nothing was stored."""
 
     def __init__(self, conversation_id: str, expected: str | None) -> None:
         self.conversation_id = conversation_id
@@ -171,11 +171,11 @@ class StorageClosedError(VoltMemError, RuntimeError):
 
 
 class EventLoopError(VoltMemError, RuntimeError):
-    """The storage was used from a second event loop while its connections belong to the first."""
+    """The storage was used in a second event loop, but its connections belong to the first."""
 
 
 class MissingExtraError(VoltMemError, ImportError):
-    """An optional package is needed for this, and is not installed."""
+    """An optional package that the call needs is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -185,15 +185,15 @@ class MissingExtraError(VoltMemError, ImportError):
 
 
 class EmbeddedPostgresError(VoltMemError, RuntimeError):
-    """The PostgreSQL server that comes along could not be found, started or shared."""
+    """The embedded PostgreSQL server could not be found, started or shared."""
 
 
 class SchemaError(VoltMemError):
-    """The tables in the database are not what this release of voltmem needs."""
+    """The tables are missing, or their schema is not the one that this release of voltmem needs."""
 
 
 class SchemaNotReadyError(SchemaError):
-    """Migrations are missing and the storage may not run them (migrate="check")."""
+    """Migrations are missing, and migrate="check" does not apply them."""
 
     def __init__(self, missing: Sequence[str], schema: str, prefix: str) -> None:
         self.missing = list(missing)
@@ -215,7 +215,7 @@ class MigrationError(SchemaError):
 
 
 class DatabaseError(VoltMemError):
-    """PostgreSQL, or the way to it, refused; the driver's error is the cause."""
+    """An error of PostgreSQL or of the connection to it. The driver's error is the cause."""
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
         self.sqlstate = sqlstate
@@ -223,14 +223,14 @@ class DatabaseError(VoltMemError):
 
 
 class ConnectionFailedError(DatabaseError, ConnectionError):
-    """No PostgreSQL server could be reached, or it turned the login away."""
+    """No PostgreSQL server could be reached, or it refused the login."""
 
 
 class DatabaseTimeoutError(DatabaseError, TimeoutError):
     """
-    No connection was free, or PostgreSQL did not answer, in time.
+    No connection was free in time, or PostgreSQL did not answer in time.
 
-    Repeating the call does no harm; a message needs an id of the caller's for that, for without one it is another.
+    It is safe to repeat the call. Give a message an id of your own for that; without one, it would be stored twice.
     """
 
 
@@ -238,7 +238,7 @@ class OutcomeUnknownError(DatabaseError):
     """The connection broke after a write was sent and before its answer came: it may or may not have happened."""
 
 
-# What helps with errors whose own text does not say it, by SQLSTATE (PostgreSQL, Appendix A).
+# What to do, for errors whose own text does not say it, by SQLSTATE (PostgreSQL's manual, appendix A).
 _HINTS = {
     "26000": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
     "42P05": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
@@ -249,16 +249,17 @@ _HINTS = {
 }
 
 _NO_SUCH_OBJECT = frozenset({"42P01", "42703", "42883", "3F000"})
-# Login refused, no such database, no room; or the server is going down or coming up.
+# The login was refused, there is no such database, there are too many connections, or the server is stopping or
+# starting.
 _NOT_CONNECTED = frozenset({"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03"})
 
 
 def translated(error: BaseException) -> VoltMemError:
     """
-    Return ours for an error of the driver or of the network; whoever raises it says ``from error``.
+    Return voltmem's error for an error of the driver or of the network. Raise it with ``from error``.
 
-    Decided by SQLSTATE and built-in types alone, so that it holds for every driver version, and for Citus, whose
-    errors carry no constraint names.
+    Depends only on the SQLSTATE and on built-in types, so that it works with every version of the driver, and with
+    Citus, whose errors have no constraint names.
     """
     sqlstate = getattr(error, "sqlstate", None)
     message = str(error) or type(error).__name__
@@ -278,5 +279,5 @@ def translated(error: BaseException) -> VoltMemError:
 
 def _with_hint(message: str, sqlstate: str | None) -> str:
     hint = _HINTS.get(sqlstate or "")
-    # The driver's own hints, on the lines that follow, speak of its options, which are not ours.
+    # Only the first line: the driver's own hints, on the lines after it, name options of the driver.
     return message if hint is None else f"{message.partition(chr(10))[0]}. {hint}"

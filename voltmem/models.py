@@ -1,8 +1,8 @@
 """
-What is stored and what comes back: frozen values, read and built in Python's spelling or in VoltAgent's.
+The models of conversations and messages: frozen values, with fields in Python's or VoltAgent's spelling.
 
-``Conversation(user_id="ada")`` and ``Conversation(userId="ada")`` are the same; ``model_dump(by_alias=True)`` is
-VoltAgent's JSON. Rows become models in from_row and models become rows in to_row, here and nowhere else.
+``Conversation(user_id="ada")`` and ``Conversation(userId="ada")`` are the same; ``model_dump(by_alias=True)`` returns
+VoltAgent's JSON. from_row() makes a model of a row, to_row() a row of a model.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class Row(Protocol):
-    """What from_row needs of an asyncpg.Record: a column's value by name, or all in the order of the statement."""
+    """The part of asyncpg.Record that from_row() needs: a column by name, or all in the order of the statement."""
 
     def __getitem__(self, key: str, /) -> Any: ...
 
@@ -69,7 +69,7 @@ class Row(Protocol):
 
 def _checked_text(text: str) -> str:
     if not is_storable(text):
-        check_text(value=text)  # says why
+        check_text(value=text)  # raises, with the reason
     return text
 
 
@@ -101,7 +101,7 @@ def _metadata(value: object) -> JsonObject:
 
 Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
 Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
-# What is read may have an empty id: another program's row.
+# Rows that other programs wrote may have empty ids.
 Key: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_key)]
 Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
 Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
@@ -111,7 +111,7 @@ Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_meta
 
 
 class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = spelled[datetime]("created_at")
-    """A field of a model, read by VoltAgent's name."""
+    """A read-only attribute with VoltAgent's name for a field of a model."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -124,28 +124,28 @@ class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = 
     def __get__(self, model: object | None, kind: type, /) -> Self | T:
         return self if model is None else cast(T, getattr(model, self._name))
 
-    if TYPE_CHECKING:  # a model is frozen; without this a type checker would let its fields be set by these names
+    if TYPE_CHECKING:  # models are frozen; without this, type checkers would allow to set fields by these names
 
         def __set__(self, model: object, value: Never, /) -> None: ...
 
 
 class Model(BaseModel):
-    """What all models are: frozen values, built and dumped in either spelling, that refuse fields they don't know."""
+    """The base of all models: frozen, in either spelling, without unknown fields."""
 
     model_config = ConfigDict(
         frozen=True,
-        extra="forbid",  # a field we don't know would be lost without a word
+        extra="forbid",  # an unknown field would be lost silently
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=False,
         ignored_types=(spelled,),
-        defer_build=True,  # until the first use, which not every program that imports us comes to
+        defer_build=True,  # until the first use: not every program that imports voltmem uses every model
     )
 
     @classmethod
     def of(cls, value: Self | Mapping[str, object]) -> Self:
-        """Return the value as a model of this class; InvalidInputError says what a dict lacks or has wrong."""
+        """Return the value as a model of this class; InvalidInputError, with all reasons, if a dict is invalid."""
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
@@ -158,10 +158,10 @@ class Model(BaseModel):
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
-        # None is "not given", as undefined is in VoltAgent's objects; only as content it is a value.
+        # None means "not given", like undefined in VoltAgent's objects. Only as content is it a value.
         return name == "content"
 
-    # Those of all fields. What is read shares this set: nobody adds to that of a frozen model.
+    # The names of all fields. All models made of rows share this set, because frozen models never change theirs.
     _names: ClassVar[set[str]]
 
     @classmethod
@@ -169,13 +169,13 @@ class Model(BaseModel):
         cls._names = set(cls.model_fields)
 
     def given(self, name: str) -> Any:
-        """Return the field's value if its maker set it, else None: the database fills in what was not given."""
+        """Return the value of a field that was set, else None, for which the database fills in its default."""
         return getattr(self, name) if name in self.model_fields_set else None
 
 
 StoredModel = TypeVar("StoredModel", bound=Model)
 
-# The four slots of a pydantic model. A frozen one has no other way in.
+# The four slots of a pydantic model. A frozen model can be filled only by them.
 _new = object.__new__
 _set_fields = BaseModel.__dict__["__dict__"].__set__
 _set_names = BaseModel.__dict__["__pydantic_fields_set__"].__set__
@@ -185,10 +185,10 @@ _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 def construct_unchecked(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
     """
-    Return a model of the values of all its fields, unchecked: they were checked on their way into the database.
+    Return a model with these values of all its fields, unchecked: they were checked before they were stored.
 
-    What model_construct() does, but for aliases and defaults, which no row needs: the 100 rows of a page are fetched
-    in 0.25 ms; making their models took another 0.25 ms with it, and takes 0.06 ms so.
+    Like model_construct(), without aliases and defaults, which rows don't need. Fetching a page of 100 rows takes
+    0.25 ms; making their models takes 0.25 ms with model_construct(), and 0.06 ms with this function.
     """
     model = _new(cls)
     _set_fields(model, fields)
@@ -205,25 +205,25 @@ def _describe_errors(model: str, error: ValidationError) -> str:
 
 class Conversation(Model):
     """
-    One conversation of one user.
+    A conversation of a user.
 
-    Made without an id it gets a UUIDv7; times that are not given are set by the database when it is stored.
+    The default id is a UUIDv7. The default times are set by the database when the conversation is stored.
     """
 
     id: Id = Field(default_factory=uuid7)
-    """Unique in its storage. At most 1,000 bytes, as every id."""
+    """The id, unique in the storage. At most 1,000 bytes, like every id."""
     resource_id: Id = "default"
     """The agent, assistant or project that the conversation is with (VoltAgent's resourceId)."""
     user_id: Id
-    """Whose it is."""
+    """The owner."""
     title: Text | None = None
-    """What a sidebar shows; None until somebody names it."""
+    """The title; None: it has none yet."""
     metadata: Metadata = Field(default_factory=dict)
-    """A JSON object of the application's own, kept as jsonb: values stay equal, the order of keys does not."""
+    """The application's own JSON object, stored as jsonb: values stay equal, the order of keys does not."""
     created_at: Time = Field(default_factory=now)
-    """When it was made."""
+    """When it was created."""
     updated_at: Time = Field(default_factory=now)
-    """The time of the last activity: adding a message moves it."""
+    """The time of the last activity. Adding a message updates it."""
 
     if TYPE_CHECKING:
 
@@ -288,15 +288,16 @@ class Conversation(Model):
         )
 
 
-# Of an object and of an array, as JSON.stringify writes them; "" begins neither.
+# The first characters of objects and arrays that JSON.stringify writes. "" is not among them.
 _BEGIN_JSON = frozenset("{[")
 
 
 def _voltagent_content(content: str, type: str) -> JsonValue:
     """
-    Return what VoltAgent 0.1 was given: it stored all that was no text as JSON, in the column of the texts.
+    Return the content that VoltAgent 0.1 stored: text, or JSON text in the same column for anything else.
 
-    Tool calls and results are any JSON. Another message's content is a list of parts, or else what somebody typed.
+    Content of tool calls and results may be any JSON. Content of other messages is either a list of parts or text that
+    happens to look like JSON.
     """
     try:
         value = from_stored_json(content)
@@ -306,8 +307,8 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
 
 
-# message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given), and of
-# a framework's message format, payload (JSON text) and parent_id
+# message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given), and for
+# a framework's message: format, payload (JSON text) and parent_id.
 MessageRow: TypeAlias = tuple[
     str, str, str, str | None, str, str | None, str | None, str | None, str | None, str | None
 ]
@@ -315,24 +316,24 @@ MessageRow: TypeAlias = tuple[
 
 class Message(Model):
     """
-    One message of a conversation.
+    A message of a conversation.
 
-    Made without an id it gets a UUIDv7, made without a time the database's at the moment it is stored. Storing an
-    id again in the same conversation replaces the message in its place.
+    The default id is a UUIDv7, the default time is the database's when the message is stored. Storing a message with
+    an id that the conversation has replaces that message in its place.
     """
 
     id: Id = Field(default_factory=uuid7)
-    """Unique in its conversation."""
+    """The id, unique in the conversation."""
     role: Text
-    """Who speaks: "user", "assistant", "system", "tool", or a name of the application's."""
+    """The role of the author: "user", "assistant", "system", "tool", or one of the application's own."""
     content: Content
-    """Text, or any JSON value: a list of parts, a tool call, a tool result. Comes back equal, type included."""
+    """Text, or any JSON value: a list of parts, a tool call, a tool result. It is returned equal, type included."""
     type: Text = "text"
-    """"text", "tool-call", "tool-result", or a name of the application's."""
+    """"text", "tool-call", "tool-result", or one of the application's own."""
     metadata: Metadata = Field(default_factory=dict)
-    """A JSON object of the application's own, kept as jsonb: values stay equal, the order of keys does not."""
+    """The application's own JSON object, stored as jsonb: values stay equal, the order of keys does not."""
     created_at: Time = Field(default_factory=now)
-    """The place of the message in its conversation; among equal times, the order of adding decides."""
+    """The time, which orders the messages of a conversation. Those with equal times are in the order of adding."""
 
     if TYPE_CHECKING:
 
@@ -364,7 +365,7 @@ class Message(Model):
 
     @property
     def text(self) -> str:
-        """What a person could read in the content: a string itself, the text parts of a list."""
+        """The readable text of the content: a string itself, or the text parts of a list."""
         return plain_text(self.content)
 
     @classmethod
@@ -372,7 +373,7 @@ class Message(Model):
         """
         Return the message of a row, in the order of MESSAGE_COLUMNS.
 
-        content_json is NULL where content is plain text, or VoltAgent 0.1's JSON.
+        content_json is NULL if content is plain text, or JSON text of VoltAgent 0.1.
         """
         id, role, content, content_json, type, metadata, created_at = row
         if content_json is not None:
@@ -394,8 +395,8 @@ class Message(Model):
         )
 
     def to_row(self) -> MessageRow:
-        """Return the columns of the table, content_json None where content is plain text."""
-        # Text that looks like JSON is kept as JSON: in the column of texts only VoltAgent 0.1 leaves JSON.
+        """Return the values of the columns; content_json is None if the content is plain text."""
+        # Text that looks like JSON is stored in content_json, because JSON in the column content is VoltAgent 0.1's.
         is_text = isinstance(self.content, str) and is_storable(self.content) and self.content[:1] not in _BEGIN_JSON
         return (
             self.id,
@@ -411,23 +412,23 @@ class Message(Model):
         )
 
     def stored_at(self, created_at: datetime) -> Self:
-        """Return this message as it was stored: with the time that the database gave it."""
+        """Return this message with the time at which the database stored it."""
         return construct_unchecked(type(self), {**self.__dict__, "created_at": created_at})
 
 
 class NativeMessage(Message):
     """
-    A message with a framework's own form of it beside the plain one: what adapters store, and read again.
+    A message with a framework's own form of it beside the plain one. Adapters store and read it.
 
-    Whoever reads messages otherwise gets the plain one, and storing that replaces both.
+    The other verbs return the plain message. Storing a plain message with its id replaces both forms.
     """
 
     format: Text | None = None
-    """Whose form it is, a name of the adapter's: "openai-agents"; None: there is only the plain message."""
+    """The adapter's name for its form, such as "openai-agents"; None: there is only the plain message."""
     payload: Content = None
-    """Any JSON value. Comes back equal, type and order of keys included."""
+    """The framework's form: any JSON value. It is returned equal, type and order of keys included."""
     parent_id: Text | None = None
-    """The message before it, where a conversation has branches; "": the first of a branch; None: as it was, or none."""
+    """The message before it, in a conversation with branches; "": it begins a branch; None: not known, or keep it."""
 
     if TYPE_CHECKING:
 
@@ -457,7 +458,7 @@ class NativeMessage(Message):
         return construct_unchecked(cls, {**super().from_row(plain).__dict__, **beside})
 
     def to_row(self) -> MessageRow:
-        """Return the columns of the table."""
+        """Return the values of the columns."""
         payload = None if self.payload is None else to_json(self.payload)
         return (*super().to_row()[:7], self.format, payload, self.parent_id)
 
@@ -466,13 +467,13 @@ class ConversationPage(Model):
     """One page of a user's conversations."""
 
     conversations: list[Conversation]
-    """The page's conversations, at most page_size of them."""
+    """The conversations of the page, at most page_size."""
     page: int
-    """Its number; the first is 1."""
+    """The page number, from 1."""
     page_size: int
-    """How many conversations a full page holds."""
+    """The number of conversations of a full page."""
     has_more: bool
-    """Whether another page follows. Known without a COUNT: one row more than a page is read."""
+    """Whether there is another page. No COUNT is needed: one row more than the page is read."""
 
     if TYPE_CHECKING:
 
@@ -491,4 +492,4 @@ ConversationLike: TypeAlias = Conversation | Mapping[str, object]
 MessageLike: TypeAlias = Message | Mapping[str, object]
 """A message, or a dict of its fields in either spelling."""
 Owner: TypeAlias = str | AnyUser
-"""A user's id, or ANY_USER in trusted code: then nothing is checked."""
+"""A user's id, or ANY_USER in trusted code: no check."""

@@ -1,4 +1,4 @@
-"""The options of a storage, and connection strings as people have them made plain."""
+"""The options of a storage, and the parsing of connection strings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ DEFAULT_COMMAND_TIMEOUT: Final = 60.0
 # Patroni's default ttl is 30 seconds: a failover is over within it.
 DEFAULT_RETRY_TIMEOUT: Final = 30.0
 DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
-# Seconds between two looks of watch() where no notification arrives.
+# Seconds between two queries of watch() where no notifications arrive.
 DEFAULT_POLL_INTERVAL: Final = 2.0
-# How many rows a verb returns unless told otherwise.
+# The default limits of verbs, in rows.
 CONVERSATION_LIMIT: Final = 50  # VoltAgent's
 MESSAGE_LIMIT: Final = 100  # VoltAgent's
 HISTORY_LIMIT: Final = 20
@@ -37,7 +37,7 @@ _APPLICATION_NAME: Final = "voltmem"
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """The connection as an object, VoltAgent's way; what is left out comes from PGHOST, PGUSER … as in libpq."""
+    """A connection as a dict, as in VoltAgent. Missing keys come from PGHOST, PGUSER …, as in libpq."""
 
     host: str
     port: int
@@ -45,30 +45,30 @@ class ConnectionOptions(TypedDict, total=False):
     user: str
     password: str
     ssl: bool | ssl.SSLContext
-    """True verifies the server's certificate; an SSLContext is used as it is; False asks for no TLS."""
+    """True: TLS that verifies the server's certificate; an SSLContext: TLS with it; False: no TLS."""
 
 
 @dataclass(frozen=True)
 class ConnectionTarget:
-    """Where to connect: for each host the arguments of asyncpg.connect, and what holds for all of them."""
+    """Where to connect: the arguments of asyncpg.connect() for each host, and settings for all hosts."""
 
     hosts: tuple[Mapping[str, Any], ...] = field(repr=False)
     name: str
-    """The host or hosts and the database, for logs and errors. Never a password."""
+    """The hosts and the database, for logs and errors, without the password."""
     session: str = "any"
     """libpq's target_session_attrs."""
     statement_cache_size: int | None = None
-    """None: asyncpg's own; 0 behind a pooler in transaction mode."""
+    """None: asyncpg's default; 0: for a pooler in transaction mode."""
     connect_timeout: float | None = None
-    """Seconds for each host, where the connection string says so."""
+    """Seconds for each host; None: the connection string has no connect_timeout."""
 
 
 @dataclass(frozen=True)
 class StorageOptions:
-    """What a PostgresStorage was made with, checked. Its repr shows no password."""
+    """The checked options of a PostgresStorage. The repr contains no password."""
 
     target: ConnectionTarget | None
-    """None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded PostgreSQL, looked up at opening."""
+    """None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded PostgreSQL, decided when it is opened."""
     tables: Tables
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     storage_limit: int | None = DEFAULT_STORAGE_LIMIT
@@ -101,7 +101,7 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarget:
-    """Return where a connection string or a connection object points; InvalidOptionError shows no part of a secret."""
+    """Return the target of a connection string or dict; InvalidOptionError, without secrets, if it is invalid."""
     if isinstance(connection, str):
         return _from_url(connection)
     if isinstance(connection, Mapping):
@@ -109,7 +109,7 @@ def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarge
     raise InvalidOptionError(f"connection must be a string or a dict, not a {type(connection).__name__}")
 
 
-# --- the connection as an object ----------------------------------------------------------------------------------
+# --- connection dicts ---------------------------------------------------------------------------------------------
 
 _OBJECT_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "host": (str,),
@@ -142,7 +142,7 @@ _URL = re.compile(r"(?P<scheme>postgres(?:ql)?)(?:\+\w+)?://(?P<authority>[^/?#]
 _PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^:@\[\]]*)(?::(?P<port>\d*))?")
 _MAX_PORT: Final = 65535
 
-# Parameters of libpq, of poolers and of other drivers that asyncpg would send to the server, which refuses them.
+# Parameters of libpq, poolers and other drivers. asyncpg would send them to the server, which would refuse them.
 _NOT_FOR_THE_SERVER: Final = (
     "channel_binding",
     "connection_limit",
@@ -166,7 +166,8 @@ def _from_url(url: str) -> ConnectionTarget:
         raise InvalidOptionError("the connection string must look like postgresql://user:password@host:5432/database")
     login, _, authority = found["authority"].rpartition("@")
     hosts = authority.split(",")
-    # A "/", "?" or "#" in a password cuts the authority short; asyncpg would quote what it takes for a port.
+    # A "/", "?" or "#" in a password ends the authority too early, and asyncpg's error would contain part of the
+    # password, as the port.
     cut_short = "@" in found["path"] + (found["query"] or "")
     if cut_short or not all(map(_is_place, hosts)):
         raise InvalidOptionError(
@@ -184,7 +185,7 @@ def _from_url(url: str) -> ConnectionTarget:
     for name in _NOT_FOR_THE_SERVER:
         parameters.pop(name, None)
 
-    parameters.setdefault("application_name", _APPLICATION_NAME)  # the one startup parameter that poolers accept
+    parameters.setdefault("application_name", _APPLICATION_NAME)  # the only startup parameter that all poolers accept
 
     query = f"?{urlencode(parameters, quote_via=quote)}"
     prefix = f"{login}@" if login else ""
@@ -205,7 +206,7 @@ def _is_place(text: str) -> bool:
 
 
 def _statement_cache_size(parameters: dict[str, str]) -> int | None:
-    """pgbouncer=true (Prisma, Supabase), prepared_statement_cache_size=0 (SQLAlchemy), statement_cache_size=0."""
+    """Remove and return the cache size: pgbouncer=true, or (prepared_)statement_cache_size=0 (SQLAlchemy, asyncpg)."""
     size = None
     if parameters.pop("pgbouncer", "false").lower() in ("true", "1", "yes", "on"):
         size = 0
@@ -218,7 +219,7 @@ def _statement_cache_size(parameters: dict[str, str]) -> int | None:
 
 def _connect_timeout(parameters: dict[str, str]) -> float | None:
     value = parameters.pop("connect_timeout", None)
-    return None if value is None else _number("connect_timeout", value) or None  # 0 is libpq's "for ever": our own
+    return None if value is None else _number("connect_timeout", value) or None  # 0, in libpq no limit: our default
 
 
 def _number(name: str, value: str) -> float:
@@ -228,7 +229,7 @@ def _number(name: str, value: str) -> float:
 
 
 def _set_tls(parameters: dict[str, str]) -> None:
-    """Make SQLAlchemy's and node-postgres' ssl=… libpq's sslmode=…"""
+    """Replace the parameter ssl of SQLAlchemy and node-postgres by libpq's sslmode."""
     mode = parameters.pop("ssl", None)
     if mode is not None and "sslmode" not in parameters:
         parameters["sslmode"] = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(mode, mode)

@@ -1,4 +1,4 @@
-"""PostgresStorage: its options, its life, its scopes; it puts the areas together."""
+"""PostgresStorage: its options, opening and closing, transactions and views. It inherits from all areas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
-from voltmem._areas.appends import Appends, JoinedAppends
+from voltmem._areas.appends import Appends, BatchedAppends
 from voltmem._areas.changes import Changes
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes, Users, Exports, Imports):
-    """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+    """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 
     def __init__(
         self, options: StorageOptions, executor: Executor, appends: Appends, watching: Watching | None = None
@@ -61,19 +61,19 @@ class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundStorage]:
         """
-        A storage whose calls are one transaction: committed at the end of the block, undone if it raises.
+        Run all calls of the block in one transaction: committed at its end, rolled back if it raises.
 
         ::
 
             async with storage.transaction() as tx:
                 await tx.create_conversation({"id": "c1", "user_id": "ada"})
                 await tx.add_messages([...], "ada", "c1")
-                await tx.connection.execute("INSERT INTO invoices …")  # the application's own, in the same one
+                await tx.connection.execute("INSERT INTO invoices …")  # the application's own, in the same transaction
 
-        Takes one connection of the pool for the whole block. Within another transaction it is a savepoint.
+        Uses one connection of the pool for the whole block. Within another transaction, it is a savepoint.
 
         Raises:
-            OutcomeUnknownError: The connection broke while committing.
+            OutcomeUnknownError: The connection broke during the commit.
         """
         async with self._executor.transaction() as bound:
             yield BoundStorage(self._options, bound)
@@ -85,33 +85,33 @@ class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes
         Return a handle on one conversation, for an agent to keep as its memory.
 
         Args:
-            user_id: Whose it is, or will be.
-            conversation_id: Which one; None: a new one, with a UUIDv7.
-            resource_id: The agent or project that it is made with, when something is written and there is none.
+            user_id: Its owner.
+            conversation_id: The conversation; None: a new one, with a UUIDv7.
+            resource_id: The agent or project, if the first write creates the conversation.
         """
         return ConversationMemory(self, user_id, conversation_id, resource_id=resource_id)
 
     def for_user(self, user_id: str) -> UserStorage:
         """
-        Return a view with the same verbs and no user_id: it reads and writes what is this user's, and no more.
+        Return a view of the storage for one user: the same verbs without user_id, for this user's data only.
 
-        Hand it to code that works for a signed-in user; another's conversation looks absent from there.
+        Pass it to code that works for a signed-in user. To the view, another user's conversation does not exist.
         """
         return UserStorage(self, user_id)
 
 
 class BoundStorage(Storage):
-    """A storage on one connection, in whatever transaction that is in. Its owner commits and closes."""
+    """A storage on one connection, within its current transaction. The connection's owner commits and closes it."""
 
     def __init__(self, options: StorageOptions, bound: BoundConnection) -> None:
         super().__init__(options, bound, Appends(options, bound))
         self.connection = bound.connection
-        """The asyncpg connection, for statements of the application's own in the same transaction."""
+        """The asyncpg connection, for the application's own statements in the same transaction."""
 
 
 class PostgresStorage(Storage):
     """
-    Keeps conversations and their messages in PostgreSQL, in tables of its own.
+    Stores conversations and their messages in PostgreSQL, in tables of its own.
 
     ::
 
@@ -119,29 +119,32 @@ class PostgresStorage(Storage):
             await storage.create_conversation({"id": "c1", "user_id": "ada"})
             await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
-    Making one does no I/O. The first call opens the pool and prepares the tables, once, however many tasks arrive
-    together. It is safe to share between tasks; its connections belong to the event loop of the first call.
+    Creating a storage does no I/O, so you can create it at module level. The first call opens the pool and creates or
+    upgrades the tables, once, even if many tasks call at the same time. Tasks may share a storage; its connections
+    belong to the event loop of the first call.
 
     Args:
-        connection: A connection string, or an object with host, port, database, user, password, ssl. None:
+        connection: A connection string, or a dict with host, port, database, user, password, ssl. None:
             VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded PostgreSQL.
-        pool: The caller's pool instead: used, never closed, never reconfigured.
-        max_connections: How many connections the pool opens at most; none is kept open without need.
-        table_prefix: The first part of every table's name: lower-case letters, digits, underscores.
-        storage_limit: How many of the newest messages each conversation keeps; None keeps all, 0 none.
-        on_limit: "delete", or "archive": what lies beyond the limit stays stored, uncounted and unread.
-        schema: The PostgreSQL schema of all tables, made if it is missing; never taken from search_path.
-        migrate: "auto" makes and upgrades the tables on first use, "check" never runs DDL and says what is
-            missing, "off" does not look.
-        search: Keeps an index of the words of messages, for search(). Give it to every process that writes; what was
-            there before is indexed by index_messages().
-        debug: Logs each statement and its milliseconds to the logger "voltmem", at DEBUG; never its arguments.
+        pool: The caller's own pool, instead of a connection. It is never closed or reconfigured.
+        max_connections: The maximum number of connections of the pool. The minimum is 0.
+        table_prefix: The prefix of the names of all tables: lower-case letters, digits, underscores.
+        storage_limit: How many of its newest messages a conversation keeps; None: all, 0: none.
+        on_limit: What happens to messages beyond the limit: "delete", or "archive", which keeps them stored; reads and
+            the limit ignore archived messages.
+        schema: The PostgreSQL schema of all tables, created if it is missing. search_path is ignored.
+        migrate: "auto" creates and upgrades the tables on first use; "check" never runs DDL, and raises an error that
+            names the missing migrations; "off" does not check.
+        search: Whether to index the words of messages, for search(). Set it in every process that writes.
+            index_messages() indexes the messages that were stored without it.
+        debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
+            never logged.
         connect_timeout: Seconds for each host of the connection string.
-        command_timeout: Seconds for a statement, and for a connection to become free.
-        retry_timeout: Seconds in which a call gets over a lost connection or a failover, where that is safe.
+        command_timeout: Seconds for a statement, and for waiting for a free connection.
+        retry_timeout: Seconds for which a call is retried after a lost connection or a failover, where that is safe.
 
     Raises:
-        InvalidOptionError: An option that cannot be. No password is shown.
+        InvalidOptionError: The value of an option is invalid. The message never contains a password.
 
     VoltAgent: ``PostgresStorage``; its option names work too.
     """
@@ -181,39 +184,41 @@ class PostgresStorage(Storage):
             retry_timeout=retry_timeout,
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
-        self._joined = JoinedAppends(options, self._database)
+        self._batches = BatchedAppends(options, self._database)
         self._watchers = Watching(options, self._database)
-        super().__init__(options, self._database, self._joined, self._watchers)
+        super().__init__(options, self._database, self._batches, self._watchers)
 
     def __repr__(self) -> str:
         target = self._options.target
         where = "" if target is None else f"{target.name} "
         return f"<{type(self).__name__} {where}{self._options.tables}>"
 
-    # --- life -------------------------------------------------------------------------------------------------
+    # --- opening and closing ----------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """
-        Open the pool and prepare the tables now, rather than on the first call; also opens again after close().
+        Open the pool and prepare the tables now, not on the first call. Reopens the storage after close().
 
         Raises:
-            ConnectionFailedError: No server there, or the login was refused. A server that is starting is awaited.
-            SchemaNotReadyError: Tables are missing, with migrate="check".
-            MigrationError: A migration failed; nothing of it was kept.
+            ConnectionFailedError: No server could be reached, or the login was refused. If the server is starting, the
+                call waits for it.
+            SchemaNotReadyError: Migrations are missing, with migrate="check".
+            MigrationError: A migration failed and was rolled back.
 
-        One round trip more than connecting when the schema is current.
+        Costs one round trip, besides connecting, if the schema is current.
         """
         await self._database.open()
 
     async def close(self) -> None:
         """
-        Close the pool after the calls under way have ended, and all messages that wait are stored; may be repeated.
+        Close the pool, after the running calls have ended and all waiting messages are stored. Can be called again.
 
-        Iterators of watch() end. A pool that was given stays open. The embedded server stops if nobody else uses it.
+        Iterators of watch() end. The caller's own pool stays open. The embedded server stops if no other process uses
+        it.
         """
         self._database.refuse()
         await self._watchers.close()
-        await self._joined.flush()
+        await self._batches.flush()
         await self._database.close()
 
     async def __aenter__(self) -> Self:
@@ -242,12 +247,13 @@ class PostgresStorage(Storage):
 
     async def upgrade_schema(self) -> list[str]:
         """
-        Apply the migrations that the database lacks, whatever *migrate* says, and return their names.
+        Apply the missing migrations, whatever the option *migrate* is. Returns their names.
 
-        Empty when there is nothing to do. Any number of processes may call it at once. Agno: ``upgrade_schema``.
+        The list is empty if the schema is current. Any number of processes may call it at the same time. Agno:
+        ``upgrade_schema``.
 
         Raises:
-            MigrationError: A migration failed, and nothing of it was kept, or its file was edited after release.
+            MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
         async with self._database.connection() as connection:
@@ -255,9 +261,9 @@ class PostgresStorage(Storage):
 
     async def schema_status(self) -> list[MigrationStatus]:
         """
-        Return every migration in its order: when it was applied, or None where it is missing.
+        Return every migration, in order, with the time when it was applied, or None if it is missing.
 
-        Changes nothing, whatever *migrate* says. ``python -m voltmem status`` prints it.
+        Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """
         async with self._database.connection() as connection:
             return await status(connection, self._options.tables)
@@ -270,27 +276,27 @@ class PostgresStorage(Storage):
         delete_backup_after_success: bool = False,
     ) -> MigrationResult:
         """
-        Make tables of VoltAgent 0.1.0 user-centric, or undo that; return what was done.
+        Convert tables of VoltAgent 0.1.0 to conversations with a user, or restore their backup. Returns a summary.
 
-        The user moves from the messages to their conversation. One that several users wrote in keeps its id for
-        the one who wrote first; each other user's messages move to a conversation of their own, with an id derived
-        from both and without title and metadata. Conversations without messages become the user ``"default"``'s;
-        conversations that only their messages know are made. With migrate="auto" the first use of the storage does
-        it, with a backup; tables that are user-centric already are left alone.
+        The user_id moves from the messages to their conversation. If several users wrote in a conversation, the first
+        writer keeps it with its id; the messages of each other user move to a new conversation of that user, with an id
+        derived from the conversation and the user, without title and metadata. Conversations without messages get the
+        user ``"default"``. Conversations that exist only in their messages are created. With migrate="auto", the first
+        use of the storage does this, with a backup. Tables that are already converted are left unchanged.
 
         Args:
-            create_backup: Copies both tables first, to ``{prefix}_conversations_backup`` and
-                ``{prefix}_messages_backup``. A backup that is there already is an error, never overwritten.
-            restore_from_backup: Puts the backup in the tables' place instead, exactly as it was; what was written
-                since is gone, the rights on the tables stay. Opening with migrate="auto" migrates again.
-            delete_backup_after_success: Drops the new backup when all messages are proven to be there.
+            create_backup: Whether to copy both tables first, to ``{prefix}_conversations_backup`` and
+                ``{prefix}_messages_backup``. An existing backup is an error; it is never overwritten.
+            restore_from_backup: Replace the tables by the backup instead. Everything written since is lost; privileges
+                on the tables are kept. Opening with migrate="auto" converts the tables again.
+            delete_backup_after_success: Whether to drop the new backup after checking that no message was lost.
 
-        One transaction in the server, a million messages in under a minute; only the split conversations are sent
-        to the client. Writers wait, readers only at its end, while each conversation gets its user. What fails is
-        told in ``.error``, and nothing of it is kept; other errors are those of connecting.
+        One transaction in the server, a million messages in under a minute; only the list of split conversations is
+        sent to the client. Writers wait for all of it, readers only for its end, while each conversation gets its user.
+        If it fails, it is rolled back and the result's ``error`` says why; only errors of connecting are raised.
 
         VoltAgent: ``migrateConversationSchema`` (which works row by row, and gives a conversation of several users
-        to the first that it happens to read).
+        to the first one that it reads).
         """
         check_flag("create_backup", create_backup)
         check_flag("restore_from_backup", restore_from_backup)
@@ -323,10 +329,10 @@ class PostgresStorage(Storage):
 
     def bind(self, connection: Connection) -> BoundStorage:
         """
-        Return a storage that does everything on this connection, in whatever transaction it is in.
+        Return a storage that sends all statements on this connection, within its current transaction.
 
         Args:
-            connection: An asyncpg connection, of a pool or not. It stays the caller's: to be used by one task at
-                a time, committed and closed by its owner.
+            connection: An asyncpg connection, from a pool or not. Use it in one task at a time. The caller commits and
+                closes it.
         """
         return BoundStorage(self._options, BoundConnection(connection, self._database.ready))

@@ -132,72 +132,72 @@ class ConversationMemory:
     """
     @property
     def conversation_id(self) -> str:
-        """Which conversation it is; a UUIDv7 where none was given."""
+        """The id of the conversation; a UUIDv7 if none was given."""
     @property
     def user_id(self) -> str:
-        """Whose it is."""
+        """The owner of the conversation."""
     @property
     def resource_id(self) -> str:
-        """The agent or project that it is made with, if it is made."""
+        """The agent or project, if this handle creates the conversation."""
     def messages(self, *, limit: int | Unset | None = ..., turns: int | None = None) -> list[Message]:
         """
-        Return the newest messages, the oldest of them first, as they may be handed to a model.
+        Return the newest messages, oldest first, in a form that models accept.
 
-        No tool call without its result and no result without its call is among them; what somebody said between the
-        two follows them. The system message that the conversation begins with is kept, as the first.
+        Tool calls without their result and results without their call are left out. Messages between a call and its
+        result follow the result. If the conversation begins with a system message, that one is always the first.
 
         Args:
-            limit: How many at most, the system message included; not given: the storage's storage_limit, None: all.
-                Fewer only where the next older tool turn would not fit as a whole.
-            turns: From where so many turns begin instead, each with what a user says until the user speaks again;
-                the one under way counts.
+            limit: The maximum number, the system message included; not given: the storage's storage_limit, None: all.
+                There are fewer only if the next older tool turn does not fit as a whole.
+            turns: Instead of limit: how many of the last turns. A turn begins with what the user says, and ends before
+                the user speaks again; the current turn counts.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
-        Reads a few rows more than it returns, by index ``{prefix}_messages_in_order``; a second round trip only where
-        among these are more messages that no model may see.
+        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_order``. More round trips only if so
+        many of the rows are left out that the limit is not reached.
         """
     def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """
-        Return what the user said and what was answered, pair by pair, the newest of them last.
+        Return pairs of a user's message and its answer, newest last.
 
-        The answer is the last that the assistant said before the user went on. What has none yet is no exchange.
+        The answer is the assistant's last message before the user's next one. Messages without an answer are left out.
 
         Args:
-            limit: How many pairs at most; None: all, 0: none.
+            limit: The maximum number of pairs; None: all, 0: none.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
     def add(self, message: MessageLike) -> Message:
         """
-        Return the message as it was stored. An id that the conversation has already replaces that message.
+        Add a message, or replace the one with its id. Returns it as stored.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing is stored.
+            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
     def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
-        Return the messages as they were stored: all of them, or none and an error, as in add().
+        Add messages: all, or none and an error. Returns them as stored. Errors as in add().
 
-        A tool call and its results, added together, are never seen one without the other.
+        Readers never see a tool call without its results if you add them together.
         """
     def clear(self) -> int:
         """
-        Return how many messages were deleted, archived ones included; the conversation stays.
+        Delete all messages. Returns how many, archived ones included; the conversation stays.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
     def title(self, title: str, *, if_unset: bool = False) -> Conversation:
         """
-        Return the conversation, named so; its place in the sidebar stays.
+        Set the title of the conversation. Returns the conversation; its place in the sidebar does not change.
 
         Args:
-            title: What a sidebar shows.
-            if_unset: Leaves a title that is there alone: for one that a model makes.
+            title: The title.
+            if_unset: Whether to keep an existing title; for titles that a model makes.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted.
@@ -210,13 +210,13 @@ class UserConversations:
     ``for conversation in builder`` walks all of them, a batch of rows at a time; ``builder.execute()`` returns a list.
     """
     def limit(self, count: int | None) -> Self:
-        """Return a builder that stops after so many; None: all, 0: none."""
+        """Return a builder that returns at most *count* conversations; None: all, 0: none."""
     def offset(self, count: int) -> Self:
-        """Return a builder that skips so many."""
+        """Return a builder that skips *count* conversations."""
     def order_by(self, field: OrderBy = "updated_at", direction: OrderDirection = "DESC") -> Self:
-        """Return a builder with another order; InvalidQueryError for a field that is none."""
+        """Return a builder with another order. InvalidQueryError if the field or the direction is invalid."""
     def resource(self, resource_id: str | None) -> Self:
-        """Return a builder for one agent or project only; None: for all."""
+        """Return a builder for the conversations with one agent or project; None: with any."""
     def execute(self) -> list[Conversation]:
         """Return the conversations. One round trip."""
     def __iter__(self) -> Iterator[Conversation]: ...
@@ -225,18 +225,18 @@ class UserStorage:
     """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
     @property
     def user_id(self) -> str:
-        """Whose view it is."""
+        """The user."""
     def transaction(self) -> AbstractContextManager[UserStorage]:
-        """Run all calls of the block in one transaction: committed at its end, undone if it raises."""
+        """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
     def create_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation as it was stored; user_id may be left out."""
+        """Create a conversation. Returns it as stored. user_id is optional."""
     def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
-        """Return the conversation with this id, made if absent; user_id may be left out."""
+        """Create a conversation unless its id exists. Returns the existing or the new one. user_id is optional."""
     def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
-        Return the conversation if it is this user's; None when it is absent or another's.
+        Return the conversation if it is this user's; None if it does not exist or is another user's.
 
-        VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
+        VoltAgent: ``getUserConversation`` (which fetches it first and compares the user afterwards).
         """
     def update_conversation(
         self,
@@ -248,29 +248,29 @@ class UserStorage:
         touch: bool = True,
     ) -> Conversation:
         """
-        Return the conversation after the update. Only what is given changes.
+        Update the given fields of a conversation. Returns it as stored.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, instead of the old; None empties it.
-            resource_id: Moves it to another agent or project.
+            metadata: The new metadata, which replaces the old; None empties it.
+            resource_id: The agent or project to move it to.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            InvalidInputError: A value of the wrong type.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
         """
     def delete_conversation(self, conversation_id: str) -> bool:
         """
-        Return whether there was one to delete. Its messages go with it, and there is no way back.
+        Delete a conversation and its messages for good. Returns whether there was one.
 
-        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
+        Also deletes a conversation that soft_delete_conversation() deleted.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteConversation``.
         """
@@ -284,39 +284,39 @@ class UserStorage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match; without a filter all users' (the admin's view).
+        Return the conversations that match the filters; without filters, those of all users.
 
         Args:
             resource_id: Only those with this agent or project.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; the database walks over them all the same.
+            limit: The maximum number; None: all, 0: none.
+            offset: How many to skip. The database reads the skipped rows, too.
             order_by: "created_at", "updated_at" or "title"; conversations without a title come last.
-            order_direction: "ASC" or "DESC", in any case. Ties are broken by id, in the same direction.
+            order_direction: "ASC" or "DESC", upper or lower case. Ties are broken by id, in the same direction.
 
         Raises:
-            InvalidQueryError: Anything else, before any SQL runs.
+            InvalidQueryError: An argument is invalid. No SQL was run.
 
         VoltAgent: ``queryConversations``.
         """
     def count_conversations(self, *, resource_id: str | None = None) -> int:
         """
-        Return how many conversations match; without a filter all.
+        Return the number of conversations that match the filters; without filters, of all.
 
-        Counting reads every row it counts. VoltAgent: ``countConversations``.
+        Reads every row that it counts. VoltAgent: ``countConversations``.
         """
     def get_paginated_conversations(self, page: int = 1, page_size: int = 10) -> ConversationPage:
         """
-        Return one page of a user's conversations, the last active first.
+        Return one page of a user's conversations, last active first.
 
         Args:
-            page: 1 or more.
-            page_size: 1 or more rows.
+            page: The page number, from 1.
+            page_size: The rows of a full page, at least 1.
 
-        Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
+        No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
     def get_conversations(self) -> UserConversations:
         """
-        Return a builder over a user's conversations: all of them, the last active first, until told otherwise.
+        Return a query builder for a user's conversations; by default all of them, last active first.
 
         ``storage.get_user_conversations("ada").limit(20).order_by("title", "ASC")``
 
@@ -324,42 +324,41 @@ class UserStorage:
         """
     def get_last_conversation(self, *, resource_id: str | None = None) -> Conversation | None:
         """
-        Return the conversation that the user was last active in, or None: the one to go on with.
+        Return the user's last active conversation, or None.
 
         Args:
             resource_id: Only with this agent or project.
 
-        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
-        """Return a handle on one conversation, for an agent to keep as its memory; None: a new one."""
+        """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     def add_message(self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None) -> Message:
         """
-        Return the message as it was stored: with its id and its time.
+        Add a message to a conversation. Returns it as stored, with its id and time.
 
         Args:
-            message: A model or a dict in either spelling. An id that the conversation has already replaces that
-                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            conversation_id: Where it goes. Its updated_at becomes now.
-            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
-                there must be one.
+            message: A model or a dict in either spelling. A message of the conversation with the same id is replaced in
+                its place. So a streamed answer can be saved while it grows, and a retry stores a message once.
+            conversation_id: The conversation. Its updated_at becomes now.
+            resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
+                it must exist.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
-                stored.
+            ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
-        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
-        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
-        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
+        The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
+        or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
+        archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
         self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
     ) -> list[Message]:
         """
-        Return the messages as they were stored, in their order: all of them, or none and an error.
+        Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
     def get_messages(
@@ -374,23 +373,24 @@ class UserStorage:
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return the newest messages of a conversation, the oldest of them first.
+        Return the newest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one.
-            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
-            before: Only messages earlier than this time, which must have a time zone, or than the message with this
-                id: pages backwards, ties included.
-            after: Only messages later than this.
-            roles: Only messages by these; an empty list: none.
+            conversation_id: The conversation.
+            limit: The maximum number; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages before this time, which must have a time zone, or before the message with this id. An
+                id pages backwards exactly, even among messages with equal times.
+            after: Only messages after this time, or after the message with this id.
+            roles: Only messages with these roles; an empty list: none.
             types: Only messages of these types; an empty list: none.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
-        its 2.1.0).
+        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        before its version 2.1.0).
         """
     def get_conversation_messages(
         self,
@@ -403,49 +403,52 @@ class UserStorage:
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return a conversation's messages from the oldest on.
+        Return the oldest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one; the list is empty when there is none.
-            limit: How many at most; None: all, 0: none.
+            conversation_id: The conversation. If it does not exist, the list is empty.
+            limit: The maximum number; None: all, 0: none.
             offset: How many to skip.
-            before: Only messages earlier than this time, or than the message with this id.
-            after: Only messages later than this time, or than the message with this id: pages forwards.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            before: Only messages before this time, or before the message with this id.
+            after: Only messages after this time, or after the message with this id, to page forwards.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         VoltAgent: ``getConversationMessages``.
         """
     def rewind_conversation(self, conversation_id: str, message_id: str) -> int:
         """
-        Return how many messages were dropped: those that follow this one, archived ones included.
+        Delete the messages after a message. Returns how many were deleted, archived ones included.
 
-        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
-        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
+        To regenerate an answer, rewind to the question. To edit the question, store it again with its id, then rewind
+        to it. Messages that the storage limit archived (on_limit="archive") are restored, up to the limit.
 
         Args:
-            conversation_id: Which one.
-            message_id: The last message that stays.
+            conversation_id: The conversation.
+            message_id: The last message to keep.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message. Nothing is dropped.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing was deleted.
         """
     def delete_messages(self, ids: Sequence[str], conversation_id: str) -> int:
         """
-        Return how many of these messages were there and are deleted, archived ones included.
+        Delete messages of a conversation. Returns how many were deleted, archived ones included.
 
         Args:
-            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            conversation_id: Where they are.
+            ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteMessages``.
         """
     def clear_messages(self, conversation_id: str | None = None) -> int:
         """
-        Return how many messages were deleted, archived ones included. The conversations stay.
+        Delete the messages of a conversation, or of all of a user's. Returns how many; the conversations stay.
 
         Args:
-            conversation_id: Only those of this conversation; None: all of the user's.
+            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+
+        Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
         """
@@ -462,125 +465,128 @@ class UserStorage:
         preview: bool = True,
     ) -> ConversationList:
         """
-        Return a stretch of a user's sidebar: the pinned conversations first, then by activity, the last first.
+        Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
 
         Args:
-            limit: How many at most.
-            after: A next_cursor: what follows. It holds whatever is added, deleted or moved meanwhile: nothing is shown
-                twice, and nothing is missed but what moved to the front.
-            before: A next_cursor of the item to go back from: what stands right before it, in the list's order.
-            archived: The archived ones instead.
-            pinned: Only those that are pinned, or only those that aren't.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before. It stays valid while conversations are added, deleted or moved:
+                no conversation comes twice, and only those that moved to the front meanwhile are missed.
+            before: A next_cursor, to read the page right before it, in the order of the list.
+            archived: Archived conversations instead of the others.
+            pinned: True: only pinned ones, False: only ones that are not pinned, None: both.
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
-            preview: Whether each comes with the beginning of what was said last.
+            preview: Whether to return the beginning of each conversation's last message.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
-        last message; with a resource or a tag also those in between that have it not.
+        Reads one row more than it returns, by the index ``{prefix}_conversations_in_sidebar``, and the last message of
+        each. With a resource or a tag, also rows in between that don't match.
         """
     def get_conversation_item(self, conversation_id: str) -> ConversationItem:
-        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
+        """Return one conversation of the sidebar. Args and errors as in rename_conversation()."""
     def rename_conversation(self, conversation_id: str, title: str, *, automatic: bool = False) -> ConversationItem:
         """
-        Return the conversation with its title. Its place in the list stays, as with every mark.
+        Rename a conversation. Returns it; its place in the list does not change, as with every mark.
 
         Args:
-            conversation_id: Which one.
-            title: What the sidebar shows.
-            automatic: A model made the title: it replaces none that a person, or the application, gave.
+            conversation_id: The conversation.
+            title: The new title.
+            automatic: Whether a model made the title. Such a title never replaces one that a person or the application
+                gave.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
         """
     def pin_conversation(self, conversation_id: str, pinned: bool = True) -> ConversationItem:
-        """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
+        """Pin or unpin a conversation. Returns it. Args and errors as in rename_conversation()."""
     def archive_conversation(self, conversation_id: str, archived: bool = True) -> ConversationItem:
-        """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
+        """Archive or unarchive a conversation. Returns it. Args and errors as in rename_conversation()."""
     def tag_conversation(self, conversation_id: str, tags: Sequence[str]) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
+        """Replace the tags of a conversation. Returns it. Args and errors as in rename_conversation()."""
     def mark_conversation_read(self, conversation_id: str, *, at: datetime | None = None) -> ConversationItem:
         """
-        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
+        Mark a conversation as read, up to its last message or up to *at*. Returns it.
 
-        Args and errors as in rename_conversation().
+        The mark never moves back. Args and errors as in rename_conversation().
         """
     def soft_delete_conversation(self, conversation_id: str) -> ConversationItem:
         """
-        Return the conversation, which from now on looks absent: to every method but those that name the deleted.
+        Delete a conversation so that it can be restored. Returns it.
 
-        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
-        rename_conversation().
+        Only the verbs about deleted conversations find it from now on. Its messages stay stored until it is purged, and
+        its id stays taken. Args and errors as in rename_conversation().
         """
     def restore_conversation(self, conversation_id: str) -> ConversationItem:
         """
-        Return the conversation, which is no more deleted, in its place in the list.
+        Undo a soft delete. Returns the conversation, which is in its former place in the list again.
 
         Raises:
             ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
         """
     def list_deleted_conversations(self, *, limit: int | None = None) -> list[ConversationItem]:
         """
-        Return what a user deleted and can restore, the last deleted first.
+        Return a user's soft-deleted conversations, last deleted first.
 
         Args:
-            limit: How many at most; None: all.
+            limit: The maximum number; None: all.
 
         Reads all of the user's conversations.
         """
     def purge_deleted_conversations(self, *, older_than: timedelta | None = None) -> int:
         """
-        Return how many of the deleted conversations are now gone for good, with their messages.
+        Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
-            older_than: Only those that were deleted longer ago; None: all.
+            older_than: Only those that were deleted at least this long ago; None: all.
         """
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
     ) -> Conversation:
         """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+        Copy a conversation, up to one of its messages. Returns the new conversation.
 
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+        Messages are copied with their ids and times, and so are title, tags and metadata. The copy is marked as read,
+        and its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
+            conversation_id: The conversation to copy.
+            up_to: The id of the last message to copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
+            ConversationExistsError: A conversation with the new id exists.
         """
     def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """
-        Return a user's conversations that have the words, best first, each with the message that fits best.
+        Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
         Args:
-            text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
-                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
-                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
-                a long query the first 64 words or pairs are searched for, what follows is passed over.
-            limit: How many at most.
-            after: The next_cursor of a search for the same: what follows.
+            text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
+                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
+                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
+                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before, of the same search.
 
         Raises:
-            InvalidOptionError: The storage was made without search=True.
+            InvalidOptionError: The storage was created without search=True.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
-        for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+        A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
+        searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
-        snippet is its beginning where the words stand after its first 20,000 characters.
+        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
+        match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
-        Return an iterator of what changes in a user's conversations, whoever changes it, in whatever process.
+        Return an iterator over the changes of a user's conversations, made by any user in any process.
 
         ::
 
@@ -590,50 +596,52 @@ class UserStorage:
                 elif change.conversation is not None:
                     show_again(change.conversation)
 
-        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
-        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
-        iterator.
+        The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
+        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
+        it can be left with break.
 
         Args:
-            poll_interval: Seconds between two looks where no notification arrives (behind a pooler in transaction
-                mode, on a standby, with Citus, or while the connection that listens is lost).
+            poll_interval: Seconds between two queries where no notifications arrive: behind a pooler in transaction
+                mode, on a standby, with Citus, or while the listening connection is lost.
 
         Raises:
-            InvalidInputError: On a storage that is bound to a connection, or in a transaction.
-            ConnectionFailedError: No server there at the beginning. One that goes away later is waited for.
+            InvalidInputError: The storage is bound to a connection or a transaction.
+            ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        One connection of its own for all who watch on a storage, from the first to the last; a pool that was given
-        lends one. A look is one round trip, on a notification and every half a minute, at most ten a second, and reads
-        the user's conversations by index. A change that another program makes to messages only, not to the row of
-        their conversation, is not seen.
+        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
+        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
+        messages, and not the row of their conversation, the change is not seen.
         """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
-        Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
+        Create a public, read-only link to a conversation. Returns it.
+
+        The link shows the messages up to now; later ones are not shown.
 
         Args:
-            conversation_id: Which one. It may have any number of links.
-            up_to: The id of the last message that is shown; None: the newest.
+            conversation_id: The conversation. It may have any number of links.
+            up_to: The id of the last message to show; None: the newest.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message, or the storage limit put it aside.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message, or the storage limit archived it.
 
-        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
-        given to another user. Reads all of the conversation.
+        A link is not a copy: it shows later edits and deletions of messages. It is revoked when the conversation is
+        given to another user. Creating it reads the whole conversation.
         """
     def list_shares(self, *, conversation_id: str | None = None) -> list[Share]:
         """
-        Return the links to a user's conversations, or to one of them, the newest first; none to deleted ones.
+        Return the links to a user's conversations, or to one of them, newest first; without deleted conversations.
 
         Reads all of the user's conversations, or the one.
         """
     def revoke_share(self, token: str) -> bool:
         """
-        Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
+        Revoke a public link, also one to a deleted conversation. Returns whether there was one.
 
         Args:
-            token: Which one.
+            token: The token of the link.
         """
     def export_user(self) -> Iterator[str]:
         """
@@ -688,14 +696,14 @@ class UserStorage:
         """
     def delete_user(self) -> int:
         """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+        Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
+        Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
+        user are notified; they see later changes within half a minute.
 
-        One statement, which reads all conversations for such copies; another where there is a backup.
+        One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
 
 class Storage:
@@ -778,18 +786,18 @@ class Storage:
         """
     def delete_user(self, user_id: str) -> int:
         """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+        Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
+        Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
+        user are notified; they see later changes within half a minute.
 
-        One statement, which reads all conversations for such copies; another where there is a backup.
+        One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
     def watch(self, user_id: str, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
-        Return an iterator of what changes in a user's conversations, whoever changes it, in whatever process.
+        Return an iterator over the changes of a user's conversations, made by any user in any process.
 
         ::
 
@@ -799,123 +807,128 @@ class Storage:
                 elif change.conversation is not None:
                     show_again(change.conversation)
 
-        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
-        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
-        iterator.
+        The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
+        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
+        it can be left with break.
 
         Args:
-            user_id: Whose.
-            poll_interval: Seconds between two looks where no notification arrives (behind a pooler in transaction
-                mode, on a standby, with Citus, or while the connection that listens is lost).
+            user_id: The user.
+            poll_interval: Seconds between two queries where no notifications arrive: behind a pooler in transaction
+                mode, on a standby, with Citus, or while the listening connection is lost.
 
         Raises:
-            InvalidInputError: On a storage that is bound to a connection, or in a transaction.
-            ConnectionFailedError: No server there at the beginning. One that goes away later is waited for.
+            InvalidInputError: The storage is bound to a connection or a transaction.
+            ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        One connection of its own for all who watch on a storage, from the first to the last; a pool that was given
-        lends one. A look is one round trip, on a notification and every half a minute, at most ten a second, and reads
-        the user's conversations by index. A change that another program makes to messages only, not to the row of
-        their conversation, is not seen.
+        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
+        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
+        messages, and not the row of their conversation, the change is not seen.
         """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ...) -> Share:
         """
-        Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
+        Create a public, read-only link to a conversation. Returns it.
+
+        The link shows the messages up to now; later ones are not shown.
 
         Args:
-            conversation_id: Which one. It may have any number of links.
-            up_to: The id of the last message that is shown; None: the newest.
+            conversation_id: The conversation. It may have any number of links.
+            up_to: The id of the last message to show; None: the newest.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message, or the storage limit put it aside.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message, or the storage limit archived it.
 
-        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
-        given to another user. Reads all of the conversation.
+        A link is not a copy: it shows later edits and deletions of messages. It is revoked when the conversation is
+        given to another user. Creating it reads the whole conversation.
         """
     def get_shared_conversation(
         self, token: str, *, limit: int = 100, after: str | None = None
     ) -> SharedConversation | None:
         """
-        Return what a link shows: title and messages, the oldest first; None where it leads nowhere (any more).
+        Return the title of a shared conversation and one page of its messages, oldest first.
 
-        It asks for no user: who has the token may read. Only what the user and the assistant said is shown, as text:
-        no system message, no tools, no thoughts, no pictures, no metadata, and no id but the messages' own.
+        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned:
+        no system messages, tools, reasoning, pictures or metadata, and no ids except those of the messages.
 
         Args:
-            token: The link's. One that is none of ours, was revoked, or is of a deleted conversation: None, all alike.
-            limit: How many messages at most; fewer where some say nothing.
-            after: A next_cursor: what follows.
+            token: The token of the link. None is returned for an unknown token, a revoked link and a deleted
+                conversation alike.
+            limit: The maximum number of messages. Messages without text are left out, so there may be fewer.
+            after: The next_cursor of the page before.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Read by index ``{prefix}_messages_in_order``, each page from where it begins.
+        Uses the index ``{prefix}_messages_in_order``; each page is read from its first message on.
         """
     def list_shares(self, user_id: str, *, conversation_id: str | None = None) -> list[Share]:
         """
-        Return the links to a user's conversations, or to one of them, the newest first; none to deleted ones.
+        Return the links to a user's conversations, or to one of them, newest first; without deleted conversations.
 
         Reads all of the user's conversations, or the one.
         """
     def revoke_share(self, token: str, *, owner: Owner = ...) -> bool:
         """
-        Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
+        Revoke a public link, also one to a deleted conversation. Returns whether there was one.
 
         Args:
-            token: Which one.
+            token: The token of the link.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
     def search(self, user_id: str, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """
-        Return a user's conversations that have the words, best first, each with the message that fits best.
+        Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
         Args:
-            user_id: Whose; nobody else's are looked at.
-            text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
-                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
-                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
-                a long query the first 64 words or pairs are searched for, what follows is passed over.
-            limit: How many at most.
-            after: The next_cursor of a search for the same: what follows.
+            user_id: The user. Only this user's conversations are searched.
+            text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
+                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
+                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
+                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before, of the same search.
 
         Raises:
-            InvalidOptionError: The storage was made without search=True.
+            InvalidOptionError: The storage was created without search=True.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
-        for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+        A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
+        searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
-        snippet is its beginning where the words stand after its first 20,000 characters.
+        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
+        match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
     def index_messages(self) -> int:
         """
-        Return how many messages were indexed for the search that were not yet: those from before search=True.
+        Index the messages that were stored without search=True. Returns how many.
 
-        In batches, each a transaction of its own, while others read and write; whoever stops it may start it again.
+        In batches, each in a transaction of its own, while others read and write. If it is stopped, call it again.
         """
     def forget_words(self) -> int:
-        """Return how many messages were taken out of the index: all, to turn the search off. In batches."""
+        """Remove all messages from the index, in batches, to turn the search off. Returns how many."""
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None, owner: Owner = ...
     ) -> Conversation:
         """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+        Copy a conversation, up to one of its messages. Returns the new conversation.
 
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+        Messages are copied with their ids and times, and so are title, tags and metadata. The copy is marked as read,
+        and its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
+            conversation_id: The conversation to copy.
+            up_to: The id of the last message to copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
+            ConversationExistsError: A conversation with the new id exists.
         """
     def list_conversations(
         self,
@@ -931,90 +944,91 @@ class Storage:
         preview: bool = True,
     ) -> ConversationList:
         """
-        Return a stretch of a user's sidebar: the pinned conversations first, then by activity, the last first.
+        Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
 
         Args:
-            user_id: Whose.
-            limit: How many at most.
-            after: A next_cursor: what follows. It holds whatever is added, deleted or moved meanwhile: nothing is shown
-                twice, and nothing is missed but what moved to the front.
-            before: A next_cursor of the item to go back from: what stands right before it, in the list's order.
-            archived: The archived ones instead.
-            pinned: Only those that are pinned, or only those that aren't.
+            user_id: The user.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before. It stays valid while conversations are added, deleted or moved:
+                no conversation comes twice, and only those that moved to the front meanwhile are missed.
+            before: A next_cursor, to read the page right before it, in the order of the list.
+            archived: Archived conversations instead of the others.
+            pinned: True: only pinned ones, False: only ones that are not pinned, None: both.
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
-            preview: Whether each comes with the beginning of what was said last.
+            preview: Whether to return the beginning of each conversation's last message.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
-        last message; with a resource or a tag also those in between that have it not.
+        Reads one row more than it returns, by the index ``{prefix}_conversations_in_sidebar``, and the last message of
+        each. With a resource or a tag, also rows in between that don't match.
         """
     def get_conversation_item(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
-        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
+        """Return one conversation of the sidebar. Args and errors as in rename_conversation()."""
     def rename_conversation(
         self, conversation_id: str, title: str, *, automatic: bool = False, owner: Owner = ...
     ) -> ConversationItem:
         """
-        Return the conversation with its title. Its place in the list stays, as with every mark.
+        Rename a conversation. Returns it; its place in the list does not change, as with every mark.
 
         Args:
-            conversation_id: Which one.
-            title: What the sidebar shows.
-            automatic: A model made the title: it replaces none that a person, or the application, gave.
+            conversation_id: The conversation.
+            title: The new title.
+            automatic: Whether a model made the title. Such a title never replaces one that a person or the application
+                gave.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
         """
     def pin_conversation(self, conversation_id: str, pinned: bool = True, *, owner: Owner = ...) -> ConversationItem:
-        """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
+        """Pin or unpin a conversation. Returns it. Args and errors as in rename_conversation()."""
     def archive_conversation(
         self, conversation_id: str, archived: bool = True, *, owner: Owner = ...
     ) -> ConversationItem:
-        """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
+        """Archive or unarchive a conversation. Returns it. Args and errors as in rename_conversation()."""
     def tag_conversation(self, conversation_id: str, tags: Sequence[str], *, owner: Owner = ...) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
+        """Replace the tags of a conversation. Returns it. Args and errors as in rename_conversation()."""
     def mark_conversation_read(
         self, conversation_id: str, *, at: datetime | None = None, owner: Owner = ...
     ) -> ConversationItem:
         """
-        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
+        Mark a conversation as read, up to its last message or up to *at*. Returns it.
 
-        Args and errors as in rename_conversation().
+        The mark never moves back. Args and errors as in rename_conversation().
         """
     def soft_delete_conversation(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
         """
-        Return the conversation, which from now on looks absent: to every method but those that name the deleted.
+        Delete a conversation so that it can be restored. Returns it.
 
-        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
-        rename_conversation().
+        Only the verbs about deleted conversations find it from now on. Its messages stay stored until it is purged, and
+        its id stays taken. Args and errors as in rename_conversation().
         """
     def restore_conversation(self, conversation_id: str, *, owner: Owner = ...) -> ConversationItem:
         """
-        Return the conversation, which is no more deleted, in its place in the list.
+        Undo a soft delete. Returns the conversation, which is in its former place in the list again.
 
         Raises:
             ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
         """
     def list_deleted_conversations(self, user_id: str, *, limit: int | None = None) -> list[ConversationItem]:
         """
-        Return what a user deleted and can restore, the last deleted first.
+        Return a user's soft-deleted conversations, last deleted first.
 
         Args:
-            user_id: Whose.
-            limit: How many at most; None: all.
+            user_id: The user.
+            limit: The maximum number; None: all.
 
         Reads all of the user's conversations.
         """
     def purge_deleted_conversations(self, user_id: Owner = ..., *, older_than: timedelta | None = None) -> int:
         """
-        Return how many of the deleted conversations are now gone for good, with their messages.
+        Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
-            user_id: Only this user's; ANY_USER: everybody's, for a task that cleans up.
-            older_than: Only those that were deleted longer ago; None: all.
+            user_id: Only this user's; ANY_USER: all users', for a cleanup task.
+            older_than: Only those that were deleted at least this long ago; None: all.
         """
     def add_history_entry(
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
@@ -1197,68 +1211,69 @@ class Storage:
         self, message: MessageLike, user_id: Owner, conversation_id: str, *, resource_id: str | None = None
     ) -> Message:
         """
-        Return the message as it was stored: with its id and its time.
+        Add a message to a conversation. Returns it as stored, with its id and time.
 
         Args:
-            message: A model or a dict in either spelling. An id that the conversation has already replaces that
-                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            user_id: Whose conversation it must be; ANY_USER: no check, for trusted code.
-            conversation_id: Where it goes. Its updated_at becomes now.
-            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
-                there must be one.
+            message: A model or a dict in either spelling. A message of the conversation with the same id is replaced in
+                its place. So a streamed answer can be saved while it grows, and a retry stores a message once.
+            user_id: The owner of the conversation; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. Its updated_at becomes now.
+            resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
+                it must exist.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
-                stored.
+            ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
-        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
-        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
-        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
+        The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
+        or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
+        archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
         self, messages: Iterable[MessageLike], user_id: Owner, conversation_id: str, *, resource_id: str | None = None
     ) -> list[Message]:
         """
-        Return the messages as they were stored, in their order: all of them, or none and an error.
+        Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
     def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
-        Return how many of these messages were there and are deleted, archived ones included.
+        Delete messages of a conversation. Returns how many were deleted, archived ones included.
 
         Args:
-            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            user_id: Whose conversation it must be, else nothing is deleted; ANY_USER: no check, for trusted code.
-            conversation_id: Where they are.
+            ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
+            user_id: The owner; nothing of another user's is deleted. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteMessages``.
         """
     def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: Owner = ...) -> int:
         """
-        Return how many messages were dropped: those that follow this one, archived ones included.
+        Delete the messages after a message. Returns how many were deleted, archived ones included.
 
-        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
-        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
+        To regenerate an answer, rewind to the question. To edit the question, store it again with its id, then rewind
+        to it. Messages that the storage limit archived (on_limit="archive") are restored, up to the limit.
 
         Args:
-            conversation_id: Which one.
-            message_id: The last message that stays.
+            conversation_id: The conversation.
+            message_id: The last message to keep.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message. Nothing is dropped.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing was deleted.
         """
     def clear_messages(self, user_id: Owner, conversation_id: str | None = None) -> int:
         """
-        Return how many messages were deleted, archived ones included. The conversations stay.
+        Delete the messages of a conversation, or of all of a user's. Returns how many; the conversations stay.
 
         Args:
-            user_id: Whose messages; ANY_USER, with a conversation only: no check, for trusted code.
-            conversation_id: Only those of this conversation; None: all of the user's.
+            user_id: The owner. ANY_USER, only with a conversation_id: no check, for trusted code.
+            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+
+        Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
         """
@@ -1275,24 +1290,25 @@ class Storage:
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return the newest messages of a conversation, the oldest of them first.
+        Return the newest messages of a conversation, oldest first.
 
         Args:
-            user_id: Whose conversation it must be, else the list is empty; ANY_USER: no check, for trusted code.
-            conversation_id: Which one.
-            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
-            before: Only messages earlier than this time, which must have a time zone, or than the message with this
-                id: pages backwards, ties included.
-            after: Only messages later than this.
-            roles: Only messages by these; an empty list: none.
+            user_id: The owner; another user's conversation gives an empty list. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
+            limit: The maximum number; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages before this time, which must have a time zone, or before the message with this id. An
+                id pages backwards exactly, even among messages with equal times.
+            after: Only messages after this time, or after the message with this id.
+            roles: Only messages with these roles; an empty list: none.
             types: Only messages of these types; an empty list: none.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
-        its 2.1.0).
+        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        before its version 2.1.0).
         """
     def get_conversation_messages(
         self,
@@ -1306,55 +1322,56 @@ class Storage:
         owner: Owner = ...,
     ) -> list[Message]:
         """
-        Return a conversation's messages from the oldest on.
+        Return the oldest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one; the list is empty when there is none.
-            limit: How many at most; None: all, 0: none.
+            conversation_id: The conversation. If it does not exist, the list is empty.
+            limit: The maximum number; None: all, 0: none.
             offset: How many to skip.
-            before: Only messages earlier than this time, or than the message with this id.
-            after: Only messages later than this time, or than the message with this id: pages forwards.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            before: Only messages before this time, or before the message with this id.
+            after: Only messages after this time, or after the message with this id, to page forwards.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``getConversationMessages``.
         """
     def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """
-        Return the conversation as it was stored.
+        Create a conversation. Returns it as stored.
 
         Args:
-            conversation: A model or a dict in either spelling; only user_id must be there. Without an id it gets
-                a UUIDv7, without times the database's.
+            conversation: A model or a dict in either spelling. Only user_id is required. The default id is a UUIDv7,
+                the default times are the database's current time.
 
         Raises:
-            ConversationExistsError: The id is taken, by whomever, or by a conversation that is deleted.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
-            OutcomeUnknownError: The connection broke before the answer; ensure_conversation may be repeated.
+            ConversationExistsError: A conversation with this id exists: any user's, or a soft-deleted one.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
+            OutcomeUnknownError: The connection broke before the answer. ensure_conversation() can be repeated safely.
 
         VoltAgent: ``createConversation``.
         """
     def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """
-        Return the conversation with this id: the one that is there, unchanged, or the given one, stored.
+        Create a conversation unless its id exists. Returns the existing one, unchanged, or the new one.
 
-        Atomic: of any number of callers at once, one makes it and all get it.
+        Atomic: of any number of concurrent callers, one creates it and all get it.
 
         Raises:
-            ConversationNotFoundError: The id is another user's, or of a conversation that is deleted.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
+            ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
         """
     def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
-        Return the conversation, whoever's it is, or None.
+        Return the conversation with this id, of any user, or None.
 
-        For trusted code: get_user_conversation() and for_user() check whose it is. VoltAgent: ``getConversation``.
+        For trusted code: get_user_conversation() and for_user() check the owner. VoltAgent: ``getConversation``.
         """
     def get_user_conversation(self, conversation_id: str, user_id: str) -> Conversation | None:
         """
-        Return the conversation if it is this user's; None when it is absent or another's.
+        Return the conversation if it is this user's; None if it does not exist or is another user's.
 
-        VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
+        VoltAgent: ``getUserConversation`` (which fetches it first and compares the user afterwards).
         """
     def update_conversation(
         self,
@@ -1368,40 +1385,40 @@ class Storage:
         owner: Owner = ...,
     ) -> Conversation:
         """
-        Return the conversation after the update. Only what is given changes.
+        Update the given fields of a conversation. Returns it as stored.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, instead of the old; None empties it.
-            resource_id: Moves it to another agent or project.
-            user_id: Gives it to another user. Links to it end.
+            metadata: The new metadata, which replaces the old; None empties it.
+            resource_id: The agent or project to move it to.
+            user_id: The user to give it to. Its links are revoked.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            InvalidInputError: A value of the wrong type.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
         """
     def delete_conversation(self, conversation_id: str, *, owner: Owner = ...) -> bool:
         """
-        Return whether there was one to delete. Its messages go with it, and there is no way back.
+        Delete a conversation and its messages for good. Returns whether there was one.
 
-        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
+        Also deletes a conversation that soft_delete_conversation() deleted.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``deleteConversation``.
         """
     def get_conversations(self, resource_id: str) -> list[Conversation]:
         """
-        Return all conversations of a resource, the newest created first.
+        Return all conversations of a resource, newest first by creation.
 
-        Read by index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
+        Uses the index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
         """
     def get_conversations_by_user_id(
         self,
@@ -1414,7 +1431,7 @@ class Storage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return a user's conversations, the last active first unless told otherwise.
+        Return a user's conversations; by default, last active first.
 
         Args and errors as in query_conversations(). VoltAgent: ``getConversationsByUserId``.
         """
@@ -1429,51 +1446,51 @@ class Storage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match; without a filter all users' (the admin's view).
+        Return the conversations that match the filters; without filters, those of all users.
 
         Args:
-            user_id: Only this user's; ANY_USER: everybody's, for trusted code.
+            user_id: Only this user's; ANY_USER: all users', for trusted code.
             resource_id: Only those with this agent or project.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; the database walks over them all the same.
+            limit: The maximum number; None: all, 0: none.
+            offset: How many to skip. The database reads the skipped rows, too.
             order_by: "created_at", "updated_at" or "title"; conversations without a title come last.
-            order_direction: "ASC" or "DESC", in any case. Ties are broken by id, in the same direction.
+            order_direction: "ASC" or "DESC", upper or lower case. Ties are broken by id, in the same direction.
 
         Raises:
-            InvalidQueryError: Anything else, before any SQL runs.
+            InvalidQueryError: An argument is invalid. No SQL was run.
 
         VoltAgent: ``queryConversations``.
         """
     def count_conversations(self, *, user_id: Owner = ..., resource_id: str | None = None) -> int:
         """
-        Return how many conversations match; without a filter all.
+        Return the number of conversations that match the filters; without filters, of all.
 
-        Counting reads every row it counts. VoltAgent: ``countConversations``.
+        Reads every row that it counts. VoltAgent: ``countConversations``.
         """
     def get_paginated_user_conversations(self, user_id: str, page: int = 1, page_size: int = 10) -> ConversationPage:
         """
-        Return one page of a user's conversations, the last active first.
+        Return one page of a user's conversations, last active first.
 
         Args:
-            user_id: Whose.
-            page: 1 or more.
-            page_size: 1 or more rows.
+            user_id: The user.
+            page: The page number, from 1.
+            page_size: The rows of a full page, at least 1.
 
-        Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
+        No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
     def get_last_conversation(self, user_id: str, *, resource_id: str | None = None) -> Conversation | None:
         """
-        Return the conversation that the user was last active in, or None: the one to go on with.
+        Return the user's last active conversation, or None.
 
         Args:
-            user_id: Whose.
+            user_id: The user.
             resource_id: Only with this agent or project.
 
-        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
     def get_user_conversations(self, user_id: str) -> UserConversations:
         """
-        Return a builder over a user's conversations: all of them, the last active first, until told otherwise.
+        Return a query builder for a user's conversations; by default all of them, last active first.
 
         ``storage.get_user_conversations("ada").limit(20).order_by("title", "ASC")``
 
@@ -1481,19 +1498,19 @@ class Storage:
         """
     def transaction(self) -> AbstractContextManager[BoundStorage]:
         """
-        A storage whose calls are one transaction: committed at the end of the block, undone if it raises.
+        Run all calls of the block in one transaction: committed at its end, rolled back if it raises.
 
         ::
 
             with storage.transaction() as tx:
                 tx.create_conversation({"id": "c1", "user_id": "ada"})
                 tx.add_messages([...], "ada", "c1")
-                tx.connection.execute("INSERT INTO invoices …")  # the application's own, in the same one
+                tx.connection.execute("INSERT INTO invoices …")  # the application's own, in the same transaction
 
-        Takes one connection of the pool for the whole block. Within another transaction it is a savepoint.
+        Uses one connection of the pool for the whole block. Within another transaction, it is a savepoint.
 
         Raises:
-            OutcomeUnknownError: The connection broke while committing.
+            OutcomeUnknownError: The connection broke during the commit.
         """
     def conversation(
         self, user_id: str, conversation_id: str | None = None, *, resource_id: str = "default"
@@ -1502,15 +1519,15 @@ class Storage:
         Return a handle on one conversation, for an agent to keep as its memory.
 
         Args:
-            user_id: Whose it is, or will be.
-            conversation_id: Which one; None: a new one, with a UUIDv7.
-            resource_id: The agent or project that it is made with, when something is written and there is none.
+            user_id: Its owner.
+            conversation_id: The conversation; None: a new one, with a UUIDv7.
+            resource_id: The agent or project, if the first write creates the conversation.
         """
     def for_user(self, user_id: str) -> UserStorage:
         """
-        Return a view with the same verbs and no user_id: it reads and writes what is this user's, and no more.
+        Return a view of the storage for one user: the same verbs without user_id, for this user's data only.
 
-        Hand it to code that works for a signed-in user; another's conversation looks absent from there.
+        Pass it to code that works for a signed-in user. To the view, another user's conversation does not exist.
         """
 
 class BoundStorage(Storage):
@@ -1585,30 +1602,32 @@ class PostgresStorage(Storage):
     ) -> None: ...
     def open(self) -> None:
         """
-        Open the pool and prepare the tables now, rather than on the first call; also opens again after close().
+        Open the pool and prepare the tables now, not on the first call. Reopens the storage after close().
 
         Raises:
-            ConnectionFailedError: No server there, or the login was refused. A server that is starting is awaited.
-            SchemaNotReadyError: Tables are missing, with migrate="check".
-            MigrationError: A migration failed; nothing of it was kept.
+            ConnectionFailedError: No server could be reached, or the login was refused. If the server is starting, the
+                call waits for it.
+            SchemaNotReadyError: Migrations are missing, with migrate="check".
+            MigrationError: A migration failed and was rolled back.
 
-        One round trip more than connecting when the schema is current.
+        Costs one round trip, besides connecting, if the schema is current.
         """
     def upgrade_schema(self) -> list[str]:
         """
-        Apply the migrations that the database lacks, whatever *migrate* says, and return their names.
+        Apply the missing migrations, whatever the option *migrate* is. Returns their names.
 
-        Empty when there is nothing to do. Any number of processes may call it at once. Agno: ``upgrade_schema``.
+        The list is empty if the schema is current. Any number of processes may call it at the same time. Agno:
+        ``upgrade_schema``.
 
         Raises:
-            MigrationError: A migration failed, and nothing of it was kept, or its file was edited after release.
+            MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
     def schema_status(self) -> list[MigrationStatus]:
         """
-        Return every migration in its order: when it was applied, or None where it is missing.
+        Return every migration, in order, with the time when it was applied, or None if it is missing.
 
-        Changes nothing, whatever *migrate* says. ``python -m voltmem status`` prints it.
+        Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """
     def migrate_conversation_schema(
         self,
@@ -1618,25 +1637,25 @@ class PostgresStorage(Storage):
         delete_backup_after_success: bool = False,
     ) -> MigrationResult:
         """
-        Make tables of VoltAgent 0.1.0 user-centric, or undo that; return what was done.
+        Convert tables of VoltAgent 0.1.0 to conversations with a user, or restore their backup. Returns a summary.
 
-        The user moves from the messages to their conversation. One that several users wrote in keeps its id for
-        the one who wrote first; each other user's messages move to a conversation of their own, with an id derived
-        from both and without title and metadata. Conversations without messages become the user ``"default"``'s;
-        conversations that only their messages know are made. With migrate="auto" the first use of the storage does
-        it, with a backup; tables that are user-centric already are left alone.
+        The user_id moves from the messages to their conversation. If several users wrote in a conversation, the first
+        writer keeps it with its id; the messages of each other user move to a new conversation of that user, with an id
+        derived from the conversation and the user, without title and metadata. Conversations without messages get the
+        user ``"default"``. Conversations that exist only in their messages are created. With migrate="auto", the first
+        use of the storage does this, with a backup. Tables that are already converted are left unchanged.
 
         Args:
-            create_backup: Copies both tables first, to ``{prefix}_conversations_backup`` and
-                ``{prefix}_messages_backup``. A backup that is there already is an error, never overwritten.
-            restore_from_backup: Puts the backup in the tables' place instead, exactly as it was; what was written
-                since is gone, the rights on the tables stay. Opening with migrate="auto" migrates again.
-            delete_backup_after_success: Drops the new backup when all messages are proven to be there.
+            create_backup: Whether to copy both tables first, to ``{prefix}_conversations_backup`` and
+                ``{prefix}_messages_backup``. An existing backup is an error; it is never overwritten.
+            restore_from_backup: Replace the tables by the backup instead. Everything written since is lost; privileges
+                on the tables are kept. Opening with migrate="auto" converts the tables again.
+            delete_backup_after_success: Whether to drop the new backup after checking that no message was lost.
 
-        One transaction in the server, a million messages in under a minute; only the split conversations are sent
-        to the client. Writers wait, readers only at its end, while each conversation gets its user. What fails is
-        told in ``.error``, and nothing of it is kept; other errors are those of connecting.
+        One transaction in the server, a million messages in under a minute; only the list of split conversations is
+        sent to the client. Writers wait for all of it, readers only for its end, while each conversation gets its user.
+        If it fails, it is rolled back and the result's ``error`` says why; only errors of connecting are raised.
 
         VoltAgent: ``migrateConversationSchema`` (which works row by row, and gives a conversation of several users
-        to the first that it happens to read).
+        to the first one that it reads).
         """

@@ -1,1 +1,1 @@
-"""What an agent or an adapter holds of a conversation."""
+"""The memories: handles on one conversation, for agents and adapters."""

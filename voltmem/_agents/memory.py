@@ -1,4 +1,4 @@
-"""What an agent keeps as its memory: a handle on one conversation of one user, and the protocol that it fulfils."""
+"""An agent's memory: a handle on one conversation of one user, and its protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, Message, MessageLike
 from voltmem.options import DEFAULT_RESOURCE_ID
 
-# So many more rows are read than the window has: a tool turn that it divides is then known whole.
+# How many rows are read beyond the window, so that a tool turn at its beginning is usually read whole.
 _ROWS_BEYOND: Final = 8
 _ALL: Final = 2**31
 
@@ -26,33 +26,33 @@ MessageT = TypeVar("MessageT", bound=Message)
 @runtime_checkable
 class Memory(Protocol):
     """
-    What an agent calls: type yours as ``memory: Memory``, and give its tests another.
+    The methods of a memory that an agent calls. Annotate ``memory: Memory``, so that tests can pass another one.
 
-    ``storage.conversation("ada", "c1")`` is one.
+    ``storage.conversation("ada", "c1")`` returns a Memory.
     """
 
     async def messages(self, *, limit: int | None = ..., turns: int | None = None) -> list[Message]:
-        """Return the newest messages, the oldest of them first, as they may be handed to a model."""
+        """Return the newest messages, oldest first, in a form that models accept."""
         ...
 
     async def add(self, message: MessageLike) -> Message:
-        """Return the message as it was stored."""
+        """Add a message. Returns it as stored."""
         ...
 
     async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
-        """Return the messages as they were stored: all of them, or none and an error."""
+        """Add messages: all, or none and an error. Returns them as stored."""
         ...
 
     async def clear(self) -> int:
-        """Return how many messages were deleted."""
+        """Delete all messages. Returns how many."""
         ...
 
 
 class MemoryStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
-        # The row is returned where the title was left alone, too; NULLs for another user's.
+        # Returns the row even if the title was not changed; NULLs for another user's conversation.
         self.title = f"""
             WITH named AS (
                 INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
@@ -67,7 +67,7 @@ class MemoryStatements:
 
 class ConversationMemory:
     """
-    What ``storage.conversation("ada", "c1")`` returns: one conversation of one user, as an agent's memory.
+    One conversation of one user, as an agent's memory: ``storage.conversation("ada", "c1")`` returns it.
 
     ::
 
@@ -76,8 +76,8 @@ class ConversationMemory:
         answer = await model(await memory.messages(limit=20))
         await memory.add({"role": "assistant", "content": answer})
 
-    The conversation is made on the first write. Another user's is a ConversationNotFoundError, in reading too. Making
-    a handle does no I/O, and it has nothing to close: make one where you need it. Each method is one round trip.
+    The first write creates the conversation. If it is another user's, every method raises ConversationNotFoundError,
+    also those that read. Creating a handle does no I/O and there is nothing to close. Each method is one round trip.
     """
 
     def __init__(
@@ -99,22 +99,22 @@ class ConversationMemory:
 
     @classmethod
     def of(cls, memory: ConversationMemory) -> Self:
-        """Return the same conversation as this kind of memory."""
+        """Return a memory of this class for the same conversation."""
         return cls(memory._storage, memory._user_id, memory._id, resource_id=memory._resource_id)
 
     @property
     def conversation_id(self) -> str:
-        """Which conversation it is; a UUIDv7 where none was given."""
+        """The id of the conversation; a UUIDv7 if none was given."""
         return self._id
 
     @property
     def user_id(self) -> str:
-        """Whose it is."""
+        """The owner of the conversation."""
         return self._user_id
 
     @property
     def resource_id(self) -> str:
-        """The agent or project that it is made with, if it is made."""
+        """The agent or project, if this handle creates the conversation."""
         return self._resource_id
 
     def __repr__(self) -> str:
@@ -124,33 +124,33 @@ class ConversationMemory:
 
     async def messages(self, *, limit: int | Unset | None = UNSET, turns: int | None = None) -> list[Message]:
         """
-        Return the newest messages, the oldest of them first, as they may be handed to a model.
+        Return the newest messages, oldest first, in a form that models accept.
 
-        No tool call without its result and no result without its call is among them; what somebody said between the
-        two follows them. The system message that the conversation begins with is kept, as the first.
+        Tool calls without their result and results without their call are left out. Messages between a call and its
+        result follow the result. If the conversation begins with a system message, that one is always the first.
 
         Args:
-            limit: How many at most, the system message included; not given: the storage's storage_limit, None: all.
-                Fewer only where the next older tool turn would not fit as a whole.
-            turns: From where so many turns begin instead, each with what a user says until the user speaks again;
-                the one under way counts.
+            limit: The maximum number, the system message included; not given: the storage's storage_limit, None: all.
+                There are fewer only if the next older tool turn does not fit as a whole.
+            turns: Instead of limit: how many of the last turns. A turn begins with what the user says, and ends before
+                the user speaks again; the current turn counts.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
-        Reads a few rows more than it returns, by index ``{prefix}_messages_in_order``; a second round trip only where
-        among these are more messages that no model may see.
+        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_order``. More round trips only if so
+        many of the rows are left out that the limit is not reached.
         """
         return await self._window(Message, MESSAGE_COLUMNS, limit, turns)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """
-        Return what the user said and what was answered, pair by pair, the newest of them last.
+        Return pairs of a user's message and its answer, newest last.
 
-        The answer is the last that the assistant said before the user went on. What has none yet is no exchange.
+        The answer is the assistant's last message before the user's next one. Messages without an answer are left out.
 
         Args:
-            limit: How many pairs at most; None: all, 0: none.
+            limit: The maximum number of pairs; None: all, 0: none.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -182,7 +182,7 @@ class ConversationMemory:
             read *= 4
 
     async def _read(self, kind: type[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
-        """Return the conversation's first message, if there is one, and those that the query is for, in order."""
+        """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
         sql, arguments = query.sql(self._access.options.tables)
         rows = await self._access.executor.fetch(sql, *arguments)
         if rows and rows[0]["owner"] != self._user_id:
@@ -195,25 +195,25 @@ class ConversationMemory:
 
     async def add(self, message: MessageLike) -> Message:
         """
-        Return the message as it was stored. An id that the conversation has already replaces that message.
+        Add a message, or replace the one with its id. Returns it as stored.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing is stored.
+            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
         return await self._storage.add_message(message, self._user_id, self._id, resource_id=self._resource_id)
 
     async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
-        Return the messages as they were stored: all of them, or none and an error, as in add().
+        Add messages: all, or none and an error. Returns them as stored. Errors as in add().
 
-        A tool call and its results, added together, are never seen one without the other.
+        Readers never see a tool call without its results if you add them together.
         """
         return await self._storage.add_messages(messages, self._user_id, self._id, resource_id=self._resource_id)
 
     async def clear(self) -> int:
         """
-        Return how many messages were deleted, archived ones included; the conversation stays.
+        Delete all messages. Returns how many, archived ones included; the conversation stays.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -226,11 +226,11 @@ class ConversationMemory:
 
     async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
         """
-        Return the conversation, named so; its place in the sidebar stays.
+        Set the title of the conversation. Returns the conversation; its place in the sidebar does not change.
 
         Args:
-            title: What a sidebar shows.
-            if_unset: Leaves a title that is there alone: for one that a model makes.
+            title: The title.
+            if_unset: Whether to keep an existing title; for titles that a model makes.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted.
@@ -249,7 +249,7 @@ class ConversationMemory:
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
-    """Return the system message that the conversation begins with, if it does, and the others of those found."""
+    """Return the system message that the conversation begins with, if any, and the other messages."""
     if not first or first[0].role not in SYSTEM_ROLES:
         return [], found
     return first, found[1:] if found and found[0].id == first[0].id else found

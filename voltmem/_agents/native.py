@@ -1,7 +1,7 @@
 """
-What adapters keep of their framework beside the plain messages: its own form of each, and of the whole conversation.
+What adapters store beside the plain messages: the framework's own form of a message, and of the whole conversation.
 
-Everybody else sees the conversation and its plain messages in it; the framework gets back, bit for bit, what it stored.
+The framework gets back exactly what it stored. All other readers get the plain messages.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from voltmem.models import Conversation, NativeMessage, Owner
 
 
 class NativeStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
-        # Of those who pop at once, each waits for the one before and finds the next message. The conversation's row is
-        # written, and stays as it is: whoever watches sees a change. Whose it is, is told in any case.
+        # Concurrent calls wait for each other's row lock, and each pops another message. The conversation's row is
+        # updated without a change, so that watchers see one. The owner is returned even if nothing was popped.
         self.pop = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
@@ -68,8 +68,9 @@ class NativeStatements:
             FROM {conversations} AS c
             LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $2
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
-        # $3 is whose form, $4 how many beginnings. By index, from the newest on: no more is read than is returned. In a
-        # CASE, for a planner that knows nothing of the table takes equality for so rare that it sorts everything.
+        # $3 is the format, $4 the count. Scans the index from the newest message, so no more is read than is returned.
+        # The comparison is in a CASE, because without statistics the planner expects equality to be so rare that it
+        # sorts everything.
         newest_first = "ORDER BY created_at DESC, seq DESC"
         self.since = f"""
             WITH start AS (
@@ -94,8 +95,9 @@ class NativeStatements:
             SELECT {NATIVE_COLUMNS} FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($3::text[])
                 AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
-        # $9 says whether the revision must be $10 (NULL: that there is none yet). Where it isn't, nothing is changed:
-        # the conversation comes last. No owner is told of a conversation that somebody else was just making.
+        # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
+        # because the conversation is updated last. The owner is NULL if another session was just creating the
+        # conversation.
         self.save = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
@@ -137,11 +139,11 @@ class NativeStatements:
 
 @dataclass(frozen=True)
 class Payload:
-    """A conversation, and what a framework keeps of it as a whole."""
+    """A conversation, and a framework's form of it as a whole."""
 
     conversation: Conversation
     payload: JsonValue
-    """None: the framework has kept nothing of it."""
+    """The framework's form; None: it has stored none."""
     revision: str | None
 
     @classmethod
@@ -155,26 +157,26 @@ class Payload:
 
 class NativeMemory(ConversationMemory):
     """
-    One conversation of one user for an adapter: the memory that agents have, and the framework's own forms.
+    A ConversationMemory for adapters, which also stores the framework's own forms.
 
-    ``NativeMessage`` in ``add()`` and ``add_turn()`` stores both forms of a message.
+    To store both forms of a message, pass a ``NativeMessage`` to ``add()`` or ``add_turn()``.
     """
 
     async def native_messages(
         self, *, limit: int | Unset | None = UNSET, turns: int | None = None
     ) -> list[NativeMessage]:
-        """Return what messages() returns, with the framework's form of each that has one."""
+        """Return the same messages as messages(), with the framework's form of each that has one."""
         return await self._window(NativeMessage, NATIVE_COLUMNS, limit, turns)
 
     async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """
-        Return the newest messages just as they were stored, the oldest of them first, whether a model may see them.
+        Return the newest messages exactly as stored, oldest first, also those that messages() leaves out.
 
         Args:
-            limit: How many at most; None: all.
+            limit: The maximum number; None: all.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
         """
         query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
         _, found = await self._read(NativeMessage, query)
@@ -182,15 +184,17 @@ class NativeMemory(ConversationMemory):
 
     async def messages_since(self, format: str, count: int, *, limit: int | None = None) -> list[NativeMessage]:
         """
-        Return the newest messages from the last but so many in the format on: runs, say, that begin with one.
+        Return the newest messages, starting at the count-th newest message of this format.
+
+        An adapter gives this format to the first message of each run, for example, to read the last runs.
 
         Args:
-            format: What a beginning is marked with.
-            count: How many beginnings; all messages where there are fewer.
-            limit: How many messages at most; None: all.
+            format: The format.
+            count: How many messages of the format to go back. If there are fewer, all messages are returned.
+            limit: The maximum number of messages; None: all.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
         """
         check_id(format=format)
         check_count("count", count, minimum=1)
@@ -205,7 +209,11 @@ class NativeMemory(ConversationMemory):
         return newest_first[::-1]
 
     async def messages_by_id(self, ids: Sequence[str]) -> dict[str, NativeMessage]:
-        """Return those of the messages that the conversation has, by id, just as stored; none of another user's."""
+        """
+        Return the messages with these ids, by id, exactly as stored. Ids without a message are left out.
+
+        If the conversation is another user's, the result is empty.
+        """
         ids = check_ids("ids", ids)
         rows = await self._access.executor.fetch(
             self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
@@ -214,7 +222,7 @@ class NativeMemory(ConversationMemory):
 
     async def lock(self) -> bool:
         """
-        Return whether there is a conversation, in which nobody else writes until this transaction ends.
+        Lock the conversation's row until the transaction ends. Returns whether the conversation exists.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -226,9 +234,9 @@ class NativeMemory(ConversationMemory):
 
     async def pop(self) -> NativeMessage | None:
         """
-        Return the newest message, which is deleted; None if there is none.
+        Delete the newest message. Returns it, or None if there is none.
 
-        Of any number of callers at once, each gets another one.
+        Each of any number of concurrent callers gets another message.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -243,7 +251,7 @@ class NativeMemory(ConversationMemory):
 
     async def payload(self, format: str) -> Payload | None:
         """
-        Return the conversation with what the framework keeps of it; None where there is no conversation.
+        Return the conversation with the framework's form of it; None if the conversation does not exist.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -265,21 +273,21 @@ class NativeMemory(ConversationMemory):
         touch: bool = True,
     ) -> None:
         """
-        Keep what the framework has of the conversation as a whole, instead of what was kept; make the conversation.
+        Store the framework's form of the conversation, or replace it. Creates the conversation if it does not exist.
 
         Args:
-            payload: Any JSON value but None. Comes back equal, type and order of keys included.
-            format: Whose form it is; a conversation may have one in each.
-            title: Names the conversation.
-            revision: Names this state of it.
-            expected_revision: Which state it must replace; None: there must be none yet; not given: any.
+            payload: Any JSON value except None. It is returned equal, type and order of keys included.
+            format: The name of the form; a conversation may have one form of each name.
+            title: The title of the conversation; None clears it; not given: unchanged.
+            revision: The new revision, a string of the caller's own.
+            expected_revision: The revision that must be stored now; None: none yet; not given: any.
             touch: Whether the conversation's updated_at becomes now.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's.
-            RevisionConflictError: What is kept has another revision, or there is none. Nothing is changed.
+            ConversationNotFoundError: The conversation is another user's, or deleted.
+            RevisionConflictError: The stored revision is another one, or there is none. Nothing was changed.
 
-        A second round trip only where somebody else is making the conversation at the same time.
+        A second round trip only if another session is creating the conversation at the same time.
         """
         check_id(format=format)
         check_key_or_none(revision=revision)
@@ -303,7 +311,7 @@ class NativeMemory(ConversationMemory):
             expected,
             touch,
         )
-        # A second time, the expected revision is the one that the first has stored.
+        # With an expected revision, a repeated statement would conflict with the first, which has stored another one.
         repeatable = expected_revision is UNSET
         while True:
             row = await self._access.executor.fetchrow(
@@ -328,14 +336,14 @@ async def list_payloads(
     offset: int = 0,
 ) -> list[Payload]:
     """
-    Return the conversations of which something is kept in one of the formats, the last active first.
+    Return the conversations with a framework's form in one of these formats, last active first.
 
     Args:
-        storage: Where.
-        formats: Which ones; a conversation comes once for each that it has.
-        user_id: Only this user's; ANY_USER: everybody's, for trusted code.
+        storage: The storage.
+        formats: The formats. A conversation is returned once for each of them that it has.
+        user_id: Only this user's; ANY_USER: all users', for trusted code.
         resource_id: Only those with this agent or project.
-        limit: How many at most; None: all.
+        limit: The maximum number; None: all.
         offset: How many to skip.
     """
     owner = check_owner("user_id", user_id)

@@ -1,1 +1,1 @@
-"""The subjects: of each its verbs, its SQL and its values."""
+"""The areas of the storage. Each has its verbs, its SQL and its values."""

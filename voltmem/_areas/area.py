@@ -1,4 +1,4 @@
-"""What all areas share: the storage's options, the way to the database, and the statements of a subject."""
+"""The base of all areas: the options of the storage, the executor, and the statements of an area."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ StatementsT = TypeVar("StatementsT")
 
 
 class Access(NamedTuple):
-    """What a statement needs: the options of a storage, and what sends it."""
+    """The options of a storage and its executor, to send statements."""
 
     options: StorageOptions
     executor: Executor
 
     def sql(self, kind: Callable[[Tables], StatementsT]) -> StatementsT:
-        """Return the statements of a subject, rendered for the storage's tables."""
+        """Return the statements of this kind, rendered for the storage's tables."""
         return rendered(kind, self.options.tables)
 
 
@@ -35,5 +35,5 @@ class Area:
 
 
 def access(area: Area) -> Access:
-    """Return what code beside the areas (an agent's memory, an adapter) needs to send statements of its own."""
+    """Return the access of an area, for code outside of the areas (an agent's memory, an adapter)."""
     return Access(area._options, area._executor)

@@ -1,4 +1,4 @@
-"""What changes while one looks: a user's conversations, watched across processes."""
+"""Changes: a user's conversations, watched across processes."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", 
 
 
 class Change(Model):
-    """What watch() tells of: a conversation that changed, or that watching has begun or was interrupted."""
+    """A change of a conversation, or the beginning or an interruption of watching."""
 
     kind: ChangeKind
     """
-    - "ready": from here on nothing is missed. It comes first; list the conversations now.
-    - "created": there is one more: a new one, one that was restored, or one that somebody gave to the user.
+    - "ready": always first. No change after it is missed; list the conversations now.
+    - "created": a conversation was created, restored, or given to the user.
     - "message-added": its newest message is newer than before.
-    - "updated": something else of it changed, or of its messages: they were edited, deleted, rewound.
-    - "deleted": there is one less: deleted with a way back or without, or given to somebody else.
-    - "reconnected": the connection was lost and is back. What changed meanwhile follows, merged: of several changes of
-      one conversation only the last state is seen.
+    - "updated": another change of it or of its messages: an edit, a deletion, a rewind.
+    - "deleted": a conversation was deleted, soft-deleted, or given to another user.
+    - "reconnected": the connection was lost and is back. The changes meanwhile follow, one for each conversation, with
+      its current state.
     """
     conversation_id: Key | None = None
-    """Which one; None where the change is none of a conversation."""
+    """The conversation; None for "ready" and "reconnected"."""
     conversation: ConversationItem | None = None
-    """As the sidebar shows it now; None where it is deleted."""
+    """The conversation's current state; None for "deleted", "ready" and "reconnected"."""
 
 
 class ChangeStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         conversations = tables.conversations
 
         def newest(conversation_id: str) -> str:
-            """Return the join that gives each conversation the place of its newest message."""
+            """Return the join that adds the time and seq of each conversation's newest message."""
             return f"""
             LEFT JOIN LATERAL (
                 SELECT m.created_at, m.seq FROM {tables.messages} AS m
@@ -52,12 +52,12 @@ class ChangeStatements:
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ) AS newest ON true"""
 
-        # Whoever writes a row leaves the number of the transaction in it, whatever the change.
+        # Every write of a row changes its xmin, the id of the writing transaction.
         self.begin = f"""
             SELECT c.id, c.xmin::text AS version, newest.created_at AS newest_at, newest.seq AS newest_seq
             FROM {conversations} AS c {newest("c.id")}
             WHERE c.user_id = $1 AND c.deleted_at IS NULL"""
-        # What is known is sent, and only the differences come back: mostly none.
+        # The known versions are sent, and only the differences are returned, mostly none.
         changed = f"(SELECT * FROM {conversations} WHERE id = ANY (ARRAY(SELECT id FROM changed)))"
         self.look = f"""
             WITH there AS (
@@ -74,31 +74,31 @@ class ChangeStatements:
 
 
 class Known(NamedTuple):
-    """What a watcher keeps of a conversation: enough to see that it changed."""
+    """The known state of a conversation, from which a change is seen."""
 
     version: str
     newest: tuple[datetime, int] | None
-    """The place of the newest message; None: there are none."""
+    """Time and seq of the newest message; None: there are none."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Known:
-        """Return what is to be known of a row: version, newest_at, newest_seq."""
+        """Return the state in a row: version, newest_at, newest_seq."""
         version, newest_at, newest_seq = row
         return cls(version, None if newest_at is None else (newest_at, newest_seq))
 
     def has_newer_message_than(self, before: Known) -> bool:
-        """Whether a message was added since."""
+        """Return whether a message was added since an earlier state."""
         return self.newest is not None and (before.newest is None or self.newest > before.newest)
 
 
 class Changes(Area):
-    """The method about changes; PostgresStorage puts the areas together."""
+    """The verb about changes. PostgresStorage inherits from all areas."""
 
     _watching: Watching | None
 
     def watch(self, user_id: str, *, poll_interval: float = DEFAULT_POLL_INTERVAL) -> AsyncGenerator[Change, None]:
         """
-        Return an iterator of what changes in a user's conversations, whoever changes it, in whatever process.
+        Return an iterator over the changes of a user's conversations, made by any user in any process.
 
         ::
 
@@ -108,23 +108,23 @@ class Changes(Area):
                 elif change.conversation is not None:
                     show_again(change.conversation)
 
-        The first is "ready": list the conversations then, for from there on nothing is missed. What is found together
-        comes in order of activity, what was deleted first. It ends when the storage is closed; leave it as any other
-        iterator.
+        The first change is "ready": list the conversations then; no change after it is missed. Changes found by one
+        query come in order of activity, deletions first. The iterator ends when the storage is closed; like any other,
+        it can be left with break.
 
         Args:
-            user_id: Whose.
-            poll_interval: Seconds between two looks where no notification arrives (behind a pooler in transaction
-                mode, on a standby, with Citus, or while the connection that listens is lost).
+            user_id: The user.
+            poll_interval: Seconds between two queries where no notifications arrive: behind a pooler in transaction
+                mode, on a standby, with Citus, or while the listening connection is lost.
 
         Raises:
-            InvalidInputError: On a storage that is bound to a connection, or in a transaction.
-            ConnectionFailedError: No server there at the beginning. One that goes away later is waited for.
+            InvalidInputError: The storage is bound to a connection or a transaction.
+            ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        One connection of its own for all who watch on a storage, from the first to the last; a pool that was given
-        lends one. A look is one round trip, on a notification and every half a minute, at most ten a second, and reads
-        the user's conversations by index. A change that another program makes to messages only, not to the row of
-        their conversation, is not seen.
+        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
+        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
+        messages, and not the row of their conversation, the change is not seen.
         """
         check_user("user_id", user_id, "watch() follows one user's conversations")
         check_seconds("poll_interval", poll_interval)
@@ -156,7 +156,7 @@ class Changes(Area):
 
 
 def _change(known: dict[str, Known], row: tuple[Any, ...]) -> Change:
-    """Return the change that a row tells of, which is known from now on."""
+    """Return the change in a row, and update the known state."""
     conversation_id = row[0]
     before = known.pop(conversation_id, None)
     if row[1] is None:

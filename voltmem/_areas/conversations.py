@@ -1,4 +1,4 @@
-"""The conversations: everything that reads or writes their table."""
+"""The conversations: the verbs that read and write their table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROWS_PER_FETCH: Final = 200
 
 
 class ConversationStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         table, columns = tables.conversations, CONVERSATION_COLUMNS
@@ -42,15 +42,15 @@ class ConversationStatements:
             SELECT $1, $2, $3, $4, $5::text::jsonb,
                 coalesce($6::timestamptz, statement_timestamp()),
                 coalesce($7::timestamptz, $6::timestamptz, statement_timestamp())"""
-        # ON CONFLICT rather than a unique violation: an error would end the caller's own transaction.
+        # ON CONFLICT, not a unique violation: an error would abort the caller's own transaction.
         self.create = f"""
             WITH made AS (
                 INSERT INTO {table} {new_row}
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
-        # The usual case, found, writes nothing. DO UPDATE (of nothing) rather than DO NOTHING: a row that another
-        # session committed a moment ago is not in this statement's snapshot, but it is returned by the update.
+        # The usual case, an existing conversation, writes nothing. DO UPDATE (without a change), not DO NOTHING: a row
+        # that another session has just committed is not in this statement's snapshot, but the update returns it.
         self.ensure = f"""
             WITH found AS (
                 SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
@@ -68,7 +68,7 @@ class ConversationStatements:
             SELECT {columns} FROM {table}
             WHERE resource_id = $1 AND deleted_at IS NULL
             ORDER BY created_at DESC, id DESC"""
-        # Each column with a flag before its value: only what is given changes.
+        # Before the value of each column, a flag: whether it was given. Other columns keep their values.
         update = f"""
             UPDATE {table} SET
                 title = CASE WHEN $3 THEN $4::text ELSE title END,
@@ -79,7 +79,7 @@ class ConversationStatements:
                 updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END"""
 
         def updated(source: str = "") -> str:
-            """Return the statement that updates a conversation, and answers with it."""
+            """Return the statement that updates a conversation and returns it."""
             return f"""
             WITH updated AS ({update} {source}
             WHERE {owned}
@@ -87,7 +87,7 @@ class ConversationStatements:
             ){with_is_deleted(tables, f"SELECT {names} FROM updated")}"""
 
         self.update = updated()
-        # The function locks the row before the update finds it.
+        # The function locks the row before the update reads it.
         self.give = updated(f"FROM {tables.hand_over}($1, $2, $10) AS handed_over")
         self.delete = f"""
             DELETE FROM {table}
@@ -95,22 +95,22 @@ class ConversationStatements:
 
 
 class Conversations(Area):
-    """The methods about conversations; PostgresStorage puts the areas together."""
+    """The verbs about conversations. PostgresStorage inherits from all areas."""
 
     # --- one conversation -------------------------------------------------------------------------------------
 
     async def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """
-        Return the conversation as it was stored.
+        Create a conversation. Returns it as stored.
 
         Args:
-            conversation: A model or a dict in either spelling; only user_id must be there. Without an id it gets
-                a UUIDv7, without times the database's.
+            conversation: A model or a dict in either spelling. Only user_id is required. The default id is a UUIDv7,
+                the default times are the database's current time.
 
         Raises:
-            ConversationExistsError: The id is taken, by whomever, or by a conversation that is deleted.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
-            OutcomeUnknownError: The connection broke before the answer; ensure_conversation may be repeated.
+            ConversationExistsError: A conversation with this id exists: any user's, or a soft-deleted one.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
+            OutcomeUnknownError: The connection broke before the answer. ensure_conversation() can be repeated safely.
 
         VoltAgent: ``createConversation``.
         """
@@ -122,13 +122,13 @@ class Conversations(Area):
 
     async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:
         """
-        Return the conversation with this id: the one that is there, unchanged, or the given one, stored.
+        Create a conversation unless its id exists. Returns the existing one, unchanged, or the new one.
 
-        Atomic: of any number of callers at once, one makes it and all get it.
+        Atomic: of any number of concurrent callers, one creates it and all get it.
 
         Raises:
-            ConversationNotFoundError: The id is another user's, or of a conversation that is deleted.
-            InvalidInputError: A field is missing, unknown or of the wrong type.
+            ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
+            InvalidInputError: A field is missing, unknown or has the wrong type.
         """
         new = Conversation.of(conversation)
         row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
@@ -136,17 +136,17 @@ class Conversations(Area):
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
         """
-        Return the conversation, whoever's it is, or None.
+        Return the conversation with this id, of any user, or None.
 
-        For trusted code: get_user_conversation() and for_user() check whose it is. VoltAgent: ``getConversation``.
+        For trusted code: get_user_conversation() and for_user() check the owner. VoltAgent: ``getConversation``.
         """
         return await self._get_conversation(conversation_id, ANY_USER)
 
     async def get_user_conversation(self, conversation_id: str, user_id: str) -> Conversation | None:
         """
-        Return the conversation if it is this user's; None when it is absent or another's.
+        Return the conversation if it is this user's; None if it does not exist or is another user's.
 
-        VoltAgent: ``getUserConversation`` (which fetches first and compares afterwards).
+        VoltAgent: ``getUserConversation`` (which fetches it first and compares the user afterwards).
         """
         check_user("user_id", user_id)
         return await self._get_conversation(conversation_id, user_id)
@@ -169,20 +169,20 @@ class Conversations(Area):
         owner: Owner = ANY_USER,
     ) -> Conversation:
         """
-        Return the conversation after the update. Only what is given changes.
+        Update the given fields of a conversation. Returns it as stored.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, instead of the old; None empties it.
-            resource_id: Moves it to another agent or project.
-            user_id: Gives it to another user. Links to it end.
+            metadata: The new metadata, which replaces the old; None empties it.
+            resource_id: The agent or project to move it to.
+            user_id: The user to give it to. Its links are revoked.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            InvalidInputError: A value of the wrong type.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
         """
@@ -204,19 +204,19 @@ class Conversations(Area):
             *_given(resource_id),
             *_given(user_id),
             touch,
-            # Given away by its owner, it is not the owner's the second time.
+            # After the first try the conversation is no longer the owner's, so a second one would not find it.
             repeatable=owner_id is None or user_id in (UNSET, owner_id),
         )
         return Conversation.from_row(require_found(row, conversation_id, owner_id))
 
     async def delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> bool:
         """
-        Return whether there was one to delete. Its messages go with it, and there is no way back.
+        Delete a conversation and its messages for good. Returns whether there was one.
 
-        One that was deleted with a way back, by soft_delete_conversation(), ends by it.
+        Also deletes a conversation that soft_delete_conversation() deleted.
 
         Args:
-            conversation_id: Which one.
+            conversation_id: The conversation.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``deleteConversation``.
@@ -229,9 +229,9 @@ class Conversations(Area):
 
     async def get_conversations(self, resource_id: str) -> list[Conversation]:
         """
-        Return all conversations of a resource, the newest created first.
+        Return all conversations of a resource, newest first by creation.
 
-        Read by index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
+        Uses the index ``{prefix}_conversations_by_resource``. VoltAgent: ``getConversations``.
         """
         check_id(resource_id=resource_id)
         rows = await self._executor.fetch(self._sql(ConversationStatements).by_resource, resource_id)
@@ -248,7 +248,7 @@ class Conversations(Area):
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return a user's conversations, the last active first unless told otherwise.
+        Return a user's conversations; by default, last active first.
 
         Args and errors as in query_conversations(). VoltAgent: ``getConversationsByUserId``.
         """
@@ -268,18 +268,18 @@ class Conversations(Area):
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match; without a filter all users' (the admin's view).
+        Return the conversations that match the filters; without filters, those of all users.
 
         Args:
-            user_id: Only this user's; ANY_USER: everybody's, for trusted code.
+            user_id: Only this user's; ANY_USER: all users', for trusted code.
             resource_id: Only those with this agent or project.
-            limit: How many at most; None: all, 0: none.
-            offset: How many to skip; the database walks over them all the same.
+            limit: The maximum number; None: all, 0: none.
+            offset: How many to skip. The database reads the skipped rows, too.
             order_by: "created_at", "updated_at" or "title"; conversations without a title come last.
-            order_direction: "ASC" or "DESC", in any case. Ties are broken by id, in the same direction.
+            order_direction: "ASC" or "DESC", upper or lower case. Ties are broken by id, in the same direction.
 
         Raises:
-            InvalidQueryError: Anything else, before any SQL runs.
+            InvalidQueryError: An argument is invalid. No SQL was run.
 
         VoltAgent: ``queryConversations``.
         """
@@ -289,9 +289,9 @@ class Conversations(Area):
 
     async def count_conversations(self, *, user_id: Owner = ANY_USER, resource_id: str | None = None) -> int:
         """
-        Return how many conversations match; without a filter all.
+        Return the number of conversations that match the filters; without filters, of all.
 
-        Counting reads every row it counts. VoltAgent: ``countConversations``.
+        Reads every row that it counts. VoltAgent: ``countConversations``.
         """
         sql, arguments = ConversationQuery(user_id, resource_id).count_sql(self._options.tables)
         row = await self._executor.fetchrow(sql, *arguments)
@@ -301,14 +301,14 @@ class Conversations(Area):
         self, user_id: str, page: int = 1, page_size: int = 10
     ) -> ConversationPage:
         """
-        Return one page of a user's conversations, the last active first.
+        Return one page of a user's conversations, last active first.
 
         Args:
-            user_id: Whose.
-            page: 1 or more.
-            page_size: 1 or more rows.
+            user_id: The user.
+            page: The page number, from 1.
+            page_size: The rows of a full page, at least 1.
 
-        Nothing is counted: has_more is known by reading one row more. VoltAgent: ``getPaginatedUserConversations``.
+        No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
         check_user("user_id", user_id)
         check_count("page", page, minimum=1)
@@ -322,20 +322,20 @@ class Conversations(Area):
 
     async def get_last_conversation(self, user_id: str, *, resource_id: str | None = None) -> Conversation | None:
         """
-        Return the conversation that the user was last active in, or None: the one to go on with.
+        Return the user's last active conversation, or None.
 
         Args:
-            user_id: Whose.
+            user_id: The user.
             resource_id: Only with this agent or project.
 
-        Agno: ``get_all_session_ids(user)[0]`` (which is the last that was made).
+        Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
         check_user("user_id", user_id)
         return next(iter(await self._find(ConversationQuery(user_id, resource_id, limit=1))), None)
 
     def get_user_conversations(self, user_id: str) -> UserConversations:
         """
-        Return a builder over a user's conversations: all of them, the last active first, until told otherwise.
+        Return a query builder for a user's conversations; by default all of them, last active first.
 
         ``await storage.get_user_conversations("ada").limit(20).order_by("title", "ASC")``
 
@@ -352,25 +352,25 @@ class Conversations(Area):
 @dataclass(frozen=True)
 class UserConversations:
     """
-    A question about one user's conversations, asked step by step, in any order; each step is a new value.
+    A query builder for one user's conversations. Each method returns a new builder; their order does not matter.
 
-    ``await builder.execute()`` and ``await builder`` return a list; ``async for conversation in builder`` walks
-    all of them, a batch of rows at a time, each batch starting where the last one ended (no OFFSET).
+    ``await builder.execute()`` and ``await builder`` return a list. ``async for conversation in builder`` iterates over
+    all of them in batches, each of which starts after the last row of the one before (no OFFSET).
     """
 
     _conversations: Conversations
     _query: ConversationQuery
 
     def limit(self, count: int | None) -> Self:
-        """Return a builder that stops after so many; None: all, 0: none."""
+        """Return a builder that returns at most *count* conversations; None: all, 0: none."""
         return self._with(limit=count)
 
     def offset(self, count: int) -> Self:
-        """Return a builder that skips so many."""
+        """Return a builder that skips *count* conversations."""
         return self._with(offset=count)
 
     def order_by(self, field: OrderBy = "updated_at", direction: OrderDirection = "DESC") -> Self:
-        """Return a builder with another order; InvalidQueryError for a field that is none."""
+        """Return a builder with another order. InvalidQueryError if the field or the direction is invalid."""
         return self._with(order_by=field, order_direction=direction)
 
     def orderBy(self, field: OrderBy = "updated_at", direction: OrderDirection = "DESC") -> Self:
@@ -378,7 +378,7 @@ class UserConversations:
         return self.order_by(field, direction)
 
     def resource(self, resource_id: str | None) -> Self:
-        """Return a builder for one agent or project only; None: for all."""
+        """Return a builder for the conversations with one agent or project; None: with any."""
         return self._with(resource_id=resource_id)
 
     def _with(self, **changes: Any) -> Self:

@@ -67,7 +67,7 @@ class SidebarCursor(Cursor):
 
 @dataclass(frozen=True)
 class SearchCursor(Cursor):
-    """The place of a conversation in what a search has found."""
+    """The place of a conversation in the results of a search."""
 
     rank: float
     updated_at: Time

@@ -1,4 +1,4 @@
-"""Forks: a conversation copied, up to one of its messages."""
+"""Forks: copies of a conversation, up to one of its messages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from voltmem.models import Conversation, Owner
 
 
 class ForkStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
-        # What the sequence gives follows the order of the SELECT. Of what the limit has put aside, the copy shows as
-        # much as the limit, $5, allows. The setting is for tables that VoltAgent made, whose messages name the user,
-        # too.
+        # The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up
+        # to the storage limit, $5. The setting is for tables that VoltAgent created, whose messages have a user_id.
         columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
         self.fork = f"""
             WITH source AS (
@@ -79,21 +78,22 @@ class Forks(Area):
         owner: Owner = ANY_USER,
     ) -> Conversation:
         """
-        Return a new conversation with the same messages, up to one of them, that remembers where it came from.
+        Copy a conversation, up to one of its messages. Returns the new conversation.
 
-        Of what the storage limit put aside (on_limit="archive") the copy shows what led to its last message.
+        Messages are copied with their ids and times, and so are title, tags and metadata. The copy is marked as read,
+        and its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
-            conversation_id: Which one is copied: messages with their ids and times, title, tags and metadata. The copy
-                is read.
-            up_to: The id of the last message of the copy; None: all.
+            conversation_id: The conversation to copy.
+            up_to: The id of the last message to copy; None: all.
             id: The id of the new conversation; None: a UUIDv7.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
-            ConversationExistsError: The new id is taken.
+            ConversationExistsError: A conversation with the new id exists.
         """
         check_id(conversation_id=conversation_id)
         check_id_or_none(up_to=up_to, id=id)

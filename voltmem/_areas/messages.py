@@ -1,4 +1,4 @@
-"""The messages: everything that reads or writes their table."""
+"""The messages: the verbs that read and write their table."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from voltmem.options import MESSAGE_LIMIT
 
 
 class MessageStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         messages, conversations = tables.messages, tables.conversations
-        # Whoever changes messages has locked their conversation first: adding some, in a statement for several
-        # conversations, never waits for a message in one. Whose it is comes along: to the conversation's handle another
-        # user's is an error, not empty.
+        # Every change of messages locks their conversation first, so a statement that adds messages to several
+        # conversations never waits for the lock of a message. The owner is returned, too, because ConversationMemory
+        # raises an error for another user's conversation.
         dropped = f"SELECT owner, is_deleted, has_message, dropped FROM {tables.drop_messages}"
         self.delete = f"{dropped}($1, $2, $3, NULL, NULL)"
         self.clear = f"{dropped}($1, $2, NULL, NULL, NULL)"
         self.rewind = f"{dropped}($1, $2, NULL, $3, $4)"
         self.clear_user = f"SELECT {tables.drop_messages_of_user}($1) AS dropped"
-        # No row where the conversation looks absent.
+        # No row if the conversation does not exist, is deleted or is not the owner's.
         self.has = f"""
             SELECT EXISTS (
                 SELECT FROM {messages} WHERE conversation_id = $1 AND message_id = $3
@@ -37,7 +37,7 @@ class MessageStatements:
 
 
 class Messages(Area):
-    """The methods about messages; PostgresStorage puts the areas together."""
+    """The verbs about messages. PostgresStorage inherits from all areas."""
 
     _appends: Appends
 
@@ -52,24 +52,23 @@ class Messages(Area):
         resource_id: str | None = None,
     ) -> Message:
         """
-        Return the message as it was stored: with its id and its time.
+        Add a message to a conversation. Returns it as stored, with its id and time.
 
         Args:
-            message: A model or a dict in either spelling. An id that the conversation has already replaces that
-                message in its place, so a streamed answer can be saved as it grows and a retry stores it once.
-            user_id: Whose conversation it must be; ANY_USER: no check, for trusted code.
-            conversation_id: Where it goes. Its updated_at becomes now.
-            resource_id: Makes the conversation if there is none, with this agent or project, for the user; None:
-                there must be one.
+            message: A model or a dict in either spelling. A message of the conversation with the same id is replaced in
+                its place. So a streamed answer can be saved while it grows, and a retry stores a message once.
+            user_id: The owner of the conversation; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. Its updated_at becomes now.
+            resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
+                it must exist.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is another user's. Nothing is
-                stored.
+            ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
-        One round trip; calls that wait at the same time share it, each with the outcome that it has alone, and the
-        order within a conversation is that of the calls. Stored means committed. In the same transaction what is
-        beyond storage_limit is deleted or archived. VoltAgent: ``addMessage``.
+        The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
+        or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
+        archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
         (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id)
         return stored
@@ -83,9 +82,9 @@ class Messages(Area):
         resource_id: str | None = None,
     ) -> list[Message]:
         """
-        Return the messages as they were stored, in their order: all of them, or none and an error.
+        Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; nothing is sent for an empty list. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
         if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
@@ -109,12 +108,12 @@ class Messages(Area):
 
     async def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
-        Return how many of these messages were there and are deleted, archived ones included.
+        Delete messages of a conversation. Returns how many were deleted, archived ones included.
 
         Args:
-            ids: Which; ids that are not in the conversation do not matter. Nothing is sent for an empty list.
-            user_id: Whose conversation it must be, else nothing is deleted; ANY_USER: no check, for trusted code.
-            conversation_id: Where they are.
+            ids: Their ids. Ids that the conversation does not have are ignored; an empty list sends nothing.
+            user_id: The owner; nothing of another user's is deleted. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
 
         VoltAgent: ``deleteMessages``.
         """
@@ -127,19 +126,19 @@ class Messages(Area):
 
     async def rewind_conversation(self, conversation_id: str, message_id: str, *, owner: Owner = ANY_USER) -> int:
         """
-        Return how many messages were dropped: those that follow this one, archived ones included.
+        Delete the messages after a message. Returns how many were deleted, archived ones included.
 
-        To answer once more, rewind to the question. To edit it, store it again with its id, then rewind to it. What the
-        storage limit put aside (on_limit="archive") comes back, as far as the limit allows.
+        To regenerate an answer, rewind to the question. To edit the question, store it again with its id, then rewind
+        to it. Messages that the storage limit archived (on_limit="archive") are restored, up to the limit.
 
         Args:
-            conversation_id: Which one.
-            message_id: The last message that stays.
+            conversation_id: The conversation.
+            message_id: The last message to keep.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message. Nothing is dropped.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message. Nothing was deleted.
         """
         check_id(conversation_id=conversation_id, message_id=message_id)
         owner_id = check_owner("owner", owner)
@@ -153,11 +152,13 @@ class Messages(Area):
 
     async def clear_messages(self, user_id: Owner, conversation_id: str | None = None) -> int:
         """
-        Return how many messages were deleted, archived ones included. The conversations stay.
+        Delete the messages of a conversation, or of all of a user's. Returns how many; the conversations stay.
 
         Args:
-            user_id: Whose messages; ANY_USER, with a conversation only: no check, for trusted code.
-            conversation_id: Only those of this conversation; None: all of the user's.
+            user_id: The owner. ANY_USER, only with a conversation_id: no check, for trusted code.
+            conversation_id: Only this conversation's messages; None: those of all of the user's conversations.
+
+        Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
         """
@@ -187,24 +188,25 @@ class Messages(Area):
         include_archived: bool = False,
     ) -> list[Message]:
         """
-        Return the newest messages of a conversation, the oldest of them first.
+        Return the newest messages of a conversation, oldest first.
 
         Args:
-            user_id: Whose conversation it must be, else the list is empty; ANY_USER: no check, for trusted code.
-            conversation_id: Which one.
-            limit: How many at most; not given: the storage's storage_limit, None: all, 0: none.
-            before: Only messages earlier than this time, which must have a time zone, or than the message with this
-                id: pages backwards, ties included.
-            after: Only messages later than this.
-            roles: Only messages by these; an empty list: none.
+            user_id: The owner; another user's conversation gives an empty list. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
+            limit: The maximum number; not given: the storage's storage_limit, None: all, 0: none.
+            before: Only messages before this time, which must have a time zone, or before the message with this id. An
+                id pages backwards exactly, even among messages with equal times.
+            after: Only messages after this time, or after the message with this id.
+            roles: Only messages with these roles; an empty list: none.
             types: Only messages of these types; an empty list: none.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
 
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Read by index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest until
-        its 2.1.0).
+        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        before its version 2.1.0).
         """
         query = MessageQuery(
             conversation_id,
@@ -232,15 +234,16 @@ class Messages(Area):
         owner: Owner = ANY_USER,
     ) -> list[Message]:
         """
-        Return a conversation's messages from the oldest on.
+        Return the oldest messages of a conversation, oldest first.
 
         Args:
-            conversation_id: Which one; the list is empty when there is none.
-            limit: How many at most; None: all, 0: none.
+            conversation_id: The conversation. If it does not exist, the list is empty.
+            limit: The maximum number; None: all, 0: none.
             offset: How many to skip.
-            before: Only messages earlier than this time, or than the message with this id.
-            after: Only messages later than this time, or than the message with this id: pages forwards.
-            include_archived: Also what the storage limit put aside (on_limit="archive"). Sorts the conversation.
+            before: Only messages before this time, or before the message with this id.
+            after: Only messages after this time, or after the message with this id, to page forwards.
+            include_archived: Also messages that the storage limit archived (on_limit="archive"). Sorts the whole
+                conversation.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
 
         VoltAgent: ``getConversationMessages``.
@@ -262,7 +265,7 @@ class Messages(Area):
         sql, arguments = query.sql(self._options.tables)
         found = list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
         for place in (query.before, query.after):
-            if not found and isinstance(place, str):  # the end, or a message that is not there
+            if not found and isinstance(place, str):  # the end of the conversation, or a missing message
                 statement = self._sql(MessageStatements).has
                 owner = check_owner("user_id", query.user_id)
                 row = await self._executor.fetchrow(statement, query.conversation_id, owner, place)

@@ -1,4 +1,4 @@
-"""The questions with many shapes, as immutable values: which conversations, which messages, and which window."""
+"""The queries whose SQL depends on the arguments, as immutable values: of conversations, messages and windows."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, OrderBy, OrderDirection, Owner
 
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
-# Where VoltAgent's "parts" stand, they are the content; we never write them. Content that is not plain text is read
-# from content_json alone: its searchable copy would cross for nothing.
+# VoltAgent's column "parts", if it has a value, is the content; voltmem never writes it. Content that is not plain text
+# is read from content_json alone; its searchable copy in the column content is not needed.
 MESSAGE_COLUMNS: Final = (
     "message_id, role, CASE WHEN content_json IS NULL AND parts IS NULL THEN content END AS content, "
     "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
@@ -36,7 +36,7 @@ NATIVE_COLUMNS: Final = f"{MESSAGE_COLUMNS}, format, payload::text AS payload, p
 
 
 def runs_of_user(tables: Tables) -> str:
-    """Return the SELECT of the ids of a user's runs: those that name $1, or nobody but a conversation of $1's."""
+    """Return the SELECT of the ids of the runs of user $1: with this user, or without one in $1's conversations."""
     return f"""
                 SELECT id FROM {tables.agent_history} WHERE userid = $1
                 UNION ALL
@@ -45,7 +45,7 @@ def runs_of_user(tables: Tables) -> str:
 
 
 def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
-    """Return the condition that there is such a conversation, deleted, and the owner's (NULL: trusted code)."""
+    """Return the condition that this conversation of the owner's is soft-deleted. Owner NULL: any user's."""
     return f"""EXISTS (
             SELECT FROM {tables.conversations}
             WHERE id = {conversation_id} AND ({owner}::text IS NULL OR user_id = {owner}) AND deleted_at IS NOT NULL
@@ -53,40 +53,45 @@ def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
 
 
 def with_is_deleted(tables: Tables, answer: str, conversation_id: str = "$1", owner: str = "$2") -> str:
-    """Return the SELECT of a row that begins with an id, or of NULLs; before it, whether a deletion is why."""
+    """
+    Return the SELECT of the row of *answer*, with is_deleted before its columns; for require_found().
+
+    If *answer*, whose first column is an id, has no row, the columns are NULL, and is_deleted is true if the
+    conversation is soft-deleted.
+    """
     return f"""
         SELECT answer.id IS NULL AND {is_deleted(tables, conversation_id, owner)} AS is_deleted, answer.*
         FROM (SELECT) AS one LEFT JOIN ({answer}) AS answer ON true"""
 
 
 def require_found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:
-    """Return the columns of the answer in a row of with_is_deleted(); ConversationNotFoundError where there is none."""
+    """Return the columns of the answer in a row of with_is_deleted(); ConversationNotFoundError if there is none."""
     was_deleted, *columns = row or (False, None)
     if columns[0] is None:
         raise ConversationNotFoundError(conversation_id, owner, is_deleted=was_deleted)
     return tuple(columns)
 
 
-# Looked up at run time too: what stands in ORDER BY is ours, never the caller's.
+# The text in ORDER BY comes from here, never from the caller.
 _ORDER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     {"created_at": "created_at", "updated_at": "updated_at", "title": "title"}
 )
 
 
 class Select:
-    """A SELECT under construction: conditions and their arguments, numbered as they come."""
+    """A builder of a SELECT: conditions, and their arguments, which are numbered in the order of adding."""
 
     def __init__(self) -> None:
         self.arguments: list[object] = []
         self.conditions: list[str] = []
 
     def argument(self, value: object) -> str:
-        """Return the number that stands for the value in the text."""
+        """Add an argument. Returns its placeholder, such as $1."""
         self.arguments.append(value)
         return f"${len(self.arguments)}"
 
     def where(self, condition: str, *values: object) -> None:
-        """Add a condition; each {} in it becomes the number of the next value."""
+        """Add a condition; each {} in it becomes the placeholder of the next value."""
         self.conditions.append(condition.format(*(self.argument(value) for value in values)))
 
     def text(self, columns: str, table: str, order: str, limit: int | None, offset: int) -> str:
@@ -104,7 +109,7 @@ class Select:
 
 @dataclass(frozen=True)
 class ConversationQuery:
-    """Which conversations, in which order. InvalidQueryError for what no query can be."""
+    """A list of conversations. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     user_id: Owner = ANY_USER
     resource_id: str | None = None
@@ -113,7 +118,7 @@ class ConversationQuery:
     order_by: OrderBy = "updated_at"
     order_direction: OrderDirection = "DESC"
     after: Conversation | None = None
-    """Only what comes later in the order than this one (keyset paging)."""
+    """Only conversations after this one in the order (keyset paging)."""
 
     def __post_init__(self) -> None:
         check_owner("user_id", self.user_id)
@@ -128,19 +133,19 @@ class ConversationQuery:
             raise InvalidQueryError(f"order_direction {short_repr(order_direction)}: use ASC or DESC")
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = self._filtered()
         column, direction = _ORDER_COLUMNS[self.order_by], self.order_direction.upper()
         if self.after is not None:
             self._continue(statement, column, ">" if direction == "ASC" else "<", self.after)
-        # DESC alone would put NULL titles first; times are never NULL, and NULLS LAST would cost them their index.
+        # DESC alone would put NULL titles first. Times are never NULL, and with NULLS LAST their index would not serve.
         nulls = " NULLS LAST" if column == "title" else ""
         order = f"{column} {direction}{nulls}, id {direction}"
         text = statement.text(CONVERSATION_COLUMNS, tables.conversations, order, self.limit, self.offset)
         return text, statement.arguments
 
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement that counts all the question's conversations, whatever its limit and offset."""
+        """Return the statement that counts all matching conversations, ignoring limit and offset."""
         statement = self._filtered()
         where = f"\nWHERE {' AND '.join(statement.conditions)}" if statement.conditions else ""
         return f"SELECT count(*)\nFROM {tables.conversations}{where}", statement.arguments
@@ -166,7 +171,7 @@ class ConversationQuery:
 
 @dataclass(frozen=True)
 class MessageQuery:
-    """Which messages of one conversation. InvalidQueryError or InvalidInputError for what no query can be."""
+    """A list of messages of one conversation. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     conversation_id: str
     user_id: Owner = ANY_USER
@@ -199,12 +204,12 @@ class MessageQuery:
                 object.__setattr__(self, name, tuple(check_texts(name, getattr(self, name))))
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         statement.where("conversation_id = {}", self.conversation_id)
         if not self.include_archived:
             statement.where("NOT archived")
-        # Bound to no column of the outer row: looked up once, before the first message is read.
+        # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
         there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
         if self.user_id is ANY_USER:
             statement.where(f"EXISTS ({there})", self.conversation_id)
@@ -231,21 +236,21 @@ class MessageQuery:
 @dataclass(frozen=True)
 class WindowQuery:
     """
-    The newest messages of one conversation, and whose it is: there is a row for another user's, too, without message.
+    The newest messages of one conversation, and its owner. Another user's gives one row without a message.
 
-    Each row is the conversation's user_id, whether it is the conversation's first message (which comes once more, and
-    before the others), and the columns of the message.
+    A row has the conversation's user_id, is_first, and the columns of the message. The conversation's first message
+    comes once with is_first, before the others, and again if it is one of the newest.
     """
 
     conversation_id: str
     user_id: Owner = ANY_USER
     """Only if the conversation is this user's; ANY_USER: no check, for trusted code."""
     limit: int | None = None
-    """How many messages at most."""
+    """The maximum number of messages."""
     turns: int | None = None
-    """From where so many turns begin, the one under way included."""
+    """The last so many turns, including the current one."""
     exchanges: int | None = None
-    """From where so many exchanges begin: what a user and the assistant said, and nothing else."""
+    """The last so many exchanges: only messages of the user and the assistant, without tools."""
     columns: str = MESSAGE_COLUMNS
 
     def __post_init__(self) -> None:
@@ -256,12 +261,12 @@ class WindowQuery:
                 check_count(name, count)
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. Pure: no I/O, the same for equal values."""
+        """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         conversation = statement.argument(self.conversation_id)
         of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND NOT archived"
         if self.user_id is not ANY_USER:
-            # Bound to no column of the outer row: looked up once, before the first message is read.
+            # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
             user = statement.argument(self.user_id)
             of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
@@ -282,8 +287,8 @@ class WindowQuery:
         return text, statement.arguments
 
     def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
-        """Return a WITH that finds the message to start from, and how many there are since (NULL: all)."""
-        # Planners take what <> and IS DISTINCT FROM exclude for little, and walk the index rather than sort it all.
+        """Return a WITH that finds the first message of the window, and an expression of the LIMIT (NULL: all)."""
+        # <> and IS DISTINCT FROM: the planner expects that they exclude few rows, so it scans the index, not sorts all.
         if self.turns is not None:
             neighbour, filtered, count = "lead", "", self.turns
             begins = "role = 'user' AND speaker <> 'tool' AND neighbour IS DISTINCT FROM 'user'"
@@ -292,7 +297,7 @@ class WindowQuery:
             begins = "role = 'user' AND neighbour <> 'user'"
         else:
             return "", ""
-        # lead() and lag() look one row further down the index: no more is read than the window has.
+        # lead() and lag() read one row further down the index, so no more is read than the window has.
         newest_first = "created_at DESC, seq DESC"
         start = f"""
             WITH start AS (
@@ -307,16 +312,17 @@ class WindowQuery:
         return start, "(SELECT number FROM start)"
 
 
-# What tools answered may have the role of the user: Anthropic's blocks, which stand first in their message, and
-# OpenAI's items. By text, as JSON's operators refuse NUL; by its beginning, as what follows may be megabytes.
-_ANSWERED: Final = (
+# Tool results may have the role "user": Anthropic's blocks, which come first in their message, and OpenAI's items. They
+# are matched as text, because JSON operators refuse NUL characters, and only in the beginning, because the content may
+# have megabytes.
+_IS_TOOL_RESULT: Final = (
     "(coalesce(type, 'text') = 'tool-result' "
     "OR coalesce(left(content_json::text, 1000) "
     """~ '"type":"(tool-result|tool_result|function_call_output)"', false))"""
 )
-_SPEAKER: Final = f"CASE WHEN role = 'user' AND {_ANSWERED} THEN 'tool' ELSE role END"
-# Not what tools were asked and answered.
+_SPEAKER: Final = f"CASE WHEN role = 'user' AND {_IS_TOOL_RESULT} THEN 'tool' ELSE role END"
+# Messages of the user and the assistant, without tool calls and results.
 _SPOKEN: Final = (
     "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result') "
-    f"AND (role <> 'user' OR NOT {_ANSWERED})"
+    f"AND (role <> 'user' OR NOT {_IS_TOOL_RESULT})"
 )

@@ -1,4 +1,4 @@
-"""The search: a user's conversations by the words of their titles and messages."""
+"""The full-text search over the titles and messages of a user's conversations."""
 
 from __future__ import annotations
 
@@ -16,89 +16,89 @@ from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation, Key, Model, Text, Time
 from voltmem.options import SEARCH_LIMIT
 
-# Characters: of a snippet, and of what stands in it before the first match.
+# Characters of a snippet, and those in it before the first match.
 _SNIPPET: Final = 200
 _BEFORE: Final = 40
-# Of a text, what is looked through for a match; and what is looked at at once, which ends where a word does, with what
-# a phrase that begins there may reach into.
+# Characters of a text that are searched for a match. They are searched in stretches that end at the end of a word, each
+# together with the text after it that a phrase may extend into.
 LONGEST_READ: Final = 20_000
 _STRETCH: Final = re.compile(".{1,2000}(?: |$)|[^ ]+ ?")
 _LONGEST_PHRASE: Final = 1_000
 
 
 class Highlight(NamedTuple):
-    """A piece of a text, in a row of pieces that are the whole of it."""
+    """A piece of a text that is cut into pieces; joined, they are the whole text."""
 
     text: str
     is_match: bool
-    """Whether it is what was searched for."""
+    """Whether the piece matches the query."""
 
 
 class SearchHit(Model):
-    """A conversation that was found."""
+    """A conversation that matches the query."""
 
     conversation: Conversation
-    """Which one."""
+    """The conversation."""
     title: list[Highlight]
-    """Its title, in pieces; empty where it has none."""
+    """Its title, in pieces; empty if it has none."""
     message_id: Key | None
-    """The message that fits best; None: only the title has the words."""
+    """The id of the message that matches best; None: only the title matches."""
     role: Text | None
-    """Who said it."""
+    """The role of the message."""
     created_at: Time | None
-    """When."""
+    """The time of the message."""
     snippet: list[Highlight]
-    """The place in the message, in pieces: at most 200 characters. Empty where there is no message."""
+    """The text around the match in the message, in pieces, at most 200 characters; empty without a message."""
 
 
 class SearchResults(Model):
-    """A stretch of what was found, best first."""
+    """One page of a search, best match first."""
 
     hits: list[SearchHit]
-    """At most as many as were asked for."""
+    """The conversations; at most *limit*."""
     next_cursor: str | None
-    """For after=: what follows; None where nothing does."""
+    """The cursor of the next page, for after=; None on the last page."""
 
 
 def as_html(pieces: Iterable[Highlight], tag: str = "mark") -> str:
-    """Return the pieces as HTML that is safe to show: what was searched for within a tag, everything escaped."""
-    from html import escape  # here: it brings a table of all entities along
+    """Return the pieces as HTML: each match within a tag, all text escaped."""
+    from html import escape  # here: it imports a table of all entities
 
     return "".join(f"<{tag}>{escape(each.text)}</{tag}>" if each.is_match else escape(each.text) for each in pieces)
 
 
 def highlighted(text: str, terms: Sequence[Term]) -> list[Highlight]:
-    """Return a text in pieces, with every place where it has a term."""
-    return _pieces(text, places(words(text), _shown(terms)))
+    """Return a text in pieces, with every occurrence of the terms marked."""
+    return _pieces(text, places(words(text), _without_exclusions(terms)))
 
 
 def snippet(text: str, terms: Sequence[Term]) -> list[Highlight]:
-    """Return the surroundings of the first place where a text has a term, in pieces, with "…" where it is cut."""
-    text, shown = " ".join(text[:LONGEST_READ].split()), _shown(terms)
-    start = _beginning(text, shown)
+    """Return the text around the first occurrence of a term, in pieces, with "…" where it is cut."""
+    text, wanted = " ".join(text[:LONGEST_READ].split()), _without_exclusions(terms)
+    start = _snippet_start(text, wanted)
     end = len(text) if len(text) - start <= _SNIPPET else start + _SNIPPET
-    pieces = _pieces(text[start:end], places(words(text[start : end + _LONGEST_PHRASE]), shown))
+    pieces = _pieces(text[start:end], places(words(text[start : end + _LONGEST_PHRASE]), wanted))
     dots = Highlight("…", False)
     return [*([dots] if start else []), *pieces, *([dots] if end < len(text) else [])]
 
 
-def _shown(terms: Sequence[Term]) -> list[Term]:
+def _without_exclusions(terms: Sequence[Term]) -> list[Term]:
     return [term for term in terms if not term.without]
 
 
-def _beginning(text: str, shown: Sequence[Term]) -> int:
-    found = _first_place(text, shown)
-    first = max(found - _BEFORE, 0)
-    # Between words, where there is a space at all: some scripts and addresses have none.
-    return text.find(" ", first, found) + 1 or first if first else 0
+def _snippet_start(text: str, wanted: Sequence[Term]) -> int:
+    match = _first_match(text, wanted)
+    first = max(match - _BEFORE, 0)
+    # After a space if there is one: some scripts and URLs have none.
+    return text.find(" ", first, match) + 1 or first if first else 0
 
 
-def _first_place(text: str, shown: Sequence[Term]) -> int:
-    """Return where a text first has a term, or 0."""
+def _first_match(text: str, wanted: Sequence[Term]) -> int:
+    """Return the index of the first occurrence of a term in a text, or 0."""
     for stretch in _STRETCH.finditer(text):
         read = text[stretch.start() : stretch.end() + _LONGEST_PHRASE]
-        plainly = plain(read)  # to look for letters in it costs far less than to take it apart
-        likely = [term for term in shown if term.is_in(plainly)]
+        plainly = plain(read)  # a substring test costs far less than cutting the text into words
+        likely = [term for term in wanted if term.is_in(plainly)]
         first, _ = next(places(words(read), likely), (len(read), 0)) if likely else (len(read), 0)
         if first < len(stretch[0]):
             return stretch.start() + first
@@ -107,21 +107,21 @@ def _first_place(text: str, shown: Sequence[Term]) -> int:
 
 def _pieces(text: str, places: Iterable[tuple[int, int]]) -> list[Highlight]:
     pieces: list[Highlight] = []
-    shown = 0
+    done = 0
     for start, end in places:
-        start, end = max(start, shown), min(end, len(text))
+        start, end = max(start, done), min(end, len(text))
         if start < end:
-            pieces += [Highlight(text[shown:start], False)] if start > shown else []
+            pieces += [Highlight(text[done:start], False)] if start > done else []
             pieces.append(Highlight(text[start:end], True))
-            shown = end
-    return [*pieces, *([Highlight(text[shown:], False)] if shown < len(text) else [])]
+            done = end
+    return [*pieces, *([Highlight(text[done:], False)] if done < len(text) else [])]
 
 
 _BATCH: Final = 1_000
 
 
 class SearchStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
@@ -129,8 +129,8 @@ class SearchStatements:
         text = """coalesce(m.content, (
                     SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
                     WHERE jsonb_typeof(m.parts) = 'array'))"""
-        # A title with all the words comes before any message, and what was said before what a tool was told or told,
-        # which often repeats a word many times. Of each conversation, the best of its messages.
+        # A title that matches ranks above any message, and messages of people and models rank above tool calls and
+        # results, which often repeat a word many times. Each conversation is returned with its best message.
         self.search = f"""
             WITH found AS MATERIALIZED (
                 SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery)
@@ -170,7 +170,8 @@ class SearchStatements:
             FROM unnest($1::text[], $2::text[], $3::text[]) AS given (conversation_id, message_id, vector)
             JOIN {conversations} AS c ON c.id = given.conversation_id
             WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id AND m.words IS NULL"""
-        # One row: how many are forgotten now, and the last of them in the order of the key; none when all are.
+        # One row: how many messages were removed from the index, and the last of them in the order of the key. No row
+        # when all are done.
         self.forget = f"""
             WITH batch AS (
                 SELECT conversation_id, message_id FROM {messages}
@@ -186,32 +187,33 @@ class SearchStatements:
 
 
 class Search(Area):
-    """The methods about searching; PostgresStorage puts the areas together."""
+    """The verbs about searching. PostgresStorage inherits from all areas."""
 
     async def search(
         self, user_id: str, text: str, *, limit: int = SEARCH_LIMIT, after: str | None = None
     ) -> SearchResults:
         """
-        Return a user's conversations that have the words, best first, each with the message that fits best.
+        Search a user's conversations. Returns those that match, best first, each with its best matching message.
 
         Args:
-            user_id: Whose; nobody else's are looked at.
-            text: Words, ``"phrases"`` and ``-exclusions``, as on the web. The last word may still be being typed: it
-                finds longer ones, unless a space follows. Accents, vowel points and capitals don't matter (in titles,
-                accents do on PostgreSQL 12, and so do other capitals than ASCII's in a database with LC_CTYPE C, before
-                PostgreSQL 17, without ICU); scripts without spaces, and emoji, are searched by pairs of characters. Of
-                a long query the first 64 words or pairs are searched for, what follows is passed over.
-            limit: How many at most.
-            after: The next_cursor of a search for the same: what follows.
+            user_id: The user. Only this user's conversations are searched.
+            text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
+                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
+                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
+                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before, of the same search.
 
         Raises:
-            InvalidOptionError: The storage was made without search=True.
+            InvalidOptionError: The storage was created without search=True.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Only a message counts that has all the words, or a title that has them. One statement; reads the index of words
-        for what this user wrote, and the messages found. Archived messages and deleted conversations are left out.
+        A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
+        searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message the first 16,000 words are indexed, or the first different ones that take a megabyte; its
-        snippet is its beginning where the words stand after its first 20,000 characters.
+        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
+        match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
         check_user("user_id", user_id, "a search reads the words of one user's conversations")
         check_text(text=text)
@@ -250,9 +252,9 @@ class Search(Area):
 
     async def index_messages(self) -> int:
         """
-        Return how many messages were indexed for the search that were not yet: those from before search=True.
+        Index the messages that were stored without search=True. Returns how many.
 
-        In batches, each a transaction of its own, while others read and write; whoever stops it may start it again.
+        In batches, each in a transaction of its own, while others read and write. If it is stopped, call it again.
         """
         self._check_search()
         sql = self._sql(SearchStatements)
@@ -265,7 +267,7 @@ class Search(Area):
         return indexed
 
     async def forget_words(self) -> int:
-        """Return how many messages were taken out of the index: all, to turn the search off. In batches."""
+        """Remove all messages from the index, in batches, to turn the search off. Returns how many."""
         forgotten, last = 0, ("", "")
         while row := await self._executor.fetchrow(self._sql(SearchStatements).forget, *last, _BATCH, repeatable=False):
             last = row["conversation_id"], row["message_id"]

@@ -1,4 +1,4 @@
-"""The shares: links with which strangers read a conversation, up to one of its messages, until they are revoked."""
+"""Shares: public, read-only links to a conversation, up to one of its messages, until they are revoked."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Key, Message, Model, Owner, Text, Time, construct_unchecked
 from voltmem.options import SHARED_LIMIT
 
-# Named, not what is left when tools are taken away: a stranger sees no thoughts, and no part that is new to us.
-_SAID: Final = ("text", "input_text", "output_text")
+# The types of parts that a link shows: an allow-list, so that neither reasoning nor unknown parts are shown.
+_SHOWN_TYPES: Final = ("text", "input_text", "output_text")
 
 
 class Share(Model):
-    """A link to a conversation, as its owner sees it."""
+    """A public, read-only link to a conversation."""
 
     token: Text
-    """Who knows it may read: 256 random bits, ready to stand in a URL."""
+    """The secret that gives access: 256 random bits, safe in a URL."""
     conversation_id: Key
-    """Which conversation."""
+    """The conversation."""
     up_to: Key | None
-    """The last message that is shown, also when it was deleted; None: there was none."""
+    """The id of the last message that is shown, even if it was deleted since; None: there were no messages."""
     created_at: Time
-    """When it was made."""
+    """When the link was created."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
@@ -49,24 +49,24 @@ class Share(Model):
 
 
 class SharedConversation(Model):
-    """What a link shows: what the user and the assistant said, and of nobody who they are."""
+    """What a link shows: the messages of the user and the assistant, without any user's id."""
 
     title: Text | None
-    """As it is now; None: it has none."""
+    """The current title; None: it has none."""
     messages: list[Message]
-    """The oldest first, each with its text and no more."""
+    """The messages, oldest first, each with its text only."""
     next_cursor: str | None
-    """For after=: what follows; None where nothing does."""
+    """The cursor of the next page, for after=; None on the last page."""
 
 
 def as_shared(message: Message) -> Message | None:
-    """Return the message with what it says and no more, in a form that any page can show; None if it says nothing."""
-    text = plain_text(_said(message.content))
+    """Return the message with its text as the content and without metadata; None if it has no text."""
+    text = plain_text(_text(message.content))
     return construct_unchecked(Message, {**message.__dict__, "content": text, "metadata": {}}) if text else None
 
 
-def _said(content: JsonValue) -> str:
-    """Return the text itself, or that of the parts that are text, a line each."""
+def _text(content: JsonValue) -> str:
+    """Return a text, or the texts of the parts of a list, one a line."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else [content]
@@ -76,7 +76,7 @@ def _said(content: JsonValue) -> str:
 def _text_of(part: JsonValue) -> str:
     if isinstance(part, str):
         return part
-    if not isinstance(part, dict) or part.get("type", "text") not in _SAID or part.get("thought"):
+    if not isinstance(part, dict) or part.get("type", "text") not in _SHOWN_TYPES or part.get("thought"):
         return ""
     text = part.get("text")
     return text if isinstance(text, str) else ""
@@ -86,11 +86,12 @@ _COLUMNS: Final = "token, conversation_id, up_to, created_at"
 
 
 class ShareStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, shares = tables.conversations, tables.messages, tables.shares
-        # Sent twice, it finds the link that it has made. Who deletes the conversation meanwhile is waited for.
+        # Repeatable: sent again, it returns the link that it has created. FOR KEY SHARE waits for a concurrent deletion
+        # of the conversation.
         self.share = f"""
             WITH source AS (
                 SELECT id FROM {conversations}
@@ -112,7 +113,7 @@ class ShareStatements:
             )
             SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted, {_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
-        # Without a message a row, too: the title. Nothing else of the conversation leaves the server.
+        # Without messages, one row with the title. Nothing else of the conversation leaves the server.
         self.shared = f"""
             SELECT c.title, m.*
             FROM {shares} AS s
@@ -141,27 +142,29 @@ class ShareStatements:
 
 
 class Shares(Area):
-    """The methods about links for strangers; PostgresStorage puts the areas together."""
+    """The verbs about public links. PostgresStorage inherits from all areas."""
 
     async def share_conversation(
         self, conversation_id: str, *, up_to: str | None = None, owner: Owner = ANY_USER
     ) -> Share:
         """
-        Return a new link, with which strangers read the conversation: what was said so far, and nothing that follows.
+        Create a public, read-only link to a conversation. Returns it.
+
+        The link shows the messages up to now; later ones are not shown.
 
         Args:
-            conversation_id: Which one. It may have any number of links.
-            up_to: The id of the last message that is shown; None: the newest.
+            conversation_id: The conversation. It may have any number of links.
+            up_to: The id of the last message to show; None: the newest.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
-            MessageNotFoundError: It has no such message, or the storage limit put it aside.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message, or the storage limit archived it.
 
-        It is no copy: a message that is changed or deleted is so for strangers, too. It ends when the conversation is
-        given to another user. Reads all of the conversation.
+        A link is not a copy: it shows later edits and deletions of messages. It is revoked when the conversation is
+        given to another user. Creating it reads the whole conversation.
         """
-        from secrets import token_urlsafe  # here: it brings hmac and base64 along, and few programs share
+        from secrets import token_urlsafe  # here: it imports hmac and base64, and few programs share
 
         check_id(conversation_id=conversation_id)
         check_id_or_none(up_to=up_to)
@@ -178,20 +181,21 @@ class Shares(Area):
         self, token: str, *, limit: int = SHARED_LIMIT, after: str | None = None
     ) -> SharedConversation | None:
         """
-        Return what a link shows: title and messages, the oldest first; None where it leads nowhere (any more).
+        Return the title of a shared conversation and one page of its messages, oldest first.
 
-        It asks for no user: who has the token may read. Only what the user and the assistant said is shown, as text:
-        no system message, no tools, no thoughts, no pictures, no metadata, and no id but the messages' own.
+        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned:
+        no system messages, tools, reasoning, pictures or metadata, and no ids except those of the messages.
 
         Args:
-            token: The link's. One that is none of ours, was revoked, or is of a deleted conversation: None, all alike.
-            limit: How many messages at most; fewer where some say nothing.
-            after: A next_cursor: what follows.
+            token: The token of the link. None is returned for an unknown token, a revoked link and a deleted
+                conversation alike.
+            limit: The maximum number of messages. Messages without text are left out, so there may be fewer.
+            after: The next_cursor of the page before.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Read by index ``{prefix}_messages_in_order``, each page from where it begins.
+        Uses the index ``{prefix}_messages_in_order``; each page is read from its first message on.
         """
         check_text(token=token)
         check_count("limit", limit, minimum=1)
@@ -204,17 +208,17 @@ class Shares(Area):
         )
         if not rows:
             return None
-        shown = [row for row in rows[:limit] if row["message_id"] is not None]
-        said = (as_shared(Message.from_row(columns)) for _, _, *columns in shown)
+        page = [row for row in rows[:limit] if row["message_id"] is not None]
+        shared = (as_shared(Message.from_row(columns)) for _, _, *columns in page)
         return SharedConversation(
             title=rows[0]["title"],
-            messages=[message for message in said if message is not None],
-            next_cursor=str(MessageCursor(shown[-1]["created_at"], shown[-1]["seq"])) if len(rows) > limit else None,
+            messages=[message for message in shared if message is not None],
+            next_cursor=str(MessageCursor(page[-1]["created_at"], page[-1]["seq"])) if len(rows) > limit else None,
         )
 
     async def list_shares(self, user_id: str, *, conversation_id: str | None = None) -> list[Share]:
         """
-        Return the links to a user's conversations, or to one of them, the newest first; none to deleted ones.
+        Return the links to a user's conversations, or to one of them, newest first; without deleted conversations.
 
         Reads all of the user's conversations, or the one.
         """
@@ -228,10 +232,10 @@ class Shares(Area):
 
     async def revoke_share(self, token: str, *, owner: Owner = ANY_USER) -> bool:
         """
-        Return whether there was such a link; from now on it leads nowhere. Also to a deleted conversation.
+        Revoke a public link, also one to a deleted conversation. Returns whether there was one.
 
         Args:
-            token: Which one.
+            token: The token of the link.
             owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
         """
         check_text(token=token)

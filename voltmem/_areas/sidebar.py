@@ -1,4 +1,4 @@
-"""The sidebar: a user's conversations as a list, and what a person does to them there, none of which reorders it."""
+"""The sidebar: the list of a user's conversations, and the verbs that mark them without changing their order."""
 
 from __future__ import annotations
 
@@ -37,37 +37,37 @@ from voltmem.options import SIDEBAR_LIMIT
 
 
 class Marks(Model):
-    """What a person has done to a conversation in a sidebar, and where it comes from."""
+    """The sidebar's marks of a conversation, and its origin if it is a fork."""
 
     pinned: bool = False
-    """Whether it stands before those that are not."""
+    """Whether it is listed before those that are not pinned."""
     archived: bool = False
-    """Whether it was put away; the list shows it only if asked to."""
+    """Whether it is archived. The list shows archived conversations only on request."""
     tags: list[Key] = Field(default_factory=list)
-    """In the order in which they were given."""
+    """The tags, in the order in which they were given."""
     read_at: Time | None = None
-    """The time of the last thing that its user has read; None: never marked."""
+    """The time of the last message that its user has read; None: never marked as read."""
     deleted_at: Time | None = None
-    """When it was deleted, with a way back; None: it is not."""
+    """When it was soft-deleted; None: it is not deleted."""
     title_is_automatic: bool = False
-    """Whether a model made the title: only such a one may be replaced by another automatic one."""
+    """Whether a model made the title. An automatic title replaces only an automatic one."""
     forked_from: Key | None = None
-    """The conversation that it is a copy of, up to one of its messages."""
+    """The conversation that it was copied from; None: it is not a fork."""
     forked_up_to: Key | None = None
-    """The last message of the copy."""
+    """The last message that was copied; None: all were."""
 
 
 MARKS: Final = tuple(Marks.model_fields)
-"""Their names, as columns have them."""
+"""The names of the marks, which are also those of their columns."""
 
 
 class ConversationItem(Marks, Conversation):
-    """A conversation as a sidebar shows it."""
+    """A conversation in the sidebar."""
 
     preview: str | None = None
-    """How the last thing begins that the user or the assistant said; None: nothing was said, or not asked for."""
+    """The beginning of the last message of the user or the assistant; None: there is none, or preview=False."""
     unread: bool = False
-    """Whether the last thing was said by another than the user, and bears a later time than what the user has read."""
+    """Whether that message is not the user's and is newer than read_at."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Self:
@@ -78,14 +78,14 @@ class ConversationItem(Marks, Conversation):
 
 
 class ConversationList(Model):
-    """A stretch of a user's sidebar."""
+    """One page of a user's sidebar."""
 
     items: list[ConversationItem]
-    """The conversations, in the list's order, at most as many as were asked for."""
+    """The conversations, in the order of the list; at most *limit*."""
     next_cursor: str | None
-    """For after=: what follows. None where the list ends, unless it was walked backwards."""
+    """The cursor of the next page, for after=. None at the end of the list, except for a page read with before=."""
     has_more: bool
-    """Whether more follows in the direction of the walk."""
+    """Whether there are more, in the direction of reading."""
 
 
 PREVIEW_CHARACTERS: Final = 200
@@ -93,7 +93,7 @@ PREVIEW_CHARACTERS: Final = 200
 
 @dataclass(frozen=True)
 class SidebarQuery:
-    """Which stretch of whose list. InvalidQueryError or InvalidInputError for what no list can be."""
+    """A page of a user's list. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     user_id: str
     limit: int = SIDEBAR_LIMIT
@@ -121,7 +121,7 @@ class SidebarQuery:
                 SidebarCursor.of(name, getattr(self, name))
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments; it reads one row more than the limit. Pure: no I/O."""
+        """Return the statement, which reads one row more than the limit, and its arguments. No I/O."""
         statement = Select()
         statement.where("user_id = {}", self.user_id)
         statement.where("archived = {}", self.archived)
@@ -145,8 +145,8 @@ class SidebarQuery:
 
 
 def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
-    """Return the SELECT of ITEM_COLUMNS for rows of the conversations, each with what was said last."""
-    # VoltAgent 2 keeps a message's text in its parts.
+    """Return the SELECT of the items for some conversations: the FROM item *conversations* yields their rows."""
+    # VoltAgent 2 stores the text of a message in its parts.
     text = f"""left(coalesce(m.content, (
                     SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
                     WHERE jsonb_typeof(m.parts) = 'array')), {PREVIEW_CHARACTERS})"""
@@ -160,7 +160,7 @@ def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
 
 
 def last_said(tables: Tables, columns: str, conversation_id: str) -> str:
-    """Return the SELECT of what the user or the assistant said last in a conversation."""
+    """Return the SELECT of the last message of the user or the assistant in a conversation."""
     return f"""
             SELECT {columns}
             FROM {tables.messages} AS m
@@ -170,14 +170,14 @@ def last_said(tables: Tables, columns: str, conversation_id: str) -> str:
 
 
 class SidebarStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         conversations = tables.conversations
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
 
         def marked(changes: str, there: str = " AND deleted_at IS NULL") -> str:
-            """Return the statement that changes one conversation so, and answers with it as the list has it."""
+            """Return the statement that makes these changes to a conversation and returns its item."""
             return f"""
                 WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
                 {with_is_deleted(tables, items(tables, "changed"))}"""
@@ -187,18 +187,18 @@ class SidebarStatements:
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
-        # Up to the time that the last thing said bears, rather than now: another clock may be ahead, and an answer that
-        # is stored later may bear the time at which it began.
+        # Up to the time of the last message, not the current time: another machine's clock may be ahead, and an answer
+        # that is stored later may have the time at which it began.
         last_time = f"({last_said(tables, 'm.created_at', '$1')})"
         self.read = marked(
             f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, statement_timestamp()))"
         )
-        # A model's title replaces none but a model's.
+        # An automatic title replaces only an automatic one.
         self.rename = marked(
             """title = CASE WHEN NOT $4 OR title IS NULL OR title_is_automatic THEN $3 ELSE title END,
                 title_is_automatic = $4 AND (title IS NULL OR title_is_automatic)"""
         )
-        # A second time, each finds what it has made of it.
+        # Repeatable: sent again, each statement finds the row as it left it, and returns it.
         self.delete = marked("deleted_at = coalesce(deleted_at, statement_timestamp())", "")
         self.restore = marked("deleted_at = NULL", "")
         self.purge = f"""
@@ -215,7 +215,7 @@ def _cursor(item: ConversationItem) -> str:
 
 
 class Sidebar(Area):
-    """The methods about a user's sidebar; PostgresStorage puts the areas together."""
+    """The verbs about a user's sidebar. PostgresStorage inherits from all areas."""
 
     # --- the list ---------------------------------------------------------------------------------------------
 
@@ -233,36 +233,36 @@ class Sidebar(Area):
         preview: bool = True,
     ) -> ConversationList:
         """
-        Return a stretch of a user's sidebar: the pinned conversations first, then by activity, the last first.
+        Return one page of a user's sidebar: pinned conversations first, then the others, each last active first.
 
         Args:
-            user_id: Whose.
-            limit: How many at most.
-            after: A next_cursor: what follows. It holds whatever is added, deleted or moved meanwhile: nothing is shown
-                twice, and nothing is missed but what moved to the front.
-            before: A next_cursor of the item to go back from: what stands right before it, in the list's order.
-            archived: The archived ones instead.
-            pinned: Only those that are pinned, or only those that aren't.
+            user_id: The user.
+            limit: The maximum number of conversations.
+            after: The next_cursor of the page before. It stays valid while conversations are added, deleted or moved:
+                no conversation comes twice, and only those that moved to the front meanwhile are missed.
+            before: A next_cursor, to read the page right before it, in the order of the list.
+            archived: Archived conversations instead of the others.
+            pinned: True: only pinned ones, False: only ones that are not pinned, None: both.
             resource_id: Only those with this agent or project.
             tag: Only those with this tag.
-            preview: Whether each comes with the beginning of what was said last.
+            preview: Whether to return the beginning of each conversation's last message.
 
         Raises:
-            InvalidQueryError: A cursor that is none of ours, a limit below 1.
+            InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Reads no more rows than it returns, and one, by index ``{prefix}_conversations_in_sidebar``, and of each the
-        last message; with a resource or a tag also those in between that have it not.
+        Reads one row more than it returns, by the index ``{prefix}_conversations_in_sidebar``, and the last message of
+        each. With a resource or a tag, also rows in between that don't match.
         """
         query = SidebarQuery(user_id, limit, after, before, archived, pinned, resource_id, tag, preview)
         sql, arguments = query.sql(self._options.tables)
         found = [ConversationItem.from_row(row) for row in await self._executor.fetch(sql, *arguments)]
-        shown = found[:limit] if before is None else found[:limit][::-1]
+        page = found[:limit] if before is None else found[:limit][::-1]
         has_more = len(found) > limit
-        follows = shown and (has_more or before is not None)
-        return ConversationList(items=shown, next_cursor=_cursor(shown[-1]) if follows else None, has_more=has_more)
+        follows = page and (has_more or before is not None)
+        return ConversationList(items=page, next_cursor=_cursor(page[-1]) if follows else None, has_more=has_more)
 
     async def get_conversation_item(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
-        """Read one conversation as the sidebar shows it. Args and errors as in rename_conversation()."""
+        """Return one conversation of the sidebar. Args and errors as in rename_conversation()."""
         return await self._mark(self._sql(SidebarStatements).get, conversation_id, owner)
 
     # --- marks ------------------------------------------------------------------------------------------------
@@ -271,16 +271,17 @@ class Sidebar(Area):
         self, conversation_id: str, title: str, *, automatic: bool = False, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
-        Return the conversation with its title. Its place in the list stays, as with every mark.
+        Rename a conversation. Returns it; its place in the list does not change, as with every mark.
 
         Args:
-            conversation_id: Which one.
-            title: What the sidebar shows.
-            automatic: A model made the title: it replaces none that a person, or the application, gave.
+            conversation_id: The conversation.
+            title: The new title.
+            automatic: Whether a model made the title. Such a title never replaces one that a person or the application
+                gave.
             owner: Only if it is this user's; ANY_USER: no check, for trusted code.
 
         Raises:
-            ConversationNotFoundError: There is none with this id, it is deleted, or it is not the owner's.
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
         """
         check_text(title=title)
         check_flag("automatic", automatic)
@@ -289,52 +290,52 @@ class Sidebar(Area):
     async def pin_conversation(
         self, conversation_id: str, pinned: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
-        """Return the conversation, pinned or not. Args and errors as in rename_conversation()."""
+        """Pin or unpin a conversation. Returns it. Args and errors as in rename_conversation()."""
         check_flag("pinned", pinned)
         return await self._mark(self._sql(SidebarStatements).pin, conversation_id, owner, pinned)
 
     async def archive_conversation(
         self, conversation_id: str, archived: bool = True, *, owner: Owner = ANY_USER
     ) -> ConversationItem:
-        """Return the conversation, archived or not. Args and errors as in rename_conversation()."""
+        """Archive or unarchive a conversation. Returns it. Args and errors as in rename_conversation()."""
         check_flag("archived", archived)
         return await self._mark(self._sql(SidebarStatements).archive, conversation_id, owner, archived)
 
     async def tag_conversation(
         self, conversation_id: str, tags: Sequence[str], *, owner: Owner = ANY_USER
     ) -> ConversationItem:
-        """Return the conversation with these tags instead of those it had. Otherwise as rename_conversation()."""
+        """Replace the tags of a conversation. Returns it. Args and errors as in rename_conversation()."""
         given = list(dict.fromkeys(check_texts("tags", tags)))
         for tag in given:
-            check_key(tags=tag)  # as list_conversations() asks for one
+            check_key(tags=tag)  # like list_conversations(tag=…)
         return await self._mark(self._sql(SidebarStatements).tag, conversation_id, owner, given)
 
     async def mark_conversation_read(
         self, conversation_id: str, *, at: datetime | None = None, owner: Owner = ANY_USER
     ) -> ConversationItem:
         """
-        Return the conversation, read up to what was said last, or up to *at*; never less far than before.
+        Mark a conversation as read, up to its last message or up to *at*. Returns it.
 
-        Args and errors as in rename_conversation().
+        The mark never moves back. Args and errors as in rename_conversation().
         """
         if at is not None:
             check_time("at", at)
         return await self._mark(self._sql(SidebarStatements).read, conversation_id, owner, at)
 
-    # --- deleting, with a way back ----------------------------------------------------------------------------
+    # --- soft deletion ----------------------------------------------------------------------------------------
 
     async def soft_delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
-        Return the conversation, which from now on looks absent: to every method but those that name the deleted.
+        Delete a conversation so that it can be restored. Returns it.
 
-        Its messages stay with it until it is purged, and its id is not free for another. Args and errors as in
-        rename_conversation().
+        Only the verbs about deleted conversations find it from now on. Its messages stay stored until it is purged, and
+        its id stays taken. Args and errors as in rename_conversation().
         """
         return await self._mark(self._sql(SidebarStatements).delete, conversation_id, owner)
 
     async def restore_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> ConversationItem:
         """
-        Return the conversation, which is no more deleted, in its place in the list.
+        Undo a soft delete. Returns the conversation, which is in its former place in the list again.
 
         Raises:
             ConversationNotFoundError: There is none with this id, deleted or not, or it is not the owner's.
@@ -343,11 +344,11 @@ class Sidebar(Area):
 
     async def list_deleted_conversations(self, user_id: str, *, limit: int | None = None) -> list[ConversationItem]:
         """
-        Return what a user deleted and can restore, the last deleted first.
+        Return a user's soft-deleted conversations, last deleted first.
 
         Args:
-            user_id: Whose.
-            limit: How many at most; None: all.
+            user_id: The user.
+            limit: The maximum number; None: all.
 
         Reads all of the user's conversations.
         """
@@ -361,11 +362,11 @@ class Sidebar(Area):
         self, user_id: Owner = ANY_USER, *, older_than: timedelta | None = None
     ) -> int:
         """
-        Return how many of the deleted conversations are now gone for good, with their messages.
+        Delete soft-deleted conversations and their messages for good. Returns how many conversations.
 
         Args:
-            user_id: Only this user's; ANY_USER: everybody's, for a task that cleans up.
-            older_than: Only those that were deleted longer ago; None: all.
+            user_id: Only this user's; ANY_USER: all users', for a cleanup task.
+            older_than: Only those that were deleted at least this long ago; None: all.
         """
         owner = check_owner("user_id", user_id)
         if older_than is not None and not isinstance(older_than, timedelta):

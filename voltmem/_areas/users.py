@@ -1,4 +1,4 @@
-"""A user as a whole: all that is stored of one, deleted."""
+"""Users: deleting everything that is stored for one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from voltmem._values import check_user
 
 
 class UserStatements:
-    """The statements with one shape."""
+    """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
         conversations = tables.conversations
-        # Steps and events go with their entries; messages, payloads and links with their conversations. What is
-        # somebody else's stays, and names none of the conversations that are gone. Who is watching is told here: the
-        # trigger finds no watchers any more.
+        # Steps and events are deleted with their entries; messages, payloads and links with their conversations. Rows
+        # of other users stay, without their references to the deleted conversations. Watchers are notified here,
+        # because their rows are deleted and the trigger would not find them.
         self.delete_user = f"""
             WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
             , runs AS (DELETE FROM {tables.agent_history} WHERE id IN ({runs_of_user(tables)}) RETURNING id)
@@ -39,18 +39,18 @@ class UserStatements:
 
 
 class Users(Area):
-    """The verb about a user as a whole."""
+    """The verb about a user as a whole. PostgresStorage inherits from all areas."""
 
     async def delete_user(self, user_id: str) -> int:
         """
-        Return how many conversations and recorded runs of a user were deleted: all, with everything that is in them.
+        Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
-        Deleted and archived conversations, too, and runs in a conversation of the user's that name nobody. Nothing of
-        the user is left in the tables, nor in a backup that migrate_conversation_schema() made; what somebody else has
-        that points there, a copy of a conversation or a run in it, stays and points nowhere. Whoever is watching the
-        user is told, and hears of what comes later in half a minute or less.
+        Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
+        user are notified; they see later changes within half a minute.
 
-        One statement, which reads all conversations for such copies; another where there is a backup.
+        One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
         check_user("user_id", user_id, "delete_user() deletes all that is stored of one user")
         row = await self._executor.fetchrow(self._sql(UserStatements).delete_user, user_id, repeatable=False)

@@ -1,1 +1,1 @@
-"""What knows PostgreSQL and no conversation."""
+"""PostgreSQL: pool, connections, notifications and schema, without the verbs about conversations."""

@@ -1,4 +1,4 @@
-"""Statements on one connection, and transactions on it; what the areas need of either (Executor)."""
+"""Executor, the protocol by which the areas send statements, and statements and transactions on one connection."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
-from voltmem._postgres.driver import DRIVER_ERRORS, errors_as_ours, final_error, is_lost, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, final_error, is_lost, logger, translated_errors
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Record
@@ -16,31 +16,31 @@ Method: TypeAlias = Literal["fetch", "fetchrow", "execute"]
 
 
 class Executor(Protocol):
-    """What the areas need: a statement sent, an answer back. Database and BoundConnection are the two."""
+    """Sends statements of the areas. Database and BoundConnection implement it."""
 
     async def fetch(self, sql: str, *arguments: object) -> list[Record]:
-        """Return the rows of a statement that does no harm when it is sent twice."""
+        """Return the rows of a statement, which must be safe to send twice."""
         ...
 
     async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> Record | None:
-        """Return the first row, or None. repeatable: whether sending it twice has the effect and answer of once."""
+        """Return the first row, or None. repeatable: whether sending it twice has the effect and result of once."""
         ...
 
     async def execute(self, sql: str, *arguments: object) -> int:
-        """Return how many rows the statement changed. Never sent twice: the second count would be another."""
+        """Run a statement. Returns how many rows it changed. Never sent twice, as the second count would differ."""
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
-        """Return a context in which all statements of what it yields are one transaction."""
+        """Return a context that yields an executor whose statements are one transaction."""
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
-        """Return a context in which all statements of what it yields see the rows of one moment, and change none."""
+        """Return a context that yields an executor of a read-only transaction with one snapshot."""
         ...
 
 
 class BoundConnection:
-    """Statements on one connection of the caller's, in whatever transaction it is in. Nothing is retried."""
+    """Statements on the caller's connection, within its current transaction. Nothing is retried."""
 
     def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
         self.connection = connection
@@ -58,32 +58,32 @@ class BoundConnection:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
         if self._ready is not None:
             await self._ready()
-        with errors_as_ours():
+        with translated_errors():
             return await getattr(self.connection, method)(sql, *arguments)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundConnection]:
-        """A savepoint, when the connection is in a transaction already."""
+        """Open a transaction, or a savepoint if the connection is in a transaction."""
         async with transaction_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[BoundConnection]:
-        """A savepoint, when the connection is in a transaction already: it sees what that one sees."""
+        """Open a snapshot, or a savepoint if the connection is in a transaction, with that transaction's snapshots."""
         async with snapshot_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
     async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
-        """Yield the rows of a statement by a cursor of the transaction: no more than so many are in memory at once."""
+        """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""
         if self._ready is not None:
             await self._ready()
-        with errors_as_ours():
+        with translated_errors():
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row
 
 
 def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:
-    """Like transaction_on, for reading the rows of one moment."""
+    """Like transaction_on(), but read-only and with one snapshot, unless the connection is in a transaction."""
     if connection.is_in_transaction():
         return transaction_on(connection)
     return transaction_on(connection, isolation="repeatable_read", readonly=True)
@@ -94,14 +94,14 @@ async def transaction_on(
     connection: Connection, *, isolation: Literal["repeatable_read"] | None = None, readonly: bool = False
 ) -> AsyncIterator[None]:
     """
-    Like asyncpg's own, with errors of ours; what the body raises stays what it is.
+    Open a transaction like asyncpg's, with voltmem's errors. Exceptions of the body are not translated.
 
-    Entered and left as a context by hand: a transaction that was begun with start() and cancelled there would be
-    reported to the loop's exception handler when its connection is put back.
+    Calls __aenter__ and __aexit__, not start(): if start() were cancelled, the event loop's exception handler would get
+    an error when the connection is released.
     """
     outermost = not connection.is_in_transaction()
     transaction = connection.transaction(isolation=isolation, readonly=readonly)
-    with errors_as_ours():
+    with translated_errors():
         await transaction.__aenter__()
     try:
         yield
@@ -116,7 +116,7 @@ async def transaction_on(
     except DRIVER_ERRORS as error:
         raise final_error(error, is_lost(error) or connection.is_closed()) from error
     except asyncio.CancelledError:
-        if outermost:  # whether it was committed or not, nothing stays open
+        if outermost:  # whether it was committed or not, no transaction stays open
             with suppress(*DRIVER_ERRORS):
                 await connection.execute("ROLLBACK")
         raise

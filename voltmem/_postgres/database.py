@@ -1,9 +1,9 @@
 """
-The pool of a storage: opened on first use, one statement at a time, retried where that is safe.
+The connection pool of a storage: opened on first use, with retries where they are safe.
 
-A call takes a connection, sends one statement and puts the connection back: one round trip. Connecting is retried,
-and so is a statement that PostgreSQL certainly undid; one that may have happened is sent again only where
-repeating it does no harm. One deadline bounds it all.
+A call acquires a connection, sends one statement and releases the connection: one round trip. Connecting is retried,
+and so is a statement that PostgreSQL rolled back. A statement that may have been executed is sent again only if it is
+repeatable. One deadline applies to all tries.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import asyncpg
 
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
+    CLOSE_TIMEOUT,
     DRIVER_ERRORS,
     FIRST_DELAY,
     LOGIN_REFUSED,
     LONGEST_DELAY,
-    PARTING,
     READ_ONLY,
     STARTING,
     UNDONE,
-    errors_as_ours,
     final_error,
     is_lost,
     jittered,
     logger,
+    translated_errors,
 )
 from voltmem.errors import (
     DatabaseError,
@@ -56,11 +56,11 @@ _THREADS: Final = (
 
 
 class _NotConnectedError(Exception):
-    """No connection: nothing was sent. Its cause is the driver's error."""
+    """Connecting failed, so nothing was sent. The cause is the driver's error."""
 
 
 class Database:
-    """The pool of one storage: opened on first use, once, in the event loop that uses it."""
+    """The connection pool of a storage, opened once, on first use, in the event loop of that use."""
 
     def __init__(
         self,
@@ -84,29 +84,29 @@ class Database:
     # --- opening and closing ----------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open the pool and prepare the schema, unless it is done; also after close()."""
+        """Open the pool and prepare the schema, unless that is done. Reopens after close()."""
         self._check_loop()
         self._refusing = self._closed = False
         await self.ready()
 
     async def ready(self) -> None:
-        """Open on first use; StorageClosedError after close()."""
+        """Open the pool on first use. StorageClosedError after close()."""
         await self._ready_pool()
 
     def admit(self) -> None:
-        """Raise StorageClosedError after refuse(), and EventLoopError in a loop that is not the storage's."""
+        """Raise StorageClosedError after refuse(), and EventLoopError in another event loop than the pool's."""
         if self._refusing:
             raise StorageClosedError
         self._check_loop()
 
     def refuse(self) -> None:
-        """Admit nobody any more, while those who were go on: the beginning of close()."""
+        """Make admit() refuse new calls. Running calls go on. close() begins with this."""
         self._check_loop()
         self._refusing = True
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PooledConnection]:
-        """A connection of the pool, whatever the schema in it; DRIVER_ERRORS of the body become ours."""
+        """Yield a connection without preparing the schema. DRIVER_ERRORS of the body become voltmem's errors."""
         if self._closed:
             raise StorageClosedError
         self._check_loop()
@@ -115,7 +115,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield connection
             finally:
                 await self._release(pool, connection)
@@ -126,10 +126,10 @@ class Database:
     @asynccontextmanager
     async def connection_to_listen(self) -> AsyncIterator[Connection]:
         """
-        A connection outside of the pool, closed at the end; of a pool that was given, one of its own, put back.
+        Yield a connection outside of the pool, closed at the end; of the caller's pool, one of its connections.
 
-        DatabaseError where it is known that no notification arrives, or where the pool that was given has only one.
-        DRIVER_ERRORS of the body become ours.
+        DatabaseError if notifications are known not to arrive, or if the caller's pool has only one connection.
+        DRIVER_ERRORS of the body become voltmem's errors.
         """
         pool = await self._ready_pool()
         if self._given is not None:
@@ -137,12 +137,12 @@ class Database:
                 raise DatabaseError("the pool that was given has only one connection")
             lent = await self._acquire(pool, self._deadline())
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield lent
             finally:
                 await self._release(pool, lent)
             return
-        assert self._target is not None  # known when the pool is there
+        assert self._target is not None  # set when the pool was opened
         if self._target.statement_cache_size == 0:
             raise DatabaseError("no notification arrives behind a pooler in transaction mode")
         try:
@@ -151,23 +151,23 @@ class Database:
             cause = error.__cause__ or error
             raise translated(cause) from cause
         try:
-            with errors_as_ours():
+            with translated_errors():
                 yield connection
         finally:
-            with suppress(*DRIVER_ERRORS):  # asyncpg has cut it off
-                await connection.close(timeout=PARTING)
+            with suppress(*DRIVER_ERRORS):  # asyncpg has closed the socket
+                await connection.close(timeout=CLOSE_TIMEOUT)
 
     async def close(self) -> None:
-        """Close the pool after the calls under way; one that was given stays open."""
+        """Close the pool after the running calls. The caller's own pool stays open."""
         self.refuse()
         self._closed = True
-        async with self._opening:  # what is being opened by another task is ours to close, too
+        async with self._opening:  # wait for a task that is opening the pool, to close it, too
             pool, self._pool = self._pool, None
         if pool is not None and pool is not self._given:
             try:
                 async with asyncio.timeout(self._options.command_timeout):
                     await pool.close()
-            except DRIVER_ERRORS:  # hung, or gone already: nothing is owed to it
+            except DRIVER_ERRORS:  # the server hangs or is gone
                 pool.terminate()
         embedded, self._embedded = self._embedded, None
         if embedded is not None:
@@ -180,7 +180,7 @@ class Database:
         if self._pool is not None and self._loop is asyncio.get_running_loop():
             return self._pool
         self._check_loop()
-        # Whoever is first opens for all; if its caller is cancelled, the next in line opens.
+        # The first task opens the pool for all. If it is cancelled, the next one that waits opens it.
         async with self._opening:
             if self._closed:
                 raise StorageClosedError
@@ -189,17 +189,17 @@ class Database:
         return self._pool
 
     def _check_loop(self) -> None:
-        """Make the running loop this storage's own, until close() or its end; EventLoopError in any other."""
+        """Bind the storage to the running event loop, until close() or the loop's end. EventLoopError in any other."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        # asyncpg keeps the loop that a pool was made in, and tells nobody.
+        # asyncpg stores the loop of a pool in this private attribute only.
         if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
             raise EventLoopError(
                 "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
                 f"the loop that uses them, one of each for each loop. {_THREADS}"
             )
-        with self._claiming:  # two threads' loops may come at once
+        with self._claiming:  # the event loops of two threads may do this at the same time
             if self._loop is not None and not self._loop.is_closed():
                 raise EventLoopError(
                     "this storage belongs to another event loop, which still runs: its connections live there. Close "
@@ -209,8 +209,9 @@ class Database:
             self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
 
     def _forget(self) -> None:
-        """Begin with nothing in a forked child: the loop and its connections are its parent's."""
-        # Kept, as they must not be closed: the child would take its parent's sockets out of the epoll that they share.
+        """Forget the event loop and its connections in a forked child, because they belong to the parent."""
+        # Keep references, so that they are not closed: the child would remove the parent's sockets from the epoll that
+        # both share.
         _of_the_parent.append((self._loop, self._pool))
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
@@ -222,7 +223,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
@@ -240,7 +241,7 @@ class Database:
             return await self._connect(target, settings)
 
         return await asyncpg.create_pool(
-            # None is kept open without need: asyncpg's keeper of a minimum logs a traceback for every failed try.
+            # With a minimum, asyncpg's task that keeps it would log a traceback for each failed connection.
             min_size=0,
             max_size=self._options.max_connections,
             connect=cast(Any, connect),  # the stubs want asyncpg.connect's whole signature
@@ -254,7 +255,7 @@ class Database:
                     return connection_target(url)
                 except InvalidOptionError as error:
                     raise InvalidOptionError(f"{variable}: {error}") from None
-        from voltmem._postgres import embedded  # here: whoever names a server needs none of it
+        from voltmem._postgres import embedded  # here: not needed with a connection string
 
         if not embedded.is_available():
             raise InvalidOptionError(
@@ -269,9 +270,10 @@ class Database:
 
     async def _connect(self, target: ConnectionTarget, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
         """
-        Connect to the first host that answers, beginning with the one that answered last.
+        Connect to the first host that answers, starting with the one that answered last.
 
-        Each host has its own timeout: asyncpg's own way over several spends all of it on the first that hangs.
+        Each host has a timeout of its own. With several hosts in one call, asyncpg would spend all of it on the first
+        that hangs.
         """
         settings["timeout"] = target.connect_timeout or self._options.connect_timeout
         settings["command_timeout"] = self._options.command_timeout
@@ -284,7 +286,7 @@ class Database:
                 try:
                     arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
                     connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
-                except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: an sslmode nobody knows
+                except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: an unknown sslmode
                     failure = error
                 else:
                     self._last_good_host = host
@@ -332,7 +334,7 @@ class Database:
         try:
             return await getattr(connection, method)(sql, *arguments)
         finally:
-            # The statement, never its arguments: they are people's words.
+            # Never the arguments, which are users' data.
             logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
 
     def _deadline(self) -> float:
@@ -340,9 +342,9 @@ class Database:
 
     async def _acquire(self, pool: Pool, deadline: float, *, opening: bool = False) -> PooledConnection:
         """
-        Return a connection. Until the deadline, a failed try is followed by another: nothing was sent yet.
+        Acquire a connection, with retries until the deadline, which are safe because nothing was sent yet.
 
-        When opening, only a server that says it is starting is waited for: a wrong address is told at once.
+        When opening, only the errors of a starting server are retried, so that a wrong address is reported at once.
         """
         delay = FIRST_DELAY
         while True:
@@ -363,7 +365,7 @@ class Database:
             else:
                 if not self._closed or pool is self._given:
                     return connection
-                # Queued when close() was called: the pool ends now, and would cut off what is sent.
+                # It waited for the connection when close() was called. The pool closes now, and a statement would fail.
                 await self._release(pool, connection)
                 raise StorageClosedError
             await asyncio.sleep(pause)
@@ -381,8 +383,8 @@ class Database:
         try:
             await pool.release(connection, timeout=self._options.connect_timeout)
         except DRIVER_ERRORS as error:
-            # The answer is known by now, and asyncpg has thrown the broken connection away.
-            logger.debug("a connection broke while it was put back: %s", error)
+            # The result is known, and asyncpg has discarded the broken connection.
+            logger.debug("a connection broke while it was released: %s", error)
 
     def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
         return self._transaction(transaction_on)
@@ -418,7 +420,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 async def _nothing_to_reset(connection: object) -> None:
     """
-    Spare the round trip of asyncpg's reset on every release.
+    Replace asyncpg's reset of released connections, to save its round trip.
 
-    Nothing is left on a connection that would have to be undone: no SET but SET LOCAL, no session locks, no LISTEN.
+    voltmem leaves nothing on a connection to reset: it uses SET LOCAL only, no session-level locks and no LISTEN.
     """

@@ -1,4 +1,4 @@
-"""What asyncpg has and raises: its types, and its errors made ours."""
+"""asyncpg's types, and the translation of its errors to voltmem's."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("voltmem")
 
-# What the driver and the network raise (a TimeoutError is an OSError); anything else is a mistake in a program and
-# stays what it is. InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was
-# just terminated, even when the statement had succeeded and the connection is only put back.
+# Errors of the driver and of the network (a TimeoutError is an OSError). Anything else is a bug and is not translated.
+# InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was just terminated, even if
+# the statement had succeeded and the connection is only released.
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-# PostgreSQL undid the statement and it is worth another try: serialization failure, deadlock, lock not available,
-# read-only (a standby, after a failover).
+# PostgreSQL rolled the statement back, and a retry may succeed: serialization failure, deadlock, lock not available,
+# read-only transaction (on a standby, after a failover).
 READ_ONLY: Final = "25006"
 UNDONE: Final = frozenset({"40001", "40P01", "55P03", READ_ONLY})
-# The server is going down or coming up, or has no room for one more.
+# The server is starting or stopping, or has too many connections.
 STARTING: Final = frozenset({"57P03", "53300"})
 _BROKEN: Final = frozenset({"57P01", "57P02"}) | STARTING
 LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
-# Seconds for a last word to a server that may be gone.
-PARTING: Final = 2.0
+# Seconds to wait for a clean close.
+CLOSE_TIMEOUT: Final = 2.0
 
 
 @contextmanager
-def errors_as_ours() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     try:
         yield
-    except VoltMemError:  # some are OSErrors, too: a ConnectionError, a TimeoutError
+    except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError
         raise
     except DRIVER_ERRORS as error:
         raise translated(error) from error
 
 
 def jittered(delay: float) -> float:
-    """Return a part of the delay, so that callers who failed together do not come back together."""
-    return random.uniform(0, delay)  # noqa: S311  # no secret is made of it
+    """Return a random part of the delay, so that calls that failed together are not retried together."""
+    return random.uniform(0, delay)  # noqa: S311  # not for a secret
 
 
 def is_lost(error: BaseException) -> bool:

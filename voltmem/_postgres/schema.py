@@ -1,4 +1,4 @@
-"""Where a database stands, what it lacks, and the way there: older schemas first, then the files of migrations_sql/."""
+"""The status of the schema and its upgrade: older schemas first, then the files of migrations_sql/."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from voltmem._postgres.migrations import conversation_schema, unreleased
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
-from voltmem._postgres.migrations.ledger import entries, is_current, record_sql, room
+from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def missing_migrations(connection: Connection, tables: Tables) -> list[str]:
-    """Return the names of what is to be done, in its order; MigrationError for a file that was edited."""
+    """Return the names of the missing migrations, in order; MigrationError for a file that was edited."""
     if await unreleased.is_there(connection, tables):
         return [unreleased.NAME]
     names = [each.name for each in missing(migrations(), await entries(connection, tables))]
@@ -27,13 +27,13 @@ async def missing_migrations(connection: Connection, tables: Tables) -> list[str
 
 
 async def check(connection: Connection, tables: Tables) -> None:
-    """Raise SchemaNotReadyError if anything is missing. One round trip where nothing is."""
+    """Raise SchemaNotReadyError if a migration is missing. One round trip if none is."""
     if not await is_current(connection, tables, migrations()):
         raise SchemaNotReadyError(await missing_migrations(connection, tables), tables.schema, tables.prefix)
 
 
 async def upgrade(connection: Connection, tables: Tables) -> list[str]:
-    """Do all that is missing. Returns its names. One round trip where nothing is missing."""
+    """Apply the missing migrations. Returns their names. One round trip if none is missing."""
     known = migrations()
     if await is_current(connection, tables, known):
         return []
@@ -48,16 +48,16 @@ async def upgrade(connection: Connection, tables: Tables) -> list[str]:
 
 @dataclass(frozen=True)
 class MigrationStatus:
-    """Where a database stands with one migration."""
+    """A migration, and whether it was applied to a database."""
 
     name: str
-    """Its file's path in migrations_sql/, without .sql; "conversation_schema" for VoltAgent's first tables."""
+    """The path of its file in migrations_sql/, without .sql; "conversation_schema" for VoltAgent's first tables."""
     applied_at: datetime | None
     """When it was applied; None: it is missing."""
 
 
 async def status(connection: Connection, tables: Tables) -> list[MigrationStatus]:
-    """Return all that was applied or is missing, in its order, that of a newer release included."""
+    """Return all applied and missing migrations, in order, including those of a newer release."""
     todo = await missing_migrations(connection, tables)
     has_ledger = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", tables.migrations)
     rows = await connection.fetch(f"SELECT name, applied_at FROM {tables.migrations}") if has_ledger else []
@@ -67,26 +67,26 @@ async def status(connection: Connection, tables: Tables) -> list[MigrationStatus
 
 
 def _place(name: str) -> int:
-    """Return when a migration comes: older schemas, then functions, then numbered files."""
+    """Return the rank of a migration: older schemas, then functions, then numbered files."""
     if name.startswith(FUNCTIONS):
         return 1
     return 2 if name[0].isdigit() else 0
 
 
 def script(tables: Tables) -> str:
-    """Return all that makes the tables, as one SQL script; it may be run again, and where some of it was applied."""
-    make_schema, make_ledger = room(tables)
+    """Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it."""
+    create_schema, create_ledger = create_statements(tables)
     parts = [
         f"-- All that voltmem needs for {tables}. What was applied is left out when it is run again.\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1",
-        # Asked first, for IF NOT EXISTS needs the right to.
-        _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", make_schema),
-        make_ledger,
+        # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
+        _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
+        create_ledger,
         unreleased.script(tables),
     ]
     old = conversation_schema.MigrateStatements(tables)
     parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))
-    # Never twice: some change rows, and would take what VoltAgent wrote since for what they were made for.
+    # No migration runs twice: some change rows, and would change rows that VoltAgent wrote since.
     for each in migrations():
         known = f"SELECT 1 FROM {tables.migrations} WHERE name = '{each.name}' AND version >= {each.version}"
         before = "SET LOCAL check_function_bodies = off;\n\n" if each.is_function else ""
@@ -95,5 +95,5 @@ def script(tables: Tables) -> str:
 
 
 def _where(condition: str, statements: str) -> str:
-    """Return one statement that runs all of these where the condition holds, or nothing."""
+    """Return one statement that runs these statements if the condition is true."""
     return f"DO $voltmem$\nBEGIN\nIF {condition} THEN\n\n{statements}\n\nEND IF;\nEND\n$voltmem$;"

@@ -1,1 +1,1 @@
-"""Upgrading the tables: the numbered files and the functions of migrations_sql/, and the ledger of what is applied."""
+"""Upgrading the tables: the numbered files and functions of migrations_sql/, and the ledger of applied files."""

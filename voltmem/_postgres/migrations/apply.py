@@ -1,10 +1,10 @@
 """
-Applies the files of migrations_sql/ that a database lacks, in their order, and records each in the ledger.
+Apply the files of migrations_sql/ that a database lacks, in order, and record each in the ledger.
 
-Each file is one transaction under the schema lock, together with its row in the ledger: any number of processes may
-start at once, and one that is killed leaves nothing half-done. An index on a large table is built after that
-transaction, CONCURRENTLY, and the row written when it is there. All that the file did before is done again by whoever
-finds it unrecorded, so every statement of a file can be repeated.
+Each file is one transaction under the schema lock, together with its row in the ledger. So any number of processes may
+start at the same time, and one that is killed leaves nothing half-done. An index on a large table is built
+CONCURRENTLY after that transaction, and the row is written when the index is valid. If a process finds the row missing,
+it runs the file again, so every statement of a file must be repeatable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def missing(known: Sequence[Migration], applied: Mapping[str, Entry]) -> list[Migration]:
-    """Return those that were not applied, or in a lower version; MigrationError for one that was edited."""
+    """Return the files that were not applied, or in a lower version; MigrationError for one that was edited."""
     for each in known:
         entry = applied.get(each.name)
         if entry is not None and entry.version == each.version and entry.checksum != each.checksum:
@@ -47,9 +47,9 @@ def _edited(migration: Migration) -> str:
 
 
 async def apply_missing(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str]:
-    """Apply what is missing. Returns the names of what this call applied."""
+    """Apply the missing migrations. Returns the names of those that this call applied."""
     done: list[str] = []
-    while (name := await ledger.patiently(lambda: _apply_next(connection, tables, known))) is not None:
+    while (name := await ledger.retry_while_in_use(lambda: _apply_next(connection, tables, known))) is not None:
         if name:
             logger.debug("applied migration %s to %s", name, tables)
             done.append(name)
@@ -57,7 +57,7 @@ async def apply_missing(connection: Connection, tables: Tables, known: Sequence[
 
 
 async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Migration]) -> str | None:
-    """Return the name of the migration applied; None: none is missing; "": another process is at it, or was faster."""
+    """Apply the next migration. Returns its name; None: none is missing; "": another process is applying or did it."""
     if await is_being_indexed(connection, tables):
         await asyncio.sleep(ledger.LONGEST_DELAY)
         return ""
@@ -79,13 +79,13 @@ async def _run(
     connection: Connection, tables: Tables, migration: Migration, following: Sequence[Migration]
 ) -> list[Index]:
     """
-    Run a migration's statements. Returns the indexes that are to be built when others may work again.
+    Run the statements of a migration. Returns the indexes to build after the transaction.
 
-    Not those that a following migration drops: a process that was overtaken would bring them back.
+    Indexes that a later migration drops are not built: a slow process would create them again after they were dropped.
     """
     later: list[Index] = []
     if migration.is_function:
-        # The tables that it names may not be there yet.
+        # The tables in its body may not exist yet.
         await connection.execute("SET LOCAL check_function_bodies = off")
     for statement in migration.statements(tables):
         index = Index.made_by(statement, tables)

@@ -1,8 +1,8 @@
 """
-VoltAgent's first tables made user-centric, and back: the user moves from the messages to their conversation.
+Converting VoltAgent's first tables, and back: the user_id moves from the messages to their conversation.
 
-VoltAgent 0.1.0 and 0.1.1 keep the user with each message and none with the conversation. All is done in place (rights,
-views and foreign keys on the tables stay), set by set, in one transaction; the rows never leave the server.
+VoltAgent 0.1.0 and 0.1.1 store a user with each message, and none with the conversation. The tables are changed in
+place, so that privileges, views and foreign keys on them stay, in one transaction; the rows never leave the server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncpg
 
 from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS
-from voltmem._postgres.migrations.ledger import PATIENCE, patiently, schema_lock
+from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
 from voltmem._tables import Tables, bare
 from voltmem.errors import MigrationError, VoltMemError
 from voltmem.models import spelled
@@ -26,48 +26,48 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
 
 NAME: Final = "conversation_schema"
-"""What it is called in the ledger and in errors; it has no number, for most databases never need it."""
+"""Its name in the ledger and in errors. It has no number, because most databases never need it."""
 
-# How often readers are locked out for a try before the work is undone and begun again, and seconds in between.
+# How many times the exclusive lock is tried before everything is rolled back and retried, and the seconds in between.
 _TRIES_FOR_LOCK: Final = 30
 _PAUSE_FOR_OTHERS: Final = 0.5
 
 
 @dataclass(frozen=True)
 class SplitConversation:
-    """The part of a conversation that was another user's than the first writer's, as a conversation of its own."""
+    """A new conversation with the messages of another user than the first writer of a conversation."""
 
     id: str
-    """Its id, made of the two that follow: the same whoever migrates the same rows."""
+    """Its id, derived from the two ids that follow: equal rows always give the same id."""
     conversation_id: str
-    """The conversation that it was a part of."""
+    """The conversation that the messages were in."""
     user_id: str
-    """Whose it is now."""
+    """Its owner."""
     message_count: int
-    """How many messages moved."""
+    """The number of messages moved."""
 
 
 @dataclass(frozen=True)
 class MigrationResult:
-    """What migrate_conversation_schema did."""
+    """Summary of migrate_conversation_schema()."""
 
     success: bool
-    """Whether the tables are user-centric now, or restored; if not, nothing was changed and error says why."""
+    """Whether the tables are converted, or restored. If not, nothing was changed, and error is set."""
     migrated_count: int = 0
-    """How many conversations were brought to the new schema; 0: there was nothing to do."""
+    """The number of conversations converted; 0: there was nothing to do."""
     backup_created: bool = False
-    """Whether a backup was made; it is gone again where delete_backup_after_success was asked for."""
+    """Whether a backup was created, even if delete_backup_after_success dropped it again."""
     error: VoltMemError | None = None
-    """Why not."""
+    """The error, if it failed."""
     split_conversations: tuple[SplitConversation, ...] = ()
-    """What several users had written in, by conversation and user."""
+    """The new conversations of the other users, by conversation and user."""
 
     migratedCount = spelled[int]("migrated_count")
     backupCreated = spelled[bool]("backup_created")
 
 
 class ConversationSchemaStatements:
-    """What both ways send."""
+    """The statements for both converting and restoring."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
@@ -81,12 +81,12 @@ class ConversationSchemaStatements:
         self.add_foreign_key = f"""
             ALTER TABLE {messages} ADD CONSTRAINT {bare(messages)}_conversation_id_fkey
                 FOREIGN KEY (conversation_id) REFERENCES {conversations} (id) ON DELETE CASCADE"""
-        # Nobody may be in the tables after this. Of the messages, only the catalog changes.
+        # No other session can use the tables after this. The messages are not rewritten: only the catalog changes.
         self.lock_out = f"LOCK TABLE {conversations}, {messages} IN ACCESS EXCLUSIVE MODE"
 
 
 class MigrateStatements(ConversationSchemaStatements):
-    """The way to the new schema, in its order."""
+    """The statements that convert the tables, in order."""
 
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
@@ -94,12 +94,12 @@ class MigrateStatements(ConversationSchemaStatements):
         name = bare(messages)
         writers = f"pg_temp.{tables.prefix}_writers"
         self.make_missing_tables = _old_tables(tables)
-        # Writers wait from here on, so that no row is missed; readers go on until the end.
+        # Writers wait from here on, so that no row is missed. Readers are not blocked until the end.
         self.lock = f"LOCK TABLE {conversations}, {messages} IN SHARE ROW EXCLUSIVE MODE"
         self.add_user_to_messages = f"ALTER TABLE {messages} ADD COLUMN user_id text NOT NULL DEFAULT 'default'"
         self.count_messages = f"SELECT count(*) FROM {messages}"
-        # Who wrote where: the first to write keeps the id. The others' is of both ids, the first one's length before
-        # it, so that no two pairs make one text.
+        # The writers of each conversation. The first one keeps the id; the new ids of the others are hashes of both
+        # ids, after the length of the first, so that different pairs never give the same text.
         derived = (
             "conversation_id || ':' || left(encode(sha256(convert_to("
             "char_length(conversation_id) || ':' || conversation_id || user_id, 'UTF8')), 'hex'), 32)"
@@ -116,7 +116,7 @@ class MigrateStatements(ConversationSchemaStatements):
                 GROUP BY conversation_id, user_id
             ) AS each"""
         self.move = [
-            # Without title and metadata: they are the first writer's, and may be words of theirs.
+            # Without title and metadata, which belong to the first writer and may have personal data.
             f"""
             INSERT INTO {conversations} (id, resource_id, metadata, created_at, updated_at)
             SELECT w.new_id, coalesce(c.resource_id, 'default'), '{{}}', w.first_at, w.last_at
@@ -147,13 +147,13 @@ class MigrateStatements(ConversationSchemaStatements):
         self.split = f"""
             SELECT new_id AS id, conversation_id, user_id, message_count
             FROM {writers} WHERE moves ORDER BY conversation_id, user_id"""
-        # Without a checksum: it is known by its name alone, and its statements may change with what is found.
+        # Without a checksum: the statements depend on the tables that are found.
         self.record = (
             f"INSERT INTO {tables.migrations} (name, checksum) VALUES ('{NAME}', '') ON CONFLICT (name) DO NOTHING"
         )
 
     def script(self) -> list[str]:
-        """Return the statements, with a backup, for the body of a block of PL/pgSQL."""
+        """Return the statements, with a backup, for the body of a PL/pgSQL block."""
         statements = [
             *self.make_missing_tables,
             self.lock,
@@ -171,12 +171,12 @@ class MigrateStatements(ConversationSchemaStatements):
         return [dedent(each).strip() for each in statements]
 
     def drop_primary_key(self, name: str) -> str:
-        """The statement that drops it, whatever it is called."""
+        """Return the statement that drops the primary key with this name."""
         return f'ALTER TABLE {self.tables.messages} DROP CONSTRAINT "{name}"'
 
 
 def has_backup(tables: Tables) -> str:
-    """Return an expression: whether there is a backup that knows whose the messages in it are."""
+    """Return the condition that there is a backup whose messages have a user_id."""
     return f"""to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
                     SELECT FROM pg_attribute
                     WHERE attrelid = to_regclass('{tables.messages_backup}') AND attname = 'user_id'
@@ -184,9 +184,9 @@ def has_backup(tables: Tables) -> str:
 
 
 def forget_in_backup(tables: Tables) -> str:
-    """Return the statement that takes a user, $1, out of the backup: messages, and what they leave of conversations."""
+    """Return the statement that deletes user $1 from the backup: messages, empty conversations, titles and metadata."""
     conversations, messages = tables.conversations_backup, tables.messages_backup
-    # All of it sees the backup as it was. Title and metadata are the first writer's.
+    # All parts see the backup as it was before. Title and metadata belong to the first writer.
     return f"""
         WITH gone AS (DELETE FROM {messages} WHERE user_id = $1 RETURNING conversation_id)
         , emptied AS (
@@ -204,7 +204,7 @@ def forget_in_backup(tables: Tables) -> str:
 
 
 class BackupStatements(ConversationSchemaStatements):
-    """A copy of both tables, and the way back to it."""
+    """The statements that back both tables up, and restore them."""
 
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
@@ -228,7 +228,7 @@ class BackupStatements(ConversationSchemaStatements):
         self.both_tables_exist = (
             f"SELECT to_regclass('{conversations}') IS NOT NULL AND to_regclass('{messages}') IS NOT NULL"
         )
-        # Without CASCADE: what hangs on the tables is not ours to drop, and PostgreSQL says what it is.
+        # Without CASCADE: objects that depend on the tables are the application's, and PostgreSQL's error names them.
         self.restore = [
             *(_copy_rights(table, backup) for table, backup in backups.items()),
             f"DROP TABLE IF EXISTS {tables.payloads}",
@@ -259,7 +259,7 @@ def _has_user(table: str) -> str:
 
 
 def _old_tables(tables: Tables) -> list[str]:
-    """Return what makes the tables as VoltAgent 0.1.0 had them, where one is missing."""
+    """Return the statements that create the tables of VoltAgent 0.1.0 that are missing."""
     conversations, messages = tables.conversations, tables.messages
     return [
         f"""
@@ -304,14 +304,14 @@ def _copy_rights(table: str, other: str) -> str:
 
 
 async def is_old(connection: Connection, tables: Tables) -> bool:
-    """Return whether there are tables of VoltAgent's in which conversations have no user."""
+    """Return whether there are tables of VoltAgent in which conversations have no user."""
     return await connection.fetchval(ConversationSchemaStatements(tables).is_old) is True
 
 
 async def migrate(
     connection: Connection, tables: Tables, *, create_backup: bool = True, delete_backup: bool = False
 ) -> MigrationResult:
-    """Make old tables user-centric. Nothing is done to tables that are, and nothing is kept of what fails."""
+    """Convert old tables. Converted tables are left unchanged; a failure is rolled back."""
 
     async def step() -> MigrationResult:
         async with schema_lock(connection, tables):
@@ -321,7 +321,7 @@ async def migrate(
 
 
 async def restore(connection: Connection, tables: Tables) -> MigrationResult:
-    """Put the backup in the tables' place: columns, keys, rows. What was written since the backup is gone."""
+    """Replace the tables by the backup: columns, keys, rows. Everything written since the backup is lost."""
 
     async def step() -> MigrationResult:
         async with schema_lock(connection, tables):
@@ -338,7 +338,7 @@ async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationRe
             raise MigrationError(NAME, f"{error}. Nothing of it was kept") from error
 
     try:
-        return await patiently(attempt)
+        return await retry_while_in_use(attempt)
     except VoltMemError as error:
         return MigrationResult(success=False, error=error)
 
@@ -356,7 +356,7 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
     await _run(connection, [sql.find_writers, *sql.move])
     if not await connection.fetchval(sql.has_foreign_key):
         await _run(connection, [sql.add_foreign_key])
-    # All counting is done before readers are locked out.
+    # Rows are counted before the exclusive lock, which blocks readers.
     if await connection.fetchval(sql.count_messages, timeout=PATIENCE) != messages:
         raise MigrationError(NAME, "messages were lost on the way. Nothing of it was kept")
     conversations = await connection.fetchval(sql.count_conversations, timeout=PATIENCE)
@@ -399,13 +399,13 @@ async def _restore(connection: Connection, tables: Tables) -> MigrationResult:
     await _run(connection, sql.restore_keys_with_user if has_user else sql.restore_keys_without_user)
     if not await connection.fetchval(sql.has_orphans, timeout=PATIENCE):
         await _run(connection, [sql.add_foreign_key])
-    # The tables are what they were before any migration of ours, and the next one begins with them.
+    # The restored tables have had no migration, so all are missing again.
     await _run(connection, [sql.forget])
     return MigrationResult(success=True)
 
 
 async def _lock_out(connection: Connection, sql: ConversationSchemaStatements) -> None:
-    """Wait until nobody uses the tables: a moment at a time, for who comes after us waits as long."""
+    """Lock the tables exclusively, in short tries, because later statements wait behind a waiting lock request."""
     for remaining in reversed(range(_TRIES_FOR_LOCK)):
         try:
             async with transaction_on(connection):  # a savepoint

@@ -4,13 +4,13 @@ The files of migrations_sql/: their names, versions and checksums, and the state
 Numbered files create tables, columns, indexes and triggers, or change rows: one change a file. A file is never edited
 once it is released, and each of its statements can be repeated.
 
-functions/NAME.sql holds the present text of one function, so that its history is that of the file. The first line is
-"-- version N". Whoever changes the text raises N, and the file is applied where the ledger has a lower N. So older code
-leaves a newer function alone, and calls it: it must take the same arguments, return the same columns and mean the same.
-Otherwise it is a new function in a new file, add_messages_2, and the old one stays until no released version calls it.
+functions/NAME.sql has the current text of one function, so that git shows its history. The first line is
+"-- version N". A change of the text raises N, and the file is applied if the ledger has a lower N. So older code does
+not replace a newer function, but calls it: the function must keep its arguments, its result columns and its meaning.
+Otherwise, create a new function in a new file, add_messages_2, and keep the old one until no released version calls it.
 
-Functions come before the numbered files, so that a trigger finds its function. What a new text needs of the tables must
-therefore be there already: a text that needs a column of a new numbered file is a new function, too.
+Functions are applied before the numbered files, because triggers need them. So a function may use only columns that
+already exist: a text that needs a column of a new numbered file must be a new function, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 FUNCTIONS: Final = "functions/"
-"""What the name of a function's file begins with, in the ledger, too."""
+"""The prefix of the names of function files, also in the ledger."""
 
 _NUMBERED = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _FUNCTION = re.compile(r"[a-z][a-z0-9_]*\.sql")
@@ -41,12 +41,12 @@ class Migration:
     """One file of migrations_sql/."""
 
     name: str
-    """Its path there, without .sql."""
+    """Its path in migrations_sql/, without .sql."""
     text: str
 
     @property
     def is_function(self) -> bool:
-        """Whether the file holds a function, which is replaced where its version is lower."""
+        """Whether the file has a function, which is replaced if its version is lower."""
         return self.name.startswith(FUNCTIONS)
 
     @property
@@ -57,14 +57,14 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """The SHA-256 of the text, which tells whether the file was edited after it was applied."""
+        """The SHA-256 of the text, by which an edit after the file was applied is found."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def statements(self, tables: Tables) -> Iterator[str]:
         """
-        Yield its statements, one at a time (Citus refuses several in one).
+        Yield the statements one by one (Citus refuses several in one query).
 
-        A statement ends with a line that ends with a semicolon, outside of a dollar-quoted body.
+        A statement ends at a line that ends with a semicolon, outside of a dollar-quoted body.
         """
         lines: list[str] = []
         quoted = False
@@ -81,8 +81,8 @@ class Migration:
 
 @cache
 def migrations() -> tuple[Migration, ...]:
-    """Return all migrations in their order, functions first: from the installed package, or from a checkout."""
-    from importlib import resources  # here: it brings zipfile, tempfile and email along
+    """Return all migrations in order, functions first: from the installed package, or from a checkout."""
+    from importlib import resources  # here: it imports zipfile, tempfile and email
 
     folders: Sequence[Traversable] = (
         resources.files("voltmem") / "migrations_sql",
@@ -95,6 +95,6 @@ def migrations() -> tuple[Migration, ...]:
 def _read(folder: Traversable, names: re.Pattern[str], prefix: str = "") -> Iterator[Migration]:
     for file in sorted(folder.iterdir(), key=lambda each: each.name):
         if names.fullmatch(file.name):
-            # Git may have turned the line ends into Windows'; the checksum must not depend on it.
+            # Git may have converted the line ends; the checksum must not depend on them.
             text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
             yield Migration(prefix + file.name.removesuffix(".sql"), text)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _CREATE_INDEX = re.compile(r"^CREATE INDEX IF NOT EXISTS (?P<name>\S+)\s+ON (?P<table>\S+)", re.MULTILINE)
 
-# Bytes from which on an index is built concurrently; below, it takes a fraction of a second.
+# The size in bytes from which an index is built concurrently. On a smaller table, it takes a fraction of a second.
 LARGE: int = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index that a statement of a file creates."""
+    """An index that a statement of a migration creates."""
 
     name: str
     table: str
@@ -35,35 +35,35 @@ class Index:
 
     @classmethod
     def made_by(cls, statement: str, tables: Tables) -> Index | None:
-        """Return the index, or None where the statement creates none."""
+        """Return the index that the statement creates, or None."""
         found = _CREATE_INDEX.search(statement)
         return found and cls(f'"{tables.schema}".{found["name"]}', found["table"], statement[found.start() :])
 
     @property
     def concurrent_statement(self) -> str:
-        """The statement that builds it while others read and write; an error where it exists, valid or not."""
+        """The statement that builds it while others read and write. It fails if the index exists, valid or not."""
         return self.statement.replace("CREATE INDEX IF NOT EXISTS", "CREATE INDEX CONCURRENTLY", 1)
 
     def is_dropped_by(self, migration: Migration, tables: Tables) -> bool:
-        """Return whether the migration drops it."""
+        """Return whether the migration drops the index."""
         return f"DROP INDEX IF EXISTS {self.name};" in tables.render(migration.text)
 
 
 async def is_large(connection: Connection, table: str) -> bool:
-    """Return whether building an index on the table would take so long that it must not keep others out."""
+    """Return whether the table is so large that its indexes must be built concurrently."""
     size = await connection.fetchval("SELECT pg_relation_size(to_regclass($1))", table)
     return size is not None and size >= LARGE
 
 
 async def is_valid(connection: Connection, index: Index) -> bool | None:
-    """Return whether the index can be used; False while it is being built, or when that has failed; None: absent."""
+    """Return whether the index is valid. False: it is being built, or building it failed; None: it does not exist."""
     sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
     valid: bool | None = await connection.fetchval(sql, index.name)
     return valid
 
 
 async def is_being_indexed(connection: Connection, tables: Tables) -> bool:
-    """Return whether another process is building an index on one of these tables concurrently: it holds a lock."""
+    """Return whether another process is building an index on one of these tables concurrently, by its lock."""
     building: bool = await connection.fetchval(
         """
         SELECT EXISTS (
@@ -78,7 +78,7 @@ async def is_being_indexed(connection: Connection, tables: Tables) -> bool:
 
 
 async def build_concurrently(connection: Connection, tables: Tables, migration: Migration, index: Index) -> None:
-    """Build the index, or wait until another process that has begun to is done."""
+    """Build the index, or wait until another process has built it."""
     while not (valid := await is_valid(connection, index)):
         if await is_being_indexed(connection, tables):
             await asyncio.sleep(ledger.LONGEST_DELAY)
@@ -101,10 +101,10 @@ async def _create_concurrently(connection: Connection, migration: Migration, ind
 
 async def _drop_invalid(connection: Connection, index: Index) -> None:
     """
-    Drop what is left of a build that failed. Nothing happens while it is being built: its builder has the lock.
+    Drop an index whose build failed. Does nothing while another process is building it, which holds the lock.
 
-    But for a moment at its end, when the lock is gone and "valid" not committed: there PostgreSQL refuses to drop it,
-    "tuple concurrently updated" (XX000).
+    At the end of a build, the lock is released a moment before "valid" is committed. In that moment, PostgreSQL refuses
+    to drop the index with "tuple concurrently updated" (XX000).
     """
     try:
         async with transaction_on(connection):

@@ -1,4 +1,4 @@
-"""The ledger of a prefix, with one row for each file that was applied, and the lock under which the schema changes."""
+"""The ledger of a prefix, with one row for each applied file, and the lock for changes of the schema."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Result = TypeVar("Result")
 
 # Seconds. Rewriting or indexing a table may take longer than any call.
 PATIENCE: Final = 3600.0
-# Milliseconds to wait for a lock on a table: whoever comes after us waits as long. Well below deadlock_timeout (a
-# second), so that we give up, and not somebody who builds an index and waits for us.
+# Milliseconds to wait for a lock on a table, since all later statements on it wait as long. Well below deadlock_timeout
+# (a second), so that in a deadlock with a process that builds an index, this process gives up.
 LOCK_TIMEOUT: int = 400
-# Seconds between two looks at what another process is doing, at most.
+# The maximum of seconds between two checks of what another process is doing.
 LONGEST_DELAY: float = 1.0
 _FIRST_DELAY: Final = 0.02
-# Seconds in which a table that is in use is asked for again and again.
+# Seconds for which locking a table that is in use is retried.
 _LOCK_PATIENCE: Final = 600.0
 
-# Lock not available, deadlock: somebody is using the table.
+# Lock not available, deadlock: the table is in use.
 _IN_USE: Final = frozenset({"55P03", "40P01"})
 
 
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     checksum: str
 
 
-def room(tables: Tables) -> list[str]:
+def create_statements(tables: Tables) -> list[str]:
     """Return the statements that create the schema and the ledger."""
     return [
         f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}";',
@@ -59,9 +59,9 @@ def room(tables: Tables) -> list[str]:
 
 async def is_current(connection: Connection, tables: Tables, known: Sequence[Migration]) -> bool:
     """
-    Return whether all known migrations are applied, unedited. One round trip: a simple query, whose tag counts.
+    Return whether all known migrations are applied and unedited. One round trip: the count is in a tag.
 
-    What only a newer release knows does not matter: its files add, and its functions can still be called.
+    Migrations of a newer release are ignored: its files only add, and its functions can still be called.
     """
     rows = ", ".join(f"('{each.name}', {each.version}, '{each.checksum}')" for each in known)
     try:
@@ -75,7 +75,7 @@ async def is_current(connection: Connection, tables: Tables, known: Sequence[Mig
 
 
 async def entries(connection: Connection, tables: Tables) -> dict[str, Entry]:
-    """Return the rows of the ledger by name; nothing where there is no ledger."""
+    """Return the rows of the ledger by name; empty if there is no ledger."""
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
         return {}
     rows = await connection.fetch(f"SELECT name, version, checksum FROM {tables.migrations}")
@@ -83,7 +83,7 @@ async def entries(connection: Connection, tables: Tables) -> dict[str, Entry]:
 
 
 def record_sql(tables: Tables, migration: Migration) -> str:
-    """Return the statement that writes a migration into the ledger, unless it is there."""
+    """Return the statement that records a migration in the ledger, unless it is recorded."""
     return (
         f"INSERT INTO {tables.migrations} AS l (name, version, checksum)\n"
         f"VALUES ('{migration.name}', {migration.version}, '{migration.checksum}')\n"
@@ -94,7 +94,7 @@ def record_sql(tables: Tables, migration: Migration) -> str:
 
 
 async def record(connection: Connection, tables: Tables, migration: Migration) -> bool:
-    """Write a migration into the ledger. Returns whether it was not there."""
+    """Record a migration in the ledger. Returns whether it was not recorded yet."""
     return await connection.execute(record_sql(tables, migration)) == "INSERT 0 1"
 
 
@@ -104,51 +104,51 @@ async def record(connection: Connection, tables: Tables, migration: Migration) -
 @asynccontextmanager
 async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[None]:
     """
-    A transaction in which nobody else changes the schema of these tables; there is a ledger in it.
+    Open a transaction with the lock for changes of the schema of these tables. Creates the ledger if it is missing.
 
-    Its lock is the transaction's, which poolers respect. It is acquired by asking again: whoever waited inside of a
-    statement would hold a snapshot, for which an index that is built concurrently waits in turn: a deadlock.
+    The lock is a transaction-level advisory lock, which works behind poolers. It is acquired by polling: a statement
+    that waits for it would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots, a deadlock.
     """
     delay = _FIRST_DELAY
     while True:
         async with transaction_on(connection):
             key = f"voltmem:{tables}"
             if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
-                await _make_room(connection, tables)
+                await _create_missing(connection, tables)
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
                 yield
                 return
-        await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # no secret is made of it
+        await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # not for a secret
         delay = min(2 * delay, LONGEST_DELAY)
 
 
-async def _make_room(connection: Connection, tables: Tables) -> None:
-    """Create the schema and the ledger where they are missing; asked first, for IF NOT EXISTS needs the right to."""
-    make_schema, make_ledger = room(tables)
+async def _create_missing(connection: Connection, tables: Tables) -> None:
+    """Create the schema and the ledger if they are missing. Checked first: IF NOT EXISTS always needs the privilege."""
+    create_schema, create_ledger = create_statements(tables)
     if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
-        # Other prefixes may be creating it, too, with their first tables: that takes as long as it takes, on a busy
-        # machine. A statement of its own, for a snapshot that is taken after the wait.
+        # Another prefix may be creating it with its first tables, which may take long on a busy machine. The lock is a
+        # statement of its own, so that the next statement has a snapshot of after the wait.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables.schema}", timeout=PATIENCE
         )
-        await connection.execute(make_schema)
+        await connection.execute(create_schema)
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
-        await connection.execute(make_ledger)
+        await connection.execute(create_ledger)
 
 
 async def execute(connection: Connection, migration: str, statement: str) -> str:
-    """Run one statement of a migration, however long it takes. Returns its tag; MigrationError if it fails."""
+    """Run one statement of a migration, which may take an hour. Returns its tag; MigrationError if it fails."""
     try:
         return await connection.execute(statement, timeout=PATIENCE)
     except DRIVER_ERRORS as error:
         raise MigrationError(migration, f"{str(error).rstrip('.')}. Nothing of it was kept") from error
 
 
-async def patiently(step: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_while_in_use(step: Callable[[], Awaitable[Result]]) -> Result:
     """
-    Run a step until it meets no table in use. Each try that does is undone, and others have a go before the next.
+    Run a step, and retry it while a table is in use. A failed try is rolled back.
 
-    A lock that is waited for holds up all who come later, so each wait is short, and there are many.
+    A waiting lock request blocks all later ones, so each wait is short, with pauses in between for other sessions.
     """
     deadline = time.monotonic() + _LOCK_PATIENCE
     while True:
@@ -158,4 +158,4 @@ async def patiently(step: Callable[[], Awaitable[Result]]) -> Result:
             if getattr(error.__cause__, "sqlstate", None) not in _IN_USE or time.monotonic() > deadline:
                 raise
             logger.warning("%s. A table is in use; trying again", error)
-        await asyncio.sleep(random.uniform(0.5, 1.5) * LONGEST_DELAY)  # noqa: S311  # no secret is made of it
+        await asyncio.sleep(random.uniform(0.5, 1.5) * LONGEST_DELAY)  # noqa: S311  # not for a secret

@@ -1,8 +1,8 @@
 """
-Databases of voltmem before its first release: the fourteen rows of their ledger become those of today's files.
+Databases of unreleased versions of voltmem: the fourteen rows of their ledger are replaced by those of today's files.
 
-Today's files create what those fourteen did, so only the functions change. To be deleted, with its tests and fixture,
-when no such database is left.
+Today's files create the same tables as those fourteen did, so only the functions change. Delete this module, with its
+tests and fixture, when no such database is left.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._postgres.migrations.files import migrations
-from voltmem._postgres.migrations.ledger import execute, patiently, record_sql, schema_lock
+from voltmem._postgres.migrations.ledger import execute, record_sql, retry_while_in_use, schema_lock
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
 
 NAME: Final = "unreleased_ledger"
-"""What this step is called where migrations are listed, and in errors."""
+"""The name of this step in lists of migrations and in errors."""
 
-# The SHA-256 of the fourteen rows, and the numbered files that stand for them.
+# The SHA-256 of the fourteen rows, and the last of the numbered files that replace them.
 _COMPLETE: Final = "9b55f986a3418af358484e94c43d6d5e3ba188debd22e35a7150c5821240d217"
 _LAST_FILE: Final = "0007_agent_history"
 _INCOMPLETE: Final = (
@@ -37,7 +37,7 @@ _UNUSED: Final = (
 
 
 def _is_there(tables: Tables) -> str:
-    """Return an expression: whether the ledger is one from before the release, which had no versions."""
+    """Return the condition that the ledger is one of an unreleased version, which had no column version."""
     return f"""to_regclass('{tables.migrations}') IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM pg_attribute
         WHERE attrelid = to_regclass('{tables.migrations}') AND attname = 'version' AND NOT attisdropped
@@ -49,13 +49,13 @@ def _rows(tables: Tables) -> str:
 
 
 def _is_incomplete(tables: Tables) -> str:
-    """Return an expression: whether the ledger has other rows than the fourteen; NULL where it has none."""
+    """Return the condition that the ledger has other rows than the fourteen; NULL if it has no rows."""
     listed = """string_agg(name || ' ' || checksum, ',' ORDER BY name COLLATE "C")"""
     return f"(SELECT encode(sha256(convert_to({listed}, 'UTF8')), 'hex') {_rows(tables)}) <> '{_COMPLETE}'"
 
 
 def script(tables: Tables) -> str:
-    """Return the statement that replaces such a ledger, or does nothing."""
+    """Return the statement that replaces the ledger of an unreleased version, or does nothing."""
     unused = [
         f"DROP FUNCTION IF EXISTS {tables.render('{schema}.{prefix}')}_{name}({'text[], ' * texts}{others});"
         for name, texts, others in _UNUSED
@@ -76,17 +76,17 @@ def script(tables: Tables) -> str:
 
 
 async def is_there(connection: Connection, tables: Tables) -> bool:
-    """Return whether the ledger is one from before the release; MigrationError if it isn't the last one of those."""
+    """Return whether the ledger is one of an unreleased version; MigrationError if it is not of the last one."""
     if not await connection.fetchval(f"SELECT {_is_there(tables)}"):
         return False
-    # Both in one snapshot: another process may be replacing it just now.
+    # Both conditions in one snapshot: another process may be replacing the ledger.
     if await connection.fetchval(f"SELECT {_is_there(tables)} AND {_is_incomplete(tables)}"):
         raise MigrationError(NAME, _INCOMPLETE)
     return True
 
 
 async def replace(connection: Connection, tables: Tables) -> bool:
-    """Replace such a ledger, and the functions, in one transaction. Returns whether there was one."""
+    """Replace the ledger of an unreleased version, and the functions. Returns whether there was one."""
 
     async def step() -> bool:
         async with schema_lock(connection, tables):
@@ -95,4 +95,4 @@ async def replace(connection: Connection, tables: Tables) -> bool:
             await execute(connection, NAME, script(tables))
             return True
 
-    return await is_there(connection, tables) and await patiently(step)
+    return await is_there(connection, tables) and await retry_while_in_use(step)
