@@ -84,12 +84,11 @@ class UserStorage(Twin, of=voltmem.UserStorage):
 class Storage(Twin, of=voltmem.Storage):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
-    _asynchronous: voltmem.Storage
-
     @property
     def asynchronous(self) -> voltmem.Storage:
         """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
-        return self._asynchronous
+        storage: voltmem.Storage = self._asynchronous
+        return storage
 
     def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
         """
@@ -118,8 +117,6 @@ class Storage(Twin, of=voltmem.Storage):
 
 class BoundStorage(Storage, of=voltmem.BoundStorage):
     """What ``with storage.transaction() as tx`` gives. One thread at a time may use it."""
-
-    _asynchronous: voltmem.BoundStorage
 
     @property
     def connection(self) -> Connection:
@@ -180,8 +177,6 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         EventLoopError: The thread runs an event loop, which the call would block. In a notebook it may.
     """
 
-    _asynchronous: voltmem.PostgresStorage
-
     def __init__(
         self, connection: str | ConnectionOptions | Mapping[str, object] | None = None, **options: Any
     ) -> None:
@@ -203,7 +198,8 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
     @property
     def asynchronous(self) -> voltmem.PostgresStorage:
         """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
-        return self._asynchronous
+        storage: voltmem.PostgresStorage = self._asynchronous
+        return storage
 
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""

@@ -182,3 +182,28 @@ def test_mypy_agrees_with_the_stub_and_with_the_module_behind_it(checker: list[s
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+# --- the package ----------------------------------------------------------------------------------------------------
+
+
+def test_the_package_has_one_kind_of_thread_with_an_event_loop() -> None:
+    """Adapters and the command line have none of their own: they use voltmem.sync."""
+    found = [
+        str(file.relative_to(ROOT / "voltmem"))
+        for file in sorted((ROOT / "voltmem").rglob("*.py"))
+        if re.search(r"\b(new_event_loop|threading\.Thread)\(", file.read_text(encoding="utf-8"))
+    ]
+
+    assert found == ["_blocking/loop_thread.py"]
+
+
+def test_importing_voltmem_does_not_import_its_blocking_form() -> None:
+    """Who awaits pays nothing for it."""
+    program = (
+        "import sys, voltmem; print([name for name in sys.modules if 'voltmem.sync' in name or '_blocking' in name])"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "set()\n"
