@@ -85,6 +85,12 @@ class UserStorage(Twin, of=voltmem.UserStorage):
 class Storage(Twin, of=voltmem.Storage):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
+    @property
+    def asynchronous(self) -> voltmem.Storage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        storage: voltmem.Storage = self._asynchronous
+        return storage
+
     def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
@@ -97,7 +103,7 @@ class Storage(Twin, of=voltmem.Storage):
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage, which must not be used elsewhere; what it returns is awaited.
+            work: Called with the asynchronous storage; what it returns is awaited.
         """
         return self._runner.run(work(self._asynchronous))
 
@@ -189,6 +195,12 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
 
     __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
     __init__.__module__ = voltmem.PostgresStorage.__module__  # where the names in it are known
+
+    @property
+    def asynchronous(self) -> voltmem.PostgresStorage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        storage: voltmem.PostgresStorage = self._asynchronous
+        return storage
 
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""
