@@ -388,13 +388,13 @@ def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) 
 @pytest.mark.parametrize(
     ("source", "where"),
     [
-        (7, "are a list, or"),
+        (7, "must be a list, or"),
         ("{", "not JSON"),
         ('{"a": 1}', "conversation 0"),
         ([HELLO, 7], "conversation 1"),
         ([HELLO, {"messages": "Hello"}], "conversation 1"),
         ([HELLO, [*HELLO, 7]], "message 2 of conversation 1"),
-        ([{"messages": [{"content": "Hello"}]}], "message 0 of conversation 0 has no role"),
+        ([{"messages": [{"content": "Hello"}]}], "message 0 of conversation 0 needs a role"),
         ([[{"role": "user", "content": object()}]], "message 0 of conversation 0"),
         ('{"messages": []}\n{"messages"', "not JSON"),
     ],

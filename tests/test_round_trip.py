@@ -255,7 +255,7 @@ async def test_metadata_that_is_not_json_is_refused(
 async def test_any_text_is_an_id_a_title_a_role_or_a_type(
     storage: PostgresStorage, conversation: dict[str, str], message: dict[str, str]
 ) -> None:
-    """Every field of text takes any text that PostgreSQL can hold, and is found by it."""
+    """Every field of text takes any text that PostgreSQL can hold, an id any but the empty one, and is found by it."""
     conversation_id, user_id = conversation["id"], conversation["user_id"]
     await storage.delete_conversation(conversation_id)
 

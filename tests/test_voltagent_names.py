@@ -276,7 +276,7 @@ def test_the_error_for_an_unknown_option_names_all_that_are_known() -> None:
     with pytest.raises(InvalidOptionError) as caught:
         storage_with(shema="app")
 
-    named = set(str(caught.value).partition("known are ")[2].split(", "))
+    named = set(str(caught.value).partition("options are ")[2].split(", "))
     assert named == known
 
 

@@ -10,12 +10,16 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from pydantic import JsonValue
+from pydantic.alias_generators import to_snake
 from pydantic_core import from_json
 
 from voltmem.errors import InvalidInputError, InvalidQueryError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Unset(enum.Enum):
@@ -242,6 +246,32 @@ def describe_unknown(kind: str, name: str, known: Sequence[str]) -> str:
     similar = get_close_matches(name[:80], known, 1)
     question = f"did you mean {similar[0]}? The" if similar else "the"
     return f"unknown {kind} {short_repr(name)}: {question} {kind}s are {', '.join(known)}"
+
+
+def describe_field_error(fields: Iterable[str], error: ErrorDetails) -> str:
+    """Return what is wrong with a field of a model that has these fields, and what to do."""
+    steps = [to_snake(step).strip("_") if isinstance(step, str) else str(step) for step in error["loc"]]
+    where, kind, value = ".".join(steps), error["type"], error["input"]
+    if kind == "missing":
+        return f"{where} is missing: add {'the id of the signed-in user' if where == 'user_id' else 'it'}"
+    if kind == "extra_forbidden":
+        if len(steps) > 1:
+            return f"{where} is an unknown field: leave it out"
+        known = list(fields)
+        rest = "; put other values into metadata" if "metadata" in known else ""
+        return describe_unknown("field", str(error["loc"][0]), known) + rest
+    try:  # the same text as for an argument
+        if steps[-1:] == ["user_id"]:
+            check_user(where, value, "it must be one user's")
+        if kind == "string_type":
+            check_text(**{where: value})
+    except InvalidInputError as refused:
+        return str(refused)
+    if kind == "value_error":
+        # That of a check of ours begins with the name of the field.
+        text = str(error.get("ctx", {}).get("error", error["msg"]))
+        return text if text.startswith(where) else f"{where}: {text}"
+    return f"{where} {short_repr(value)}: {error['msg']}"
 
 
 def short_repr(value: object) -> str:

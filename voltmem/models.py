@@ -37,7 +37,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
-from pydantic.alias_generators import to_camel, to_snake
+from pydantic.alias_generators import to_camel
 
 from voltmem._values import (
     AnyUser,
@@ -46,8 +46,7 @@ from voltmem._values import (
     check_key,
     check_text,
     check_time,
-    check_user,
-    describe_unknown,
+    describe_field_error,
     from_stored_json,
     is_storable,
     json_value,
@@ -58,9 +57,6 @@ from voltmem._values import (
     uuid7,
 )
 from voltmem.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
@@ -165,7 +161,8 @@ class Model(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidInputError(_describe_errors(cls, error)) from error
+            problems = (describe_field_error(cls.model_fields, each) for each in error.errors(include_url=False))
+            raise InvalidInputError(f"invalid {cls.__name__}: {'; '.join(problems)}") from error
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
@@ -207,35 +204,6 @@ def construct_unchecked(cls: type[StoredModel], fields: dict[str, Any]) -> Store
     _set_extra(model, None)
     _set_private(model, None)
     return model
-
-
-def _describe_errors(model: type[BaseModel], error: ValidationError) -> str:
-    """Return what is wrong with the fields of a model, and what to do."""
-    problems = (_describe_error(model, each) for each in error.errors(include_url=False))
-    return f"invalid {model.__name__}: {'; '.join(problems)}"
-
-
-def _describe_error(model: type[BaseModel], error: ErrorDetails) -> str:
-    steps = [to_snake(step).strip("_") if isinstance(step, str) else str(step) for step in error["loc"]]
-    where, kind, value = ".".join(steps), error["type"], error["input"]
-    if kind == "missing":
-        return f"{where} is missing: add {'the id of the signed-in user' if where == 'user_id' else 'it'}"
-    if kind == "extra_forbidden":
-        if len(steps) > 1:
-            return f"{where} is an unknown field: leave it out"
-        rest = "; put other values into metadata" if "metadata" in model.model_fields else ""
-        return describe_unknown("field", str(error["loc"][0]), list(model.model_fields)) + rest
-    try:  # the same text as for an argument
-        if steps[-1:] == ["user_id"]:
-            check_user(where, value, "it must be one user's")
-        if kind == "string_type":
-            check_text(**{where: value})
-    except InvalidInputError as refused:
-        return str(refused)
-    if kind == "value_error":
-        text = str(error["ctx"]["error"])  # of a check here, which begins with the name of the field
-        return text if text.startswith(where) else f"{where}: {text}"
-    return f"{where} {short_repr(value)}: {error['msg']}"
 
 
 class Conversation(Model):
