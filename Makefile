@@ -47,7 +47,6 @@ bench: $(VENV)/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000
 
 stubs: $(VENV)/dev ## Make the type stubs and the snapshot of the public API again
 	$(BIN)/python -m tests.typing.stubs
-	$(BIN)/python -m tests.typing.sync_stub
 	$(BIN)/python -m tests.public_api
 
 schema: $(VENV)/dev ## Make migrations_sql/schema.sql again

@@ -10,7 +10,7 @@ The storage for code that blocks: threads of Flask, of Django under WSGI or of C
     storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
 Each class has the verbs of the asynchronous class with its name, with the same parameters; they wait for their result.
-They are made of those at import; type checkers read ``sync.pyi``, which ``python -m tests.typing.sync_stub`` makes.
+They are made of those at import; type checkers read ``sync.pyi``, which ``python -m tests.typing.stubs`` makes.
 """
 
 from __future__ import annotations
@@ -48,15 +48,25 @@ T = TypeVar("T")
 
 
 class AgentRun(Twin, of=voltmem.AgentRun):
-    pass
+    """A run that is being recorded: ``with storage.record_run("agent-1") as run``."""
 
 
 class RunEvent(Twin, of=runs.RunEvent):
-    pass
+    """An event that is being recorded: ``with run.event("tool:search") as event``."""
 
 
 class ConversationMemory(Twin, of=voltmem.ConversationMemory):
-    pass
+    """
+    One conversation of one user, as an agent's memory: ``memory = storage.conversation("ada", "c1")``.
+
+    ::
+
+        memory.add({"role": "user", "content": "Hello"})
+        answer = model(memory.messages(limit=20))
+        memory.add({"role": "assistant", "content": answer})
+
+    The conversation is made on the first write.
+    """
 
 
 class UserConversations(Twin, of=voltmem.UserConversations):
@@ -68,7 +78,7 @@ class UserConversations(Twin, of=voltmem.UserConversations):
 
 
 class UserStorage(Twin, of=voltmem.UserStorage):
-    pass
+    """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
 
 
 class Storage(Twin, of=voltmem.Storage):
@@ -177,6 +187,7 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         self._runner = self._own_loop = OwnLoop(f"voltmem {self._asynchronous!r}", self._asynchronous.close)
 
     __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
+    __init__.__module__ = voltmem.PostgresStorage.__module__  # where the names in it are known
 
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""

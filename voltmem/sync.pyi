@@ -1,4 +1,4 @@
-"""The types of voltmem.sync. Made by "python -m tests.typing.sync_stub": do not edit."""
+"""The types of voltmem.sync. Made by "python -m tests.typing.stubs": do not edit."""
 
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,29 +11,26 @@ from asyncpg import Record
 from pydantic import JsonValue
 
 import voltmem
-from voltmem import (
-    AgentHistoryEntry,
-    AgentHistoryPage,
-    AgentHistoryStep,
-    Change,
-    ConnectionOptions,
+from voltmem._areas.changes import Change
+from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.search import SearchResults
+from voltmem._areas.shares import Share, SharedConversation
+from voltmem._areas.sidebar import ConversationItem, ConversationList
+from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._postgres.migrations.conversation_schema import MigrationResult
+from voltmem._postgres.schema import MigrationStatus
+from voltmem._values import Unset
+from voltmem.models import (
     Conversation,
-    ConversationItem,
-    ConversationList,
+    ConversationLike,
     ConversationPage,
-    ImportResult,
     Message,
-    MigrationResult,
-    MigrationStatus,
-    SearchResults,
-    Share,
-    SharedConversation,
-    TimelineEvent,
-    Unset,
+    MessageLike,
+    OrderBy,
+    OrderDirection,
+    Owner,
 )
-from voltmem._areas.transfer.models import ImportedConversations, Lines
-from voltmem.models import ConversationLike, MessageLike, OrderBy, OrderDirection, Owner
-from voltmem.options import Migrate, OnLimit
+from voltmem.options import ConnectionOptions, Migrate, OnLimit
 
 __all__ = [
     "AgentRun",
@@ -123,17 +120,15 @@ class RunEvent:
 
 class ConversationMemory:
     """
-    One conversation of one user, as an agent's memory: ``storage.conversation("ada", "c1")`` returns it.
+    One conversation of one user, as an agent's memory: ``memory = storage.conversation("ada", "c1")``.
 
     ::
 
-        memory = storage.conversation("ada", "c1")
         memory.add({"role": "user", "content": "Hello"})
         answer = model(memory.messages(limit=20))
         memory.add({"role": "assistant", "content": answer})
 
-    The first write creates the conversation. If it is another user's, every method raises ConversationNotFoundError,
-    also those that read. Creating a handle does no I/O and there is nothing to close. Each method is one round trip.
+    The conversation is made on the first write.
     """
     @property
     def conversation_id(self) -> str:
@@ -227,12 +222,7 @@ class UserConversations:
     def __iter__(self) -> Iterator[Conversation]: ...
 
 class UserStorage:
-    """
-    The view that ``storage.for_user("ada")`` returns: the storage's verbs, for this user's data only.
-
-    Each statement checks the owner itself. Another user's conversation does not exist here: the result is None, an
-    empty list, False, 0, or ConversationNotFoundError.
-    """
+    """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
     @property
     def user_id(self) -> str:
         """The user."""

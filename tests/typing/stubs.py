@@ -15,13 +15,21 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
-from voltmem import _user
+from voltmem import _user, sync
 
-FILES: dict[ModuleType, Path] = {module: Path(str(module.__file__)).with_suffix(".pyi") for module in (_user,)}
+FILES: dict[ModuleType, Path] = {module: Path(str(module.__file__)).with_suffix(".pyi") for module in (_user, sync)}
 HEADER = '"""The types of {}. Made by "python -m tests.typing.stubs": do not edit."""'
-SPECIAL = ("__init__",)
+SPECIAL = ("__init__", "__iter__", "__enter__", "__exit__")
+# What the types of made classes have, and the modules in which these are written do not import.
+ADDED = {
+    "AbstractAsyncContextManager": "contextlib",
+    "AbstractContextManager": "contextlib",
+    "Generator": "collections.abc",
+    "Iterator": "collections.abc",
+    "TypeVar": "typing",
+}
 
 
 def made(module: ModuleType) -> str:
@@ -29,7 +37,8 @@ def made(module: ModuleType) -> str:
     defined = {name: each for name, each in vars(module).items() if getattr(each, "__module__", "") == module.__name__}
     types = Types(set(defined))
     body = [line for name, each in defined.items() if name[0] != "_" for line in lines_of(name, each, types)]
-    return formatted("\n".join([HEADER.format(module.__name__), *types.imports, *body]), FILES[module])
+    public = [f"__all__ = {module.__all__}"] if hasattr(module, "__all__") else []
+    return formatted("\n".join([HEADER.format(module.__name__), *types.imports, *public, *body]), FILES[module])
 
 
 def formatted(text: str, file: Path) -> str:
@@ -44,11 +53,15 @@ def formatted(text: str, file: Path) -> str:
 
 
 def lines_of(name: str, defined: Any, types: Types) -> Iterator[str]:
-    """Yield the lines of a class or of a function."""
+    """Yield the lines of a class, of a function or of a type variable."""
+    if isinstance(defined, TypeVar):
+        yield f"{name} = {types.known(f'TypeVar({name!r})', __name__)}"
+        return
     if not isinstance(defined, type):
         yield from member_lines(name, defined, types)
         return
-    yield f"class {name}:"
+    bases = ", ".join(base.__name__ for base in defined.__bases__ if base.__module__ == defined.__module__)
+    yield f"class {name}({bases}):"
     yield from docstring(defined)
     for member_name, member in vars(defined).items():
         if member_name in SPECIAL or not member_name.startswith("_"):
@@ -56,9 +69,12 @@ def lines_of(name: str, defined: Any, types: Types) -> Iterator[str]:
 
 
 def member_lines(name: str, member: Any, types: Types) -> Iterator[str]:
-    """Yield the lines of a function, a method or a property."""
+    """Yield the lines of a function, a method, a property or an attribute (a property that can be set)."""
     function = getattr(member, "fget", member)  # a property's
     module, signature = inspect.unwrap(function).__module__, inspect.signature(function)
+    if isinstance(member, property) and member.fset is not None:
+        yield f"{name}: {types.known(returned(function), module)}"
+        return
     if isinstance(member, property):
         yield "@property"
     begin = "async def" if inspect.iscoroutinefunction(function) else "def"
@@ -128,8 +144,8 @@ class Types:
     def _make_known(self, name: str, module: ModuleType) -> None:
         if name in self._own or hasattr(builtins, name):
             return
-        if name == "AbstractAsyncContextManager":
-            self._imports.add(f"from contextlib import {name}")
+        if name in ADDED:
+            self._imports.add(f"from {ADDED[name]} import {name}")
         else:
             self._imports.add(imports_of(module).get(name) or f"from {module.__name__} import {name}")
 

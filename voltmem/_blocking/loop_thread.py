@@ -159,6 +159,7 @@ class OwnLoop(Runner):
             running.end_soon()
 
     def thread(self) -> LoopThread:
+        """Return the thread that runs, started if there is none; StorageClosedError when the program ends."""
         with self._starting:
             if self._running is None or not self._running.takes_calls:
                 self._running = LoopThread(self._name, self._close)
@@ -200,6 +201,7 @@ class LoopThread(Runner):
         _running.add(self)
 
     def thread(self) -> LoopThread:
+        """Return this thread; StorageClosedError when it has ended, EventLoopError in a forked process."""
         if self in _of_the_parent:
             raise EventLoopError("this belongs to a connection of the parent process; begin anew in the forked one.")
         if not self.takes_calls:

@@ -55,7 +55,6 @@ class Twin:
         inherited = [base._of for base in cls.__mro__[1:] if issubclass(base, Twin) and "_of" in vars(base)]
         cls._of = of
         _twins[of] = cls
-        cls.__doc__ = cls.__doc__ or blocking_text(of.__doc__)
         for name, member in public_members(of).items():
             is_inherited = any(public_members(base).get(name) is member for base in inherited)
             blocking_name = _blocking_name(name)
@@ -94,15 +93,15 @@ def blocking(value: Any, runner: Runner) -> Any:
 
 
 def public_members(of: type) -> dict[str, object]:
-    """Return what an asynchronous class has for its twin, by name, in the order of definition."""
+    """Return what an asynchronous class has for its twin, by name, in the order of definition: no constructors."""
     names = [
         name
         for base in reversed(of.__mro__)
         for name in [*vars(base).get("__annotations__", ()), *vars(base)]
         if name == "__aiter__" or (name == name.lower() and not name.startswith("_"))
     ]
-    members = {name: inspect.getattr_static(of, name, None) for name in names}
-    return {name: member for name, member in members.items() if not isinstance(member, classmethod)}
+    found = {name: inspect.getattr_static(of, name, None) for name in names}
+    return {name: member for name, member in found.items() if not isinstance(member, classmethod)}
 
 
 def _blocking_name(name: str) -> str:
@@ -118,9 +117,19 @@ def _twin_member(cls: type[Twin], name: str, member: object) -> object:
 
     if inspect.isfunction(member):
         return _verb(cls, name, member)
-    if isinstance(member, property):
+    if isinstance(member, property) and member.fget is not None:
+        _describe(get, member.fget.__module__, inspect.signature(member.fget).return_annotation)
         return property(get, doc=blocking_text(member.__doc__))
+    base = next(each for each in cls._of.__mro__ if name in inspect.get_annotations(each))
+    _describe(get, base.__module__, inspect.get_annotations(base)[name])
     return property(get, put)
+
+
+def _describe(get: Callable[..., Any], module: str, annotation: str) -> None:
+    """Let a getter have the type that is known in the module of the asynchronous class."""
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    get.__module__ = module
+    get.__signature__ = inspect.Signature([itself], return_annotation=annotation)  # type: ignore[attr-defined]
 
 
 def _verb(cls: type[Twin], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -137,7 +146,7 @@ def _verb(cls: type[Twin], name: str, function: Callable[..., Any]) -> Callable[
 
     verb.__name__ = _blocking_name(name)
     verb.__qualname__ = f"{cls.__qualname__}.{verb.__name__}"
-    verb.__module__ = cls.__module__
+    verb.__module__ = inspect.unwrap(function).__module__  # where the names in its signature are known
     verb.__doc__ = blocking_text(function.__doc__)
     verb.__signature__ = blocking_signature(function)  # type: ignore[attr-defined]
     return verb
@@ -175,11 +184,12 @@ class _IterableParameter(NamedTuple):
 
 
 def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
-    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    for position, parameter in enumerate(parameters):
-        kinds = {get_origin(each) for each in (parameter.annotation, *get_args(parameter.annotation))}
+    written = inspect.signature(inspect.unwrap(function), eval_str=True).parameters
+    for position, name in enumerate(list(inspect.signature(function).parameters)[1:]):
+        annotation = written[name].annotation
+        kinds = {get_origin(each) for each in (annotation, *get_args(annotation))}
         if Iterable in kinds:
-            yield _IterableParameter(position, parameter.name, AsyncIterable in kinds)
+            yield _IterableParameter(position, name, AsyncIterable in kinds)
 
 
 def _taken(

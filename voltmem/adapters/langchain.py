@@ -12,6 +12,8 @@ LangChain's agents keep their conversations in voltmem: as a middleware, beside 
     await storage.get_messages("ada", "c1")  # both sides of it; any process continues it
 
 ``VoltMemChatMessageHistory`` serves programs that still have LangChain's RunnableWithMessageHistory.
+
+With a ``voltmem.sync.PostgresStorage`` both serve ``invoke()`` and ``stream()``, too.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Final, NoReturn, NotRequired, TypeAlias, cast
+from functools import partial
+from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
 
 from pydantic import JsonValue
 
@@ -37,10 +40,12 @@ from voltmem._parts import (
     tool_results,
 )
 from voltmem._values import UNSET, Unset, check_id, check_user, json_value, to_json, uuid7
-from voltmem.errors import EventLoopError, InvalidInputError, MissingExtraError
+from voltmem.adapters._either import EitherStorage
+from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import Message, NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
+from voltmem.sync import Storage as BlockingStorage
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState
@@ -248,10 +253,10 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
     the run is refused. Ask get_user_conversation() first, where users choose thread ids.
 
     Stand first among the middleware, or after one that edits what users say (PIIMiddleware): what it sees is stored.
-    It is async: call ainvoke() or astream().
 
     Args:
-        storage: Where.
+        storage: A PostgresStorage, for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, for invoke() and
+            stream(), too.
         user_id: Whose conversations; not given: the user_id of each run's context, an attribute or a key. A run whose
             context has none is refused.
         resource_id: The agent or project that new conversations are made with.
@@ -264,14 +269,14 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
     Raises:
         ConversationNotFoundError: The conversation is another user's.
         InvalidInputError: There is no thread_id or no user_id, or a message cannot be stored.
-        EventLoopError: invoke() or stream() was called.
+        EventLoopError: invoke() or stream() was called with the asynchronous storage, or on an event loop.
     """
 
     state_schema = VoltMemState
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Storage | BlockingStorage,
         *,
         user_id: str | Unset = UNSET,
         resource_id: str = DEFAULT_RESOURCE_ID,
@@ -282,22 +287,43 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         if user_id is not UNSET:
             check_user("user_id", user_id, "a conversation belongs to one user")
         check_id(resource_id=resource_id)
-        self._storage = storage
+        self._storage = EitherStorage(storage)
         self._user_id = user_id
         self._resource_id = resource_id
         self._limit = limit
         self._turns = turns
 
-    def before_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> NoReturn:
-        """Refuse invoke() and stream()."""
-        raise EventLoopError("voltmem is async: call the agent's ainvoke() or astream(), not invoke() or stream()")
-
     # A Command is as good as a dict to LangGraph, but its type says that only a dict will do.
+    def before_agent(  # type: ignore[override]
+        self, state: VoltMemState, runtime: Runtime[Any]
+    ) -> Command[Any] | None:
+        """Load the conversation, if the thread is new to the state; refuse another user's."""
+        return self._storage.run(partial(self._load, state, runtime), "ainvoke() or astream()")
+
     async def abefore_agent(  # type: ignore[override]
         self, state: VoltMemState, runtime: Runtime[Any]
     ) -> Command[Any] | None:
         """Load the conversation, if the thread is new to the state; refuse another user's."""
-        memory = self._memory(runtime)
+        return await self._storage.awaited(partial(self._load, state, runtime))
+
+    def before_model(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
+        """Store what is new: what the user says, or what the model asked of tools and what they answered."""
+        return self._storage.run(partial(self._store, state, runtime), "ainvoke() or astream()")
+
+    async def abefore_model(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
+        """Store what is new: what the user says, or what the model asked of tools and what they answered."""
+        return await self._storage.awaited(partial(self._store, state, runtime))
+
+    def after_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
+        """Store the answer."""
+        return self._storage.run(partial(self._store, state, runtime), "ainvoke() or astream()")
+
+    async def aafter_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
+        """Store the answer."""
+        return await self._storage.awaited(partial(self._store, state, runtime))
+
+    async def _load(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> Command[Any] | None:
+        memory = self._memory(runtime, storage)
         if "voltmem_stored" in state:
             await memory.newest_messages(0)  # only to see whose it is
             return None
@@ -311,25 +337,17 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         # As pairs, because what a node returns in a dict is streamed (stream_mode="messages"), as if it were said now.
         return Command(update=update)
 
-    async def abefore_model(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
-        """Store what is new: what the user says, or what the model asked of tools and what they answered."""
-        return await self._store(state, runtime)
-
-    async def aafter_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
-        """Store the answer."""
-        return await self._store(state, runtime)
-
-    async def _store(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
+    async def _store(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> dict[str, object]:
         messages = state["messages"]
         stored = set(state.get("voltmem_stored", ()))
         # All behind the last that is stored. What is unknown before it is no news: it fell out of the window.
         last = max((position for position, message in enumerate(messages) if message.id in stored), default=-1)
-        await self._memory(runtime).add_turn(
+        await self._memory(runtime, storage).add_turn(
             to_native(message) for message in messages[last + 1 :] if not _is_summary(message)
         )
         return {"voltmem_stored": [message.id for message in messages]}
 
-    def _memory(self, runtime: Runtime[Any]) -> NativeMemory:
+    def _memory(self, runtime: Runtime[Any], storage: Storage) -> NativeMemory:
         user_id = self._user_id
         if user_id is UNSET:
             user_id = _user_of(runtime.context)
@@ -343,7 +361,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
             raise InvalidInputError(
                 'which conversation is it? Give the run a thread_id: config={"configurable": {"thread_id": "…"}}'
             )
-        return NativeMemory(self._storage, user_id, str(thread_id), resource_id=self._resource_id)
+        return NativeMemory(storage, user_id, str(thread_id), resource_id=self._resource_id)
 
 
 def _user_of(context: object) -> Any:
@@ -371,7 +389,8 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
     the history at the end of a run to find out what is new; what others added meanwhile would take its place.
 
     Args:
-        storage: Where.
+        storage: A PostgresStorage, for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, for invoke() and
+            stream(), too.
         user_id: Whose conversation it is, or will be.
         conversation_id: Which one; it is made on the first write.
         resource_id: The agent or project that it is made with.
@@ -382,7 +401,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Storage | BlockingStorage,
         user_id: str,
         conversation_id: str,
         *,
@@ -390,15 +409,25 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         limit: int | Unset | None = UNSET,
         turns: int | None = None,
     ) -> None:
-        self._memory = NativeMemory(storage, user_id, conversation_id, resource_id=resource_id)
+        check_user("user_id", user_id, "a conversation belongs to one user")
+        check_id(conversation_id=conversation_id, resource_id=resource_id)
+        self._storage = EitherStorage(storage)
+        self._user_id = user_id
+        self._conversation_id = conversation_id
+        self._resource_id = resource_id
         self._limit = limit
         self._turns = turns
         self._found: list[BaseMessage] | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._memory.conversation_id!r} of {self._memory.user_id!r}>"
+        return f"<{type(self).__name__} {self._conversation_id!r} of {self._user_id!r}>"
 
     __str__ = __repr__  # LangChain's reads the messages
+
+    @property
+    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
+        """The messages, as aget_messages() gives them."""
+        return self._storage.run(self._read, "aget_messages(), or the chain's ainvoke()")
 
     async def aget_messages(self) -> list[BaseMessage]:
         """
@@ -407,9 +436,11 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        if self._found is None:
-            self._found = to_langchain(await self._memory.native_messages(limit=self._limit, turns=self._turns))
-        return list(self._found)
+        return await self._storage.awaited(self._read)
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Store all of the messages, as aadd_messages() does."""
+        self._storage.run(partial(self._add, messages), "aadd_messages(), or the chain's ainvoke()")
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """
@@ -419,23 +450,30 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
             ConversationNotFoundError: The conversation is another user's.
             InvalidInputError: One of them cannot be stored: what it has is no JSON, or it is a RemoveMessage.
         """
-        self._found = None
-        await self._memory.add_turn([to_native(message) for message in messages])
+        await self._storage.awaited(partial(self._add, messages))
+
+    def clear(self) -> None:
+        """Delete the messages, as aclear() does."""
+        self._storage.run(self._clear, "aclear()")
 
     async def aclear(self) -> None:
         """Delete the messages; the conversation stays. ConversationNotFoundError for another user's."""
+        await self._storage.awaited(self._clear)
+
+    async def _read(self, storage: Storage) -> list[BaseMessage]:
+        if self._found is None:
+            self._found = to_langchain(
+                await self._memory(storage).native_messages(limit=self._limit, turns=self._turns)
+            )
+        return list(self._found)
+
+    async def _add(self, messages: Sequence[BaseMessage], storage: Storage) -> None:
         self._found = None
-        await self._memory.clear()
+        await self._memory(storage).add_turn([to_native(message) for message in messages])
 
-    @property
-    def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        """Refuse: ``await aget_messages()``."""
-        raise EventLoopError("voltmem is async: await history.aget_messages(), or run the chain with ainvoke()")
+    async def _clear(self, storage: Storage) -> None:
+        self._found = None
+        await self._memory(storage).clear()
 
-    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Refuse: ``await aadd_messages()``."""
-        raise EventLoopError("voltmem is async: await history.aadd_messages(), or run the chain with ainvoke()")
-
-    def clear(self) -> None:
-        """Refuse: ``await aclear()``."""
-        raise EventLoopError("voltmem is async: await history.aclear()")
+    def _memory(self, storage: Storage) -> NativeMemory:
+        return NativeMemory(storage, self._user_id, self._conversation_id, resource_id=self._resource_id)

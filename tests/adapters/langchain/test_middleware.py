@@ -332,8 +332,8 @@ async def test_a_thread_id_may_be_a_uuid(storage: PostgresStorage) -> None:
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 async def test_a_synchronous_run_is_refused(way: str, storage: PostgresStorage) -> None:
-    """invoke() and stream() say which methods to call instead."""
-    with pytest.raises(EventLoopError, match=r"ainvoke\(\) or astream\(\)"):
+    """With the asynchronous storage invoke() and stream() say what to call, or to give, instead."""
+    with pytest.raises(EventLoopError, match=r"ainvoke\(\) or astream\(\), or give a voltmem\.sync"):
         list(getattr(agent(scripted("Ho"), storage), way)(said("Hi"), C1))
 
 

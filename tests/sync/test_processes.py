@@ -8,16 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.checkout import ROOT
 from voltmem.sync import PostgresStorage
 
-ROOT = Path(__file__).parent.parent
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 BEGINNING = """
@@ -215,8 +215,8 @@ def test_the_embedded_server_stops_with_the_program(home: Path) -> None:
     program = """
 storage = PostgresStorage()
 storage.create_conversation({"id": "c1", "user_id": "ada"})
-from voltmem._postgres import embedded
-print(next(iter(embedded._running)).folder)
+from voltmem._postgres.embedded import running
+print(next(iter(running._running)).folder)
 """
     code, printed, problems = run(program, "postgresql://unused", "unused", VOLTMEM_HOME=str(home))
 
@@ -285,8 +285,9 @@ thread.join()
 storage.close()
 """,
     ]
-    notebook = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
-    notebook.cells = [nbformat.v4.new_code_cell(each) for each in cells]  # type: ignore[no-untyped-call]
+    new_cell: Callable[[str], object] = nbformat.v4.new_code_cell
+    new_notebook: Callable[..., nbformat.NotebookNode] = nbformat.v4.new_notebook
+    notebook = new_notebook(cells=list(map(new_cell, cells)))
 
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
 

@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.checkout import ROOT
 from voltmem.sync import PostgresStorage
 
-ROOT = Path(__file__).parent.parent
 REQUESTS = 60
 
 STORAGE = """

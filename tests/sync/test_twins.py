@@ -8,18 +8,17 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from types import new_class
 from typing import Any, get_args
 
 import pytest
 
 import voltmem
-from tests.typing import sync_stub
+from tests.checkout import ROOT
+from tests.typing import stubs
 from voltmem import sync
 from voltmem._blocking.twin import Twin, blocking_signature, blocking_text
 
-ROOT = Path(__file__).parent.parent
 TWINS = {
     each.__name__: each
     for each in vars(sync).values()
@@ -32,7 +31,8 @@ LEFT_OUT = {"PostgresStorage": {"bind", "lifespan"}}
 def verbs(cls: type) -> dict[str, Any]:
     """Return the public methods and properties of a class whose names are in snake_case."""
     names = [name for name in dir(cls) if name == name.lower() and not name.startswith("_")]
-    return {name: inspect.getattr_static(cls, name) for name in names}
+    found = {name: inspect.getattr_static(cls, name) for name in names}
+    return {name: each for name, each in found.items() if not isinstance(each, classmethod)}
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -40,7 +40,7 @@ def test_a_blocking_class_has_every_verb(name: str) -> None:
     """What the asynchronous class has, the blocking one has, but for what cannot be; and run() and submit()."""
     asynchronous = verbs(TWINS[name].asynchronous_class())
     added = {"run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
-    attributes = {"id", "agent_id", "run", "connection", "asynchronous_class", "around"}  # not seen on the class
+    attributes = {"id", "agent_id", "run", "connection"}  # not seen on the asynchronous class
 
     assert set(asynchronous) - set(verbs(TWINS[name])) == LEFT_OUT.get(name, set())
     assert set(verbs(TWINS[name])) - set(asynchronous) - attributes - added == set()
@@ -156,7 +156,7 @@ def test_a_verb_that_is_added_has_its_blocking_form_at_once() -> None:
 
     blocking = new_class("Blocking", (sync.UserStorage,), {"of": Longer})
     greet_user = vars(blocking)["greet_user"]
-    lines = "\n".join(sync_stub.member_lines(blocking, "greet_user", greet_user, sync_stub.Types(set())))
+    lines = "\n".join(stubs.member_lines("greet_user", greet_user, stubs.Types(set())))
 
     assert [name for name in vars(blocking) if not name.startswith("_")] == ["greet_user"]
     assert lines == 'def greet_user(self, name: str, *, times: int = 1) -> list[str]:\n    """Greet a user."""'
@@ -166,8 +166,8 @@ def test_a_verb_that_is_added_has_its_blocking_form_at_once() -> None:
 
 
 def test_the_stub_is_the_one_that_is_made() -> None:
-    """sync.pyi is what ``python -m tests.typing.sync_stub`` writes: run it again after a verb has changed."""
-    assert sync_stub.FILE.read_text(encoding="utf-8") == sync_stub.made()
+    """sync.pyi is what ``python -m tests.typing.stubs`` writes: run it again after a verb has changed."""
+    assert stubs.FILES[sync].read_text(encoding="utf-8") == stubs.made(sync)
 
 
 @pytest.mark.parametrize(

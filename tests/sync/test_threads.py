@@ -277,7 +277,7 @@ def test_an_error_shows_the_callers_line_and_where_it_was_raised(storage: Postgr
     frames = [
         (frame.filename.rpartition("/")[2], frame.name) for frame in traceback.extract_tb(raised.value.__traceback__)
     ]
-    assert frames[0] == ("test_sync.py", "test_an_error_shows_the_callers_line_and_where_it_was_raised")
+    assert frames[0] == ("test_threads.py", "test_an_error_shows_the_callers_line_and_where_it_was_raised")
     assert ("messages.py", "get_messages") in frames
 
 

@@ -1,0 +1,48 @@
+"""A storage of either kind, for a framework that calls in both ways."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+from voltmem._blocking.loop_thread import runs_event_loop
+from voltmem.errors import EventLoopError
+from voltmem.storage import Storage
+from voltmem.sync import Storage as BlockingStorage
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Storage], Coroutine[Any, Any, T]]
+
+
+class EitherStorage:
+    """
+    A storage for work that is awaited, or waited for by a thread.
+
+    Args:
+        storage: The asynchronous one, which can only be awaited; or the blocking one, for both.
+    """
+
+    def __init__(self, storage: Storage | BlockingStorage) -> None:
+        self._storage = storage
+
+    def run(self, work: Work[T], instead: str) -> T:
+        """
+        Wait for the work. Returns its result.
+
+        Raises:
+            EventLoopError: The storage is asynchronous, or the thread runs an event loop: call *instead*.
+        """
+        if not isinstance(self._storage, BlockingStorage):
+            raise EventLoopError(
+                f"this storage is asynchronous: call {instead}, or give a voltmem.sync.PostgresStorage"
+            )
+        if runs_event_loop():
+            raise EventLoopError(f"this thread runs an event loop, which must not be blocked: call {instead}")
+        return self._storage.run(work)
+
+    async def awaited(self, work: Work[T]) -> T:
+        """Await the work, in the event loop of the storage. Returns its result."""
+        if isinstance(self._storage, BlockingStorage):
+            return await asyncio.wrap_future(self._storage.submit(work))
+        return await work(self._storage)
