@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
-from voltmem._areas.appends import Appends, JoinedAppends
+from voltmem._areas.appends import Appends, BatchedAppends
 from voltmem._areas.changes import Changes
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
@@ -184,9 +184,9 @@ class PostgresStorage(Storage):
             retry_timeout=retry_timeout,
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
-        self._joined = JoinedAppends(options, self._database)
+        self._batches = BatchedAppends(options, self._database)
         self._watchers = Watching(options, self._database)
-        super().__init__(options, self._database, self._joined, self._watchers)
+        super().__init__(options, self._database, self._batches, self._watchers)
 
     def __repr__(self) -> str:
         target = self._options.target
@@ -218,7 +218,7 @@ class PostgresStorage(Storage):
         """
         self._database.refuse()
         await self._watchers.close()
-        await self._joined.flush()
+        await self._batches.flush()
         await self._database.close()
 
     async def __aenter__(self) -> Self:

@@ -224,8 +224,8 @@ async def test_waiting_for_a_conversation_that_is_made_leaves_the_lock_timeout_a
     """The statement that does not wait long changes the setting for itself only."""
     async with unlimited.transaction() as tx:
         await tx.connection.execute("SET LOCAL lock_timeout = '7s'")
-        sql = f"SELECT * FROM {unlimited._options.tables.add_messages}({', '.join(f'${n}' for n in range(1, 18))})"
-        arguments = [["new"], ["ada"], ["docs"], ["1"], ["m1"], ["user"], ["words"], None, ["text"], *[None] * 5]
+        sql = f"SELECT * FROM {unlimited._options.tables.add_messages}({', '.join(f'${n}' for n in range(1, 19))})"
+        arguments = [["new"], ["ada"], ["docs"], ["1"], ["m1"], ["user"], ["words"], None, ["text"], *[None] * 6]
         await tx.connection.fetch(sql, *arguments, None, False, False)
         assert await tx.connection.fetchval("SHOW lock_timeout") == "7s"
 
@@ -309,7 +309,7 @@ async def test_another_users_conversation_is_not_found(
     await storage.add_messages(messages, "ada", "c1")
     before = await Rows(connection, schema).all()
 
-    for user in ("bob", "", "ada "):
+    for user in ("bob", "ADA", "ada "):
         with pytest.raises(ConversationNotFoundError) as missing:
             await verb(storage.conversation(user, "c1"))
         assert missing.value.conversation_id == "c1"

@@ -388,7 +388,7 @@ async def test_share_conversation_that_fails_leaves_no_link(talk: PostgresStorag
     """share_conversation() of a missing message or conversation, or of another user's, leaves no link."""
     with pytest.raises(MessageNotFoundError):
         await talk.share_conversation("c1", up_to="nowhere")
-    with pytest.raises(MessageNotFoundError):
+    with pytest.raises(InvalidInputError, match="up_to"):
         await talk.share_conversation("c1", up_to="")
     with pytest.raises(ConversationNotFoundError):
         await talk.share_conversation("nowhere")

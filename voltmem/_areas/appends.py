@@ -1,19 +1,19 @@
 """
-Adding messages: on a pool, the calls that wait together leave together.
+Adding messages. On a pool, concurrent calls are batched into one statement.
 
     add_message("c1") ──┐
-    add_message("c7") ──┼── each in the line of its conversation ── one statement, one commit ── each hears its own
+    add_message("c7") ──┼── the queue of each conversation ── one statement, one commit ── a result for each call
     add_messages("c7") ─┘
 
-A call that finds nobody before it leaves at once. While statements are under way, those who arrive wait, and leave
-together as the next one, which spares each of them a round trip, a connection and a commit.
+Without other calls, a call is sent at once. While statements are running, further calls are queued and become the next
+batch, which saves each of them a round trip, a connection and a commit.
 
-- A conversation is in one statement at a time, so the order of arrival is the order of its messages.
-- A joined statement does not wait for conversations that somebody else has locked: it stores nothing of them, and
-  whoever waits there leaves again in a statement of that conversation alone, which does wait, and keeps nobody else
-  from anything but a connection.
-- A statement that PostgreSQL refuses is sent again in halves, down to the one call that it cannot store.
-- Who is cancelled before leaving is left behind; a statement that nobody waits for any more is cancelled.
+- A conversation is in one statement at a time, so its messages are stored in the order of the calls.
+- A batch does not wait for row locks of conversations: it stores nothing in a locked one. The calls for it are sent
+  again, in a statement for that conversation alone, which waits for the lock, and delays other calls only by using a
+  connection.
+- If PostgreSQL refuses a batch, its halves are sent, and so on, until the call that cannot be stored is found.
+- A call that is cancelled before it is sent is dropped. A statement is cancelled if all of its calls are.
 """
 
 from __future__ import annotations
@@ -38,21 +38,22 @@ if TYPE_CHECKING:
     from voltmem._postgres.connection import Executor
     from voltmem._postgres.database import Database
 
-# The second is made up while the server works on the first; a third would only split them into smaller ones. With 64
-# callers on two cores, two bring 1.3 times the messages of one a second, and three 1.1 times.
-_STATEMENTS_AT_ONCE: Final = 2
-# A statement that holds so many takes no further call: each in it waits for all of it.
+# The client prepares the second batch while the server works on the first; a third would only make them smaller. With
+# 64 callers on two cores, two batches store 1.3 times as many messages a second as one, and three 1.1 times as many.
+_BATCHES_AT_ONCE: Final = 2
+# The size at which a batch takes no further call, since each call waits for the whole batch.
 _FULL_AT_MESSAGES: Final = 500
 _FULL_AT_CHARACTERS: Final = 4_000_000
-# No message's fault: serialization, deadlock, timeouts of locks and statements, a standby; None: the connection's.
-_NOBODYS_FAULT: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
+# Errors that no message causes: serialization, deadlock, timeouts of locks and statements, a standby; None: errors of
+# the connection.
+_NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
 
-# The times of an append's messages, in their order, or why there are none.
+# The times of an append's messages, in their order, or the reason why they were not stored.
 Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"]
 
 
 class AppendStatements:
-    """The statement that stores messages, of any number of calls."""
+    """The statement that stores the messages of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
         numbers = ", ".join(f"${number}" for number in range(1, 19))
@@ -60,9 +61,9 @@ class AppendStatements:
 
 
 class Append:
-    """One call: messages for one conversation, all of which are stored, or none."""
+    """One call: messages for one conversation, of which all or none are stored."""
 
-    __slots__ = ("answer", "arrival", "conversation_id", "messages", "resource_id", "rows", "user_id")
+    __slots__ = ("answer", "arrived_at", "conversation_id", "messages", "resource_id", "rows", "user_id")
 
     def __init__(
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None
@@ -71,17 +72,17 @@ class Append:
         self.user_id = user_id
         self.conversation_id = conversation_id
         self.resource_id = resource_id
-        self.arrival = time.monotonic()
+        self.arrived_at = time.monotonic()
         self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         self.rows: list[MessageRow] = []
 
     def make_rows(self) -> int:
-        """Make the rows to be sent; return how many characters they hold."""
+        """Make the rows of the messages. Returns their number of characters."""
         self.rows = [message.to_row() for message in self.messages]
         return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows)
 
-    def tell(self, outcome: Outcome) -> None:
-        """Answer with the stored messages, or that there is no such conversation; not yet, if it is locked."""
+    def resolve(self, outcome: Outcome) -> None:
+        """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
         if outcome == "locked" or self.answer.done():
             return
         if isinstance(outcome, str):
@@ -96,7 +97,7 @@ class Append:
             self.answer.set_result(stored)
 
     def fail(self, error: BaseException) -> None:
-        """Answer with a copy of the error: what one caller adds to it, or raises from it, no other sees."""
+        """Set a copy of the error as the result, because callers may change the error, such as its traceback."""
         if not self.answer.done():
             twin = type(error).__new__(type(error))
             twin.args, twin.__cause__ = error.args, error.__cause__
@@ -105,7 +106,7 @@ class Append:
 
 
 class Appends:
-    """Each call in a statement of its own: on one connection, where none waits for another."""
+    """Sends each call in a statement of its own: for a single connection, on which calls are not concurrent."""
 
     def __init__(self, options: StorageOptions, executor: Executor) -> None:
         self._options = options
@@ -116,28 +117,28 @@ class Appends:
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
     ) -> list[Message]:
         """
-        Return the messages as they were stored: all of them, or none and an error.
+        Add messages to a conversation: all, or none and an error. Returns them as stored.
 
-        With a resource_id, a conversation that is missing is made; without, it is an error.
+        A missing conversation is created with a resource_id, and an error without.
         """
         append = Append(messages, user_id, conversation_id, resource_id)
         append.make_rows()
-        append.tell(*await self._send([append], patient=True))
+        append.resolve(*await self._send([append], waits_for_locks=True))
         return append.answer.result()
 
-    async def _send(self, appends: Sequence[Append], *, patient: bool) -> list[Outcome]:
-        """Store what has its rows made, the appends of a conversation side by side; return what came of each."""
+    async def _send(self, appends: Sequence[Append], *, waits_for_locks: bool) -> list[Outcome]:
+        """Store appends whose rows are made, those of a conversation next to each other. Returns their outcomes."""
         calls = zip(
             *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
             strict=True,
         )
         columns = zip(*(row for append in appends for row in append.rows), strict=True)
-        # Most have no value in several columns, and to encode a list of Nones costs as much as one of texts.
+        # Several columns are mostly empty, and encoding a list of Nones takes as long as one of texts.
         messages = (column if any(value is not None for value in column) else None for column in columns)
         vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
-        # Repeatable: every message has its id by now, and storing an id again replaces it.
-        answer = await self._executor.fetch(self._sql, *calls, *messages, vectors, limit, archive, patient)
+        # Repeatable: every message has an id, and storing a message with the same id replaces it.
+        answer = await self._executor.fetch(self._sql, *calls, *messages, vectors, limit, archive, waits_for_locks)
         stored_at = {row["item"]: row["stored_at"] for row in answer}
         items = count(1)
         times = ([stored_at[i] for i in islice(items, len(append.rows)) if i in stored_at] for append in appends)
@@ -149,159 +150,171 @@ class Appends:
 
 @dataclass(eq=False)
 class _Statement:
-    """Those who leave together."""
+    """A statement and its calls."""
 
-    lines: deque[str]
-    """The conversations from whose lines it takes them."""
-    patient: bool
-    """Whether it waits for conversations that are locked."""
+    conversations: deque[str]
+    """The conversations from whose queues it takes calls."""
+    waits_for_locks: bool
+    """Whether it waits for the locks of conversations."""
     filled: bool = False
     appends: list[Append] = field(default_factory=list)
-    departure: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
 
-class JoinedAppends(Appends):
-    """Those who wait together in one statement: on a pool, where many call at once."""
+class BatchedAppends(Appends):
+    """Batches concurrent calls into one statement: for a pool."""
 
     def __init__(self, options: StorageOptions, database: Database) -> None:
         super().__init__(options, database)
         self._database = database
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _bind_to(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # Of each conversation with somebody waiting or under way, those who wait, in order of arrival.
-        self._lines: dict[str, deque[Append]] = {}
-        # The conversations with somebody waiting and nobody under way.
+        # For each conversation with waiting or running calls: those that wait, in order of arrival.
+        self._queues: dict[str, deque[Append]] = {}
+        # The conversations with waiting calls and no running ones.
         self._next: deque[str] = deque()
-        self._under_way: dict[asyncio.Task[None], _Statement] = {}
-        self._joined = 0
-        self._unfilled = 0  # so many of the joined have not begun
+        self._running: dict[asyncio.Task[None], _Statement] = {}
+        self._batches = 0
+        self._unfilled = 0  # the batches whose tasks have not begun
 
     async def add(
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
     ) -> list[Message]:
-        """Add the messages of one call, in the next statement that leaves. Returns them as stored, or raises."""
+        """Add the messages of one call, in the next batch. Returns them as stored, or raises."""
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
-            self._move_to(loop)  # the other is over, or nobody were admitted: no one waits there any more
+            self._bind_to(loop)  # the other loop has ended, otherwise admit() would have raised
         append = Append(messages, user_id, conversation_id, resource_id)
-        if (line := self._lines.get(conversation_id)) is not None:
-            line.append(append)
+        if (queue := self._queues.get(conversation_id)) is not None:
+            queue.append(append)
         else:
-            self._lines[conversation_id] = deque([append])
+            self._queues[conversation_id] = deque([append])
             self._next.append(conversation_id)
-            self._start_joined()
+            self._start_batches()
         try:
             return await append.answer
         except asyncio.CancelledError:
-            self._cancel_what_nobody_waits_for()
+            self._cancel_abandoned()
             raise
 
     async def flush(self) -> None:
-        """Return when nobody waits and nothing is under way."""
-        while self._loop is asyncio.get_running_loop() and self._under_way:
-            await asyncio.wait(self._under_way)
+        """Wait until no call is waiting or running."""
+        while self._loop is asyncio.get_running_loop() and self._running:
+            await asyncio.wait(self._running)
 
     # --- statements -------------------------------------------------------------------------------------------
 
-    def _start_joined(self) -> None:
-        while self._joined < _STATEMENTS_AT_ONCE and self._unfilled < len(self._next):
-            self._joined += 1
+    def _start_batches(self) -> None:
+        while self._batches < _BATCHES_AT_ONCE and self._unfilled < len(self._next):
+            self._batches += 1
             self._unfilled += 1
-            self._start(_Statement(self._next, patient=False))
+            self._start(_Statement(self._next, waits_for_locks=False))
 
     def _start(self, statement: _Statement) -> None:
-        # A task of its own, as no caller's cancellation is another's. It begins when all who call now have called.
+        # A task of its own, so that cancelling a caller does not cancel the other calls. The task begins after the
+        # other callers that are ready now have called.
         task = asyncio.create_task(self._run(statement), name="voltmem: messages are added")
-        self._under_way[task] = statement
+        self._running[task] = statement
         task.add_done_callback(self._end)
 
     async def _run(self, statement: _Statement) -> None:
-        conversations = len(statement.lines)
-        if not statement.patient:
+        conversations = len(statement.conversations)
+        if not statement.waits_for_locks:
             conversations = -(-conversations // self._unfilled)  # in equal parts
             self._unfilled -= 1
         statement.filled = True
         self._fill(statement, conversations)
-        await self._deliver(statement.appends, patient=statement.patient)
+        await self._deliver(statement.appends, waits_for_locks=statement.waits_for_locks)
 
     def _fill(self, statement: _Statement, conversations: int) -> None:
-        """Take all who wait for the next so many conversations, until the statement is full."""
+        """Take the waiting calls of the next *conversations* queues, until the statement is full."""
         messages = characters = 0
         for _ in range(conversations):
-            conversation_id = statement.lines.popleft()
-            line, before = self._lines[conversation_id], len(statement.appends)
-            while line and messages < _FULL_AT_MESSAGES and characters < _FULL_AT_CHARACTERS:
-                append = line.popleft()
+            conversation_id = statement.conversations.popleft()
+            queue, before = self._queues[conversation_id], len(statement.appends)
+            while queue and messages < _FULL_AT_MESSAGES and characters < _FULL_AT_CHARACTERS:
+                append = queue.popleft()
                 if append.answer.done():  # cancelled
                     continue
                 try:
-                    characters += append.make_rows()  # not earlier: whoever waits has none
-                except Exception as error:  # a content that was made something else than JSON after it was checked
+                    characters += append.make_rows()  # not earlier, so that waiting calls hold no rows in memory
+                except Exception as error:  # the caller changed the content after the check
                     append.fail(error)
                     continue
                 messages += len(append.rows)
                 statement.appends.append(append)
             if len(statement.appends) > before:
                 continue
-            if line:  # full
-                statement.lines.appendleft(conversation_id)
+            if queue:  # full
+                statement.conversations.appendleft(conversation_id)
                 return
-            del self._lines[conversation_id]
+            del self._queues[conversation_id]
 
-    async def _deliver(self, appends: Sequence[Append], *, patient: bool) -> None:
-        """Send them and tell each; if PostgreSQL refuses them because of one, find out which."""
+    async def _deliver(self, appends: Sequence[Append], *, waits_for_locks: bool) -> None:
+        """Send appends and set their results. If PostgreSQL refuses them because of one, find that one."""
         if not appends:
             return
         try:
-            outcomes = await self._send(appends, patient=patient)
+            outcomes = await self._send(appends, waits_for_locks=waits_for_locks)
         except DatabaseError as error:
-            if type(error) is not DatabaseError or error.sqlstate in _NOBODYS_FAULT:
+            if type(error) is not DatabaseError or error.sqlstate in _NOT_OF_A_MESSAGE:
                 raise
             if len(appends) == 1:
                 appends[0].fail(error)
                 return
             first, second = appends[: len(appends) // 2], appends[len(appends) // 2 :]
-            await self._deliver(first, patient=patient)
+            await self._deliver(first, waits_for_locks=waits_for_locks)
             locked = {append.conversation_id for append in first if not append.answer.done()}
-            await self._deliver([append for append in second if append.conversation_id not in locked], patient=patient)
+            await self._deliver(
+                [append for append in second if append.conversation_id not in locked], waits_for_locks=waits_for_locks
+            )
         else:
             for append, outcome in zip(appends, outcomes, strict=True):
-                append.tell(outcome)
+                append.resolve(outcome)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        """Let those go on who stand behind, and, patiently, those in it whose conversation was locked."""
-        statement = self._under_way.pop(task)
-        if not statement.patient:
-            self._joined -= 1
-            self._unfilled -= not statement.filled  # an application that cancels all tasks cancels those, too
+        """Start the next statements: for the queued calls, and for those whose conversation was locked."""
+        statement = self._running.pop(task)
+        if not statement.waits_for_locks:
+            self._batches -= 1
+            self._unfilled -= (
+                not statement.filled
+            )  # an application that cancels all tasks cancels batches that have not begun
         if task.cancelled():
             for append in statement.appends:
                 append.answer.cancel()
         elif (error := task.exception()) is not None:
             self._fail(statement, error)
         for conversation_id, appends in groupby(statement.appends, attrgetter("conversation_id")):
-            line = self._lines[conversation_id]
+            queue = self._queues[conversation_id]
             locked = [append for append in appends if not append.answer.done()]
-            line.extendleft(reversed(locked))
+            queue.extendleft(reversed(locked))
             if locked:
-                self._start(_Statement(deque([conversation_id]), patient=True))
-            elif line:
+                self._start(_Statement(deque([conversation_id]), waits_for_locks=True))
+            elif queue:
                 self._next.append(conversation_id)
             else:
-                del self._lines[conversation_id]
-        self._start_joined()
+                del self._queues[conversation_id]
+        self._start_batches()
 
     def _fail(self, statement: _Statement, error: BaseException) -> None:
-        # Those who stood behind it all the time hear it, too, or the last in a long line would see one statement
-        # after the other run into its deadline.
-        lines = {append.conversation_id for append in statement.appends} if statement.patient else self._lines
-        behind = [append for each in lines for append in self._lines[each] if append.arrival < statement.departure]
+        # Calls that were queued when the statement started fail, too. Otherwise the last in a long queue would wait for
+        # the deadlines of all statements before it.
+        conversation_ids = (
+            {append.conversation_id for append in statement.appends} if statement.waits_for_locks else self._queues
+        )
+        behind = [
+            append
+            for each in conversation_ids
+            for append in self._queues[each]
+            if append.arrived_at < statement.started_at
+        ]
         for append in [*statement.appends, *behind]:
             append.fail(error)
 
-    def _cancel_what_nobody_waits_for(self) -> None:
-        for task, statement in self._under_way.items():
+    def _cancel_abandoned(self) -> None:
+        for task, statement in self._running.items():
             if statement.appends and all(append.answer.done() for append in statement.appends):
                 task.cancel()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
-from voltmem._postgres.driver import DRIVER_ERRORS, errors_as_ours, final_error, is_lost, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, final_error, is_lost, logger, translated_errors
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Record
@@ -58,7 +58,7 @@ class BoundConnection:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
         if self._ready is not None:
             await self._ready()
-        with errors_as_ours():
+        with translated_errors():
             return await getattr(self.connection, method)(sql, *arguments)
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class BoundConnection:
         """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""
         if self._ready is not None:
             await self._ready()
-        with errors_as_ours():
+        with translated_errors():
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row
 
@@ -101,7 +101,7 @@ async def transaction_on(
     """
     outermost = not connection.is_in_transaction()
     transaction = connection.transaction(isolation=isolation, readonly=readonly)
-    with errors_as_ours():
+    with translated_errors():
         await transaction.__aenter__()
     try:
         yield

@@ -21,19 +21,19 @@ import asyncpg
 
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
+    CLOSE_TIMEOUT,
     DRIVER_ERRORS,
     FIRST_DELAY,
     LOGIN_REFUSED,
     LONGEST_DELAY,
-    PARTING,
     READ_ONLY,
     STARTING,
     UNDONE,
-    errors_as_ours,
     final_error,
     is_lost,
     jittered,
     logger,
+    translated_errors,
 )
 from voltmem.errors import (
     DatabaseError,
@@ -115,7 +115,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield connection
             finally:
                 await self._release(pool, connection)
@@ -137,7 +137,7 @@ class Database:
                 raise DatabaseError("the pool that was given has only one connection")
             lent = await self._acquire(pool, self._deadline())
             try:
-                with errors_as_ours():
+                with translated_errors():
                     yield lent
             finally:
                 await self._release(pool, lent)
@@ -151,11 +151,11 @@ class Database:
             cause = error.__cause__ or error
             raise translated(cause) from cause
         try:
-            with errors_as_ours():
+            with translated_errors():
                 yield connection
         finally:
             with suppress(*DRIVER_ERRORS):  # asyncpg has closed the socket
-                await connection.close(timeout=PARTING)
+                await connection.close(timeout=CLOSE_TIMEOUT)
 
     async def close(self) -> None:
         """Close the pool after the running calls. The caller's own pool stays open."""
@@ -189,7 +189,7 @@ class Database:
         return self._pool
 
     def _check_loop(self) -> None:
-        """Make the running loop this storage's own, until close() or its end; EventLoopError in any other."""
+        """Bind the storage to the running event loop, until close() or the loop's end. EventLoopError in any other."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -199,7 +199,7 @@ class Database:
                 "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
                 f"the loop that uses them, one of each for each loop. {_THREADS}"
             )
-        with self._claiming:  # two threads' loops may come at once
+        with self._claiming:  # the event loops of two threads may do this at the same time
             if self._loop is not None and not self._loop.is_closed():
                 raise EventLoopError(
                     "this storage belongs to another event loop, which still runs: its connections live there. Close "
@@ -209,8 +209,9 @@ class Database:
             self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
 
     def _forget(self) -> None:
-        """Begin with nothing in a forked child: the loop and its connections are its parent's."""
-        # Kept, as they must not be closed: the child would take its parent's sockets out of the epoll that they share.
+        """Forget the event loop and its connections in a forked child, because they belong to the parent."""
+        # Keep references, so that they are not closed: the child would remove the parent's sockets from the epoll that
+        # both share.
         _of_the_parent.append((self._loop, self._pool))
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
@@ -222,7 +223,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with errors_as_ours():
+                with translated_errors():
                     await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
@@ -254,7 +255,7 @@ class Database:
                     return connection_target(url)
                 except InvalidOptionError as error:
                     raise InvalidOptionError(f"{variable}: {error}") from None
-        from voltmem._postgres import embedded  # here: whoever names a server needs none of it
+        from voltmem._postgres import embedded  # here: not needed with a connection string
 
         if not embedded.is_available():
             raise InvalidOptionError(

@@ -42,11 +42,11 @@ LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
-PARTING: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 
 
 @contextmanager
-def errors_as_ours() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     try:
         yield
     except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError

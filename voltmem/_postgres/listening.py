@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.database import Database
-from voltmem._postgres.driver import DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, PARTING, jittered, logger
+from voltmem._postgres.driver import CLOSE_TIMEOUT, DRIVER_ERRORS, FIRST_DELAY, LONGEST_DELAY, jittered, logger
 from voltmem._tables import Tables, bare, rendered
 from voltmem._values import user_key, user_key_sql, uuid7
 from voltmem.errors import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, VoltMemError
@@ -230,7 +230,7 @@ class Listener:
             async with asyncio.timeout(_PROOF_WITHIN):
                 await self._proof.wait()
         except TimeoutError:
-            raise DatabaseError("no notification arrived; is there a pooler in transaction mode?") from None
+            raise DatabaseError("no notification arrives; is there a pooler in transaction mode?") from None
 
     async def _renew(self, connection: Connection) -> None:
         """Renew the rows of the watched users. Also finds out whether the server is still there."""
@@ -259,7 +259,7 @@ class Listener:
         """Remove our rows if the server still answers; otherwise they expire."""
         with suppress(*DRIVER_ERRORS):
             if not connection.is_closed():
-                await connection.execute(self._sql.leave, self._name, timeout=PARTING)
+                await connection.execute(self._sql.leave, self._name, timeout=CLOSE_TIMEOUT)
                 await connection.remove_listener(self._channel, self._hear)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from voltmem._postgres.migrations import conversation_schema, unreleased
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
-from voltmem._postgres.migrations.ledger import entries, is_current, record_sql, room
+from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def _place(name: str) -> int:
 
 def script(tables: Tables) -> str:
     """Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it."""
-    make_schema, make_ledger = room(tables)
+    create_schema, create_ledger = create_statements(tables)
     parts = [
         f"-- All that voltmem needs for {tables}. What was applied is left out when it is run again.\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1",
         # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
-        _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", make_schema),
-        make_ledger,
+        _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
+        create_ledger,
         unreleased.script(tables),
     ]
     old = conversation_schema.MigrateStatements(tables)

@@ -260,7 +260,7 @@ async def end_in_the_middle():
     await storage.add_message(message("first"), "ada", "c0")
     for number in range(20):
         abandoned.append(asyncio.create_task(storage.add_message(message(f"m{{number}}"), "ada", "c0")))
-    while not storage._joined._under_way:
+    while not storage._batches._running:
         await asyncio.sleep(0)
 
 async def go_on():

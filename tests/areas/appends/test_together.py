@@ -28,7 +28,7 @@ from tests.calls import LONG_AGO, PATIENCE, Rows, somebody_waits, waiting_for
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Message, PostgresStorage
-from voltmem._areas.appends import Append, JoinedAppends
+from voltmem._areas.appends import Append, BatchedAppends
 from voltmem.models import Owner
 from voltmem.options import OnLimit
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The statements that leave: the ids of the messages in each."""
     statements: list[list[str]] = []
-    original = JoinedAppends._send
+    original = BatchedAppends._send
 
-    async def send(self: JoinedAppends, appends: Sequence[Append], *, patient: bool) -> Any:
+    async def send(self: BatchedAppends, appends: Sequence[Append], *, waits_for_locks: bool) -> Any:
         statements.append([message.id for append in appends for message in append.messages])
-        return await original(self, appends, patient=patient)
+        return await original(self, appends, waits_for_locks=waits_for_locks)
 
-    monkeypatch.setattr(JoinedAppends, "_send", send)
+    monkeypatch.setattr(BatchedAppends, "_send", send)
     return statements
 
 
@@ -314,9 +314,9 @@ async def test_rows_are_made_for_what_leaves_only(behind_proxy: PostgresStorage,
     tasks = start(behind_proxy, calls)
     await proxy.something_held()
 
-    joined = behind_proxy._joined
-    waiting = [append for line in joined._lines.values() for append in line]
-    under_way = [append for statement in joined._under_way.values() for append in statement.appends]
+    batches = behind_proxy._batches
+    waiting = [append for queue in batches._queues.values() for append in queue]
+    under_way = [append for statement in batches._running.values() for append in statement.appends]
     assert len(waiting) + len(under_way) == 2000
     assert 0 < len(under_way) <= 1000
     assert all(append.rows for append in under_way)
@@ -325,7 +325,7 @@ async def test_rows_are_made_for_what_leaves_only(behind_proxy: PostgresStorage,
 
     proxy.flow()
     assert await stored(tasks) == [id for _, id in calls]
-    assert (joined._lines, joined._under_way) == ({}, {})
+    assert (batches._queues, batches._running) == ({}, {})
 
 
 @pytest.mark.parametrize("turns", range(6))

@@ -180,9 +180,10 @@ async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: Pos
 
 
 times = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+imported_ids = storable_texts.filter(bool).map(lambda text: text[:50])
 imported_messages = st.builds(
     ImportedMessage,
-    id=storable_texts.map(lambda text: text[:50]),
+    id=imported_ids,
     role=storable_texts,
     content=contents,
     type=storable_texts,
@@ -191,11 +192,11 @@ imported_messages = st.builds(
     archived=st.booleans(),
     format=st.none() | storable_texts,
     payload=any_json,
-    parent_id=st.none() | storable_texts,
+    parent_id=st.none() | imported_ids,
 )
 imported_conversations = st.builds(
     ImportedConversation,
-    resource_id=st.sampled_from(["", "docs"]),
+    resource_id=st.sampled_from(["code", "docs"]),
     title=st.none() | storable_texts,
     metadata=metadatas,
     created_at=times,

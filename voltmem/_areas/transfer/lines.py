@@ -258,8 +258,8 @@ class _Groups:
         self._begun = True
 
     def _conversation(self, values: JsonObject) -> None:
-        conversation = _model(ImportedConversation, values)
-        if conversation.id is None or conversation.messages or conversation.payloads:
+        conversation = _model(ImportedConversation, _without_empty(values, "id", "resource_id"))
+        if values.get("id") is None or conversation.messages or conversation.payloads:
             raise InvalidInputError("a conversation needs an id, and its messages and payloads need lines of their own")
         # New lists, to which the lines that follow append. A field that a line leaves out counts as given: null.
         given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
@@ -271,13 +271,13 @@ class _Groups:
         self._in(ImportedConversation, "payload", payload.format).payloads.append(payload)
 
     def _message(self, values: JsonObject) -> None:
-        message = _model(ImportedMessage, values)
+        message = _model(ImportedMessage, _without_empty(values, "id"))
         if message.in_parts:
             json_value(message.content, "content", for_jsonb=True)
         self._in(ImportedConversation, "message", message.id).messages.append(message)
 
     def _run(self, values: JsonObject) -> None:
-        entry = _model(AgentHistoryEntry, values)
+        entry = _model(AgentHistoryEntry, _without_empty(values, "conversation_id"))
         if entry.steps or entry.events:
             raise InvalidInputError("the steps and events of a run need lines of their own")
         self._group = ImportedRun(entry)
@@ -288,7 +288,7 @@ class _Groups:
         self._in(ImportedRun, "step", step.id).steps.append(step)
 
     def _event(self, values: JsonObject) -> None:
-        event = _model(RunEvent, values)
+        event = _model(RunEvent, _without_empty(values, "parent_event_id"))
         self._in(ImportedRun, "event", event.id).events.append(event)
 
     def _end(self, values: JsonObject) -> None:
@@ -317,6 +317,11 @@ def _values(line: str | bytes) -> JsonObject:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"it is not JSON: {error}") from error
+
+
+def _without_empty(values: JsonObject, *ids: str) -> JsonObject:
+    """Return the values without those of these ids that are empty: another program may have stored such."""
+    return {name: value for name, value in values.items() if name not in ids or value != ""}
 
 
 def _model(cls: type[ModelT], values: JsonObject) -> ModelT:

@@ -49,7 +49,7 @@ def _edited(migration: Migration) -> str:
 async def apply_missing(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str]:
     """Apply the missing migrations. Returns the names of those that this call applied."""
     done: list[str] = []
-    while (name := await ledger.patiently(lambda: _apply_next(connection, tables, known))) is not None:
+    while (name := await ledger.retry_while_in_use(lambda: _apply_next(connection, tables, known))) is not None:
         if name:
             logger.debug("applied migration %s to %s", name, tables)
             done.append(name)

@@ -17,7 +17,7 @@ import asyncpg
 
 from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS
-from voltmem._postgres.migrations.ledger import PATIENCE, patiently, schema_lock
+from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
 from voltmem._tables import Tables, bare
 from voltmem.errors import MigrationError, VoltMemError
 from voltmem.models import spelled
@@ -338,7 +338,7 @@ async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationRe
             raise MigrationError(NAME, f"{error}. Nothing of it was kept") from error
 
     try:
-        return await patiently(attempt)
+        return await retry_while_in_use(attempt)
     except VoltMemError as error:
         return MigrationResult(success=False, error=error)
 

@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     checksum: str
 
 
-def room(tables: Tables) -> list[str]:
+def create_statements(tables: Tables) -> list[str]:
     """Return the statements that create the schema and the ledger."""
     return [
         f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}";',
@@ -114,7 +114,7 @@ async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[N
         async with transaction_on(connection):
             key = f"voltmem:{tables}"
             if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
-                await _make_room(connection, tables)
+                await _create_missing(connection, tables)
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
                 yield
                 return
@@ -122,18 +122,18 @@ async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[N
         delay = min(2 * delay, LONGEST_DELAY)
 
 
-async def _make_room(connection: Connection, tables: Tables) -> None:
+async def _create_missing(connection: Connection, tables: Tables) -> None:
     """Create the schema and the ledger if they are missing. Checked first: IF NOT EXISTS always needs the privilege."""
-    make_schema, make_ledger = room(tables)
+    create_schema, create_ledger = create_statements(tables)
     if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
         # Another prefix may be creating it with its first tables, which may take long on a busy machine. The lock is a
         # statement of its own, so that the next statement has a snapshot of after the wait.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables.schema}", timeout=PATIENCE
         )
-        await connection.execute(make_schema)
+        await connection.execute(create_schema)
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
-        await connection.execute(make_ledger)
+        await connection.execute(create_ledger)
 
 
 async def execute(connection: Connection, migration: str, statement: str) -> str:
@@ -144,7 +144,7 @@ async def execute(connection: Connection, migration: str, statement: str) -> str
         raise MigrationError(migration, f"{str(error).rstrip('.')}. Nothing of it was kept") from error
 
 
-async def patiently(step: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_while_in_use(step: Callable[[], Awaitable[Result]]) -> Result:
     """
     Run a step, and retry it while a table is in use. A failed try is rolled back.
 

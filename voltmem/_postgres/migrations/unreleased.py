@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._postgres.migrations.files import migrations
-from voltmem._postgres.migrations.ledger import execute, patiently, record_sql, schema_lock
+from voltmem._postgres.migrations.ledger import execute, record_sql, retry_while_in_use, schema_lock
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
@@ -95,4 +95,4 @@ async def replace(connection: Connection, tables: Tables) -> bool:
             await execute(connection, NAME, script(tables))
             return True
 
-    return await is_there(connection, tables) and await patiently(step)
+    return await is_there(connection, tables) and await retry_while_in_use(step)

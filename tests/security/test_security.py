@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import PUBLIC, VERBS, Rows, arguments, call, call_as, migrated_schema, parameters, user_verbs
+from tests.calls import PUBLIC, VERBS, Rows, arguments, call, call_as, parameters, user_verbs
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
     ConversationExistsError,
@@ -35,26 +35,6 @@ from voltmem.options import connection_target
 OWNER_PARAMETERS = ("owner", "user_id")
 # What they are given becomes the user's, as what create_conversation() is given.
 IMPORTS = {"import_user", "import_conversations"}
-
-
-@pytest.fixture(scope="module")
-def schema() -> Iterator[str]:
-    """One migrated schema for all tests here; each begins with the same rows."""
-    with migrated_schema() as schema:
-        yield schema
-
-
-@pytest.fixture
-async def rows(connection: Connection, schema: str) -> Rows:
-    rows = Rows(connection, schema)
-    await rows.seed()
-    return rows
-
-
-@pytest.fixture
-async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
-    async with PostgresStorage(dsn, schema=schema, search=True) as storage:
-        yield storage
 
 
 def nothing(result: object) -> bool:

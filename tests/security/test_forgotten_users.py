@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from copy import deepcopy
 from typing import Any, Final, get_type_hints
 
 import pytest
 
-from tests.calls import Rows, migrated_schema
+from tests.calls import Rows
 from tests.conftest import Connection
 from voltmem import (
     ANY_USER,
@@ -98,26 +98,6 @@ async def called(storage: PostgresStorage, verb: str, **given: Any) -> object:
     if isinstance(answer, AsyncIterator):
         return await anext(answer)
     return answer
-
-
-@pytest.fixture(scope="module")
-def schema() -> Iterator[str]:
-    """One migrated schema for all tests here; each begins with the same rows."""
-    with migrated_schema() as schema:
-        yield schema
-
-
-@pytest.fixture
-async def rows(connection: Connection, schema: str) -> Rows:
-    rows = Rows(connection, schema)
-    await rows.seed()
-    return rows
-
-
-@pytest.fixture
-async def storage(dsn: str, schema: str) -> AsyncIterator[PostgresStorage]:
-    async with PostgresStorage(dsn, schema=schema, search=True) as storage:
-        yield storage
 
 
 # --- users --------------------------------------------------------------------------------------------------------
@@ -303,5 +283,24 @@ async def test_rows_with_empty_ids_are_read(storage: PostgresStorage, rows: Rows
     runs = await storage.list_history_entries(user_id="ada", limit=1)
     assert [each.id for each in runs.entries] == [""]
     assert [each.id for each in (await storage.list_history_entries(after=runs.next_cursor)).entries] == ["h1"]
-    lines = [json.loads(line) async for line in storage.export_user("ada")]
-    assert "" in [line["id"] for line in lines if line["kind"] == "conversation"]
+    lines = [line async for line in storage.export_user("ada")]
+    assert "" in [json.loads(line)["id"] for line in lines if '"kind":"conversation"' in line]
+
+
+async def test_import_user_gives_ids_to_what_has_empty_ones(
+    storage: PostgresStorage, rows: Rows, connection: Connection
+) -> None:
+    """What another program stored with empty ids is exported, and imported with ids, the same each time."""
+    await connection.execute(f"""
+        INSERT INTO {rows.conversations} (id, user_id, resource_id, title) VALUES ('', 'carol', '', 'Carol''s');
+        INSERT INTO {rows.messages} (conversation_id, message_id, role, content, type)
+        VALUES ('', '', 'user', 'hidden words', 'text')""")
+    lines = [line async for line in storage.export_user("carol")]
+
+    result = await storage.import_user("dan", lines)
+    again = await storage.import_user("dan", lines)
+
+    assert (result.conversations, result.messages, again.conversations) == (1, 1, 0)
+    (imported,) = await storage.query_conversations(user_id="dan")
+    assert (imported.title, imported.resource_id, len(imported.id)) == ("Carol's", "default", 36)
+    assert [each.text for each in await storage.get_messages("dan", imported.id)] == ["hidden words"]
