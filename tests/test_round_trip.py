@@ -28,6 +28,7 @@ from tests.values import (
     nested,
     planted,
     scalars,
+    storable_ids,
     storable_texts,
     unstorable_texts,
 )
@@ -245,10 +246,10 @@ async def test_metadata_that_is_not_json_is_refused(
 @examples(100)
 @given(
     conversation=st.fixed_dictionaries(
-        {"id": storable_texts, "user_id": storable_texts, "resource_id": storable_texts, "title": storable_texts}
+        {"id": storable_ids, "user_id": storable_ids, "resource_id": storable_ids, "title": storable_texts}
     ),
     message=st.fixed_dictionaries(
-        {"id": storable_texts, "role": storable_texts, "type": storable_texts, "content": storable_texts}
+        {"id": storable_ids, "role": storable_texts, "type": storable_texts, "content": storable_texts}
     ),
 )
 async def test_any_text_is_an_id_a_title_a_role_or_a_type(

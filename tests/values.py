@@ -29,6 +29,7 @@ any_characters = st.characters(categories=["L", "M", "N", "P", "S", "Z", "C"])
 tricky_texts = st.sampled_from(["\x00", "\ud83d", "\ude00", SURROGATE_PAIR, "\\", '"', "\\ud83d", "\\u0000", "\\\\"])
 any_texts = st.lists(any_characters | tricky_texts).map("".join)
 storable_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+storable_ids = storable_texts.filter(bool)  # an empty one is an error
 unstorable_texts = st.builds(
     "{}{}{}".format, storable_texts, st.just("\x00") | st.characters(categories=["Cs"]), storable_texts
 )

@@ -57,7 +57,7 @@ class Tables:
         _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
         _check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
         if self.schema.startswith("pg_"):
-            raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ belong to PostgreSQL")
+            raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ are PostgreSQL's; use another")
         for each in fields(self):
             if not each.init:
                 object.__setattr__(self, each.name, f'"{self.schema}".{self.prefix}_{each.name}')
@@ -103,7 +103,10 @@ def _rendered(kind: Callable[[Tables], object], tables: Tables) -> object:
 def _check_identifier(option: str, value: object, longest: int) -> None:
     if not isinstance(value, str) or _IDENTIFIER.fullmatch(value) is None:
         raise InvalidOptionError(
-            f"{option} {value!r}: use lower-case letters, digits and underscores, and begin with no digit"
+            f"{option} {value!r}: use lower-case letters, digits and underscores, and begin with a letter or underscore"
         )
     if len(value) > longest:
-        raise InvalidOptionError(f"{option} {value!r} has {len(value)} characters; at most {longest} leave room")
+        raise InvalidOptionError(
+            f"{option} {value!r} has {len(value)} characters: use at most {longest}, because a name in PostgreSQL "
+            f"has at most {MAX_IDENTIFIER_BYTES}"
+        )

@@ -20,7 +20,7 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
-from voltmem._values import check_user
+from voltmem._values import check_user, short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.models import Conversation, ConversationLike
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -122,10 +122,13 @@ class UserStorage:
         elif isinstance(conversation, Mapping):
             fields = dict(conversation)
         else:
-            raise InvalidInputError(f"a Conversation or a dict is needed, not a {type(conversation).__name__}")
+            raise InvalidInputError(f"a Conversation or a dict is needed, not {short_repr(conversation)}")
         named = {fields.pop(name) for name in ("user_id", "userId") if fields.get(name) is not None}
         if named - {self._user_id}:
-            raise InvalidInputError(f"this is the storage of user {self._user_id!r}; the conversation names another")
+            raise InvalidInputError(
+                f"the conversation names user {short_repr(*(named - {self._user_id}))}, but this is "
+                f"for_user({self._user_id!r}): leave user_id out"
+            )
         return {**fields, "user_id": self._user_id}
 
     get_conversation = own(Conversations.get_user_conversation)

@@ -54,6 +54,7 @@ MAX_BIGINT = 2**63 - 1
 MAX_ID_BYTES = 1000
 
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "callId", "call_id"})
+_NOT_TEXT: Final = "a NUL character or a lone surrogate, which PostgreSQL cannot store: remove it"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Matches one JSON escape at a time, so that the second backslash of an escaped backslash never begins an escape.
@@ -118,9 +119,10 @@ def check_text(**values: object) -> None:
     """Raise InvalidInputError unless every value is a string that PostgreSQL can store."""
     for name, value in values.items():
         if not isinstance(value, str):
-            raise InvalidInputError(f"{name} must be a string, not {short_repr(value)}")
+            as_text = ": pass str() of it" if type(value).__name__ in ("int", "UUID") else ""
+            raise InvalidInputError(f"{name} must be a string, not {short_repr(value)}{as_text}")
         if not is_storable(value):
-            raise InvalidInputError(f"{name} {short_repr(value)} has a NUL character or a lone surrogate")
+            raise InvalidInputError(f"{name} {short_repr(value)} has {_NOT_TEXT}")
 
 
 def check_key(**values: object) -> None:
@@ -128,9 +130,7 @@ def check_key(**values: object) -> None:
     check_text(**values)
     for name, value in values.items():
         if len(str(value).encode()) > MAX_ID_BYTES:
-            raise InvalidInputError(
-                f"{name} {short_repr(value)} is longer than {MAX_ID_BYTES} bytes; use a shorter one"
-            )
+            raise InvalidInputError(f"{name} {short_repr(value)} has more than {MAX_ID_BYTES} bytes: use a shorter one")
 
 
 def check_id(**values: object) -> None:
@@ -226,13 +226,22 @@ def check_time(name: str, value: object) -> None:
     if not isinstance(value, datetime):
         raise InvalidInputError(f"{name} must be a datetime, not {short_repr(value)}")
     if value.utcoffset() is None:
-        raise InvalidInputError(f"{name} {value} has no time zone; add one, as in datetime.now(timezone.utc)")
+        raise InvalidInputError(f"{name} {value} has no time zone: add one, as in datetime.now(timezone.utc)")
     try:
         moment = value.astimezone(UTC).replace(tzinfo=None)
     except OverflowError as error:
-        raise InvalidInputError(f"{name} {value} lies outside the years 1 to 9999 in UTC") from error
+        raise InvalidInputError(f"{name} {value} must be in the years 1 to 9999 in UTC") from error
     if moment in (datetime.min, datetime.max):
-        raise InvalidInputError(f"{name} {value} stands for infinity in PostgreSQL's driver")
+        raise InvalidInputError(f"{name} {value} means infinity to PostgreSQL's driver: use another time")
+
+
+def describe_unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """Return the text of an error about an unknown name: the most similar known name, and all of them."""
+    from difflib import get_close_matches  # here: only errors need it
+
+    similar = get_close_matches(name[:80], known, 1)
+    question = f"did you mean {similar[0]}? The" if similar else "the"
+    return f"unknown {kind} {short_repr(name)}: {question} {kind}s are {', '.join(known)}"
 
 
 def short_repr(value: object) -> str:
@@ -259,19 +268,23 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
         return value
     if isinstance(value, str):
         if for_jsonb and not is_storable(value):
-            raise InvalidInputError(f"{where} has {short_repr(value)}, with a NUL character or a lone surrogate")
+            raise InvalidInputError(f"{where} has {short_repr(value)}, with {_NOT_TEXT}")
         return value
     if isinstance(value, int):
         if value.bit_length() > MAX_INTEGER_BITS:
-            raise InvalidInputError(f"{where} has an integer of more than {MAX_INTEGER_BITS} bits")
+            raise InvalidInputError(
+                f"{where} has an integer of {value.bit_length()} bits: pass at most {MAX_INTEGER_BITS}, or a string"
+            )
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidInputError(f"{where} has {value}, which JSON has no word for")
+            raise InvalidInputError(f"{where} has {value}, which is not a JSON value: pass None or a string")
         # jsonb stores numbers as decimals: 1e23 would be read as the integer 10**23, which is not equal to it.
         return int(value) if for_jsonb and abs(value) >= 1e16 else value
     if depth >= MAX_JSON_DEPTH:
-        raise InvalidInputError(f"{where} is nested deeper than {MAX_JSON_DEPTH} levels")
+        raise InvalidInputError(
+            f"{where} is nested deeper than {MAX_JSON_DEPTH} levels: pass a flatter value, or a string"
+        )
     if isinstance(value, list):
         return [_json_value(item, where, depth + 1, for_jsonb) for item in value]
     if isinstance(value, dict):
@@ -280,16 +293,16 @@ def _json_value(value: object, where: str, depth: int, for_jsonb: bool) -> JsonV
             for key, item in value.items()
         }
     raise InvalidInputError(
-        f"{where} has {short_repr(value)}, a {type(value).__name__}: JSON has None, booleans, numbers, strings, "
-        "lists and dicts with string keys"
+        f"{where} has {short_repr(value)}, a {type(value).__name__}: pass JSON values only, which are None, booleans, "
+        "numbers, strings, lists and dicts with string keys"
     )
 
 
 def _json_key(key: object, where: str, for_jsonb: bool) -> str:
     if not isinstance(key, str):
-        raise InvalidInputError(f"{where} has the key {short_repr(key)}; JSON's keys are strings")
+        raise InvalidInputError(f"{where} has the key {short_repr(key)}: pass strings as keys")
     if for_jsonb and not is_storable(key):
-        raise InvalidInputError(f"{where} has the key {short_repr(key)}, with a NUL character or a lone surrogate")
+        raise InvalidInputError(f"{where} has the key {short_repr(key)}, with {_NOT_TEXT}")
     return key
 
 

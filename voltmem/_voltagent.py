@@ -20,7 +20,7 @@ from voltmem._areas.conversations import Conversations, UserConversations
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryStep, TimelineEvent
 from voltmem._areas.messages import Messages
-from voltmem._values import ANY_USER, UNSET, Unset
+from voltmem._values import ANY_USER, UNSET, Unset, describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.models import (
     Conversation,
@@ -61,10 +61,9 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
         for name, value in options.items():
             twin = to_snake(name) if name in CamelOptions.__annotations__ else name
             if twin not in known:
-                names = ", ".join([*known, *CamelOptions.__annotations__])
-                raise InvalidOptionError(f"unknown option {name!r}; known are {names}")
+                raise InvalidOptionError(describe_unknown("option", name, [*known, *CamelOptions.__annotations__]))
             if twin in snake:
-                raise InvalidOptionError(f"{to_camel(twin)} and {twin} are one option; give one of them")
+                raise InvalidOptionError(f"{to_camel(twin)} and {twin} are the same option: pass one of them")
             snake[twin] = value
         cast(Callable[..., None], init)(*arguments, **snake)
 

@@ -31,7 +31,9 @@ A call that raises has stored all of its data or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 __all__ = [
@@ -60,7 +62,7 @@ __all__ = [
 ]
 
 
-_BACK: Final = "restore_conversation() brings it back, delete_conversation() ends it."
+_BACK: Final = "Undo that with restore_conversation(), or delete it for good with delete_conversation()."
 
 
 class VoltMemError(Exception):
@@ -85,8 +87,8 @@ class InvalidLineError(InvalidInputError):
     def __init__(self, line: int, what: str) -> None:
         self.line = line
         super().__init__(
-            f"line {line}: {what}. What stood before it is imported; when it is mended, import all of it again: "
-            "what is there is passed over."
+            f"line {line}: {what}. The conversations and runs before it are stored. Correct the line and import the "
+            "whole file again: what is stored already is skipped."
         )
 
 
@@ -107,16 +109,18 @@ class ConversationNotFoundError(VoltMemError, LookupError):
         self.conversation_id = conversation_id
         self.user_id = user_id
         self.is_deleted = bool(is_deleted)
-        whose = "" if user_id is None else f" of user {user_id!r}"
-        what = (
-            f"conversation {conversation_id!r}{whose} was deleted"
-            if is_deleted
-            else (f"no conversation {conversation_id!r}{whose}")
-        )
+        if is_deleted:
+            what, way_out = "was deleted", _BACK
+        elif user_id is None:
+            what = "does not exist"
+            way_out = "Check the id, or create it first with create_conversation() or ensure_conversation()."
+        else:
+            # The same for both, so that nobody finds out whether another user has such a conversation.
+            what = f"was not found among those of user {user_id!r}: it does not exist, or it is another user's"
+            way_out = "Check both ids, or create it first with create_conversation() or ensure_conversation()."
         # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
-        why = ": a message would violate the foreign key constraint" if is_for_message else ""
-        way_out = _BACK if is_deleted else "Make it first, with create_conversation() or ensure_conversation()."
-        super().__init__(f"{what}{why}. {way_out}")
+        why = "; a message in it would violate the foreign key constraint" if is_for_message else ""
+        super().__init__(f"conversation {conversation_id!r} {what}{why}. {way_out}")
 
 
 class MessageNotFoundError(VoltMemError, LookupError):
@@ -125,7 +129,10 @@ class MessageNotFoundError(VoltMemError, LookupError):
     def __init__(self, message_id: str, conversation_id: str) -> None:
         self.message_id = message_id
         self.conversation_id = conversation_id
-        super().__init__(f"no message {message_id!r} in conversation {conversation_id!r}: was it deleted?")
+        super().__init__(
+            f"message {message_id!r} was not found in conversation {conversation_id!r}: it never was there, or was "
+            "deleted. Check both ids, or read the messages again with get_messages()."
+        )
 
 
 class ConversationExistsError(VoltMemError, ValueError):
@@ -135,10 +142,10 @@ class ConversationExistsError(VoltMemError, ValueError):
         self.conversation_id = conversation_id
         self.is_deleted = bool(is_deleted)
         super().__init__(
-            f"conversation {conversation_id!r} was deleted, and has its id still. {_BACK}"
+            f"conversation {conversation_id!r} was deleted, but it keeps its id. {_BACK}"
             if is_deleted
-            else f"conversation {conversation_id!r} exists already. "
-            "Leave the id out to get a new one, or call ensure_conversation() to use the one that is there."
+            else f"conversation {conversation_id!r} already exists. "
+            "Leave the id out to get a new one, or call ensure_conversation() to use the existing conversation."
         )
 
 
@@ -148,8 +155,8 @@ class HistoryEntryNotFoundError(VoltMemError, LookupError):
     def __init__(self, history_id: str) -> None:
         self.history_id = history_id
         super().__init__(
-            f"no history entry {history_id!r}: a step or timeline event needs one. "
-            "Make it first, with add_history_entry() or record_run()."
+            f"history entry {history_id!r} does not exist, and a step or timeline event needs one. "
+            "Create it first with add_history_entry() or record_run()."
         )
 
 
@@ -159,15 +166,17 @@ class RevisionConflictError(VoltMemError, ValueError):
     def __init__(self, conversation_id: str, expected: str | None) -> None:
         self.conversation_id = conversation_id
         self.expected = expected
-        was = "it would be the first" if expected is None else f"it would follow revision {expected!r}"
-        super().__init__(f"conversation {conversation_id!r} was changed meanwhile: {was}. Read it again, and repeat.")
+        what = "has a revision already" if expected is None else f"no longer has revision {expected!r}"
+        super().__init__(
+            f"conversation {conversation_id!r} {what}: another writer changed it. Read it again and repeat the change."
+        )
 
 
 class StorageClosedError(VoltMemError, RuntimeError):
     """The storage was used after close()."""
 
     def __init__(self) -> None:
-        super().__init__("this storage was closed. 'await storage.open()' or 'async with storage:' opens it again.")
+        super().__init__("this storage is closed. Open it again with 'await storage.open()' or 'async with storage:'.")
 
 
 class EventLoopError(VoltMemError, RuntimeError):
@@ -179,7 +188,7 @@ class MissingExtraError(VoltMemError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"{package} is not installed. It comes with voltmem's extra {extra!r}: "
+            f"{package} is not installed. Install voltmem's extra {extra!r}: "
             f"pip install '.[{extra}]' in a checkout of voltmem."
         )
 
@@ -238,46 +247,106 @@ class OutcomeUnknownError(DatabaseError):
     """The connection broke after a write was sent and before its answer came: it may or may not have happened."""
 
 
+_POOLER: Final = "Is there a pooler in transaction mode? Add pgbouncer=true to the connection string"
 # What to do, for errors whose own text does not say it, by SQLSTATE (PostgreSQL's manual, appendix A).
-_HINTS = {
-    "26000": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
-    "42P05": "A pooler in transaction mode? Add pgbouncer=true to the connection string.",
-    "08P01": "A pooler may refuse a startup parameter of the connection string; leave out all but application_name.",
-    "42501": "The role lacks a privilege; voltmem needs SELECT, INSERT, UPDATE and DELETE on its tables, "
-    'EXECUTE on its functions and, with migrate="auto", CREATE.',
-    "25006": "This server is a standby; add target_session_attrs=read-write to the connection string.",
+_HINTS: Final[Mapping[str, str]] = {
+    "08P01": "A pooler may refuse a startup parameter of the connection string: leave out all but application_name",
+    "25006": "This server is a standby: add target_session_attrs=read-write to the connection string",
+    "25P02": "An earlier statement of the transaction failed: end the transaction. Put what may fail into a savepoint, "
+    "with 'async with tx.transaction():'",
+    "26000": _POOLER,
+    "28000": "Check the user, the password and the server's pg_hba.conf",
+    "28P01": "Check the user and the password",
+    "3D000": "Create the database, or correct its name in the connection string",
+    "40001": "Repeat the call or the whole transaction",
+    "40P01": "Repeat the call or the whole transaction",
+    "42501": "voltmem needs USAGE on the schema, SELECT, INSERT, UPDATE and DELETE on its tables and EXECUTE on its "
+    "functions; migrations also need CREATE on the schema and a role that owns the tables. GRANT what is missing, or "
+    "run 'python -m voltmem migrate' as the owner and open the storage with migrate=\"check\"",
+    "42704": "Check the parameters of the connection string",
+    "42P05": _POOLER,
+    "53300": "Lower max_connections of the storages, raise it on the server, or put a pooler in between",
+    "55P03": "Another transaction holds the lock: repeat the call, or look for that transaction in pg_stat_activity",
+    "57014": "The server's statement_timeout ended it, or an administrator: raise statement_timeout for the role",
+    "57P03": "Repeat the call when the server has started, or raise retry_timeout",
 }
 
-_NO_SUCH_OBJECT = frozenset({"42P01", "42703", "42883", "3F000"})
+_NO_SUCH_OBJECT: Final = frozenset({"42P01", "42703", "42883", "3F000"})
 # The login was refused, there is no such database, there are too many connections, or the server is stopping or
 # starting.
-_NOT_CONNECTED = frozenset({"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03"})
+_NOT_CONNECTED: Final = frozenset({"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03"})
 
 
-def translated(error: BaseException) -> VoltMemError:
+def translated(error: BaseException, *, server: str | None = None, role: str | None = None) -> VoltMemError:
     """
     Return voltmem's error for an error of the driver or of the network. Raise it with ``from error``.
 
     Depends only on the SQLSTATE and on built-in types, so that it works with every version of the driver, and with
     Citus, whose errors have no constraint names.
+
+    Args:
+        error: The driver's.
+        server: Host, port and database, if it was raised while connecting.
+        role: Who is logged in, if that is known.
     """
     sqlstate = getattr(error, "sqlstate", None)
-    message = str(error) or type(error).__name__
     if sqlstate in _NO_SUCH_OBJECT:
         return SchemaError(
-            f"{message} [{sqlstate}]. The tables are missing or older than this release: "
-            "open the storage with migrate=\"auto\" or run 'await storage.upgrade_schema()'."
+            f"{error} [{sqlstate}]. The tables are missing or older than this release: check schema and table_prefix, "
+            "open the storage with migrate=\"auto\", or run 'await storage.upgrade_schema()' or 'python -m voltmem "
+            "migrate'."
         )
+    message = describe(error, role)
     if sqlstate in _NOT_CONNECTED or (sqlstate or "").startswith("08"):
-        return ConnectionFailedError(_with_hint(message, sqlstate), sqlstate)
+        return ConnectionFailedError(f"{_refusal(server)}{message}", sqlstate)
     if isinstance(error, TimeoutError):
-        return DatabaseTimeoutError("PostgreSQL did not answer in time")
+        return DatabaseTimeoutError(_silence(server))
     if isinstance(error, OSError):
-        return ConnectionFailedError(f"cannot reach PostgreSQL: {message}")
-    return DatabaseError(_with_hint(message, sqlstate), sqlstate)
+        return ConnectionFailedError(f"cannot reach PostgreSQL{_at(server)}: {message}. {_way_to(error)}")
+    if server is not None and sqlstate is None:  # the driver refused, not the server
+        return DatabaseError(f"cannot connect to PostgreSQL at {server}: {message}")
+    return DatabaseError(f"{_refusal(server)}{message}", sqlstate)
 
 
-def _with_hint(message: str, sqlstate: str | None) -> str:
+def describe(error: BaseException, role: str | None = None) -> str:
+    """Return the text of a driver's error, and what to do, if that is known."""
+    message = str(error) or type(error).__name__
+    sqlstate = getattr(error, "sqlstate", None)
     hint = _HINTS.get(sqlstate or "")
+    if "another operation is in progress" in message:
+        hint = (
+            "A connection runs one statement at a time: await each call on it, or in its transaction, before the next"
+        )
+    if hint is None:
+        return message
+    who = f", logged in as {role!r}" if role is not None and sqlstate == "42501" else ""
     # Only the first line: the driver's own hints, on the lines after it, name options of the driver.
-    return message if hint is None else f"{message.partition(chr(10))[0]}. {hint}"
+    return f"{message.partition(chr(10))[0]}{who}. {hint}"
+
+
+def _at(server: str | None) -> str:
+    return "" if server is None else f" at {server}"
+
+
+def _refusal(server: str | None) -> str:
+    return "" if server is None else f"PostgreSQL at {server} refused the connection: "
+
+
+def _silence(server: str | None) -> str:
+    if server is None:
+        return (
+            "PostgreSQL did not answer within command_timeout. Raise it, or look in pg_stat_activity for what the "
+            "statement waits for"
+        )
+    return f"PostgreSQL at {server} did not answer in time. Check host, port and firewall, or raise connect_timeout"
+
+
+def _way_to(error: OSError) -> str:
+    """Return what to check when there is no connection."""
+    if isinstance(error, socket.gaierror):
+        return "The host name is unknown: check its spelling and the DNS"
+    if isinstance(error, ssl.SSLError) or "SSL" in str(error):
+        return "Check sslmode and sslrootcert in the connection string, and that the server has TLS and a certificate"
+    if isinstance(error, FileNotFoundError):
+        return "Check the path of the server's socket, and of sslrootcert, sslcert and sslkey"
+    return "Check that the server is running, and that host and port are right"

@@ -67,10 +67,14 @@ def from_chatgpt(
     found = _parsed(export) if isinstance(export, str | bytes) else export
     conversations = [found] if isinstance(found, Mapping) else found
     if not isinstance(conversations, Sequence) or isinstance(conversations, str | bytes):
-        raise InvalidInputError(f"ChatGPT's conversations.json is a list of conversations, not {short_repr(export)}")
+        raise InvalidInputError(
+            f"ChatGPT's conversations.json must be a list of conversations, not {short_repr(export)}"
+        )
     for place, conversation in enumerate(conversations):
         if not isinstance(conversation, Mapping) or not isinstance(conversation.get("mapping"), Mapping):
-            raise InvalidInputError(f"conversation {place} of the list is not from ChatGPT: it has no mapping")
+            raise InvalidInputError(
+                f"conversation {place} of the list has no mapping: pass conversations.json of ChatGPT's export as it is"
+            )
         yield _chatgpt_conversation(conversation, resource_id)
 
 
@@ -190,7 +194,7 @@ def from_openai(
         about = dict(found) if isinstance(found, Mapping) else {"messages": found}
         messages = about.pop("messages", None)
         if not isinstance(messages, Iterable) or isinstance(messages, str | bytes | Mapping):
-            raise InvalidInputError(f"conversation {place} has no list of messages: {short_repr(found)}")
+            raise InvalidInputError(f"conversation {place} must have a list of messages, and is {short_repr(found)}")
         yield _conversation(
             id=_id(about.pop("id", None)),
             resource_id=resource_id,
@@ -211,7 +215,7 @@ def _openai_values(source: object) -> Iterator[object]:
         yield source
     elif not isinstance(source, Iterable):
         raise InvalidInputError(
-            f"messages in OpenAI's form are a list, or an object with messages, not {short_repr(source)}"
+            f"messages in OpenAI's form must be a list, or an object with messages, not {short_repr(source)}"
         )
     elif isinstance(source, Sequence) and source and _is_openai_message(source[0]):
         yield source
@@ -239,7 +243,7 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
     for number, message in enumerate(messages):
         where = f"message {number} of conversation {place}"
         if not isinstance(message, Mapping):
-            raise InvalidInputError(f"{where} is {short_repr(message)}")
+            raise InvalidInputError(f"{where} must be an object, not {short_repr(message)}")
         more = cast(JsonObject, json_value(dict(message), where))
         kind, role, content = more.pop("type", None), more.pop("role", None), more.pop("content", None)
         calls = _openai_calls(more, kind, number)
@@ -256,7 +260,7 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
         elif isinstance(role, str):
             values = {"role": role, "content": content}
         else:
-            raise InvalidInputError(f"{where} has no role: {short_repr(message)}")
+            raise InvalidInputError(f"{where} needs a role that is a string, and is {short_repr(message)}")
         yield _message(values, more)
 
 
@@ -285,7 +289,7 @@ def _parsed(text: str | bytes) -> object:
     try:
         value: object = json.loads(strip_bom(text))
     except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"not JSON: {error}") from error
+        raise InvalidInputError(f"the text is not JSON: {error}") from error
     return value
 
 

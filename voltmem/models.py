@@ -27,7 +27,6 @@ from typing import (
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -36,8 +35,9 @@ from pydantic import (
     SkipValidation,
     StrictStr,
     ValidationError,
+    ValidationInfo,
 )
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 
 from voltmem._values import (
     AnyUser,
@@ -46,15 +46,21 @@ from voltmem._values import (
     check_key,
     check_text,
     check_time,
+    check_user,
+    describe_unknown,
     from_stored_json,
     is_storable,
     json_value,
     now,
     plain_text,
+    short_repr,
     to_json,
     uuid7,
 )
 from voltmem.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
 
@@ -67,24 +73,29 @@ class Row(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-def _checked_text(text: str) -> str:
+def _name(info: ValidationInfo) -> str:
+    """Return the name of the field that is validated, for an error."""
+    return info.field_name or "the value"
+
+
+def _checked_text(text: str, info: ValidationInfo) -> str:
     if not is_storable(text):
-        check_text(value=text)  # raises, with the reason
+        check_text(**{_name(info): text})  # raises, with the reason
     return text
 
 
-def _checked_key(text: str) -> str:
-    check_key(value=text)
+def _checked_key(text: str, info: ValidationInfo) -> str:
+    check_key(**{_name(info): text})
     return text
 
 
-def _checked_id(text: str) -> str:
-    check_id(value=text)
+def _checked_id(text: str, info: ValidationInfo) -> str:
+    check_id(**{_name(info): text})
     return text
 
 
-def _checked_time(time: datetime) -> datetime:
-    check_time("value", time)
+def _checked_time(time: datetime, info: ValidationInfo) -> datetime:
+    check_time(_name(info), time)
     return time
 
 
@@ -95,7 +106,7 @@ def _content(value: object) -> JsonValue:
 def _metadata(value: object) -> JsonObject:
     copy = json_value({} if value is None else value, "metadata", for_jsonb=True)
     if not isinstance(copy, dict):
-        raise InvalidInputError(f"metadata must be a dict, not a {type(value).__name__}")
+        raise InvalidInputError(f"metadata must be a dict, not {short_repr(value)}")
     return copy
 
 
@@ -103,7 +114,7 @@ Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
 Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
 # Rows that other programs wrote may have empty ids.
 Key: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_key)]
-Time: TypeAlias = Annotated[AwareDatetime, AfterValidator(_checked_time)]
+Time: TypeAlias = Annotated[datetime, AfterValidator(_checked_time)]
 Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
 OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
 OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
@@ -149,12 +160,12 @@ class Model(BaseModel):
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not a {type(value).__name__}")
+            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not {short_repr(value)}")
         given = {name: field for name, field in value.items() if field is not None or cls._takes_none(name)}
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidInputError(_describe_errors(cls.__name__, error)) from error
+            raise InvalidInputError(_describe_errors(cls, error)) from error
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
@@ -198,9 +209,33 @@ def construct_unchecked(cls: type[StoredModel], fields: dict[str, Any]) -> Store
     return model
 
 
-def _describe_errors(model: str, error: ValidationError) -> str:
-    problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
-    return f"not a {model}: {'; '.join(problems)}"
+def _describe_errors(model: type[BaseModel], error: ValidationError) -> str:
+    """Return what is wrong with the fields of a model, and what to do."""
+    problems = (_describe_error(model, each) for each in error.errors(include_url=False))
+    return f"invalid {model.__name__}: {'; '.join(problems)}"
+
+
+def _describe_error(model: type[BaseModel], error: ErrorDetails) -> str:
+    steps = [to_snake(step).strip("_") if isinstance(step, str) else str(step) for step in error["loc"]]
+    where, kind, value = ".".join(steps), error["type"], error["input"]
+    if kind == "missing":
+        return f"{where} is missing: add {'the id of the signed-in user' if where == 'user_id' else 'it'}"
+    if kind == "extra_forbidden":
+        if len(steps) > 1:
+            return f"{where} is an unknown field: leave it out"
+        rest = "; put other values into metadata" if "metadata" in model.model_fields else ""
+        return describe_unknown("field", str(error["loc"][0]), list(model.model_fields)) + rest
+    try:  # the same text as for an argument
+        if steps[-1:] == ["user_id"]:
+            check_user(where, value, "it must be one user's")
+        if kind == "string_type":
+            check_text(**{where: value})
+    except InvalidInputError as refused:
+        return str(refused)
+    if kind == "value_error":
+        text = str(error["ctx"]["error"])  # of a check here, which begins with the name of the field
+        return text if text.startswith(where) else f"{where}: {text}"
+    return f"{where} {short_repr(value)}: {error['msg']}"
 
 
 class Conversation(Model):

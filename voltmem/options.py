@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_flag, check_seconds, short_repr
+from voltmem._values import check_count, check_flag, check_seconds, describe_unknown, short_repr
 from voltmem.errors import InvalidInputError, InvalidOptionError
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -34,6 +34,7 @@ SEARCH_LIMIT: Final = 20
 SHARED_LIMIT: Final = 100
 SIDEBAR_LIMIT: Final = 20
 _APPLICATION_NAME: Final = "voltmem"
+_EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -106,7 +107,9 @@ def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarge
         return _from_url(connection)
     if isinstance(connection, Mapping):
         return _from_object(connection)
-    raise InvalidOptionError(f"connection must be a string or a dict, not a {type(connection).__name__}")
+    raise InvalidOptionError(
+        f"connection must be a string or a dict, not a {type(connection).__name__}: pass one like {_EXAMPLE}"
+    )
 
 
 # --- connection dicts ---------------------------------------------------------------------------------------------
@@ -125,12 +128,14 @@ def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
     arguments: dict[str, Any] = {name: value for name, value in connection.items() if value is not None}
     for name, value in arguments.items():
         if name not in _OBJECT_TYPES:
-            raise InvalidOptionError(f"connection has the key {name!r}; known are {', '.join(_OBJECT_TYPES)}")
+            raise InvalidOptionError(f"connection: {describe_unknown('key', str(name), list(_OBJECT_TYPES))}")
         if not isinstance(value, _OBJECT_TYPES[name]):
             wanted = " or ".join(kind.__name__ for kind in _OBJECT_TYPES[name])
-            raise InvalidOptionError(f"connection[{name!r}] must be a {wanted}, not a {type(value).__name__}")
+            raise InvalidOptionError(f"connection[{name!r}] must have the type {wanted}, not {type(value).__name__}")
     if not 0 <= arguments.get("port", 0) <= _MAX_PORT:
-        raise InvalidOptionError(f"connection['port'] must be between 0 and {_MAX_PORT}")
+        raise InvalidOptionError(
+            f"connection['port'] must be between 0 and {_MAX_PORT}, not {short_repr(arguments['port'])}"
+        )
     arguments["server_settings"] = {"application_name": _APPLICATION_NAME}
     place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
     return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}")
@@ -157,13 +162,14 @@ _NOT_FOR_THE_SERVER: Final = (
     "schema",
     "tcp_user_timeout",
 )
+_TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 
 
 def _from_url(url: str) -> ConnectionTarget:
     found = _URL.fullmatch(url.strip())
     if found is None:
-        raise InvalidOptionError("the connection string must look like postgresql://user:password@host:5432/database")
+        raise InvalidOptionError(f"the connection string must look like {_EXAMPLE}")
     login, _, authority = found["authority"].rpartition("@")
     hosts = authority.split(",")
     # A "/", "?" or "#" in a password ends the authority too early, and asyncpg's error would contain part of the
@@ -171,12 +177,14 @@ def _from_url(url: str) -> ConnectionTarget:
     cut_short = "@" in found["path"] + (found["query"] or "")
     if cut_short or not all(map(_is_place, hosts)):
         raise InvalidOptionError(
-            "the connection string has something other than host:port between '@' and '/'; "
-            "percent-encode special characters in the user name and password (urllib.parse.quote)"
+            "the connection string must have host:port between '@' and '/': percent-encode special characters in the "
+            "user name and password (urllib.parse.quote)"
         )
     parameters = dict(parse_qsl(found["query"] or "", keep_blank_values=True))
     if "port" in parameters and not _is_place(f":{parameters['port']}"):
-        raise InvalidOptionError(f"port={parameters['port']!r} in the connection string is no port")
+        raise InvalidOptionError(
+            f"port={parameters['port']!r} in the connection string: use a number between 0 and {_MAX_PORT}"
+        )
     cache_size = _statement_cache_size(parameters)
     connect_timeout = _connect_timeout(parameters)
     session = parameters.pop("target_session_attrs", "any")
@@ -224,7 +232,7 @@ def _connect_timeout(parameters: dict[str, str]) -> float | None:
 
 def _number(name: str, value: str) -> float:
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) is None:
-        raise InvalidOptionError(f"{name}={value!r} in the connection string is not a number")
+        raise InvalidOptionError(f"{name}={value!r} in the connection string: use a number")
     return float(value)
 
 
@@ -233,3 +241,5 @@ def _set_tls(parameters: dict[str, str]) -> None:
     mode = parameters.pop("ssl", None)
     if mode is not None and "sslmode" not in parameters:
         parameters["sslmode"] = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(mode, mode)
+    if "sslmode" in parameters:
+        _check_choice("sslmode", parameters["sslmode"], _TLS_MODES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.appends import Appends, BatchedAppends
@@ -169,7 +169,7 @@ class PostgresStorage(Storage):
         **camel: Unpack[CamelOptions],  # for type checkers: the decorator has renamed them
     ) -> None:
         if pool is not None and connection is not None:
-            raise InvalidOptionError("connection and pool are two ways to the same database; give one of them")
+            raise InvalidOptionError("connection and pool were both given: pass the one that leads to the database")
         options = StorageOptions(
             target=None if connection is None else connection_target(connection),
             tables=Tables(schema, table_prefix),
@@ -229,6 +229,18 @@ class PostgresStorage(Storage):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __enter__(self) -> NoReturn:
+            """Refuse ``with``: TypeError says what to use."""
+            raise TypeError(
+                "PostgresStorage is asynchronous: use 'async with', or 'with' and voltmem.sync.PostgresStorage in code "
+                "that blocks"
+            )
+
+        def __exit__(self, *_: object) -> None:
+            """Exist, as Python asks for it before it calls __enter__()."""
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:

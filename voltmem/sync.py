@@ -25,6 +25,7 @@ import voltmem
 from voltmem._areas.history import runs
 from voltmem._blocking.loop_thread import OwnLoop
 from voltmem._blocking.twin import Twin
+from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.options import ConnectionOptions
 
@@ -84,6 +85,12 @@ class UserStorage(Twin, of=voltmem.UserStorage):
 class Storage(Twin, of=voltmem.Storage):
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
 
+    @property
+    def asynchronous(self) -> voltmem.Storage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        storage: voltmem.Storage = self._asynchronous
+        return storage
+
     def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
@@ -96,7 +103,7 @@ class Storage(Twin, of=voltmem.Storage):
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage, which must not be used elsewhere; what it returns is awaited.
+            work: Called with the asynchronous storage; what it returns is awaited.
         """
         return self._runner.run(work(self._asynchronous))
 
@@ -182,12 +189,18 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
                     "its own. Give connection instead."
                 )
             if name not in known:
-                raise InvalidOptionError(f"unknown option {name!r}; known are {', '.join(known)}")
+                raise InvalidOptionError(describe_unknown("option", name, list(known)))
         self._asynchronous = voltmem.PostgresStorage(connection, **options)
         self._runner = self._own_loop = OwnLoop(f"voltmem {self._asynchronous!r}", self._asynchronous.close)
 
     __init__.__signature__ = _CONSTRUCTOR  # type: ignore[attr-defined]
     __init__.__module__ = voltmem.PostgresStorage.__module__  # where the names in it are known
+
+    @property
+    def asynchronous(self) -> voltmem.PostgresStorage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
+        storage: voltmem.PostgresStorage = self._asynchronous
+        return storage
 
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""

@@ -708,6 +708,9 @@ class UserStorage:
 
 class Storage:
     """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+    @property
+    def asynchronous(self) -> voltmem.Storage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
     def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
@@ -720,7 +723,7 @@ class Storage:
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage, which must not be used elsewhere; what it returns is awaited.
+            work: Called with the asynchronous storage; what it returns is awaited.
         """
     def submit(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> Future[T]:
         """
@@ -1580,6 +1583,9 @@ class PostgresStorage(Storage):
         command_timeout: float = 60.0,
         retry_timeout: float = 30.0,
     ) -> None: ...
+    @property
+    def asynchronous(self) -> voltmem.PostgresStorage:
+        """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
     def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""
     def submit(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> Future[T]:

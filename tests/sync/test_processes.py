@@ -151,7 +151,15 @@ ENDS = {
     "closed": "storage.close()",
     "an iterator that was left": "changes = storage.watch('ada'); next(changes)",
     "an export that was left": "lines = storage.export_user('ada'); next(lines)",
-    "a daemon that watches": "threading.Thread(target=lambda: list(storage.watch('ada')), daemon=True).start()",
+    "a daemon that watches": """
+def watch():
+    for change in storage.watch("ada"):
+        ready.set()
+
+ready = threading.Event()
+threading.Thread(target=watch, daemon=True).start()
+ready.wait()
+""",
     "a daemon that holds a transaction": """
 def hold():
     with storage.transaction():

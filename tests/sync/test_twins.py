@@ -39,7 +39,7 @@ def verbs(cls: type) -> dict[str, Any]:
 def test_a_blocking_class_has_every_verb(name: str) -> None:
     """What the asynchronous class has, the blocking one has, but for what cannot be; and run() and submit()."""
     asynchronous = verbs(TWINS[name].asynchronous_class())
-    added = {"run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
+    added = {"asynchronous", "run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
     attributes = {"id", "agent_id", "run", "connection"}  # not seen on the asynchronous class
 
     assert set(asynchronous) - set(verbs(TWINS[name])) == LEFT_OUT.get(name, set())
@@ -182,3 +182,26 @@ def test_mypy_agrees_with_the_stub_and_with_the_module_behind_it(checker: list[s
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+# --- the package ----------------------------------------------------------------------------------------------------
+
+
+def test_the_package_has_one_kind_of_thread_with_an_event_loop() -> None:
+    """Adapters and the command line have none of their own: they use voltmem.sync."""
+    found = [
+        str(file.relative_to(ROOT / "voltmem"))
+        for file in sorted((ROOT / "voltmem").rglob("*.py"))
+        if re.search(r"\b(new_event_loop|threading\.Thread)\(", file.read_text(encoding="utf-8"))
+    ]
+
+    assert found == ["_blocking/loop_thread.py"]
+
+
+def test_importing_voltmem_does_not_import_its_blocking_form() -> None:
+    """Who awaits pays nothing for it."""
+    program = "import sys, voltmem; print({'voltmem.sync', 'voltmem._blocking'} & set(sys.modules))"
+
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "set()\n"

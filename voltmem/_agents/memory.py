@@ -164,7 +164,7 @@ class ConversationMemory:
     ) -> list[MessageT]:
         if turns is not None:
             if limit is not UNSET:
-                raise InvalidQueryError("limit counts messages and turns counts turns; give one of them")
+                raise InvalidQueryError("limit, which counts messages, and turns were both given: pass one of them")
             query = WindowQuery(self._id, self._user_id, turns=turns, columns=columns)
             system, found = _without_system(*await self._read(kind, query))
             return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []

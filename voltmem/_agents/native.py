@@ -297,7 +297,7 @@ class NativeMemory(ConversationMemory):
         expected = None if expected_revision is UNSET else expected_revision
         check_key_or_none(expected_revision=expected)
         if payload is None:
-            raise InvalidInputError("payload must be a JSON value, and not None: that is what nothing kept looks like")
+            raise InvalidInputError("payload is None, which means that nothing is kept: pass another JSON value")
         arguments = (
             self._id,
             self._user_id,

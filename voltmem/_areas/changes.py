@@ -130,8 +130,8 @@ class Changes(Area):
         check_seconds("poll_interval", poll_interval)
         if self._watching is None:
             raise InvalidInputError(
-                "watch() needs a connection of its own: call it on the PostgresStorage, not on one that is bound to a "
-                "connection or a transaction"
+                "watch() needs a connection of its own, and this storage is bound to one, or to a transaction: call it "
+                "on the PostgresStorage"
             )
         return self._changes(self._watching, user_id, poll_interval)
 

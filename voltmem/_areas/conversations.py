@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from pydantic import JsonValue
 
@@ -22,6 +22,7 @@ from voltmem._values import (
     check_text,
     check_user,
     json_value,
+    short_repr,
     to_json,
 )
 from voltmem.errors import ConversationExistsError, InvalidInputError
@@ -391,6 +392,15 @@ class UserConversations:
     def __await__(self) -> Generator[Any, None, list[Conversation]]:
         return self.execute().__await__()
 
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __iter__(self) -> NoReturn:
+            """Refuse ``for``: TypeError says what to use."""
+            raise TypeError(
+                "these conversations are read asynchronously: use 'async for', or 'await' for a list; in code that "
+                "blocks, use voltmem.sync.PostgresStorage"
+            )
+
     async def __aiter__(self) -> AsyncIterator[Conversation]:
         query, left = self._query, self._query.limit
         while left is None or left > 0:
@@ -410,5 +420,5 @@ def _given(value: object) -> tuple[bool, object]:
 
 def _metadata_text(metadata: Mapping[str, JsonValue] | Unset | None) -> str:
     if metadata is not None and not isinstance(metadata, Mapping):
-        raise InvalidInputError(f"metadata must be a dict, not a {type(metadata).__name__}")
+        raise InvalidInputError(f"metadata must be a dict, not {short_repr(metadata)}")
     return to_json(json_value(dict(metadata or {}), "metadata", for_jsonb=True))

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 from voltmem._areas.appends import Appends
 from voltmem._areas.area import Area
 from voltmem._areas.queries import MessageQuery
 from voltmem._tables import Tables
-from voltmem._values import ANY_USER, UNSET, Unset, check_id, check_id_or_none, check_ids, check_owner, check_user
+from voltmem._values import (
+    ANY_USER,
+    UNSET,
+    Unset,
+    check_id,
+    check_id_or_none,
+    check_ids,
+    check_owner,
+    check_user,
+    short_repr,
+)
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Message, MessageLike, Owner
 from voltmem.options import MESSAGE_LIMIT
@@ -70,6 +81,8 @@ class Messages(Area):
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
+        if isinstance(cast(object, message), list | tuple):
+            raise InvalidInputError(f"message is {short_repr(message)}: pass several messages to add_messages()")
         (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id)
         return stored
 
@@ -88,7 +101,7 @@ class Messages(Area):
         VoltAgent: ``addMessages``.
         """
         if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
-            raise InvalidInputError(f"messages must be a list of messages, not a {type(messages).__name__}")
+            raise InvalidInputError(f"messages must be a list of messages, not {short_repr(messages)}")
         return await self._append([Message.of(message) for message in messages], user_id, conversation_id, resource_id)
 
     async def _append(

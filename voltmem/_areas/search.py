@@ -276,4 +276,4 @@ class Search(Area):
 
     def _check_search(self) -> None:
         if not self._options.search:
-            raise InvalidOptionError("the search is off: make the storage with search=True")
+            raise InvalidOptionError("this storage has no search: create it with PostgresStorage(search=True)")

@@ -27,6 +27,7 @@ from voltmem._values import (
     check_texts,
     check_time,
     check_user,
+    short_repr,
 )
 from voltmem.errors import (
     InvalidInputError,
@@ -115,7 +116,7 @@ class SidebarQuery:
         if self.pinned is not None:
             check_flag("pinned", self.pinned)
         if self.after is not None and self.before is not None:
-            raise InvalidQueryError("after and before are two directions; give one of them")
+            raise InvalidQueryError("after and before were both given: pass one of them")
         for name in ("after", "before"):
             if getattr(self, name) is not None:
                 SidebarCursor.of(name, getattr(self, name))
@@ -370,7 +371,7 @@ class Sidebar(Area):
         """
         owner = check_owner("user_id", user_id)
         if older_than is not None and not isinstance(older_than, timedelta):
-            raise InvalidInputError(f"older_than must be a timedelta, not a {type(older_than).__name__}")
+            raise InvalidInputError(f"older_than must be a timedelta, not {short_repr(older_than)}")
         return await self._executor.execute(self._sql(SidebarStatements).purge, owner, older_than)
 
     async def _mark(self, statement: str, conversation_id: str, owner: Owner, *values: object) -> ConversationItem:

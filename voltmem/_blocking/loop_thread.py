@@ -203,7 +203,9 @@ class LoopThread(Runner):
     def thread(self) -> LoopThread:
         """Return this thread; StorageClosedError when it has ended, EventLoopError in a forked process."""
         if self in _of_the_parent:
-            raise EventLoopError("this belongs to a connection of the parent process; begin anew in the forked one.")
+            raise EventLoopError(
+                "this belongs to a connection of the parent process: create it again in the forked process"
+            )
         if not self.takes_calls:
             raise StorageClosedError
         return self

@@ -58,7 +58,7 @@ class BoundConnection:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
         if self._ready is not None:
             await self._ready()
-        with translated_errors():
+        with translated_errors(self.connection):
             return await getattr(self.connection, method)(sql, *arguments)
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class BoundConnection:
         """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""
         if self._ready is not None:
             await self._ready()
-        with translated_errors():
+        with translated_errors(self.connection):
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row
 
@@ -101,7 +101,7 @@ async def transaction_on(
     """
     outermost = not connection.is_in_transaction()
     transaction = connection.transaction(isolation=isolation, readonly=readonly)
-    with translated_errors():
+    with translated_errors(connection):
         await transaction.__aenter__()
     try:
         yield
@@ -114,7 +114,7 @@ async def transaction_on(
     try:
         await transaction.__aexit__(None, None, None)
     except DRIVER_ERRORS as error:
-        raise final_error(error, is_lost(error) or connection.is_closed()) from error
+        raise final_error(error, is_lost(error) or connection.is_closed(), connection) from error
     except asyncio.CancelledError:
         if outermost:  # whether it was committed or not, no transaction stays open
             with suppress(*DRIVER_ERRORS):

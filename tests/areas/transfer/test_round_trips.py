@@ -16,7 +16,7 @@ from tests.calls import with_parameters
 from tests.conftest import Connection, MakeStorage, set_json_codecs
 from tests.dialogues import Dialogues, with_dialogues
 from tests.properties import examples
-from tests.values import any_json, contents, metadatas, storable_texts
+from tests.values import any_json, contents, metadatas, storable_ids, storable_texts
 from voltmem import ImportedConversation, ImportedMessage, ImportedPayload, Message, PostgresStorage, Skipped
 from voltmem._areas.transfer import exports
 
@@ -180,7 +180,7 @@ async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: Pos
 
 
 times = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
-imported_ids = storable_texts.filter(bool).map(lambda text: text[:50])
+imported_ids = storable_ids.map(lambda text: text[:50])
 imported_messages = st.builds(
     ImportedMessage,
     id=imported_ids,

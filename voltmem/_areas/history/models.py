@@ -29,6 +29,7 @@ from voltmem._values import (
     json_value,
     jsonb_copy,
     now,
+    short_repr,
     to_json,
     uuid7,
 )
@@ -65,7 +66,7 @@ class _Recorded(Model):
         if isinstance(value, cls):
             return value.model_copy(update=beside)
         if not isinstance(value, Mapping):
-            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not a {type(value).__name__}")
+            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not {short_repr(value)}")
         return cls.of({**{name: field for name, field in value.items() if name not in cls._beside}, **beside})
 
 

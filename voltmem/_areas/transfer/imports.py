@@ -318,7 +318,7 @@ def _check_ids(conversation: ImportedConversation) -> None:
         twice = next((id for id, times in Counter(ids).items() if times > 1), None)
         if twice is not None:
             raise InvalidInputError(
-                f"conversation {short_repr(conversation.id)} has the {kind} {short_repr(twice)} twice"
+                f"conversation {short_repr(conversation.id)} has the {kind} {short_repr(twice)} twice: leave one out"
             )
 
 

@@ -37,12 +37,12 @@ def missing(known: Sequence[Migration], applied: Mapping[str, Entry]) -> list[Mi
 def _edited(migration: Migration) -> str:
     if migration.is_function:
         return (
-            f"this database has another text of its version {migration.version}. Whoever changes a function's text "
-            f'raises the number in its first line, "-- version {migration.version}"'
+            f"version {migration.version} was applied to this database with another text. After changing a text, raise "
+            f'the number in its first line, "-- version {migration.version}"; or restore the text'
         )
     return (
-        "its file is not the one that was applied to this database. Released migrations are never edited: restore "
-        "the file, and put the change into a new one"
+        "its file was changed after it was applied to this database. Restore the file, and put the change into a new "
+        "migration"
     )
 
 

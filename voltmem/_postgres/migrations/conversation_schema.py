@@ -19,7 +19,7 @@ from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS
 from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
 from voltmem._tables import Tables, bare
-from voltmem.errors import MigrationError, VoltMemError
+from voltmem.errors import MigrationError, VoltMemError, describe
 from voltmem.models import spelled
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationRe
         try:
             return await step()
         except DRIVER_ERRORS as error:
-            raise MigrationError(NAME, f"{error}. Nothing of it was kept") from error
+            raise MigrationError(NAME, f"{describe(error).rstrip('.')}. Nothing of it was kept") from error
 
     try:
         return await retry_while_in_use(attempt)
@@ -358,7 +358,10 @@ async def _migrate(connection: Connection, tables: Tables, create_backup: bool, 
         await _run(connection, [sql.add_foreign_key])
     # Rows are counted before the exclusive lock, which blocks readers.
     if await connection.fetchval(sql.count_messages, timeout=PATIENCE) != messages:
-        raise MigrationError(NAME, "messages were lost on the way. Nothing of it was kept")
+        raise MigrationError(
+            NAME,
+            "messages would be missing afterwards. Nothing of it was kept: run it again",
+        )
     conversations = await connection.fetchval(sql.count_conversations, timeout=PATIENCE)
     await _lock_out(connection, sql)
     if primary_key := await connection.fetchval(sql.primary_key):
@@ -385,13 +388,13 @@ async def _back_up(connection: Connection, sql: BackupStatements) -> None:
         )
     await _run(connection, sql.make)
     if not await connection.fetchval(sql.is_whole, timeout=PATIENCE):
-        raise MigrationError(NAME, "the backup has not all rows. Nothing of it was kept")
+        raise MigrationError(NAME, "the backup lacks rows. Nothing of it was kept: run it again")
 
 
 async def _restore(connection: Connection, tables: Tables) -> MigrationResult:
     sql = BackupStatements(tables)
     if not await connection.fetchval(sql.both_exist):
-        raise MigrationError(NAME, f"no backup to restore: {tables.messages_backup} and its like are not there")
+        raise MigrationError(NAME, f"there is no backup to restore: the table {tables.messages_backup} does not exist")
     if await connection.fetchval(sql.both_tables_exist):
         await _lock_out(connection, sql)
     await _run(connection, sql.restore)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, logger, role_of
 from voltmem._postgres.migrations import ledger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError
+from voltmem.errors import MigrationError, describe
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -96,7 +96,8 @@ async def _create_concurrently(connection: Connection, migration: Migration, ind
     except DRIVER_ERRORS as error:
         if not connection.is_closed():
             await _drop_invalid(connection, index)
-        raise MigrationError(migration.name, f"{error}. The index {index.name} was not kept") from error
+        reason = describe(error, role_of(connection)).rstrip(".")
+        raise MigrationError(migration.name, f"{reason}. The index {index.name} was not kept") from error
 
 
 async def _drop_invalid(connection: Connection, index: Index) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, logger, role_of
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError
+from voltmem.errors import MigrationError, describe
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -141,7 +141,8 @@ async def execute(connection: Connection, migration: str, statement: str) -> str
     try:
         return await connection.execute(statement, timeout=PATIENCE)
     except DRIVER_ERRORS as error:
-        raise MigrationError(migration, f"{str(error).rstrip('.')}. Nothing of it was kept") from error
+        reason = describe(error, role_of(connection)).rstrip(".")
+        raise MigrationError(migration, f"{reason}. Nothing of it was kept") from error
 
 
 async def retry_while_in_use(step: Callable[[], Awaitable[Result]]) -> Result:

@@ -25,8 +25,8 @@ NAME: Final = "unreleased_ledger"
 _COMPLETE: Final = "9b55f986a3418af358484e94c43d6d5e3ba188debd22e35a7150c5821240d217"
 _LAST_FILE: Final = "0007_agent_history"
 _INCOMPLETE: Final = (
-    "this database was made by an unreleased version of voltmem, and not upgraded to the last one. Open it once with "
-    "commit f020f2e of voltmem, and then with this version; or drop its tables, if nothing in them is needed"
+    "an unreleased version of voltmem created this database, and it was not upgraded to the last of them. Open it once "
+    "with commit f020f2e of voltmem, and then with this version; or drop its tables, if you need nothing in them"
 )
 # Functions that nothing calls any more, by the number of text[] arguments.
 _UNUSED: Final = (

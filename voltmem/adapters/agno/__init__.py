@@ -7,6 +7,10 @@ Agno: sessions of agents, teams and workflows, as conversations and messages in 
     agent = Agent(model=model, db=VoltMemDb("postgresql://…"), add_history_to_context=True)
     await agent.arun("Do I need a coat?", user_id="ada", session_id="trip-to-oslo")
 
+    # … and what run() does.
+    agent = Agent(model=model, db=VoltMemSyncDb("postgresql://…"), add_history_to_context=True)
+    agent.run("Do I need a coat?", user_id="ada", session_id="trip-to-oslo")
+
     # Agno 1: instead of its PostgresStorage, with the same arguments.
     storage = VoltMemStorage("agent_sessions", db_url="postgresql://…", auto_upgrade_schema=True)
     agent = Agent(model=model, storage=storage, user_id="ada", add_history_to_messages=True)
@@ -22,6 +26,7 @@ from voltmem.adapters.agno._runs import Formats, to_messages, to_runs
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, DEFAULT_USER_ID, Sessions
 from voltmem.adapters.agno._sessions_of_1 import Mode, Session
 from voltmem.adapters.agno._storage import VoltMemStorage
+from voltmem.adapters.agno._sync_db import VoltMemSyncDb
 
 __all__ = [
     "DEFAULT_RUNS",
@@ -32,6 +37,7 @@ __all__ = [
     "Sessions",
     "VoltMemDb",
     "VoltMemStorage",
+    "VoltMemSyncDb",
     "import_sessions",
     "to_messages",
     "to_runs",

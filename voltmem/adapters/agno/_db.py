@@ -34,12 +34,17 @@ if TYPE_CHECKING or not IS_AGNO_1:
 _ALL_KINDS: Final = Formats(FORMAT)
 
 
+def not_kept(name: str) -> NotImplementedError:
+    """Return the error of a method that stores something else than sessions."""
+    return NotImplementedError(
+        f"there is no {name}(), because voltmem stores only sessions with their runs: use a database of Agno's own "
+        "for runs by id, memories, knowledge, metrics, evaluations and traces"
+    )
+
+
 def _refused(name: str) -> Any:
     async def refused(*_: object, **__: object) -> None:
-        raise NotImplementedError(
-            f"{name}: voltmem keeps sessions with their runs, and finds a run by its session. Give what keeps Agno's "
-            "memories, knowledge, metrics, evaluations and traces a database of Agno's own."
-        )
+        raise not_kept(name)
 
     return refused
 

@@ -31,7 +31,9 @@ def plain_json(value: object, where: str) -> JsonValue:
     try:
         return json_value(to_jsonable_python(value), where)
     except (PydanticSerializationError, UnicodeError) as error:
-        raise InvalidInputError(f"{where} has {short_repr(value)}, which JSON has no word for") from error
+        raise InvalidInputError(
+            f"{where} has {short_repr(value)}, which is not a JSON value: convert it first"
+        ) from error
 
 
 def _key(key: object) -> str:

@@ -13,8 +13,9 @@ try:
     IS_AGNO_1: Final = find_spec(".storage", agno.__name__) is not None
     if TYPE_CHECKING or not IS_AGNO_1:
         from agno.db.base import AsyncBaseDb as AsyncBaseDb  # not before 2.1.5
+        from agno.db.base import BaseDb as BaseDb
     else:
-        AsyncBaseDb = object
+        AsyncBaseDb = BaseDb = object
 except ImportError as error:
     raise MissingExtraError("agno (1.7 to 1.8, or 2.1.5 and later)", "agno") from error
 

@@ -249,7 +249,9 @@ async def _replacing(
         elif first is not None and before:
             rows = [_with_payload(first, {**before, "members": list(members.values())})]
         else:
-            raise InvalidInputError(f"the run {root!r} is not stored yet, of which {next(iter(family))!r} is a part")
+            raise InvalidInputError(
+                f"run {next(iter(family))!r} is part of run {root!r}, which is not stored: store {root!r} first"
+            )
         messages += rows
     return messages, surplus
 

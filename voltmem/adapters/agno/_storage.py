@@ -30,6 +30,7 @@ from voltmem.adapters.agno._sessions_of_1 import (
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
 from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit
 from voltmem.storage import PostgresStorage
+from voltmem.sync import PostgresStorage as BlockingStorage
 
 
 class _Engine(Protocol):
@@ -49,7 +50,7 @@ class VoltMemStorage:
         agent = Agent(model=model, storage=storage, user_id="ada", add_history_to_messages=True)
 
     Its methods block, also within ``arun()``, as those of every storage of Agno 1. Making one does no I/O. One may
-    serve an agent, its team and a workflow at once, and any number of threads; a process that is forked makes its own.
+    serve an agent, its team and a workflow at once, any number of threads, and processes that are forked.
 
     Args:
         table_name: The first part of every table's name.
@@ -61,8 +62,7 @@ class VoltMemStorage:
         auto_upgrade_schema: Upgrades older tables on first use; else they are a SchemaNotReadyError. Tables that are
             missing are made in any case.
         mode: What read() and the lists are about. Agno sets it before each run.
-        storage: A PostgresStorage instead of all these, with its own options: not opened yet, for its connections
-            live in this object's thread.
+        storage: A voltmem.sync.PostgresStorage instead of all these, with its own options.
         user_id: Only this user's sessions; another user's is a ConversationNotFoundError, before a model is called. See
             for_user(). Not given: a list or a session that names no user means the user "default". read() and
             delete_session() find any user's session by its id, because Agno 1 never names the user there; upsert()
@@ -83,7 +83,7 @@ class VoltMemStorage:
         auto_upgrade_schema: bool = False,
         mode: Mode | None = "agent",
         *,
-        storage: PostgresStorage | None = None,
+        storage: BlockingStorage | None = None,
         user_id: str | AnyUser | Unset = UNSET,
         runs: int | None = DEFAULT_RUNS,
         storage_limit: int | None = None,
@@ -91,9 +91,13 @@ class VoltMemStorage:
     ) -> None:
         check_agno("VoltMemStorage", "VoltMemDb", is_there=IS_AGNO_1)
         if schema_version != 1:
-            raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: Agno has no other than 1")
+            raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: use 1, the only one that Agno has")
+        if storage is not None and not isinstance(storage, BlockingStorage):
+            raise InvalidOptionError(
+                f"storage {short_repr(storage)}: Agno 1 calls it blocking, so use a voltmem.sync.PostgresStorage"
+            )
         if storage is None:
-            storage = PostgresStorage(
+            storage = BlockingStorage(
                 db_engine.url.render_as_string(hide_password=False) if db_engine is not None else db_url,
                 table_prefix=DEFAULT_TABLE_PREFIX if table_name is None else table_name,
                 schema=schema,
@@ -101,13 +105,16 @@ class VoltMemStorage:
                 on_limit=on_limit,
                 migrate="auto" if auto_upgrade_schema else "check",
             )
-            prepare = storage.open if auto_upgrade_schema else partial(_make_missing_tables, storage)
+            opened = storage.asynchronous
+            prepare = opened.open if auto_upgrade_schema else partial(_make_missing_tables, opened)
         elif (table_name, db_url, db_engine) != (None, None, None):
-            raise InvalidOptionError("storage has its own table_prefix and connection; leave out Agno's")
+            raise InvalidOptionError(
+                "storage was given, with its own prefix and connection: leave out table_name, db_url and db_engine"
+            )
         else:
-            prepare = storage.open
+            prepare = storage.asynchronous.open
         self.auto_upgrade_schema = auto_upgrade_schema
-        self._sessions = Sessions(storage, user_id, runs)
+        self._sessions = Sessions(storage.asynchronous, user_id, runs)
         self._blocking = Blocking(storage, prepare)
         self._mode: Mode = "agent"
         self.mode = mode
@@ -241,7 +248,7 @@ class VoltMemStorage:
         agent.model = _model_that_tells(agent.model, partial(self._keeping, agent))
 
     def close(self) -> None:
-        """Close the connections, and end the thread; the next call opens them again. Also at the program's end."""
+        """Close the connections; the next call opens them again. The program's end closes them, too."""
         self._blocking.close()
 
     @contextmanager

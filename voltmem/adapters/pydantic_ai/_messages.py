@@ -60,7 +60,9 @@ def to_message(message: ModelMessage) -> NativeMessage:
     try:
         (payload,) = ModelMessagesTypeAdapter.dump_python([message], mode="json")
     except ValueError as error:
-        raise InvalidInputError(f"a {type(message).__name__} is no JSON: {error}") from error
+        raise InvalidInputError(
+            f"a {type(message).__name__} cannot be stored, because it has a value that is not JSON: {error}"
+        ) from error
     parts = cast("list[JsonObject]", payload["parts"])
     role, type_, content = _plain_request(parts) if payload["kind"] == "request" else _plain_response(parts)
     return NativeMessage(role=role, type=type_, content=content, format=FORMAT, payload=payload)

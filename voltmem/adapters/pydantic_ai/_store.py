@@ -283,7 +283,9 @@ def _record_to_payload(record: ConversationRecord) -> JsonObject:
     try:
         (payload,) = _records().dump_python([record], mode="json")
     except ValueError as error:
-        raise InvalidInputError(f"the record of conversation {record.conversation_id!r} is no JSON: {error}") from error
+        raise InvalidInputError(
+            f"the record of conversation {record.conversation_id!r} has a value that is not JSON: {error}"
+        ) from error
     return cast(JsonObject, payload)
 
 

@@ -16,6 +16,7 @@ from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage
 from voltmem.errors import InvalidInputError, InvalidOptionError, SchemaNotReadyError
+from voltmem.sync import PostgresStorage as BlockingStorage
 
 
 async def test_the_first_use_makes_the_tables(make_store: MakeStore, connection: Connection, schema: str) -> None:
@@ -38,7 +39,7 @@ async def test_first_uses_at_once_all_succeed(make_store: MakeStore) -> None:
 
 
 async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn: str, schema: str) -> None:
-    """A5: a URL as SQLAlchemy has it, its engine, a storage of ours that is not open yet."""
+    """A5: a URL as SQLAlchemy has it, its engine, a blocking storage, which the application may use, too."""
 
     class Url:
         def render_as_string(self, *, hide_password: bool) -> str:
@@ -48,7 +49,7 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
     class Engine:
         url = Url()
 
-    made = PostgresStorage(dsn, schema=schema, table_prefix=PREFIX)
+    made = BlockingStorage(dsn, schema=schema, table_prefix=PREFIX)
     stores = [
         make_store(db_url=Url().render_as_string(hide_password=False)),
         make_store(db_url=None, db_engine=Engine()),
@@ -58,6 +59,7 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
     for number, each in enumerate(stores):
         agent(each, session_id=str(number)).run("hello")
 
+    assert await asyncio.to_thread(made.count_conversations) == 3
     assert stores[0].get_all_session_ids("ada") == ["2", "1", "0"]
 
 
@@ -67,7 +69,8 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
         {"schema_version": 2},
         {"mode": "workflow_v3"},
         {"table_name": "no such; table"},
-        {"storage": "not with a table_name"},
+        {"storage": BlockingStorage("postgresql://nowhere")},  # not with a table_name
+        {"storage": PostgresStorage("postgresql://nowhere")},
         {"runs": -1},
     ],
     ids=lambda options: next(iter(options)),

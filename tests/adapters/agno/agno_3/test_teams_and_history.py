@@ -40,7 +40,7 @@ async def test_a_team_continues_with_its_members_answers(db: VoltMemDb, plain: P
 async def test_a_members_run_by_itself_goes_to_its_teams(db: VoltMemDb) -> None:
     """3.x: a run that changes alone is kept with the others of its team; without one it is an error."""
     member = run(1, parent_run_id="run-2")
-    with pytest.raises(InvalidInputError, match="'run-2' is not stored yet, of which 'run-1' is a part"):
+    with pytest.raises(InvalidInputError, match="'run-1' is part of run 'run-2', which is not stored"):
         await db.upsert_run(member, "s1", "ada")
 
     await db.upsert_run(run(2), "s1", "ada")

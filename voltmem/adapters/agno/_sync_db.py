@@ -1,0 +1,141 @@
+"""What run() of Agno 2 and later calls: the blocking form of the database."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import inspect
+from collections.abc import Callable
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+from voltmem._blocking.loop_thread import runs_event_loop
+from voltmem._values import UNSET, AnyUser, Unset
+from voltmem.adapters.agno._db import VoltMemDb, not_kept
+from voltmem.adapters.agno._installed import IS_AGNO_1, BaseDb, check_agno
+from voltmem.adapters.agno._sessions import DEFAULT_RUNS
+from voltmem.errors import EventLoopError
+from voltmem.storage import PostgresStorage
+from voltmem.sync import PostgresStorage as BlockingStorage
+
+if TYPE_CHECKING:
+    # A database that has all methods, as VoltMemSyncDb has once they are added to it, with Agno's types.
+    from agno.db.in_memory import InMemoryDb as _Database
+else:
+    _Database = BaseDb
+
+
+class VoltMemSyncDb(_Database):
+    """
+    VoltMemDb for ``run()``: ``Agent(db=…)``, ``Team(db=…)``, ``Workflow(db=…)``, in any thread without an event loop.
+
+    ::
+
+        db = VoltMemSyncDb("postgresql://user:password@host/db")
+        agent = Agent(model=model, db=db, pre_hooks=[db.keep_input], add_history_to_context=True)
+        agent.run("Hello", user_id="ada", session_id="c1")
+
+    Its methods are VoltMemDb's, and wait. In ``arun()`` they raise EventLoopError: give that a VoltMemDb.
+
+    Args:
+        storage: A voltmem.sync.PostgresStorage, which is used and never closed; or a connection string, of which it
+            makes one that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
+            PostgreSQL.
+        user_id: As of VoltMemDb, as what follows.
+        runs: How many of a session's newest runs are read.
+        on_error: Called with each error, before it is raised.
+        id: What Agno calls the database.
+    """
+
+    def __init__(
+        self,
+        storage: BlockingStorage | str | None = None,
+        *,
+        user_id: str | AnyUser | Unset = UNSET,
+        runs: int | None = DEFAULT_RUNS,
+        on_error: Callable[[Exception], object] | None = None,
+        id: str | None = None,
+    ) -> None:
+        check_agno("VoltMemSyncDb", "VoltMemStorage", is_there=not IS_AGNO_1)
+        BaseDb.__init__(self, id=id)
+        self._is_ours = not isinstance(storage, BlockingStorage)
+        self.storage = storage if isinstance(storage, BlockingStorage) else BlockingStorage(storage, storage_limit=None)
+        """Where the sessions are: its conversations and messages."""
+        self.last_error: Exception | None = None
+        """What went wrong last in a method that Agno called; None: nothing yet."""
+        self._on_error = on_error
+        self._db = VoltMemDb(self.storage.asynchronous, user_id=user_id, runs=runs, id=id)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.storage!r}>"
+
+    def close(self) -> None:
+        """Close the storage, if it was made of a connection string."""
+        if self._is_ours:
+            self.storage.close()
+
+    def for_user(self, user_id: str) -> Self:
+        """Return the same database for one user, as VoltMemDb.for_user() does."""
+        twin = copy(self)
+        twin._db = self._db.for_user(user_id)
+        return twin
+
+    def keep_input(self, run_input: Any, run_context: Any, agent: Any = None, team: Any = None) -> None:
+        """Store what the user says before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``."""
+        self._wait("keep_input", run_input, run_context, agent, team)
+
+    def upsert_sessions(
+        self, sessions: list[Any], deserialize: bool | None = True, preserve_updated_at: bool = False
+    ) -> list[Any]:
+        """Store the sessions, one after the other."""
+        return [self._wait("upsert_session", session, deserialize) for session in sessions]
+
+    def _wait(self, name: str, *arguments: Any, **named: Any) -> Any:
+        async def work(_: PostgresStorage) -> Any:
+            return await getattr(self._db, name)(*arguments, **named)
+
+        try:
+            if runs_event_loop():
+                raise EventLoopError(
+                    f"{name}: VoltMemSyncDb would block the event loop of this thread. Give arun() a VoltMemDb, "
+                    "or call run() in another thread."
+                )
+            return self.storage.run(work)
+        except Exception as error:
+            self.last_error = error
+            if self._on_error is not None:
+                self._on_error(error)
+            raise
+
+
+def _blocking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def waiting(self: VoltMemSyncDb, *arguments: Any, **named: Any) -> Any:
+        return self._wait(name, *arguments, **named)
+
+    return waiting
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def refused(*_: object, **__: object) -> None:
+        raise not_kept(name)
+
+    return refused
+
+
+def _add_methods() -> None:
+    """Add the blocking form of each method of VoltMemDb; what only blocking databases have is refused."""
+    for name, method in vars(VoltMemDb).items():
+        if inspect.iscoroutinefunction(method) and not name.startswith("_") and name not in vars(VoltMemSyncDb):
+            setattr(VoltMemSyncDb, name, _blocking(name, method))
+    for name in getattr(BaseDb, "__abstractmethods__", ()):
+        if name not in vars(VoltMemSyncDb):
+            setattr(VoltMemSyncDb, name, _refused(name))
+    abc.update_abstractmethods(VoltMemSyncDb)
+
+
+if not IS_AGNO_1:
+    _add_methods()
