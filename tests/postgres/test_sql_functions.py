@@ -125,7 +125,7 @@ async def test_another_text_of_the_same_version_is_an_error_that_says_what_to_do
     release(answering(3, answer=4))
     storage = make_storage(migrate="auto" if migrate == "auto" else "check")
 
-    with pytest.raises(MigrationError, match=r"functions/answer: .*version 3.*raises the number") as caught:
+    with pytest.raises(MigrationError, match=r"functions/answer: .*version 3.*raise the number") as caught:
         await storage.open()
 
     assert caught.value.name == "functions/answer"
