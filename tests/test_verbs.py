@@ -119,9 +119,10 @@ def test_the_exceptions_of_the_tests_are_about_verbs_that_are_there() -> None:
 
 
 def test_a_verb_is_documented_for_users_of_the_view() -> None:
-    """No docstring of for_user() explains an argument that it does not have."""
+    """No docstring of for_user() explains an argument that it does not have, or promises what is other users'."""
     for name in calls.user_verbs():
         documented = inspect.getdoc(getattr(UserStorage, name)) or ""
         assert documented, name
         assert "    owner:" not in documented, name
         assert "    user_id:" not in documented, name
+        assert "all users" not in documented, name

@@ -104,7 +104,7 @@ class UserStorage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match the filters; without filters, those of all users.
+        Return the conversations that match the filters.
 
         Args:
             resource_id: Only those with this agent or project.

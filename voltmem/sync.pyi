@@ -284,7 +284,7 @@ class UserStorage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match the filters; without filters, those of all users.
+        Return the conversations that match the filters.
 
         Args:
             resource_id: Only those with this agent or project.
@@ -1446,7 +1446,7 @@ class Storage:
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match the filters; without filters, those of all users.
+        Return the conversations that match the filters.
 
         Args:
             user_id: Only this user's; ANY_USER: all users', for trusted code.

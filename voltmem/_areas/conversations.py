@@ -269,7 +269,7 @@ class Conversations(Area):
         order_direction: OrderDirection = "DESC",
     ) -> list[Conversation]:
         """
-        Return the conversations that match the filters; without filters, those of all users.
+        Return the conversations that match the filters.
 
         Args:
             user_id: Only this user's; ANY_USER: all users', for trusted code.

@@ -133,7 +133,7 @@ async def test_soft_delete_conversation_keeps_its_id_taken(storage: PostgresStor
 
     with pytest.raises(ConversationExistsError, match=WAY_BACK) as own:
         await MAKINGS[name](storage, "ada")
-    with pytest.raises(ConversationExistsError, match="exists already") as others:
+    with pytest.raises(ConversationExistsError, match="already exists") as others:
         await MAKINGS[name](storage, "bob")
 
     assert (own.value.is_deleted, others.value.is_deleted) == (True, False)
