@@ -287,7 +287,7 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
     Args:
         error: The driver's.
         server: Host, port and database, if it was raised while connecting.
-        role: Who is logged in, if that is known.
+        role: Who lacks a privilege, if that is known.
     """
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate in _NO_SUCH_OBJECT:
@@ -311,15 +311,14 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
 def describe(error: BaseException, role: str | None = None) -> str:
     """Return the text of a driver's error, and what to do, if that is known."""
     message = str(error) or type(error).__name__
-    sqlstate = getattr(error, "sqlstate", None)
-    hint = _HINTS.get(sqlstate or "")
+    hint = _HINTS.get(getattr(error, "sqlstate", None) or "")
     if "another operation is in progress" in message:
         hint = (
             "A connection runs one statement at a time: await each call on it, or in its transaction, before the next"
         )
     if hint is None:
         return message
-    who = f", logged in as {role!r}" if role is not None and sqlstate == "42501" else ""
+    who = "" if role is None else f", logged in as {role!r}"
     # Only the first line: the driver's own hints, on the lines after it, name options of the driver.
     return f"{message.partition(chr(10))[0]}{who}. {hint}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
@@ -52,15 +52,15 @@ def translated_errors(connection: Connection) -> Iterator[None]:
     except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError
         raise
     except DRIVER_ERRORS as error:
-        raise translated(error, role=role_of(connection)) from error
+        raise translated(error, role=denied_role(error, connection)) from error
 
 
-def role_of(connection: Connection) -> str | None:
-    """Return the role that logged in, as the server reported it, without a round trip; None if that is not known."""
-    with suppress(asyncpg.InterfaceError):  # it is closed
-        role: str | None = getattr(connection.get_settings(), "session_authorization", None)
-        return role
-    return None
+def denied_role(error: BaseException, connection: Connection) -> str | None:
+    """Return the role that logged in, as the server reported it, if the error is a missing privilege of it."""
+    if not isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return None
+    role: str | None = getattr(connection.get_settings(), "session_authorization", None)  # no round trip
+    return role
 
 
 def jittered(delay: float) -> float:
@@ -77,6 +77,6 @@ def final_error(error: BaseException, unknown: bool, connection: Connection) -> 
     if unknown:
         return OutcomeUnknownError(
             f"the connection failed after the statement was sent and before its answer came ({error!r}), so it may or "
-            "may not have been executed. Read what is stored before you repeat it"
+            "may not have happened. Read what is stored before you repeat it"
         )
-    return translated(error, role=role_of(connection))
+    return translated(error, role=denied_role(error, connection))

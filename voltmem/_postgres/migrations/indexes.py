@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, logger, role_of
+from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, logger
 from voltmem._postgres.migrations import ledger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
@@ -96,7 +96,7 @@ async def _create_concurrently(connection: Connection, migration: Migration, ind
     except DRIVER_ERRORS as error:
         if not connection.is_closed():
             await _drop_invalid(connection, index)
-        reason = describe(error, role_of(connection)).rstrip(".")
+        reason = describe(error, denied_role(error, connection)).rstrip(".")
         raise MigrationError(migration.name, f"{reason}. The index {index.name} was not kept") from error
 
 

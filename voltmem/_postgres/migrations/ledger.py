@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, logger, role_of
+from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, logger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError, describe
@@ -141,7 +141,7 @@ async def execute(connection: Connection, migration: str, statement: str) -> str
     try:
         return await connection.execute(statement, timeout=PATIENCE)
     except DRIVER_ERRORS as error:
-        reason = describe(error, role_of(connection)).rstrip(".")
+        reason = describe(error, denied_role(error, connection)).rstrip(".")
         raise MigrationError(migration, f"{reason}. Nothing of it was kept") from error
 
 
