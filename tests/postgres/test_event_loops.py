@@ -132,9 +132,11 @@ def test_threads_with_a_loop_each_store_or_get_the_error(dsn: str, schema_of_thr
 
 
 FORK = """
-import asyncio, os, sys, threading
+import asyncio, os, sys, threading, warnings
 from voltmem import PostgresStorage
 
+# Python 3.12 and later warn of a fork beside other threads, which is what this is about.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
 loop = asyncio.new_event_loop()
 threading.Thread(target=loop.run_forever, daemon=True).start()

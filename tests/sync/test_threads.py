@@ -561,7 +561,7 @@ def test_options_that_cannot_be_are_named() -> None:
     """A pool belongs to its own loop; camelCase stays asynchronous."""
     with pytest.raises(InvalidOptionError, match=r"pool: an asyncpg pool works in the event loop.*Give connection"):
         PostgresStorage(pool=object())  # type: ignore[call-arg]
-    with pytest.raises(InvalidOptionError, match="unknown option 'maxConnections'; known are connection, max_conn"):
+    with pytest.raises(InvalidOptionError, match="unknown option 'maxConnections': did you mean max_connections"):
         PostgresStorage(maxConnections=3)  # type: ignore[call-arg]
     with pytest.raises(InvalidOptionError, match="on_limit"):
         PostgresStorage(on_limit="drop")  # type: ignore[arg-type]
