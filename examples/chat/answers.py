@@ -130,6 +130,5 @@ class Answers:
         conversation = await mine.get_conversation(conversation_id)
         if conversation is not None and conversation.title is None:
             title = await self._model.title(question, answer)
-            await mine.rename_conversation(
-                conversation_id, title, automatic=True
-            )  # keeps a title that the user has set
+            # Automatic: it does not replace a title that the user has set meanwhile.
+            await mine.rename_conversation(conversation_id, title, automatic=True)

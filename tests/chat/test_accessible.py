@@ -189,7 +189,7 @@ async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: O
     await tab.page.touchscreen.tap(380, 400)
     await expect(sidebar).to_be_hidden()
     await opener.tap()
-    await tab.page.get_by_role("button", name="Close the conversations").tap()
+    await tab.page.get_by_role("button", name="Close the sidebar").tap()
     await expect(sidebar).to_be_hidden()
     await opener.tap()
     await tab.link("First").tap()
