@@ -229,7 +229,7 @@ def _result_text(result: JsonValue) -> str:
     return result if isinstance(result, str) else to_json(result)
 
 
-# --- the classes that the framework calls ---------------------------------------------------------------------------
+# --- called by the framework ----------------------------------------------------------------------------------------
 
 
 class VoltMemState(AgentState[Any]):

@@ -250,7 +250,7 @@ def _may_need_reasoning(item: JsonObject) -> bool:
     return is_from_model and isinstance(item.get("id"), str)
 
 
-# --- the class that the framework calls -------------------------------------------------------------------------------
+# --- called by the framework ----------------------------------------------------------------------------------------
 
 
 class VoltMemSession(Generic[TContext]):
@@ -372,7 +372,7 @@ class VoltMemSession(Generic[TContext]):
             )
         return check_user("the user_id that the session's function returned", self._user_id(wrapper.context))
 
-    # --- for an application -----------------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     async def item_ids(
         self, limit: int | None = None, *, wrapper: RunContextWrapper[TContext] | None = None

@@ -1,4 +1,4 @@
-"""What the tests of LangChain share: a model with a script, agents, and what they have said."""
+"""Shared by the tests of LangChain: a model with a script, agents, and their messages."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ C1: RunnableConfig = {"configurable": {"thread_id": "c1"}}
 
 
 class Scripted(BaseChatModel):
-    """A model that says what it is told to, and keeps what it was shown."""
+    """A model that answers by its script and records its requests."""
 
     says: list[Any]
-    """Messages, their texts, or errors."""
+    """The answers: messages, texts, or errors to raise."""
     shown: list[list[BaseMessage]]
 
     @property
@@ -52,7 +52,7 @@ def scripted(*says: AIMessage | str | BaseException) -> Scripted:
 
 @tool
 def weather(city: str) -> str:
-    """Tell the weather in a city."""
+    """Return the weather in a city."""
     return f"4 °C in {city}\x00"
 
 
@@ -74,7 +74,7 @@ async def stored_texts(storage: PostgresStorage, conversation_id: str = "c1") ->
 
 
 def assert_valid(messages: Sequence[BaseMessage]) -> None:
-    """Every result follows its call, and every call has its result."""
+    """Assert that every result follows its call, and every call has its result."""
     open_calls: list[str | None] = []
     for message in messages:
         if isinstance(message, ToolMessage):

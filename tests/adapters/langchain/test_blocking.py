@@ -1,4 +1,4 @@
-"""LangChain's invoke() and stream(), on the blocking storage."""
+"""LangChain's invoke() and stream() on the blocking storage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stored_texts(storage: PostgresStorage, conversation_id: str = "c1") -> list[
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 def test_a_blocking_run_goes_on_where_the_conversation_was(way: str, storage: PostgresStorage) -> None:
-    """Tool turns are stored whole, and the second run is shown the first."""
+    """Tool turns are stored whole, and the second run's model receives the first run's messages."""
     first, second = scripted(OSLO, "4 °C"), scripted("You are welcome.")
 
     for model, text in ((first, "Oslo?"), (second, "Thanks")):
@@ -54,7 +54,7 @@ def test_a_blocking_run_goes_on_where_the_conversation_was(way: str, storage: Po
 
 
 def test_blocking_runs_of_many_threads_are_all_stored(storage: PostgresStorage) -> None:
-    """One agent's middleware serves the threads of a web application."""
+    """One middleware serves the runs of many threads of a web application."""
 
     def run(number: int) -> str:
         config: RunnableConfig = {"configurable": {"thread_id": f"c{number % 5}"}}
@@ -69,7 +69,7 @@ def test_blocking_runs_of_many_threads_are_all_stored(storage: PostgresStorage) 
 
 
 def test_beside_a_checkpointer_a_blocking_run_stores_everything_once(storage: PostgresStorage) -> None:
-    """Neither the model nor the conversation sees anything twice."""
+    """Neither the model nor the conversation gets a message twice."""
     model, saver = scripted("a", "b"), InMemorySaver()
 
     for text in ("one", "two"):
@@ -80,7 +80,7 @@ def test_beside_a_checkpointer_a_blocking_run_stores_everything_once(storage: Po
 
 
 def test_another_users_thread_is_refused_in_a_blocking_run(storage: PostgresStorage) -> None:
-    """No model is called, and nothing is stored."""
+    """A run in another user's thread calls no model and stores nothing."""
     agent(scripted("Ho"), storage).invoke(said("Hi"), C1)
     model = scripted("No")
 
@@ -92,7 +92,7 @@ def test_another_users_thread_is_refused_in_a_blocking_run(storage: PostgresStor
 
 
 async def test_the_blocking_storage_serves_awaited_runs_too(storage: PostgresStorage) -> None:
-    """ainvoke() on an event loop does not block it; invoke() there says to call ainvoke()."""
+    """ainvoke() does not block the event loop; invoke() on an event loop raises, and the error names ainvoke()."""
     await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
     with pytest.raises(EventLoopError, match=r"runs an event loop.*ainvoke\(\)"):
         agent(scripted("Ho"), storage).invoke(said("Again"), C1)
@@ -104,7 +104,7 @@ async def test_the_blocking_storage_serves_awaited_runs_too(storage: PostgresSto
 
 
 def test_a_blocking_chain_goes_on_where_it_was(storage: PostgresStorage) -> None:
-    """RunnableWithMessageHistory by invoke(): read, written, and cleared."""
+    """A RunnableWithMessageHistory reads, writes and clears by invoke()."""
     model = scripted("Ho", "Sure")
     config: RunnableConfig = {"configurable": {"session_id": "c1"}}
     with warnings.catch_warnings():

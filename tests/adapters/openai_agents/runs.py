@@ -1,4 +1,4 @@
-"""What the tests of the OpenAI Agents SDK share: items, agents and runs."""
+"""Shared by the tests of the OpenAI Agents SDK: items, agents and runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def a_turn(number: int) -> list[TResponseInputItem]:
 
 @function_tool
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather in a city."""
     return f"snow in {city}"
 
 

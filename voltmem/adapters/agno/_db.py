@@ -277,7 +277,7 @@ class VoltMemDb(AsyncBaseDb):
     async def upsert_schema_version(self, table_name: str, version: str) -> None:
         """Do nothing: the storage records the versions of its tables itself."""
 
-    # --- for an application -----------------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     def for_user(self, user_id: str) -> Self:
         """Return the same database limited to one user, who is also the user of runs that name none."""

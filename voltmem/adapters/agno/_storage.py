@@ -227,7 +227,7 @@ class VoltMemStorage:
         self._blocking.forget_tables()
         self._sessions.forget()
 
-    # --- for an application -----------------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     def for_user(self, user_id: str) -> Self:
         """
