@@ -120,9 +120,9 @@ async def read_pydantic_ai(storage: PostgresStorage) -> Turn:
 
 async def read_langchain(storage: PostgresStorage) -> Turn:
     return [
-        said
+        entry
         for message in await VoltMemChatMessageHistory(storage, "ada", "c1").aget_messages()
-        for said in of(message)
+        for entry in of(message)
     ]
 
 
@@ -152,7 +152,7 @@ READERS: dict[str, Callable[[PostgresStorage], Awaitable[Turn]]] = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("writer", WRITERS)
-async def test_what_one_framework_stores_every_other_reads(writer: str, reader: str, storage: PostgresStorage) -> None:
+async def test_every_framework_reads_what_another_stores(writer: str, reader: str, storage: PostgresStorage) -> None:
     """Every framework reads the same texts, calls and results in the same order."""
     await WRITERS[writer](storage)
 
@@ -169,13 +169,13 @@ async def test_frameworks_take_turns_in_one_conversation(storage: PostgresStorag
 
 
 @pytest.mark.parametrize(("writer", "limit"), [*product(WRITERS, range(1, 5))])
-async def test_no_window_over_it_is_torn(writer: str, limit: int, storage: PostgresStorage) -> None:
+async def test_no_window_has_half_a_tool_turn(writer: str, limit: int, storage: PostgresStorage) -> None:
     """Whichever framework stored a call, no window has its result without it."""
     await WRITERS[writer](storage)
 
-    shown = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
+    window = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
 
-    called = {call.id for message in shown for call in tool_calls(message)}
-    answered = {result.id for message in shown for result in tool_results(message)}
+    called = {call.id for message in window for call in tool_calls(message)}
+    answered = {result.id for message in window for result in tool_results(message)}
     assert called == answered
-    assert len(shown) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]
+    assert len(window) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]

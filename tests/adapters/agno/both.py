@@ -16,7 +16,7 @@ from tests.conftest import Connection
 _CALL: Final = {"type": "tool-call", "toolCallId": "k1", "toolName": "add", "args": {"a": 1, "b": 2}}
 _RESULT: Final = {"type": "tool-result", "toolCallId": "k1", "toolName": "add", "result": {"sum": 3}}
 
-SAID_ELSEWHERE: Final[list[dict[str, Any]]] = [
+PLAIN_MESSAGES: Final[list[dict[str, Any]]] = [
     {"role": "system", "content": "You are kind"},
     {"role": "user", "content": "hello"},
     {"role": "assistant", "content": "hi"},
@@ -27,7 +27,7 @@ SAID_ELSEWHERE: Final[list[dict[str, Any]]] = [
     {"role": "assistant", "type": "tool-call", "content": [{**_CALL, "toolCallId": "never answered"}]},
 ]
 
-ELSEWHERE: Final = [
+EXPECTED_HISTORY: Final = [
     ("user", "hello"),
     ("assistant", "hi"),
     ("user", "1 + 2?"),

@@ -45,10 +45,10 @@ class FakeModel(Model):
 
     def reply(self, messages: Sequence[Any]) -> ModelResponse:
         self.calls.append([(each.role, each.content, bool(each.from_history)) for each in messages])
-        said = self.script(messages)
-        response = ModelResponse(role="assistant", content=said.get("content"))
-        if "tool" in said:
-            name, arguments = said["tool"]
+        reply = self.script(messages)
+        response = ModelResponse(role="assistant", content=reply.get("content"))
+        if "tool" in reply:
+            name, arguments = reply["tool"]
             function = {"name": name, "arguments": json.dumps(arguments)}
             response.tool_calls = [{"id": f"call_{len(self.calls)}", "type": "function", "function": function}]
         return response
@@ -81,6 +81,6 @@ class FakeModel(Model):
         """Return the messages of earlier runs in a request: role and content."""
         return [(role, content) for role, content, is_history in self.calls[call] if is_history]
 
-    def said(self, call: int = -1) -> list[str]:
+    def user_texts(self, call: int = -1) -> list[str]:
         """Return the contents of the user messages in a request."""
         return [content for role, content, _ in self.calls[call] if role == "user"]

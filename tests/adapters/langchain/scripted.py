@@ -22,9 +22,9 @@ C1: RunnableConfig = {"configurable": {"thread_id": "c1"}}
 class Scripted(BaseChatModel):
     """A model that answers by its script and records its requests."""
 
-    says: list[Any]
+    answers: list[Any]
     """The answers: messages, texts, or errors to raise."""
-    shown: list[list[BaseMessage]]
+    requests: list[list[BaseMessage]]
 
     @property
     def _llm_type(self) -> str:
@@ -34,11 +34,11 @@ class Scripted(BaseChatModel):
         return self
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        self.shown.append(messages)
-        said = self.says.pop(0)
-        if isinstance(said, BaseException):
-            raise said
-        message = AIMessage(said) if isinstance(said, str) else said.model_copy()
+        self.requests.append(messages)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        message = AIMessage(answer) if isinstance(answer, str) else answer.model_copy()
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
@@ -46,8 +46,8 @@ class Scripted(BaseChatModel):
         return self._generate(messages)
 
 
-def scripted(*says: AIMessage | str | BaseException) -> Scripted:
-    return Scripted(says=list(says), shown=[])
+def scripted(*answers: AIMessage | str | BaseException) -> Scripted:
+    return Scripted(answers=list(answers), requests=[])
 
 
 @tool
@@ -56,7 +56,7 @@ def weather(city: str) -> str:
     return f"4 °C in {city}\x00"
 
 
-def said(text: str) -> Any:
+def user_input(text: str) -> Any:
     return {"messages": [{"role": "user", "content": text}]}
 
 

@@ -36,14 +36,14 @@ def chain(model: Scripted, storage: PostgresStorage, user_id: str = "ada", **opt
 S1: RunnableConfig = {"configurable": {"session_id": "c1"}}
 
 
-async def test_a_chain_goes_on_where_it_was(storage: PostgresStorage) -> None:
+async def test_a_chain_continues_its_conversation(storage: PostgresStorage) -> None:
     """The second run of a RunnableWithMessageHistory receives the first run's messages, and all are stored once."""
     model = scripted("Ho", "Sure", "Bye")
 
     for text in ("Hi", "Again", "Well"):
         await chain(model, storage).ainvoke(text, S1)
 
-    assert texts(model.shown[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert texts(model.requests[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
     assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure", "Well", "Bye"]
 
 
@@ -55,7 +55,7 @@ async def test_a_chain_with_a_window_stores_everything(make_storage: MakeStorage
     for number in range(3):
         await chain(model, storage, limit=2).ainvoke(f"q{number}", S1)
 
-    assert texts(model.shown[-1]) == ["q1", "a1", "q2"]
+    assert texts(model.requests[-1]) == ["q1", "a1", "q2"]
     assert await stored_texts(storage) == ["a1", "q2", "a2"]
 
 
@@ -72,7 +72,7 @@ async def test_chains_at_once_lose_nothing(storage: PostgresStorage) -> None:
             return self._generate(messages)
 
     async def run(number: int) -> None:
-        await chain(Slow(says=[f"answer {number}"], shown=[]), storage).ainvoke(str(number), S1)
+        await chain(Slow(answers=[f"answer {number}"], requests=[]), storage).ainvoke(str(number), S1)
         ended[number + 1].set()
 
     await asyncio.gather(*(run(number) for number in range(4)))
@@ -88,7 +88,7 @@ async def test_a_chain_refuses_another_users_session_before_the_model(storage: P
     with pytest.raises(ConversationNotFoundError):
         await chain(model, storage, user_id="mallory").ainvoke("Tell me", S1)
 
-    assert model.shown == []
+    assert model.requests == []
     with pytest.raises(ConversationNotFoundError):
         await VoltMemChatMessageHistory(storage, "mallory", "c1").aadd_messages([HumanMessage("Hi")])
 

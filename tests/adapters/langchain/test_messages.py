@@ -22,7 +22,7 @@ from langchain_core.messages import (
 )
 from langchain_core.tools import tool
 
-from tests.adapters.langchain.scripted import C1, agent, assert_valid, native, said, scripted, stored_texts, texts
+from tests.adapters.langchain.scripted import C1, agent, assert_valid, native, scripted, stored_texts, texts, user_input
 from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, call_part, result_part, text_part, tool_calls
 from voltmem._values import from_stored_json, to_json
@@ -54,7 +54,7 @@ TRANSLATED: list[BaseMessage] = [
 
 
 @pytest.mark.parametrize("format", [None, "another"])
-async def test_a_conversation_that_was_begun_elsewhere_goes_on(format: str | None, storage: PostgresStorage) -> None:
+async def test_a_conversation_begun_elsewhere_is_continued(format: str | None, storage: PostgresStorage) -> None:
     """The texts, tool calls and results of an application's or another framework's messages reach the model."""
     payload = None if format is None else {"its": "own"}
     begun = [
@@ -64,13 +64,13 @@ async def test_a_conversation_that_was_begun_elsewhere_goes_on(format: str | Non
     await storage.conversation("ada", "c1").add_turn(begun)
     model = scripted("You are welcome.")
 
-    await agent(model, storage).ainvoke(said("Thanks"), C1)
+    await agent(model, storage).ainvoke(user_input("Thanks"), C1)
 
-    assert [without_id(message) for message in model.shown[0][:-1]] == TRANSLATED
+    assert [without_id(message) for message in model.requests[0][:-1]] == TRANSLATED
     assert len(await stored_texts(storage)) == len(ELSEWHERE) + 2
 
 
-def test_tools_without_ids_or_objects_get_what_langchain_wants() -> None:
+def test_tools_without_ids_or_objects_are_completed_for_langchain() -> None:
     """Calls without ids are given ids, results without ids answer the oldest call, arguments become an object."""
     messages: list[dict[str, Any]] = [
         {
@@ -192,7 +192,7 @@ def test_blocks_that_repeat_a_call_are_not_counted_twice() -> None:
     assert plain.content[0] == {"type": "thinking", "thinking": "Hm", "signature": "x"}  # type: ignore[index]
 
 
-def test_parts_of_no_known_type_do_no_harm() -> None:
+def test_parts_of_unknown_types_do_not_raise() -> None:
     """A part whose type is not a string does not raise."""
     odd: list[Any] = [
         {"type": ["tool_use"]},
@@ -209,14 +209,14 @@ def test_parts_of_no_known_type_do_no_harm() -> None:
 
 async def test_a_replaced_message_is_read_as_it_is_now(storage: PostgresStorage) -> None:
     """After the application has edited a message by its id, the agent receives the new text."""
-    first = await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    first = await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
     edited = {"id": first["messages"][1].id, "role": "assistant", "content": "Ho ho"}
     await storage.add_message(edited, "ada", "c1")
     model = scripted("Sure")
 
-    await agent(model, storage).ainvoke(said("Again"), C1)
+    await agent(model, storage).ainvoke(user_input("Again"), C1)
 
-    assert texts(model.shown[0]) == ["Hi", "Ho ho", "Again"]
+    assert texts(model.requests[0]) == ["Hi", "Ho ho", "Again"]
 
 
 async def test_an_artifact_that_is_no_json_is_left_out(
@@ -230,7 +230,7 @@ async def test_an_artifact_that_is_no_json_is_left_out(
         return q, [Document("text")]
 
     call = AIMessage("", tool_calls=[{"name": "search", "args": {"q": "leeks"}, "id": "k1"}])
-    result = await agent(scripted(call, "Found."), storage, search).ainvoke(said("Find"), C1)
+    result = await agent(scripted(call, "Found."), storage, search).ainvoke(user_input("Find"), C1)
 
     assert result["messages"][2].artifact == [Document("text")]
     stored = to_langchain(await native(storage))[2]
@@ -250,7 +250,7 @@ async def test_an_artifact_that_is_no_json_is_left_out(
     ],
     ids=["remove", "unknown", "object", "infinity", "id"],
 )
-def test_what_cannot_be_stored_is_our_error(message: BaseMessage, why: str) -> None:
+def test_a_message_that_cannot_be_stored_raises(message: BaseMessage, why: str) -> None:
     """A message that could not be read again raises InvalidInputError, which says why."""
     with pytest.raises(InvalidInputError, match=why):
         to_native(message)

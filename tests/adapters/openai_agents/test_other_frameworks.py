@@ -10,7 +10,7 @@ from agents import Runner
 from agents.testing import ScriptedModel, assistant_message
 from pydantic import JsonValue
 
-from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
+from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, assistant, call, items, reasoning, user
 from voltmem import PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_items, to_messages
@@ -19,9 +19,9 @@ from voltmem.models import NativeMessage
 # --- reading what the SDK stores -------------------------------------------------------------------------------------
 
 
-async def test_everybody_reads_what_a_run_has_stored(session: VoltMemSession, storage: PostgresStorage) -> None:
+async def test_other_code_reads_what_a_run_has_stored(session: VoltMemSession, storage: PostgresStorage) -> None:
     """The sidebar and other frameworks read text, tool calls and results in their plain form."""
-    await session.add_items(items(user("A coat?"), reasoning(1), call(1), answer(1), said("Yes.")))
+    await session.add_items(items(user("A coat?"), reasoning(1), call(1), answer(1), assistant("Yes.")))
 
     found = [(each.role, each.type, each.content) for each in await storage.get_messages("ada", "c1")]
 
@@ -114,7 +114,7 @@ async def test_any_window_of_a_run_is_valid_for_others(
 ) -> None:
     """Other frameworks and agent loops get windows in which each call has its result."""
     await session.add_items(
-        [*a_turn(1), *items(user("And now?"), call(2), call(3), answer(2), answer(3), said("Yes."))]
+        [*a_turn(1), *items(user("And now?"), call(2), call(3), answer(2), answer(3), assistant("Yes."))]
     )
 
     window = await storage.conversation("ada", "c1").messages(limit=limit)
@@ -163,7 +163,7 @@ AS_ITEMS: Final = items(
 
 
 @pytest.mark.parametrize("format", [None, "another-framework"])
-async def test_a_run_continues_what_others_have_begun(
+async def test_a_run_continues_a_conversation_begun_elsewhere(
     session: VoltMemSession, storage: PostgresStorage, format: str | None
 ) -> None:
     """The model receives the messages of the application or of another framework, with calls and results."""
@@ -177,7 +177,7 @@ async def test_a_run_continues_what_others_have_begun(
     assert model.calls[0].input == [*AS_ITEMS, *items(user("Which?"))]
 
 
-async def test_what_others_have_written_pops_item_by_item(session: VoltMemSession, storage: PostgresStorage) -> None:
+async def test_messages_of_others_pop_item_by_item(session: VoltMemSession, storage: PostgresStorage) -> None:
     """If a message is several items, the last is popped, and the others keep their place."""
     await storage.conversation("ada", "c1").add_turn(TURN_OF_OTHERS)
     popped = [await session.pop_item()]

@@ -16,7 +16,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
+from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, assistant, call, items, reasoning, user
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
@@ -120,7 +120,7 @@ async def test_items_are_deleted_by_their_ids(session: VoltMemSession, storage: 
 
 async def test_the_same_item_may_be_there_twice(session: VoltMemSession) -> None:
     """An item that is added again with its id is another item, because the SDK appends."""
-    twice = items(said("Hello", id="msg_1"), said("Hello", id="msg_1"))
+    twice = items(assistant("Hello", id="msg_1"), assistant("Hello", id="msg_1"))
 
     await session.add_items(twice)
 
@@ -166,9 +166,7 @@ TRICKY: Final = [
 @given(st.lists(any_items, max_size=4))
 @example(TRICKY)
 @examples(60)
-async def test_whatever_is_stored_comes_back_bit_for_bit(
-    session: VoltMemSession, given: list[dict[str, object]]
-) -> None:
+async def test_any_item_comes_back_bit_for_bit(session: VoltMemSession, given: list[dict[str, object]]) -> None:
     """Any JSON item is returned and popped equal, with its types and the order of its keys."""
     await session.add_items(items(*given))
 
@@ -180,7 +178,7 @@ async def test_whatever_is_stored_comes_back_bit_for_bit(
 
 
 @pytest.mark.parametrize("item", ["text", None, {"content": (1, 2)}, {"content": float("nan")}, {1: "a number"}])
-async def test_what_is_no_item_is_refused(session: VoltMemSession, item: object) -> None:
+async def test_an_invalid_item_is_refused(session: VoltMemSession, item: object) -> None:
     """An item that is not a dict or not JSON raises, and no item of the call is stored."""
     with pytest.raises(InvalidInputError):
         await session.add_items([*items(user("Hello")), cast(TResponseInputItem, item)])
@@ -221,7 +219,7 @@ class SignedIn:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_the_runs_context_says_whose_it_is(storage: PostgresStorage, streamed: bool) -> None:
+async def test_the_user_comes_from_the_runs_context(storage: PostgresStorage, streamed: bool) -> None:
     """With a function, the user comes from the run's context, and another user's run fails."""
     session = VoltMemSession[SignedIn]("c1", storage, user_id=lambda context: context.user_id)
     model = ScriptedModel([[function_call("weather", {"city": "Oslo"}, call_id="k1")], [assistant_message("Take it.")]])
@@ -283,7 +281,7 @@ async def test_a_context_without_a_user_is_an_error(storage: PostgresStorage, us
         ("c" * 3000, "ada"),
     ],
 )
-def test_an_id_that_cannot_be_is_refused_at_once(storage: PostgresStorage, ids: tuple[str, str]) -> None:
+def test_an_invalid_id_is_refused_in_the_constructor(storage: PostgresStorage, ids: tuple[str, str]) -> None:
     """An id that PostgreSQL cannot store raises in the constructor."""
     with pytest.raises(InvalidInputError):
         VoltMemSession(ids[0], storage, user_id=ids[1])
@@ -300,15 +298,15 @@ async def test_a_run_remembers_the_one_before(session: VoltMemSession) -> None:
     await Runner.run(agent(first), "Do I need a coat in Oslo?", session=session, run_config=CONFIG)
     await Runner.run(agent(second), "Where am I going?", session=session, run_config=CONFIG)
 
-    shown = cast(list[dict[str, Any]], second.calls[0].input)
-    assert [each.get("type", each.get("role")) for each in shown] == [
+    received = cast(list[dict[str, Any]], second.calls[0].input)
+    assert [each.get("type", each.get("role")) for each in received] == [
         "user",
         "function_call",
         "function_call_output",
         "message",
         "user",
     ]
-    assert shown[2]["output"] == "snow in Oslo"
+    assert received[2]["output"] == "snow in Oslo"
 
 
 PROGRAM: Final = """
@@ -333,9 +331,9 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
     """The second process's model receives the first process's messages."""
     turns = ("I'm Ada", "Hello"), ("Who am I?", "Ada")
-    told = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
+    outputs = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
 
-    assert told == ["1 I'm Ada\n", "3 I'm Ada\n"]
+    assert outputs == ["1 I'm Ada\n", "3 I'm Ada\n"]
 
 
 # --- concurrency -----------------------------------------------------------------------------------------------------
@@ -362,7 +360,7 @@ async def test_many_sessions_begin_at_once(make_storage: MakeStorage) -> None:
     assert [await session.get_items() for session in sessions] == [a_turn(n) for n in range(20)]
 
 
-async def test_of_many_who_pop_each_gets_another_item(session: VoltMemSession) -> None:
+async def test_concurrent_pops_return_different_items(session: VoltMemSession) -> None:
     """Concurrent pops return each item once, and None when no item is left."""
     added = items(*(user(f"message {n}") for n in range(20)))
     await session.add_items(added)
@@ -403,7 +401,7 @@ async def test_a_cancelled_add_is_whole_or_not_at_all(session: VoltMemSession) -
     assert found[-4:] == a_turn(99)
 
 
-async def test_one_who_gives_up_waiting_for_the_tables_holds_up_nobody(make_storage: MakeStorage) -> None:
+async def test_a_call_cancelled_while_tables_are_created_blocks_no_other(make_storage: MakeStorage) -> None:
     """If a first call is cancelled while the tables are created, other calls still succeed."""
     session = VoltMemSession("c1", make_storage(), user_id="ada")
     impatient, patient = (asyncio.create_task(session.add_items(a_turn(n))) for n in range(2))
@@ -435,7 +433,7 @@ async def test_in_a_transaction_that_fails_nothing_was_added(storage: PostgresSt
 
 
 @pytest.mark.parametrize("limit", range(4, 14))
-async def test_what_the_storage_limit_leaves_is_taken_by_a_model(make_storage: MakeStorage, limit: int) -> None:
+async def test_items_within_the_storage_limit_are_valid_for_a_model(make_storage: MakeStorage, limit: int) -> None:
     """With any limit, no result is returned without its call, and no item without the reasoning it needs."""
     session = VoltMemSession("c1", make_storage(storage_limit=limit), user_id="ada")
     whole = items(
@@ -446,12 +444,12 @@ async def test_what_the_storage_limit_leaves_is_taken_by_a_model(make_storage: M
         answer(1),
         answer(2),
         reasoning(2),
-        said("Yes.", id="msg_2"),
+        assistant("Yes.", id="msg_2"),
         user("Sure?"),
         reasoning(3),
         call(3, id="fc_3"),
         answer(3),
-        said("Yes!", id="msg_3"),
+        assistant("Yes!", id="msg_3"),
     )
     await session.add_items(whole)
 
@@ -463,7 +461,7 @@ async def test_what_the_storage_limit_leaves_is_taken_by_a_model(make_storage: M
     assert await session.get_items(limit) == whole[-limit:]
 
 
-async def test_a_result_that_never_had_its_call_is_left_out(session: VoltMemSession) -> None:
+async def test_a_result_without_its_call_is_left_out(session: VoltMemSession) -> None:
     """A result without its call is left out, so the conversation can continue."""
     await session.add_items(items(user("A coat?"), answer(1), user("Well?")))
     model = ScriptedModel([[assistant_message("Yes.")]])
@@ -476,7 +474,7 @@ async def test_a_result_that_never_had_its_call_is_left_out(session: VoltMemSess
 
 async def test_without_reasoning_no_call_is_left_out(session: VoltMemSession) -> None:
     """Without reasoning, a history that begins with a call and its result is returned unchanged."""
-    history = items(call(1, id="fc_1"), answer(1), said("Yes.", id="msg_1"))
+    history = items(call(1, id="fc_1"), answer(1), assistant("Yes.", id="msg_1"))
     await session.add_items(history)
 
     assert await session.get_items() == history

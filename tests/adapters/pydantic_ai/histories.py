@@ -58,17 +58,17 @@ class Echo:
     """A model that calls the tool, if there is one, and answers with the number of messages that it received."""
 
     def __init__(self) -> None:
-        self.shown: list[list[ModelMessage]] = []
+        self.requests: list[list[ModelMessage]] = []
 
     def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        self.shown.append(messages)
+        self.requests.append(messages)
         last = messages[-1].parts[-1]
         if info.function_tools and isinstance(last, UserPromptPart):
             return ModelResponse([ToolCallPart(info.function_tools[0].name, {"city": "Oslo"}, f"call{len(messages)}")])
         return answered(f"{len(messages)} messages")
 
     async def stream(self, messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
-        self.shown.append(messages)
+        self.requests.append(messages)
         yield f"{len(messages)} messages"
 
 

@@ -26,7 +26,7 @@ from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 # --- agents ----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_agent_goes_on_where_it_was(store: VoltMemConversationStore) -> None:
+async def test_an_agent_continues_its_conversation(store: VoltMemConversationStore) -> None:
     """The second run's model receives the first run's messages with tool calls; usage adds up."""
     model = Echo()
     agent = agent_of(model, with_tool=True)
@@ -35,7 +35,7 @@ async def test_an_agent_goes_on_where_it_was(store: VoltMemConversationStore) ->
         conversation = await store.load("c1") or Conversation(conversation_id="c1")
         await store.save(await agent.run(question, conversation=conversation))
 
-    assert words(model.shown[-1][:4]) == ["Do I need a coat?", "weather", "weather", "3 messages"]
+    assert words(model.requests[-1][:4]) == ["Do I need a coat?", "weather", "weather", "3 messages"]
     loaded = await store.load("c1")
     assert loaded is not None
     assert (len(loaded.messages), loaded.usage.requests, loaded.usage.tool_calls) == (8, 4, 2)
@@ -71,7 +71,7 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
     assert await run("An umbrella?") == "['A coat?', 'Yes']"
 
 
-async def test_a_run_that_waits_for_approval_goes_on_later(store: VoltMemConversationStore) -> None:
+async def test_a_run_that_waits_for_approval_continues_later(store: VoltMemConversationStore) -> None:
     """The deferred requests of a paused run and their call are loaded with the conversation."""
     agent: Agent[None, str | DeferredToolRequests] = Agent(TestModel(), output_type=[str, DeferredToolRequests])
 
@@ -90,7 +90,7 @@ async def test_a_run_that_waits_for_approval_goes_on_later(store: VoltMemConvers
     assert "is gone" in str(result.output)
 
 
-async def test_what_a_run_waits_for_is_over_when_others_go_on(
+async def test_deferred_requests_end_when_others_continue(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """After a message from elsewhere, the deferred requests of a paused run are gone, and the next run continues."""
@@ -138,7 +138,7 @@ async def test_another_users_conversation_is_an_error_before_the_model_is_called
         with pytest.raises(ConversationNotFoundError):
             await call
 
-    assert model.shown == []
+    assert model.requests == []
     assert len(await storage.get_messages("bob", "c1")) == messages
     assert await store.list_conversations() == []
 
@@ -193,7 +193,7 @@ async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, u
         await for_all.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="")
 
 
-async def test_a_conversation_that_changes_hands_changes_its_scope(storage: PostgresStorage) -> None:
+async def test_a_conversation_with_a_new_owner_has_a_new_scope(storage: PostgresStorage) -> None:
     """The scope is the conversation's owner, not the scope stored in the record."""
     store = VoltMemConversationStore(storage, user_id=ANY_USER)
     await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
@@ -240,8 +240,8 @@ async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
     store = VoltMemConversationStore(storage, user_id=ANY_USER)
 
     async def ask(user: str, question: str) -> None:
-        said = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}
-        body = json.dumps({"trigger": "submit-message", "id": "c1", "messages": [said]}).encode()
+        message = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}
+        body = json.dumps({"trigger": "submit-message", "id": "c1", "messages": [message]}).encode()
         adapter = VercelAIAdapter(
             agent=agent,
             run_input=VercelAIAdapter.build_run_input(body),
@@ -255,15 +255,17 @@ async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
     await ask("ada", "An umbrella?")
     await ask("bob", "Whose is it?")
 
-    assert [len(shown) for shown in model.shown] == [1, 3]
-    said = [message.content for message in await storage.get_messages("ada", "c1")]
-    assert said == ["A coat?", "1 messages", "An umbrella?", "3 messages"]
+    assert [len(request) for request in model.requests] == [1, 3]
+    texts = [message.content for message in await storage.get_messages("ada", "c1")]
+    assert texts == ["A coat?", "1 messages", "An umbrella?", "3 messages"]
 
 
 # --- concurrency -----------------------------------------------------------------------------------------------------
 
 
-async def test_of_writers_at_once_one_wins(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+async def test_of_concurrent_saves_of_a_revision_one_succeeds(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
     """Of eight concurrent saves of one revision, one succeeds; the others raise, and nothing of them is stored."""
     await store.save(Conversation(conversation_id="c1", messages=turns(1)))
     copies = [await store.load("c1") for _ in range(8)]
@@ -277,7 +279,7 @@ async def test_of_writers_at_once_one_wins(storage: PostgresStorage, store: Volt
     assert len(await storage.get_messages("ada", "c1")) == 5
 
 
-async def test_of_those_who_begin_a_conversation_at_once_one_does(store: VoltMemConversationStore) -> None:
+async def test_of_concurrent_saves_of_a_new_conversation_one_succeeds(store: VoltMemConversationStore) -> None:
     """Eight concurrent saves with the same new id create one conversation with one message."""
     new = [Conversation(conversation_id="c1", messages=[asked(f"from {n}")]) for n in range(8)]
 
@@ -289,9 +291,7 @@ async def test_of_those_who_begin_a_conversation_at_once_one_does(store: VoltMem
     assert len(loaded.messages) == 1
 
 
-async def test_those_who_first_read_a_conversation_at_once_read_the_same(
-    storage: PostgresStorage, store: VoltMemConversationStore
-) -> None:
+async def test_concurrent_first_loads_read_the_same(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
     """Eight concurrent loads of a conversation begun elsewhere link it once, and all get the same revision."""
     await begin_elsewhere(storage)
 
@@ -301,7 +301,7 @@ async def test_those_who_first_read_a_conversation_at_once_read_the_same(
     assert {len(each.messages) for each in loaded if each} == {5}
 
 
-async def test_what_was_saved_meanwhile_is_not_deleted(
+async def test_a_conversation_saved_meanwhile_is_not_deleted(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """Deleting checks the revision like saving, also against a concurrent save."""

@@ -36,8 +36,8 @@ limits = st.none() | st.integers(-1, 6)
 positions = st.none() | st.integers(-1, 6)
 new_ids = st.sampled_from(["c1", "c3", "c3", "c4", "c5"])
 seldom = st.integers(0, 5).map(lambda number: number == 5)
-WHAT_IS_SAID = turns(1)
-said = st.lists(st.sampled_from(WHAT_IS_SAID), max_size=3)
+MESSAGES = turns(1)
+histories = st.lists(st.sampled_from(MESSAGES), max_size=3)
 
 
 class BesideInMemory(RuleBasedStateMachine):
@@ -56,7 +56,7 @@ class BesideInMemory(RuleBasedStateMachine):
         self.ours = VoltMemConversationStore(self.storage, user_id=self.user_id)
         self.names: dict[str | None, str | None] = {None: None}  # the ids in memory, by those of voltmem
         self.runner.run(self._empty())
-        return multiple(*self.saved_turn("c1", WHAT_IS_SAID, None), *self.saved_turn("c2", WHAT_IS_SAID, "ada"))
+        return multiple(*self.saved_turn("c1", MESSAGES, None), *self.saved_turn("c2", MESSAGES, "ada"))
 
     async def _empty(self) -> None:
         for conversation in await self.storage.query_conversations(limit=None):
@@ -101,7 +101,7 @@ class BesideInMemory(RuleBasedStateMachine):
             ]
             assert named == theirs
 
-    @rule(target=loaded, id=conversation_ids, messages=said)
+    @rule(target=loaded, id=conversation_ids, messages=histories)
     def make(self, id: str, messages: list[ModelMessage]) -> Any:
         return Conversation(conversation_id=id, messages=[*messages]), Conversation(
             conversation_id=id, messages=[*messages]
@@ -111,13 +111,13 @@ class BesideInMemory(RuleBasedStateMachine):
     def load(self, id: str, limit: int | None, scope: str | None) -> Any:
         return self.same_conversations(self.both(lambda store, _: store.load(id, limit=limit, scope=scope)))
 
-    @rule(pair=loaded, messages=said, usage=st.integers(0, 3))
+    @rule(pair=loaded, messages=histories, usage=st.integers(0, 3))
     def say(self, pair: tuple[Conversation, Conversation], messages: list[ModelMessage], usage: int) -> None:
         for conversation in pair:
             conversation.messages.extend(messages)
             conversation.usage.requests += usage
 
-    @rule(pair=loaded, position=st.integers(0, 4), message=st.sampled_from(WHAT_IS_SAID))
+    @rule(pair=loaded, position=st.integers(0, 4), message=st.sampled_from(MESSAGES))
     def rewrite(self, pair: tuple[Conversation, Conversation], position: int, message: ModelMessage) -> None:
         for conversation in pair:
             conversation.messages[position : position + 2] = [message]
@@ -133,7 +133,7 @@ class BesideInMemory(RuleBasedStateMachine):
     def save(self, pair: tuple[Conversation, Conversation], scope: str | None) -> Any:
         return multiple(*self.new_entries(self.both(lambda store, side: store.save(pair[side], scope=scope))))
 
-    @rule(target=entries, id=conversation_ids, messages=said, scope=scopes)
+    @rule(target=entries, id=conversation_ids, messages=histories, scope=scopes)
     def go_on(self, id: str, messages: list[ModelMessage], scope: str | None) -> Any:
         return multiple(*self.saved_turn(id, messages, scope))
 
@@ -241,7 +241,7 @@ def _and_head(record: ConversationRecord) -> list[str]:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("user_id", [ANY_USER, "ada"], ids=["scopes are users", "one user's store"])
-def test_it_never_differs_from_the_store_in_memory(user_id: Owner) -> None:
+def test_it_behaves_like_the_store_in_memory(user_id: Owner) -> None:
     """Loads, saves, branches, forks, lists, deletions and conflicts are those of InMemoryConversationStore."""
     schema = temporary_schema_name()
     with asyncio.Runner() as runner:

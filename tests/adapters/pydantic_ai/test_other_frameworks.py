@@ -31,7 +31,7 @@ async def test_a_conversation_begun_elsewhere_is_continued(
     assert before == await storage.get_conversation("c1")  # reading does not change the sidebar
     await store.save(await agent_of(model).run("And tomorrow?", conversation=conversation))
 
-    question, call, result, answer, _ = model.shown[0]
+    question, call, result, answer, _ = model.requests[0]
     assert [type(part) for part in question.parts] == [SystemPromptPart, UserPromptPart]
     assert words([question, answer]) == ["Be kind. A coat?\n[image]", "Yes."]
     assert [part.content if isinstance(part, TextPart) else part for part in call.parts] == [
@@ -46,7 +46,9 @@ async def test_a_conversation_begun_elsewhere_is_continued(
     assert len(loaded.messages) == 7
 
 
-async def test_what_others_add_later_follows(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+async def test_messages_added_elsewhere_follow_the_head(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
     """A message from elsewhere follows the record's head, also after branching back."""
     await store.save(Conversation(conversation_id="c1", messages=[asked("a"), answered("b"), asked("c")]))
     loaded = await store.load("c1")
@@ -64,7 +66,7 @@ async def test_what_others_add_later_follows(storage: PostgresStorage, store: Vo
     assert words(left.messages) == ["a", "b", "c"]
 
 
-async def test_who_has_not_seen_what_others_added_cannot_save(
+async def test_a_save_after_a_message_added_elsewhere_is_a_conflict(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """If a message was added elsewhere since loading, saving raises ConversationConflict."""
@@ -109,7 +111,7 @@ async def test_another_frameworks_messages_are_read_and_kept(
         assert [message.payload for message in await kept.newest_messages()] == [{"their": "form"}, None, ["x"]]
 
 
-async def test_a_call_that_was_never_answered_does_not_stop_the_user(
+async def test_a_call_without_a_result_does_not_block_the_user(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """After a tool call without a result from another framework, the next question is answered."""
@@ -135,7 +137,7 @@ async def test_the_same_ids_in_two_conversations_are_two_entries(
 
 
 @pytest.mark.parametrize("deleted", ["newest", "all"])
-async def test_after_deleting_messages_the_rest_goes_on(
+async def test_after_deleting_messages_the_rest_is_continued(
     deleted: str, storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """After the application has deleted the last message, or all, the conversation is loaded and continued without."""
@@ -175,7 +177,9 @@ async def test_a_message_that_is_replaced_stays_in_its_place(
     assert words([entries[1].message, entries[-1].message]) == ["corrected m2", f"corrected {last.id}"]
 
 
-async def test_what_others_began_is_listed(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+async def test_conversations_begun_elsewhere_are_listed(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
     """list_conversations returns all the user's conversations, also other frameworks', the last active first."""
     await store.save(Conversation(conversation_id="c0", messages=[asked("Hello")]))
     await begin_elsewhere(storage)
@@ -184,7 +188,7 @@ async def test_what_others_began_is_listed(storage: PostgresStorage, store: Volt
     assert [record.conversation_id for record in await store.list_conversations(limit=1)] == ["c1"]
 
 
-async def test_an_empty_conversation_of_the_sidebar_is_begun(
+async def test_an_empty_conversation_of_the_sidebar_is_continued(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """A conversation that the application has created with a title is loaded empty, saved, and keeps its title."""

@@ -171,7 +171,7 @@ PLAIN: list[tuple[ModelMessage, tuple[str, str, Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "plain"), PLAIN, ids=range(len(PLAIN)))
-async def test_everybody_reads_plain_messages(
+async def test_every_message_has_a_plain_form(
     message: ModelMessage, plain: tuple[str, str, Any], storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """Each message has the expected plain form."""
@@ -208,7 +208,7 @@ def _ids(messages: Sequence[Message], of: Callable[[Message], Sequence[Any]]) ->
     return [each.id for message in messages for each in of(message)]
 
 
-async def test_what_cannot_be_stored_is_an_error_and_nothing_is(
+async def test_a_save_that_cannot_be_stored_raises_and_stores_nothing(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """A tool result that is not JSON, and an id that PostgreSQL cannot store, raise InvalidInputError."""
@@ -240,7 +240,7 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         result = await agent.run(question, message_history=await load_history(memory))
         await save_history(memory, result.new_messages())
 
-    assert words(model.shown[-1][:4]) == ["A coat?", "weather", "weather", "3 messages"]
+    assert words(model.requests[-1][:4]) == ["A coat?", "weather", "weather", "3 messages"]
     assert await load_history(memory, limit=None) == result.all_messages()
     assert words(await load_history(memory, limit=2)) == ["7 messages"]
     assert len(await load_history(memory, turns=1)) == 4
@@ -250,7 +250,7 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         await save_history(storage.conversation("bob", "c1"), result.new_messages())
 
 
-async def test_what_was_saved_without_a_store_is_continued_with_one(
+async def test_a_history_saved_without_a_store_is_continued_with_one(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
     """The store loads messages of save_history bit for bit, and load_history loads messages of the store."""

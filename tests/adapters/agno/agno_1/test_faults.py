@@ -37,8 +37,8 @@ async def test_run_and_arun_and_streams_store_the_same(store: VoltMemStorage, pl
         pass
 
     for session_id in ("sync", "async", "stream", "astream"):
-        said = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
-        assert said == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
+        stored = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
+        assert stored == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
 
 
 async def test_a_table_of_agnos_is_imported(
@@ -96,10 +96,10 @@ async def test_runs_at_the_same_time_are_all_kept(store: VoltMemStorage, plain: 
         list(threads.map(lambda i: agents[i].run(f"from {i}"), range(writers)))
 
     assert len(stored_runs(store)) == min(writers + 1, 20)
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert len(said) == 2 + 2 * writers
-    assert {each for each in said if each.startswith("from")} == {f"from {i}" for i in range(writers)}
-    assert all(answer.endswith(f"last={question}") for question, answer in zip(said[::2], said[1::2], strict=True))
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert len(stored) == 2 + 2 * writers
+    assert {each for each in stored if each.startswith("from")} == {f"from {i}" for i in range(writers)}
+    assert all(answer.endswith(f"last={question}") for question, answer in zip(stored[::2], stored[1::2], strict=True))
 
 
 async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: PostgresStorage) -> None:
@@ -110,8 +110,8 @@ async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: 
     await asyncio.gather(*(python("-c", program, dsn, schema, each) for each in ("left", "right")))
 
     (conversation,) = await plain.get_conversations_by_user_id("ada")
-    said = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
-    assert sorted(said) == sorted(["before 0", *(f"{side} {i}" for side in ("left", "right") for i in range(10))])
+    stored = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
+    assert sorted(stored) == sorted(["before 0", *(f"{side} {i}" for side in ("left", "right") for i in range(10))])
 
 
 async def test_a_failed_read_is_an_error_and_takes_nothing(
@@ -246,7 +246,7 @@ def breaks(error: BaseException) -> Callable[[Any], dict[str, Any]]:
     return script
 
 
-async def test_what_the_user_said_is_stored_before_the_model_is_called(
+async def test_the_users_message_is_stored_before_the_model_is_called(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
     """B5: with keep_inputs(), the message is stored first; the finished run replaces it with two messages."""
@@ -272,7 +272,7 @@ async def test_what_the_user_said_is_stored_before_the_model_is_called(
 
 
 @pytest.mark.parametrize("way", ["run", "arun", "stream", "astream"])
-async def test_a_failed_run_keeps_what_the_user_said(store: VoltMemStorage, plain: PostgresStorage, way: str) -> None:
+async def test_a_failed_run_keeps_the_users_message(store: VoltMemStorage, plain: PostgresStorage, way: str) -> None:
     """B5: the message has the run's status, and the next model does not receive it."""
     helper = agent(store, FakeModel(script=breaks(RuntimeError("no model"))))
     store.keep_inputs(helper)
@@ -295,7 +295,7 @@ async def test_a_failed_run_keeps_what_the_user_said(store: VoltMemStorage, plai
     assert len(await plain.get_messages("ada", "s1")) == 3
 
 
-async def test_a_cancelled_run_and_an_abandoned_stream_keep_what_the_user_said(
+async def test_a_cancelled_run_and_an_abandoned_stream_keep_the_users_message(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
     """B5: the task is cancelled in the model, or the stream is not read to its end."""
@@ -358,9 +358,7 @@ async def test_a_run_costs_the_same_after_a_thousand(store: VoltMemStorage, conn
     assert_costs_stay(costs)
 
 
-async def test_a_read_takes_the_window_and_nothing_else(
-    make_store: MakeStore, connection: Connection, schema: str
-) -> None:
+async def test_a_read_takes_only_the_window(make_store: MakeStore, connection: Connection, schema: str) -> None:
     """B10: the last 3 of 1,000 runs are read by index, and no other rows."""
     store = make_store(runs=3)
     store.upsert(session([run(number) for number in range(1000)]))
@@ -381,8 +379,8 @@ async def test_a_plain_run_is_two_messages(store: VoltMemStorage, plain: Postgre
     for number in range(4):
         agent(store, description="You are kind").run(f"question {number}")
 
-    said = await plain.get_messages("ada", "s1")
-    assert [each.role for each in said] == ["user", "assistant"] * 4
+    stored = await plain.get_messages("ada", "s1")
+    assert [each.role for each in stored] == ["user", "assistant"] * 4
 
 
 async def test_a_run_that_is_stored_again_takes_its_place(store: VoltMemStorage, plain: PostgresStorage) -> None:
@@ -391,8 +389,8 @@ async def test_a_run_that_is_stored_again_takes_its_place(store: VoltMemStorage,
     store.upsert(session([run(2)]))
 
     assert [each["run_id"] for each in stored_runs(store)] == ["run-2", "run-3"]
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert said == ["question 2", "answer 2", "question 3", "answer 3"]
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert stored == ["question 2", "answer 2", "question 3", "answer 3"]
 
 
 async def test_unchanged_runs_are_not_written_again(store: VoltMemStorage, connection: Connection, schema: str) -> None:

@@ -150,7 +150,7 @@ def printed_program(dsn: str, schema: str) -> str:
 
 
 @pytest.mark.parametrize("program", [own_program, *([printed_program] if SEED.exists() else [])])
-async def test_a_program_started_again_goes_on_with_its_last_session(
+async def test_a_restarted_program_continues_its_last_session(
     program: Callable[[str, str], str], tmp_path: Path, dsn: str, schema: str
 ) -> None:
     """A4: after "bye" and a restart, the agent knows the last message; with --new it doesn't."""
@@ -226,7 +226,7 @@ def test_no_text_is_lost(store: VoltMemStorage, text: str) -> None:
     assert kept["messages"][0]["content"] == text
 
 
-def test_what_is_no_json_is_an_error_and_nothing_is_stored(store: VoltMemStorage) -> None:
+def test_a_value_that_is_not_json_raises_and_nothing_is_stored(store: VoltMemStorage) -> None:
     """B3, B6: run() raises an error for a value that is not JSON."""
     with pytest.raises(InvalidInputError, match=r"session_data\.session_state\.socket"):
         agent(store, session_state={"socket": object()}).run("hello")
@@ -234,7 +234,7 @@ def test_what_is_no_json_is_an_error_and_nothing_is_stored(store: VoltMemStorage
     assert store.read("s1") is None
 
 
-def test_values_that_json_has_words_for_are_put_in_them(store: VoltMemStorage) -> None:
+def test_values_are_converted_to_json(store: VoltMemStorage) -> None:
     """B6: tuples become lists, keys become strings, dates become ISO 8601 text."""
     at = import_module("datetime").datetime(2025, 5, 1)
 

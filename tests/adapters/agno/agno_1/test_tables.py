@@ -38,7 +38,7 @@ async def test_first_uses_at_once_all_succeed(make_store: MakeStore) -> None:
     assert len(stores[0].get_all_session_ids("ada")) == 8
 
 
-async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn: str, schema: str) -> None:
+async def test_every_way_to_give_the_database(make_store: MakeStore, dsn: str, schema: str) -> None:
     """A5: an SQLAlchemy URL, an SQLAlchemy engine, or a blocking storage, which the application may use, too."""
 
     class Url:
@@ -75,13 +75,13 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     """Invalid options raise before any connection."""
     with pytest.raises(InvalidInputError):
         VoltMemStorage(**{"table_name": "agents", "db_url": "postgresql://nowhere", **options})
 
 
-def test_what_is_for_another_agno_says_so() -> None:
+def test_a_class_for_another_agno_raises() -> None:
     """VoltMemDb can be imported, and its error names the class to use instead."""
     with pytest.raises(InvalidOptionError, match=r"VoltMemDb is for Agno 2 or later.*use VoltMemStorage"):
         VoltMemDb()

@@ -56,7 +56,7 @@ def test_a_team_continues_with_its_members_answers(store: VoltMemStorage, *, sha
     assert second["messages"][-1]["content"].startswith("seen=")
 
 
-async def test_nobody_finds_a_members_talk_in_the_conversation(store: VoltMemStorage, plain: PostgresStorage) -> None:
+async def test_a_members_own_session_is_not_in_the_conversation(store: VoltMemStorage, plain: PostgresStorage) -> None:
     """A6: a member's own session is stored and read back, but the conversation has only the team's messages."""
     team(store, FakeModel(script=delegate), member_storage=store).run("go")
 
@@ -65,7 +65,9 @@ async def test_nobody_finds_a_members_talk_in_the_conversation(store: VoltMemSto
     assert [each["agent_id"] for each in stored_runs(store, "t1")] == ["m1"]
 
 
-async def test_one_team_for_two_users_mixes_nothing(store: VoltMemStorage, connection: Connection, schema: str) -> None:
+async def test_one_team_for_two_users_keeps_them_apart(
+    store: VoltMemStorage, connection: Connection, schema: str
+) -> None:
     """B8: no row of one user contains what the other user said to the same Team object."""
     crew = team(store, FakeModel(script=delegate), session_id=None, user_id=None)
     crew.run("go", session_id="of-alice", user_id="alice")
@@ -103,8 +105,8 @@ async def test_a_workflow_finds_what_it_cached_in_its_session(store: VoltMemStor
     assert answers == ["made: about cats", "cached: about cats", "made: about cats"]
     store.mode = "workflow"
     assert len(stored_runs(store, "w1")) == 2
-    said = await plain.get_messages("ada", "w1")
-    assert [each.text for each in said if each.role == "assistant"] == answers[:2]
+    stored = await plain.get_messages("ada", "w1")
+    assert [each.text for each in stored if each.role == "assistant"] == answers[:2]
 
 
 def test_a_workflow_of_steps_finds_its_runs(store: VoltMemStorage) -> None:
@@ -208,12 +210,12 @@ def test_the_tool_that_searches_previous_sessions_finds_the_users(store: VoltMem
         "TOOL:get_previous_session_messages {}"
     )
 
-    (told,) = [content for role, content, _ in model.calls[-1] if role == "tool"]
-    assert "I love leeks" in told
-    assert "hate" not in told
+    (result,) = [content for role, content, _ in model.calls[-1] if role == "tool"]
+    assert "I love leeks" in result
+    assert "hate" not in result
 
 
-async def test_the_first_memory_of_agno_1_goes_on_too(store: VoltMemStorage, plain: PostgresStorage) -> None:
+async def test_the_first_memory_of_agno_1_is_continued_too(store: VoltMemStorage, plain: PostgresStorage) -> None:
     """A9: with AgentMemory, whose runs have another form, the history is the same, and each message is stored once."""
     memory: Any = import_module("agno.memory.agent").AgentMemory
     model = FakeModel()
@@ -221,8 +223,8 @@ async def test_the_first_memory_of_agno_1_goes_on_too(store: VoltMemStorage, pla
         agent(store, model, memory=memory()).run(text)
 
     assert [content for role, content in model.history() if role == "user"] == ["one", "two"]
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert said[::2] == ["one", "two", "three"]
-    assert len(said) == 6
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert stored[::2] == ["one", "two", "three"]
+    assert len(stored) == 6
     kept: Any = store.read("s1")
-    assert [each["content"] for each in kept.memory["messages"]] == said
+    assert [each["content"] for each in kept.memory["messages"]] == stored

@@ -38,11 +38,11 @@ def agent(db: BaseDb | AsyncBaseDb, model: FakeModel | None = None, **options: A
     return Agent(model=model or FakeModel(), db=db, telemetry=False, **(given | options))
 
 
-def said(storage: PostgresStorage, session_id: str = "s1") -> list[str]:
+def stored_texts(storage: PostgresStorage, session_id: str = "s1") -> list[str]:
     return [message.text for message in storage.get_messages("ada", session_id)]
 
 
-def test_run_goes_on_where_the_session_was(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
+def test_run_continues_the_session(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
     """Another agent receives the history with its tool calls; a streamed run stores the same."""
     agent(db, tools=[add]).run('TOOL:add {"a": 1, "b": 2}')
     model = FakeModel()
@@ -61,7 +61,7 @@ def test_run_in_many_threads_keeps_every_run(db: VoltMemSyncDb, storage: Postgre
         runs = [pool.submit(agent(db, session_id=f"s{n % 3}").run, f"q{n}") for n in range(12)]
         assert {each.result().status for each in runs} == {RunStatus.completed}
 
-    questions = [text for n in range(3) for text in said(storage, f"s{n}") if text.startswith("q")]
+    questions = [text for n in range(3) for text in stored_texts(storage, f"s{n}") if text.startswith("q")]
     assert sorted(questions) == sorted(f"q{n}" for n in range(12))
 
 
@@ -88,22 +88,22 @@ def test_teams_and_workflows_run(db: VoltMemSyncDb, storage: PostgresStorage) ->
 def test_another_users_session_fails_the_run_before_the_model(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
     """The error is in last_error and is passed to on_error; for_user() is limited to one user."""
     agent(db).run("secret")
-    told: list[Exception] = []
-    watched, model = VoltMemSyncDb(storage, on_error=told.append), FakeModel()
+    errors: list[Exception] = []
+    watched, model = VoltMemSyncDb(storage, on_error=errors.append), FakeModel()
 
     with pytest.raises(ConversationNotFoundError):
         agent(watched, model, user_id="eve").run("What?")
 
     assert model.calls == []
-    assert watched.last_error is told[0]
-    assert isinstance(told[0], ConversationNotFoundError)
+    assert watched.last_error is errors[0]
+    assert isinstance(errors[0], ConversationNotFoundError)
     with pytest.raises(ConversationNotFoundError):
         db.for_user("eve").get_session("s1")
     assert db.for_user("ada").get_session("s1") is not None
     assert len(VoltMemSyncDb(storage, user_id=ANY_USER).get_sessions()) == 1
 
 
-def test_a_failed_run_keeps_what_the_user_said(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
+def test_a_failed_run_keeps_the_users_message(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
     """With the hook keep_input, a failed run keeps the user's message, as with VoltMemDb."""
 
     def script(_: Any) -> Any:
@@ -112,7 +112,7 @@ def test_a_failed_run_keeps_what_the_user_said(db: VoltMemSyncDb, storage: Postg
     run = agent(db, FakeModel(script=script), pre_hooks=[db.keep_input], retries=0).run("hello")
 
     assert run.status == RunStatus.error
-    assert said(storage)[0] == "hello"
+    assert stored_texts(storage)[0] == "hello"
 
 
 def test_sessions_are_listed_renamed_and_deleted(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
@@ -130,7 +130,7 @@ def test_sessions_are_listed_renamed_and_deleted(db: VoltMemSyncDb, storage: Pos
     assert storage.get_conversation("s1") is None
 
 
-def test_what_is_not_kept_says_so(db: VoltMemSyncDb) -> None:
+def test_unsupported_methods_raise(db: VoltMemSyncDb) -> None:
     """Methods for memories, knowledge and evaluations raise NotImplementedError, which says what to use."""
     for name in ("get_user_memories", "upsert_memories", "create_eval_run", "get_traces"):
         with pytest.raises(NotImplementedError, match=f"{name}.*a database of Agno's own"):

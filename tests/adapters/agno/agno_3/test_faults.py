@@ -58,9 +58,9 @@ async def test_runs_at_the_same_time_are_all_kept(db: VoltMemDb, plain: Postgres
     await asyncio.gather(*(agent(db, Meeting()).arun(f"from {number}") for number in range(writers)))
 
     assert len(await stored_runs(VoltMemDb(plain, runs=None))) == 1 + writers
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert {each for each in said if each.startswith("from")} == {f"from {number}" for number in range(writers)}
-    assert all(answer.endswith(f"last={question}") for question, answer in zip(said[::2], said[1::2], strict=True))
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert {each for each in stored if each.startswith("from")} == {f"from {number}" for number in range(writers)}
+    assert all(answer.endswith(f"last={question}") for question, answer in zip(stored[::2], stored[1::2], strict=True))
 
 
 async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: PostgresStorage) -> None:
@@ -71,8 +71,8 @@ async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: 
     await asyncio.gather(*(python("-c", ASK, dsn, schema, *each) for each in texts.values()))
 
     (conversation,) = await plain.get_conversations_by_user_id("ada")
-    said = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
-    assert sorted(said) == sorted(["before", *texts["left"], *texts["right"]])
+    stored = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
+    assert sorted(stored) == sorted(["before", *texts["left"], *texts["right"]])
 
 
 async def test_a_failed_read_fails_the_run_and_takes_nothing(
@@ -107,7 +107,7 @@ async def test_a_failed_write_is_seen(plain: PostgresStorage) -> None:
     assert db.last_error in errors
 
 
-async def test_values_that_json_has_words_for_are_put_in_them(db: VoltMemDb) -> None:
+async def test_values_are_converted_to_json(db: VoltMemDb) -> None:
     """B6: tuples become lists, and keys become strings."""
     await db.upsert_session(AgentSession(session_id="s1", user_id="ada", session_data={"x": {1: (1, 2), "s": {3}}}))
 
@@ -206,7 +206,7 @@ async def test_a_database_is_made_for_a_user_or_for_any(user: Any, plain: Postgr
         await VoltMemDb(plain).get_sessions(user_id="")
 
 
-async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:
+async def test_the_users_message_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:
     """B5: with pre_hooks=[db.keep_input], it is stored first; the finished run replaces it with two messages."""
     seen: list[Any] = []
 
@@ -220,8 +220,8 @@ async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltM
     assert db.last_error is None
     assert seen == [("hello", {"status": "RUNNING"})]
     assert [each.resource_id for each in await plain.query_conversations()] == ["helper"]
-    said = [(each.text, each.metadata) for each in await plain.get_messages("ada", "s1")]
-    assert said == [("hello", {}), ("seen=1 last=hello", {})]
+    stored = [(each.text, each.metadata) for each in await plain.get_messages("ada", "s1")]
+    assert stored == [("hello", {}), ("seen=1 last=hello", {})]
 
 
 async def test_a_team_keeps_its_inputs_too(db: VoltMemDb, plain: PostgresStorage) -> None:
@@ -232,7 +232,7 @@ async def test_a_team_keeps_its_inputs_too(db: VoltMemDb, plain: PostgresStorage
     assert [each.role for each in await plain.get_messages("ada", "t1")] == ["user", "assistant", "tool", "assistant"]
 
 
-async def test_an_input_takes_no_runs_place(db: VoltMemDb, plain: PostgresStorage) -> None:
+async def test_an_input_does_not_replace_a_run(db: VoltMemDb, plain: PostgresStorage) -> None:
     """B5: calling the hook again for a stored run, for example one that continues after a pause, changes nothing."""
     await db.upsert_run(run(1), "s1", "ada")
 
@@ -244,7 +244,7 @@ async def test_an_input_takes_no_runs_place(db: VoltMemDb, plain: PostgresStorag
     assert len(await plain.get_messages("ada", "s1")) == 2
 
 
-async def test_a_failed_run_keeps_what_the_user_said(db: VoltMemDb, plain: PostgresStorage) -> None:
+async def test_a_failed_run_keeps_the_users_message(db: VoltMemDb, plain: PostgresStorage) -> None:
     """B5: the message and the run have the run's status, and the next model does not receive the message."""
 
     def fail(_: Any) -> dict[str, Any]:
@@ -253,15 +253,15 @@ async def test_a_failed_run_keeps_what_the_user_said(db: VoltMemDb, plain: Postg
     failed = await agent(db, FakeModel(script=fail)).arun("hello")
     assert failed.status == RunStatus.error
 
-    said = await plain.get_messages("ada", "s1")
-    assert [(each.text, each.metadata) for each in said] == [("hello", {"status": "ERROR"})]
+    stored = await plain.get_messages("ada", "s1")
+    assert [(each.text, each.metadata) for each in stored] == [("hello", {"status": "ERROR"})]
     model = FakeModel()
     await agent(db, model).arun("again")
     assert model.history() == []
     assert [each["status"] for each in await stored_runs(db)] == ["ERROR", "COMPLETED"]
 
 
-async def test_an_abandoned_run_keeps_what_the_user_said(
+async def test_an_abandoned_run_keeps_the_users_message(
     db: VoltMemDb, plain: PostgresStorage, dsn: str, schema: str
 ) -> None:
     """B5: after the process has died in the model, the message is stored; Agno and the next model do not receive it."""
@@ -282,7 +282,9 @@ async def test_an_abandoned_run_keeps_what_the_user_said(
     assert len(await plain.get_messages("ada", conversation.id)) == 3
 
 
-async def test_the_event_loop_goes_on_while_a_row_is_locked(db: VoltMemDb, connection: Connection, schema: str) -> None:
+async def test_the_event_loop_is_not_blocked_while_a_row_is_locked(
+    db: VoltMemDb, connection: Connection, schema: str
+) -> None:
     """B7: while another connection locks the session, only the run waits, not the event loop."""
     await agent(db).arun("hello")
 
@@ -314,7 +316,7 @@ async def test_a_run_costs_the_same_after_a_thousand(db: VoltMemDb, connection: 
     assert_costs_stay(costs)
 
 
-async def test_a_read_takes_the_window_and_nothing_else(db: VoltMemDb, connection: Connection, schema: str) -> None:
+async def test_a_read_takes_only_the_window(db: VoltMemDb, connection: Connection, schema: str) -> None:
     """B10: the last 3 of 1,000 runs are read by index, and no other rows."""
     await db.upsert_session(session([run(number) for number in range(1000)]))
     await connection.execute(f'ANALYZE "{schema}".{DEFAULT_TABLE_PREFIX}_messages')
@@ -381,7 +383,7 @@ async def test_a_run_that_is_stored_again_takes_its_place(db: VoltMemDb, plain: 
     assert await stored_runs(db) == [run(2), run(3)]
 
 
-async def test_a_paused_run_goes_on_in_another_process(db: VoltMemDb, plain: PostgresStorage) -> None:
+async def test_a_paused_run_continues_in_another_process(db: VoltMemDb, plain: PostgresStorage) -> None:
     """3.x: a run that waits for a confirmation is no history; afterwards it is, in the place where it started."""
 
     @tool(requires_confirmation=True)

@@ -55,7 +55,7 @@ async def test_a_new_session_starts_without_history(db: VoltMemDb) -> None:
     assert [each.session_id for each in await listed(db, user_id="ada")] == ["s2", "s1"]
 
 
-async def test_every_way_to_say_where_the_database_is(
+async def test_every_way_to_give_the_database(
     dsn: str, schema: str, plain: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A5: a storage, a pool, an SQLAlchemy URL, the environment; it closes only storages that it created."""
@@ -87,13 +87,13 @@ async def test_first_uses_at_once_all_succeed(make_storage: MakeStorage) -> None
     assert [each.last_error for each in dbs] == [None] * 8
 
 
-def test_what_is_for_another_agno_says_so() -> None:
+def test_a_class_for_another_agno_raises() -> None:
     """VoltMemStorage can be imported, and its error names the class to use instead."""
     with pytest.raises(InvalidOptionError, match=r"VoltMemStorage is for Agno 1, and Agno 2 or later.*use VoltMemDb"):
         VoltMemStorage("agents")
 
 
-async def test_what_is_not_kept_says_so(db: VoltMemDb) -> None:
+async def test_unsupported_methods_raise(db: VoltMemDb) -> None:
     """Methods for memories, knowledge and evaluations raise NotImplementedError, which says what to use."""
     for name in ("get_user_memories", "upsert_knowledge_content", "create_eval_run", "get_traces", "get_run"):
         with pytest.raises(NotImplementedError, match=f"{name}.*a database of Agno's own"):
@@ -224,5 +224,5 @@ async def test_streams_store_the_same(db: VoltMemDb, plain: PostgresStorage) -> 
         pass
 
     for session_id in ("async", "stream"):
-        said = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
-        assert said == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
+        stored = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
+        assert stored == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id

@@ -33,11 +33,11 @@ async def test_a_team_continues_with_its_members_answers(db: VoltMemDb, plain: P
     member, first, _ = await stored_runs(db, "t1", session_type=SessionType.TEAM)
     assert (member["agent_id"], member["parent_run_id"]) == ("m1", first["run_id"])
     assert [each["content"] for each in member["messages"]] == ["do it", "seen=1 last=do it"]
-    said = await plain.get_messages("ada", "t1")
-    assert [each.role for each in said] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
+    stored = await plain.get_messages("ada", "t1")
+    assert [each.role for each in stored] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
 
 
-async def test_a_members_run_by_itself_goes_to_its_teams(db: VoltMemDb) -> None:
+async def test_a_members_run_alone_is_stored_with_its_teams(db: VoltMemDb) -> None:
     """3.x: a member's run that changes alone is stored with its team's run; without the team's run it raises."""
     member = run(1, parent_run_id="run-2")
     with pytest.raises(InvalidInputError, match="'run-1' is part of run 'run-2', which is not stored"):
@@ -69,7 +69,7 @@ async def test_members_at_the_same_time_are_all_kept(make_storage: MakeStorage) 
     assert {each["run_id"] for each in await stored_runs(dbs[0])} == {f"run-{number}" for number in range(9)}
 
 
-async def test_one_team_for_two_users_mixes_nothing(db: VoltMemDb, connection: Connection, schema: str) -> None:
+async def test_one_team_for_two_users_keeps_them_apart(db: VoltMemDb, connection: Connection, schema: str) -> None:
     """B8: no row of one user contains what the other user said to the same Team object."""
     crew = team(db, FakeModel(script=delegate), session_id=None, user_id=None)
     await crew.arun("go", session_id="of-alice", user_id="alice")
@@ -103,8 +103,8 @@ async def test_a_workflow_finds_what_it_cached_in_its_session(db: VoltMemDb, pla
     assert [await answer(each) for each in ("w1", "w1", "w2")] == ["made: cats", "cached: cats", "made: cats"]
     kept: Any = await db.get_session("w1", SessionType.WORKFLOW, "ada")
     assert [(each.input, each.content) for each in kept.runs] == [("cats", "made: cats"), ("cats", "cached: cats")]
-    said = [(each.role, each.text) for each in await plain.get_messages("ada", "w1")]
-    assert said == [("user", "cats"), ("assistant", "made: cats"), ("user", "cats"), ("assistant", "cached: cats")]
+    stored = [(each.role, each.text) for each in await plain.get_messages("ada", "w1")]
+    assert stored == [("user", "cats"), ("assistant", "made: cats"), ("user", "cats"), ("assistant", "cached: cats")]
 
 
 async def test_an_agent_and_a_team_share_a_session(db: VoltMemDb) -> None:
@@ -121,7 +121,7 @@ async def test_an_agent_and_a_team_share_a_session(db: VoltMemDb) -> None:
     assert len(found["runs"]) == 2
 
 
-async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
+async def test_sessions_are_found_by_their_fields(db: VoltMemDb) -> None:
     """A8: sessions are found by kind, component, name and time, page by page, in any order, as objects and as dicts."""
     for number in range(3):
         name = {"session_name": f"Name {number}"}
@@ -204,7 +204,7 @@ async def test_exchanges_are_the_last_pairs(db: VoltMemDb, plain: PostgresStorag
     assert (question.text, answer.text) == ("go", "tool said: seen=1 last=do it")
 
 
-async def test_a_limit_of_runs_counts_what_a_model_may_see(db: VoltMemDb) -> None:
+async def test_a_limit_of_runs_counts_runs_for_models(db: VoltMemDb) -> None:
     """3.x: runs_limit counts only runs for models: members' runs and failed runs are left out."""
     await db.upsert_session(
         session(
