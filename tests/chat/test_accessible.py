@@ -52,7 +52,7 @@ async def test_an_answer_is_announced_once(tab: Tab) -> None:
 
     await tab.ask("A name, please")
 
-    await expect(tab.page.locator("#announcer")).to_contain_text("expect it to be clever.")
+    await expect(tab.page.locator("#announcer")).to_contain_text("people who hear it can spell it.")
     said = await tab.page.evaluate("window.said")
     assert said[0] == "Answering"
     assert len(said) == 2
