@@ -1,4 +1,4 @@
-"""An agent with memory=: its answer is saved while it streams, its run is recorded. Run it twice: it goes on."""
+"""An agent whose answer is stored while it streams and whose run is recorded. A second run continues."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,9 +9,9 @@ from voltmem import Memory, Message, PostgresStorage, Storage
 Model = Callable[[list[Message]], AsyncIterator[str]]
 
 
-async def scripted(shown: list[Message]) -> AsyncIterator[str]:
-    """Stands for a language model: it looks at what it is shown, and streams its answer word by word."""
-    earlier = [message.text for message in shown if message.role == "user"][:-1]
+async def scripted(messages: list[Message]) -> AsyncIterator[str]:
+    """Stand in for a language model: stream an answer about the messages, word by word."""
+    earlier = [message.text for message in messages if message.role == "user"][:-1]
     answer = f"Before, you asked {earlier[-1]!r}" if earlier else "This is the first thing that you ask me."
     for word in answer.split(" "):
         await asyncio.sleep(0.01)
@@ -25,28 +25,28 @@ class Agent:
     history: Storage
 
     async def run(self, question: str) -> str:
-        """Return the answer. Whatever happens meanwhile, what was said until then is stored."""
+        """Answer a question. If the run is interrupted, the part of the answer so far is stored."""
         await self.memory.add({"role": "user", "content": question})
         answer = Message(role="assistant", content="")
         async with self.history.record_run("agent", input=question) as run:
             async for word in self.model(await self.memory.messages(limit=20)):
                 print(word, end="", flush=True)
                 answer = answer.model_copy(update={"content": answer.text + word})
-                await self.memory.add(answer)  # the id is the same: it replaces the shorter one, in its place
+                await self.memory.add(answer)  # replaces the shorter answer with the same id
             run.output = answer.text
         print()
         return answer.text
 
 
 async def main() -> None:
-    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL names another
+    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL is set
         last = await storage.get_last_conversation("ada", resource_id="agent")
         memory = storage.conversation("ada", last.id if last else None, resource_id="agent")
         agent = Agent(scripted, memory, storage)
         for question in ("Where is Oslo?", "And Bergen?"):
             print(f"> {question}")
             await agent.run(question)
-            await memory.title(question, if_unset=True)  # as a model would name it; a person's title stays
+            await memory.title(question, if_unset=True)  # a title that is set stays
 
         print(f"{len(await memory.exchanges())} exchanges so far")
         page = await storage.list_history_entries(agent_id="agent", limit=1)

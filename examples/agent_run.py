@@ -1,4 +1,4 @@
-"""An agent's run, recorded while it happens: what it was asked, its steps, and a timeline that is printed as a tree."""
+"""Record an agent's run while it happens: its input, its steps and its events, which are printed as a tree."""
 
 import asyncio
 
@@ -9,25 +9,25 @@ from voltmem import AgentHistoryEntry, AgentRun, PostgresStorage
 RECIPES: dict[str, JsonValue] = {"soup": ["leeks", "potatoes"]}
 
 
-def model(said: list[JsonValue]) -> JsonValue:
-    """Stands for a language model: it looks a recipe up before it answers."""
-    return {"tool": "search", "q": said[0]} if len(said) == 1 else f"Take {said[-1]}."
+def model(messages: list[JsonValue]) -> JsonValue:
+    """Stand in for a language model: look up a recipe, then answer."""
+    return {"tool": "search", "q": messages[0]} if len(messages) == 1 else f"Take {messages[-1]}."
 
 
 async def search(run: AgentRun, q: str) -> JsonValue:
     async with run.event("tool:search", type="tool", input={"q": q}) as event:
-        event.output = RECIPES[q]  # an unknown dish is an event in error, and a run in error
+        event.output = RECIPES[q]  # for an unknown dish, the event and the run end with the status "error"
         return event.output
 
 
 async def cook(storage: PostgresStorage, dish: str) -> None:
     async with storage.record_run("cook", input=dish, user_id="ada", metadata={"model": "scripted"}) as run:
-        said: list[JsonValue] = [dish]
+        messages: list[JsonValue] = [dish]
         async with run.event("agent:think"):
-            while isinstance(answer := model(said), dict):
+            while isinstance(answer := model(messages), dict):
                 await run.add_step("tool_call", name="search", arguments=answer)
-                said.append(await search(run, str(answer["q"])))
-                await run.add_step("tool_result", name="search", content=said[-1])
+                messages.append(await search(run, str(answer["q"])))
+                await run.add_step("tool_result", name="search", content=messages[-1])
         await run.add_step("text", content=answer)
         run.output, run.usage = answer, {"totalTokens": 7}
 
@@ -35,8 +35,8 @@ async def cook(storage: PostgresStorage, dish: str) -> None:
 def show(entry: AgentHistoryEntry) -> None:
     print(f"{entry.input}: {entry.status}, after {len(entry.steps)} steps: {entry.output}")
     for depth, event in entry.event_tree():
-        told = event.status_message or event.output or ""
-        print(f"  {'   ' * depth}└─ {event.name} {event.status} {told}")
+        detail = event.status_message or event.output or ""
+        print(f"  {'   ' * depth}└─ {event.name} {event.status} {detail}")
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""An Agno agent that goes on where it left off, with a model that needs no key. Run it twice: it counts on."""
+"""An Agno agent with a stored session and a model that needs no API key. A second run continues the count."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from voltmem.adapters.agno import VoltMemDb
 
 
 class Counting(Model):
-    """Stands for a language model: it says how often somebody spoke to it."""
+    """Stand in for a language model: answer with the number of the user's messages."""
 
     def _reply(self, messages: list[Any]) -> ModelResponse:
         count = sum(message.role == "user" for message in messages)
@@ -45,14 +45,14 @@ async def main() -> None:
     async with PostgresStorage(storage_limit=None) as storage:
         db = VoltMemDb(storage)
         for question in ("Hello!", "Do you remember me?"):
-            # A new agent each time, as in a web server: what it knows comes from the database.
+            # A new agent for each question, as in a web server. Its history comes from the database.
             agent = Agent(model=Counting(id="counting"), db=db, add_history_to_context=True, num_history_runs=20)
             run = await agent.arun(question, user_id="ada", session_id="agno")
             print(f"ada: {question}\nagent: {run.content}")
 
-        # Everybody else finds the same conversation: a sidebar, a search, another framework.
-        said = await storage.conversation("ada", "agno").messages(limit=2)
-        print("stored:", [f"{message.role}: {message.text}" for message in said])
+        # Other code reads the same conversation: a sidebar, a search, another framework.
+        messages = await storage.conversation("ada", "agno").messages(limit=2)
+        print("stored:", [f"{message.role}: {message.text}" for message in messages])
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""An answer is asked for again, and both are kept: Pydantic AI's agents on voltmem, with a model that needs no key."""
+"""Regenerate an answer and keep both as branches: Pydantic AI with voltmem, and a model that needs no API key."""
 
 import asyncio
 
@@ -14,39 +14,39 @@ ANSWERS = iter(["Porridge.", "Pancakes, then.", "With blueberries."])
 
 
 def scripted(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-    """Stands for a language model, which would look at the messages."""
+    """Stand in for a language model: return the next answer."""
     return ModelResponse([TextPart(next(ANSWERS))])
 
 
-def told(conversation: Conversation) -> str:
-    """Return what was said, in a line."""
-    said = [getattr(part, "content", "") for message in conversation.messages for part in message.parts]
-    return " | ".join(said)
+def one_line(conversation: Conversation) -> str:
+    """Return the texts of the messages in one line."""
+    texts = [getattr(part, "content", "") for message in conversation.messages for part in message.parts]
+    return " | ".join(texts)
 
 
 async def main() -> None:
     agent = Agent(FunctionModel(scripted))
     async with PostgresStorage() as storage:
         store = VoltMemConversationStore(storage, user_id="ada")
-        conversation = Conversation()  # a new one; store.load(id) for one that is there
+        conversation = Conversation()  # a new one; store.load(id) loads a stored one
         id = conversation.conversation_id
 
         result = await agent.run("What's for breakfast?", conversation=conversation)
         question, porridge = await store.save(result)
 
-        # Something else: back to the question. What came after it stays, as a branch.
+        # Go back to the question. The messages after it stay as a branch.
         again = await store.branch(id, from_entry=question.id, expected_revision=result.conversation.revision)
         pancakes = await agent.run(conversation=again)
         await store.save(pancakes)
         result = await agent.run("With what?", conversation=pancakes.conversation)
         await store.save(result)
-        print("now: ", told(result.conversation))
+        print("now: ", one_line(result.conversation))
 
-        # The first answer is as far away as before.
+        # Go back to the first answer in the same way.
         back = await store.branch(id, from_entry=porridge.id, expected_revision=result.conversation.revision)
-        print("back:", told(back))
+        print("back:", one_line(back))
 
-        # Everybody else reads all of it as plain messages: the sidebar, a search, another framework.
+        # Other code reads the messages of all branches: the sidebar, a search, another framework.
         print("all: ", " | ".join(message.text for message in await storage.get_messages("ada", id)))
 
 

@@ -1,9 +1,9 @@
 """
-``make demo``: an agent that remembers.
+``make demo``: an agent with a memory.
 
-One program lets an agent with memory=PostgresStorage() hold a conversation with tool calls, and ends. A second
-program continues it, and its model is shown what was said before. Then the user's sidebar is printed. The model is
-a small scripted one, so no key is needed; everything else is real.
+The first program runs an agent with memory=PostgresStorage() in a conversation with tool calls, and exits. A second
+program continues the conversation, and its model receives the earlier messages. Then the user's sidebar is printed.
+The model is scripted, so no API key is needed; everything else is real.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ RESOURCE = "demo"
 FORECAST: dict[str, JsonValue] = {"today": "rain, 4 °C", "tomorrow": "sun, 7 °C"}
 
 
-# --- an agent, as small as one can be ----------------------------------------------------------------------------
+# --- a minimal agent ----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Agent:
     memory: PostgresStorage
 
     async def run(self, user_id: str, conversation_id: str, question: str) -> str:
-        """Return the answer to a question; everything that is said on the way is remembered."""
+        """Answer a question. Stores the question, the tool calls, their results and the answer."""
 
         memory = self.memory.conversation(user_id, conversation_id)
         await memory.add({"role": "user", "content": question})
@@ -63,13 +63,13 @@ class Agent:
 
 
 def tool_turn(call: ToolCall, result: JsonValue) -> list[Message]:
-    """Both are stored, or none: no model is ever shown one without the other."""
-    named: dict[str, JsonValue] = {"toolCallId": uuid4().hex, "toolName": call.name}
-    asked: JsonValue = [{"type": "tool-call", **named, "args": call.arguments}]
-    told: JsonValue = [{"type": "tool-result", **named, "result": result}]
+    """Return the messages of a call and its result. They are stored together, because a model needs both."""
+    ids: dict[str, JsonValue] = {"toolCallId": uuid4().hex, "toolName": call.name}
+    call_content: JsonValue = [{"type": "tool-call", **ids, "args": call.arguments}]
+    result_content: JsonValue = [{"type": "tool-result", **ids, "result": result}]
     return [
-        Message(role="assistant", type="tool-call", content=asked),
-        Message(role="tool", type="tool-result", content=told),
+        Message(role="assistant", type="tool-call", content=call_content),
+        Message(role="tool", type="tool-result", content=result_content),
     ]
 
 
@@ -78,20 +78,20 @@ def weather(city: str) -> JsonValue:
 
 
 def scripted(answers: Iterator[Answer]) -> Model:
-    """A model that says what is next in its script; it looks at what it is shown, as a real one would."""
+    """Return a model that gives the next answer of its script, with the number of messages it received."""
 
-    def model(shown: list[Message]) -> Answer:
+    def model(messages: list[Message]) -> Answer:
         answer = next(answers)
-        return answer.format(shown=len(shown)) if isinstance(answer, str) else answer
+        return answer.format(count=len(messages)) if isinstance(answer, str) else answer
 
     return model
 
 
-# --- the story ----------------------------------------------------------------------------------------------------
+# --- the demo -----------------------------------------------------------------------------------------------------
 
 
-def say(who: str, what: str) -> None:
-    print(f"    {who:>9}  {what}")
+def say(role: str, text: str) -> None:
+    print(f"    {role:>9}  {text}")
 
 
 async def ask(agent: Agent, conversation_id: str, question: str) -> None:
@@ -115,16 +115,16 @@ async def first_program(conversation_id: str) -> None:
         )
         print()
         await ask(agent, conversation_id, "I'm flying to Oslo today. Do I need a coat?")
-    print("\n   The program ends. What is left of it are rows in PostgreSQL.")
+    print("\n   The program exits. The conversation is in PostgreSQL.")
 
 
 async def second_program(conversation_id: str) -> None:
     print(f"\n2  Another program starts (process {os.getpid()}) and opens the same conversation.\n")
     async with PostgresStorage() as memory:
-        agent = Agent(scripted(iter(["Sun, at 7 °C: {shown} messages ago you'd have needed that coat."])), {}, memory)
+        agent = Agent(scripted(iter(["Sun, at 7 °C: {count} messages ago you'd have needed that coat."])), {}, memory)
         say(USER, question := "And tomorrow?")
         answer = await agent.run(USER, conversation_id, question)
-        print("\n   Its model is shown:\n")
+        print("\n   Its model receives:\n")
         for message in (await memory.conversation(USER, conversation_id).messages())[:-1]:
             say(
                 message.role,
@@ -148,12 +148,13 @@ PROGRAMS = {"first": first_program, "second": second_program}
 
 def main() -> None:
     conversation_id = f"demo-{os.getpid()}-{datetime.now(UTC):%Y%m%d%H%M%S}"
-    where = "VOLTMEM_DATABASE_URL" if os.environ.get("VOLTMEM_DATABASE_URL") else "the embedded one, no set-up"
-    print(f"voltmem keeps the conversations of agents in PostgreSQL ({where}).", flush=True)  # before its programs
+    server = "VOLTMEM_DATABASE_URL" if os.environ.get("VOLTMEM_DATABASE_URL") else "embedded, no set-up"
+    # Flushed, so that it is printed before the output of the two programs.
+    print(f"voltmem keeps the conversations of agents in PostgreSQL ({server}).", flush=True)
     for program in PROGRAMS:
         subprocess.run([sys.executable, __file__, program, conversation_id], check=True)
     asyncio.run(sidebar())
-    print("\nNext: examples/demo.py shows the agent, README.md the rest; try  .venv/bin/python examples/sidebar.py")
+    print("\nNext: read examples/demo.py and README.md, or run  .venv/bin/python examples/sidebar.py")
 
 
 if __name__ == "__main__":

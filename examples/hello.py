@@ -1,4 +1,4 @@
-"""The smallest program: store two messages, read them back. Run it twice: the second time it remembers."""
+"""The smallest program: store two messages and read them back. The second run also prints the first run's."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from voltmem import PostgresStorage
 
 
 async def main() -> None:
-    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL names another
+    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL is set
         await storage.ensure_conversation({"id": "hello", "user_id": "ada", "title": "Hello"})
         await storage.add_messages(
             [

@@ -1,8 +1,8 @@
 """
-Take your conversations along: ``python examples/import_chatgpt.py conversations.json [--user NAME]``.
+Import your ChatGPT conversations: ``python examples/import_chatgpt.py conversations.json [--user NAME]``.
 
-The file is in the archive that ChatGPT sends for "Export data". Loading it again changes nothing; without a file, a
-conversation of the same form is loaded.
+The file is in the archive that ChatGPT sends for "Export data". Importing it again changes nothing. Without a file, a
+sample conversation is imported.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from voltmem import PostgresStorage
 from voltmem.importers import from_chatgpt
 
 
-def said(id: str, parent: str | None, role: str, text: str, time: float) -> dict[str, object]:
+def node(id: str, parent: str | None, role: str, text: str, time: float) -> dict[str, object]:
     content = {"content_type": "text", "parts": [text]}
     message = {"id": id, "author": {"role": role}, "create_time": time, "content": content}
     return {"id": id, "parent": parent, "message": message}
@@ -26,9 +26,9 @@ SAMPLE = {
     "create_time": 1_710_000_000.0,
     "current_node": "m3",
     "mapping": {
-        "m1": said("m1", None, "user", "Do I need a coat in Oslo?", 1_710_000_000.0),
-        "m2": said("m2", "m1", "assistant", "That depends.", 1_710_000_002.0),
-        "m3": said("m3", "m1", "assistant", "In March, yes.", 1_710_000_009.0),  # asked again: this one is shown
+        "m1": node("m1", None, "user", "Do I need a coat in Oslo?", 1_710_000_000.0),
+        "m2": node("m2", "m1", "assistant", "That depends.", 1_710_000_002.0),
+        "m3": node("m3", "m1", "assistant", "In March, yes.", 1_710_000_009.0),  # regenerated: the current answer
     },
 }
 
@@ -36,14 +36,14 @@ SAMPLE = {
 async def main(export: str | bytes, user: str) -> None:
     async with PostgresStorage(search=True) as storage:
         result = await storage.import_conversations(user, from_chatgpt(export))
-        print(f"imported {result.conversations} conversations; {len(result.skipped)} were there, or empty")
+        print(f"imported {result.conversations} conversations; skipped {len(result.skipped)} (stored or empty)")
         for item in (await storage.list_conversations(user, limit=5)).items:
             print(f"{item.updated_at:%Y-%m-%d}  {item.title}: {item.preview}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Load ChatGPT's export.")
+    parser = argparse.ArgumentParser(description="Import ChatGPT's export.")
     parser.add_argument("file", type=Path, nargs="?", help="conversations.json")
-    parser.add_argument("--user", default="importer", help="whose conversations they become (default: importer)")
+    parser.add_argument("--user", default="importer", help="the owner of the conversations (default: importer)")
     given = parser.parse_args()
     asyncio.run(main(given.file.read_bytes() if given.file else json.dumps([SAMPLE]), given.user))

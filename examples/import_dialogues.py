@@ -1,8 +1,8 @@
 """
 Load conversations from a JSON-lines file: ``python examples/import_dialogues.py FILE [--user NAME]``.
 
-Each line is an object with an "id" and "messages", each of those with "role", "content" and perhaps "type"; FILE
-may be compressed (.gz). Loading the same file again changes nothing: a message that is there is replaced by itself.
+Each line is an object with an "id" and a list of "messages", each with "role", "content" and optionally "type". FILE
+may be compressed (.gz). Loading the same file again changes nothing, because a message with the same id is replaced.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 from voltmem import Conversation, Message, PostgresStorage
 
-AT_ONCE = 8
+WORKERS = 8
 TITLE_LENGTH = 60
 BAR_LENGTH = 40
 
@@ -32,7 +32,7 @@ async def load(storage: PostgresStorage, dialogue: dict[str, Any], user: str) ->
         Message(id=f"{dialogue['id']}-{number}", **message) for number, message in enumerate(dialogue["messages"])
     ]
     title = next((message.text[:TITLE_LENGTH] for message in messages if message.role == "user"), None)
-    # One transaction: nobody sees half a conversation, and a program that is stopped leaves none.
+    # One transaction: a conversation is stored as a whole or not at all, even if the program is stopped.
     async with storage.transaction() as tx:
         await tx.ensure_conversation(Conversation(id=dialogue["id"], user_id=user, resource_id="imported", title=title))
         return len(await tx.add_messages(messages, user, dialogue["id"]))
@@ -51,14 +51,14 @@ async def main(file: Path, user: str) -> None:
 
     async def work(storage: PostgresStorage) -> None:
         nonlocal done, messages
-        for dialogue in waiting:  # shared: each takes the next one
+        for dialogue in waiting:  # the workers share the iterator
             loaded = await load(storage, dialogue, user)
             done, messages = done + 1, messages + loaded
             show(done, len(dialogues), messages)
 
-    storage = PostgresStorage(max_connections=AT_ONCE, storage_limit=None)
+    storage = PostgresStorage(max_connections=WORKERS, storage_limit=None)
     async with storage, asyncio.TaskGroup() as tasks:
-        for _ in range(AT_ONCE):
+        for _ in range(WORKERS):
             tasks.create_task(work(storage))
     print(f"loaded {done:,} conversations and {messages:,} messages for {user}")
 
@@ -66,6 +66,6 @@ async def main(file: Path, user: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Load conversations from a JSON-lines file.")
     parser.add_argument("file", type=Path, help="a .jsonl or .jsonl.gz file")
-    parser.add_argument("--user", default="importer", help="whose conversations they become (default: importer)")
+    parser.add_argument("--user", default="importer", help="the owner of the conversations (default: importer)")
     given = parser.parse_args()
     asyncio.run(main(given.file, given.user))

@@ -1,4 +1,4 @@
-"""A LangChain agent that remembers: run it twice, and its model is shown what was said the first time."""
+"""A LangChain agent with a stored conversation. In a second run, the model receives the first run's messages."""
 
 import asyncio
 from typing import Any
@@ -15,12 +15,12 @@ from voltmem.adapters.langchain import VoltMemMiddleware
 
 @tool
 def forecast(city: str) -> str:
-    """Tell tomorrow's weather in a city."""
+    """Return tomorrow's weather in a city."""
     return f"rain in {city}, 4 °C"
 
 
 class Scripted(BaseChatModel):
-    """Stands for a language model: it asks its tool about a city that it was not asked about before."""
+    """Stand in for a language model: call the tool for each city that was not asked about before."""
 
     @property
     def _llm_type(self) -> str:
@@ -31,7 +31,7 @@ class Scripted(BaseChatModel):
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         *before, last = messages
-        print(f"   (the model is shown {len(messages)} messages)")
+        print(f"   (the model receives {len(messages)} messages)")
         if isinstance(last, ToolMessage):
             answer = AIMessage(f"Tomorrow: {last.text}.")
         elif last.text in [message.text for message in before]:
@@ -43,14 +43,14 @@ class Scripted(BaseChatModel):
 
 
 async def main() -> None:
-    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL names another
+    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL is set
         agent = create_agent(Scripted(), [forecast], middleware=[VoltMemMiddleware(storage, user_id="ada")])
         for city in ("Oslo", "Rome"):
             print(f"> {city}")
             state = await agent.ainvoke({"messages": [HumanMessage(city)]}, {"configurable": {"thread_id": "weather"}})
             print(state["messages"][-1].text)
 
-        # Anybody reads it: these are plain messages.
+        # They are stored as plain messages, which any code can read.
         for message in await storage.get_messages("ada", "weather", roles=["user", "assistant"], types=["text"]):
             print(f"{message.created_at:%H:%M:%S} {message.role}: {message.content}")
 

@@ -1,4 +1,4 @@
-"""Many users in one database: code that works for one of them gets a view that knows no other."""
+"""Many users in one database: each request uses a view of the storage that is limited to its user."""
 
 import asyncio
 
@@ -6,11 +6,11 @@ from voltmem import ConversationNotFoundError, PostgresStorage, UserStorage
 
 
 async def answer(storage: UserStorage, conversation_id: str, question: str) -> str:
-    """A request handler. It has no user id to get wrong: the view was made where the user signed in."""
+    """Handle a request. It needs no user id, because the view was created when the user signed in."""
     await storage.ensure_conversation({"id": conversation_id, "title": question})
     await storage.add_message({"role": "user", "content": question}, conversation_id)
-    asked = len(await storage.get_messages(conversation_id, roles=["user"]))
-    reply = f"That is question {asked} of {storage.user_id}."
+    count = len(await storage.get_messages(conversation_id, roles=["user"]))
+    reply = f"That is question {count} of {storage.user_id}."
     await storage.add_message({"role": "assistant", "content": reply}, conversation_id)
     return reply
 

@@ -1,4 +1,4 @@
-"""An agent of the OpenAI Agents SDK that remembers each of its users: run it twice, and it remembers more."""
+"""An agent of the OpenAI Agents SDK with a conversation for each user. A second run continues the conversations."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from voltmem.adapters.openai_agents import VoltMemSession
 
 @dataclass
 class SignedIn:
-    """What the application knows of a request: the run's context."""
+    """The run's context, in which the application passes the signed-in user."""
 
     user_id: str
 
 
 @function_tool
 def forecast(city: str) -> str:
-    """Tell tomorrow's weather in a city."""
+    """Return tomorrow's weather in a city."""
     return f"rain in {city}, 4 °C"
 
 
 def answer(call: ModelCall) -> list[TResponseOutputItem]:
-    """Stands for a language model: it asks its tool, then says what it is shown."""
-    asked = [item["content"] for item in call.input if isinstance(item, dict) and item.get("role") == "user"]
+    """Stand in for a language model: call the tool, then answer with the questions so far."""
+    questions = [item["content"] for item in call.input if isinstance(item, dict) and item.get("role") == "user"]
     if len(call.input) % 4 == 1:
-        return [function_call("forecast", {"city": "Oslo"}, call_id=f"call-{len(asked)}")]
-    return [assistant_message(f"Question {len(asked)}. At first you asked {asked[0]!r}")]
+        return [function_call("forecast", {"city": "Oslo"}, call_id=f"call-{len(questions)}")]
+    return [assistant_message(f"Question {len(questions)}. At first you asked {questions[0]!r}")]
 
 
 async def main() -> None:
-    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL names another
+    async with PostgresStorage() as storage:  # the embedded PostgreSQL, unless VOLTMEM_DATABASE_URL is set
         for user, question in (("ada", "Do I need a coat?"), ("bob", "An umbrella?"), ("ada", "And boots?")):
             print(f"{user}> {question}")
             model = ScriptedModel([ModelStep.respond(answer)] * 2)
@@ -47,7 +47,7 @@ async def main() -> None:
             )
             print(result.final_output)
 
-        # Anybody reads it: these are plain messages.
+        # The items are stored as plain messages, which any code can read.
         for message in await storage.get_messages("ada", "weather-ada", limit=4):
             print(f"{message.created_at:%H:%M:%S} {message.role}: {message.text}")
 

@@ -1,4 +1,4 @@
-"""Three ways through many conversations: pages with numbers, a builder, and a walk over all of them."""
+"""Three ways to read many conversations: numbered pages, a query builder, and iteration over all of them."""
 
 import asyncio
 
@@ -25,10 +25,10 @@ async def main() -> None:
         print("first by title: ", [conversation.title for conversation in await builder.limit(3)])
         print("and after those:", [conversation.title for conversation in await builder.offset(3).limit(3)])
 
-        walked = 0
-        async for _ in storage.get_user_conversations(USER):  # a batch at a time; no page costs more than the first
-            walked += 1
-        print(f"walked over {walked} of {await storage.count_conversations(user_id=USER)}")
+        count = 0
+        async for _ in storage.get_user_conversations(USER):  # in batches; each costs the same
+            count += 1
+        print(f"iterated over {count} of {await storage.count_conversations(user_id=USER)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A chat application's sidebar: groups by day, pins, a search, a deletion that is undone, and nobody else's eyes."""
+"""A chat application's sidebar: groups by day, pins, search, undoing a deletion, and isolation of users."""
 
 import asyncio
 
@@ -29,12 +29,12 @@ async def main() -> None:
         await storage.rename_conversation(sauces.id, "Sauces", automatic=True)
         await storage.pin_conversation(soup.id)
         await storage.add_message({"role": "assistant", "content": "Give it time."}, USER, bread.id)
-        await show(storage, "One is pinned, one was named where it stands, and an unread answer moved Bread up:")
+        await show(storage, "Soup is pinned, Sauces was named without moving, and an unread answer moved Bread up:")
 
         for hit in (await storage.search(USER, "give ti")).hits:
-            print(f"\nA search as you type finds: {as_html(hit.snippet, 'b')}")
+            print(f"\nSearch as you type finds: {as_html(hit.snippet, 'b')}")
         await storage.soft_delete_conversation(bread.id)
-        print(f"Deleted, it looks absent: {await storage.get_conversation(bread.id)}")
+        print(f"A deleted conversation reads as: {await storage.get_conversation(bread.id)}")
         await storage.restore_conversation(bread.id)
 
         opened = await storage.for_user("mallory").get_conversation(bread.id)

@@ -1,11 +1,12 @@
 """
-Conversations over HTTP: a FastAPI application with the routes of voltmem.web, to try with curl.
+Conversations over HTTP: a FastAPI application with the routes of voltmem.web. Try it with curl::
 
     curl -H 'X-User: ada' -H 'Content-Type: application/json' -d '{"title": "Bread"}' localhost:8000/api/conversations
     curl -H 'X-User: ada' 'localhost:8000/api/conversations?timeZone=Europe/Oslo'
     curl -H 'X-User: ada' -N localhost:8000/api/events
 
-http://localhost:8000/docs has all routes. A header is no way to sign in: take the user from your session or token.
+http://localhost:8000/docs shows all routes. A header does not authenticate anyone: in your application, take the user
+from the session or a token.
 """
 
 import sys

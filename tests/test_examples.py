@@ -23,7 +23,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("hello.py", "assistant: From now on."),
         ("agent.py", "the last run: completed, \"Before, you asked 'Where is Oslo?'"),
         ("sidebar.py", "Another user who knows the id gets: None"),
-        ("pagination.py", "walked over 25 of 25"),
+        ("pagination.py", "iterated over 25 of 25"),
         ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: conversation 'secret-of-ada'"),
         ("transaction.py", "1 order; the conversation: ['Two coffees, please', 'Coming up.']"),
         ("agent_run.py", "     └─ tool:search completed ['leeks', 'potatoes']"),
@@ -47,7 +47,7 @@ async def test_the_demo_tells_its_story(database: str) -> None:
 
     first, second = re.findall(r"process (\d+)", story)
     assert first != second
-    assert "user  I'm flying to Oslo today" in story.partition("Its model is shown")[2]
+    assert "user  I'm flying to Oslo today" in story.partition("Its model receives")[2]
     assert story.startswith("voltmem keeps")
     assert story.index("A trip to Oslo ") < story.rindex("Bread ")
 

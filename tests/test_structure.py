@@ -235,9 +235,9 @@ def test_an_adapter_imports_its_framework_and_no_other(file: Path) -> None:
 
 @pytest.mark.parametrize("file", OF_ONE_FILE, ids=lambda file: file.stem)
 def test_an_adapter_has_the_same_three_parts(file: Path) -> None:
-    """What the framework stores, what it calls, and what an application calls, in this order."""
-    parts = ["what the framework stores, as our messages and back", "what the framework calls"]
+    """The conversion of messages, what the framework calls, and what the application calls, in this order."""
+    parts = ["conversion of messages", "called by the framework"]
 
-    found = re.findall(r"^ *# --- (what .*?) -+$", file.read_text(), re.MULTILINE)
+    found = re.findall(r"^ *# --- (conversion of .*?|called by .*?) -+$", file.read_text(), re.MULTILINE)
 
-    assert found in (parts, [*parts, "what an application calls"])
+    assert found in (parts, [*parts, "called by the application"])

@@ -1,4 +1,4 @@
-"""``python -m examples.chat``, or ``make sidebar``: the application on this machine, on the embedded database."""
+"""``python -m examples.chat``, or ``make sidebar``: run the application on this machine, with the embedded database."""
 
 import argparse
 import asyncio
@@ -21,12 +21,10 @@ HOST = "127.0.0.1"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m examples.chat", description="A chat application with a sidebar.")
-    parser.add_argument(
-        "--load", type=Path, metavar="FILE", help="fill it with conversations: a .jsonl or .jsonl.gz file"
-    )
-    parser.add_argument("--port", type=int, default=8765, help="where it listens; another one if that is taken")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="load conversations from a .jsonl or .jsonl.gz file")
+    parser.add_argument("--port", type=int, default=8765, help="the port (default: 8765); a free one if it is in use")
     parser.add_argument("--no-browser", action="store_true", help="don't open the browser")
-    parser.add_argument("--connection", metavar="DSN", help="a database, instead of the embedded one")
+    parser.add_argument("--connection", metavar="DSN", help="a connection string, instead of the embedded database")
     given = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run(given.connection, given.load, given.port, opens_browser=not given.no_browser))
@@ -41,14 +39,14 @@ async def run(connection: str | None, file: Path | None, port: int, *, opens_bro
             print(f"loaded {await load(storage, file, you()):,} conversations", flush=True)
         with listening(port) as listener:
             address = f"http://{HOST}:{listener.getsockname()[1]}/"
-            # Streams never end by themselves: they have a second when Ctrl-C ends the server.
+            # Event streams never end by themselves. On Ctrl-C they are given one second.
             config = uvicorn.Config(application(storage, model), log_level="warning", timeout_graceful_shutdown=1)
             server = Server(config, address, opens_browser=opens_browser)
             await server.serve([listener])
 
 
 def listening(port: int) -> socket.socket:
-    """Return a socket on this port, or where it is taken on one that the system chooses."""
+    """Create a socket on this port, or on a free port if it is in use."""
     try:
         return socket.create_server((HOST, port))
     except OSError:
@@ -56,7 +54,7 @@ def listening(port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Says where it is as soon as it answers."""
+    """A server that prints its address once it accepts requests."""
 
     def __init__(self, config: uvicorn.Config, address: str, *, opens_browser: bool) -> None:
         super().__init__(config)
@@ -65,12 +63,13 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        print(f"The chat is at {self._address} (Ctrl-C ends it)", flush=True)
+        print(f"The chat is at {self._address} (press Ctrl-C to stop it)", flush=True)
         if self._opens_browser:
             await asyncio.to_thread(webbrowser.open, self._address)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # streams that are cut off now are no error
+        # The event streams that are closed now are not errors.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
 

@@ -1,4 +1,4 @@
-"""The server: voltmem's REST surface, an answer that streams, and a page."""
+"""The server: voltmem's REST routes, a route that streams answers, and the page."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -19,12 +19,12 @@ from voltmem import ConversationNotFoundError, Message, MessageNotFoundError, Po
 from voltmem.web import router
 
 STATIC = Path(__file__).parent / "static"
-# Nothing is fetched from anywhere else, and nothing that a model says is run.
+# The page loads nothing from other sites, and scripts in a model's answer do not run.
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
 
 
 class Question(BaseModel):
-    """What is to be answered: a text, or without one the message that is stored with this id, once more."""
+    """A request for an answer: to a new text, or without a text to the stored message with this id."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
@@ -34,12 +34,12 @@ class Question(BaseModel):
 
 
 def you() -> str:
-    """Return who asks. On a laptop that is you; a server looks into its session here."""
+    """Return the user. On your own machine that is always you; a server would read its session here."""
     return "you"
 
 
 def application(storage: PostgresStorage, model: Model, user: Callable[..., str] = you) -> FastAPI:
-    """Return the application; the storage is opened and closed with it."""
+    """Build the application. It opens and closes the storage."""
     answers = Answers(storage, model)
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ def application(storage: PostgresStorage, model: Model, user: Callable[..., str]
             await answers.stop_all()
 
     app = FastAPI(title="voltmem chat", lifespan=lifespan)
-    # Another site that makes its name point here gets nothing.
+    # Refuse requests under other host names, against DNS rebinding.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])
     app.include_router(router(storage, user=user), prefix="/api")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -60,13 +60,13 @@ def application(storage: PostgresStorage, model: Model, user: Callable[..., str]
 
     @app.post("/api/chat", response_class=StreamingResponse)
     async def chat(question: Question, user_id: Annotated[str, Depends(user)]) -> Response:
-        place = user_id, question.conversation_id
+        key = user_id, question.conversation_id
         try:
             if question.text is None:
-                events = await answers.ask_again(*place, question.message_id)
+                events = await answers.ask_again(*key, question.message_id)
             else:
-                asked = Message(id=question.message_id, role="user", content=question.text)
-                events = await answers.ask(*place, asked)
+                message = Message(id=question.message_id, role="user", content=question.text)
+                events = await answers.ask(*key, message)
         except (ConversationNotFoundError, MessageNotFoundError) as error:
             raise HTTPException(404, str(error)) from error
         lines = (f"event: {event.name}\ndata: {json.dumps(event.data)}\n\n" async for event in events)

@@ -1,4 +1,4 @@
-"""A conversation that one framework began is read, and continued, by every other."""
+"""A conversation that one framework began is read and continued by every other."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from voltmem.adapters.openai_agents import VoltMemSession
 from voltmem.adapters.pydantic_ai import load_history, save_history
 
 Turn = list[tuple[str, str]]
-"""What was said, called and answered, in order: ("user", …), ("call", …), ("result", …), ("assistant", …)."""
+"""The messages, calls and results in order: ("user", …), ("call", …), ("result", …), ("assistant", …)."""
 
 QUESTION, CALL, RESULT, ANSWER = "A coat?", "weather", "rain", "Take one."
 TURN: Final = [("user", QUESTION), ("call", CALL), ("result", RESULT), ("assistant", ANSWER)]
 
 
-# --- each in its own words ------------------------------------------------------------------------------------------
+# --- each framework's own form --------------------------------------------------------------------------------------
 
 
 async def write_plain(storage: PostgresStorage) -> None:
@@ -120,9 +120,9 @@ async def read_pydantic_ai(storage: PostgresStorage) -> Turn:
 
 async def read_langchain(storage: PostgresStorage) -> Turn:
     return [
-        said
+        entry
         for message in await VoltMemChatMessageHistory(storage, "ada", "c1").aget_messages()
-        for said in of(message)
+        for entry in of(message)
     ]
 
 
@@ -147,20 +147,20 @@ READERS: dict[str, Callable[[PostgresStorage], Awaitable[Turn]]] = {
 }
 
 
-# --- and everybody understands --------------------------------------------------------------------------------------
+# --- every other framework ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("writer", WRITERS)
-async def test_what_one_framework_stores_every_other_reads(writer: str, reader: str, storage: PostgresStorage) -> None:
-    """What was asked, called, answered and said is the same, and in the same order, whoever reads it."""
+async def test_every_framework_reads_what_another_stores(writer: str, reader: str, storage: PostgresStorage) -> None:
+    """Every framework reads the same texts, calls and results in the same order."""
     await WRITERS[writer](storage)
 
     assert await READERS[reader](storage) == TURN
 
 
 async def test_frameworks_take_turns_in_one_conversation(storage: PostgresStorage) -> None:
-    """Each goes on where the others stopped, and all of them see all of it."""
+    """Each framework continues after the others, and all of them read all messages."""
     for writer in WRITERS.values():
         await writer(storage)
 
@@ -169,13 +169,13 @@ async def test_frameworks_take_turns_in_one_conversation(storage: PostgresStorag
 
 
 @pytest.mark.parametrize(("writer", "limit"), [*product(WRITERS, range(1, 5))])
-async def test_no_window_over_it_is_torn(writer: str, limit: int, storage: PostgresStorage) -> None:
-    """Whoever stored the call, its result is never handed to a model without it."""
+async def test_no_window_has_half_a_tool_turn(writer: str, limit: int, storage: PostgresStorage) -> None:
+    """Whichever framework stored a call, no window has its result without it."""
     await WRITERS[writer](storage)
 
-    shown = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
+    window = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
 
-    called = {call.id for message in shown for call in tool_calls(message)}
-    answered = {result.id for message in shown for result in tool_results(message)}
+    called = {call.id for message in window for call in tool_calls(message)}
+    answered = {result.id for message in window for result in tool_results(message)}
     assert called == answered
-    assert len(shown) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]
+    assert len(window) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]

@@ -112,7 +112,7 @@ class Tab:
 
     async def new_chat(self) -> None:
         await self.page.locator("#new-chat").click()
-        await expect(self.page.get_by_text("Ask something, or go on where you left off.")).to_be_visible()
+        await expect(self.page.get_by_text("Ask a question, or continue a conversation.")).to_be_visible()
 
     async def ask(self, text: str) -> None:
         """Ask something, and wait until the answer is there."""

@@ -52,7 +52,7 @@ async def test_an_answer_is_announced_once(tab: Tab) -> None:
 
     await tab.ask("A name, please")
 
-    await expect(tab.page.locator("#announcer")).to_contain_text("expect it to be clever.")
+    await expect(tab.page.locator("#announcer")).to_contain_text("people who hear it can spell it.")
     said = await tab.page.evaluate("window.said")
     assert said[0] == "Answering"
     assert len(said) == 2
@@ -189,7 +189,7 @@ async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: O
     await tab.page.touchscreen.tap(380, 400)
     await expect(sidebar).to_be_hidden()
     await opener.tap()
-    await tab.page.get_by_role("button", name="Close the conversations").tap()
+    await tab.page.get_by_role("button", name="Close the sidebar").tap()
     await expect(sidebar).to_be_hidden()
     await opener.tap()
     await tab.link("First").tap()

@@ -37,7 +37,7 @@ async def test_a_conversation_has_an_address(tab: Tab) -> None:
     await tab.ask("A name, please")
     first = tab.page.url
     await tab.new_chat()
-    await expect(tab.page.get_by_text("Ask something, or go on where you left off.")).to_be_visible()
+    await expect(tab.page.get_by_text("Ask a question, or continue a conversation.")).to_be_visible()
     await tab.ask("Write a letter")
 
     await tab.page.reload()
@@ -303,7 +303,7 @@ async def test_a_link_to_a_message_that_is_gone_leads_to_the_end(tab: Tab) -> No
     await tab.new_chat()
     await tab.open(f"/c/{address.partition('/c/')[2]}#nope")
 
-    await expect(tab.notice("That message is gone")).to_be_visible()
+    await expect(tab.notice("That message no longer exists")).to_be_visible()
     await expect(tab.page).to_have_url(address)
     await expect(tab.questions).to_have_text(["A name, please"])
     tab.expected = ["404"]
@@ -315,7 +315,7 @@ async def test_a_percent_sign_in_an_address_is_one(tab: Tab) -> None:
 
     await tab.open(f"/c/{tab.id}#50%")
 
-    await expect(tab.notice("That message is gone")).to_be_visible()
+    await expect(tab.notice("That message no longer exists")).to_be_visible()
     await expect(tab.questions).to_have_text(["A name, please"])
     tab.expected = ["404"]
 

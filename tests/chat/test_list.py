@@ -135,7 +135,7 @@ async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_ta
     await tab.link("First").click()
     await expect(tab.questions).to_have_text(["About First"])
     await tab.choose("First", "Unarchive")
-    await expect(tab.page.get_by_text("Nothing is archived.")).to_be_visible()
+    await expect(tab.page.get_by_text("No archived conversations.")).to_be_visible()
     await tab.page.get_by_role("button", name="Back to all conversations").click()
     await expect(tab.titles).to_have_text(["First", "Second"])
 

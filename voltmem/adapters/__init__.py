@@ -1,6 +1,7 @@
 """
-Agent frameworks that keep their memory in voltmem: a module each, that imports its framework and nobody else's.
+Adapters: agent frameworks that keep their memory in voltmem. Each module imports only its own framework.
 
-Each has the same three parts: what the framework stores, as our messages and back; the class that the framework calls;
-what an application calls besides. Agno calls one class in its first release and another since: there they are files.
+Each adapter has three parts: the conversion between the framework's values and voltmem's messages, the class that the
+framework calls, and what else an application calls. Agno 1 and later releases call different classes, so the Agno
+adapter is a package with a file for each.
 """

@@ -1,4 +1,4 @@
-"""A storage of either kind, for a framework that calls in both ways."""
+"""An asynchronous or a blocking storage, for frameworks that call an adapter in both ways."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Work: TypeAlias = Callable[[Storage], Coroutine[Any, Any, T]]
 
 class EitherStorage:
     """
-    A storage for work that is awaited, or waited for by a thread.
+    An asynchronous or a blocking storage. Runs work that is awaited, or that a thread waits for.
 
     Args:
-        storage: The asynchronous one, which can only be awaited; or the blocking one, for both.
+        storage: An asynchronous storage, which serves awaited work only; or a blocking storage, which serves both.
     """
 
     def __init__(self, storage: Storage | BlockingStorage) -> None:
@@ -28,7 +28,7 @@ class EitherStorage:
 
     def run(self, work: Work[T], instead: str) -> T:
         """
-        Wait for the work. Returns its result.
+        Run the work and block the thread until it is done. Returns its result.
 
         Raises:
             EventLoopError: The storage is asynchronous, or the thread runs an event loop: call *instead*.
@@ -41,8 +41,8 @@ class EitherStorage:
             raise EventLoopError(f"this thread runs an event loop, which must not be blocked: call {instead}")
         return self._storage.run(work)
 
-    async def awaited(self, work: Work[T]) -> T:
-        """Await the work, in the event loop of the storage. Returns its result."""
+    async def run_async(self, work: Work[T]) -> T:
+        """Run the work in the event loop of the storage and await it. Returns its result."""
         if isinstance(self._storage, BlockingStorage):
             return await asyncio.wrap_future(self._storage.submit(work))
         return await work(self._storage)

@@ -1,5 +1,5 @@
 """
-LangChain's agents keep their conversations in voltmem: as a middleware, beside a checkpointer or without one.
+Middleware that keeps the conversations of LangChain's agents in voltmem, with or without a checkpointer.
 
 ::
 
@@ -9,11 +9,11 @@ LangChain's agents keep their conversations in voltmem: as a middleware, beside 
     agent = create_agent(model, tools, middleware=[VoltMemMiddleware(storage, user_id="ada")])
     config = {"configurable": {"thread_id": "c1"}}  # the conversation
     await agent.ainvoke({"messages": [{"role": "user", "content": "Hello"}]}, config)
-    await storage.get_messages("ada", "c1")  # both sides of it; any process continues it
+    await storage.get_messages("ada", "c1")  # both sides; any process can continue the conversation
 
-``VoltMemChatMessageHistory`` serves programs that still have LangChain's RunnableWithMessageHistory.
+``VoltMemChatMessageHistory`` is for programs that still use LangChain's RunnableWithMessageHistory.
 
-With a ``voltmem.sync.PostgresStorage`` both serve ``invoke()`` and ``stream()``, too.
+With a ``voltmem.sync.PostgresStorage``, both also support ``invoke()`` and ``stream()``.
 """
 
 from __future__ import annotations
@@ -76,28 +76,28 @@ FORMAT: Final = "langchain"
 
 _log = logging.getLogger("voltmem")
 
-# --- what the framework stores, as our messages and back ------------------------------------------------------------
+# --- conversion of messages -----------------------------------------------------------------------------------------
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
-# Blocks in which providers repeat a call that stands in tool_calls, too.
+# Content blocks in which providers repeat a call that is also in tool_calls.
 _CALL_BLOCKS: Final = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use", "function_call"})
 _TEXTS: Final = frozenset({"", "text", "input_text", "output_text"})
-# What else LangChain hands to a model, whoever stored it.
+# Parts with media. They are passed to a model, whichever framework stored them.
 _MEDIA: Final = frozenset({"image", "image_url", "audio", "input_audio", "video", "file"})
 
-Said: TypeAlias = str | list[str | dict[Any, Any]]
-"""The content of LangChain's messages."""
+Content: TypeAlias = str | list[str | dict[Any, Any]]
+"""The content of a LangChain message."""
 
 
 def to_native(message: BaseMessage) -> NativeMessage:
     """
-    Return a message of LangChain's as it is stored: the plain message, and LangChain's own form beside it.
+    Convert a LangChain message to the plain message together with LangChain's own form.
 
-    A message without an id gets one, and keeps it. A tool's artifact can be any object, and no model sees it: it is
-    kept if it is JSON; if not, it is left out, and the logger "voltmem" warns.
+    A message without an id is given one. A tool's artifact can be any object, and no model reads it: it is kept if it
+    is JSON; if not, it is left out, and the logger "voltmem" logs a warning.
 
     Raises:
-        InvalidInputError: Anything else in it is no JSON, or it is of a kind that LangChain cannot read again.
+        InvalidInputError: Another value in it is not JSON, or LangChain cannot read this kind of message again.
     """
     message.id = message.id or uuid7()
     role = _role(message)
@@ -110,21 +110,21 @@ def to_native(message: BaseMessage) -> NativeMessage:
 
 def to_langchain(messages: Iterable[NativeMessage]) -> list[BaseMessage]:
     """
-    Return stored messages as LangChain's: its own just as they were, others translated from their plain form.
+    Convert stored messages to LangChain's. Its own are unchanged; others are converted from their plain form.
 
-    One with several tool results becomes several. What only the framework that stored it can read, as its reasoning,
-    is left out.
+    A message with several tool results becomes several messages. Parts that only the framework that stored them can
+    read, such as reasoning, are left out.
     """
-    found: list[BaseMessage] = []
+    converted: list[BaseMessage] = []
     unanswered: list[str] = []
     for message in messages:
         calls = [replace(call, id=call.id or f"{message.id}:{n}") for n, call in enumerate(tool_calls(message))]
         unanswered += [call.id for call in calls]
-        # A result that does not say which call it answers, answers the oldest.
+        # A result without a call's id answers the oldest unanswered call.
         results = [replace(result, id=result.id or (unanswered or [""])[0]) for result in tool_results(message)]
         unanswered = [id for id in unanswered if all(id != result.id for result in results)]
-        found += _own(message) if message.format == FORMAT else _translated(message, calls, results)
-    return found
+        converted += _own(message) if message.format == FORMAT else _from_plain(message, calls, results)
+    return converted
 
 
 def _role(message: BaseMessage) -> str:
@@ -144,15 +144,15 @@ def _plain(message: BaseMessage) -> tuple[str, JsonValue]:
     if isinstance(content, str) and not calls:
         return "text", content
     parts = [content] if isinstance(content, str) else content
-    said: list[JsonValue] = [text_part(part) if isinstance(part, str) else part for part in parts if part]
+    plain: list[JsonValue] = [text_part(part) if isinstance(part, str) else part for part in parts if part]
     if not calls:
-        return "text", said
-    said = [part for part in said if _type(part) not in _CALL_BLOCKS]
-    return TOOL_CALL, [*said, *map(call_part, calls)]
+        return "text", plain
+    plain = [part for part in plain if _type(part) not in _CALL_BLOCKS]
+    return TOOL_CALL, [*plain, *map(call_part, calls)]
 
 
 def _calls(message: BaseMessage) -> list[ToolCall]:
-    """Return the calls that a model asks for, those included that are no valid JSON: they want an answer, too."""
+    """Return the calls of a model, including calls with invalid JSON, because each call needs a result."""
     if not isinstance(message, AIMessage):
         return []
     valid = [ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls]
@@ -160,7 +160,7 @@ def _calls(message: BaseMessage) -> list[ToolCall]:
 
 
 def _without_foreign_artifact(message: BaseMessage) -> BaseMessage:
-    """Return the message, or a copy without an artifact that is no JSON."""
+    """Return the message; if its artifact is not JSON, a copy without the artifact."""
     if not isinstance(message, ToolMessage):
         return message
     try:
@@ -175,25 +175,25 @@ def _own(message: NativeMessage) -> list[BaseMessage]:
     return messages_from_dict([cast("dict[str, Any]", message.payload)])
 
 
-def _translated(message: NativeMessage, calls: list[ToolCall], results: list[ToolResult]) -> list[BaseMessage]:
-    """Return what LangChain can read of a message that it has not stored: what was said, asked and answered."""
-    said = "" if results and not isinstance(message.content, list) else _said(message)
-    spoken = [_spoken(message, said, calls)] if said or calls else []
+def _from_plain(message: NativeMessage, calls: list[ToolCall], results: list[ToolResult]) -> list[BaseMessage]:
+    """Convert a message that LangChain did not store: its text and media, its tool calls and its tool results."""
+    content = "" if results and not isinstance(message.content, list) else _content(message)
+    own = [_with_content(message, content, calls)] if content or calls else []
     answers: list[BaseMessage] = [
-        ToolMessage(_answer(result.result), tool_call_id=result.id, name=result.name or None) for result in results
+        ToolMessage(_result_text(result.result), tool_call_id=result.id, name=result.name or None) for result in results
     ]
-    translated = spoken + answers if calls else answers + spoken
-    for number, each in enumerate(translated):
+    converted = own + answers if calls else answers + own
+    for number, each in enumerate(converted):
         each.id = f"{message.id}:{number}" if number else message.id
-    return translated
+    return converted
 
 
-def _spoken(message: Message, said: Said, calls: list[ToolCall]) -> BaseMessage:
+def _with_content(message: Message, content: Content, calls: list[ToolCall]) -> BaseMessage:
     if message.role == "assistant" or calls:
-        return AIMessage(said, tool_calls=[_langchain_call(call) for call in calls])
+        return AIMessage(content, tool_calls=[_langchain_call(call) for call in calls])
     if message.role in SYSTEM_ROLES:
-        return SystemMessage(said)
-    return HumanMessage(said) if message.role == "user" else ChatMessage(content=said, role=message.role)
+        return SystemMessage(content)
+    return HumanMessage(content) if message.role == "user" else ChatMessage(content=content, role=message.role)
 
 
 def _langchain_call(call: ToolCall) -> LangChainCall:
@@ -201,16 +201,16 @@ def _langchain_call(call: ToolCall) -> LangChainCall:
     return LangChainCall(id=call.id, name=call.name, args=args)
 
 
-def _said(message: Message) -> Said:
-    """Return the text of a message's content, or its texts and what else any model of LangChain's takes."""
+def _content(message: Message) -> Content:
+    """Return the text of a message; a list of its text and media parts if it has media."""
     parts = message.content if isinstance(message.content, list) else [message.text]
-    said = [said for part in parts if (said := _said_part(part))]
-    if all(part["type"] == "text" for part in said):
-        return "\n".join(part["text"] for part in said)
-    return [*said]
+    found = [known for part in parts if (known := _text_or_media(part))]
+    if all(part["type"] == "text" for part in found):
+        return "\n".join(part["text"] for part in found)
+    return [*found]
 
 
-def _said_part(part: JsonValue) -> dict[Any, Any] | None:
+def _text_or_media(part: JsonValue) -> dict[Any, Any] | None:
     if isinstance(part, str):
         return dict(text_part(part)) if part else None
     if not isinstance(part, dict):
@@ -221,52 +221,56 @@ def _said_part(part: JsonValue) -> dict[Any, Any] | None:
 
 
 def _type(part: JsonValue) -> str:
-    """Return what a part says that it is; "" if it doesn't."""
+    """Return the type of a part; "" if it has none."""
     type = part.get("type") if isinstance(part, dict) else None
     return type if isinstance(type, str) else ""
 
 
-def _answer(result: JsonValue) -> str:
-    """Return a tool's result as a model reads it."""
+def _result_text(result: JsonValue) -> str:
+    """Return a tool's result as text for a model."""
     return result if isinstance(result, str) else to_json(result)
 
 
-# --- what the framework calls ---------------------------------------------------------------------------------------
+# --- called by the framework ----------------------------------------------------------------------------------------
 
 
 class VoltMemState(AgentState[Any]):
-    """An agent's state, and which of its messages are stored: LangGraph keeps both in its checkpoints, if it does."""
+    """An agent's state, with the ids of stored messages. A checkpointer saves both."""
 
     voltmem_stored: NotRequired[Annotated[list[str], PrivateStateAttr]]
-    """Ids; not there: this thread's history has not been loaded yet."""
+    """Ids of the messages that are stored. If it is missing, the thread's history has not been loaded yet."""
 
 
 class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
     """
-    An agent's conversations: ``create_agent(model, tools, middleware=[VoltMemMiddleware(storage, user_id="ada")])``.
+    Keeps an agent's conversations: ``create_agent(model, middleware=[VoltMemMiddleware(storage, user_id="ada")])``.
 
-    A run begins with what the conversation, which the config's thread_id names, has had so far; so pass new messages
-    only. What the user says is stored before the model is called; a tool call and its results, together, before the
-    model is called again; the answer at the end. A run that fails or is cancelled keeps what it had stored.
+    The config's thread_id is the id of the conversation. A run starts with the conversation's history, so pass new
+    messages only. A user's message is stored before the model is called; a tool call and its results are stored
+    together before the next call of the model; the answer is stored at the end. If a run fails or is cancelled, the
+    messages that it has stored stay.
 
-    With a checkpointer the history comes from storage once, into a thread that is new to the checkpointer; then from
-    the checkpoints. What is removed from an agent's state stays stored, and the summary of a SummarizationMiddleware
-    is not: nobody said it. A checkpointer itself knows no users: it keeps what a stranger says in a thread, though
-    the run is refused. Ask get_user_conversation() first, where users choose thread ids.
+    With a checkpointer, the history is loaded from the storage once, when the thread is new to the checkpointer; after
+    that it comes from the checkpoints. Messages removed from an agent's state stay stored. The summary of a
+    SummarizationMiddleware is not stored, because it is no part of the conversation. A checkpointer has no users: it
+    keeps the messages that a run adds to a thread even if the run is refused because the conversation is another
+    user's. So call get_user_conversation() first if users choose thread ids.
 
-    Stand first among the middleware, or after one that edits what users say (PIIMiddleware): what it sees is stored.
+    Put it first among the middleware, or after middleware that edits the users' messages (PIIMiddleware): messages are
+    stored as this middleware receives them.
 
     Args:
-        storage: A PostgresStorage, for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, for invoke() and
-            stream(), too.
-        user_id: Whose conversations; not given: the user_id of each run's context, an attribute or a key. A run whose
-            context has none is refused.
-        resource_id: The agent or project that new conversations are made with.
-        limit: How many messages of the history at most, always a valid window; not given: the storage's
-            storage_limit, None: all.
-        turns: The turns since which the history begins, instead.
+        storage: A PostgresStorage for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, which also supports
+            invoke() and stream().
+        user_id: The user of the conversations. Not given: the user_id of each run's context, an attribute or a key. A
+            run whose context has none is refused.
+        resource_id: The agent or project of new conversations.
+        limit: The maximum number of messages in the history, which is always a valid window. Not given: the storage's
+            storage_limit. None: all.
+        turns: The number of newest turns in the history, instead of limit.
 
-    A round trip loads, and one stores before each call of the model and at the end. Before the model is called:
+    Loading takes one round trip. Storing takes one before each call of the model, and one at the end. These errors are
+    raised before the model is called:
 
     Raises:
         ConversationNotFoundError: The conversation is another user's.
@@ -295,26 +299,26 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._limit = limit
         self._turns = turns
 
-    # A Command is as good as a dict to LangGraph, but its type says that only a dict will do.
+    # LangGraph accepts a Command as well as a dict, but its type allows only a dict.
     def before_agent(  # type: ignore[override]
         self, state: VoltMemState, runtime: Runtime[Any]
     ) -> Command[Any] | None:
-        """Load the conversation, if the thread is new to the state; refuse another user's."""
+        """Load the conversation's history if it is not in the state yet. Checks that the conversation is the user's."""
         return self._storage.run(partial(self._load, state, runtime), "ainvoke() or astream()")
 
     async def abefore_agent(  # type: ignore[override]
         self, state: VoltMemState, runtime: Runtime[Any]
     ) -> Command[Any] | None:
-        """Load the conversation, if the thread is new to the state; refuse another user's."""
-        return await self._storage.awaited(partial(self._load, state, runtime))
+        """Load the conversation's history if it is not in the state yet. Checks that the conversation is the user's."""
+        return await self._storage.run_async(partial(self._load, state, runtime))
 
     def before_model(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
-        """Store what is new: what the user says, or what the model asked of tools and what they answered."""
+        """Store the new messages: the user's, or tool calls with their results."""
         return self._storage.run(partial(self._store, state, runtime), "ainvoke() or astream()")
 
     async def abefore_model(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
-        """Store what is new: what the user says, or what the model asked of tools and what they answered."""
-        return await self._storage.awaited(partial(self._store, state, runtime))
+        """Store the new messages: the user's, or tool calls with their results."""
+        return await self._storage.run_async(partial(self._store, state, runtime))
 
     def after_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
         """Store the answer."""
@@ -322,12 +326,12 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
 
     async def aafter_agent(self, state: VoltMemState, runtime: Runtime[Any]) -> dict[str, object]:
         """Store the answer."""
-        return await self._storage.awaited(partial(self._store, state, runtime))
+        return await self._storage.run_async(partial(self._store, state, runtime))
 
     async def _load(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> Command[Any] | None:
         memory = self._memory(runtime, storage)
         if "voltmem_stored" in state:
-            await memory.newest_messages(0)  # only to see whose it is
+            await memory.newest_messages(0)  # checks the owner
             return None
         history = to_langchain(await memory.native_messages(limit=self._limit, turns=self._turns))
         stored = [message.id for message in history]
@@ -336,13 +340,13 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         update: list[tuple[str, object]] = [("voltmem_stored", stored)]
         if earlier:
             update.append(("messages", [RemoveMessage(REMOVE_ALL_MESSAGES), *earlier, *state["messages"]]))
-        # As pairs, because what a node returns in a dict is streamed (stream_mode="messages"), as if it were said now.
+        # Pairs instead of a dict: with stream_mode="messages", LangGraph streams the messages of a dict as new ones.
         return Command(update=update)
 
     async def _store(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> dict[str, object]:
         messages = state["messages"]
         stored = set(state.get("voltmem_stored", ()))
-        # All behind the last that is stored. What is unknown before it is no news: it fell out of the window.
+        # Only messages after the last stored one are new. Earlier unknown messages are outside the window.
         last = max((position for position, message in enumerate(messages) if message.id in stored), default=-1)
         await self._memory(runtime, storage).add_turn(
             to_native(message) for message in messages[last + 1 :] if not _is_summary(message)
@@ -376,9 +380,9 @@ def _is_summary(message: BaseMessage) -> bool:
 
 class VoltMemChatMessageHistory(BaseChatMessageHistory):
     """
-    One conversation for a RunnableWithMessageHistory: what its get_session_history returns.
+    A BaseChatMessageHistory of one conversation, for the get_session_history of a RunnableWithMessageHistory.
 
-    LangChain deprecates both, and removes them in 2.0: new programs take ``VoltMemMiddleware``.
+    LangChain has deprecated both and removes them in 2.0: in new programs use ``VoltMemMiddleware``.
 
     ::
 
@@ -387,18 +391,19 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         )
         await chain.ainvoke("Hello", {"configurable": {"session_id": "c1"}})
 
-    Make one for each run, which costs nothing: it reads once, and again only after it has written. The runnable counts
-    the history at the end of a run to find out what is new; what others added meanwhile would take its place.
+    Create one for each run, which costs nothing. It reads the messages once, and again only after a write, because the
+    runnable finds the new messages by the length of the history: messages added meanwhile by others would count as old
+    ones and shift the new ones.
 
     Args:
-        storage: A PostgresStorage, for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, for invoke() and
-            stream(), too.
-        user_id: Whose conversation it is, or will be.
-        conversation_id: Which one; it is made on the first write.
-        resource_id: The agent or project that it is made with.
-        limit: How many messages of it at most, always a valid window; not given: the storage's storage_limit,
+        storage: A PostgresStorage for ainvoke() and astream(); or a voltmem.sync.PostgresStorage, which also supports
+            invoke() and stream().
+        user_id: The user of the conversation.
+        conversation_id: The id of the conversation, which is created on the first write.
+        resource_id: The agent or project of a new conversation.
+        limit: The maximum number of messages, which are always a valid window. Not given: the storage's storage_limit.
             None: all.
-        turns: The turns since which the messages begin, instead.
+        turns: The number of newest turns, instead of limit.
     """
 
     def __init__(
@@ -419,62 +424,62 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._resource_id = resource_id
         self._limit = limit
         self._turns = turns
-        self._found: list[BaseMessage] | None = None
+        self._loaded: list[BaseMessage] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._conversation_id!r} of {self._user_id!r}>"
 
-    __str__ = __repr__  # LangChain's reads the messages
+    __str__ = __repr__  # LangChain's own __str__ reads the messages
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        """The messages, as aget_messages() gives them."""
+        """The messages of aget_messages()."""
         return self._storage.run(self._read, "aget_messages(), or the chain's ainvoke()")
 
     async def aget_messages(self) -> list[BaseMessage]:
         """
-        Return the newest messages, the oldest of them first, as they may be handed to a model.
+        Return the newest messages, the oldest of them first, as a window that is valid for a model.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
         """
-        return await self._storage.awaited(self._read)
+        return await self._storage.run_async(self._read)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Store all of the messages, as aadd_messages() does."""
+        """Store the messages, as aadd_messages() does."""
         self._storage.run(partial(self._add, messages), "aadd_messages(), or the chain's ainvoke()")
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """
-        Store all of the messages, or none and an error. Those without an id get one; one that is there is replaced.
+        Store the messages, all or none. A message without an id is given one; a message with a stored id replaces it.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
-            InvalidInputError: One of them cannot be stored: what it has is no JSON, or it is a RemoveMessage.
+            InvalidInputError: A message cannot be stored: it has a value that is not JSON, or is a RemoveMessage.
         """
-        await self._storage.awaited(partial(self._add, messages))
+        await self._storage.run_async(partial(self._add, messages))
 
     def clear(self) -> None:
         """Delete the messages, as aclear() does."""
         self._storage.run(self._clear, "aclear()")
 
     async def aclear(self) -> None:
-        """Delete the messages; the conversation stays. ConversationNotFoundError for another user's."""
-        await self._storage.awaited(self._clear)
+        """Delete the messages but not the conversation. Raises ConversationNotFoundError if it is another user's."""
+        await self._storage.run_async(self._clear)
 
     async def _read(self, storage: Storage) -> list[BaseMessage]:
-        if self._found is None:
-            self._found = to_langchain(
+        if self._loaded is None:
+            self._loaded = to_langchain(
                 await self._memory(storage).native_messages(limit=self._limit, turns=self._turns)
             )
-        return list(self._found)
+        return list(self._loaded)
 
     async def _add(self, messages: Sequence[BaseMessage], storage: Storage) -> None:
-        self._found = None
+        self._loaded = None
         await self._memory(storage).add_turn([to_native(message) for message in messages])
 
     async def _clear(self, storage: Storage) -> None:
-        self._found = None
+        self._loaded = None
         await self._memory(storage).clear()
 
     def _memory(self, storage: Storage) -> NativeMemory:

@@ -6,7 +6,7 @@ OpenAI Agents SDK: a session that keeps a conversation in PostgreSQL.
     session = VoltMemSession("trip-to-oslo", storage, user_id="ada")
     result = await Runner.run(agent, "Do I need a coat?", session=session)
 
-    # Or the run's context says who is signed in.
+    # Or take the signed-in user from the run's context.
     session = VoltMemSession("trip-to-oslo", storage, user_id=lambda context: context.user_id)
     result = await Runner.run(agent, "Do I need a coat?", session=session, context=SignedIn("ada"))
 """
@@ -48,11 +48,11 @@ except ImportError as error:
 
 FORMAT: Final = "openai-agents"
 
-# --- what the framework stores, as our messages and back ------------------------------------------------------------
+# --- conversion of messages -----------------------------------------------------------------------------------------
 
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
 
-# The calls that are answered by an item of their own, with where they have their arguments.
+# Calls whose result is an item of its own, and the field with their arguments.
 _CALLS: Final = {
     "function_call": "arguments",
     "custom_tool_call": "input",
@@ -64,7 +64,7 @@ _CALLS: Final = {
 }
 _RESULTS: Final = frozenset({f"{call}_output" for call in _CALLS} | {"tool_search_output"})
 
-# The parts that a user's message may have beside text, and where they have long ones.
+# Parts of a user's message other than text, and the fields that hold their bytes.
 _BYTES: Final = frozenset({"image_url", "file_data", "input_audio"})
 _INPUTS: Final = frozenset({"input_image", "input_file", "input_audio"})
 _THOUGHTS: Final = frozenset({"reasoning", "thinking"})
@@ -73,17 +73,17 @@ _TEXTS: Final = frozenset({"text", "input_text", "output_text"})
 
 def to_messages(items: Iterable[TResponseInputItem]) -> list[NativeMessage]:
     """
-    Return a message for each item: what people read of it, and the item itself.
+    Convert items to messages: for each the plain message, together with the item itself.
 
     Raises:
-        InvalidInputError: An item is no dict, or has what JSON has no word for.
+        InvalidInputError: An item is not a dict, or has a value that is not JSON.
     """
     tool_names: dict[str, str] = {}
     return [_to_message(item, tool_names) for item in items]
 
 
 def to_items(messages: Iterable[NativeMessage]) -> list[TResponseInputItem]:
-    """Return the items of the messages: as they were stored, or what another's plain messages say, if anything."""
+    """Convert messages to items. The SDK's own are unchanged; others are converted from their plain form."""
     return [cast(TResponseInputItem, item) for message in messages for item in _items_of(message)]
 
 
@@ -96,7 +96,7 @@ def _to_message(given: object, tool_names: dict[str, str]) -> NativeMessage:
 
 
 def _plain(item: JsonObject, tool_names: dict[str, str]) -> tuple[str, str, JsonValue]:
-    """Return the role, the type and the content that others read."""
+    """Return the role, the type and the content of the plain message."""
     kind, role, call_id = _kind(item), item.get("role"), item.get("call_id")
     if kind == "message" and isinstance(role, str) and role in _ROLES:
         return role, "text", _plain_content(item.get("content"))
@@ -109,7 +109,7 @@ def _plain(item: JsonObject, tool_names: dict[str, str]) -> tuple[str, str, Json
         return "tool", TOOL_RESULT, [result_part(ToolResult(call_id, tool_names.get(call_id, ""), result))]
     if kind == "reasoning":
         return "assistant", kind, [{"type": kind, "text": text} for text in _texts(_list(item.get("summary")))]
-    # Only its kind: what a hosted tool did is long, an image perhaps. The item has it.
+    # Only its kind, because the results of hosted tools are long (images, for example). The item has them.
     return "assistant", kind, [{"type": kind}]
 
 
@@ -119,7 +119,7 @@ def _kind(item: JsonObject) -> str:
 
 
 def _plain_content(content: JsonValue) -> JsonValue:
-    """Return the text where there is nothing else, as in most messages, or a list of parts."""
+    """Return the text of a content with a single text part, as in most messages; otherwise a list of parts."""
     if not isinstance(content, list):
         return content
     parts = [_plain_part(part) for part in content]
@@ -136,7 +136,7 @@ def _plain_part(part: JsonValue) -> JsonValue:
     image = part.get("image_url")
     if isinstance(image, str) and not image.startswith("data:"):
         return {"type": "image", "url": image}
-    # What it is, not the bytes: the item has them.
+    # Without the bytes, which are in the item.
     return {key: value for key, value in part.items() if key not in _BYTES}
 
 
@@ -155,7 +155,7 @@ def _call(item: JsonObject, kind: str, call_id: str) -> ToolCall:
     call = ToolCall(call_id, name if isinstance(name, str) else kind, args)
     if kind != "function_call" or not isinstance(args, str):
         return call
-    try:  # What a model writes need not be JSON, nor such as can be stored.
+    try:  # A model may write invalid JSON, or JSON that PostgreSQL cannot store.
         parsed = ToolCall(call_id, call.name, from_json(args))
         json_value([call_part(parsed)], "arguments")
     except ValueError:
@@ -176,26 +176,26 @@ def _items_of(message: NativeMessage) -> list[JsonObject]:
         for call in tool_calls(message)
         if call.id
     ]
-    return [*results, *_said(message), *calls]
+    return [*results, *_text_items(message), *calls]
 
 
 def _json_text(value: JsonValue) -> str:
     return value if isinstance(value, str) else to_json(value)
 
 
-def _said(message: NativeMessage) -> list[JsonObject]:
-    """Return an item with what is said beside calls and results, or none. Parts nobody here knows are left out."""
+def _text_items(message: NativeMessage) -> list[JsonObject]:
+    """Return one item with the text, images and files of a message, or none. Parts of unknown types are left out."""
     if message.role == "tool" or message.type in _THOUGHTS:
         return []
     role = message.role if message.role in _ROLES else "user"
     content = message.content
-    if isinstance(content, dict) and "tool_calls" in content:  # a chat message of OpenAI's, as it was
+    if isinstance(content, dict) and "tool_calls" in content:  # a message of OpenAI's chat API, stored unchanged
         content = content.get("content") or ""
     parts = content if isinstance(content, list) else [content]
     if all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
         inputs = [each for part in parts for each in _input_parts(part)]
         texts = _texts(inputs)
-        # Only a user's message may have other parts, and an assistant's no parts of this kind.
+        # Only a user's message may have parts other than text, and an assistant's may have no input parts.
         content = inputs if role == "user" and len(texts) < len(inputs) else "\n".join(texts)
     elif message.type in (TOOL_CALL, TOOL_RESULT):
         return []
@@ -216,7 +216,7 @@ def _input_parts(part: JsonValue) -> list[JsonValue]:
 
 
 def _image_url(part: JsonObject) -> str | None:
-    """Return where an image is, of a part as OpenAI's chat messages, Agno or LangChain have it."""
+    """Return the URL of an image part, as OpenAI's chat API, Agno or LangChain write it; None if it has none."""
     named = part.get("image_url")
     url = named.get("url") if isinstance(named, dict) else named or part.get("url")
     if url is None and isinstance(data := part.get("base64"), str):
@@ -224,57 +224,57 @@ def _image_url(part: JsonObject) -> str | None:
     return url if isinstance(url, str) else None
 
 
-def _as_a_model_takes_them(items: Sequence[TResponseInputItem]) -> list[TResponseInputItem]:
+def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResponseInputItem]:
     """
-    Return the items without what a storage_limit, or an aborted run, has left of a turn: a provider refuses it.
+    Return the items without the rest of turns that a storage_limit or an aborted run has cut: providers refuse them.
 
-    Which are results without their call and, where the model reasons, what it said or called after a reasoning that
-    is gone. Calls without a result are the runner's to leave out.
+    These are results without their call and, for a model that reasons, its items after a reasoning that was deleted.
+    The runner itself leaves out calls without a result.
     """
     found = [cast(JsonObject, item) for item in items]
     if any(_kind(item) == "reasoning" for item in found):
-        found = list(dropwhile(_is_said_after_reasoning, found))
+        found = list(dropwhile(_may_need_reasoning, found))
     called: set[JsonValue] = set()
-    taken: list[JsonObject] = []
+    valid: list[JsonObject] = []
     for item in found:
         call_id = item.get("call_id")
         if isinstance(call_id, str):
             if _kind(item) in _RESULTS and call_id not in called:
                 continue
             called.add(call_id)
-        taken.append(item)
-    return [cast(TResponseInputItem, item) for item in taken]
+        valid.append(item)
+    return [cast(TResponseInputItem, item) for item in valid]
 
 
-def _is_said_after_reasoning(item: JsonObject) -> bool:
-    """Whether a reasoning may have to stand before the item: the provider has given it an id, and looks."""
-    is_models = _kind(item) in _CALLS or item.get("role") == "assistant"
-    return is_models and isinstance(item.get("id"), str)
+def _may_need_reasoning(item: JsonObject) -> bool:
+    """Return whether the provider may require a reasoning before the item: it is the model's and has its id."""
+    is_from_model = _kind(item) in _CALLS or item.get("role") == "assistant"
+    return is_from_model and isinstance(item.get("id"), str)
 
 
-# --- what the framework calls ---------------------------------------------------------------------------------------
+# --- called by the framework ----------------------------------------------------------------------------------------
 
 
 class VoltMemSession(Generic[TContext]):
     """
-    A session of the OpenAI Agents SDK: one conversation, item by item, exactly as the runner gave them.
+    A session of the OpenAI Agents SDK: one conversation, with the runner's items stored unchanged.
 
-    Each item is a message of the conversation, which the sidebar and every other framework can read, and messages
-    that others have added are items. Another user's conversation is a ConversationNotFoundError, before the model is
-    called. Making a session does no I/O, and it has nothing to close: make one for each request, or keep it.
+    Each item is a message of the conversation, which the sidebar and every other framework can read. Messages that
+    others have added become items. Another user's conversation raises ConversationNotFoundError before the model is
+    called. The constructor does no I/O, and there is nothing to close: create a session for each request, or keep it.
 
-    ``Runner.run_sync`` has an event loop of its own, the same for each call: give it a storage of its own.
+    ``Runner.run_sync`` has its own event loop, the same for each call: give it a storage of its own.
 
     Args:
-        session_id: The conversation's id. It is made on the first write.
-        storage: Where. One of a transaction works too.
-        user_id: Whose conversation it is, or a function that returns it for a run's context. None, from the function
-            too, is an InvalidInputError.
-        resource_id: The agent or project that the conversation is made with.
-        session_settings: The SDK's: ``{"limit": 50}`` hands the newest 50 items to the model.
+        session_id: The conversation's id. The conversation is created on the first write.
+        storage: The storage. It may be bound to a transaction.
+        user_id: The user of the conversation, or a function that returns the user for a run's context. None, also as
+            the function's result, raises InvalidInputError.
+        resource_id: The agent or project of a new conversation.
+        session_settings: The SDK's settings: ``{"limit": 50}`` passes the newest 50 items to the model.
 
     Raises:
-        InvalidInputError: An id that cannot be.
+        InvalidInputError: An id is invalid.
     """
 
     def __init__(
@@ -305,41 +305,42 @@ class VoltMemSession(Generic[TContext]):
         Return the newest items, the oldest of them first.
 
         Args:
-            limit: How many at most, exactly as they are stored: the runner compares them with what it has added, and
-                leaves out results that have lost their call by itself. None: what session_settings say, or all that
-                storage_limit has kept, without what no provider would take.
-            wrapper: The run, for a session that asks its context for the user. The runner gives it.
+            limit: The maximum number of items, which are returned exactly as stored: the runner compares them with the
+                items it has added, and itself leaves out results without their call. None: the limit of
+                session_settings, or all items within storage_limit, without items that providers refuse.
+            wrapper: The run, for a session that takes its user from the run's context. The runner passes it.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's. One that is not there yet is empty.
+            ConversationNotFoundError: The conversation is another user's. A conversation that does not exist yet is
+                empty.
 
         One round trip.
         """
         most = resolve_session_limit(limit, self.session_settings)
         items = to_items(await self._memory(wrapper).newest_messages(most))
-        newest = items[-most:] if most else items  # another's message may be several items
-        return _as_a_model_takes_them(newest) if limit is None else newest
+        newest = items[-most:] if most else items  # a message of another framework may become several items
+        return _without_incomplete_turns(newest) if limit is None else newest
 
     async def add_items(
         self, items: Sequence[TResponseInputItem], *, wrapper: RunContextWrapper[TContext] | None = None
     ) -> None:
         """
-        Add items to the end: all of them, or none and an error.
+        Add items to the end of the conversation, all or none.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
-            InvalidInputError: An item is no dict, or has what JSON has no word for.
+            InvalidInputError: An item is not a dict, or has a value that is not JSON.
 
-        One round trip, none for an empty list.
+        One round trip; none for an empty list.
         """
         await self._memory(wrapper).add_turn(to_messages(items))
 
     async def pop_item(self, *, wrapper: RunContextWrapper[TContext] | None = None) -> TResponseInputItem | None:
         """
-        Return the newest item, which is deleted; None if there is none.
+        Delete the newest item. Returns it, or None if there is none.
 
-        Of any number of callers at once, each gets another one. Of a message that another framework has stored, only
-        the last item is taken. Messages that say nothing to a model go with it.
+        Concurrent callers each get a different item. If a message of another framework becomes several items, only the
+        last of them is removed. Newer messages that become no item are deleted, too.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -355,7 +356,7 @@ class VoltMemSession(Generic[TContext]):
         return None
 
     async def clear_session(self, *, wrapper: RunContextWrapper[TContext] | None = None) -> None:
-        """Delete all items; the conversation stays. ConversationNotFoundError for another user's."""
+        """Delete all items but not the conversation. Raises ConversationNotFoundError if it is another user's."""
         await self._memory(wrapper).clear()
 
     def _memory(self, wrapper: RunContextWrapper[TContext] | None, storage: Storage | None = None) -> NativeMemory:
@@ -373,16 +374,16 @@ class VoltMemSession(Generic[TContext]):
             )
         return check_user("the user_id that the session's function returned", self._user_id(wrapper.context))
 
-    # --- what an application calls ----------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     async def item_ids(
         self, limit: int | None = None, *, wrapper: RunContextWrapper[TContext] | None = None
     ) -> list[str]:
         """
-        Return the message ids of the newest items, the oldest of them first: for ``storage.delete_messages()``.
+        Return the message ids of the newest items, the oldest of them first, for ``storage.delete_messages()``.
 
         Args:
-            limit: How many at most; None: all.
+            limit: The maximum number of ids; None: all.
             wrapper: As in get_items().
 
         Raises:

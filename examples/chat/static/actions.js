@@ -1,9 +1,9 @@
-// What a person does to a conversation: the same from its row and from its own head.
+// The actions on a conversation, for the menus of its row and of its head.
 
 import * as api from "./api.js";
 import { element } from "./dom.js";
-import { learn, removed, titleOf } from "./store.js";
-import { tell, toast } from "./toast.js";
+import { receive, removed, titleOf } from "./store.js";
+import { showError, toast } from "./toast.js";
 
 let navigate;
 
@@ -11,7 +11,7 @@ export function startActions(options) {
   ({ navigate } = options);
 }
 
-/** The entries of the menu of a conversation; rename is called to name it where it stands. */
+/** Return the entries of a conversation's menu. rename is called to edit the title in place. */
 export const actionsFor = (item, rename) => [
   { name: "Rename", icon: "rename", onSelect: rename },
   { name: item.pinned ? "Unpin" : "Pin", icon: item.pinned ? "unpin" : "pin", onSelect: () => pin(item) },
@@ -19,17 +19,17 @@ export const actionsFor = (item, rename) => [
   { name: "Delete", icon: "delete", onSelect: () => remove(item), isDangerous: true },
 ];
 
-const change = (item, changes) => learn(api.change(item.id, changes));
+const change = (item, changes) => receive(api.change(item.id, changes));
 
-const pin = (item) => change(item, { pinned: !item.pinned }).catch(tell);
+const pin = (item) => change(item, { pinned: !item.pinned }).catch(showError);
 
 async function archive(item) {
   try {
     await change(item, { archived: !item.archived });
-    const undo = () => change(item, { archived: item.archived }).catch(tell);
+    const undo = () => change(item, { archived: item.archived }).catch(showError);
     toast(`${item.archived ? "Unarchived" : "Archived"} “${titleOf(item)}”`, { action: "Undo", onAction: undo });
   } catch (error) {
-    tell(error);
+    showError(error);
   }
 }
 
@@ -41,21 +41,21 @@ export async function remove(item) {
     removed(item.id);
     toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: () => restore(item, wasOpen ? path : null) });
   } catch (error) {
-    tell(error);
+    showError(error);
   }
 }
 
-/** Undo the deletion; what was open opens again, if nothing else was opened meanwhile. */
+/** Undo the deletion. Opens the conversation again if it was open and no other was opened meanwhile. */
 async function restore(item, path) {
   try {
-    await learn(api.restore(item.id));
+    await receive(api.restore(item.id));
     if (path && location.pathname === "/") navigate(path);
   } catch (error) {
-    tell(error);
+    showError(error);
   }
 }
 
-/** Put a box where the title stands: Enter or leaving it renames, Escape does not. */
+/** Edit the title in place. Enter or leaving the box renames the conversation, Escape cancels. */
 export function renameIn(place, item, onEnd) {
   const before = [...place.childNodes];
   const box = element("input", { class: "rename", dir: "auto", value: item.title ?? "", "aria-label": "Title", maxlength: "200" });
@@ -65,15 +65,15 @@ export function renameIn(place, item, onEnd) {
     ended = true;
     const title = box.value.trim();
     place.replaceChildren(...before);
-    if (isWanted && title && title !== item.title) await change(item, { title }).catch(tell);
+    if (isWanted && title && title !== item.title) await change(item, { title }).catch(showError);
     onEnd();
   };
   box.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    if (event.isComposing) return; // an Enter that ends a word, not the title
+    if (event.isComposing) return; // the Enter key confirms a word of an input method
     if (event.key === "Enter" || event.key === "Escape") end(event.key === "Enter");
   });
-  // Once it is clear where the focus went: a row that moves takes it along, and another window gives it back.
+  // Deferred until the new focus is known: a moved row is focused again, and so is a window that becomes active.
   box.addEventListener("blur", () => queueMicrotask(() => box.isConnected && document.activeElement !== box && end(true)));
   place.replaceChildren(box);
   box.focus();

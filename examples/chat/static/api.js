@@ -1,4 +1,4 @@
-// What the server offers, a function a call. What fails is a Problem, with the server's own words.
+// The server's API, with a function for each call. A failed call throws a Problem with the server's message.
 
 const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
@@ -29,8 +29,8 @@ async function send(method, path, { body, query = {}, signal } = {}) {
 }
 
 async function problem(response) {
-  const said = await response.json().catch(() => ({}));
-  const detail = typeof said.detail === "string" ? said.detail : said.title;
+  const body = await response.json().catch(() => ({}));
+  const detail = typeof body.detail === "string" ? body.detail : body.title;
   return new Problem(detail ?? `The server answered with ${response.status}.`, response.status);
 }
 
@@ -53,16 +53,16 @@ export const fork = (id, upTo) => call("POST", `${at(id)}/fork`, { body: { upTo 
 export const messages = (id, query) => call("GET", `${at(id)}/messages`, { query });
 export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
 
-function brokenOff(error) {
+function throwBroken(error) {
   throw error.name === "AbortError" ? error : new Problem("The connection broke before the answer was complete.");
 }
 
-/** The events of an answer, as they come: {name, data}. */
+/** Yield the events of an answer as they arrive: {name, data}. */
 export async function* answer(question, signal) {
   const response = await send("POST", "chat", { body: question, signal });
   const text = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let unread = "";
-  const read = () => text.read().catch(brokenOff);
+  const read = () => text.read().catch(throwBroken);
   for (let chunk = await read(); !chunk.done; chunk = await read()) {
     const events = (unread + chunk.value).split("\n\n");
     unread = events.pop();
@@ -77,7 +77,7 @@ const CHANGES = ["conversation.created", "conversation.updated", "conversation.d
 
 const [SHORTEST_PAUSE, LONGEST_PAUSE] = [1_000, 60_000];
 
-/** Tell what changes, here or in another tab, until the function that is returned is called. */
+/** Watch for changes, made here or in another tab. Returns a function that stops watching. */
 export function watch({ onReady, onChange, onLost }) {
   let source, timer;
   let pause = SHORTEST_PAUSE;
@@ -87,7 +87,7 @@ export function watch({ onReady, onChange, onLost }) {
   };
   const lost = () => {
     onLost();
-    if (source.readyState !== EventSource.CLOSED) return; // where the connection broke, it tries again by itself
+    if (source.readyState !== EventSource.CLOSED) return; // after a broken connection, the browser reconnects by itself
     timer = setTimeout(connect, pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE);
   };

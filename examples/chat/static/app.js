@@ -1,4 +1,4 @@
-// The page: its addresses, its shortcuts, and what it hears from the server.
+// The page: addresses, keyboard shortcuts, and events of the server.
 
 import { actionsFor, renameIn, startActions } from "./actions.js";
 import * as api from "./api.js";
@@ -20,7 +20,7 @@ function navigate(path, { replace = false, isOpen = false } = {}) {
   else route();
 }
 
-/** Show what the address says: a conversation, perhaps at one of its messages, or a new one. */
+/** Open the conversation of the address, at a message if the address has one, or a new conversation. */
 function route() {
   const [, id] = location.pathname.match(/^\/c\/(.+)$/) ?? [];
   if (id) conversation.open(decoded(id), decoded(location.hash.slice(1)) || null);
@@ -28,7 +28,7 @@ function route() {
   showHead();
 }
 
-/** What was encoded in an address; somebody may have written a percent sign by hand. */
+/** Decode a part of an address. Returns it unchanged if it is malformed, such as a percent sign typed by hand. */
 function decoded(text) {
   try {
     return decodeURIComponent(text);
@@ -42,7 +42,7 @@ document.addEventListener("click", (event) => {
   if (!link || link.origin !== location.origin || link.target || event.defaultPrevented) return;
   if (event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  if (link.classList.contains("skip")) return byId("composer-text").focus(); // no address: it would be a message's
+  if (link.classList.contains("skip")) return byId("composer-text").focus(); // without a change of the address, where a hash is a message's id
   setDrawer(false);
   navigate(link.pathname + link.hash);
   if (!link.hash) focusComposer();
@@ -75,7 +75,7 @@ listen((id, item) => {
   else navigate("/", { replace: true });
 });
 
-// --- what the server tells --------------------------------------------------------------------------------------
+// --- events of the server ---------------------------------------------------------------------------------------
 
 let stopWatching = null;
 let isFirst = true;
@@ -94,7 +94,7 @@ function watch() {
       if (item && conversationId === conversation.openId()) conversation.refresh();
     },
     onLost() {
-      byId("offline").textContent = "The connection is lost. Trying again …";
+      byId("offline").textContent = "The connection is lost. Reconnecting …";
       byId("offline").hidden = false;
     },
   });
@@ -105,7 +105,7 @@ function unwatch() {
   stopWatching = null;
 }
 
-// A browser keeps few connections to one server: a tab that nobody looks at gives its own back.
+// Browsers limit the connections to a server, so a hidden tab closes its event stream.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) unwatch();
   else watch();

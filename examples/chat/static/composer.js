@@ -1,14 +1,14 @@
-// The box to write in: it grows, Enter sends, Shift+Enter breaks the line; while an answer comes, it can be stopped.
+// The message box. It grows with its text. Enter sends, Shift+Enter adds a line break. A button stops an answer.
 
 import { byId, isPhone } from "./dom.js";
 import { fit } from "./message.js";
 
 const [box, sendButton, stopButton] = [byId("composer-text"), byId("send"), byId("stop")];
-const drafts = new Map(); // what is written and not sent, by conversation; null: the one that is still to be made
-let place = null; // the conversation whose box it is
+const drafts = new Map(); // unsent text by conversation id; null: the new conversation
+let place = null; // the id of the draft in the box
 let isBusy = false;
 
-/** Send is called with the text. */
+/** Start the box. It calls send with the text. */
 export function startComposer({ send, stop }) {
   const submit = () => {
     const text = box.value.trim();
@@ -37,22 +37,22 @@ function write(text) {
   sendButton.disabled = !text.trim();
 }
 
-/** The box is a conversation's now, with what was written there and not sent. */
+/** Show a conversation's draft in the box. */
 export function openDraft(id) {
   place = id;
   write(drafts.get(id) ?? "");
 }
 
-/** A conversation was made of the new one, or is gone: what was written for it stays in the box. */
+/** Move a draft to another id, when the new conversation gets its id or a conversation is deleted. */
 export function moveDraft(from, to) {
   const text = drafts.get(from) ?? "";
   drafts.delete(from);
   if (place === from) place = to;
-  giveBack(to, text);
+  restoreDraft(to, text);
 }
 
-/** Put back what could not be sent, before what was written since. */
-export function giveBack(id, text) {
+/** Put a text that was not sent back in the draft, before text written since. */
+export function restoreDraft(id, text) {
   drafts.set(id, [text, drafts.get(id)].filter(Boolean).join("\n\n"));
   if (place === id) write(drafts.get(id));
 }
@@ -66,5 +66,5 @@ export function setBusy(busy) {
 }
 
 export function focusComposer() {
-  if (!isPhone()) box.focus(); // on a phone the keyboard would cover half of what was opened
+  if (!isPhone()) box.focus(); // on a phone the keyboard would cover half of the page
 }

@@ -1,15 +1,15 @@
-// The conversation that is open: its messages, those that stream into it, and what a person does with each.
+// The open conversation: its messages, streaming answers, and the actions on messages.
 
 import * as api from "./api.js";
-import { giveBack, moveDraft, openDraft, setBusy } from "./composer.js";
+import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
 import { MessageView, textOf } from "./message.js";
-import { find, learn, removed } from "./store.js";
-import { tell, tellIfNew, toast } from "./toast.js";
+import { find, receive, removed } from "./store.js";
+import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
 
 const PAGE = 30;
-const NEAR_THE_END = 120; // pixels: whoever is so near follows what is added
+const NEAR_THE_END = 120; // pixels: within them, the view scrolls along with new text
 
 const scroller = byId("scroller");
 const log = byId("messages");
@@ -17,63 +17,63 @@ const toNewest = byId("to-newest");
 const older = element("div", { class: "sentinel" });
 const newer = element("div", { class: "sentinel" });
 const views = new Map();
-const streams = new Map(); // by conversation: an answer goes on while another conversation is looked at
+const streams = new Map(); // by conversation id: an answer continues while another conversation is open
 
-let id = null; // of the conversation that is open; null: one that is still to be made
+let id = null; // of the open conversation; null: a new one, which is not created yet
 let messages = []; // oldest first
 let hasOlder = false;
 let hasNewer = false;
-let request = null; // the latest to open something
-let asked = 0; // how often the newest messages were asked for
-let shown = 0; // the last of these whose answer is shown
+let request = null; // the latest call of open() or openNew()
+let requested = 0; // the number of requests for the newest messages
+let newestShown = 0; // the number of the latest such request whose response is shown
 let navigate;
-let lookAgain = () => {};
+let checkAgain = () => {};
 
 export function startConversation(options) {
   ({ navigate } = options);
-  const lookers = [
+  const checks = [
     whenNear(older, scroller, () => hasOlder && load("older")),
     whenNear(newer, scroller, () => hasNewer && !streams.has(id) && load("newer")),
   ];
-  lookAgain = () => lookers.forEach((look) => look());
-  scroller.addEventListener("scroll", showWayDown, { passive: true });
+  checkAgain = () => checks.forEach((check) => check());
+  scroller.addEventListener("scroll", showToNewest, { passive: true });
   toNewest.addEventListener("click", () => (hasNewer ? open(id) : toEnd("smooth")));
 }
 
 // --- opening ----------------------------------------------------------------------------------------------------
 
-/** Show a conversation from its end, or around one of its messages. */
+/** Open a conversation at its end, or at one of its messages. */
 export async function open(conversationId, messageId = null) {
   const mine = (request = {});
-  const turn = (asked += 1);
+  const number = (requested += 1);
   const isOther = id !== conversationId;
   id = conversationId;
   openDraft(id);
   setBusy(streams.has(id));
   if (isOther) clear(skeleton());
   try {
-    const [item, page] = await Promise.all([learn(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
+    const [item, page] = await Promise.all([receive(api.conversation(id)), messageId ? around(id, messageId) : newest(id)]);
     if (request !== mine) return;
-    if (messageId || turn > shown) ({ messages, hasOlder, hasNewer } = page);
-    shown = Math.max(shown, turn);
+    if (messageId || number > newestShown) ({ messages, hasOlder, hasNewer } = page);
+    newestShown = Math.max(newestShown, number);
     render();
-    if (messageId) point(messageId);
+    if (messageId) showMessage(messageId);
     else toEnd();
     markRead(item);
   } catch (error) {
     if (request !== mine) return;
     clear(failure(() => open(conversationId, messageId)));
-    if (error.status === 404 && messageId) navigate("/", { replace: true }); // the message may be what is not there
+    if (error.status === 404 && messageId) navigate("/", { replace: true }); // perhaps only the message doesn't exist
     else if (error.status === 404) removed(conversationId);
-    tell(error.status === 404 ? new api.Problem("There is no such conversation.") : error);
+    showError(error.status === 404 ? new api.Problem("There is no such conversation.") : error);
   }
-  lookAgain();
+  checkAgain();
 }
 
-/** Show a conversation that is still to be made: its first question makes it. */
+/** Show a new conversation. Its first question creates it. */
 export function openNew() {
   request = {};
-  if (id !== null && isGone(id)) moveDraft(id, null); // whoever was writing there goes on here
+  if (id !== null && isGone(id)) moveDraft(id, null); // keep the draft of a deleted conversation
   id = null;
   openDraft(id);
   setBusy(false);
@@ -84,7 +84,7 @@ function clear(...instead) {
   [messages, hasOlder, hasNewer] = [[], false, false];
   views.clear();
   log.replaceChildren(...instead);
-  showWayDown();
+  showToNewest();
 }
 
 const skeleton = () =>
@@ -103,7 +103,7 @@ async function newest(conversationId) {
   return { messages: items, hasOlder: hasMore, hasNewer: false };
 }
 
-/** The message, what led to it, and what followed; the newest, where there is no such message. */
+/** Load the message with those before and after it; the newest messages if it doesn't exist. */
 async function around(conversationId, messageId) {
   let before, after;
   try {
@@ -115,16 +115,16 @@ async function around(conversationId, messageId) {
     if (error.status !== 404) throw error;
     return newest(conversationId);
   }
-  // Neither has the message itself: it is the one right before what follows it, or the newest.
+  // Neither response has the message itself. It is the one before the next message, or the newest message.
   const next = after.items[0]?.id;
   const { items } = await api.messages(conversationId, { before: next, limit: 1 });
   return { messages: [...before.items, ...items, ...after.items], hasOlder: before.hasMore, hasNewer: after.hasMore };
 }
 
-function point(messageId) {
+function showMessage(messageId) {
   const view = views.get(messageId);
   if (!view) {
-    toast("That message is gone: this is the end of its conversation.");
+    toast("That message no longer exists. This is the end of its conversation.");
     navigate(`/c/${encodeURIComponent(id)}`, { replace: true, isOpen: true });
     return toEnd();
   }
@@ -147,15 +147,15 @@ async function load(direction) {
     const from = edge(direction);
     const place = direction === "older" ? { before: from } : { after: from };
     const { items, hasMore } = await api.messages(id, { ...place, limit: PAGE });
-    if (request !== mine || edge(direction) !== from) return; // something else is shown by now
+    if (request !== mine || edge(direction) !== from) return; // other messages are shown now
     const fromEnd = scroller.scrollHeight - scroller.scrollTop;
     if (direction === "older") [messages, hasOlder] = [[...items, ...messages], hasMore];
     else [messages, hasNewer] = [[...messages, ...items], hasMore];
     render();
-    if (direction === "older") scroller.scrollTop = scroller.scrollHeight - fromEnd; // what is read stays where it is
-    lookAgain();
+    if (direction === "older") scroller.scrollTop = scroller.scrollHeight - fromEnd; // keep the visible messages in place
+    checkAgain();
   } catch (error) {
-    tell(error); // and wait until somebody scrolls again
+    showError(error); // tried again on the next scroll
   } finally {
     isLoading = false;
   }
@@ -164,16 +164,16 @@ async function load(direction) {
 // --- showing ----------------------------------------------------------------------------------------------------
 
 function render() {
-  if (id === null) return; // a frame that was asked for before
+  if (id === null) return; // a frame requested before openNew()
   const stream = streams.get(id);
   const live = stream ? withStream(stream) : messages;
-  const there = new Set(live.map((message) => message.id));
-  for (const each of views.keys()) if (!there.has(each)) views.delete(each);
+  const present = new Set(live.map((message) => message.id));
+  for (const each of views.keys()) if (!present.has(each)) views.delete(each);
   arrange(log, [older, ...live.map((message) => viewOf(message, message === stream?.answer)), newer]);
-  showWayDown();
+  showToNewest();
 }
 
-/** What was stored, and what is not yet: the question, and the answer as far as it has come. */
+/** Return the messages up to the question, the question, and the answer so far. */
 function withStream({ question, answer }) {
   const stored = messages.filter((message) => message.id !== answer.id);
   const place = stored.findIndex((message) => message.id === question.id);
@@ -192,29 +192,29 @@ function toEnd(behavior = "instant") {
   scroller.scrollTo({ top: scroller.scrollHeight, behavior });
 }
 
-function showWayDown() {
+function showToNewest() {
   toNewest.hidden = id === null || (isAtEnd() && !hasNewer);
 }
 
-// --- asking -----------------------------------------------------------------------------------------------------
+// --- questions and answers --------------------------------------------------------------------------------------
 
-/** Ask something; what is not taken comes back into the box. */
+/** Send a question. If it is not stored, its text goes back into the box. */
 export async function send(text) {
   const isNew = id === null;
-  const conversationId = id ?? (await make());
+  const conversationId = id ?? (await create());
   const question = { id: crypto.randomUUID(), role: "user", content: text, metadata: {}, createdAt: new Date() };
   if (conversationId && (await stream(conversationId, question, { messageId: question.id, text }))) return;
-  if (isNew && conversationId) await unmake(conversationId);
-  giveBack(isGone(conversationId) ? null : conversationId, text);
+  if (isNew && conversationId) await removeUnused(conversationId);
+  restoreDraft(isGone(conversationId) ? null : conversationId, text);
 }
 
-/** Make the conversation that is still to be made, and return its id; it is open, unless another one was opened. */
-async function make() {
+/** Create the new conversation and open it, unless another one was opened meanwhile. Returns its id. */
+async function create() {
   const mine = request;
-  if (mine.isMaking) return null;
-  mine.isMaking = true;
+  if (mine.isCreating) return null;
+  mine.isCreating = true;
   try {
-    const item = await learn(api.create());
+    const item = await receive(api.create());
     if (request === mine) {
       clear();
       id = item.id;
@@ -223,19 +223,19 @@ async function make() {
     }
     return item.id;
   } catch (error) {
-    tell(error);
+    showError(error);
     return null;
   } finally {
-    mine.isMaking = false;
+    mine.isCreating = false;
   }
 }
 
-/** Take away the conversation that was made for a question that was not taken. */
-async function unmake(conversationId) {
+/** Delete the conversation that was created for a question that could not be sent. */
+async function removeUnused(conversationId) {
   try {
     await api.remove(conversationId);
   } catch {
-    return; // it stays, and is asked in the next time
+    return; // it stays, and the next question uses it
   }
   moveDraft(conversationId, null);
   removed(conversationId);
@@ -251,36 +251,36 @@ function regenerate(answer) {
   const before = messages.slice(0, messages.findIndex((message) => message.id === answer.id));
   const question = before.findLast((message) => message.role === "user");
   if (question) stream(id, question, { messageId: question.id });
-  else toast("Before this, nothing was asked.");
+  else toast("There is no question before this answer.");
 }
 
-/** Ask, and show the answer as it comes; returns whether the question was taken. */
+/** Send a question and show its answer while it streams. Returns whether the question was stored. */
 async function stream(conversationId, question, body) {
   streams.get(conversationId)?.controller.abort();
   const answer = { id: crypto.randomUUID(), role: "assistant", content: "", metadata: {}, createdAt: new Date() };
   const mine = { conversationId, question, answer, controller: new AbortController() };
   streams.set(conversationId, mine);
-  await showAsked(mine);
-  const isHeard = await hear(mine, body);
-  const isTaken = isHeard || (await isStored(mine));
+  await showQuestion(mine);
+  const hasAnswer = await readAnswer(mine, body);
+  const wasStored = hasAnswer || (await isStored(mine));
   const latest = streams.get(conversationId);
-  if (latest !== mine) return isTaken || latest?.question.id === question.id; // asked anew meanwhile
-  if (isHeard && isOpen(mine)) keep(mine);
+  if (latest !== mine) return wasStored || latest?.question.id === question.id; // sent again meanwhile
+  if (hasAnswer && isOpen(mine)) keepAnswer(mine);
   streams.delete(conversationId);
   if (isOpen(mine)) {
     setBusy(false);
     follow.now();
   }
-  // What was stopped is seen here sooner than it is stored.
-  if (!isHeard || !mine.controller.signal.aborted) await settle(conversationId);
-  return isTaken;
+  // A stopped answer is shown here before the server has stored it.
+  if (!hasAnswer || !mine.controller.signal.aborted) await synchronize(conversationId);
+  return wasStored;
 }
 
 const isOpen = (stream) => stream.conversationId === id;
 
-async function showAsked(stream) {
-  const isShown = messages.some((message) => message.id === stream.question.id); // and what followed it goes
-  if (isOpen(stream) && hasNewer && !isShown) await open(id); // an answer belongs to the end
+async function showQuestion(stream) {
+  const isShown = messages.some((message) => message.id === stream.question.id); // the messages after it are removed
+  if (isOpen(stream) && hasNewer && !isShown) await open(id); // the answer is added at the end
   if (!isOpen(stream)) return;
   setBusy(true);
   render();
@@ -288,30 +288,30 @@ async function showAsked(stream) {
   announce("Answering");
 }
 
-/** Take the answer as it comes, up to its end; returns whether anything came: then the question is stored. */
-async function hear(stream, body) {
+/** Read the answer up to its end. Returns whether there was any event, which means that the question is stored. */
+async function readAnswer(stream, body) {
   const { conversationId, controller } = stream;
-  let isHeard = false;
+  let hasAnswer = false;
   try {
     for await (const event of api.answer({ conversationId, ...body }, controller.signal)) {
-      isHeard = true;
-      take(stream, event);
+      hasAnswer = true;
+      apply(stream, event);
       if (isOpen(stream)) follow();
     }
     if (isOpen(stream)) announce(textOf(stream.answer));
   } catch (error) {
     if (error.name === "AbortError") stream.answer = { ...stream.answer, metadata: { stopped: true } };
-    else tell(error);
+    else showError(error);
   }
-  return isHeard;
+  return hasAnswer;
 }
 
-function keep(stream) {
+function keepAnswer(stream) {
   messages = withStream(stream).filter((message) => message !== stream.answer || message.content);
   hasNewer = false;
 }
 
-/** Whether a question is stored to which nothing was heard: it was stopped at once, or the connection broke. */
+/** Return whether a question without an answer is stored: it was stopped at once, or the connection broke. */
 async function isStored({ conversationId, question }) {
   try {
     const { messages } = await newest(conversationId);
@@ -321,7 +321,7 @@ async function isStored({ conversationId, question }) {
   }
 }
 
-function take(stream, { name, data }) {
+function apply(stream, { name, data }) {
   if (name === "answer") {
     views.delete(stream.answer.id);
     stream.answer = { ...stream.answer, id: data.id };
@@ -330,7 +330,7 @@ function take(stream, { name, data }) {
   if (name === "error") toast(data.detail, { isError: true });
 }
 
-/** Draw at most once a frame, however fast the pieces come. */
+/** Render at most once per frame, however fast the pieces arrive. */
 function follow() {
   follow.frame ??= requestAnimationFrame(follow.now);
 }
@@ -351,33 +351,33 @@ export function stop() {
 let isForking = false;
 
 async function fork(message) {
-  if (isForking) return; // one click of two is enough
+  if (isForking) return; // ignore the second click of a double click
   isForking = true;
   try {
-    const item = await learn(api.fork(id, message.id));
+    const item = await receive(api.fork(id, message.id));
     navigate(`/c/${encodeURIComponent(item.id)}`);
-    toast("This is a copy. The other one stays as it was.");
+    toast("This is a copy. The original conversation is unchanged.");
   } catch (error) {
-    tell(error);
+    showError(error);
   } finally {
     isForking = false;
   }
 }
 
-// --- what happens elsewhere -------------------------------------------------------------------------------------
+// --- changes elsewhere ------------------------------------------------------------------------------------------
 
-/** Make what is shown equal to what is stored: another tab may have changed it. */
+/** Update the shown messages from the server, after a change in another tab for example. */
 export async function refresh() {
   if (id === null || streams.has(id) || hasNewer || document.querySelector(".message-editing")) return;
-  await settle(id);
+  await synchronize(id);
 }
 
-async function settle(conversationId) {
-  const turn = (asked += 1);
+async function synchronize(conversationId) {
+  const number = (requested += 1);
   try {
-    const [item, page] = await Promise.all([learn(api.conversation(conversationId)), newest(conversationId)]);
-    if (id !== conversationId || streams.has(id) || hasNewer || turn < shown) return; // a later one was answered before
-    shown = turn;
+    const [item, page] = await Promise.all([receive(api.conversation(conversationId)), newest(conversationId)]);
+    if (id !== conversationId || streams.has(id) || hasNewer || number < newestShown) return; // a later response is shown
+    newestShown = number;
     const wasAtEnd = isAtEnd();
     const kept = messages.findIndex((message) => message.id === page.messages[0]?.id);
     if (kept > 0) messages = [...messages.slice(0, kept), ...page.messages];
@@ -387,12 +387,12 @@ async function settle(conversationId) {
     markRead(item);
   } catch (error) {
     if (error.status === 404) removed(conversationId);
-    else tellIfNew(error);
+    else showBackgroundError(error);
   }
 }
 
 export function markRead(item) {
-  if (item.unread && item.id === id && !document.hidden && !streams.has(id)) learn(api.markRead(id)).catch(tellIfNew);
+  if (item.unread && item.id === id && !document.hidden && !streams.has(id)) receive(api.markRead(id)).catch(showBackgroundError);
 }
 
 export const openId = () => id;

@@ -1,4 +1,4 @@
-// Elements made in one expression. Text goes in as text: nothing here reads HTML.
+// Helpers for elements. Text is always inserted as text, never parsed as HTML.
 
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -32,37 +32,37 @@ export function iconButton(name, label, onclick, properties = {}) {
   );
 }
 
-/** Text in pieces, as the search returns it: what was searched for is marked. */
+/** Mark the matches in the pieces of text that the search returns. */
 export const marked = (pieces) =>
   pieces.map((piece) => (piece.isMatch ? element("mark", {}, piece.text) : piece.text));
 
-/** Make a parent's children these, touching only what differs: focus and scroll positions stay. */
+/** Replace a parent's children. Children that stay are not moved, so focus and scroll positions are kept. */
 export function arrange(parent, children) {
   const wanted = new Set(children);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
   children.forEach((child, place) => {
     const there = parent.children[place];
     if (there === child) return;
-    if (there?.nextSibling === child) there.remove(); // one that goes down; it comes to its place later
+    if (there?.nextSibling === child) there.remove(); // it moves down, and is inserted later
     else parent.insertBefore(child, there ?? null);
   });
 }
 
-/** Call load whenever the element comes near the visible part of what scrolls around it. */
+/** Call load when the sentinel comes near the visible part of the scroller. Returns a function that checks again. */
 export function whenNear(sentinel, scroller, load) {
   const observer = new IntersectionObserver(
     (entries) => entries.some((entry) => entry.isIntersecting) && load(),
     { root: scroller, rootMargin: "600px 0px" },
   );
   observer.observe(sentinel);
-  // It tells of changes only: look again when something was loaded, which may not have been enough.
+  // The observer reports changes only. Call this after loading, in case the sentinel is still near.
   return () => {
     observer.unobserve(sentinel);
     observer.observe(sentinel);
   };
 }
 
-/** For screen readers, once they have finished their sentence. */
+/** Announce a text to screen readers, after what they are reading. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }

@@ -1,4 +1,4 @@
-// On a phone the sidebar is a drawer over the conversation, and only one of the two can be reached at a time.
+// On a phone the sidebar is a drawer over the conversation. Only one of the two is accessible at a time.
 
 import { byId, isPhone, onPhoneChange } from "./dom.js";
 

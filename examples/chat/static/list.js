@@ -1,9 +1,9 @@
-// The list of conversations: grouped as the server groups them, loaded as it is scrolled, in order whatever happens.
+// The list of conversations: grouped as by the server, loaded while scrolling, and kept in order after each change.
 
 import * as api from "./api.js";
 import { arrange, byId, element, whenNear } from "./dom.js";
 import { Row } from "./row.js";
-import { find, learnPage, listen } from "./store.js";
+import { find, listen, receivePage } from "./store.js";
 
 const PAGE = 40;
 const MOST_AT_ONCE = 100;
@@ -14,27 +14,27 @@ const rows = new Map();
 const groups = new Map();
 
 let shown = []; // in order
-let last = null; // of the last page: what comes after it is not known yet
+let last = null; // the last item of the last loaded page
 let cursor = null;
 let hasMore = true;
 let archived = false;
 let current = null;
 let tabStop = null;
-let loading = null; // the page that is on its way
+let loading = null; // the page that is being loaded
 let failed = false;
 
 export function startList() {
-  lookAgain = whenNear(sentinel, list, () => hasMore && !failed && loadMore());
+  checkAgain = whenNear(sentinel, list, () => hasMore && !failed && loadMore());
   skeleton();
 }
 
-let lookAgain = () => {};
+let checkAgain = () => {};
 
-// --- what is in it ----------------------------------------------------------------------------------------------
+// --- content ----------------------------------------------------------------------------------------------------
 
-/** Load the list anew to where one has scrolled; what was loaded beyond that is loaded again when it is scrolled to. */
+/** Reload the list down to the visible rows. Rows below them are loaded again when they are scrolled to. */
 export async function reload() {
-  const [wanted, items, newer] = [Math.max(seen(), PAGE), [], []];
+  const [wanted, items, newer] = [Math.max(rowsInView(), PAGE), [], []];
   let page;
   do {
     page = await load({ limit: Math.min(wanted - items.length, MOST_AT_ONCE), after: page?.nextCursor });
@@ -42,29 +42,29 @@ export async function reload() {
     items.push(...page.items);
     newer.push(...page.newer);
   } while (page.hasMore && items.length < wanted);
-  endsWith(page);
+  setEnd(page);
   show(items, newer);
 }
 
-/** How many of the rows end above the lower edge of the list, about. */
-const seen = () => Math.ceil((shown.length * (list.scrollTop + list.clientHeight)) / (list.scrollHeight || 1));
+/** Estimate the number of rows above the lower edge of the list. */
+const rowsInView = () => Math.ceil((shown.length * (list.scrollTop + list.clientHeight)) / (list.scrollHeight || 1));
 
 async function loadMore() {
   if (loading || !cursor) return;
   const page = await load({ limit: PAGE, after: cursor });
   if (!page) return;
   const given = new Set(page.items.map((item) => item.id));
-  endsWith(page);
+  setEnd(page);
   show([...shown.filter((item) => !given.has(item.id)), ...page.items], page.newer);
 }
 
-/** Return a page; nothing where it could not be had, or is not wanted any more. */
+/** Load a page. Returns null if it failed, or if another view was requested meanwhile. */
 async function load(query) {
-  const page = learnPage(api.conversations({ ...query, archived }));
+  const page = receivePage(api.conversations({ ...query, archived }));
   loading = page;
   failed = false;
   const answer = await page.catch(() => null);
-  if (loading !== page) return null; // another view was asked for meanwhile
+  if (loading !== page) return null; // another view was requested meanwhile
   loading = null;
   if (!answer) {
     failed = true;
@@ -73,17 +73,17 @@ async function load(query) {
   return answer;
 }
 
-/** What follows this page comes next. */
-function endsWith(page) {
+/** Continue after this page. */
+function setEnd(page) {
   [cursor, hasMore, last] = [page.nextCursor, page.hasMore, page.end ?? null];
 }
 
-/** Show these, and those of which something was learnt while they were on their way. */
+/** Show these items, and place the conversations that changed while they were loaded. */
 function show(items, newer) {
   shown = items;
   newer.forEach((id) => place(id, find(id)));
   render();
-  lookAgain();
+  checkAgain();
 }
 
 export function showArchived(isWanted) {
@@ -94,14 +94,14 @@ export function showArchived(isWanted) {
   reload();
 }
 
-/** Which conversation is open. */
+/** Mark the open conversation. */
 export function setCurrent(id) {
   if (id === current) return;
   current = tabStop = id;
   render();
 }
 
-/** Put a conversation where it belongs, if it does. */
+/** Insert, move or remove a conversation. */
 function place(id, item) {
   const without = shown.filter((each) => each.id !== id);
   const isShown = item && item.archived === archived && !item.deletedAt && (!hasMore || !last || compare(item, last) <= 0);
@@ -118,8 +118,8 @@ listen((id, item) => {
 });
 
 /**
- * The server groups what it lists, by the days of who looks. What an event tells of belongs where others of its day
- * are, or with those around it; where these disagree, the server is asked.
+ * Add the group to a conversation. The server groups the items of a page by day in the user's time zone, but events
+ * have no group. Use the group of an item of the same day, or of the neighbours; if the neighbours differ, reload.
  */
 function withGroup(item, above, below) {
   if (item.pinned) return { ...item, group: { key: "pinned", label: "Pinned" } };
@@ -138,7 +138,7 @@ function indexOf(item, items) {
   return index < 0 ? items.length : index;
 }
 
-/** The order of the list: the pinned first, then by activity, the last first. */
+/** Compare two items in the order of the list: pinned first, then by last activity, newest first. */
 function compare(one, other) {
   const key = ({ pinned, updatedAt, id }) => [Number(pinned), Date.parse(updatedAt), updatedAt, id];
   const [mine, others] = [key(one), key(other)];
@@ -146,7 +146,7 @@ function compare(one, other) {
   return place < 0 ? 0 : mine[place] > others[place] ? -1 : 1;
 }
 
-// --- how it looks -----------------------------------------------------------------------------------------------
+// --- rendering --------------------------------------------------------------------------------------------------
 
 function render() {
   const [focused, neighbour] = [document.activeElement, neighbourOfFocus()];
@@ -164,10 +164,10 @@ function render() {
     return section;
   });
   arrange(list, [...sections, ...ending(), sentinel]);
-  const there = new Set(shown.map((item) => item.id));
-  for (const id of rows.keys()) if (!there.has(id)) rows.delete(id);
+  const present = new Set(shown.map((item) => item.id));
+  for (const id of rows.keys()) if (!present.has(id)) rows.delete(id);
   if (neighbour && !list.contains(document.activeElement)) {
-    const moved = list.contains(focused) ? focused : null; // with its row, which takes the focus from it
+    const moved = list.contains(focused) ? focused : null; // it moved with its row and lost the focus
     (moved ?? rows.get(neighbour)?.link ?? byId("new-chat")).focus();
   }
 }
@@ -195,7 +195,7 @@ function ending() {
     return [element("p", { class: "list-note" }, "Couldn’t load more. ", element("button", { type: "button", class: "link-button", onclick: again }, "Try again"))];
   }
   if (shown.length || hasMore) return [];
-  return [element("p", { class: "list-note" }, archived ? "Nothing is archived." : "No conversations yet.")];
+  return [element("p", { class: "list-note" }, archived ? "No archived conversations." : "No conversations yet.")];
 }
 
 function skeleton() {
@@ -205,15 +205,15 @@ function skeleton() {
 
 // --- the keyboard -----------------------------------------------------------------------------------------------
 
-/** When the row that has the focus goes, the next one gets it. */
+/** Return the id of the row to focus after rendering: the focused row, or the nearest one if it is removed. */
 function neighbourOfFocus() {
   const focused = document.activeElement?.closest?.(".row");
   if (!focused || !list.contains(focused)) return null;
   if (shown.some((item) => item.id === focused.dataset.id)) return focused.dataset.id;
   const order = [...list.querySelectorAll(".row")];
   const place = order.indexOf(focused);
-  const there = new Set(shown.map((item) => item.id));
-  const nearest = [...order.slice(place + 1), ...order.slice(0, place).reverse()].find((each) => there.has(each.dataset.id));
+  const present = new Set(shown.map((item) => item.id));
+  const nearest = [...order.slice(place + 1), ...order.slice(0, place).reverse()].find((each) => present.has(each.dataset.id));
   return nearest?.dataset.id ?? "none";
 }
 
@@ -230,7 +230,7 @@ list.addEventListener("keydown", (event) => {
   const links = [...list.querySelectorAll(".row-link:not([hidden])")];
   const mine = rows.get(focused.dataset.id);
   const place = links.indexOf(mine.link);
-  const does = {
+  const action = {
     ArrowDown: () => links[place + 1]?.focus(),
     ArrowUp: () => links[place - 1]?.focus(),
     Home: () => links[0].focus(),
@@ -240,11 +240,11 @@ list.addEventListener("keydown", (event) => {
     F2: () => mine.rename(),
     Delete: () => mine.remove(),
   }[event.key];
-  if (!does) return;
+  if (!action) return;
   event.preventDefault();
-  if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held walks, and does nothing else again
-  does();
+  if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key repeats only arrow keys
+  action();
 });
 
-/** Focus the first row, from the search box say. */
+/** Focus the first row. */
 export const focusList = () => list.querySelector(".row-link")?.focus();

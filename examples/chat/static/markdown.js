@@ -1,4 +1,4 @@
-// As much Markdown as models write, made into elements: no HTML of theirs is ever read.
+// Renders the Markdown that models write as elements. HTML in the text is never parsed.
 
 import { element, iconButton, announce, icon } from "./dom.js";
 import { toast } from "./toast.js";
@@ -10,7 +10,7 @@ const HEADING = /^(#{1,6})\s+(.*?)(?:\s+#+)?\s*$/;
 const RULE = /^\s*([-*_])(\s*\1){2,}\s*$/;
 const QUOTE = /^ {0,3}> ?/;
 const DIVIDER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
-const DEEPEST = 16; // lists and quotes within each other: no person writes more, and the stack has an end
+const DEEPEST = 16; // nested lists and quotes; a limit for the stack
 
 export function markdown(text) {
   const made = document.createDocumentFragment();
@@ -60,7 +60,7 @@ class Blocks {
     const [indent, closes] = [indentOf(this.#line), closing(this.#line)];
     this.#place += 1;
     const code = this.#takeWhile((line) => !closes.test(line));
-    this.#place += 1; // the closing one, which has not come yet while an answer streams
+    this.#place += 1; // the closing fence, which may be missing while an answer streams
     return codeBlock(code.map((line) => outdented(line, indent)).join("\n"), language);
   }
 
@@ -89,19 +89,19 @@ class Blocks {
     return element(/\d/.test(bullet) ? "ol" : "ul", { start, dir: "auto" }, items);
   }
 
-  /** Whether an item of the list stands here: not deeper than its first, and numbered if that is. */
+  /** Return whether the line is an item of the list: not indented deeper than the first item, and of its kind. */
   #isItem(indent, bullet) {
     const item = this.#line?.match(ITEM);
     if (!item || RULE.test(this.#line)) return false;
     return indentOf(this.#line) < indent + 2 && /\d/.test(item[2]) === /\d/.test(bullet);
   }
 
-  /** An item with what is indented beneath it, and the blank lines before the next one. */
+  /** Parse an item with the indented lines below it, and the blank lines before the next item. */
   #item(indent) {
     const [whole, before, , text] = this.#line.match(ITEM);
     const width = indentOf(this.#line) + whole.length - before.length - text.length;
     const lines = [text.replace(TASK, "")];
-    let closes = FENCE.test(text) ? closing(text) : null; // of the code that a line stands in, whatever its indent
+    let closes = FENCE.test(text) ? closing(text) : null; // set inside a code block, whose lines may have any indent
     this.#place += 1;
     for (; this.#place < this.lines.length; this.#place += 1) {
       const line = this.#line;
@@ -113,7 +113,7 @@ class Blocks {
     const [first, ...below] = this.#within(lines);
     const task = text.match(TASK)?.[1].trim();
     const kind = task === undefined ? null : task ? "task-done" : "task-open";
-    // A first paragraph that is one in name only: the text stands beside its bullet.
+    // The text of a first paragraph is placed directly beside the bullet.
     return element("li", { class: kind }, ...(first?.tagName === "P" ? first.childNodes : [first]), ...below);
   }
 
@@ -138,7 +138,7 @@ const startsBlock = (line) => [FENCE, HEADING, RULE, ITEM, QUOTE].some((pattern)
 
 const paragraph = (children) => element("p", { dir: "auto" }, ...children);
 
-/** What ends the code that a line begins: as many of its marks, or more, and nothing else. */
+/** Return the pattern of the line that closes a code block: at least as many of its marks, and nothing else. */
 function closing(line) {
   const [, , marks] = line.match(FENCE);
   return new RegExp(`^\\s*${marks[0]}{${marks.length},}\\s*$`);
@@ -147,14 +147,14 @@ function closing(line) {
 const TAB = 4;
 const indentOf = (line) => line.match(/^\s*/)[0].replaceAll("\t", " ".repeat(TAB)).length;
 
-/** The line without as much of its indent. */
+/** Return the line with its indent reduced by width. */
 function outdented(line, width) {
   let place = 0;
   for (; width > 0 && /\s/.test(line[place] ?? ""); place += 1) width -= line[place] === "\t" ? TAB : 1;
   return " ".repeat(Math.max(-width, 0)) + line.slice(place);
 }
 
-/** The cells of a row: a bar in code, or behind a backslash, divides nothing. */
+/** Return the cells of a row. A bar in code or after a backslash is no separator. */
 function cells(line) {
   const row = line.trim().replace(/^\|/, "").replace(/(?<!\\)\|$/, "");
   const found = row.matchAll(/((?:\\.|`[^`]*`|[^|])*)(?:\||$)/g);
@@ -185,7 +185,7 @@ function codeBlock(code, language) {
   );
 }
 
-/** Copy, and say so on the button for a moment. */
+/** Copy the text, and show a check mark on the button for a moment. */
 export async function copyText(button, text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -199,7 +199,7 @@ export async function copyText(button, text) {
 
 // --- within a line --------------------------------------------------------------------------------------------
 
-// A span has at most so many characters: where none is closed, looking for ends would never come to one.
+// Spans have a maximum length, because the search for missing end marks would take quadratic time.
 const SPANS = [
   /\\(?<escaped>[!-/:-@[-`{-~])/,
   /(?<!`)(?<marks>`+)(?!`)(?<code>.{1,2000}?)(?<!`)\k<marks>(?!`)/,

@@ -1,4 +1,4 @@
-// One menu, opened at a button: arrow keys, first letters, Escape; the focus goes back where it came from.
+// The menu, opened at a button. Supports arrow keys, first letters and Escape. Closing it restores the focus.
 
 import { byId, element, icon } from "./dom.js";
 

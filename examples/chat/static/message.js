@@ -1,4 +1,4 @@
-// A message as it is shown, and the buttons beneath it.
+// The view of a message, with its buttons.
 
 import { byId, element, icon, iconButton } from "./dom.js";
 import { copyText, markdown } from "./markdown.js";
@@ -6,24 +6,25 @@ import { copyText, markdown } from "./markdown.js";
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const SPEAKERS = { user: "You", assistant: "Assistant", system: "System", tool: "Tool" };
 
-/** What a person could read in the content: a text itself, the text parts of a list. */
+/** Return the text of the content: the content itself, or the text parts of a list. */
 export function textOf({ content }) {
   if (typeof content === "string") return content;
   const parts = Array.isArray(content) ? content : [content];
   return parts.map((part) => (typeof part === "string" ? part : (part?.text ?? ""))).join("");
 }
 
-const edits = new Map(); // what is written in place of a message and not asked, though another conversation is opened
+const edits = new Map(); // unsent edits by message id, kept while another conversation is open
 
 export class MessageView {
   #body = element("div", { class: "body", dir: "auto" });
   #actions = element("div", { class: "actions", role: "group", "aria-label": "Message actions" });
-  #drawn = null;
-  #isEdited = false;
+  #rendered = null;
+  #isEditing = false;
 
-  /** Does: {edit, regenerate, fork}, each called with the message; edit with the text as well: was it taken? */
-  constructor(message, does) {
-    this.does = does;
+  /** Handlers: {edit, regenerate, fork}, called with the message. edit is also called with the text, and resolves to
+   * whether it was stored. */
+  constructor(message, handlers) {
+    this.handlers = handlers;
     const kind = isTool(message) ? "tool" : message.role === "user" ? "user" : "assistant";
     this.element = element(
       "article",
@@ -37,35 +38,35 @@ export class MessageView {
 
   show(message, { isStreaming = false } = {}) {
     this.message = message;
-    if (this.#isEdited) return; // what is being written stays
+    if (this.#isEditing) return; // keep the edit box
     const state = JSON.stringify([message.content, message.metadata, isStreaming]);
-    if (state === this.#drawn) return;
-    this.#drawn = state;
+    if (state === this.#rendered) return;
+    this.#rendered = state;
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
     if (isTool(message)) this.#body.replaceChildren(...toolParts(message));
     else if (message.role === "user") this.#body.replaceChildren(textOf(message));
-    else this.#body.replaceChildren(drawn(textOf(message)));
+    else this.#body.replaceChildren(rendered(textOf(message)));
     if (message.metadata?.stopped && !isStreaming) this.#body.append(element("p", { class: "stopped" }, "Stopped"));
     this.#actions.replaceChildren(...(isStreaming || isTool(message) ? [] : this.#buttons()));
   }
 
   #buttons() {
     const copy = iconButton("copy", "Copy", () => copyText(copy, textOf(this.message)));
-    // The second click of two would act on what the first one opened.
-    const button = (name, label, does) => iconButton(name, label, (event) => event.detail < 2 && does(this.message));
+    // The second click of a double click would act on the page that the first one opened.
+    const button = (name, label, act) => iconButton(name, label, (event) => event.detail < 2 && act(this.message));
     return [
       copy,
       this.message.role === "user"
         ? button("rename", "Edit", () => this.#edit())
-        : button("regenerate", "Answer again", this.does.regenerate),
-      button("fork", "Fork from here", this.does.fork),
+        : button("regenerate", "Answer again", this.handlers.regenerate),
+      button("fork", "Fork from here", this.handlers.fork),
       element("time", { datetime: this.message.createdAt }, TIME.format(new Date(this.message.createdAt))),
     ];
   }
 
-  /** A box in place of the question: Enter asks it anew, Escape leaves it as it was. */
+  /** Show an edit box in place of the question. Enter sends the new text, Escape cancels. */
   #edit() {
     const box = element("textarea", {
       class: "edit-text",
@@ -86,7 +87,7 @@ export class MessageView {
       event.preventDefault();
       save();
     });
-    this.#isEdited = true;
+    this.#isEditing = true;
     this.element.classList.add("message-editing");
     this.#body.replaceChildren(
       box,
@@ -99,32 +100,32 @@ export class MessageView {
     );
     this.#actions.replaceChildren();
     if (box.isConnected) fit(box);
-    else requestAnimationFrame(() => fit(box)); // the view was just made, and is not on the page yet
+    else requestAnimationFrame(() => fit(box)); // the view is not on the page yet
     box.focus();
     this.element.scrollIntoView({ block: "nearest" });
   }
 
   #end() {
     edits.delete(this.message.id);
-    this.#isEdited = false;
+    this.#isEditing = false;
     this.element.classList.remove("message-editing");
-    this.#drawn = null;
+    this.#rendered = null;
     this.show(this.message);
     this.#actions.querySelector("[aria-label=Edit]")?.focus();
   }
 
-  /** Ask what was written; the box comes back if it is not taken. */
+  /** Send the edited question. If it is not stored, show the edit box again. */
   async #save(text) {
     const { message } = this;
     this.#end();
-    if (!text || text === textOf(message) || (await this.does.edit(message, text))) return;
+    if (!text || text === textOf(message) || (await this.handlers.edit(message, text))) return;
     edits.set(message.id, text);
-    if (!this.#isEdited) this.#edit();
+    if (!this.#isEditing) this.#edit();
   }
 }
 
-/** Markdown; the text as it is, where it can't be read as that. */
-function drawn(text) {
+/** Render the text as Markdown, or as plain text if that fails. */
+function rendered(text) {
   try {
     return markdown(text);
   } catch {
@@ -132,7 +133,7 @@ function drawn(text) {
   }
 }
 
-/** Make a box as high as its text. */
+/** Set the height of a box to the height of its text. */
 export function fit(box) {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
@@ -146,13 +147,13 @@ function toolParts(message) {
   const parts = Array.isArray(message.content) ? message.content : [message.content];
   return parts.map((part) => {
     const isCall = part?.type === "tool-call";
-    const told = isCall ? (part.args ?? part.input) : (part?.result ?? part?.output ?? part);
+    const value = isCall ? (part.args ?? part.input) : (part?.result ?? part?.output ?? part);
     const name = part?.toolName ?? "tool";
     return element(
       "details",
       { class: "tool" },
       element("summary", {}, icon("tool"), element("span", {}, isCall ? "Called " : "Result of "), element("b", {}, name)),
-      element("pre", { tabindex: "0" }, element("code", {}, JSON.stringify(told, null, 2))),
+      element("pre", { tabindex: "0" }, element("code", {}, JSON.stringify(value, null, 2))),
     );
   });
 }

@@ -1,4 +1,4 @@
-// A conversation's row: a link to it, and a button for what can be done to it.
+// A row of the list: a link to the conversation, and a button for its menu.
 
 import { actionsFor, remove, renameIn } from "./actions.js";
 import { element, icon } from "./dom.js";
@@ -32,7 +32,7 @@ export class Row {
   }
 
   show(item, isCurrent) {
-    if (item === this.#item && isCurrent === this.#isCurrent) return; // one of thousands, of which one has changed
+    if (item === this.#item && isCurrent === this.#isCurrent) return; // most rows are unchanged
     [this.#item, this.#isCurrent] = [item, isCurrent];
     const isUnread = item.unread && !isCurrent;
     this.#title.textContent = titleOf(item);
@@ -45,7 +45,7 @@ export class Row {
     else this.link.removeAttribute("aria-current");
   }
 
-  /** Whether the row is the one that Tab leads to. */
+  /** Set whether the Tab key reaches this row. */
   setTabStop(isTabStop) {
     if (isTabStop === this.#isTabStop) return;
     this.#isTabStop = isTabStop;

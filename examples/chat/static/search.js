@@ -1,10 +1,10 @@
-// The search: while somebody types, the list gives way to what was found, best first.
+// The search. While there is a query, the results replace the list, the best match first.
 
 import * as api from "./api.js";
 import { announce, byId, element, marked, whenNear } from "./dom.js";
 import { focusList } from "./list.js";
 import { listen, titleOf } from "./store.js";
-import { tell } from "./toast.js";
+import { showError } from "./toast.js";
 
 const PAUSE = 120; // milliseconds after the last key
 
@@ -17,22 +17,22 @@ const found = element("ul", { class: "rows" });
 
 let request = null;
 let timer = null;
-let searching = null; // the search for what was typed last; tells whether its results are shown
+let searching = null; // the search for the current query; resolves to whether its results are shown
 let cursor = null;
 
 export function startSearch() {
-  const lookAgain = whenNear(sentinel, results, async () => cursor && (await more()) && lookAgain());
+  const checkAgain = whenNear(sentinel, results, async () => cursor && (await loadMore()) && checkAgain());
   box.addEventListener("input", () => {
-    stop(); // a slow answer never overtakes a later one
+    stop(); // the response to an earlier query must not replace a later one's
     if (!box.value.trim()) return close();
     timer = setTimeout(search, PAUSE);
   });
   box.addEventListener("keydown", (event) => {
-    if (event.isComposing) return; // a word of another script that is not complete
-    const does = { Escape: box.value && clear, ArrowDown: results.hidden ? focusList : () => move(0), Enter: openBest }[event.key];
-    if (!does) return;
+    if (event.isComposing) return; // an input method is composing a word
+    const action = { Escape: box.value && clear, ArrowDown: results.hidden ? focusList : () => move(0), Enter: openBest }[event.key];
+    if (!action) return;
     event.preventDefault();
-    does();
+    action();
   });
   results.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -55,7 +55,7 @@ function move(place) {
 }
 
 async function openBest() {
-  if (timer) search(); // what was typed last is still to be searched for
+  if (timer) search(); // the current query has not been sent yet
   if (await searching) found.querySelector("a")?.click();
 }
 
@@ -84,7 +84,7 @@ function search() {
   searching = show();
 }
 
-/** Show what is found; returns whether it could be. */
+/** Show the first results. Returns whether the search succeeded. */
 async function show() {
   try {
     const { items, nextCursor } = await api.search(box.value, undefined, request.signal);
@@ -98,7 +98,7 @@ async function show() {
     announce(heading.textContent);
     return true;
   } catch (error) {
-    tell(error);
+    showError(error);
     return false;
   }
 }
@@ -108,7 +108,7 @@ function count() {
   heading.textContent = length ? `${length}${cursor ? " or more" : ""} found` : "Nothing found";
 }
 
-async function more() {
+async function loadMore() {
   const after = cursor;
   cursor = null;
   try {
@@ -118,8 +118,8 @@ async function more() {
     count();
     return true;
   } catch (error) {
-    if (error.name !== "AbortError") cursor = after; // and wait until somebody scrolls again
-    tell(error);
+    if (error.name !== "AbortError") cursor = after; // tried again on the next scroll
+    showError(error);
     return false;
   }
 }

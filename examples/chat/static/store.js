@@ -1,52 +1,52 @@
-// The conversations that are known here. Whoever shows one listens to what becomes of it.
+// The conversations that this tab has loaded. Views add listeners to follow their changes.
 
 const known = new Map();
 const listeners = new Set();
-const learnt = new Map(); // when something was learnt of each the last time, counted in things learnt
-let count = 0;
+const updates = new Map(); // by id: the number of the conversation's last update
+let count = 0; // of all updates
 
 export const find = (id) => known.get(id);
 export const listen = (listener) => listeners.add(listener);
 
-/** A conversation as it is now, told by an event or by an answer that nothing has overtaken. */
+/** Store the current state of a conversation and notify the listeners. */
 export function changed(item) {
   known.set(item.id, item);
-  tell(item.id, item);
+  notify(item.id, item);
 }
 
 export function removed(id) {
   known.delete(id);
-  tell(id, null);
+  notify(id, null);
 }
 
-function tell(id, item) {
-  learnt.set(id, (count += 1));
+function notify(id, item) {
+  updates.set(id, (count += 1));
   listeners.forEach((listener) => listener(id, item));
 }
 
 /**
- * Await what the server says of a conversation, and return it. An answer is as old as its question: where something
- * was learnt of the conversation meanwhile, that counts. A late answer would bring back what was deleted.
+ * Await the server's response with a conversation, store the conversation and return it. If the conversation was
+ * updated after the request was sent, the response is outdated and is not stored: it could undo a deletion.
  */
-export async function learn(answer) {
-  const asked = count;
-  const item = await answer;
-  if (!isLearntSince(item.id, asked)) changed(item);
+export async function receive(response) {
+  const sent = count;
+  const item = await response;
+  if (!isUpdatedSince(item.id, sent)) changed(item);
   return item;
 }
 
 /**
- * The same for a page of the list: its items without those of which something was learnt meanwhile, the ids of these
- * (newer), and the item that ends it, in whatever state (end).
+ * The same for a page of the list. Returns its items without outdated ones (items), the ids of all conversations that
+ * were updated after the request was sent (newer), and the last item of the page, outdated or not (end).
  */
-export async function learnPage(answer) {
-  const asked = count;
-  const page = await answer;
-  const items = page.items.filter((item) => !isLearntSince(item.id, asked));
+export async function receivePage(response) {
+  const sent = count;
+  const page = await response;
+  const items = page.items.filter((item) => !isUpdatedSince(item.id, sent));
   items.forEach((item) => known.set(item.id, item));
-  return { ...page, items, end: page.items.at(-1), newer: [...learnt.keys()].filter((id) => isLearntSince(id, asked)) };
+  return { ...page, items, end: page.items.at(-1), newer: [...updates.keys()].filter((id) => isUpdatedSince(id, sent)) };
 }
 
-const isLearntSince = (id, moment) => (learnt.get(id) ?? 0) > moment;
+const isUpdatedSince = (id, moment) => (updates.get(id) ?? 0) > moment;
 
 export const titleOf = (item) => item.title?.trim() || "New chat";

@@ -1,4 +1,4 @@
-// Before the page is painted: the theme that was chosen here, if one was. Otherwise the system's.
+// Apply the chosen theme before the page is painted. Without a choice, the system's theme applies.
 (() => {
   const chosen = localStorage.getItem("theme");
   if (chosen) document.documentElement.dataset.theme = chosen;

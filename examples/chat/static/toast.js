@@ -1,9 +1,9 @@
-// Short notices at the edge, some with a way back. They wait while somebody is on them.
+// Toasts: short notices, some with an undo button. They stay while they have the focus or the pointer.
 
 import { byId, element, iconButton } from "./dom.js";
 
 const SECONDS = 8;
-const MOST = 4; // at a time, the newest
+const MAX_TOASTS = 4; // the oldest are removed
 
 export function toast(text, { action, onAction, isError = false } = {}) {
   const close = () => {
@@ -11,8 +11,8 @@ export function toast(text, { action, onAction, isError = false } = {}) {
     note.remove();
   };
   const others = [...byId("toasts").children];
-  if (!action) for (const each of others) if (each.textContent === text) each.remove(); // said once is enough
-  others.slice(0, 1 - MOST).forEach((each) => each.remove());
+  if (!action) for (const each of others) if (each.textContent === text) each.remove(); // replace an equal toast
+  others.slice(0, 1 - MAX_TOASTS).forEach((each) => each.remove());
   const note = element(
     "div",
     { class: `toast${isError ? " toast-error" : ""}` },
@@ -31,13 +31,13 @@ export function toast(text, { action, onAction, isError = false } = {}) {
   wait();
 }
 
-/** Show what went wrong; what a person cancelled is nothing. */
-export function tell(error) {
+/** Show an error. A cancelled request is not an error. */
+export function showError(error) {
   if (error.name === "AbortError") return;
   toast(error.message, { isError: true });
 }
 
-/** The same for what nobody asked for: that the server is away, is told anyhow. */
-export function tellIfNew(error) {
-  if (!error.isUnreachable) tell(error);
+/** Show an error of a background request. If the server is unreachable, the page already says so. */
+export function showBackgroundError(error) {
+  if (!error.isUnreachable) showError(error);
 }

@@ -1,12 +1,12 @@
-// What stands where nothing was said yet.
+// The content of a conversation without messages.
 
 import { element } from "./dom.js";
 
 const SUGGESTIONS = [
-  ["Why won’t my sourdough rise?", "A loaf that sulks"],
-  ["Plan a weekend in Lisbon, on foot", "Three days, one hill each"],
+  ["Why won’t my sourdough rise?", "A loaf that stays flat"],
+  ["Plan a weekend in Lisbon, on foot", "Three days, one hill a day"],
   ["Show me a small asyncio program", "In Python, with a memory"],
-  ["Help me to find a name for a small tool", "One syllable, if you can"],
+  ["Help me find a name for a small tool", "One syllable, if possible"],
 ];
 
 export function welcome(ask) {
@@ -14,7 +14,7 @@ export function welcome(ask) {
     "div",
     { class: "welcome" },
     element("h2", {}, greeting(new Date().getHours())),
-    element("p", {}, "Ask something, or go on where you left off."),
+    element("p", {}, "Ask a question, or continue a conversation."),
     element(
       "ul",
       { class: "suggestions" },

@@ -1,4 +1,4 @@
-"""What the tests of both of Agno's protocols share beside the model: conversations of others, values, and costs."""
+"""Shared by the tests of both of Agno's protocols: conversations begun elsewhere, values, and costs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.conftest import Connection
 
-# --- a conversation that others began -----------------------------------------------------------------------------
+# --- a conversation begun elsewhere -------------------------------------------------------------------------------
 
 _CALL: Final = {"type": "tool-call", "toolCallId": "k1", "toolName": "add", "args": {"a": 1, "b": 2}}
 _RESULT: Final = {"type": "tool-result", "toolCallId": "k1", "toolName": "add", "result": {"sum": 3}}
 
-SAID_ELSEWHERE: Final[list[dict[str, Any]]] = [
+PLAIN_MESSAGES: Final[list[dict[str, Any]]] = [
     {"role": "system", "content": "You are kind"},
     {"role": "user", "content": "hello"},
     {"role": "assistant", "content": "hi"},
@@ -27,7 +27,7 @@ SAID_ELSEWHERE: Final[list[dict[str, Any]]] = [
     {"role": "assistant", "type": "tool-call", "content": [{**_CALL, "toolCallId": "never answered"}]},
 ]
 
-ELSEWHERE: Final = [
+EXPECTED_HISTORY: Final = [
     ("user", "hello"),
     ("assistant", "hi"),
     ("user", "1 + 2?"),
@@ -35,7 +35,7 @@ ELSEWHERE: Final = [
     ("tool", '{"sum":3}'),
     ("assistant", "3"),
 ]
-"""What a model is shown of it."""
+"""What a model receives of it."""
 
 # --- values -------------------------------------------------------------------------------------------------------
 
@@ -53,7 +53,7 @@ JSON: Final[st.SearchStrategy[Any]] = st.recursive(
 
 
 async def wal_of(connection: Connection, run: Callable[[], Awaitable[object]]) -> int:
-    """Return how many bytes of WAL a run writes: the third least of six, since others write too."""
+    """Return the bytes of WAL that a run writes: the third smallest of six, because other tests write, too."""
     await connection.execute("CHECKPOINT")
     spent = [await _wal(connection)]
     for _ in range(6):
@@ -67,14 +67,14 @@ async def _wal(connection: Connection) -> int:
 
 
 def assert_costs_stay(costs: dict[int, int]) -> None:
-    """Below 8 kB for a run of 1 kB, and after 1,000 runs at most half as much again as after 10."""
+    """Assert that a run of 1 kB costs less than 8 kB, and after 1,000 runs at most 1.5 times as much as after 10."""
     assert costs[10] < 8192, costs
     assert costs[1000] < 8192, costs
     assert costs[1000] <= 1.5 * costs[10], costs
 
 
 def assert_reads_by_index(explained: str, most: int) -> None:
-    """Assert that a plan touches at most so many messages, all of them by an index."""
+    """Assert that a plan reads at most this many messages, all by an index."""
     plan = json.loads(explained)[0]["Plan"]
     scans = [each for each in _nodes(plan) if "messages" in each.get("Relation Name", "")]
     assert {each["Node Type"] for each in scans} == {"Index Scan"}

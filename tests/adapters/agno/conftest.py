@@ -1,4 +1,4 @@
-"""Collects the tests of the installed release of Agno: those of another could not even be imported."""
+"""Collects the tests of the installed release of Agno only, because the other tests cannot be imported."""
 
 from tests.adapters.agno.installed import RELEASE
 

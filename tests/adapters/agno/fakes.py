@@ -1,4 +1,4 @@
-"""What the tests of both of Agno's protocols share: a model with a script."""
+"""Shared by the tests of both of Agno's protocols: a model with a script."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Script: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
 
 
 def echo(messages: Sequence[Any]) -> dict[str, Any]:
-    """Make a tool call of "TOOL:<name> <json>"; otherwise say what was shown."""
+    """Answer "TOOL:<name> <json>" with a tool call, and other messages with what the model received."""
     last = messages[-1]
     text = last.content if isinstance(last.content, str) else str(last.content)
     if last.role == "user" and text.startswith("TOOL:"):
@@ -31,24 +31,24 @@ def echo(messages: Sequence[Any]) -> dict[str, Any]:
 
 @dataclass
 class FakeModel(Model):
-    """A model that answers by its script, and remembers what it was asked."""
+    """A model that answers by its script and records its requests."""
 
     id: str = "fake"
     name: str | None = "Fake"
     provider: str | None = "Fake"
     script: Script = echo
     calls: list[list[tuple[str, Any, bool]]] = field(default_factory=list)
-    """Of each request the messages: role, content, whether it is history."""
+    """The messages of each request: role, content, whether it is history."""
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def reply(self, messages: Sequence[Any]) -> ModelResponse:
         self.calls.append([(each.role, each.content, bool(each.from_history)) for each in messages])
-        said = self.script(messages)
-        response = ModelResponse(role="assistant", content=said.get("content"))
-        if "tool" in said:
-            name, arguments = said["tool"]
+        reply = self.script(messages)
+        response = ModelResponse(role="assistant", content=reply.get("content"))
+        if "tool" in reply:
+            name, arguments = reply["tool"]
             function = {"name": name, "arguments": json.dumps(arguments)}
             response.tool_calls = [{"id": f"call_{len(self.calls)}", "type": "function", "function": function}]
         return response
@@ -78,9 +78,9 @@ class FakeModel(Model):
         return response
 
     def history(self, call: int = -1) -> list[tuple[str, Any]]:
-        """Return what a request had of earlier runs: role and content."""
+        """Return the messages of earlier runs in a request: role and content."""
         return [(role, content) for role, content, is_history in self.calls[call] if is_history]
 
-    def said(self, call: int = -1) -> list[str]:
-        """Return all that a request had of users."""
+    def user_texts(self, call: int = -1) -> list[str]:
+        """Return the contents of the user messages in a request."""
         return [content for role, content, _ in self.calls[call] if role == "user"]

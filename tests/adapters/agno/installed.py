@@ -1,4 +1,4 @@
-"""The release of Agno that is installed: each of agno_1 and agno_3 holds the tests of one of its protocols."""
+"""The installed release of Agno. Each of agno_1 and agno_3 has the tests of one of its protocols."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -12,4 +12,4 @@ def _release() -> str:
 
 
 RELEASE: Final = _release()
-"""Empty where there is none."""
+"""Empty if Agno is not installed."""

@@ -1,4 +1,4 @@
-"""What the tests of LangChain share: a model with a script, agents, and what they have said."""
+"""Shared by the tests of LangChain: a model with a script, agents, and their messages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ C1: RunnableConfig = {"configurable": {"thread_id": "c1"}}
 
 
 class Scripted(BaseChatModel):
-    """A model that says what it is told to, and keeps what it was shown."""
+    """A model that answers by its script and records its requests."""
 
-    says: list[Any]
-    """Messages, their texts, or errors."""
-    shown: list[list[BaseMessage]]
+    answers: list[Any]
+    """The answers: messages, texts, or errors to raise."""
+    requests: list[list[BaseMessage]]
 
     @property
     def _llm_type(self) -> str:
@@ -34,11 +34,11 @@ class Scripted(BaseChatModel):
         return self
 
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
-        self.shown.append(messages)
-        said = self.says.pop(0)
-        if isinstance(said, BaseException):
-            raise said
-        message = AIMessage(said) if isinstance(said, str) else said.model_copy()
+        self.requests.append(messages)
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        message = AIMessage(answer) if isinstance(answer, str) else answer.model_copy()
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     async def _agenerate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
@@ -46,17 +46,17 @@ class Scripted(BaseChatModel):
         return self._generate(messages)
 
 
-def scripted(*says: AIMessage | str | BaseException) -> Scripted:
-    return Scripted(says=list(says), shown=[])
+def scripted(*answers: AIMessage | str | BaseException) -> Scripted:
+    return Scripted(answers=list(answers), requests=[])
 
 
 @tool
 def weather(city: str) -> str:
-    """Tell the weather in a city."""
+    """Return the weather in a city."""
     return f"4 °C in {city}\x00"
 
 
-def said(text: str) -> Any:
+def user_input(text: str) -> Any:
     return {"messages": [{"role": "user", "content": text}]}
 
 
@@ -74,7 +74,7 @@ async def stored_texts(storage: PostgresStorage, conversation_id: str = "c1") ->
 
 
 def assert_valid(messages: Sequence[BaseMessage]) -> None:
-    """Every result follows its call, and every call has its result."""
+    """Assert that every result follows its call, and every call has its result."""
     open_calls: list[str | None] = []
     for message in messages:
         if isinstance(message, ToolMessage):

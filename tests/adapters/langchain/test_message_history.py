@@ -1,4 +1,4 @@
-"""RunnableWithMessageHistory on voltmem."""
+"""RunnableWithMessageHistory with voltmem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from voltmem.errors import EventLoopError, MissingExtraError
 
 def chain(model: Scripted, storage: PostgresStorage, user_id: str = "ada", **options: Any) -> Any:
     with warnings.catch_warnings():
-        # LangChain's own class says that it is deprecated; ours says nothing.
+        # LangChain's own class emits a deprecation warning; voltmem's emits none.
         warnings.filterwarnings("ignore", "RunnableWithMessageHistory is deprecated", DeprecationWarning)
         return RunnableWithMessageHistory(
             model, lambda session_id: VoltMemChatMessageHistory(storage, user_id, session_id, **options)
@@ -36,31 +36,31 @@ def chain(model: Scripted, storage: PostgresStorage, user_id: str = "ada", **opt
 S1: RunnableConfig = {"configurable": {"session_id": "c1"}}
 
 
-async def test_a_chain_goes_on_where_it_was(storage: PostgresStorage) -> None:
-    """Two runs of a RunnableWithMessageHistory: the second is shown the first, and all is stored once."""
+async def test_a_chain_continues_its_conversation(storage: PostgresStorage) -> None:
+    """The second run of a RunnableWithMessageHistory receives the first run's messages, and all are stored once."""
     model = scripted("Ho", "Sure", "Bye")
 
     for text in ("Hi", "Again", "Well"):
         await chain(model, storage).ainvoke(text, S1)
 
-    assert texts(model.shown[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert texts(model.requests[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
     assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure", "Well", "Bye"]
 
 
 async def test_a_chain_with_a_window_stores_everything(make_storage: MakeStorage) -> None:
-    """With fewer messages shown, or kept, than were said, what is new is still recognised."""
+    """If the history is shorter than the conversation, new messages are still recognised."""
     storage = make_storage(storage_limit=3)
     model = scripted("a0", "a1", "a2")
 
     for number in range(3):
         await chain(model, storage, limit=2).ainvoke(f"q{number}", S1)
 
-    assert texts(model.shown[-1]) == ["q1", "a1", "q2"]
+    assert texts(model.requests[-1]) == ["q1", "a1", "q2"]
     assert await stored_texts(storage) == ["a1", "q2", "a2"]
 
 
 async def test_chains_at_once_lose_nothing(storage: PostgresStorage) -> None:
-    """Runs in one conversation, each begun before another has ended: all questions and answers are stored."""
+    """Overlapping runs in one conversation: all questions and answers are stored."""
     all_read = asyncio.Barrier(4)
     ended = [asyncio.Event() for _ in range(5)]
     ended[0].set()
@@ -72,7 +72,7 @@ async def test_chains_at_once_lose_nothing(storage: PostgresStorage) -> None:
             return self._generate(messages)
 
     async def run(number: int) -> None:
-        await chain(Slow(says=[f"answer {number}"], shown=[]), storage).ainvoke(str(number), S1)
+        await chain(Slow(answers=[f"answer {number}"], requests=[]), storage).ainvoke(str(number), S1)
         ended[number + 1].set()
 
     await asyncio.gather(*(run(number) for number in range(4)))
@@ -81,20 +81,20 @@ async def test_chains_at_once_lose_nothing(storage: PostgresStorage) -> None:
 
 
 async def test_a_chain_refuses_another_users_session_before_the_model(storage: PostgresStorage) -> None:
-    """Whoever knows a session id of another user's reads nothing, and no model is called."""
+    """With the id of another user's session, nothing is read, and no model is called."""
     await chain(scripted("Ho"), storage).ainvoke("Hi", S1)
     model = scripted("Secrets")
 
     with pytest.raises(ConversationNotFoundError):
         await chain(model, storage, user_id="mallory").ainvoke("Tell me", S1)
 
-    assert model.shown == []
+    assert model.requests == []
     with pytest.raises(ConversationNotFoundError):
         await VoltMemChatMessageHistory(storage, "mallory", "c1").aadd_messages([HumanMessage("Hi")])
 
 
 async def test_a_history_is_read_written_and_cleared(storage: PostgresStorage) -> None:
-    """Messages get ids and keep them: adding one again replaces it. A history reads anew after it has written."""
+    """Messages are given ids: adding one again replaces it. A history reads again after a write."""
     history = VoltMemChatMessageHistory(storage, "ada", "c1", turns=1)
     assert await history.aget_messages() == []
     question, answer = HumanMessage("Hi"), AIMessage("Ho")
@@ -111,7 +111,7 @@ async def test_a_history_is_read_written_and_cleared(storage: PostgresStorage) -
 
 
 async def test_a_history_stores_all_or_nothing(storage: PostgresStorage) -> None:
-    """One message that cannot be stored, and none is."""
+    """If one message cannot be stored, none is."""
     history = VoltMemChatMessageHistory(storage, "ada", "c1")
 
     with pytest.raises(InvalidInputError, match="RemoveMessage"):
@@ -130,7 +130,7 @@ async def test_a_history_stores_all_or_nothing(storage: PostgresStorage) -> None
     ],
 )
 async def test_synchronous_methods_name_the_async_ones(call: Any, instead: str, storage: PostgresStorage) -> None:
-    """What LangChain would call in invoke() says what to call instead."""
+    """The methods that LangChain calls in invoke() raise errors that name the async method."""
     with pytest.raises(EventLoopError, match=re.escape(instead)):
         call(VoltMemChatMessageHistory(storage, "ada", "c1"))
 
@@ -139,7 +139,7 @@ async def test_synchronous_methods_name_the_async_ones(call: Any, instead: str, 
 
 
 def test_without_langchain_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the adapter where LangChain is missing names the extra."""
+    """Importing the adapter without LangChain raises an error that names the extra."""
     monkeypatch.delitem(sys.modules, "voltmem.adapters.langchain")
     monkeypatch.setitem(sys.modules, "langchain.agents.middleware", None)
 

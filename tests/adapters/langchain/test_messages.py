@@ -1,4 +1,4 @@
-"""LangChain's messages come back equal, and conversations that others began go on."""
+"""LangChain's messages are read back equal, and conversations begun elsewhere are continued."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from langchain_core.messages import (
 )
 from langchain_core.tools import tool
 
-from tests.adapters.langchain.scripted import C1, agent, assert_valid, native, said, scripted, stored_texts, texts
+from tests.adapters.langchain.scripted import C1, agent, assert_valid, native, scripted, stored_texts, texts, user_input
 from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._parts import ToolCall, ToolResult, call_part, result_part, text_part, tool_calls
 from voltmem._values import from_stored_json, to_json
 from voltmem.adapters.langchain import FORMAT, to_langchain, to_native
 
-# --- conversations that others began ---------------------------------------------------------------------------------
+# --- conversations begun elsewhere -----------------------------------------------------------------------------------
 
 ELSEWHERE = [
     Message(role="system", content="Be brief."),
@@ -54,8 +54,8 @@ TRANSLATED: list[BaseMessage] = [
 
 
 @pytest.mark.parametrize("format", [None, "another"])
-async def test_a_conversation_that_was_begun_elsewhere_goes_on(format: str | None, storage: PostgresStorage) -> None:
-    """Plain messages, an application's or another framework's: texts, tool calls and results reach the model."""
+async def test_a_conversation_begun_elsewhere_is_continued(format: str | None, storage: PostgresStorage) -> None:
+    """The texts, tool calls and results of an application's or another framework's messages reach the model."""
     payload = None if format is None else {"its": "own"}
     begun = [
         NativeMessage.of({**message.model_dump(exclude={"created_at"}), "format": format, "payload": payload})
@@ -64,14 +64,14 @@ async def test_a_conversation_that_was_begun_elsewhere_goes_on(format: str | Non
     await storage.conversation("ada", "c1").add_turn(begun)
     model = scripted("You are welcome.")
 
-    await agent(model, storage).ainvoke(said("Thanks"), C1)
+    await agent(model, storage).ainvoke(user_input("Thanks"), C1)
 
-    assert [without_id(message) for message in model.shown[0][:-1]] == TRANSLATED
+    assert [without_id(message) for message in model.requests[0][:-1]] == TRANSLATED
     assert len(await stored_texts(storage)) == len(ELSEWHERE) + 2
 
 
-def test_tools_without_ids_or_objects_get_what_langchain_wants() -> None:
-    """Calls without ids are named, results without ids answer the oldest call, arguments become an object."""
+def test_tools_without_ids_or_objects_are_completed_for_langchain() -> None:
+    """Calls without ids are given ids, results without ids answer the oldest call, arguments become an object."""
     messages: list[dict[str, Any]] = [
         {
             "role": "assistant",
@@ -103,7 +103,7 @@ def test_tools_without_ids_or_objects_get_what_langchain_wants() -> None:
     assert len({message.id for message in found}) == len(found) == 8
 
 
-# --- every message of LangChain's ------------------------------------------------------------------------------------
+# --- all messages of LangChain ---------------------------------------------------------------------------------------
 
 MESSAGES: list[BaseMessage] = [
     HumanMessage("\x00 and \ud800"),
@@ -142,7 +142,7 @@ MESSAGES: list[BaseMessage] = [
 
 
 async def test_every_message_comes_back_equal(storage: PostgresStorage) -> None:
-    """All kinds of messages, with all that they have, are read as they were stored, in another process's eyes, too."""
+    """All kinds of messages with all their fields are read as they were stored, also as another process reads them."""
     await storage.conversation("ada", "c1").add_turn(to_native(message) for message in MESSAGES)
 
     found = to_langchain(await native(storage))
@@ -168,7 +168,7 @@ CALLS = st.lists(
 
 @given(content=CONTENT, calls=CALLS, more=OBJECTS)
 def test_any_answer_comes_back_equal(content: Any, calls: Any, more: dict[str, Any]) -> None:
-    """Whatever a model says, LangChain's own form of it survives what the database does to it."""
+    """LangChain's own form of any answer is equal after storing and reading it."""
     message = AIMessage(content=content, tool_calls=calls, response_metadata=more)
 
     assert reread(message) == message
@@ -178,22 +178,22 @@ def test_any_answer_comes_back_equal(content: Any, calls: Any, more: dict[str, A
 def test_any_result_comes_back_equal(
     content: Any, artifact: Any, name: str | None, status: Literal["success", "error"]
 ) -> None:
-    """Whatever a tool answers, LangChain's own form of it survives what the database does to it."""
+    """LangChain's own form of any tool result is equal after storing and reading it."""
     message = ToolMessage(content=content, tool_call_id="k1", artifact=artifact, name=name, status=status)
 
     assert reread(message) == message
 
 
 def test_blocks_that_repeat_a_call_are_not_counted_twice() -> None:
-    """Providers have a call in the content and in tool_calls; the plain message has it once."""
+    """Providers repeat a call in the content and in tool_calls; the plain message has it once."""
     plain = to_native(MESSAGES[4])
 
     assert [call.id for call in tool_calls(plain)] == ["k1", "k2"]
     assert plain.content[0] == {"type": "thinking", "thinking": "Hm", "signature": "x"}  # type: ignore[index]
 
 
-def test_parts_of_no_known_type_do_no_harm() -> None:
-    """What stands where a type should, is not trusted to be one."""
+def test_parts_of_unknown_types_do_not_raise() -> None:
+    """A part whose type is not a string does not raise."""
     odd: list[Any] = [
         {"type": ["tool_use"]},
         {"type": None, "text": "Hi"},
@@ -208,21 +208,21 @@ def test_parts_of_no_known_type_do_no_harm() -> None:
 
 
 async def test_a_replaced_message_is_read_as_it_is_now(storage: PostgresStorage) -> None:
-    """An application that edits a message by its id edits what the agent is shown."""
-    first = await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    """After the application has edited a message by its id, the agent receives the new text."""
+    first = await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
     edited = {"id": first["messages"][1].id, "role": "assistant", "content": "Ho ho"}
     await storage.add_message(edited, "ada", "c1")
     model = scripted("Sure")
 
-    await agent(model, storage).ainvoke(said("Again"), C1)
+    await agent(model, storage).ainvoke(user_input("Again"), C1)
 
-    assert texts(model.shown[0]) == ["Hi", "Ho ho", "Again"]
+    assert texts(model.requests[0]) == ["Hi", "Ho ho", "Again"]
 
 
 async def test_an_artifact_that_is_no_json_is_left_out(
     storage: PostgresStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A tool may return any object for the program: the run goes on, the message is stored without it, a log tells."""
+    """The message is stored without an artifact that is not JSON, and a warning is logged."""
 
     @tool(response_format="content_and_artifact")
     def search(q: str) -> tuple[str, list[Document]]:
@@ -230,7 +230,7 @@ async def test_an_artifact_that_is_no_json_is_left_out(
         return q, [Document("text")]
 
     call = AIMessage("", tool_calls=[{"name": "search", "args": {"q": "leeks"}, "id": "k1"}])
-    result = await agent(scripted(call, "Found."), storage, search).ainvoke(said("Find"), C1)
+    result = await agent(scripted(call, "Found."), storage, search).ainvoke(user_input("Find"), C1)
 
     assert result["messages"][2].artifact == [Document("text")]
     stored = to_langchain(await native(storage))[2]
@@ -250,8 +250,8 @@ async def test_an_artifact_that_is_no_json_is_left_out(
     ],
     ids=["remove", "unknown", "object", "infinity", "id"],
 )
-def test_what_cannot_be_stored_is_our_error(message: BaseMessage, why: str) -> None:
-    """A message that could not be read again is refused, and the error says why."""
+def test_a_message_that_cannot_be_stored_raises(message: BaseMessage, why: str) -> None:
+    """A message that could not be read again raises InvalidInputError, which says why."""
     with pytest.raises(InvalidInputError, match=why):
         to_native(message)
 

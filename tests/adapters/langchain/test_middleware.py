@@ -1,4 +1,4 @@
-"""The middleware of LangChain agents: what it stores and when, for whom, beside a checkpointer."""
+"""The middleware of LangChain agents: what it stores, when, for which user, and with a checkpointer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.adapters.langchain.scripted import (
     agent,
     assert_valid,
     native,
-    said,
     scripted,
     stored_texts,
     texts,
+    user_input,
     weather,
 )
 from tests.conftest import MakeStorage
@@ -40,8 +40,8 @@ OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "
 
 
 async def test_a_run_is_stored_as_plain_messages(storage: PostgresStorage) -> None:
-    """Whoever reads the conversation sees what was said, asked of tools, and answered."""
-    await agent(scripted(OSLO, "Take a coat."), storage, weather).ainvoke(said("Oslo?"), C1)
+    """The stored conversation has the texts, the tool calls and the results."""
+    await agent(scripted(OSLO, "Take a coat."), storage, weather).ainvoke(user_input("Oslo?"), C1)
 
     question, call, result, answer = await storage.get_messages("ada", "c1")
     assert (question.role, question.type, question.content) == ("user", "text", "Oslo?")
@@ -52,20 +52,20 @@ async def test_a_run_is_stored_as_plain_messages(storage: PostgresStorage) -> No
     assert (answer.role, answer.type, answer.content) == ("assistant", "text", "Take a coat.")
 
 
-async def test_a_second_run_is_shown_the_first(storage: PostgresStorage) -> None:
-    """An agent without a checkpointer goes on where the conversation was, with the very same messages."""
-    first = await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(said("Oslo?"), C1)
+async def test_a_second_run_receives_the_first_runs_messages(storage: PostgresStorage) -> None:
+    """Without a checkpointer, the second run receives exactly the first run's messages."""
+    first = await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(user_input("Oslo?"), C1)
     model = scripted("You are welcome.")
 
-    second = await agent(model, storage, weather).ainvoke(said("Thanks"), C1)
+    second = await agent(model, storage, weather).ainvoke(user_input("Thanks"), C1)
 
-    assert model.shown == [[*first["messages"], second["messages"][-2]]]
+    assert model.requests == [[*first["messages"], second["messages"][-2]]]
     assert second["messages"][:-2] == first["messages"]
     assert len(await stored_texts(storage)) == 6
 
 
 async def test_a_second_process_continues_what_the_first_began(storage: PostgresStorage, dsn: str, schema: str) -> None:
-    """Two programs, one after the other: the second's model is shown what was said to the first."""
+    """The second process's model receives the first process's messages."""
     program = """if True:
         import asyncio, sys
         from langchain.agents import create_agent
@@ -92,19 +92,19 @@ async def test_a_second_process_continues_what_the_first_began(storage: Postgres
     assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure"]
 
 
-async def test_what_the_user_says_is_stored_before_the_model_is_called(storage: PostgresStorage) -> None:
-    """A model that fails does not take the question with it."""
+async def test_the_users_message_is_stored_before_the_model_is_called(storage: PostgresStorage) -> None:
+    """If the model fails, the question stays stored."""
     model = scripted(RuntimeError("no quota"), "Ho")
     with pytest.raises(RuntimeError, match="no quota"):
-        await agent(model, storage).ainvoke(said("Hi"), C1)
+        await agent(model, storage).ainvoke(user_input("Hi"), C1)
 
     assert await stored_texts(storage) == ["Hi"]
-    await agent(model, storage).ainvoke(said("Hello?"), C1)
-    assert texts(model.shown[-1]) == ["Hi", "Hello?"]
+    await agent(model, storage).ainvoke(user_input("Hello?"), C1)
+    assert texts(model.requests[-1]) == ["Hi", "Hello?"]
 
 
-async def test_a_cancelled_run_keeps_what_was_said(storage: PostgresStorage) -> None:
-    """A run that is cancelled while a tool works has stored the question, and no half of a tool turn."""
+async def test_a_cancelled_run_keeps_its_stored_messages(storage: PostgresStorage) -> None:
+    """A run cancelled during a tool call has stored the question, and no call without its result."""
     working = asyncio.Event()
 
     @tool
@@ -115,7 +115,7 @@ async def test_a_cancelled_run_keeps_what_was_said(storage: PostgresStorage) -> 
         return ""
 
     call = AIMessage("", tool_calls=[{"name": "forever", "args": {}, "id": "k1"}])
-    task = asyncio.create_task(agent(scripted(call), storage, forever).ainvoke(said("Hi"), C1))
+    task = asyncio.create_task(agent(scripted(call), storage, forever).ainvoke(user_input("Hi"), C1))
     await working.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -125,7 +125,7 @@ async def test_a_cancelled_run_keeps_what_was_said(storage: PostgresStorage) -> 
 
 
 async def test_a_tool_call_is_stored_with_its_results(storage: PostgresStorage) -> None:
-    """While tools work there is no call without result in the conversation; before the model goes on, both are."""
+    """While a tool runs, its call is not stored; before the model is called again, call and result are."""
     seen: list[list[str]] = []
 
     class Look(AgentMiddleware[Any, Any]):
@@ -137,13 +137,13 @@ async def test_a_tool_call_is_stored_with_its_results(storage: PostgresStorage) 
             seen.append([message.type for message in await storage.get_messages("ada", "c1")])
             return await handler(request)
 
-    await agent(scripted(OSLO, "4 °C"), storage, weather, then=[Look()]).ainvoke(said("Oslo?"), C1)
+    await agent(scripted(OSLO, "4 °C"), storage, weather, then=[Look()]).ainvoke(user_input("Oslo?"), C1)
 
     assert seen == [["text"], ["text"], ["text", "tool-call", "tool-result"]]
 
 
 async def test_a_failed_tool_leaves_no_half_turn(storage: PostgresStorage) -> None:
-    """A tool that raises ends the run; the conversation goes on from the question."""
+    """If a tool raises, the run ends, and the conversation continues after the question."""
 
     @tool("weather")
     def broken(city: str) -> str:
@@ -151,13 +151,13 @@ async def test_a_failed_tool_leaves_no_half_turn(storage: PostgresStorage) -> No
         raise OSError(city)
 
     with pytest.raises(OSError, match="Oslo"):
-        await agent(scripted(OSLO), storage, broken).ainvoke(said("Oslo?"), C1)
+        await agent(scripted(OSLO), storage, broken).ainvoke(user_input("Oslo?"), C1)
 
     assert await stored_texts(storage) == ["Oslo?"]
 
 
 async def test_sending_a_message_again_stores_it_once(storage: PostgresStorage) -> None:
-    """A retry with the same message id adds nothing, and the model is shown it once."""
+    """A retry with the same message id stores nothing new, and the model receives the message once."""
     question = {"messages": [HumanMessage("Hi", id="m1")]}
     model = scripted(RuntimeError("no quota"), "Ho")
     with pytest.raises(RuntimeError):
@@ -165,60 +165,60 @@ async def test_sending_a_message_again_stores_it_once(storage: PostgresStorage) 
 
     await agent(model, storage).ainvoke(question, C1)
 
-    assert texts(model.shown[-1]) == ["Hi"]
+    assert texts(model.requests[-1]) == ["Hi"]
     assert await stored_texts(storage) == ["Hi", "Ho"]
 
 
-async def test_a_client_that_sends_everything_back_repeats_nothing(storage: PostgresStorage) -> None:
-    """All messages with their ids, and a new one: only that is stored, even if the others lie beyond the window."""
-    one = await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
-    two = await agent(scripted("Sure"), storage).ainvoke(said("Again"), C1)
+async def test_a_client_that_sends_all_messages_again_stores_only_new_ones(storage: PostgresStorage) -> None:
+    """If a client sends all messages again and a new one, only the new one is stored, whatever the window."""
+    one = await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
+    two = await agent(scripted("Sure"), storage).ainvoke(user_input("Again"), C1)
     assert texts(two["messages"]) == ["Hi", "Ho", "Again", "Sure"]
     await storage.delete_messages([one["messages"][0].id], "ada", "c1")
     model = scripted("Bye")
 
     await agent(model, storage).ainvoke({"messages": [*two["messages"], HumanMessage("Well")]}, C1)
 
-    assert texts(model.shown[0]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert texts(model.requests[0]) == ["Hi", "Ho", "Again", "Sure", "Well"]
     assert await stored_texts(storage) == ["Ho", "Again", "Sure", "Well", "Bye"]
 
 
 async def test_history_is_not_streamed(storage: PostgresStorage) -> None:
-    """stream_mode="messages" brings what is said now, not what was said before."""
-    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    """stream_mode="messages" streams new messages only."""
+    await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
 
-    stream = agent(scripted("Sure"), storage).astream(said("Again"), C1, stream_mode="messages")
+    stream = agent(scripted("Sure"), storage).astream(user_input("Again"), C1, stream_mode="messages")
 
     assert [message.text async for message, _ in stream] == ["Sure"]
 
 
 async def test_runs_at_once_in_one_conversation_all_are_stored(storage: PostgresStorage) -> None:
-    """Eight runs with tools, at once: everything is there, and what a model is shown next is valid."""
+    """Eight concurrent runs with tools: all messages are stored, and the next model receives a valid history."""
 
     async def run(number: int) -> None:
         call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": f"k{number}"}])
-        await agent(scripted(call, f"answer {number}"), storage, weather).ainvoke(said(f"question {number}"), C1)
+        await agent(scripted(call, f"answer {number}"), storage, weather).ainvoke(user_input(f"question {number}"), C1)
 
     await asyncio.gather(*(run(number) for number in range(8)))
 
     assert len(await stored_texts(storage)) == 32
     model = scripted("Done")
-    await agent(model, storage).ainvoke(said("And?"), C1)
-    assert_valid(model.shown[0])
-    assert len(model.shown[0]) == 33
+    await agent(model, storage).ainvoke(user_input("And?"), C1)
+    assert_valid(model.requests[0])
+    assert len(model.requests[0]) == 33
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7])
-async def test_what_a_storage_limit_leaves_is_valid(limit: int, make_storage: MakeStorage) -> None:
-    """However few messages are kept, no model is shown half a tool turn."""
+async def test_a_history_within_a_storage_limit_is_valid(limit: int, make_storage: MakeStorage) -> None:
+    """With any storage_limit, no model receives a tool call without its result."""
     storage = make_storage(storage_limit=limit)
     for number in range(3):
         calls = [{"name": "weather", "args": {"city": city}, "id": f"{city}{number}"} for city in ("Oslo", "Rome")]
         model = scripted(AIMessage("", tool_calls=calls), "Fine.")
-        await agent(model, storage, weather).ainvoke(said(f"question {number}"), C1)
-        for shown in model.shown:
-            assert_valid(shown)
-            assert f"question {number}" in texts(shown)
+        await agent(model, storage, weather).ainvoke(user_input(f"question {number}"), C1)
+        for request in model.requests:
+            assert_valid(request)
+            assert f"question {number}" in texts(request)
 
     assert len(await storage.get_messages("ada", "c1")) == limit
     for window in range(limit + 1):
@@ -233,30 +233,30 @@ async def test_what_a_storage_limit_leaves_is_valid(limit: int, make_storage: Ma
 async def test_a_run_begins_with_the_window_that_was_asked_for(
     options: dict[str, int], expected: int, storage: PostgresStorage
 ) -> None:
-    """limit and turns say how much of the conversation a run is shown, tool turns whole."""
-    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
-    await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(said("Oslo?"), C1)
+    """limit and turns limit the history of a run, with whole tool turns."""
+    await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
+    await agent(scripted(OSLO, "4 °C"), storage, weather).ainvoke(user_input("Oslo?"), C1)
     model = scripted("Sure")
     middleware = VoltMemMiddleware(storage, user_id="ada", **options)  # type: ignore[arg-type]
 
-    await create_agent(model, middleware=[middleware]).ainvoke(said("Thanks"), C1)
+    await create_agent(model, middleware=[middleware]).ainvoke(user_input("Thanks"), C1)
 
-    assert_valid(model.shown[0])
-    assert len(model.shown[0]) == expected + 1
+    assert_valid(model.requests[0])
+    assert len(model.requests[0]) == expected + 1
 
 
-# --- the middleware: whose, and which --------------------------------------------------------------------------------
+# --- the middleware: users and threads -------------------------------------------------------------------------------
 
 
 async def test_another_users_thread_is_refused_before_the_model(storage: PostgresStorage) -> None:
-    """Whoever knows a thread id of another user's reads nothing, stores nothing, and no model is called."""
-    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    """With another user's thread id, nothing is read or stored, and no model is called."""
+    await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
     model = scripted("Secrets")
 
     with pytest.raises(ConversationNotFoundError):
-        await agent(model, storage, user_id="mallory").ainvoke(said("Tell me"), C1)
+        await agent(model, storage, user_id="mallory").ainvoke(user_input("Tell me"), C1)
 
-    assert model.shown == []
+    assert model.requests == []
     assert await stored_texts(storage) == ["Hi", "Ho"]
 
 
@@ -264,9 +264,9 @@ async def test_another_users_thread_is_refused_before_the_model(storage: Postgre
 async def test_a_checkpointer_does_not_open_another_users_thread(
     message: dict[str, Any] | None, storage: PostgresStorage
 ) -> None:
-    """The thread's owner is asked for in every run, also in one that says nothing."""
+    """Every run checks the thread's owner, also a run without new messages."""
     saver = InMemorySaver()
-    await agent(scripted("Ho"), storage, checkpointer=saver).ainvoke(said("Hi"), C1)
+    await agent(scripted("Ho"), storage, checkpointer=saver).ainvoke(user_input("Hi"), C1)
     model = scripted("Secrets")
     stranger = agent(model, storage, user_id="mallory", checkpointer=saver)
 
@@ -274,12 +274,12 @@ async def test_a_checkpointer_does_not_open_another_users_thread(
         assert texts((await stranger.ainvoke(None, C1))["messages"]) == [
             "Hi",
             "Ho",
-        ]  # LangGraph's: nothing is left to run
+        ]  # LangGraph: nothing is left to run
     else:
         with pytest.raises(ConversationNotFoundError):
             await stranger.ainvoke(message, C1)
 
-    assert model.shown == []
+    assert model.requests == []
     assert await stored_texts(storage) == ["Hi", "Ho"]
 
 
@@ -290,12 +290,12 @@ class Context:
 
 @pytest.mark.parametrize("context", [Context("ada"), {"user_id": "ada"}])
 async def test_the_user_comes_from_the_runs_context(context: Any, storage: PostgresStorage) -> None:
-    """One agent for all users: each run's context says whose conversation it is."""
+    """One agent serves all users: the user is in each run's context."""
     one_for_all = create_agent(
         scripted("Ho", "Ho"), middleware=[VoltMemMiddleware(storage, resource_id="cook")], context_schema=type(context)
     )
 
-    await one_for_all.ainvoke(said("Hi"), C1, context=context)
+    await one_for_all.ainvoke(user_input("Hi"), C1, context=context)
 
     conversation = await storage.get_user_conversation("c1", "ada")
     assert conversation is not None
@@ -304,117 +304,115 @@ async def test_the_user_comes_from_the_runs_context(context: Any, storage: Postg
 
 @pytest.mark.parametrize("context", [None, {}, {"user_id": ""}, {"user_id": 7}])
 async def test_a_run_needs_a_user(context: Any, storage: PostgresStorage) -> None:
-    """Without a user no model is called; the error says what to give."""
+    """Without a user the run raises before the model is called, and the error says what to pass."""
     model = scripted("Ho")
     one_for_all = create_agent(model, middleware=[VoltMemMiddleware(storage)], context_schema=dict)
     with pytest.raises(InvalidInputError, match="user_id"):
-        await one_for_all.ainvoke(said("Hi"), C1, context=context)
+        await one_for_all.ainvoke(user_input("Hi"), C1, context=context)
 
-    assert model.shown == []
+    assert model.requests == []
 
 
 async def test_a_run_needs_a_thread(storage: PostgresStorage) -> None:
-    """Without a thread_id no model is called; the error says how to give one."""
+    """Without a thread_id the run raises before the model is called, and the error says how to pass one."""
     model = scripted("Ho")
     with pytest.raises(InvalidInputError, match=r'"configurable": {"thread_id"'):
-        await agent(model, storage).ainvoke(said("Hi"))
+        await agent(model, storage).ainvoke(user_input("Hi"))
 
-    assert model.shown == []
+    assert model.requests == []
 
 
 async def test_a_thread_id_may_be_a_uuid(storage: PostgresStorage) -> None:
-    """LangGraph takes thread ids that are no strings; the conversation has their text."""
+    """LangGraph accepts thread ids that are not strings; the conversation's id is their text."""
     thread_id = uuid.uuid4()
-    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), {"configurable": {"thread_id": thread_id}})
+    await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), {"configurable": {"thread_id": thread_id}})
 
     assert await stored_texts(storage, str(thread_id)) == ["Hi", "Ho"]
 
 
 @pytest.mark.parametrize("way", ["invoke", "stream"])
 async def test_a_synchronous_run_is_refused(way: str, storage: PostgresStorage) -> None:
-    """With the asynchronous storage invoke() and stream() say what to call, or to give, instead."""
+    """With the asynchronous storage, invoke() and stream() raise, and the error names the alternatives."""
     with pytest.raises(EventLoopError, match=r"ainvoke\(\) or astream\(\), or give a voltmem\.sync"):
-        list(getattr(agent(scripted("Ho"), storage), way)(said("Hi"), C1))
+        list(getattr(agent(scripted("Ho"), storage), way)(user_input("Hi"), C1))
 
 
 @pytest.mark.parametrize("options", [{"limit": -1}, {"turns": -1}, {"limit": 2, "turns": 2}])
-async def test_a_window_that_cannot_be_is_refused_before_the_model(
-    options: dict[str, int], storage: PostgresStorage
-) -> None:
-    """A mistake in the options is our error, and no model is called."""
+async def test_an_invalid_window_is_refused_before_the_model(options: dict[str, int], storage: PostgresStorage) -> None:
+    """Invalid options raise InvalidInputError, and no model is called."""
     model = scripted("Ho")
     middleware = VoltMemMiddleware(storage, user_id="ada", **options)  # type: ignore[arg-type]
 
     with pytest.raises(InvalidInputError, match=r"limit|turns"):
-        await create_agent(model, middleware=[middleware]).ainvoke(said("Hi"), C1)
+        await create_agent(model, middleware=[middleware]).ainvoke(user_input("Hi"), C1)
 
-    assert model.shown == []
+    assert model.requests == []
 
 
 @pytest.mark.parametrize("user", [7, None, "", ANY_USER])
 async def test_a_user_id_is_checked_when_the_middleware_is_made(user: Any, storage: PostgresStorage) -> None:
-    """What can be no user id is an error before anything runs: a forgotten user is not taken from the context."""
+    """An invalid user id raises in the constructor: the user of the context does not replace it."""
     with pytest.raises(InvalidInputError, match="user_id"):
         VoltMemMiddleware(storage, user_id=user)
     with pytest.raises(InvalidInputError, match="user_id"):
         VoltMemChatMessageHistory(storage, user, "c1")
 
 
-# --- beside a checkpointer and other middleware ----------------------------------------------------------------------
+# --- with a checkpointer and other middleware ------------------------------------------------------------------------
 
 
-async def test_beside_a_checkpointer_everything_is_stored_once(storage: PostgresStorage) -> None:
-    """Three runs of one thread: neither the model nor the conversation sees anything twice."""
+async def test_with_a_checkpointer_every_message_is_stored_once(storage: PostgresStorage) -> None:
+    """In three runs of one thread, neither the model nor the conversation gets a message twice."""
     model = scripted(OSLO, "4 °C", "You are welcome.", "Bye.")
     one = agent(model, storage, weather, checkpointer=InMemorySaver())
 
     for text in ("Oslo?", "Thanks", "Bye"):
-        result = await one.ainvoke(said(text), C1)
+        result = await one.ainvoke(user_input(text), C1)
 
-    assert texts(model.shown[-1]) == ["Oslo?", "", "4 °C in Oslo\x00", "4 °C", "Thanks", "You are welcome.", "Bye"]
+    assert texts(model.requests[-1]) == ["Oslo?", "", "4 °C in Oslo\x00", "4 °C", "Thanks", "You are welcome.", "Bye"]
     assert to_langchain(await native(storage)) == result["messages"]
-    assert set(result) == {"messages"}  # what the middleware remembers is its own
+    assert set(result) == {"messages"}  # the middleware's own state is private
 
 
 async def test_a_thread_that_is_new_to_the_checkpointer_begins_with_the_history(storage: PostgresStorage) -> None:
-    """A checkpointer that is added later, or has lost its threads, is filled from the conversation."""
-    await agent(scripted("Ho"), storage).ainvoke(said("Hi"), C1)
+    """A checkpointer that is added later, or has lost its threads, gets the conversation's history."""
+    await agent(scripted("Ho"), storage).ainvoke(user_input("Hi"), C1)
     model = scripted("Sure", "Bye")
     one = agent(model, storage, checkpointer=InMemorySaver())
 
     for text in ("Again", "Well"):
-        await one.ainvoke(said(text), C1)
+        await one.ainvoke(user_input(text), C1)
 
-    assert texts(model.shown[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
+    assert texts(model.requests[-1]) == ["Hi", "Ho", "Again", "Sure", "Well"]
     assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure", "Well", "Bye"]
 
 
-async def test_what_the_checkpointer_had_before_is_stored(storage: PostgresStorage) -> None:
-    """The middleware is added to an agent with a checkpointer: its threads become whole conversations."""
+async def test_earlier_messages_of_a_checkpointer_are_stored(storage: PostgresStorage) -> None:
+    """If the middleware is added to an agent with a checkpointer, its threads are stored as whole conversations."""
     saver = InMemorySaver()
-    await create_agent(scripted("Ho"), checkpointer=saver).ainvoke(said("Hi"), C1)
+    await create_agent(scripted("Ho"), checkpointer=saver).ainvoke(user_input("Hi"), C1)
 
-    await agent(scripted("Sure"), storage, checkpointer=saver).ainvoke(said("Again"), C1)
+    await agent(scripted("Sure"), storage, checkpointer=saver).ainvoke(user_input("Again"), C1)
 
     assert await stored_texts(storage) == ["Hi", "Ho", "Again", "Sure"]
 
 
-async def test_what_falls_out_of_the_storage_does_not_come_back(make_storage: MakeStorage) -> None:
-    """A checkpointer remembers more than the storage keeps; what is kept are the newest, in their order."""
+async def test_messages_beyond_the_storage_limit_are_not_stored_again(make_storage: MakeStorage) -> None:
+    """If a checkpointer has more messages than the storage keeps, the storage keeps the newest, in order."""
     storage = make_storage(storage_limit=3)
     one = agent(scripted("a0", "a1", "a2", "a3"), storage, checkpointer=InMemorySaver())
 
     for number in range(4):
-        await one.ainvoke(said(f"q{number}"), C1)
+        await one.ainvoke(user_input(f"q{number}"), C1)
 
     assert await stored_texts(storage) == ["a2", "q3", "a3"]
 
 
 async def test_a_run_that_waits_for_a_person_is_stored_once(storage: PostgresStorage) -> None:
-    """Interrupted for an approval, which changes the call, and resumed by another agent: all is stored, once."""
+    """A run that is interrupted for an approval and resumed by another agent stores each message once."""
     saver = InMemorySaver()
     ask = HumanInTheLoopMiddleware(interrupt_on={"weather": {"allowed_decisions": ["edit"]}})
-    await agent(scripted(OSLO), storage, weather, checkpointer=saver, then=[ask]).ainvoke(said("Oslo?"), C1)
+    await agent(scripted(OSLO), storage, weather, checkpointer=saver, then=[ask]).ainvoke(user_input("Oslo?"), C1)
     assert await stored_texts(storage) == ["Oslo?"]
 
     edit = {"type": "edit", "edited_action": {"name": "weather", "args": {"city": "Rome"}}}
@@ -430,7 +428,7 @@ async def test_a_run_that_waits_for_a_person_is_stored_once(storage: PostgresSto
 
 @pytest.mark.parametrize("summary_first", [False, True])
 async def test_a_summary_is_not_stored(summary_first: bool, storage: PostgresStorage) -> None:
-    """What a SummarizationMiddleware puts into the state nobody said; all that was said stays stored."""
+    """The summary of a SummarizationMiddleware is not stored, and the summarized messages stay stored."""
     model = scripted("a0", "a1", "a2")
     shorten = SummarizationMiddleware(scripted(*["in short"] * 3), trigger=("messages", 3), keep=("messages", 1))
     middleware: list[Any] = [VoltMemMiddleware(storage, user_id="ada"), shorten]
@@ -438,16 +436,16 @@ async def test_a_summary_is_not_stored(summary_first: bool, storage: PostgresSto
     one = create_agent(model, middleware=order, checkpointer=InMemorySaver())
 
     for number in range(3):
-        await one.ainvoke(said(f"q{number}"), C1)
+        await one.ainvoke(user_input(f"q{number}"), C1)
 
-    assert "in short" in model.shown[-1][0].text
+    assert "in short" in model.requests[-1][0].text
     assert await stored_texts(storage) == ["q0", "a0", "q1", "a1", "q2", "a2"]
 
 
-async def test_what_is_removed_from_the_state_stays_stored(storage: PostgresStorage) -> None:
-    """A RemoveMessage is about an agent's state; the conversation is what was said."""
+async def test_messages_removed_from_the_state_stay_stored(storage: PostgresStorage) -> None:
+    """A RemoveMessage changes only the agent's state, not the stored conversation."""
     one = agent(scripted("Ho", "Sure"), storage, checkpointer=InMemorySaver())
-    first = await one.ainvoke(said("Hi"), C1)
+    first = await one.ainvoke(user_input("Hi"), C1)
 
     remove = [RemoveMessage(id=message.id) for message in first["messages"]]
     await one.ainvoke({"messages": [*remove, HumanMessage("Again")]}, C1)

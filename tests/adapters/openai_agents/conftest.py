@@ -1,4 +1,4 @@
-"""A session for the tests of the OpenAI Agents SDK."""
+"""Fixtures for the tests of the OpenAI Agents SDK."""
 
 from __future__ import annotations
 

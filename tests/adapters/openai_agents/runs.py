@@ -1,4 +1,4 @@
-"""What the tests of the OpenAI Agents SDK share: items, agents and runs."""
+"""Shared by the tests of the OpenAI Agents SDK: items, agents and runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def user(text: str) -> dict[str, object]:
     return {"role": "user", "content": text}
 
 
-def said(text: str, **more: object) -> dict[str, object]:
+def assistant(text: str, **more: object) -> dict[str, object]:
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     return {"type": "message", "role": "assistant", "status": "completed", "content": [part], **more}
 
@@ -38,12 +38,12 @@ def reasoning(number: int) -> dict[str, object]:
 
 
 def a_turn(number: int) -> list[TResponseInputItem]:
-    return items(user(f"question {number}"), call(number), answer(number), said(f"reply {number}"))
+    return items(user(f"question {number}"), call(number), answer(number), assistant(f"reply {number}"))
 
 
 @function_tool
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather in a city."""
     return f"snow in {city}"
 
 

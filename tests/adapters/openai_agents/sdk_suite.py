@@ -1,5 +1,5 @@
 """
-The OpenAI Agents SDK's own tests of its sessions, on ours.
+Run the OpenAI Agents SDK's own session tests with VoltMemSession.
 
 ``python -m tests.adapters.openai_agents.sdk_suite FOLDER`` downloads the sources of the installed release into the
 folder and runs them there; its exit code is pytest's. The environment has voltmem with the extras openai-agents and
@@ -33,7 +33,7 @@ FILES = (
     "tests/test_tool_batch_failure_history.py",
 )
 
-# What they test beside sessions: SQLite's files, threads, locks and broken rows.
+# Tests that are left out, because they are about SQLite: its files, threads, locks and broken rows.
 SQLITE = (
     "await_mutation",
     "closed_rejects",
@@ -53,18 +53,18 @@ SQLITE = (
 
 
 def main(folder: Path) -> int:
-    """Return the exit code of the SDK's tests."""
+    """Run the SDK's tests. Returns their exit code."""
     sources = downloaded(folder)
     program = [sys.executable, "-m", "pytest", "-q", "-p", Path(__file__).stem, "-p", "no:cacheprovider"]
     without = ["-k", " and ".join(f"not {words}" for words in SQLITE)]
     paths = os.pathsep.join([str(Path(__file__).parent), str(sources)])
-    # The SDK's folder of tests has the name of ours: this file is a module of its own there, in no package.
+    # The SDK's tests are in a folder "tests", too. So this file is imported there as a top-level module.
     environment = {**os.environ, "PYTHONPATH": paths, "OPENAI_AGENTS_DISABLE_TRACING": "1"}
     return subprocess.run([*program, *FILES, *without], cwd=sources, env=environment, check=False).returncode
 
 
 def downloaded(folder: Path) -> Path:
-    """Return the folder with the sources of the installed release; they are downloaded once."""
+    """Download the sources of the installed release, unless they are there. Returns their folder."""
     release = f"openai_agents-{version('openai-agents')}"
     if not (folder / release).is_dir():
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,26 +77,26 @@ def downloaded(folder: Path) -> Path:
 
 # --- the plugin -----------------------------------------------------------------------------------------------------
 
-_schemas: dict[str, str] = {}  # of each of SQLite's files, and by itself of each that would be in memory
+_schemas: dict[str, str] = {}  # by SQLite's file; by itself for each session in memory
 
 
 def pytest_configure() -> None:
-    """Let the SDK's tests find ours where they look for SQLiteSession."""
+    """Replace SQLiteSession in the SDK with the class below."""
     for module in (agents, agents.memory):
         module.SQLiteSession = Session  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure() -> None:
-    """Leave nothing on the server."""
+    """Drop the schemas of the tests."""
     for schema in _schemas.values():
         asyncio.run(drop_schema(schema))
 
 
 class Session:
     """
-    VoltMemSession as if it were SQLiteSession: a schema for each file, and a storage for each call.
+    VoltMemSession with the interface of SQLiteSession: a schema for each file, and a storage for each call.
 
-    The SDK's tests call one session from several event loops, as SQLite allows.
+    The SDK's tests call one session from several event loops, which SQLite allows.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class Session:
         schema = temporary_schema_name()
         self._schema = _schemas.setdefault(schema if str(db_path) == ":memory:" else str(db_path), schema)
         self.session_id = session_id
-        made = VoltMemSession(session_id, PostgresStorage(), user_id="ada", session_settings=session_settings)
-        self.session_settings = made.session_settings
+        session = VoltMemSession(session_id, PostgresStorage(), user_id="ada", session_settings=session_settings)
+        self.session_settings = session.session_settings
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         async with self._session() as session:
@@ -129,7 +129,7 @@ class Session:
             await session.clear_session()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection stays open."""
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[VoltMemSession]:

@@ -1,4 +1,4 @@
-"""What the SDK stores is read by others, and what others have written by the SDK."""
+"""Other code reads what the SDK stores, and the SDK reads what other code stores."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from agents import Runner
 from agents.testing import ScriptedModel, assistant_message
 from pydantic import JsonValue
 
-from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
+from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, assistant, call, items, reasoning, user
 from voltmem import PostgresStorage
 from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_items, to_messages
 from voltmem.models import NativeMessage
 
-# --- what others read ------------------------------------------------------------------------------------------------
+# --- reading what the SDK stores -------------------------------------------------------------------------------------
 
 
-async def test_everybody_reads_what_a_run_has_stored(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """The sidebar and other frameworks find text, tool calls and results in their plain form."""
-    await session.add_items(items(user("A coat?"), reasoning(1), call(1), answer(1), said("Yes.")))
+async def test_other_code_reads_what_a_run_has_stored(session: VoltMemSession, storage: PostgresStorage) -> None:
+    """The sidebar and other frameworks read text, tool calls and results in their plain form."""
+    await session.add_items(items(user("A coat?"), reasoning(1), call(1), answer(1), assistant("Yes.")))
 
     found = [(each.role, each.type, each.content) for each in await storage.get_messages("ada", "c1")]
 
@@ -104,7 +104,7 @@ def plain(item: Mapping[str, object]) -> tuple[str, str, JsonValue]:
     ],
 )
 def test_each_kind_of_item_has_a_plain_form(item: dict[str, object], expected: tuple[str, str, JsonValue]) -> None:
-    """Text is text, calls are calls, and bytes and ciphertexts stay in the item."""
+    """Text and calls are in the plain form; bytes and encrypted content are only in the item."""
     assert plain(item) == expected
 
 
@@ -112,9 +112,9 @@ def test_each_kind_of_item_has_a_plain_form(item: dict[str, object], expected: t
 async def test_any_window_of_a_run_is_valid_for_others(
     session: VoltMemSession, storage: PostgresStorage, limit: int
 ) -> None:
-    """Another framework, or an agent's own loop, gets windows in which each call has its result."""
+    """Other frameworks and agent loops get windows in which each call has its result."""
     await session.add_items(
-        [*a_turn(1), *items(user("And now?"), call(2), call(3), answer(2), answer(3), said("Yes."))]
+        [*a_turn(1), *items(user("And now?"), call(2), call(3), answer(2), answer(3), assistant("Yes."))]
     )
 
     window = await storage.conversation("ada", "c1").messages(limit=limit)
@@ -125,7 +125,7 @@ async def test_any_window_of_a_run_is_valid_for_others(
     assert len(window) <= limit
 
 
-# --- what others have written ----------------------------------------------------------------------------------------
+# --- reading what others store ---------------------------------------------------------------------------------------
 
 TURN_OF_OTHERS: Final[list[dict[str, Any]]] = [
     {"role": "system", "content": "Be brief."},
@@ -163,10 +163,10 @@ AS_ITEMS: Final = items(
 
 
 @pytest.mark.parametrize("format", [None, "another-framework"])
-async def test_a_run_continues_what_others_have_begun(
+async def test_a_run_continues_a_conversation_begun_elsewhere(
     session: VoltMemSession, storage: PostgresStorage, format: str | None
 ) -> None:
-    """A conversation of the application's, or of another framework, is shown to the model, calls and results too."""
+    """The model receives the messages of the application or of another framework, with calls and results."""
     payload: JsonValue = None if format is None else {"kind": "opaque"}
     theirs = [NativeMessage(**message, format=format, payload=payload) for message in TURN_OF_OTHERS]
     await NativeMemory(storage, "ada", "c1").add_turn(theirs)
@@ -177,8 +177,8 @@ async def test_a_run_continues_what_others_have_begun(
     assert model.calls[0].input == [*AS_ITEMS, *items(user("Which?"))]
 
 
-async def test_what_others_have_written_pops_item_by_item(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """Of a message that is several items the last is popped, and the others stay in their place."""
+async def test_messages_of_others_pop_item_by_item(session: VoltMemSession, storage: PostgresStorage) -> None:
+    """If a message is several items, the last is popped, and the others keep their place."""
     await storage.conversation("ada", "c1").add_turn(TURN_OF_OTHERS)
     popped = [await session.pop_item()]
 
@@ -194,7 +194,7 @@ async def test_what_others_have_written_pops_item_by_item(session: VoltMemSessio
 async def test_a_pop_that_fails_takes_nothing(
     session: VoltMemSession, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the others of a message's items cannot be kept, the message stays as it was."""
+    """If a message's other items cannot be stored, the message is unchanged."""
     await storage.conversation("ada", "c1").add_turn(TURN_OF_OTHERS[:-1])
     monkeypatch.setattr(NativeMemory, "add_turn", None)
 
@@ -265,5 +265,5 @@ async def test_a_pop_that_fails_takes_nothing(
     ],
 )
 def test_each_plain_message_is_items_of_the_sdk(message: dict[str, Any], expected: list[dict[str, object]]) -> None:
-    """What a person or a tool said is an item that the provider takes; the rest is left out."""
+    """Texts and tool messages become items that providers accept; other parts are left out."""
     assert to_items([NativeMessage(**message)]) == expected

@@ -16,7 +16,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, call, items, reasoning, said, user
+from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, assistant, call, items, reasoning, user
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
@@ -25,18 +25,18 @@ from voltmem._agents.native import NativeMemory
 from voltmem.adapters.openai_agents import VoltMemSession, to_messages
 from voltmem.errors import MissingExtraError
 
-# --- a session, as the SDK means it ----------------------------------------------------------------------------------
+# --- the SDK's session protocol --------------------------------------------------------------------------------------
 
 
 def test_it_is_a_session_of_the_sdk(storage: PostgresStorage) -> None:
-    """It fulfils the SDK's protocol, for type checkers and at run time."""
+    """It implements the SDK's protocol, for type checkers and at run time."""
     session: Session = VoltMemSession("c1", storage, user_id="ada")
 
     assert isinstance(session, Session)
 
 
 async def test_items_come_back_in_their_order(session: VoltMemSession) -> None:
-    """What was added in several calls comes back as one list, the oldest first."""
+    """Items added in several calls are returned as one list, the oldest first."""
     await session.add_items(a_turn(1))
     await session.add_items([])
     await session.add_items(a_turn(2))
@@ -45,7 +45,7 @@ async def test_items_come_back_in_their_order(session: VoltMemSession) -> None:
 
 
 async def test_an_empty_session_makes_no_conversation(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """Reading, popping and adding nothing leave nothing in the sidebar."""
+    """Reading, popping and adding no items creates no conversation."""
     await session.add_items([])
 
     assert await session.get_items() == []
@@ -54,7 +54,7 @@ async def test_an_empty_session_makes_no_conversation(session: VoltMemSession, s
 
 
 async def test_the_conversation_is_made_with_the_resource(storage: PostgresStorage) -> None:
-    """The first write makes the conversation of the user, with the agent or project that the session names."""
+    """The first write creates the user's conversation with the session's resource_id."""
     await VoltMemSession("c1", storage, user_id="ada", resource_id="guide").add_items(a_turn(1))
 
     (made,) = await storage.query_conversations(user_id="ada", resource_id="guide")
@@ -62,7 +62,7 @@ async def test_the_conversation_is_made_with_the_resource(storage: PostgresStora
 
 
 async def test_the_newest_items_come_within_the_limit(session: VoltMemSession) -> None:
-    """With a limit, exactly so many of the newest come: the runner compares them with what it has added."""
+    """With a limit, exactly that many items are returned: the runner compares them with what it has added."""
     await session.add_items(a_turn(1))
 
     for limit in range(6):
@@ -72,7 +72,7 @@ async def test_the_newest_items_come_within_the_limit(session: VoltMemSession) -
 
 
 async def test_session_settings_limit_what_the_model_gets(storage: PostgresStorage) -> None:
-    """The settings' limit holds where no other is given, and what the model could not take is left out."""
+    """Without a limit argument the settings' limit applies, and items that providers refuse are left out."""
     session = VoltMemSession("c1", storage, user_id="ada", session_settings={"limit": 2})
     await session.add_items(a_turn(1))
 
@@ -84,13 +84,13 @@ async def test_session_settings_limit_what_the_model_gets(storage: PostgresStora
 
 
 def test_unknown_settings_are_refused(storage: PostgresStorage) -> None:
-    """A setting that the SDK does not know is its error."""
+    """A setting that the SDK does not know raises the SDK's error."""
     with pytest.raises(Exception, match="limitt"):
         VoltMemSession("c1", storage, user_id="ada", session_settings={"limitt": 1})
 
 
 async def test_the_newest_item_is_popped(session: VoltMemSession) -> None:
-    """Popping returns item by item from the end, and removes them."""
+    """Each pop returns and removes the last item."""
     await session.add_items(a_turn(1))
 
     assert [await session.pop_item() for _ in range(5)] == [*reversed(a_turn(1)), None]
@@ -98,7 +98,7 @@ async def test_the_newest_item_is_popped(session: VoltMemSession) -> None:
 
 
 async def test_a_cleared_session_is_empty(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """The items are gone, the conversation stays."""
+    """The items are deleted, and the conversation stays."""
     await session.add_items(a_turn(1))
 
     await session.clear_session()
@@ -108,7 +108,7 @@ async def test_a_cleared_session_is_empty(session: VoltMemSession, storage: Post
 
 
 async def test_items_are_deleted_by_their_ids(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """The ids of the newest items are those of the messages, for whoever deletes some."""
+    """item_ids() returns the message ids of the newest items, with which they can be deleted."""
     await session.add_items(a_turn(1))
 
     ids = await session.item_ids(2)
@@ -119,8 +119,8 @@ async def test_items_are_deleted_by_their_ids(session: VoltMemSession, storage: 
 
 
 async def test_the_same_item_may_be_there_twice(session: VoltMemSession) -> None:
-    """An item that comes again, with its id, is another item: the SDK appends, whatever a provider calls it."""
-    twice = items(said("Hello", id="msg_1"), said("Hello", id="msg_1"))
+    """An item that is added again with its id is another item, because the SDK appends."""
+    twice = items(assistant("Hello", id="msg_1"), assistant("Hello", id="msg_1"))
 
     await session.add_items(twice)
 
@@ -166,10 +166,8 @@ TRICKY: Final = [
 @given(st.lists(any_items, max_size=4))
 @example(TRICKY)
 @examples(60)
-async def test_whatever_is_stored_comes_back_bit_for_bit(
-    session: VoltMemSession, given: list[dict[str, object]]
-) -> None:
-    """Any item of JSON comes back equal, with its types and the order of its keys, and pops as it was."""
+async def test_any_item_comes_back_bit_for_bit(session: VoltMemSession, given: list[dict[str, object]]) -> None:
+    """Any JSON item is returned and popped equal, with its types and the order of its keys."""
     await session.add_items(items(*given))
 
     found = await session.get_items(len(given))
@@ -180,19 +178,19 @@ async def test_whatever_is_stored_comes_back_bit_for_bit(
 
 
 @pytest.mark.parametrize("item", ["text", None, {"content": (1, 2)}, {"content": float("nan")}, {1: "a number"}])
-async def test_what_is_no_item_is_refused(session: VoltMemSession, item: object) -> None:
-    """What is no dict, or no JSON, is an error before anything is stored, of the items before it too."""
+async def test_an_invalid_item_is_refused(session: VoltMemSession, item: object) -> None:
+    """An item that is not a dict or not JSON raises, and no item of the call is stored."""
     with pytest.raises(InvalidInputError):
         await session.add_items([*items(user("Hello")), cast(TResponseInputItem, item)])
 
     assert await session.get_items() == []
 
 
-# --- whose it is -----------------------------------------------------------------------------------------------------
+# --- users -----------------------------------------------------------------------------------------------------------
 
 
 async def test_another_users_session_is_an_error_before_the_model_is_called(storage: PostgresStorage) -> None:
-    """Who has only the id reads, adds and pops nothing, and no model sees anything."""
+    """With another user's session id, nothing is read, added or popped, and no model is called."""
     ada, mallory = (VoltMemSession("c1", storage, user_id=user_id) for user_id in ("ada", "mallory"))
     await ada.add_items(a_turn(1))
     model = ScriptedModel([[assistant_message("I'll tell you everything")]])
@@ -215,14 +213,14 @@ async def test_another_users_session_is_an_error_before_the_model_is_called(stor
 
 @dataclass
 class SignedIn:
-    """What an application hands to its runs."""
+    """The context that an application passes to its runs."""
 
     user_id: str
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_the_runs_context_says_whose_it_is(storage: PostgresStorage, streamed: bool) -> None:
-    """With a function, the run's context tells whose conversation it is, and another user's run fails."""
+async def test_the_user_comes_from_the_runs_context(storage: PostgresStorage, streamed: bool) -> None:
+    """With a function, the user comes from the run's context, and another user's run fails."""
     session = VoltMemSession[SignedIn]("c1", storage, user_id=lambda context: context.user_id)
     model = ScriptedModel([[function_call("weather", {"city": "Oslo"}, call_id="k1")], [assistant_message("Take it.")]])
 
@@ -246,7 +244,7 @@ async def test_the_runs_context_says_whose_it_is(storage: PostgresStorage, strea
 
 
 async def test_outside_a_run_the_context_is_given(storage: PostgresStorage) -> None:
-    """Where the context says whose it is, a call without one is an error that tells what to give."""
+    """If the user comes from the context, a call without a context raises an error that says what to pass."""
     session = VoltMemSession[SignedIn]("c1", storage, user_id=lambda context: context.user_id)
     run = RunContextWrapper(SignedIn("ada"))
     await session.add_items(a_turn(1), wrapper=run)
@@ -262,7 +260,7 @@ async def test_outside_a_run_the_context_is_given(storage: PostgresStorage) -> N
 
 @pytest.mark.parametrize("user", [None, "", ANY_USER])
 async def test_a_context_without_a_user_is_an_error(storage: PostgresStorage, user: Any) -> None:
-    """A function that finds no user in the run's context reads and writes nobody's conversation."""
+    """If the function returns no user, nothing is read or written."""
     session = VoltMemSession[SignedIn]("c1", storage, user_id=lambda context: context.user_id)
     run = RunContextWrapper(SignedIn(user))
 
@@ -283,8 +281,8 @@ async def test_a_context_without_a_user_is_an_error(storage: PostgresStorage, us
         ("c" * 3000, "ada"),
     ],
 )
-def test_an_id_that_cannot_be_is_refused_at_once(storage: PostgresStorage, ids: tuple[str, str]) -> None:
-    """A session or a user that PostgreSQL cannot name is an error where the session is made."""
+def test_an_invalid_id_is_refused_in_the_constructor(storage: PostgresStorage, ids: tuple[str, str]) -> None:
+    """An id that PostgreSQL cannot store raises in the constructor."""
     with pytest.raises(InvalidInputError):
         VoltMemSession(ids[0], storage, user_id=ids[1])
 
@@ -293,22 +291,22 @@ def test_an_id_that_cannot_be_is_refused_at_once(storage: PostgresStorage, ids: 
 
 
 async def test_a_run_remembers_the_one_before(session: VoltMemSession) -> None:
-    """The model of the second run is shown what the first was told, called and answered."""
+    """The second run's model receives the first run's messages, calls and results."""
     first = ScriptedModel([[function_call("weather", {"city": "Oslo"}, call_id="k1")], [assistant_message("Take it.")]])
     second = ScriptedModel([[assistant_message("Oslo.")]])
 
     await Runner.run(agent(first), "Do I need a coat in Oslo?", session=session, run_config=CONFIG)
     await Runner.run(agent(second), "Where am I going?", session=session, run_config=CONFIG)
 
-    shown = cast(list[dict[str, Any]], second.calls[0].input)
-    assert [each.get("type", each.get("role")) for each in shown] == [
+    received = cast(list[dict[str, Any]], second.calls[0].input)
+    assert [each.get("type", each.get("role")) for each in received] == [
         "user",
         "function_call",
         "function_call_output",
         "message",
         "user",
     ]
-    assert shown[2]["output"] == "snow in Oslo"
+    assert received[2]["output"] == "snow in Oslo"
 
 
 PROGRAM: Final = """
@@ -331,18 +329,18 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
-    """Two programs, one after the other: the model of the second is shown what the first was told."""
+    """The second process's model receives the first process's messages."""
     turns = ("I'm Ada", "Hello"), ("Who am I?", "Ada")
-    told = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
+    outputs = [await python("-W", "error", "-c", PROGRAM, dsn, schema, *turn) for turn in turns]
 
-    assert told == ["1 I'm Ada\n", "3 I'm Ada\n"]
+    assert outputs == ["1 I'm Ada\n", "3 I'm Ada\n"]
 
 
-# --- at the same time ------------------------------------------------------------------------------------------------
+# --- concurrency -----------------------------------------------------------------------------------------------------
 
 
 async def test_many_begin_one_session_at_once(make_storage: MakeStorage) -> None:
-    """On a database without tables, all that arrive together are stored, and none of them is torn."""
+    """Concurrent first calls on a database without tables are all stored, each as a whole."""
     storage = make_storage(storage_limit=None)
 
     await asyncio.gather(*(VoltMemSession("c1", storage, user_id="ada").add_items(a_turn(n)) for n in range(30)))
@@ -353,7 +351,7 @@ async def test_many_begin_one_session_at_once(make_storage: MakeStorage) -> None
 
 
 async def test_many_sessions_begin_at_once(make_storage: MakeStorage) -> None:
-    """Sessions of one storage that all make their first call together get the tables once, and what they stored."""
+    """Concurrent first calls of many sessions of one storage create the tables once and all succeed."""
     storage = make_storage()
     sessions = [VoltMemSession(f"c{n}", storage, user_id="ada") for n in range(20)]
 
@@ -362,8 +360,8 @@ async def test_many_sessions_begin_at_once(make_storage: MakeStorage) -> None:
     assert [await session.get_items() for session in sessions] == [a_turn(n) for n in range(20)]
 
 
-async def test_of_many_who_pop_each_gets_another_item(session: VoltMemSession) -> None:
-    """Concurrent pops return each item once, and None to those who come too late."""
+async def test_concurrent_pops_return_different_items(session: VoltMemSession) -> None:
+    """Concurrent pops return each item once, and None when no item is left."""
     added = items(*(user(f"message {n}") for n in range(20)))
     await session.add_items(added)
 
@@ -375,7 +373,7 @@ async def test_of_many_who_pop_each_gets_another_item(session: VoltMemSession) -
 
 
 async def test_items_of_one_moment_keep_their_order(session: VoltMemSession, storage: PostgresStorage) -> None:
-    """Where timestamps tie, the order of adding decides, for reading and for popping."""
+    """With equal timestamps, items are read and popped in the order in which they were added."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     added = items(*(user(f"message {n}") for n in range(10)))
     memory = NativeMemory(storage, "ada", "c1")
@@ -387,7 +385,7 @@ async def test_items_of_one_moment_keep_their_order(session: VoltMemSession, sto
 
 
 async def test_a_cancelled_add_is_whole_or_not_at_all(session: VoltMemSession) -> None:
-    """Whenever the caller gives up, all items of the call are stored or none, and the next call works."""
+    """Whenever a call is cancelled, all its items are stored or none, and the next call works."""
     for delay in range(20):
         adding = asyncio.create_task(session.add_items(a_turn(delay)))
         await asyncio.sleep(delay / 4000)
@@ -403,8 +401,8 @@ async def test_a_cancelled_add_is_whole_or_not_at_all(session: VoltMemSession) -
     assert found[-4:] == a_turn(99)
 
 
-async def test_one_who_gives_up_waiting_for_the_tables_holds_up_nobody(make_storage: MakeStorage) -> None:
-    """The first call prepares the tables; a caller that is cancelled meanwhile leaves the others in peace."""
+async def test_a_call_cancelled_while_tables_are_created_blocks_no_other(make_storage: MakeStorage) -> None:
+    """If a first call is cancelled while the tables are created, other calls still succeed."""
     session = VoltMemSession("c1", make_storage(), user_id="ada")
     impatient, patient = (asyncio.create_task(session.add_items(a_turn(n))) for n in range(2))
     await asyncio.sleep(0)
@@ -417,7 +415,7 @@ async def test_one_who_gives_up_waiting_for_the_tables_holds_up_nobody(make_stor
 
 
 async def test_in_a_transaction_that_fails_nothing_was_added(storage: PostgresStorage) -> None:
-    """A session on a transaction's storage adds and pops in that transaction."""
+    """A session with a transaction's storage adds and pops in that transaction."""
     session = VoltMemSession("c1", storage, user_id="ada")
     await session.add_items(a_turn(1))
 
@@ -431,12 +429,12 @@ async def test_in_a_transaction_that_fails_nothing_was_added(storage: PostgresSt
     assert await session.get_items() == a_turn(1)
 
 
-# --- what the limit leaves -------------------------------------------------------------------------------------------
+# --- storage_limit ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", range(4, 14))
-async def test_what_the_storage_limit_leaves_is_taken_by_a_model(make_storage: MakeStorage, limit: int) -> None:
-    """Wherever it cuts, no result comes without its call, and nothing said after a reasoning comes without it."""
+async def test_items_within_the_storage_limit_are_valid_for_a_model(make_storage: MakeStorage, limit: int) -> None:
+    """With any limit, no result is returned without its call, and no item without the reasoning it needs."""
     session = VoltMemSession("c1", make_storage(storage_limit=limit), user_id="ada")
     whole = items(
         user("A coat?"),
@@ -446,25 +444,25 @@ async def test_what_the_storage_limit_leaves_is_taken_by_a_model(make_storage: M
         answer(1),
         answer(2),
         reasoning(2),
-        said("Yes.", id="msg_2"),
+        assistant("Yes.", id="msg_2"),
         user("Sure?"),
         reasoning(3),
         call(3, id="fc_3"),
         answer(3),
-        said("Yes!", id="msg_3"),
+        assistant("Yes!", id="msg_3"),
     )
     await session.add_items(whole)
 
     found = await session.get_items()
 
-    # A message, or a turn's reasoning, that the cut is before.
+    # The limit cuts before a user's message, or before the reasoning of a turn.
     begin = min(begin for begin in (0, 1, 6, 8, 9) if begin >= len(whole) - limit)
     assert found == whole[begin:]
     assert await session.get_items(limit) == whole[-limit:]
 
 
-async def test_a_result_that_never_had_its_call_is_left_out(session: VoltMemSession) -> None:
-    """A run that died between the two left a result; the conversation can go on."""
+async def test_a_result_without_its_call_is_left_out(session: VoltMemSession) -> None:
+    """A result without its call is left out, so the conversation can continue."""
     await session.add_items(items(user("A coat?"), answer(1), user("Well?")))
     model = ScriptedModel([[assistant_message("Yes.")]])
 
@@ -475,8 +473,8 @@ async def test_a_result_that_never_had_its_call_is_left_out(session: VoltMemSess
 
 
 async def test_without_reasoning_no_call_is_left_out(session: VoltMemSession) -> None:
-    """A history that begins with a call and its result is given as it is, where no model reasons."""
-    history = items(call(1, id="fc_1"), answer(1), said("Yes.", id="msg_1"))
+    """Without reasoning, a history that begins with a call and its result is returned unchanged."""
+    history = items(call(1, id="fc_1"), answer(1), assistant("Yes.", id="msg_1"))
     await session.add_items(history)
 
     assert await session.get_items() == history
@@ -486,7 +484,7 @@ async def test_without_reasoning_no_call_is_left_out(session: VoltMemSession) ->
 
 
 def test_without_the_sdk_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the adapter where the SDK is missing names the extra."""
+    """Importing the adapter without the SDK raises an error that names the extra."""
     monkeypatch.delitem(sys.modules, "voltmem.adapters.openai_agents")
     monkeypatch.setitem(sys.modules, "agents", None)
 

@@ -1,4 +1,4 @@
-"""A store for the tests of Pydantic AI."""
+"""Fixtures for the tests of Pydantic AI."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 
 @pytest.fixture
 def store(storage: PostgresStorage) -> VoltMemConversationStore:
-    """A store of the user ada."""
+    """Return a store for the user ada."""
     return VoltMemConversationStore(storage, user_id="ada")

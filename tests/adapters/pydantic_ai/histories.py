@@ -1,4 +1,4 @@
-"""What the tests of Pydantic AI share: histories, and agents whose model repeats."""
+"""Shared by the tests of Pydantic AI: histories, and agents with a scripted model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def returned(id: str, content: object = "rain", name: str = "weather") -> ModelR
 
 
 def turns(count: int, *, first: int = 0) -> list[ModelMessage]:
-    """So many turns of four messages, with a tool in each."""
+    """Return *count* turns of four messages, each with a tool call."""
     return [
         message
         for n in range(first, first + count)
@@ -46,7 +46,7 @@ def turns(count: int, *, first: int = 0) -> list[ModelMessage]:
 
 
 def words(messages: Sequence[ModelMessage]) -> list[str]:
-    """What was said, and the names of the tools, in short."""
+    """Return the texts and the names of the tools, one word for each part."""
     return [" ".join(_word(part) for part in message.parts) for message in messages]
 
 
@@ -55,20 +55,20 @@ def _word(part: Any) -> str:
 
 
 class Echo:
-    """A model that calls the tool, if there is one, and answers with the number of messages that it was shown."""
+    """A model that calls the tool, if there is one, and answers with the number of messages that it received."""
 
     def __init__(self) -> None:
-        self.shown: list[list[ModelMessage]] = []
+        self.requests: list[list[ModelMessage]] = []
 
     def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        self.shown.append(messages)
+        self.requests.append(messages)
         last = messages[-1].parts[-1]
         if info.function_tools and isinstance(last, UserPromptPart):
             return ModelResponse([ToolCallPart(info.function_tools[0].name, {"city": "Oslo"}, f"call{len(messages)}")])
         return answered(f"{len(messages)} messages")
 
     async def stream(self, messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
-        self.shown.append(messages)
+        self.requests.append(messages)
         yield f"{len(messages)} messages"
 
 
@@ -78,7 +78,7 @@ def agent_of(model: Echo, *, with_tool: bool = False) -> Agent[None, str]:
 
         @agent.tool_plain
         def weather(city: str) -> str:
-            """What the sky does."""
+            """Return the weather."""
             return f"rain in {city}"
 
     return agent

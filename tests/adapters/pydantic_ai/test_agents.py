@@ -1,4 +1,4 @@
-"""Agents of Pydantic AI go on where they were: for their user, at the same time, within the limit."""
+"""Agents of Pydantic AI with a store: continuing, users, concurrency and storage_limit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 # --- agents ----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_agent_goes_on_where_it_was(store: VoltMemConversationStore) -> None:
-    """The second run's model is shown the first run's messages, tools included; usage adds up."""
+async def test_an_agent_continues_its_conversation(store: VoltMemConversationStore) -> None:
+    """The second run's model receives the first run's messages with tool calls; usage adds up."""
     model = Echo()
     agent = agent_of(model, with_tool=True)
 
@@ -35,7 +35,7 @@ async def test_an_agent_goes_on_where_it_was(store: VoltMemConversationStore) ->
         conversation = await store.load("c1") or Conversation(conversation_id="c1")
         await store.save(await agent.run(question, conversation=conversation))
 
-    assert words(model.shown[-1][:4]) == ["Do I need a coat?", "weather", "weather", "3 messages"]
+    assert words(model.requests[-1][:4]) == ["Do I need a coat?", "weather", "weather", "3 messages"]
     loaded = await store.load("c1")
     assert loaded is not None
     assert (len(loaded.messages), loaded.usage.requests, loaded.usage.tool_calls) == (8, 4, 2)
@@ -62,7 +62,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
-    """Two processes, one after the other: the second is shown what was said in the first."""
+    """The second process's model receives the first process's messages."""
 
     async def run(question: str) -> str:
         return (await python("-W", "error", "-c", PROGRAM, dsn, schema, question)).strip()
@@ -71,8 +71,8 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
     assert await run("An umbrella?") == "['A coat?', 'Yes']"
 
 
-async def test_a_run_that_waits_for_approval_goes_on_later(store: VoltMemConversationStore) -> None:
-    """What a paused run is waiting for is there when the conversation is loaded, and its call too."""
+async def test_a_run_that_waits_for_approval_continues_later(store: VoltMemConversationStore) -> None:
+    """The deferred requests of a paused run and their call are loaded with the conversation."""
     agent: Agent[None, str | DeferredToolRequests] = Agent(TestModel(), output_type=[str, DeferredToolRequests])
 
     @agent.tool_plain(requires_approval=True)
@@ -90,10 +90,10 @@ async def test_a_run_that_waits_for_approval_goes_on_later(store: VoltMemConvers
     assert "is gone" in str(result.output)
 
 
-async def test_what_a_run_waits_for_is_over_when_others_go_on(
+async def test_deferred_requests_end_when_others_continue(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A message from elsewhere after a paused run: nothing is waited for any more, and the next run goes on."""
+    """After a message from elsewhere, the deferred requests of a paused run are gone, and the next run continues."""
     agent: Agent[None, str | DeferredToolRequests] = Agent(TestModel(), output_type=[str, DeferredToolRequests])
 
     @agent.tool_plain(requires_approval=True)
@@ -109,14 +109,14 @@ async def test_what_a_run_waits_for_is_over_when_others_go_on(
     assert (await agent_of(Echo()).run("Why?", conversation=loaded)).output.endswith("messages")
 
 
-# --- whose it is -----------------------------------------------------------------------------------------------------
+# --- users -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("messages", [0, 2])
 async def test_another_users_conversation_is_an_error_before_the_model_is_called(
     messages: int, storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """With a store of one user, a conversation of another cannot be loaded, saved, branched, forked or deleted."""
+    """A store for one user cannot load, save, branch, fork or delete another user's conversation."""
     model = Echo()
     bobs = VoltMemConversationStore(storage, user_id="bob")
     await storage.create_conversation({"id": "c1", "user_id": "bob"})
@@ -138,7 +138,7 @@ async def test_another_users_conversation_is_an_error_before_the_model_is_called
         with pytest.raises(ConversationNotFoundError):
             await call
 
-    assert model.shown == []
+    assert model.requests == []
     assert len(await storage.get_messages("bob", "c1")) == messages
     assert await store.list_conversations() == []
 
@@ -146,7 +146,7 @@ async def test_another_users_conversation_is_an_error_before_the_model_is_called
 async def test_nothing_is_written_to_another_users_conversation(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A write that names another's conversation is a conflict, whatever revision it expects."""
+    """A write to another user's conversation raises ConversationConflict, whatever revision it expects."""
     bobs = VoltMemConversationStore(storage, user_id="bob")
     saved = Conversation(conversation_id="c1", messages=[asked("mine")])
     await bobs.save(saved)
@@ -167,7 +167,7 @@ async def test_nothing_is_written_to_another_users_conversation(
 
 
 async def test_a_scope_is_the_user(storage: PostgresStorage) -> None:
-    """In a store that is nobody's own, the conversation belongs to the scope, and another scope finds none."""
+    """In a store for ANY_USER, the scope is the owner, and another scope does not find the conversation."""
     store = VoltMemConversationStore(storage, user_id=ANY_USER)
     await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
     await store.save(Conversation(conversation_id="c2", messages=[asked("Hello")]))
@@ -183,7 +183,7 @@ async def test_a_scope_is_the_user(storage: PostgresStorage) -> None:
 
 @pytest.mark.parametrize("user", [None, ""])
 async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, user: Any) -> None:
-    """user_id=None or "" is a forgotten user; so is an empty scope, in a store in which scopes are users."""
+    """user_id=None and "" raise; so does an empty scope in a store in which scopes are users."""
     with pytest.raises(InvalidInputError, match=r"user_id is .*voltmem\.ANY_USER"):
         VoltMemConversationStore(storage, user_id=user)
     for_all = VoltMemConversationStore(storage, user_id=ANY_USER)
@@ -193,8 +193,8 @@ async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, u
         await for_all.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="")
 
 
-async def test_a_conversation_that_changes_hands_changes_its_scope(storage: PostgresStorage) -> None:
-    """Who owns the conversation decides, not what was once written into the record."""
+async def test_a_conversation_with_a_new_owner_has_a_new_scope(storage: PostgresStorage) -> None:
+    """The scope is the conversation's owner, not the scope stored in the record."""
     store = VoltMemConversationStore(storage, user_id=ANY_USER)
     await store.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="ada")
 
@@ -207,7 +207,7 @@ async def test_a_conversation_that_changes_hands_changes_its_scope(storage: Post
 async def test_in_a_store_of_one_user_a_scope_is_a_label(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Scopes come back equal, and conversations are listed by them; all of them are the user's."""
+    """Scopes are read back equal and select in lists; all conversations are the user's."""
     for number, scope in enumerate(["work", "home", "work", None]):
         await store.save(Conversation(conversation_id=f"c{number}", messages=[asked("Hello")]), scope=scope)
 
@@ -218,7 +218,7 @@ async def test_in_a_store_of_one_user_a_scope_is_a_label(
 
 
 async def test_an_entry_of_another_user_is_not_found(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A store of one user finds no entry of another's by its id."""
+    """A store for one user does not find another user's entry by its id."""
     bobs = VoltMemConversationStore(storage, user_id="bob")
     (entry,) = await bobs.save(Conversation(conversation_id="c1", messages=[asked("mine")]))
 
@@ -231,7 +231,7 @@ async def test_an_entry_of_another_user_is_not_found(storage: PostgresStorage, s
 
 
 async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
-    """With the store as conversation_store and the user as conversation_scope, another's request calls no model."""
+    """With the user as conversation_scope, a request for another user's conversation calls no model."""
     pytest.importorskip("starlette")
     from pydantic_ai.ui.vercel_ai import VercelAIAdapter
 
@@ -240,8 +240,8 @@ async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
     store = VoltMemConversationStore(storage, user_id=ANY_USER)
 
     async def ask(user: str, question: str) -> None:
-        said = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}
-        body = json.dumps({"trigger": "submit-message", "id": "c1", "messages": [said]}).encode()
+        message = {"id": question, "role": "user", "parts": [{"type": "text", "text": question}]}
+        body = json.dumps({"trigger": "submit-message", "id": "c1", "messages": [message]}).encode()
         adapter = VercelAIAdapter(
             agent=agent,
             run_input=VercelAIAdapter.build_run_input(body),
@@ -255,16 +255,18 @@ async def test_a_ui_adapter_keeps_users_apart(storage: PostgresStorage) -> None:
     await ask("ada", "An umbrella?")
     await ask("bob", "Whose is it?")
 
-    assert [len(shown) for shown in model.shown] == [1, 3]
-    said = [message.content for message in await storage.get_messages("ada", "c1")]
-    assert said == ["A coat?", "1 messages", "An umbrella?", "3 messages"]
+    assert [len(request) for request in model.requests] == [1, 3]
+    texts = [message.content for message in await storage.get_messages("ada", "c1")]
+    assert texts == ["A coat?", "1 messages", "An umbrella?", "3 messages"]
 
 
-# --- at the same time ------------------------------------------------------------------------------------------------
+# --- concurrency -----------------------------------------------------------------------------------------------------
 
 
-async def test_of_writers_at_once_one_wins(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """Of eight that save the same revision, one does; the others hear of it, and nothing of theirs is stored."""
+async def test_of_concurrent_saves_of_a_revision_one_succeeds(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """Of eight concurrent saves of one revision, one succeeds; the others raise, and nothing of them is stored."""
     await store.save(Conversation(conversation_id="c1", messages=turns(1)))
     copies = [await store.load("c1") for _ in range(8)]
     for number, copy in enumerate(copies):
@@ -277,8 +279,8 @@ async def test_of_writers_at_once_one_wins(storage: PostgresStorage, store: Volt
     assert len(await storage.get_messages("ada", "c1")) == 5
 
 
-async def test_of_those_who_begin_a_conversation_at_once_one_does(store: VoltMemConversationStore) -> None:
-    """The same new id, saved eight times at once, is one conversation with one message."""
+async def test_of_concurrent_saves_of_a_new_conversation_one_succeeds(store: VoltMemConversationStore) -> None:
+    """Eight concurrent saves with the same new id create one conversation with one message."""
     new = [Conversation(conversation_id="c1", messages=[asked(f"from {n}")]) for n in range(8)]
 
     outcomes = await asyncio.gather(*map(store.save, new), return_exceptions=True)
@@ -289,10 +291,8 @@ async def test_of_those_who_begin_a_conversation_at_once_one_does(store: VoltMem
     assert len(loaded.messages) == 1
 
 
-async def test_those_who_first_read_a_conversation_at_once_read_the_same(
-    storage: PostgresStorage, store: VoltMemConversationStore
-) -> None:
-    """Loading what others began, eight at once, links it once: all have the same revision."""
+async def test_concurrent_first_loads_read_the_same(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
+    """Eight concurrent loads of a conversation begun elsewhere link it once, and all get the same revision."""
     await begin_elsewhere(storage)
 
     loaded = await asyncio.gather(*(store.load("c1") for _ in range(8)))
@@ -301,10 +301,10 @@ async def test_those_who_first_read_a_conversation_at_once_read_the_same(
     assert {len(each.messages) for each in loaded if each} == {5}
 
 
-async def test_what_was_saved_meanwhile_is_not_deleted(
+async def test_a_conversation_saved_meanwhile_is_not_deleted(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Deleting is checked like saving, also against a save that is still under way."""
+    """Deleting checks the revision like saving, also against a concurrent save."""
     conversation = Conversation(conversation_id="c1", messages=[asked("a")])
     await store.save(conversation)
     seen = conversation.revision or ""
@@ -322,7 +322,7 @@ async def test_what_was_saved_meanwhile_is_not_deleted(
 
 
 async def test_a_save_is_all_or_nothing(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """In the application's transaction a save is part of it; what fails in the middle leaves nothing behind."""
+    """A save in the application's transaction is part of it; a save that fails stores nothing."""
     with pytest.raises(ZeroDivisionError):
         async with storage.transaction() as tx:
             await VoltMemConversationStore(tx, user_id="ada").save(
@@ -344,7 +344,7 @@ async def test_a_save_is_all_or_nothing(storage: PostgresStorage, store: VoltMem
 @pytest.mark.parametrize("on_limit", ["delete", "archive"])
 @pytest.mark.parametrize("limit", range(1, 9))
 async def test_within_the_limit_a_history_is_valid(limit: int, on_limit: Any, make_storage: MakeStorage) -> None:
-    """Whatever was pruned, what is loaded begins with no result whose call is gone, and goes on growing."""
+    """A pruned history does not start with a result whose call is gone, and can be continued."""
     storage = make_storage(storage_limit=limit, on_limit=on_limit)
     store = VoltMemConversationStore(storage, user_id="ada")
     everything = turns(3)
@@ -363,7 +363,7 @@ async def test_within_the_limit_a_history_is_valid(limit: int, on_limit: Any, ma
 
 
 async def test_a_branch_whose_beginning_was_pruned_can_be_rewritten(make_storage: MakeStorage) -> None:
-    """A history without its beginning is saved again from its first message on, and the rest stays a branch."""
+    """A pruned history can be rewritten from its first message, and the rest stays as a branch."""
     store = VoltMemConversationStore(make_storage(storage_limit=4), user_id="ada")
     conversation = Conversation(conversation_id="c1", messages=turns(3))
     await store.save(conversation)
@@ -379,7 +379,7 @@ async def test_a_branch_whose_beginning_was_pruned_can_be_rewritten(make_storage
 
 
 async def test_a_branch_that_was_pruned_is_gone(make_storage: MakeStorage) -> None:
-    """A branch of which nothing is left is no branch of the record any more, and nobody gets back to it."""
+    """A branch whose messages are all pruned is removed from the record, and cannot be loaded."""
     store = VoltMemConversationStore(make_storage(storage_limit=4), user_id="ada")
     conversation = Conversation(conversation_id="c1", messages=[asked("a"), answered("b")])
     *_, left = await store.save(conversation)
@@ -396,7 +396,7 @@ async def test_a_branch_that_was_pruned_is_gone(make_storage: MakeStorage) -> No
 
 
 async def test_a_limit_of_loading_is_the_frameworks(store: VoltMemConversationStore) -> None:
-    """load(limit=) takes the last messages wherever that begins, and the first's entry names the one before it."""
+    """load(limit=) returns exactly the last messages, and the first entry has its parent's id."""
     entries = await store.save(Conversation(conversation_id="c1", messages=turns(2)))
 
     window = await store.load_entries("c1", limit=2)

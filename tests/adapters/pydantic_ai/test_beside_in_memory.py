@@ -1,4 +1,4 @@
-"""The store never differs from the framework's own in memory."""
+"""The store behaves like the framework's own store in memory."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ limits = st.none() | st.integers(-1, 6)
 positions = st.none() | st.integers(-1, 6)
 new_ids = st.sampled_from(["c1", "c3", "c3", "c4", "c5"])
 seldom = st.integers(0, 5).map(lambda number: number == 5)
-WHAT_IS_SAID = turns(1)
-said = st.lists(st.sampled_from(WHAT_IS_SAID), max_size=3)
+MESSAGES = turns(1)
+histories = st.lists(st.sampled_from(MESSAGES), max_size=3)
 
 
 class BesideInMemory(RuleBasedStateMachine):
-    """Whatever is called, in whatever order: both stores answer alike, or raise the same."""
+    """For any sequence of calls, both stores return the same or raise the same."""
 
     loaded: Bundle[tuple[Conversation, Conversation]] = Bundle("loaded")
     entries: Bundle[tuple[str, str]] = Bundle("entries")
@@ -54,9 +54,9 @@ class BesideInMemory(RuleBasedStateMachine):
     def begin(self) -> Any:
         self.in_memory = InMemoryConversationStore()
         self.ours = VoltMemConversationStore(self.storage, user_id=self.user_id)
-        self.names: dict[str | None, str | None] = {None: None}  # of our entries, in memory
+        self.names: dict[str | None, str | None] = {None: None}  # the ids in memory, by those of voltmem
         self.runner.run(self._empty())
-        return multiple(*self.saved_turn("c1", WHAT_IS_SAID, None), *self.saved_turn("c2", WHAT_IS_SAID, "ada"))
+        return multiple(*self.saved_turn("c1", MESSAGES, None), *self.saved_turn("c2", MESSAGES, "ada"))
 
     async def _empty(self) -> None:
         for conversation in await self.storage.query_conversations(limit=None):
@@ -65,7 +65,7 @@ class BesideInMemory(RuleBasedStateMachine):
     def both(
         self, call: Callable[[ConversationStore, int], Coroutine[Any, Any, Answer]]
     ) -> tuple[Answer, Answer] | None:
-        """Return the answers of both; None where both raise the same."""
+        """Call both stores. Returns both results; None if both raise the same."""
 
         async def outcome(store: ConversationStore, side: int) -> Answer | Exception:
             try:
@@ -101,7 +101,7 @@ class BesideInMemory(RuleBasedStateMachine):
             ]
             assert named == theirs
 
-    @rule(target=loaded, id=conversation_ids, messages=said)
+    @rule(target=loaded, id=conversation_ids, messages=histories)
     def make(self, id: str, messages: list[ModelMessage]) -> Any:
         return Conversation(conversation_id=id, messages=[*messages]), Conversation(
             conversation_id=id, messages=[*messages]
@@ -111,13 +111,13 @@ class BesideInMemory(RuleBasedStateMachine):
     def load(self, id: str, limit: int | None, scope: str | None) -> Any:
         return self.same_conversations(self.both(lambda store, _: store.load(id, limit=limit, scope=scope)))
 
-    @rule(pair=loaded, messages=said, usage=st.integers(0, 3))
+    @rule(pair=loaded, messages=histories, usage=st.integers(0, 3))
     def say(self, pair: tuple[Conversation, Conversation], messages: list[ModelMessage], usage: int) -> None:
         for conversation in pair:
             conversation.messages.extend(messages)
             conversation.usage.requests += usage
 
-    @rule(pair=loaded, position=st.integers(0, 4), message=st.sampled_from(WHAT_IS_SAID))
+    @rule(pair=loaded, position=st.integers(0, 4), message=st.sampled_from(MESSAGES))
     def rewrite(self, pair: tuple[Conversation, Conversation], position: int, message: ModelMessage) -> None:
         for conversation in pair:
             conversation.messages[position : position + 2] = [message]
@@ -133,7 +133,7 @@ class BesideInMemory(RuleBasedStateMachine):
     def save(self, pair: tuple[Conversation, Conversation], scope: str | None) -> Any:
         return multiple(*self.new_entries(self.both(lambda store, side: store.save(pair[side], scope=scope))))
 
-    @rule(target=entries, id=conversation_ids, messages=said, scope=scopes)
+    @rule(target=entries, id=conversation_ids, messages=histories, scope=scopes)
     def go_on(self, id: str, messages: list[ModelMessage], scope: str | None) -> Any:
         return multiple(*self.saved_turn(id, messages, scope))
 
@@ -196,7 +196,7 @@ class BesideInMemory(RuleBasedStateMachine):
 
     @rule(entry=entries)
     def read_entry(self, entry: tuple[str, str]) -> None:
-        # As somebody has it who has written it down.
+        # A plain string, without the conversation's id.
         read = self.both(lambda store, side: store.read_entry("".join(entry[side])))
         self.same_entries(read and ([read[0]], [read[1]]))
 
@@ -218,10 +218,10 @@ class BesideInMemory(RuleBasedStateMachine):
     def list(self, scope: str | None, limit: int | None) -> None:
         listed = self.both(lambda store, _: store.list_conversations(scope=scope, limit=limit))
         if listed is not None:
-            assert list(map(self._told, listed[1])) == list(map(self._as_told, listed[0]))
+            assert list(map(self._translated, listed[1])) == list(map(self._comparable, listed[0]))
 
-    def _told(self, record: ConversationRecord) -> ConversationRecord:
-        return self._as_told(
+    def _translated(self, record: ConversationRecord) -> ConversationRecord:
+        return self._comparable(
             replace(
                 record,
                 head_id=self.names[record.head_id],
@@ -230,7 +230,7 @@ class BesideInMemory(RuleBasedStateMachine):
             )
         )
 
-    def _as_told(self, record: ConversationRecord) -> ConversationRecord:
+    def _comparable(self, record: ConversationRecord) -> ConversationRecord:
         return replace(record, revision="", updated_at=datetime.min)
 
 
@@ -241,12 +241,12 @@ def _and_head(record: ConversationRecord) -> list[str]:
 
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("user_id", [ANY_USER, "ada"], ids=["scopes are users", "one user's store"])
-def test_it_never_differs_from_the_store_in_memory(user_id: Owner) -> None:
-    """Loads, saves, branches, forks, lists, deletions and conflicts: as InMemoryConversationStore has them."""
+def test_it_behaves_like_the_store_in_memory(user_id: Owner) -> None:
+    """Loads, saves, branches, forks, lists, deletions and conflicts are those of InMemoryConversationStore."""
     schema = temporary_schema_name()
     with asyncio.Runner() as runner:
         storage = PostgresStorage(server().dsn, schema=schema, storage_limit=None)
-        # The name is the seed where the suite is derandomised: each has steps of its own.
+        # With derandomised tests the name is the seed, so each has its own steps.
         fields = {"runner": runner, "storage": storage, "user_id": user_id}
         machine = type(f"BesideInMemory of {user_id}", (BesideInMemory,), fields)
         try:

@@ -1,4 +1,4 @@
-"""Conversations that others began, and go on with; branches and forks."""
+"""Conversations that others began or continued; branches and forks."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from voltmem._agents.native import NativeMemory
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 from voltmem.models import NativeMessage
 
-# --- what others began, and go on with -------------------------------------------------------------------------------
+# --- conversations begun or continued elsewhere ----------------------------------------------------------------------
 
 
 async def test_a_conversation_begun_elsewhere_is_continued(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Plain messages, with tools, are shown to the model; what it answers is saved after them."""
+    """The model receives the plain messages with tool calls, and its answer is saved after them."""
     await begin_elsewhere(storage)
     model = Echo()
     before = await storage.get_conversation("c1")
 
     conversation = await store.load("c1")
-    assert before == await storage.get_conversation("c1")  # reading moves nothing in the sidebar
+    assert before == await storage.get_conversation("c1")  # reading does not change the sidebar
     await store.save(await agent_of(model).run("And tomorrow?", conversation=conversation))
 
-    question, call, result, answer, _ = model.shown[0]
+    question, call, result, answer, _ = model.requests[0]
     assert [type(part) for part in question.parts] == [SystemPromptPart, UserPromptPart]
     assert words([question, answer]) == ["Be kind. A coat?\n[image]", "Yes."]
     assert [part.content if isinstance(part, TextPart) else part for part in call.parts] == [
@@ -46,8 +46,10 @@ async def test_a_conversation_begun_elsewhere_is_continued(
     assert len(loaded.messages) == 7
 
 
-async def test_what_others_add_later_follows(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A message from elsewhere follows where the conversation stands, also where it was branched back to."""
+async def test_messages_added_elsewhere_follow_the_head(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """A message from elsewhere follows the record's head, also after branching back."""
     await store.save(Conversation(conversation_id="c1", messages=[asked("a"), answered("b"), asked("c")]))
     loaded = await store.load("c1")
     assert loaded is not None
@@ -64,10 +66,10 @@ async def test_what_others_add_later_follows(storage: PostgresStorage, store: Vo
     assert words(left.messages) == ["a", "b", "c"]
 
 
-async def test_who_has_not_seen_what_others_added_cannot_save(
+async def test_a_save_after_a_message_added_elsewhere_is_a_conflict(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A message that came from elsewhere since loading is a conflict, like a save."""
+    """If a message was added elsewhere since loading, saving raises ConversationConflict."""
     await store.save(Conversation(conversation_id="c1", messages=turns(1)))
     loaded = await store.load("c1")
     assert loaded is not None
@@ -90,7 +92,7 @@ async def test_who_has_not_seen_what_others_added_cannot_save(
 async def test_another_frameworks_messages_are_read_and_kept(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A message in another's form is read in its plain one, and its own form stays what it was."""
+    """Another framework's message is read in its plain form, and its own form is not changed."""
     memory = NativeMemory(storage, "ada", "c1")
     items: list[NativeMessage] = [
         NativeMessage(id="m1", role="user", content="A coat?", format="other", payload={"their": "form"}),
@@ -109,10 +111,10 @@ async def test_another_frameworks_messages_are_read_and_kept(
         assert [message.payload for message in await kept.newest_messages()] == [{"their": "form"}, None, ["x"]]
 
 
-async def test_a_call_that_was_never_answered_does_not_stop_the_user(
+async def test_a_call_without_a_result_does_not_block_the_user(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Where another framework ended in the middle of a tool turn, the next question is answered."""
+    """After a tool call without a result from another framework, the next question is answered."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.add_messages(BEGUN[:3], "ada", "c1")
 
@@ -124,7 +126,7 @@ async def test_a_call_that_was_never_answered_does_not_stop_the_user(
 async def test_the_same_ids_in_two_conversations_are_two_entries(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Conversations from elsewhere may name their messages alike; each is read as its own."""
+    """Conversations from elsewhere may have equal message ids; each is read separately."""
     for id in ("c1", "c2"):
         await storage.create_conversation({"id": id, "user_id": "ada"})
         await storage.add_messages([{"id": "m1", "role": "user", "content": f"of {id}"}], "ada", id)
@@ -135,10 +137,10 @@ async def test_the_same_ids_in_two_conversations_are_two_entries(
 
 
 @pytest.mark.parametrize("deleted", ["newest", "all"])
-async def test_after_deleting_messages_the_rest_goes_on(
+async def test_after_deleting_messages_the_rest_is_continued(
     deleted: str, storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Where the application deletes the last message, or all, the conversation loads without, and is continued."""
+    """After the application has deleted the last message, or all, the conversation is loaded and continued without."""
     entries = await store.save(Conversation(conversation_id="c1", messages=[asked("a"), answered("b")]))
     if deleted == "newest":
         await storage.delete_messages([entries[-1].id], "ada", "c1")
@@ -158,7 +160,7 @@ async def test_after_deleting_messages_the_rest_goes_on(
 async def test_a_message_that_is_replaced_stays_in_its_place(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Who corrects a message with the same id leaves the history whole, in the middle as at its end."""
+    """Replacing a message by its id keeps the history whole, in the middle and at its end."""
     await begin_elsewhere(storage)
     loaded = await store.load("c1")
     assert loaded is not None
@@ -175,8 +177,10 @@ async def test_a_message_that_is_replaced_stays_in_its_place(
     assert words([entries[1].message, entries[-1].message]) == ["corrected m2", f"corrected {last.id}"]
 
 
-async def test_what_others_began_is_listed(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """list_conversations has the user's conversations, whoever began them, the last active first."""
+async def test_conversations_begun_elsewhere_are_listed(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """list_conversations returns all the user's conversations, also other frameworks', the last active first."""
     await store.save(Conversation(conversation_id="c0", messages=[asked("Hello")]))
     await begin_elsewhere(storage)
 
@@ -184,10 +188,10 @@ async def test_what_others_began_is_listed(storage: PostgresStorage, store: Volt
     assert [record.conversation_id for record in await store.list_conversations(limit=1)] == ["c1"]
 
 
-async def test_an_empty_conversation_of_the_sidebar_is_begun(
+async def test_an_empty_conversation_of_the_sidebar_is_continued(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A conversation that the application has made, with a title, is loaded empty, saved, and keeps the title."""
+    """A conversation that the application has created with a title is loaded empty, saved, and keeps its title."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Coats"})
 
     loaded = await store.load("c1")
@@ -204,7 +208,7 @@ async def test_an_empty_conversation_of_the_sidebar_is_begun(
 
 
 async def test_a_fork_is_whole_in_the_sidebar(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A fork has the messages up to where it left, with their times, and keeps them when the first is deleted."""
+    """A fork has the messages up to its start, with their times, and keeps them when the source is deleted."""
     await store.save(Conversation(conversation_id="c1", messages=turns(2)))
     fork = await store.fork("c1", at=4, new_conversation_id="c2")
     fork.messages.append(asked("otherwise"))
@@ -220,7 +224,7 @@ async def test_a_fork_is_whole_in_the_sidebar(storage: PostgresStorage, store: V
 
 
 async def test_a_history_is_one_statement(make_storage: MakeStorage, caplog: pytest.LogCaptureFixture) -> None:
-    """However many entries it has: a load is one statement for the record, and one for all entries."""
+    """A load is one statement for the record and one for all entries, however many there are."""
     storage = make_storage(debug=True)
     store = VoltMemConversationStore(storage, user_id="ada")
     conversation = Conversation(conversation_id="c1", messages=turns(20))

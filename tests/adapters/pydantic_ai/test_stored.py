@@ -1,4 +1,4 @@
-"""What is stored comes back bit for bit, and everybody reads it; histories without a store."""
+"""Messages are read back bit for bit and as plain messages; histories without a store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from voltmem.adapters.pydantic_ai._messages import _plain_request
 # --- what is stored --------------------------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec=None), max_size=8) | st.sampled_from(["\x00", "\ud800", '{"a": 1}', ""])
-keys = st.text("a\x00é", max_size=3)  # Pydantic AI's own JSON has no lone surrogates in keys
+keys = st.text("a\x00é", max_size=3)  # Pydantic AI cannot write lone surrogates in keys
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
@@ -86,7 +86,7 @@ def as_json(messages: Sequence[ModelMessage]) -> Any:
 async def test_every_message_comes_back_bit_for_bit(
     messages: list[ModelMessage], store: VoltMemConversationStore
 ) -> None:
-    """The JSON of all that is loaded is the JSON of all that was saved, NUL and lone surrogates included."""
+    """The JSON of loaded messages equals the JSON of saved ones, including NUL and lone surrogates."""
     conversation = Conversation(messages=messages)
     await store.save(conversation)
 
@@ -97,7 +97,7 @@ async def test_every_message_comes_back_bit_for_bit(
 
 
 async def test_a_binary_file_comes_back(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A picture's bytes are kept once, in the framework's form; the plain message says that there is one."""
+    """An image's bytes are stored once, in the framework's form; the plain message has a part without the bytes."""
     picture = BinaryContent(bytes(range(256)), media_type="image/png")
     await store.save(Conversation(conversation_id="c1", messages=[ModelRequest([UserPromptPart(["Look", picture])])]))
 
@@ -115,12 +115,12 @@ async def test_a_binary_file_comes_back(storage: PostgresStorage, store: VoltMem
     assert (plain.content[1]["media_type"], "data" in plain.content[1]) == ("image/png", False)
 
 
-# A retry as releases before 2.0 have it, where it answers a call.
+# A retry prompt that answers a call, in the form of releases before 2.0.
 OLD_RETRY = {"part_kind": "retry-prompt", "tool_name": "weather", "tool_call_id": "1", "content": "Which city?"}
 
 
 def test_a_retry_of_an_old_release_answers_its_call() -> None:
-    """A retry prompt with a tool's name is that tool's result, without one it is feedback."""
+    """A retry prompt with a tool's name is the tool's result; without one it is feedback."""
     result = {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "result": "Which city?"}
 
     assert _plain_request([{**OLD_RETRY}]) == ("tool", "tool-result", [result])
@@ -171,10 +171,10 @@ PLAIN: list[tuple[ModelMessage, tuple[str, str, Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "plain"), PLAIN, ids=range(len(PLAIN)))
-async def test_everybody_reads_plain_messages(
+async def test_every_message_has_a_plain_form(
     message: ModelMessage, plain: tuple[str, str, Any], storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """What people and other frameworks read of a message."""
+    """Each message has the expected plain form."""
     await store.save(Conversation(conversation_id="c1", messages=[message]))
 
     (read,) = await storage.get_messages("ada", "c1")
@@ -183,7 +183,7 @@ async def test_everybody_reads_plain_messages(
 
 
 async def test_thoughts_alone_are_no_answer(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A response that is nothing but thinking is read as of that type."""
+    """A response with only thinking has the type "thinking" in its plain form."""
     await store.save(Conversation(conversation_id="c1", messages=[ModelResponse([ThinkingPart("Hm.")])]))
 
     (read,) = await storage.get_messages("ada", "c1")
@@ -208,10 +208,10 @@ def _ids(messages: Sequence[Message], of: Callable[[Message], Sequence[Any]]) ->
     return [each.id for message in messages for each in of(message)]
 
 
-async def test_what_cannot_be_stored_is_an_error_and_nothing_is(
+async def test_a_save_that_cannot_be_stored_raises_and_stores_nothing(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """A tool that returned what JSON has no word for, or an id that PostgreSQL cannot hold: an error of ours."""
+    """A tool result that is not JSON, and an id that PostgreSQL cannot store, raise InvalidInputError."""
     unserializable = Conversation(conversation_id="c1", messages=[asked("a"), returned("1", object())])
 
     with pytest.raises(InvalidInputError):
@@ -231,7 +231,7 @@ async def test_what_cannot_be_stored_is_an_error_and_nothing_is(
 
 
 async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresStorage) -> None:
-    """load_history and save_history: a second run is shown the first one's messages, and windows are valid."""
+    """With load_history and save_history, a second run receives the first run's messages, and windows are valid."""
     memory = storage.conversation("ada", "c1")
     model = Echo()
     agent = agent_of(model, with_tool=True)
@@ -240,7 +240,7 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         result = await agent.run(question, message_history=await load_history(memory))
         await save_history(memory, result.new_messages())
 
-    assert words(model.shown[-1][:4]) == ["A coat?", "weather", "weather", "3 messages"]
+    assert words(model.requests[-1][:4]) == ["A coat?", "weather", "weather", "3 messages"]
     assert await load_history(memory, limit=None) == result.all_messages()
     assert words(await load_history(memory, limit=2)) == ["7 messages"]
     assert len(await load_history(memory, turns=1)) == 4
@@ -250,10 +250,10 @@ async def test_without_a_store_a_history_is_loaded_and_saved(storage: PostgresSt
         await save_history(storage.conversation("bob", "c1"), result.new_messages())
 
 
-async def test_what_was_saved_without_a_store_is_continued_with_one(
+async def test_a_history_saved_without_a_store_is_continued_with_one(
     storage: PostgresStorage, store: VoltMemConversationStore
 ) -> None:
-    """Messages of save_history come back bit for bit from the store, and its messages from load_history."""
+    """The store loads messages of save_history bit for bit, and load_history loads messages of the store."""
     memory = storage.conversation("ada", "c1")
     await save_history(memory, turns(1))
 
@@ -278,7 +278,7 @@ except errors.MissingExtraError as error:
 
 
 def test_on_an_older_release_the_store_says_what_it_needs() -> None:
-    """The module is there without conversation stores; making one says which release has them."""
+    """The module can be imported without conversation stores; creating one raises an error that names the release."""
     program = subprocess.run([sys.executable, "-c", OLDER], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert "2.66" in program.stdout, program.stderr

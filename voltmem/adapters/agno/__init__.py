@@ -3,19 +3,19 @@ Agno: sessions of agents, teams and workflows, as conversations and messages in 
 
 ::
 
-    # Agno 2 and 3: what arun() does is kept.
+    # Agno 2 and 3, for arun().
     agent = Agent(model=model, db=VoltMemDb("postgresql://…"), add_history_to_context=True)
     await agent.arun("Do I need a coat?", user_id="ada", session_id="trip-to-oslo")
 
-    # … and what run() does.
+    # Agno 2 and 3, for run().
     agent = Agent(model=model, db=VoltMemSyncDb("postgresql://…"), add_history_to_context=True)
     agent.run("Do I need a coat?", user_id="ada", session_id="trip-to-oslo")
 
-    # Agno 1: instead of its PostgresStorage, with the same arguments.
+    # Agno 1: replaces its PostgresStorage and takes the same arguments.
     storage = VoltMemStorage("agent_sessions", db_url="postgresql://…", auto_upgrade_schema=True)
     agent = Agent(model=model, storage=storage, user_id="ada", add_history_to_messages=True)
 
-A session is the conversation with its id; what was said in a run are the conversation's messages, once each.
+A session is the conversation with the same id. The messages of its runs are the conversation's messages, once each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A storage for Agno 1, whose methods block whatever thread calls them."""
+"""A blocking storage for Agno 1, which calls it on any thread."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Work = Callable[[], Coroutine[Any, Any, T]]
 
 class Blocking:
     """
-    A blocking storage that also blocks a thread with an event loop: Agno 1 calls it there, in arun().
+    A blocking storage that also blocks a thread with an event loop: the arun() of Agno 1 calls it there.
 
     Args:
-        storage: Where the work runs.
-        prepare: Opens the storage and makes its tables, before the first call and the first after close().
+        storage: The blocking storage; the work runs in its event loop.
+        prepare: Opens the storage and creates its tables, before the first call and the first call after close().
     """
 
     def __init__(self, storage: BlockingStorage, prepare: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -27,27 +27,27 @@ class Blocking:
         self._is_prepared = False
 
     def call(self, work: Work[T]) -> T:
-        """Wait for the work, after the tables are prepared. Returns its result."""
+        """Prepare the tables if needed, run the work and block until it is done. Returns its result."""
 
         async def prepared() -> T:
             if not self._is_prepared:
-                await self._prepare()  # any number of calls may do so at once
+                await self._prepare()  # several calls may run it concurrently
                 self._is_prepared = True
             return await work()
 
         return self.raw_call(prepared)
 
     def raw_call(self, work: Work[T]) -> T:
-        """Wait for the work, whatever the state of the tables. Returns its result."""
+        """Run the work without preparing the tables, and block until it is done. Returns its result."""
 
-        def begun(_: PostgresStorage) -> Coroutine[Any, Any, T]:
+        def start(_: PostgresStorage) -> Coroutine[Any, Any, T]:
             return work()
 
-        future = self._storage.submit(begun)
+        future = self._storage.submit(start)
         try:
             return future.result()
         finally:
-            future.cancel()  # where a signal's handler has raised
+            future.cancel()  # a signal handler may have raised in result()
 
     def forget_tables(self) -> None:
         """Prepare the tables again before the next call."""

@@ -1,4 +1,4 @@
-"""What Agno 2 and later call: their database."""
+"""The database that Agno 2 and later call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._values import UNSET, AnyUser, JsonObject, Unset
-from voltmem.adapters.agno._documents import document_of, objects_of, plain_json, seconds
+from voltmem.adapters.agno._documents import document_of, epoch_seconds, objects_of, plain_json
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
 from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
 from voltmem.adapters.agno._sessions import (
@@ -34,24 +34,24 @@ if TYPE_CHECKING or not IS_AGNO_1:
 _ALL_KINDS: Final = Formats(FORMAT)
 
 
-def not_kept(name: str) -> NotImplementedError:
-    """Return the error of a method that stores something else than sessions."""
+def not_supported(name: str) -> NotImplementedError:
+    """Return the error for a method that does not store sessions."""
     return NotImplementedError(
         f"there is no {name}(), because voltmem stores only sessions with their runs: use a database of Agno's own "
         "for runs by id, memories, knowledge, metrics, evaluations and traces"
     )
 
 
-def _refused(name: str) -> Any:
-    async def refused(*_: object, **__: object) -> None:
-        raise not_kept(name)
+def _unsupported_method(name: str) -> Any:
+    async def unsupported(*_: object, **__: object) -> None:
+        raise not_supported(name)
 
-    return refused
+    return unsupported
 
 
 class VoltMemDb(AsyncBaseDb):
     """
-    What Agno 2 and later keep sessions in: ``Agent(db=…)``, ``Team(db=…)``, ``Workflow(db=…)``, run with ``arun()``.
+    The database for Agno 2 and later, for ``arun()``: ``Agent(db=…)``, ``Team(db=…)``, ``Workflow(db=…)``.
 
     ::
 
@@ -59,20 +59,20 @@ class VoltMemDb(AsyncBaseDb):
         agent = Agent(model=model, db=db, pre_hooks=[db.keep_input], add_history_to_context=True)
         await agent.arun("Hello", user_id="ada", session_id="c1")
 
-    Agno hides it when a session could not be stored: see last_error and on_error. Users' memories, knowledge,
-    evaluations, metrics and traces are not kept: NotImplementedError.
+    Agno hides the error if a session could not be stored: see last_error and on_error. Users' memories, knowledge,
+    evaluations, metrics and traces are not supported: their methods raise NotImplementedError.
 
     Args:
-        storage: A PostgresStorage, open or not, which is used and never closed; or a connection string, of which it
-            makes one that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
+        storage: A PostgresStorage, open or not, which this object never closes; or a connection string, from which it
+            creates a storage that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
             PostgreSQL.
-        user_id: Only this user's sessions, whether Agno names a user or not. Not given: a run or a call that names no
-            user means the user "default", and reads, lists, renames and deletes no other user's sessions. ANY_USER, for
-            trusted code (an administrator's list): it means all users' sessions, as in Agno's own databases; a session
-            that it creates belongs to the user "default".
-        runs: How many of a session's newest runs are read; None: all. Agno shows a model 3 unless told otherwise.
+        user_id: Limits the database to this user's sessions, whether Agno names a user or not. Not given: a run or a
+            call that names no user is the user "default", and reads, lists, renames and deletes no other user's
+            sessions. ANY_USER, for trusted code (an administrator's list): such a call concerns all users' sessions, as
+            in Agno's own databases; a session that it creates belongs to the user "default".
+        runs: The number of newest runs to read from a session; None: all. By default Agno passes 3 to a model.
         on_error: Called with each error of the methods that Agno calls, before it is raised.
-        id: What Agno calls the database; made if not given.
+        id: Agno's id of the database; generated if not given.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class VoltMemDb(AsyncBaseDb):
         on_error: Callable[[Exception], object] | None = None,
         id: str | None = None,
     ) -> None:
-        check_agno("VoltMemDb", "VoltMemStorage", is_there=not IS_AGNO_1)
+        check_agno("VoltMemDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         super().__init__(id=id)
-        self._is_ours = not isinstance(storage, PostgresStorage)
+        self._owns_storage = not isinstance(storage, PostgresStorage)
         self.storage = storage if isinstance(storage, PostgresStorage) else PostgresStorage(storage, storage_limit=None)
-        """Where the sessions are: its conversations and messages."""
+        """The storage with the sessions as conversations and messages."""
         self.last_error: Exception | None = None
-        """What went wrong last in a method that Agno called; None: nothing yet."""
+        """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error
         self._sessions = Sessions(self.storage, user_id, runs)
 
@@ -101,8 +101,8 @@ class VoltMemDb(AsyncBaseDb):
         return f"<{type(self).__name__} {self.storage!r}>"
 
     async def close(self) -> None:
-        """Close the storage, if it was made of a connection string."""
-        if self._is_ours:
+        """Close the storage, if it was created from a connection string."""
+        if self._owns_storage:
             await self.storage.close()
 
     # --- sessions ---------------------------------------------------------------------------------------------
@@ -116,20 +116,23 @@ class VoltMemDb(AsyncBaseDb):
         runs_limit: int | None = None,
     ) -> AgentSession | TeamSession | WorkflowSession | dict[str, Any] | None:
         """
-        Return the session with its newest runs; None if there is none. Messages that others stored are runs, too.
+        Return the session with its newest runs; None if there is none.
+
+        Messages that other frameworks or the application stored become runs, too.
 
         Args:
-            session_id: Which one; an agent and a team with the same id share it.
-            session_type: What it is returned as; None: what it was stored as.
-            user_id: Whose it must be; None: as the user_id of this database says.
-            deserialize: False: as a dict.
-            runs_limit: So many runs at most, and only those that a model may see; None: the newest, all of them.
+            session_id: The session's id. An agent and a team with the same session id share the session.
+            session_type: The kind of session to return; None: the kind that was stored.
+            user_id: The user the session must belong to; None: as this database's user_id defines.
+            deserialize: False: return a dict.
+            runs_limit: The maximum number of runs, and only runs that Agno passes to a model. None: the newest runs of
+                every kind, as many as this database's ``runs``.
 
         Raises:
-            ConversationNotFoundError: It is another user's. Agno fails the run before the model is called.
+            ConversationNotFoundError: The session is another user's. Agno fails the run before the model is called.
         """
-        with self._told():
-            owner = await self._sessions.owner(session_id, user_id)
+        with self._reporting_errors():
+            owner = await self._sessions.require_owner(session_id, user_id)
             kind = getattr(session_type, "value", session_type)
             limit = self._sessions.runs if runs_limit is None else runs_limit
             loaded = await self._sessions.load(session_id, owner, _ALL_KINDS, kind or "agent", limit)
@@ -157,33 +160,35 @@ class VoltMemDb(AsyncBaseDb):
         include_runs: bool = True,
     ) -> list[Any] | tuple[list[dict[str, Any]], int]:
         """
-        Return the sessions, the last used first, unless sort_by says otherwise; as dicts with how many there are.
+        Return the sessions, the last used first unless sort_by is given.
 
         Args:
-            session_type: Only those of agents, teams or workflows.
-            user_id: Only this user's; None: as the user_id of this database says.
-            component_id: Only those of this agent, team or workflow.
-            session_name: Only those with this in their name, in any case.
-            start_timestamp: Only those made since, in seconds.
-            end_timestamp: Only those made until then.
-            limit: How many at most.
-            page: Which page of so many; the first is 1.
+            session_type: Only sessions of agents, teams or workflows.
+            user_id: Only this user's sessions; None: as this database's user_id defines.
+            component_id: Only sessions of this agent, team or workflow.
+            session_name: Only sessions whose name contains this text, ignoring case.
+            start_timestamp: Only sessions created at or after this time, in seconds since the epoch.
+            end_timestamp: Only sessions created at or before this time, in seconds since the epoch.
+            limit: The maximum number of sessions; the size of a page.
+            page: The number of the page; the first is 1.
             sort_by: "created_at", "updated_at", "session_name" or another field of a session.
             sort_order: "asc" or "desc".
-            deserialize: False: dicts, and how many there are without limit and page.
-            include_runs: Whether they have their newest runs; each costs two round trips.
+            deserialize: False: return dicts, together with the total number of sessions over all pages.
+            include_runs: Whether to load each session's newest runs, at two round trips for each session.
         """
-        with self._told():
-            owner = self._sessions.whose(user_id)
+        with self._reporting_errors():
+            owner = self._sessions.resolve_owner(user_id)
             if owner is None:
                 return [] if deserialize else ([], 0)
             kind = getattr(session_type, "value", session_type)
-            asked = _Asked(kind, component_id, session_name, start_timestamp, end_timestamp, sort_by, sort_order)
+            selection = _Selection(
+                kind, component_id, session_name, start_timestamp, end_timestamp, sort_by, sort_order
+            )
             start = 0 if limit is None else (max(page or 1, 1) - 1) * limit
-            if deserialize and asked == _Asked():
+            if deserialize and selection == _Selection():
                 chosen = found = await self._listed(owner, limit, start)
             else:
-                found = asked.of(await self._listed(owner, None, 0))
+                found = selection.apply(await self._listed(owner, None, 0))
                 chosen = found[start : None if limit is None else start + limit]
             sessions = [session for _, session in chosen]
             if include_runs:
@@ -194,18 +199,18 @@ class VoltMemDb(AsyncBaseDb):
         self, session: AgentSession | TeamSession | WorkflowSession, deserialize: bool | None = True
     ) -> AgentSession | TeamSession | WorkflowSession | dict[str, Any] | None:
         """
-        Store the session's document, and its runs that are new or changed, in one transaction; return the session.
+        Store the session's document and its new or changed runs, in one transaction. Returns the session.
 
         Raises:
             ConversationNotFoundError: The session is another user's.
-            InvalidInputError: Something in it is no JSON.
-            DatabaseError: Nothing of it is stored.
+            InvalidInputError: The session contains a value that is not JSON.
+            DatabaseError: The transaction failed; nothing was stored.
         """
-        with self._told():
+        with self._reporting_errors():
             document = document_of(session, "session")
             runs = objects_of(document, "runs")
             document = {**document, "runs": None, "session_type": _kind_of(session)}
-            owner = await self._sessions.owner(session.session_id, session.user_id)
+            owner = await self._sessions.require_owner(session.session_id, session.user_id)
             await self._sessions.save(
                 session.session_id, owner, _ALL_KINDS, runs, document, resource_id=resource_id_of(document)
             )
@@ -215,16 +220,17 @@ class VoltMemDb(AsyncBaseDb):
         self, run: Any, session_id: str, user_id: str | None = None, run_index: int | None = None
     ) -> None:
         """
-        Store the run, if it is another than what upsert_session() has stored. Its place is that of its first message.
+        Store the run if it differs from the stored one. Its place in the session is that of its first message.
 
         Raises:
             ConversationNotFoundError: The session is another user's.
-            InvalidInputError: Something in it is no JSON; or it is a member's, and its team's run is not stored.
+            InvalidInputError: The run contains a value that is not JSON; or it is the run of a team's member, and the
+                team's run is not stored.
         """
-        with self._told():
+        with self._reporting_errors():
             document = document_of(run, "run")
             named = document.get("user_id") if user_id is None else user_id
-            owner = await self._sessions.owner(session_id, named)
+            owner = await self._sessions.require_owner(session_id, named)
             await self._sessions.save(session_id, owner, _ALL_KINDS, [document], resource_id=resource_id_of(document))
 
     async def rename_session(
@@ -235,9 +241,9 @@ class VoltMemDb(AsyncBaseDb):
         user_id: str | None = None,
         deserialize: bool | None = True,
     ) -> AgentSession | TeamSession | WorkflowSession | dict[str, Any] | None:
-        """Return the session, named so, and so the conversation; None if the user has none, as in get_session()."""
-        with self._told():
-            owner = self._sessions.whose(user_id)
+        """Rename the session and its conversation. Returns the session; None if the user of get_session() has none."""
+        with self._reporting_errors():
+            owner = self._sessions.resolve_owner(user_id)
             if owner is None:
                 return None
             try:
@@ -249,86 +255,86 @@ class VoltMemDb(AsyncBaseDb):
             return await self.get_session(session_id, session_type, conversation.user_id, deserialize)
 
     async def delete_session(self, session_id: str, user_id: str | None = None) -> bool:
-        """Return whether the user had such a session, as in get_session(); its messages go with it."""
-        with self._told():
-            return await self._sessions.delete(session_id, self._sessions.whose(user_id))
+        """Delete the session with its messages. Returns whether the user of get_session() had it."""
+        with self._reporting_errors():
+            return await self._sessions.delete(session_id, self._sessions.resolve_owner(user_id))
 
     async def delete_sessions(self, session_ids: list[str], user_id: str | None = None) -> None:
-        """Delete those of the sessions that the user has, as in get_session()."""
+        """Delete the sessions. Sessions that the user of get_session() does not have are ignored."""
         for session_id in session_ids:
             await self.delete_session(session_id, user_id)
 
     # --- tables -----------------------------------------------------------------------------------------------
 
     async def table_exists(self, table_name: str) -> bool:
-        """Return True: the storage makes its tables on first use."""
+        """Return True: the storage creates its tables on first use."""
         return True
 
     async def get_latest_schema_version(self, table_name: str) -> str:
-        """Return a version from which Agno has nothing to migrate; ``storage.upgrade_schema()`` upgrades the tables."""
+        """Return a version that Agno has no migrations for. ``storage.upgrade_schema()`` upgrades the tables."""
         return "3.0.0"
 
     async def upsert_schema_version(self, table_name: str, version: str) -> None:
-        """Do nothing: the storage keeps the versions of its tables."""
+        """Do nothing: the storage records the versions of its tables itself."""
 
-    # --- for an application -----------------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     def for_user(self, user_id: str) -> Self:
-        """Return the same database for one user: his are the sessions of runs that name no user, and nobody else's."""
+        """Return the same database limited to one user, who is also the user of runs that name none."""
         twin = copy(self)
         twin._sessions = self._sessions.for_user(user_id)
         return twin
 
     async def keep_input(self, run_input: Any, run_context: Any, agent: Any = None, team: Any = None) -> None:
         """
-        Store what the user says before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``.
+        Store the user's message before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``.
 
-        Agno itself stores a run at its end, if it comes to one. The message of a run that never ended stays, with
-        ``{"status": "RUNNING"}`` as its metadata; Agno is not shown it. A hook of teams, too.
+        Agno itself stores a run only when the run ends. If it never ends, this message stays, with
+        ``{"status": "RUNNING"}`` as its metadata. Agno does not read it. The hook also works for teams.
         """
-        with self._told():
-            said = plain_json(run_input.input_content, "input")
-            owner = await self._sessions.owner(run_context.session_id, run_context.user_id)
-            message: JsonObject = said if isinstance(said, dict) and "role" in said else {"content": said}
-            of = getattr(agent or team, "id", None) or DEFAULT_RESOURCE_ID
+        with self._reporting_errors():
+            content = plain_json(run_input.input_content, "input")
+            owner = await self._sessions.require_owner(run_context.session_id, run_context.user_id)
+            message: JsonObject = content if isinstance(content, dict) and "role" in content else {"content": content}
+            resource_id = getattr(agent or team, "id", None) or DEFAULT_RESOURCE_ID
             where = run_context.session_id, owner, _ALL_KINDS
-            await self._sessions.keep_input(*where, run_context.run_id, message, "RUNNING", resource_id=of)
+            await self._sessions.keep_input(*where, run_context.run_id, message, "RUNNING", resource_id=resource_id)
 
-    # --- not kept ---------------------------------------------------------------------------------------------
+    # --- not supported ----------------------------------------------------------------------------------------
 
-    get_run: Any = _refused("get_run")
-    get_runs: Any = _refused("get_runs")
-    calculate_metrics: Any = _refused("calculate_metrics")
-    clear_memories: Any = _refused("clear_memories")
-    create_eval_run: Any = _refused("create_eval_run")
-    create_span: Any = _refused("create_span")
-    create_spans: Any = _refused("create_spans")
-    delete_eval_runs: Any = _refused("delete_eval_runs")
-    delete_knowledge_content: Any = _refused("delete_knowledge_content")
-    delete_learning: Any = _refused("delete_learning")
-    delete_user_memories: Any = _refused("delete_user_memories")
-    delete_user_memory: Any = _refused("delete_user_memory")
-    get_all_memory_topics: Any = _refused("get_all_memory_topics")
-    get_eval_run: Any = _refused("get_eval_run")
-    get_eval_runs: Any = _refused("get_eval_runs")
-    get_knowledge_content: Any = _refused("get_knowledge_content")
-    get_knowledge_contents: Any = _refused("get_knowledge_contents")
-    get_learning: Any = _refused("get_learning")
-    get_learnings: Any = _refused("get_learnings")
-    get_metrics: Any = _refused("get_metrics")
-    get_span: Any = _refused("get_span")
-    get_spans: Any = _refused("get_spans")
-    get_trace: Any = _refused("get_trace")
-    get_trace_stats: Any = _refused("get_trace_stats")
-    get_traces: Any = _refused("get_traces")
-    get_user_memories: Any = _refused("get_user_memories")
-    get_user_memory: Any = _refused("get_user_memory")
-    get_user_memory_stats: Any = _refused("get_user_memory_stats")
-    rename_eval_run: Any = _refused("rename_eval_run")
-    upsert_knowledge_content: Any = _refused("upsert_knowledge_content")
-    upsert_learning: Any = _refused("upsert_learning")
-    upsert_trace: Any = _refused("upsert_trace")
-    upsert_user_memory: Any = _refused("upsert_user_memory")
+    get_run: Any = _unsupported_method("get_run")
+    get_runs: Any = _unsupported_method("get_runs")
+    calculate_metrics: Any = _unsupported_method("calculate_metrics")
+    clear_memories: Any = _unsupported_method("clear_memories")
+    create_eval_run: Any = _unsupported_method("create_eval_run")
+    create_span: Any = _unsupported_method("create_span")
+    create_spans: Any = _unsupported_method("create_spans")
+    delete_eval_runs: Any = _unsupported_method("delete_eval_runs")
+    delete_knowledge_content: Any = _unsupported_method("delete_knowledge_content")
+    delete_learning: Any = _unsupported_method("delete_learning")
+    delete_user_memories: Any = _unsupported_method("delete_user_memories")
+    delete_user_memory: Any = _unsupported_method("delete_user_memory")
+    get_all_memory_topics: Any = _unsupported_method("get_all_memory_topics")
+    get_eval_run: Any = _unsupported_method("get_eval_run")
+    get_eval_runs: Any = _unsupported_method("get_eval_runs")
+    get_knowledge_content: Any = _unsupported_method("get_knowledge_content")
+    get_knowledge_contents: Any = _unsupported_method("get_knowledge_contents")
+    get_learning: Any = _unsupported_method("get_learning")
+    get_learnings: Any = _unsupported_method("get_learnings")
+    get_metrics: Any = _unsupported_method("get_metrics")
+    get_span: Any = _unsupported_method("get_span")
+    get_spans: Any = _unsupported_method("get_spans")
+    get_trace: Any = _unsupported_method("get_trace")
+    get_trace_stats: Any = _unsupported_method("get_trace_stats")
+    get_traces: Any = _unsupported_method("get_traces")
+    get_user_memories: Any = _unsupported_method("get_user_memories")
+    get_user_memory: Any = _unsupported_method("get_user_memory")
+    get_user_memory_stats: Any = _unsupported_method("get_user_memory_stats")
+    rename_eval_run: Any = _unsupported_method("rename_eval_run")
+    upsert_knowledge_content: Any = _unsupported_method("upsert_knowledge_content")
+    upsert_learning: Any = _unsupported_method("upsert_learning")
+    upsert_trace: Any = _unsupported_method("upsert_trace")
+    upsert_user_memory: Any = _unsupported_method("upsert_user_memory")
 
     # --- helpers ----------------------------------------------------------------------------------------------
 
@@ -342,7 +348,7 @@ class VoltMemDb(AsyncBaseDb):
         return session if loaded is None else _session_of_2(loaded[0], loaded[1], kind)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reporting_errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -353,16 +359,16 @@ class VoltMemDb(AsyncBaseDb):
             raise
 
 
-def _refuse_the_rest() -> None:
-    """Agno 2 has methods that later ones don't, and the other way round."""
+def _add_unsupported_methods() -> None:
+    """Define the abstract methods that only some releases of Agno have. They raise NotImplementedError."""
     for name in getattr(AsyncBaseDb, "__abstractmethods__", ()):
         if name not in vars(VoltMemDb):
-            setattr(VoltMemDb, name, _refused(name))
+            setattr(VoltMemDb, name, _unsupported_method(name))
     abc.update_abstractmethods(VoltMemDb)
 
 
 if not IS_AGNO_1:
-    _refuse_the_rest()
+    _add_unsupported_methods()
 
 
 def _kind_of(session: object) -> str:
@@ -370,21 +376,21 @@ def _kind_of(session: object) -> str:
 
 
 def _for_models(runs: Sequence[JsonObject], limit: int) -> list[JsonObject]:
-    """Return the newest of the runs that a model may see, so many at most."""
-    seen = [each for each in runs if parent_of(each) is None and each.get("status") not in UNFINISHED]
-    return seen[len(seen) - min(limit, len(seen)) :]
+    """Return the newest runs that Agno passes to a model, at most ``limit``."""
+    usable = [each for each in runs if parent_of(each) is None and each.get("status") not in UNFINISHED]
+    return usable[len(usable) - min(limit, len(usable)) :]
 
 
 def _session_of_2(kept: Payload, runs: Sequence[JsonObject], kind: str | None) -> JsonObject:
-    """Return the session as Agno's own databases do: a dict, with its runs."""
+    """Return the session with its runs as a dict, in the form of Agno's own databases."""
     conversation = kept.conversation
     document: JsonObject = kept.payload if isinstance(kept.payload, dict) else {"user_id": conversation.user_id}
     return {
         **with_title(document, conversation.title),
         "session_id": conversation.id,
         "session_type": kind or document.get("session_type") or "agent",
-        "created_at": document.get("created_at") or seconds(conversation.created_at),
-        "updated_at": seconds(conversation.updated_at),
+        "created_at": document.get("created_at") or epoch_seconds(conversation.created_at),
+        "updated_at": epoch_seconds(conversation.updated_at),
         "runs": list(runs) or None,
     }
 
@@ -396,8 +402,8 @@ def _deserialized(session: JsonObject) -> AgentSession | TeamSession | WorkflowS
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Which sessions get_sessions() is asked for, and in what order."""
+class _Selection:
+    """The filters and the order of get_sessions()."""
 
     kind: str | None = None
     component_id: str | None = None
@@ -407,16 +413,16 @@ class _Asked:
     sort_by: str | None = None
     sort_order: str | None = None
 
-    def of(self, sessions: Sequence[tuple[Payload, JsonObject]]) -> list[tuple[Payload, JsonObject]]:
-        """Return those of the sessions, which are given with the last used first."""
-        found = [each for each in sessions if self._is_asked_for(each[1])]
+    def apply(self, sessions: Sequence[tuple[Payload, JsonObject]]) -> list[tuple[Payload, JsonObject]]:
+        """Return the matching sessions in order. The sessions passed in are ordered by use, the last used first."""
+        found = [each for each in sessions if self._matches(each[1])]
         if self.sort_by is not None:
-            found.sort(key=lambda each: self._key(each[1]), reverse=self.sort_order != "asc")
+            found.sort(key=lambda each: self._sort_key(each[1]), reverse=self.sort_order != "asc")
         elif self.sort_order == "asc":
             found.reverse()
         return found
 
-    def _is_asked_for(self, session: JsonObject) -> bool:
+    def _matches(self, session: JsonObject) -> bool:
         created_at = session["created_at"]
         assert isinstance(created_at, int)
         return (
@@ -427,6 +433,6 @@ class _Asked:
             and (self.end is None or created_at <= self.end)
         )
 
-    def _key(self, session: JsonObject) -> tuple[bool, Any, str]:
+    def _sort_key(self, session: JsonObject) -> tuple[bool, Any, str]:
         value = session_name(session) if self.sort_by == "session_name" else session.get(self.sort_by or "")
         return (value is not None, value if isinstance(value, int | str) else "", str(session["session_id"]))

@@ -1,4 +1,4 @@
-"""Agno's values as JSON, and what is read in it."""
+"""Agno's values as JSON documents, and how to read them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def plain_json(value: object, where: str) -> JsonValue:
     Return the value as JSON: tuples and sets become lists, keys strings, enums their values, dates ISO 8601 text.
 
     Raises:
-        InvalidInputError: Something in it is none of these, no model of pydantic and no dataclass.
+        InvalidInputError: A value in it is none of these types, no pydantic model and no dataclass.
     """
     if isinstance(value, Enum):
         value = value.value
@@ -42,18 +42,18 @@ def _key(key: object) -> str:
 
 
 def document_of(value: object, where: str) -> JsonObject:
-    """Return a session, a run or a message as JSON; ``where`` is what an error calls it."""
+    """Return a session, a run or a message as JSON. Errors use ``where`` as its name."""
     document = plain_json(value if isinstance(value, Mapping) else value.to_dict(), where)  # type: ignore[attr-defined]
     assert isinstance(document, dict)
     return document
 
 
 def objects_of(holder: JsonValue, key: str) -> list[JsonObject]:
-    """Return the objects that are listed under the key; none where there is no such list."""
+    """Return the objects in the list under the key; an empty list if there is no such list."""
     listed = holder.get(key) if isinstance(holder, dict) else None
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
-def seconds(moment: datetime) -> int:
-    """Return the moment as Agno has times: in whole seconds."""
+def epoch_seconds(moment: datetime) -> int:
+    """Return the time as Agno stores it: whole seconds since the epoch."""
     return int(moment.timestamp())

@@ -1,4 +1,4 @@
-"""What an application calls: the sessions of a table of Agno 1's, copied."""
+"""Importing the sessions of a table of Agno 1."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from voltmem.storage import PostgresStorage
 
 async def import_sessions(storage: PostgresStorage, table_name: str, *, schema: str = "ai") -> int:
     """
-    Copy the sessions of a table of Agno 1's PostgresStorage, in the same database; return how many.
+    Copy the sessions of a table of Agno 1's PostgresStorage in the same database. Returns the number of sessions.
 
-    What was copied before is brought up to date; what was said since stays. The table is only read.
+    A repeated import updates the sessions that were imported before, and keeps messages added to them since. The table
+    is only read.
 
     Args:
-        storage: Where they go: that of a VoltMemStorage on Agno 1.
-        table_name: Agno's.
-        schema: Where Agno has its tables.
+        storage: The storage to import into: that of a VoltMemStorage on Agno 1.
+        table_name: The name of Agno's table.
+        schema: The PostgreSQL schema of Agno's table.
 
     Raises:
-        ConversationNotFoundError: A session with this id is here already, and another user's.
+        ConversationNotFoundError: A conversation with the id of a session exists and is another user's.
     """
-    source = Tables(schema, table_name)  # checks both names, which stand in a statement
+    source = Tables(schema, table_name)  # checks both names, because they become part of a statement
     name = f'"{source.schema}"."{source.prefix}"'
     async with storage.transaction() as tx:
-        # The one that was used last comes last, and is the first in the lists.
+        # The session used last is imported last, so it comes first in lists.
         rows = await tx.connection.fetch(
             f"SELECT to_jsonb(t)::text AS session FROM {name} AS t "
             "ORDER BY coalesce(updated_at, created_at), session_id"

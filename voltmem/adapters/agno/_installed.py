@@ -1,4 +1,4 @@
-"""Which Agno is installed: VoltMemStorage is for the first, VoltMemDb for those after it."""
+"""The installed release of Agno: VoltMemStorage is for Agno 1, VoltMemDb for Agno 2 and later."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ except ImportError as error:
     raise MissingExtraError("agno (1.7 to 1.8, or 2.1.5 and later)", "agno") from error
 
 
-def check_agno(name: str, other: str, *, is_there: bool) -> None:
-    """Raise InvalidOptionError, which names the other class, if this one's Agno is not the one that is there."""
-    if not is_there:
+def check_agno(name: str, other: str, *, is_supported: bool) -> None:
+    """Raise InvalidOptionError if the class is for another release of Agno. The error names the class to use."""
+    if not is_supported:
         installed, needed = ("Agno 2 or later", "Agno 1") if not IS_AGNO_1 else ("Agno 1", "Agno 2 or later")
         raise InvalidOptionError(f"{name} is for {needed}, and {installed} is installed: use {other}")

@@ -1,4 +1,4 @@
-"""What the framework stores, as our messages and back: Agno's runs."""
+"""Conversion between Agno's runs and voltmem's messages."""
 
 from __future__ import annotations
 
@@ -21,99 +21,100 @@ from voltmem._parts import (
     tool_turns,
 )
 from voltmem._values import JsonObject, to_json
-from voltmem.adapters.agno._documents import objects_of, seconds
+from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 
 FORMAT: Final = "agno"
 
-# Agno leaves runs with these out of what it shows to a model.
+# Statuses of runs that Agno does not pass to a model.
 UNFINISHED: Final = frozenset({"PAUSED", "CANCELLED", "ERROR", "REGENERATED"})
 
-# Begins the ids of runs that are made of others' messages, and shown to Agno, but never stored: they are there.
+# Prefix of the ids of runs converted from messages that Agno did not store. Agno reads these runs. They are never
+# stored, because their messages already are.
 _FOREIGN: Final = "voltmem:"
 
 _ROLES: Final = {"model": "assistant", "developer": "system", "function": "tool"}
 _MEDIA: Final = {"images": "image", "audio": "audio", "videos": "video", "files": "file"}
-_OF_MEDIA: Final = ("id", "url", "filepath", "filename", "mime_type", "format")
+_MEDIA_KEYS: Final = ("id", "url", "filepath", "filename", "mime_type", "format")
 
 
 @dataclass(frozen=True)
 class Formats:
-    """What the messages and the document of a session are marked with."""
+    """The formats of a session's messages and document."""
 
     base: str
 
     @property
     def session(self) -> str:
-        """The document: the session without its runs."""
+        """The session's document: the session without its runs."""
         return f"{self.base}/session"
 
     @property
     def run(self) -> str:
-        """The first message of a run; it holds the run without its messages."""
+        """The first message of a run. It also holds the run without its messages."""
         return f"{self.base}/run"
 
     @property
     def unfinished(self) -> str:
-        """The first message of a run that is no history: paused, failed, cancelled."""
+        """The first message of a paused, failed or cancelled run, which is no part of the history."""
         return f"{self.base}/unfinished-run"
 
     @property
     def message(self) -> str:
-        """Another message of a run."""
+        """A later message of a run."""
         return f"{self.base}/message"
 
     @property
     def input(self) -> str:
-        """What a user said, kept before there is a run. Agno is never shown it."""
+        """A user's message stored before its run. Agno does not read it."""
         return f"{self.base}/input"
 
-    def begins(self, message: NativeMessage) -> bool:
-        """Whether the message holds a run."""
+    def is_first_of_run(self, message: NativeMessage) -> bool:
+        """Return whether the message is the first of a run."""
         return message.format in (self.run, self.unfinished)
 
     def is_of_agno(self, message: NativeMessage) -> bool:
-        """Whether an agent, team or workflow of the same Agno stored the message."""
+        """Return whether an agent, team or workflow of the same release of Agno stored the message."""
         return message.format is not None and message.format.startswith(self.base.partition("/")[0] + "/")
 
 
 def run_id_of(run: JsonObject) -> str:
-    """Return the run's id; for one that Agno gave none, a name that its content always has."""
-    response = run.get("response")  # where the first workflows and the first memory of Agno 1 have it
+    """Return the run's id; for a run without an id, a hash of its content."""
+    response = run.get("response")  # the first workflows and the first memory of Agno 1 have the id here
     found = run.get("run_id") or (response.get("run_id") if isinstance(response, dict) else None)
     return found if isinstance(found, str) else blake2b(to_json(run).encode(), digest_size=16).hexdigest()
 
 
 def parent_of(run: JsonObject) -> str | None:
-    """Return the id of the run that this one is a part of, if any."""
+    """Return the id of the run that this run is a part of; None if there is none."""
     parent = run.get("parent_run_id")
     return parent if isinstance(parent, str) and parent else None
 
 
 def row_id(run_id: str, position: int) -> str:
-    """Return the id of the message at this place of the run; the first is 0."""
+    """Return the id of the run's message at this position; the first is 0."""
     return f"{run_id}/{position}"
 
 
 def to_messages(run: JsonObject, members: Sequence[JsonObject], formats: Formats) -> list[NativeMessage]:
     """
-    Return what was said in the run: its own messages, no system messages and none of the runs before it.
+    Convert a run to messages: its own messages, without system messages and without messages of earlier runs.
 
-    Of a run without messages, as a workflow's, it is what went in and what came out. The first message holds the rest
-    of the run, and the runs of a team's members, with whom nobody talks.
+    A run without messages, such as a workflow's, becomes its input and its output. The first message also holds the
+    rest of the run and the runs of the team's members, which take no part in the conversation.
     """
     document = _without_history(run)
     messages = messages_of(document)
-    said = [each for each in messages if each.get("role") not in SYSTEM_ROLES]
-    numbers = {id(each): number for number, each in enumerate(said)}
+    stored = [each for each in messages if each.get("role") not in SYSTEM_ROLES]
+    numbers = {id(each): number for number, each in enumerate(stored)}
     document = _with_messages(document, [numbers.get(id(each), each) for each in messages])
-    plain = [plain_message(each) for each in said] or _in_and_out(run)
+    plain = [plain_message(each) for each in stored] or _input_and_output(run)
     status = _holder(run).get("status")
     is_finished = status not in UNFINISHED
     rows = []
     for position, (role, type, content) in enumerate(plain):
-        message: JsonValue = said[position] if said else None
-        beginning: JsonObject = {"run": document, "members": list(members), "rows": len(plain), "message": message}
+        message: JsonValue = stored[position] if stored else None
+        first: JsonObject = {"run": document, "members": list(members), "rows": len(plain), "message": message}
         rows.append(
             NativeMessage(
                 id=row_id(run_id_of(run), position),
@@ -122,19 +123,19 @@ def to_messages(run: JsonObject, members: Sequence[JsonObject], formats: Formats
                 content=content,
                 metadata={} if is_finished or position else {"status": status},
                 format=formats.message if position else formats.run if is_finished else formats.unfinished,
-                payload=message if position else beginning,
+                payload=message if position else first,
             )
         )
     return rows
 
 
 def messages_of(run: JsonObject) -> list[JsonObject]:
-    """Return the messages of the run, wherever it has them."""
+    """Return the run's messages, whether the run or its response has them."""
     return objects_of(_holder(run), "messages")
 
 
 def _holder(run: JsonObject) -> JsonObject:
-    """Return what has the run's messages: the first memory of Agno 1 has them in the response."""
+    """Return the object with the run's messages: the run, or its response in the first memory of Agno 1."""
     response = run.get("response")
     return response if "messages" not in run and isinstance(response, dict) else run
 
@@ -148,7 +149,7 @@ def _with_messages(run: JsonObject, messages: list[JsonValue]) -> JsonObject:
 
 
 def _without_history(run: JsonObject) -> JsonObject:
-    """Return the run without the messages of runs before it, which Agno 1 stores again with every run."""
+    """Return the run without the messages of earlier runs, which Agno 1 repeats in each run."""
     run = dict(run)
     if isinstance(run.get("messages"), list):
         run["messages"] = [each for each in objects_of(run, "messages") if not each.get("from_history")]
@@ -158,12 +159,12 @@ def _without_history(run: JsonObject) -> JsonObject:
 
 
 def own_runs(runs: Iterable[JsonObject]) -> list[JsonObject]:
-    """Return the runs that are Agno's own, without what they repeat; not those that are made of others' messages."""
+    """Return Agno's own runs without repeated messages. Runs converted from other messages are left out."""
     return [_without_history(run) for run in runs if not run_id_of(run).startswith(_FOREIGN)]
 
 
 def plain_message(message: JsonObject) -> tuple[str, str, JsonValue]:
-    """Return the role, the type and the content that others read."""
+    """Return the role, the type and the content of the plain message."""
     role, content = str(message.get("role") or "user"), message.get("content")
     role = _ROLES.get(role, role)
     if results := _results(message, role):
@@ -184,8 +185,8 @@ def _text_part(content: JsonValue) -> JsonObject:
 
 
 def _media_part(kind: str, media: JsonObject) -> JsonObject:
-    # What it is and where, not the bytes: the framework's own form has them.
-    return {"type": kind, **{key: media[key] for key in _OF_MEDIA if media.get(key) is not None}}
+    # Only its description and location. The bytes are in the framework's own form.
+    return {"type": kind, **{key: media[key] for key in _MEDIA_KEYS if media.get(key) is not None}}
 
 
 def _results(message: JsonObject, role: str) -> list[ToolResult]:
@@ -200,70 +201,72 @@ def _results(message: JsonObject, role: str) -> list[ToolResult]:
     ]
 
 
-def _in_and_out(run: JsonObject) -> list[tuple[str, str, JsonValue]]:
-    """Return what a run without messages was asked, and what it answered."""
-    asked, response = run.get("input"), run.get("response")
-    asked = asked.get("input_content", asked) if isinstance(asked, dict) else asked
-    answered = (response if isinstance(response, dict) else run).get("content")
-    told: list[tuple[str, str, JsonValue]] = []
-    told += [] if asked is None else [("user", "text", asked)]
-    told += [] if answered is None else [("assistant", "text", answered)]
-    return told or [("assistant", "text", "")]
+def _input_and_output(run: JsonObject) -> list[tuple[str, str, JsonValue]]:
+    """Return the input and the output of a run without messages, as plain messages."""
+    input, response = run.get("input"), run.get("response")
+    input = input.get("input_content", input) if isinstance(input, dict) else input
+    output = (response if isinstance(response, dict) else run).get("content")
+    plain: list[tuple[str, str, JsonValue]] = []
+    plain += [] if input is None else [("user", "text", input)]
+    plain += [] if output is None else [("assistant", "text", output)]
+    return plain or [("assistant", "text", "")]
 
 
 def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: JsonObject) -> list[JsonObject]:
     """
-    Return the runs that the messages make up, the oldest first; before a team's run those of its members.
+    Convert messages to runs, the oldest first. The runs of a team's members come before the team's run.
 
-    A run of which messages are missing is left out. What others stored becomes runs of the component, turn by turn.
+    A run with missing messages is left out. Each turn of messages that Agno did not store becomes a run of the
+    component.
 
     Args:
-        messages: Of one conversation, in their order.
-        formats: What the runs are marked with.
-        component: The id of the agent, team or workflow, by its name in a run; {}: only what it has stored.
+        messages: The messages of one conversation, in order.
+        formats: The formats of the session.
+        component: The id of the agent, team or workflow, by its key in a run. If it is empty, only runs that Agno
+            stored are returned.
     """
     rows: dict[str, dict[str, NativeMessage]] = {}
     for message in messages:
         rows.setdefault(message.id.rpartition("/")[0], {})[message.id] = message
     found: list[tuple[int, list[JsonObject]]] = []
-    taken: set[str] = set()
+    used: set[str] = set()
     for place, message in enumerate(messages):
-        if formats.begins(message):
+        if formats.is_first_of_run(message):
             of_run = rows[message.id.rpartition("/")[0]]
-            taken.update(of_run)
-            found.append((place, _family(message, of_run)))
-    foreign = [each for each in messages if each.id not in taken and not formats.is_of_agno(each)]
+            used.update(of_run)
+            found.append((place, _run_with_members(message, of_run)))
+    foreign = [each for each in messages if each.id not in used and not formats.is_of_agno(each)]
     places = {each.id: place for place, each in enumerate(messages)}
     if component:
         found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in _turns(foreign)]
-    return [run for _, family in sorted(found, key=lambda each: each[0]) for run in family]
+    return [run for _, group in sorted(found, key=lambda each: each[0]) for run in group]
 
 
-def _family(first: NativeMessage, rows: Mapping[str, NativeMessage]) -> list[JsonObject]:
-    """Return the run that begins with the message, after those of its members; nothing if messages are missing."""
+def _run_with_members(first: NativeMessage, rows: Mapping[str, NativeMessage]) -> list[JsonObject]:
+    """Return the runs of the members, then the run of this first message; an empty list if messages are missing."""
     payload, run_id = first.payload, first.id.rpartition("/")[0]
     assert isinstance(payload, dict)
     run, count = payload["run"], payload["rows"]
     assert isinstance(run, dict)
     assert isinstance(count, int)
     of_run = [rows.get(row_id(run_id, position)) for position in range(count)]
-    said = [_native(each, first) for each in of_run if each is not None]
-    if len(said) < count:
+    stored = [_native(each, first) for each in of_run if each is not None]
+    if len(stored) < count:
         return []
     slots = _holder(run).get("messages")
-    messages = [said[each] if isinstance(each, int) else each for each in slots] if isinstance(slots, list) else []
+    messages = [stored[each] if isinstance(each, int) else each for each in slots] if isinstance(slots, list) else []
     return [*objects_of(payload, "members"), _with_messages(run, messages)]
 
 
 def _native(message: NativeMessage, first: NativeMessage) -> JsonValue:
-    if message.format is None:  # an application has changed what was said
+    if message.format is None:  # an application has changed the message
         return next(iter(_foreign_messages(message)), None)
     payload = message.payload
     return payload.get("message") if message is first and isinstance(payload, dict) else payload
 
 
 def _turns(messages: Sequence[NativeMessage]) -> Iterator[list[NativeMessage]]:
-    """Yield what a user said with what followed, as a model accepts it."""
+    """Yield the turns: a user's messages with those that follow, in an order that models accept."""
     turn: list[NativeMessage] = []
     for message in (each for group in tool_turns(messages) for each in group if _is_for_models(each)):
         if message.role == "user" and turn and turn[-1].role != "user":
@@ -284,7 +287,7 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
         "run_id": f"{_FOREIGN}{turn[0].id}",
         **component,
         "content": answers[-1] if answers else None,
-        "created_at": seconds(turn[0].created_at),
+        "created_at": epoch_seconds(turn[0].created_at),
         "status": "COMPLETED",
     }
     if "workflow_id" in component:
@@ -293,8 +296,8 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
 
 
 def _foreign_messages(message: Message) -> list[JsonObject]:
-    """Return what a plain message is for Agno: one message, or one for each tool's result."""
-    created_at = seconds(message.created_at)
+    """Convert a plain message to Agno's: one message, or one for each tool result."""
+    created_at = epoch_seconds(message.created_at)
     results = tool_results(message)
     native: list[JsonObject] = [
         {

@@ -1,4 +1,4 @@
-"""Agno's sessions in a storage: what both of its protocols come down to."""
+"""Agno's sessions in a storage, for both of Agno's protocols."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
 
 DEFAULT_RUNS: Final = 20
-DEFAULT_USER_ID: Final = "default"  # Agno's own word for a user who was not named
+DEFAULT_USER_ID: Final = "default"  # Agno's own name for an unnamed user
 
-# What a session says of whose it is; an agent and a team in the same one each know their own part.
+# The fields that identify a session's component. An agent and a team that share a session each set only their own.
 _COMPONENTS: Final = ("agent_id", "team_id", "workflow_id", "workflow_name", "agent_data", "team_data", "workflow_data")
 COMPONENT_IDS: Final = ("agent_id", "team_id", "workflow_id")
 
@@ -41,16 +41,16 @@ _ROWS_OF_A_RUN: Final = 50
 
 class Sessions:
     """
-    Agno's sessions in a storage, each in one transaction: what both of Agno's protocols come down to.
+    Agno's sessions in a storage, for both of Agno's protocols. Each save is one transaction.
 
-    A run is stored only if it is another than this object has stored or read: Agno shows all it knows with each save.
-    Runs that it doesn't show stay as they are.
+    Agno passes all runs that it has in memory with each save. Only runs that differ from what this object has stored or
+    read are stored. Stored runs that Agno does not pass stay as they are.
 
     Args:
-        storage: Where.
-        user_id: Only this user's sessions; not given: a call that names no user means those of the user "default";
-            ANY_USER: it means everybody's.
-        runs: How many of a session's newest runs are read; None: all.
+        storage: The storage.
+        user_id: Limits the sessions to this user's. Not given: a call that names no user concerns the sessions of the
+            user "default". ANY_USER: such a call concerns all users' sessions.
+        runs: The number of newest runs to read from a session; None: all.
     """
 
     def __init__(self, storage: PostgresStorage, user_id: str | AnyUser | Unset, runs: int | None) -> None:
@@ -61,29 +61,35 @@ class Sessions:
         self.storage = storage
         self.runs = runs
         self._is_of_one_user = isinstance(user_id, str)
-        self._unnamed: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
+        self._default_owner: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def for_user(self, user_id: str) -> Sessions:
-        """Return the same sessions for one user."""
+        """Return the same sessions, limited to one user."""
         return Sessions(self.storage, check_user("user_id", user_id, "for_user() is for one user"), self.runs)
 
-    def whose(self, user_id: object, *, unnamed: Owner | None = None) -> Owner | None:
+    def resolve_owner(self, user_id: object, *, default: Owner | None = None) -> Owner | None:
         """
-        Return whose sessions a call means; None: of none of these.
+        Return the user whose sessions a call concerns; None if it names a user who has none of these sessions.
 
         Args:
-            user_id: Whom Agno names; None: nobody.
-            unnamed: Whom it means if it names nobody and these are not one user's; None: as these were made.
+            user_id: The user that Agno names, or None.
+            default: The user if Agno names none and these sessions are not limited to one user. None: the user_id of
+                these sessions.
         """
         named = None if user_id is None else check_user("user_id", user_id, "a session belongs to one user")
         if self._is_of_one_user:
-            return self._unnamed if named in (None, self._unnamed) else None
-        return named or unnamed or self._unnamed
+            return self._default_owner if named in (None, self._default_owner) else None
+        return named or default or self._default_owner
 
-    async def owner(self, session_id: str, user_id: object, *, unnamed: Owner | None = None) -> str:
-        """Return whose the session is or will be, as whose() says; ConversationNotFoundError for none of these."""
-        owner = self.whose(user_id, unnamed=unnamed)
+    async def require_owner(self, session_id: str, user_id: object, *, default: Owner | None = None) -> str:
+        """
+        Return the user that the session belongs to, or will belong to when it is created.
+
+        Raises:
+            ConversationNotFoundError: resolve_owner() returns None.
+        """
+        owner = self.resolve_owner(user_id, default=default)
         if owner is None:
             raise ConversationNotFoundError(session_id, str(user_id))
         if owner is not ANY_USER:
@@ -95,14 +101,16 @@ class Sessions:
         self, session_id: str, user_id: str, formats: Formats, kind: str | None, runs: int | None
     ) -> tuple[Payload, list[JsonObject]] | None:
         """
-        Return what is kept of the session, and its newest runs; None if there is nothing that concerns Agno.
+        Return the session's document and its newest runs; None if the conversation has neither.
 
         Args:
-            session_id: Which conversation.
-            user_id: Whose it must be.
-            formats: What it is marked with.
-            kind: "agent", "team" or "workflow": reads what others stored as its runs; None: leaves it out.
-            runs: How many runs that a model may see at most, with those among them that it may not; None: all.
+            session_id: The id of the conversation.
+            user_id: The user the conversation must belong to.
+            formats: The formats of the session.
+            kind: "agent", "team" or "workflow": messages that Agno did not store become runs of this kind. None: they
+                are left out.
+            runs: The maximum number of finished runs. Unfinished runs since the first of them are returned, too.
+                None: all runs.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -132,11 +140,11 @@ class Sessions:
         resource_id: str = DEFAULT_RESOURCE_ID,
     ) -> None:
         """
-        Store the runs that are new or changed, and the session's document, if it is given.
+        Store the new and changed runs, and the session's document if it is given.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
-            InvalidInputError: A member's run whose team's run is not stored yet.
+            InvalidInputError: A run of a team's member is given before the team's run is stored.
         """
         changed = [run for run in own_runs(runs) if not self._is_known(session_id, run)]
         if session is None and not changed:
@@ -144,7 +152,7 @@ class Sessions:
         async with self.storage.transaction() as tx:
             memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
             is_there = await memory.lock()
-            messages, surplus = await _replacing(memory, changed, formats)
+            messages, surplus = await _messages_to_save(memory, changed, formats)
             await memory.add_turn(messages)
             await tx.delete_messages(surplus, user_id, session_id)
             if session is not None:
@@ -163,9 +171,9 @@ class Sessions:
         resource_id: str,
     ) -> None:
         """
-        Store a session that a team's member keeps for itself, in the team's conversation: its newest runs inside.
+        Store the session of a team's member in the team's conversation, with its newest runs in the document.
 
-        No messages: nobody talks to a member, and the team's run has what it answered.
+        No messages are stored: a member takes no part in the conversation, and the team's run has its answers.
         """
         async with self.storage.transaction() as tx:
             memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
@@ -187,7 +195,7 @@ class Sessions:
         *,
         resource_id: str,
     ) -> None:
-        """Store what a user said before there is an answer; a run that is stored already stays as it is."""
+        """Store a user's message before its run. A run that is already stored is not changed."""
         role, type, content = plain_message(message)
         id = row_id(run_id, 0)
         metadata: JsonObject = {"status": status}
@@ -201,13 +209,13 @@ class Sessions:
                 )
 
     async def delete(self, session_id: str, owner: Owner | None) -> bool:
-        """Return whether there was such a conversation, of the owner that whose() says; its messages go with it."""
-        # Whoever stores it again stores all of it.
+        """Delete the owner's conversation with its messages. Returns whether there was one. None: no owner."""
+        # If the session is saved again, all its runs must be stored again.
         self._known = OrderedDict((key, each) for key, each in self._known.items() if key[0] != session_id)
         return owner is not None and await self.storage.delete_conversation(session_id, owner=owner)
 
     def forget(self) -> None:
-        """Know nothing any more of what is stored."""
+        """Forget which runs are stored, so that the next save stores all of them."""
         self._known.clear()
 
     def _is_known(self, session_id: str, run: JsonObject) -> bool:
@@ -223,25 +231,25 @@ class Sessions:
 
 
 def _digest(run: JsonObject) -> bytes:
-    # What Agno has read, it shows with its keys in another order, and with or without what is empty.
+    # Agno changes the order of the keys of runs that it has read, and may add or drop empty values.
     filled = {key: each for key, each in run.items() if each not in (None, [], {})}
     return blake2b(json.dumps(filled, sort_keys=True).encode(), digest_size=16).digest()
 
 
-async def _replacing(
+async def _messages_to_save(
     memory: NativeMemory, runs: Sequence[JsonObject], formats: Formats
 ) -> tuple[list[NativeMessage], list[str]]:
-    """Return the messages of the runs, and the ids of those that were theirs and are no more."""
-    families = _families(runs)
-    stored = await memory.messages_by_id([row_id(root, 0) for root in families]) if families else {}
+    """Return the messages of the runs, and the ids of stored messages that the runs no longer have."""
+    groups = _runs_by_root(runs)
+    stored = await memory.messages_by_id([row_id(root, 0) for root in groups]) if groups else {}
     messages: list[NativeMessage] = []
     surplus: list[str] = []
-    for root, family in families.items():
+    for root, group in groups.items():
         first = stored.get(row_id(root, 0))
-        payload = first.payload if first is not None and formats.begins(first) else None
+        payload = first.payload if first is not None and formats.is_first_of_run(first) else None
         before: JsonObject = payload if isinstance(payload, dict) else {}
-        run = family.pop(root, None)
-        members = {run_id_of(each): each for each in objects_of(before, "members")} | family
+        run = group.pop(root, None)
+        members = {run_id_of(each): each for each in objects_of(before, "members")} | group
         if run is not None:
             rows = to_messages(run, list(members.values()), formats)
             count = before.get("rows")
@@ -250,22 +258,22 @@ async def _replacing(
             rows = [_with_payload(first, {**before, "members": list(members.values())})]
         else:
             raise InvalidInputError(
-                f"run {next(iter(family))!r} is part of run {root!r}, which is not stored: store {root!r} first"
+                f"run {next(iter(group))!r} is part of run {root!r}, which is not stored: store {root!r} first"
             )
         messages += rows
     return messages, surplus
 
 
-def _families(runs: Sequence[JsonObject]) -> dict[str, dict[str, JsonObject]]:
-    """Return the runs by the one that they are all part of, each with those by id."""
+def _runs_by_root(runs: Sequence[JsonObject]) -> dict[str, dict[str, JsonObject]]:
+    """Return the runs by id, grouped by the id of the outermost run that they are part of."""
     parents = {run_id_of(run): parent_of(run) for run in runs}
-    families: dict[str, dict[str, JsonObject]] = {}
+    groups: dict[str, dict[str, JsonObject]] = {}
     for run in runs:
         root = run_id_of(run)
-        for _ in parents:  # as many steps as there can be
+        for _ in parents:  # a chain of parents is at most this long
             root = parents.get(root) or root
-        families.setdefault(root, {})[run_id_of(run)] = run
-    return families
+        groups.setdefault(root, {})[run_id_of(run)] = run
+    return groups
 
 
 def _with_payload(message: NativeMessage, payload: JsonValue) -> NativeMessage:
@@ -278,23 +286,23 @@ async def _save_document(
 ) -> None:
     before: JsonObject = kept.payload if kept is not None and isinstance(kept.payload, dict) else {}
     parts = {key: before[key] for key in _COMPONENTS if session.get(key) is None and before.get(key) is not None}
-    if "session_type" in before:  # that of whoever began
+    if "session_type" in before:  # the kind that created the session
         parts["session_type"] = before["session_type"]
     name = session_name(session)
-    # A title that a person gave stays until somebody renames the session in Agno.
+    # A title set in the application stays until the session is renamed in Agno.
     is_renamed = name is not None and name != session_name(before)
     await memory.save_payload({**session, **parts}, formats.session, title=name if is_renamed else UNSET, touch=touch)
 
 
 def session_name(session: JsonObject) -> str | None:
-    """Return what the session is called, if anything."""
+    """Return the session's name; None if it has none."""
     data = session.get("session_data")
     name = data.get("session_name") if isinstance(data, dict) else None
     return name if isinstance(name, str) and name else None
 
 
 def with_title(session: JsonObject, title: str | None) -> JsonObject:
-    """Return the session with the conversation's title as its name: a person may have changed it."""
+    """Return the session with the conversation's title as its name, because the application may have changed it."""
     if title is None or title == session_name(session):
         return session
     data = session.get("session_data")
@@ -302,6 +310,6 @@ def with_title(session: JsonObject, title: str | None) -> JsonObject:
 
 
 def resource_id_of(session: JsonObject) -> str:
-    """Return the id of the agent, team or workflow that the session, or the run, is of."""
+    """Return the id of the agent, team or workflow that a session or a run belongs to."""
     ids = (session.get(key) for key in COMPONENT_IDS)
     return next((each for each in ids if isinstance(each, str) and each), DEFAULT_RESOURCE_ID)

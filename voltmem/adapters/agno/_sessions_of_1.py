@@ -1,4 +1,4 @@
-"""The sessions of Agno 1: stored as a document and runs, and whole again."""
+"""Conversion between the sessions of Agno 1 and what is stored: a document and runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import Payload
 from voltmem._values import JsonObject
-from voltmem.adapters.agno._documents import objects_of, seconds
+from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.adapters.agno._runs import FORMAT, Formats, messages_of
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of, with_title
 
 Mode: TypeAlias = Literal["agent", "team", "workflow", "workflow_v2"]
 
-# Where Agno 1 has the sessions of each kind.
+# The module and the class of each kind of session in Agno 1.
 SESSION_CLASSES: Final[Mapping[Mode, tuple[str, str]]] = {
     "agent": ("agno.storage.session.agent", "AgentSession"),
     "team": ("agno.storage.session.team", "TeamSession"),
@@ -26,42 +26,42 @@ SESSION_CLASSES: Final[Mapping[Mode, tuple[str, str]]] = {
 
 
 class Session(Protocol):
-    """What Agno 1 calls a session: of an agent, a team or a workflow."""
+    """A session of Agno 1: of an agent, a team or a workflow."""
 
     session_id: str
     user_id: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that is in it."""
+        """Return the session as a dict."""
         ...
 
 
 def formats_of(mode: str) -> Formats:
-    """Return what the sessions of the mode are marked with."""
-    # Each kind has its own: an agent and a team may have sessions with the same id.
+    """Return the formats of the mode's sessions."""
+    # Each mode has its own formats, because an agent and a team may have sessions with the same id.
     return Formats(f"{FORMAT}-1/{mode}")
 
 
 def mode_of(session: Session) -> Mode:
-    """Return which kind of session it is."""
+    """Return the session's mode."""
     modules: dict[str, Mode] = {module: mode for mode, (module, _) in SESSION_CLASSES.items()}
     return modules.get(type(session).__module__, "agent")
 
 
 def component_key(mode: str) -> str:
-    """Return where a session of the mode has the id of its agent, team or workflow."""
+    """Return the key of the id of the agent, team or workflow in a session of this mode."""
     return f"{mode.partition('_')[0]}_id"
 
 
 async def save_session(sessions: Sessions, mode: str, session_id: str, user_id: str, session: JsonObject) -> None:
-    """Store the session's document, and its runs that are new or changed, as those of a team's member if it is one."""
+    """Store the session's document and its new or changed runs. A session of a team's member has no messages."""
     document, runs = _split(session)
     save = sessions.save_of_member if document.get("team_session_id") else sessions.save
     await save(session_id, user_id, formats_of(mode), runs, document, resource_id=resource_id_of(document))
 
 
 def _split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
-    """Return the session without its runs and what belongs to other sessions, and the runs."""
+    """Return the session without its runs and without data of other sessions, and the runs."""
     if "runs" in session:
         return {**session, "runs": None}, objects_of(session, "runs")
     memory = session.get("memory")
@@ -72,9 +72,9 @@ def _split(session: JsonObject) -> tuple[JsonObject, list[JsonObject]]:
 
 
 def _memory_of_session(memory: JsonObject, session_id: JsonValue, user_id: JsonValue) -> JsonObject:
-    """Return the memory without its runs, and without what is of other sessions and other users."""
+    """Return the memory without its runs and without data of other sessions and other users."""
     kept = {**memory, "runs": []}
-    if "messages" in kept:  # all of the runs' once more
+    if "messages" in kept:  # repeats the messages of all runs
         kept["messages"] = []
     if isinstance(context := kept.get("team_context"), dict):
         kept["team_context"] = {key: each for key, each in context.items() if key == session_id}
@@ -91,7 +91,7 @@ def _memory_of_session(memory: JsonObject, session_id: JsonValue, user_id: JsonV
 
 
 def _join(mode: str, session: JsonObject, runs: list[JsonObject]) -> JsonObject:
-    """Return the session as it was before it was split."""
+    """Return the session with its runs, as it was before _split()."""
     listed: list[JsonValue] = list(runs)
     if mode == "workflow_v2":
         return {**session, "runs": listed or None}
@@ -105,7 +105,7 @@ def _join(mode: str, session: JsonObject, runs: list[JsonObject]) -> JsonObject:
 
 
 def to_session(mode: Mode, kept: Payload, runs: list[JsonObject]) -> Session:
-    """Return what is kept of a session, with the runs, as Agno has it."""
+    """Build Agno's session from the stored document and the runs."""
     document = kept.payload if isinstance(kept.payload, dict) else {}
     if mode != "workflow_v2" and (of_member := document.get("runs")) is not None:
         runs = objects_of({"runs": of_member}, "runs")
@@ -113,7 +113,10 @@ def to_session(mode: Mode, kept: Payload, runs: list[JsonObject]) -> Session:
     if not document:
         document = {"session_id": conversation.id, "user_id": conversation.user_id, component_key(mode): None}
     document = with_title(_join(mode, document, runs), conversation.title)
-    document |= {"created_at": seconds(conversation.created_at), "updated_at": seconds(conversation.updated_at)}
+    document |= {
+        "created_at": epoch_seconds(conversation.created_at),
+        "updated_at": epoch_seconds(conversation.updated_at),
+    }
     module, name = SESSION_CLASSES[mode]
     session: Session = getattr(import_module(module), name).from_dict(document)
     return session

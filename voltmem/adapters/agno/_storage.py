@@ -1,4 +1,4 @@
-"""What Agno 1 calls: its storage."""
+"""The storage that Agno 1 calls."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from functools import partial
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import access
 from voltmem._parts import SYSTEM_ROLES
+from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of
@@ -34,7 +35,7 @@ from voltmem.sync import PostgresStorage as BlockingStorage
 
 
 class _Engine(Protocol):
-    """What is needed of an engine of SQLAlchemy's: where it points."""
+    """The part of a SQLAlchemy engine that is used: its URL."""
 
     @property
     def url(self) -> Any: ...
@@ -42,35 +43,36 @@ class _Engine(Protocol):
 
 class VoltMemStorage:
     """
-    What Agno 1 keeps sessions in, instead of its PostgresStorage: ``Agent(storage=…)``, ``Team(…)``, ``Workflow(…)``.
+    A storage for the sessions of Agno 1, instead of its PostgresStorage: ``Agent(storage=…)``, ``Team``, ``Workflow``.
 
     ::
 
         storage = VoltMemStorage("agent_sessions", db_url="postgresql://user:password@host/db")
         agent = Agent(model=model, storage=storage, user_id="ada", add_history_to_messages=True)
 
-    Its methods block, also within ``arun()``, as those of every storage of Agno 1. Making one does no I/O. One may
-    serve an agent, its team and a workflow at once, any number of threads, and processes that are forked.
+    Its methods block, even in ``arun()``, like those of every storage of Agno 1. The constructor does no I/O. One
+    storage can serve an agent, its team and a workflow at once, any number of threads, and forked processes.
 
     Args:
-        table_name: The first part of every table's name.
-        schema: The PostgreSQL schema of all tables, made if it is missing.
-        db_url: A connection string as of SQLAlchemy, asyncpg or psycopg. None: VOLTMEM_DATABASE_URL, then
-            DATABASE_URL, then the embedded PostgreSQL.
-        db_engine: An engine of SQLAlchemy's instead: where it points.
-        schema_version: 1; Agno has no other.
-        auto_upgrade_schema: Upgrades older tables on first use; else they are a SchemaNotReadyError. Tables that are
-            missing are made in any case.
-        mode: What read() and the lists are about. Agno sets it before each run.
-        storage: A voltmem.sync.PostgresStorage instead of all these, with its own options.
-        user_id: Only this user's sessions; another user's is a ConversationNotFoundError, before a model is called. See
-            for_user(). Not given: a list or a session that names no user means the user "default". read() and
-            delete_session() find any user's session by its id, because Agno 1 never names the user there; upsert()
-            checks the owner. So give the user where users choose session ids. ANY_USER, for trusted code: a list that
-            names no user has all users' sessions.
-        runs: How many of a session's newest runs are read; None: all. Agno shows a model 3 unless told otherwise.
-        storage_limit: How many of the newest messages each session keeps; None keeps all, as Agno does.
-        on_limit: "delete", or "archive".
+        table_name: The prefix of all table names.
+        schema: The PostgreSQL schema of all tables; created if it is missing.
+        db_url: A connection string for SQLAlchemy, asyncpg or psycopg. None: VOLTMEM_DATABASE_URL, then DATABASE_URL,
+            then the embedded PostgreSQL.
+        db_engine: A SQLAlchemy engine, whose URL is used instead of db_url.
+        schema_version: 1, the only version that Agno has.
+        auto_upgrade_schema: Whether to upgrade older tables on first use. If not, older tables raise
+            SchemaNotReadyError. Missing tables are always created.
+        mode: The kind of session that read() and the lists return. Agno sets it before each run.
+        storage: A voltmem.sync.PostgresStorage with its own options, instead of the arguments above and storage_limit
+            and on_limit.
+        user_id: Limits the storage to this user's sessions; another user's session raises ConversationNotFoundError
+            before a model is called. See for_user(). Not given: a list or a session that names no user is of the user
+            "default". read() and delete_session() find any user's session by its id, because Agno 1 never names the
+            user there; upsert() checks the owner. So give the user if users choose session ids. ANY_USER, for trusted
+            code: a list that names no user has all users' sessions.
+        runs: The number of newest runs to read from a session; None: all. By default Agno passes 3 to a model.
+        storage_limit: The number of newest messages to keep in each session; None keeps all, as Agno does.
+        on_limit: "delete" or "archive": what happens to messages over the limit.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class VoltMemStorage:
         storage_limit: int | None = None,
         on_limit: OnLimit = "delete",
     ) -> None:
-        check_agno("VoltMemStorage", "VoltMemDb", is_there=IS_AGNO_1)
+        check_agno("VoltMemStorage", "VoltMemDb", is_supported=IS_AGNO_1)
         if schema_version != 1:
             raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: use 1, the only one that Agno has")
         if storage is not None and not isinstance(storage, BlockingStorage):
@@ -121,18 +123,18 @@ class VoltMemStorage:
 
     @property
     def mode(self) -> Mode:
-        """Which kind of session read() and the lists are about."""
+        """The kind of session that read() and the lists return."""
         return self._mode
 
     @mode.setter
     def mode(self, mode: Mode | None) -> None:
-        """Set which kind it is; None: "agent"."""
+        """Set the kind of session; None: "agent"."""
         if mode is not None and mode not in SESSION_CLASSES:
             raise InvalidOptionError(f"mode {short_repr(mode)}: use one of {', '.join(SESSION_CLASSES)}")
         self._mode = mode or "agent"
 
     def __deepcopy__(self, memo: object) -> Self:
-        return self  # Agno copies an agent with all that it has; the connections are one
+        return self  # Agno deep-copies agents, and the copies share the connections
 
     def __enter__(self) -> Self:
         return self
@@ -149,26 +151,27 @@ class VoltMemStorage:
         """
         Return the session of this mode with its newest runs; None if there is none.
 
-        Where there are only messages that others stored, they are its runs.
+        A conversation that Agno has not stored is a session too: its messages become runs.
 
         Raises:
-            ConversationNotFoundError: It is another user's, if user_id says whose it must be.
-            DatabaseError: It could not be read. Agno would take None for a new session, and overwrite the old one.
+            ConversationNotFoundError: The session is another user's, and user_id or the storage's user is given.
+            DatabaseError: The session could not be read. None would make Agno start a new session and overwrite the
+                old one.
         """
         return self._blocking.call(lambda: self._read(session_id, user_id, self._mode))
 
     def get_all_session_ids(self, user_id: str | None = None, entity_id: str | None = None) -> list[str]:
-        """Return the ids of this mode's sessions, the last used first; of a user, of an agent, team or workflow."""
+        """Return the ids of this mode's sessions of a user or component (entity_id), the last used first."""
         return [each.conversation.id for each in self._blocking.call(lambda: self._list(user_id, entity_id, None))]
 
     def get_all_sessions(self, user_id: str | None = None, entity_id: str | None = None) -> list[Session]:
-        """Return the sessions with their newest runs, as get_all_session_ids() orders them."""
+        """Return the sessions with their newest runs, in the order of get_all_session_ids()."""
         return self.get_recent_sessions(user_id, entity_id, None)
 
     def get_recent_sessions(
         self, user_id: str | None = None, entity_id: str | None = None, limit: int | None = 2
     ) -> list[Session]:
-        """Return the sessions that were used last, the last of them first."""
+        """Return the most recently used sessions with their newest runs, the last used first."""
         mode = self._mode
 
         async def read() -> list[Session]:
@@ -180,37 +183,38 @@ class VoltMemStorage:
 
     def upsert(self, session: Session) -> Session:
         """
-        Store the session's document, and the runs that are new or changed, in one transaction; return the session.
+        Store the session's document and its new or changed runs in one transaction. Returns the session.
 
-        Runs that are stored and not in the session stay: two agents may write in one session.
+        Stored runs that are not in the session stay, because two agents may write to one session.
 
         Raises:
             ConversationNotFoundError: The session is another user's.
-            InvalidInputError: Something in it is no JSON.
-            DatabaseError: Nothing of it is stored.
+            InvalidInputError: The session contains a value that is not JSON.
+            DatabaseError: The transaction failed; nothing was stored.
         """
         document = document_of(session, "session")
 
         async def save() -> None:
-            owner = await self._sessions.owner(session.session_id, session.user_id)
+            owner = await self._sessions.require_owner(session.session_id, session.user_id)
             await save_session(self._sessions, mode_of(session), session.session_id, owner, document)
 
         self._blocking.call(save)
         return session
 
     def delete_session(self, session_id: str | None = None) -> None:
-        """Delete the conversation, of all modes, with its messages; nothing happens if there is none."""
+        """Delete the conversation with its messages and its sessions of all modes. Does nothing if there is none."""
         if session_id is not None:
-            self._blocking.call(lambda: self._sessions.delete(session_id, self._sessions.whose(None, unnamed=ANY_USER)))
+            owner = self._sessions.resolve_owner(None, default=ANY_USER)
+            self._blocking.call(lambda: self._sessions.delete(session_id, owner))
 
     # --- tables -----------------------------------------------------------------------------------------------
 
     def create(self) -> None:
-        """Make the tables, if they are missing; the first call of any method does it."""
+        """Create the tables if they are missing. The first call of any method does the same."""
         self._blocking.call(_nothing)
 
     def upgrade_schema(self) -> None:
-        """Upgrade the tables, whatever auto_upgrade_schema says; nothing happens where they are current."""
+        """Upgrade the tables, even without auto_upgrade_schema. Does nothing if they are current."""
 
         async def upgrade() -> None:
             await self._sessions.storage.upgrade_schema()
@@ -218,16 +222,16 @@ class VoltMemStorage:
         self._blocking.raw_call(upgrade)
 
     def drop(self) -> None:
-        """Drop the tables with all that is in them, other applications' conversations included."""
+        """Drop the tables with all their rows, including other applications' conversations."""
         self._blocking.raw_call(partial(_drop_tables, self._sessions.storage))
         self._blocking.forget_tables()
         self._sessions.forget()
 
-    # --- for an application -----------------------------------------------------------------------------------
+    # --- called by the application ----------------------------------------------------------------------------
 
     def for_user(self, user_id: str) -> Self:
         """
-        Return the same storage for one user: another's session is an error before a model is called.
+        Return the same storage limited to one user: another user's session raises before a model is called.
 
         ``Agent(storage=storage.for_user("ada"), user_id="ada", session_id=from_the_request)``
         """
@@ -237,31 +241,31 @@ class VoltMemStorage:
 
     def keep_inputs(self, agent: Any) -> None:
         """
-        Store from now on what the user says to the agent before its model is called, whatever becomes of the run.
+        Store each message of the user before the agent's model is called, from now on.
 
-        A message without a run has ``{"status": "RUNNING"}`` as its metadata, or "ERROR", "CANCELLED". Agno is not
-        shown it. The agent gets a copy of its model; call it when the agent has its model.
+        A message whose run Agno has not stored has ``{"status": "RUNNING"}``, "ERROR" or "CANCELLED" as its metadata.
+        Agno does not read it. The agent's model is replaced by a copy, so set the model first.
 
         Args:
-            agent: An Agent of Agno's, that runs one thing at a time, as all of Agno 1.
+            agent: An Agent of Agno 1, which runs one thing at a time.
         """
-        agent.model = _model_that_tells(agent.model, partial(self._keeping, agent))
+        agent.model = _wrap_model(agent.model, partial(self._keeping_input, agent))
 
     def close(self) -> None:
-        """Close the connections; the next call opens them again. The program's end closes them, too."""
+        """Close the connections. The next call opens them again. They are also closed when the program exits."""
         self._blocking.close()
 
     @contextmanager
-    def _keeping(self, agent: Any, messages: Sequence[Any]) -> Iterator[None]:
+    def _keeping_input(self, agent: Any, messages: Sequence[Any]) -> Iterator[None]:
         run, state = agent.run_response, agent.session_state or {}
-        said = [document_of(each, "message") for each in messages if not each.from_history]
-        first = next((each for each in said if each.get("role") not in SYSTEM_ROLES), None)
+        new = [document_of(each, "message") for each in messages if not each.from_history]
+        first = next((each for each in new if each.get("role") not in SYSTEM_ROLES), None)
 
         async def store(message: JsonObject, status: str) -> None:
-            owner = await self._sessions.owner(run.session_id, state.get("current_user_id") or agent.user_id)
+            owner = await self._sessions.require_owner(run.session_id, state.get("current_user_id") or agent.user_id)
             where = run.session_id, owner, formats_of("agent")
-            of = agent.agent_id or DEFAULT_RESOURCE_ID
-            await self._sessions.keep_input(*where, run.run_id, message, status, resource_id=of)
+            resource_id = agent.agent_id or DEFAULT_RESOURCE_ID
+            await self._sessions.keep_input(*where, run.run_id, message, status, resource_id=resource_id)
 
         def keep(status: str) -> None:
             if first is not None:
@@ -273,20 +277,20 @@ class VoltMemStorage:
         except Exception:
             keep("ERROR")
             raise
-        except BaseException:  # a cancelled task, a stream that nobody reads on
+        except BaseException:  # the task was cancelled, or the stream was not read to its end
             keep("CANCELLED")
             raise
 
-    # --- inside the thread ------------------------------------------------------------------------------------
+    # --- in the event loop of the storage ---------------------------------------------------------------------
 
     async def _read(self, session_id: str, user_id: str | None, mode: Mode) -> Session | None:
-        owner = await self._sessions.owner(session_id, user_id, unnamed=ANY_USER)
+        owner = await self._sessions.require_owner(session_id, user_id, default=ANY_USER)
         kind = mode if mode in ("agent", "team") else None
         loaded = await self._sessions.load(session_id, owner, formats_of(mode), kind, self._sessions.runs)
         return None if loaded is None else to_session(mode, *loaded)
 
     async def _list(self, user_id: str | None, entity_id: str | None, limit: int | None) -> list[Payload]:
-        mode, owner = self._mode, self._sessions.whose(user_id)
+        mode, owner = self._mode, self._sessions.resolve_owner(user_id)
         if owner is None:
             return []
         found = await list_payloads(
@@ -301,35 +305,32 @@ class VoltMemStorage:
         return found[:limit]
 
 
-def _model_that_tells(model: Any, keeping: Callable[[Sequence[Any]], AbstractContextManager[None]]) -> Any:
-    """Return a copy of a model of Agno 1 that works inside of the context with whatever it is asked."""
+def _wrap_model(model: Any, keeping_input: Callable[[Sequence[Any]], AbstractContextManager[None]]) -> Any:
+    """Return a copy of a model of Agno 1 that handles each request inside the context manager."""
     twin = copy(model)
     response, aresponse = twin.response, twin.aresponse
     response_stream, aresponse_stream = twin.response_stream, twin.aresponse_stream
 
-    def tells(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        with keeping(messages):
+    def wrapped_response(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
+        with keeping_input(messages):
             return response(messages, *arguments, **named)
 
-    async def atells(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
-        with keeping(messages):
+    async def wrapped_aresponse(messages: Sequence[Any], *arguments: Any, **named: Any) -> Any:
+        with keeping_input(messages):
             return await aresponse(messages, *arguments, **named)
 
-    def tells_stream(messages: Sequence[Any], *arguments: Any, **named: Any) -> Iterator[Any]:
-        with keeping(messages):
+    def wrapped_stream(messages: Sequence[Any], *arguments: Any, **named: Any) -> Iterator[Any]:
+        with keeping_input(messages):
             yield from response_stream(messages, *arguments, **named)
 
-    async def atells_stream(messages: Sequence[Any], *arguments: Any, **named: Any) -> AsyncIterator[Any]:
-        with keeping(messages):
+    async def wrapped_astream(messages: Sequence[Any], *arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        with keeping_input(messages):
             async for event in aresponse_stream(messages, *arguments, **named):
                 yield event
 
-    twin.response, twin.aresponse = tells, atells
-    twin.response_stream, twin.aresponse_stream = tells_stream, atells_stream
+    twin.response, twin.aresponse = wrapped_response, wrapped_aresponse
+    twin.response_stream, twin.aresponse_stream = wrapped_stream, wrapped_astream
     return twin
-
-
-_CONVERSATIONS: Final = "conversation_schema"  # the migration of VoltAgent's first tables, which has no file
 
 
 async def _nothing() -> None:
@@ -337,7 +338,7 @@ async def _nothing() -> None:
 
 
 async def _make_missing_tables(storage: PostgresStorage) -> None:
-    """Open the storage, and make all tables where there are none; SchemaNotReadyError where there are older ones."""
+    """Open the storage, and create all tables if none exists. Raises SchemaNotReadyError if there are older tables."""
     before: list[str] | None = None
     while True:
         try:
@@ -346,10 +347,11 @@ async def _make_missing_tables(storage: PostgresStorage) -> None:
             if error.missing == before:
                 raise
             before = error.missing
-        if all(each.applied_at is None for each in await storage.schema_status()) and _CONVERSATIONS not in before:
+        is_empty = all(each.applied_at is None for each in await storage.schema_status())
+        if is_empty and CONVERSATION_SCHEMA not in before:
             await storage.upgrade_schema()
         else:
-            # Another process may be making them just now, one migration after another.
+            # Another process may be creating them right now, one migration after another.
             await asyncio.sleep(1)
 
 

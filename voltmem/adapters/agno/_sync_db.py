@@ -1,4 +1,4 @@
-"""What run() of Agno 2 and later calls: the blocking form of the database."""
+"""The blocking database that run() of Agno 2 and later calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from voltmem._blocking.loop_thread import runs_event_loop
 from voltmem._values import UNSET, AnyUser, Unset
-from voltmem.adapters.agno._db import VoltMemDb, not_kept
+from voltmem.adapters.agno._db import VoltMemDb, not_supported
 from voltmem.adapters.agno._installed import IS_AGNO_1, BaseDb, check_agno
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS
 from voltmem.errors import EventLoopError
@@ -19,7 +19,7 @@ from voltmem.storage import PostgresStorage
 from voltmem.sync import PostgresStorage as BlockingStorage
 
 if TYPE_CHECKING:
-    # A database that has all methods, as VoltMemSyncDb has once they are added to it, with Agno's types.
+    # A database with all methods, typed by Agno. VoltMemSyncDb has them once _add_methods() has run.
     from agno.db.in_memory import InMemoryDb as _Database
 else:
     _Database = BaseDb
@@ -27,7 +27,7 @@ else:
 
 class VoltMemSyncDb(_Database):
     """
-    VoltMemDb for ``run()``: ``Agent(db=…)``, ``Team(db=…)``, ``Workflow(db=…)``, in any thread without an event loop.
+    VoltMemDb for ``run()``: ``Agent(db=…)``, ``Team(db=…)``, ``Workflow(db=…)``, on any thread without an event loop.
 
     ::
 
@@ -35,16 +35,16 @@ class VoltMemSyncDb(_Database):
         agent = Agent(model=model, db=db, pre_hooks=[db.keep_input], add_history_to_context=True)
         agent.run("Hello", user_id="ada", session_id="c1")
 
-    Its methods are VoltMemDb's, and wait. In ``arun()`` they raise EventLoopError: give that a VoltMemDb.
+    It has VoltMemDb's methods, which block. In ``arun()`` they raise EventLoopError: use a VoltMemDb there.
 
     Args:
-        storage: A voltmem.sync.PostgresStorage, which is used and never closed; or a connection string, of which it
-            makes one that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
+        storage: A voltmem.sync.PostgresStorage, which this object never closes; or a connection string, from which it
+            creates a storage that keeps all messages. None: VOLTMEM_DATABASE_URL, then DATABASE_URL, then the embedded
             PostgreSQL.
-        user_id: As of VoltMemDb, as what follows.
-        runs: How many of a session's newest runs are read.
-        on_error: Called with each error, before it is raised.
-        id: What Agno calls the database.
+        user_id: As for VoltMemDb, like the arguments that follow.
+        runs: The number of newest runs to read from a session.
+        on_error: Called with each error before it is raised.
+        id: Agno's id of the database.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class VoltMemSyncDb(_Database):
         on_error: Callable[[Exception], object] | None = None,
         id: str | None = None,
     ) -> None:
-        check_agno("VoltMemSyncDb", "VoltMemStorage", is_there=not IS_AGNO_1)
+        check_agno("VoltMemSyncDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         BaseDb.__init__(self, id=id)
-        self._is_ours = not isinstance(storage, BlockingStorage)
+        self._owns_storage = not isinstance(storage, BlockingStorage)
         self.storage = storage if isinstance(storage, BlockingStorage) else BlockingStorage(storage, storage_limit=None)
-        """Where the sessions are: its conversations and messages."""
+        """The storage with the sessions as conversations and messages."""
         self.last_error: Exception | None = None
-        """What went wrong last in a method that Agno called; None: nothing yet."""
+        """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error
         self._db = VoltMemDb(self.storage.asynchronous, user_id=user_id, runs=runs, id=id)
 
@@ -73,8 +73,8 @@ class VoltMemSyncDb(_Database):
         return f"<{type(self).__name__} {self.storage!r}>"
 
     def close(self) -> None:
-        """Close the storage, if it was made of a connection string."""
-        if self._is_ours:
+        """Close the storage, if it was created from a connection string."""
+        if self._owns_storage:
             self.storage.close()
 
     def for_user(self, user_id: str) -> Self:
@@ -84,13 +84,13 @@ class VoltMemSyncDb(_Database):
         return twin
 
     def keep_input(self, run_input: Any, run_context: Any, agent: Any = None, team: Any = None) -> None:
-        """Store what the user says before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``."""
+        """Store the user's message before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``."""
         self._wait("keep_input", run_input, run_context, agent, team)
 
     def upsert_sessions(
         self, sessions: list[Any], deserialize: bool | None = True, preserve_updated_at: bool = False
     ) -> list[Any]:
-        """Store the sessions, one after the other."""
+        """Store the sessions one after another. Returns them as stored."""
         return [self._wait("upsert_session", session, deserialize) for session in sessions]
 
     def _wait(self, name: str, *arguments: Any, **named: Any) -> Any:
@@ -111,29 +111,29 @@ class VoltMemSyncDb(_Database):
             raise
 
 
-def _blocking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+def _make_blocking(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
-    def waiting(self: VoltMemSyncDb, *arguments: Any, **named: Any) -> Any:
+    def blocking(self: VoltMemSyncDb, *arguments: Any, **named: Any) -> Any:
         return self._wait(name, *arguments, **named)
 
-    return waiting
+    return blocking
 
 
-def _refused(name: str) -> Callable[..., Any]:
-    def refused(*_: object, **__: object) -> None:
-        raise not_kept(name)
+def _unsupported_method(name: str) -> Callable[..., Any]:
+    def unsupported(*_: object, **__: object) -> None:
+        raise not_supported(name)
 
-    return refused
+    return unsupported
 
 
 def _add_methods() -> None:
-    """Add the blocking form of each method of VoltMemDb; what only blocking databases have is refused."""
+    """Add a blocking form of each method of VoltMemDb. Methods that only Agno's blocking databases have will raise."""
     for name, method in vars(VoltMemDb).items():
         if inspect.iscoroutinefunction(method) and not name.startswith("_") and name not in vars(VoltMemSyncDb):
-            setattr(VoltMemSyncDb, name, _blocking(name, method))
+            setattr(VoltMemSyncDb, name, _make_blocking(name, method))
     for name in getattr(BaseDb, "__abstractmethods__", ()):
         if name not in vars(VoltMemSyncDb):
-            setattr(VoltMemSyncDb, name, _refused(name))
+            setattr(VoltMemSyncDb, name, _unsupported_method(name))
     abc.update_abstractmethods(VoltMemSyncDb)
 
 

@@ -1,5 +1,5 @@
 """
-Pydantic AI: a conversation store that keeps what its agents say in PostgreSQL, branches, forks and revisions included.
+Pydantic AI: a conversation store in PostgreSQL, with branches, forks and revisions.
 
 ::
 
@@ -45,15 +45,15 @@ async def load_history(
     """
     Return the newest messages of a conversation, for ``agent.run(…, message_history=…)``; no store is needed.
 
-    The arguments, the order, the errors and what is left out are those of ``memory.messages()``; of a conversation
-    with branches, all of them are read, one message after the other.
+    The arguments, the order, the errors and the messages left out are those of ``memory.messages()``. The messages of
+    all branches of a conversation are returned, in the order in which they were added.
     """
     return to_model_messages(await NativeMemory.of(memory).native_messages(limit=limit, turns=turns))
 
 
 async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessage]) -> list[Message]:
     """
-    Return the messages as they were stored: ``result.new_messages()``, after those that are there; all or none.
+    Add messages, such as ``result.new_messages()``, to a conversation, all or none. Returns them as stored.
 
     Raises:
         ConversationNotFoundError: The conversation is another user's. Nothing is stored.

@@ -1,8 +1,8 @@
 """
-Conversations with branches: each message names the one before it, so that a history can be left, and taken up again.
+Conversations with branches: each message has a link to its parent, the message before it in its branch.
 
-A message that was added without branches (another framework's, or the application's) is loose: it follows what stands
-before it, and gets its link when somebody who keeps branches comes by.
+A message that was added without a link, by another framework or by the application, is loose. It follows the message
+before it, and is linked when a framework with branches next reads the conversation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from voltmem.storage import Storage
 
 
 class BranchStatements:
-    """The statements with one shape. A NULL owner is trusted code: no check."""
+    """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
@@ -51,8 +51,8 @@ class BranchStatements:
         self.present = f"""
             SELECT message_id FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($2::text[]) AND NOT archived"""
-        # $1 NULL: whatever conversation has the message, in the format $4, if it is the user's, $5. Ids only: what a
-        # message says is read when all of them are known.
+        # $1 NULL: any conversation of user $5 that has the message in format $4. The recursion reads ids only; the
+        # messages are read once all ids are known.
         self.line = f"""
             WITH RECURSIVE home AS MATERIALIZED (
                 SELECT coalesce($1::text, (
@@ -73,7 +73,7 @@ class BranchStatements:
             SELECT conversation_id, {NATIVE_COLUMNS} FROM (SELECT step, id FROM line) AS line
             JOIN {messages} ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             ORDER BY step DESC"""
-        # $2 is what the first of them follows, if it is still there; NULL: it follows nothing.
+        # $2 is the parent of the first loose message; if it is gone, the newest linked message is. NULL: no parent.
         in_order = "ORDER BY created_at DESC, seq DESC"
         self.link = f"""
             WITH linked AS (
@@ -101,30 +101,30 @@ class BranchStatements:
 
 @dataclass(frozen=True)
 class Tip:
-    """A conversation, what is kept of it as a whole, and how its messages end."""
+    """A conversation with the framework's form of it, and its newest message."""
 
     kept: Payload
     newest_id: str | None
-    """The newest message, whatever branch it is in; None: there are no messages."""
+    """The id of the newest message of any branch; None: there are no messages."""
     is_loose: bool
-    """Whether it has no link yet."""
+    """Whether the newest message has no link yet."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Tip:
-        """Return the tip of a row: a payload's columns, the newest message's id, whether that is loose."""
+        """Build the tip from a row: a payload's columns, the newest message's id, and whether it is loose."""
         *kept, newest_id, is_loose = row
         return cls(Payload.from_row(kept), newest_id, is_loose)
 
 
 class Branches:
     """
-    The conversations of a storage as somebody sees them who keeps branches, in one format.
+    The conversations of a storage with their branches, for one framework.
 
     Args:
-        storage: Where.
-        format: Whose records of whole conversations it reads and writes.
-        user_id: Whose conversations; ANY_USER: everybody's, for trusted code.
-        resource_id: The agent or project that conversations are made with.
+        storage: The storage.
+        format: The framework's format, in which the conversations' payloads are read and written.
+        user_id: The user of the conversations; ANY_USER: all users, for trusted code.
+        resource_id: The agent or project of new conversations.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Branches:
 
     async def tip(self, conversation_id: str) -> Tip | None:
         """
-        Return the conversation with what is kept of it; None where there is no conversation.
+        Return the conversation with the framework's form of it; None if there is no conversation.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
@@ -155,16 +155,16 @@ class Branches:
         return None if row is None else Tip.from_row(row)
 
     async def tips(self, user_id: Owner = ANY_USER, *, limit: int | None = None) -> list[Tip]:
-        """Return the conversations, the last active first: this user's, or all that it may see."""
+        """Return the user's conversations, or those of all users this object may read, the last active first."""
         owner = check_owner("user_id", user_id)
         if limit is not None:
             check_count("limit", limit)
-        whose = owner if self._user_id is None else self._user_id
-        rows = await self._executor.fetch(self._sql.tips, self._format, whose, limit)
+        checked = owner if self._user_id is None else self._user_id
+        rows = await self._executor.fetch(self._sql.tips, self._format, checked, limit)
         return list(map(Tip.from_row, rows))
 
     async def present(self, conversation_id: str, message_ids: Iterable[str]) -> set[str]:
-        """Return which of the messages the conversation has; nothing is sent where none is asked for."""
+        """Return the ids that the conversation has messages for. Sends nothing if no ids are given."""
         check_id(conversation_id=conversation_id)
         ids = check_texts("message_ids", message_ids)
         rows = await self._executor.fetch(self._sql.present, conversation_id, ids) if ids else []
@@ -174,17 +174,17 @@ class Branches:
         self, conversation_id: str | None, message_id: str, *, limit: int | None = None
     ) -> tuple[str | None, list[NativeMessage]]:
         """
-        Return the message's conversation, and those before it in its branch up to itself, the oldest first.
+        Return the message's conversation, and the messages of its branch up to the message, the oldest first.
 
-        None and an empty list where the message isn't there.
+        Returns None and an empty list if there is no such message.
 
         Args:
-            conversation_id: Where. Whose it is, is not looked at: tip() has said so. None: any that has the message, in
-                the format, by index ``{prefix}_messages_in_branches``.
-            message_id: The last of them.
-            limit: How many at most; None: all.
+            conversation_id: The conversation. Its owner is not checked, because tip() has checked it. None: any
+                conversation that has the message in the format, by index ``{prefix}_messages_in_branches``.
+            message_id: The last message.
+            limit: The maximum number of messages; None: all.
 
-        One round trip, whatever the number, by the messages' primary key.
+        One round trip for any number of messages, by the messages' primary key.
         """
         check_id_or_none(conversation_id=conversation_id)
         check_id(message_id=message_id)
@@ -201,22 +201,22 @@ class Branches:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Branches]:
-        """The same in a transaction."""
+        """Yield the same conversations, bound to a transaction."""
         async with self._storage.transaction() as bound:
             yield Branches(bound, self._format, user_id=self._owner, resource_id=self._resource_id)
 
     async def lock(self, conversation_id: str) -> None:
-        """Keep the conversation as it is until the transaction ends."""
+        """Lock the conversation's row until the transaction ends."""
         check_id(conversation_id=conversation_id)
         await self._executor.fetchrow(self._sql.lock, conversation_id)
 
     async def link(self, conversation_id: str, *, after: str | None) -> None:
         """
-        Link each loose message to the one before it.
+        Link each loose message to the message before it.
 
         Args:
-            conversation_id: Where; lock() has locked it.
-            after: What the first of them follows; if it is gone, the newest that is linked. None: nothing.
+            conversation_id: The conversation, locked by lock().
+            after: The parent of the first loose message; if it is gone, the newest linked message is. None: no parent.
         """
         await self._executor.execute(self._sql.link, conversation_id, after)
 
@@ -231,11 +231,14 @@ class Branches:
         touch: bool = True,
     ) -> None:
         """
-        Keep this of the conversation as a whole, which is made if it is missing, and locked in a transaction.
+        Store the framework's form of the conversation. Creates the conversation if needed.
+
+        In a transaction, the conversation's row is locked until it ends.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
-            RevisionConflictError: What is kept has another revision, or there is none (None: there is one).
+            RevisionConflictError: The stored revision is not the expected one: it differs, there is none, or there is
+                one although None is expected.
         """
         memory = NativeMemory(self._storage, user_id, conversation_id, resource_id=self._resource_id)
         await memory.save_payload(
@@ -243,7 +246,7 @@ class Branches:
         )
 
     async def add(self, conversation_id: str, user_id: str, messages: Sequence[NativeMessage]) -> None:
-        """Store the messages, with their links; storage_limit holds as everywhere."""
+        """Store the messages with their links. The storage_limit applies."""
         await self._storage.add_messages(messages, user_id, conversation_id)
 
     async def delete(self, conversation_id: str, *, expected_revision: str) -> None:
@@ -251,7 +254,7 @@ class Branches:
         Delete the conversation with all its messages.
 
         Raises:
-            RevisionConflictError: What is kept has another revision, or there is none.
+            RevisionConflictError: The stored revision is not the expected one, or there is none.
         """
         async with self.transaction() as bound:
             await bound.lock(conversation_id)
@@ -262,10 +265,10 @@ class Branches:
 
 
 def from_the_last_gap(line: Sequence[NativeMessage]) -> list[NativeMessage]:
-    """Return the newest of the messages that no model refuses for a result whose call is not among them."""
-    asked, begin = set[str](), 0
+    """Return the messages after the last tool result whose call is missing: models refuse such a result."""
+    called, begin = set[str](), 0
     for position, message in enumerate(line, 1):
-        if any(result.id not in asked for result in tool_results(message)):
+        if any(result.id not in called for result in tool_results(message)):
             begin = position
-        asked.update(call.id for call in tool_calls(message))
+        called.update(call.id for call in tool_calls(message))
     return list(line[begin:])

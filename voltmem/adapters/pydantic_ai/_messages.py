@@ -1,4 +1,4 @@
-"""What Pydantic AI stores, as our messages and back."""
+"""Conversion between Pydantic AI's messages and voltmem's."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ FORMAT: Final = "pydantic-ai"
 
 def to_message(message: ModelMessage) -> NativeMessage:
     """
-    Return what people read of a message, and the message itself.
+    Convert a message of Pydantic AI to the plain message together with Pydantic AI's own form.
 
-    Of a request that is what the user said, or else what the tools returned, with what was said beside it. A system
-    prompt is shown where it stands alone; instructions, thoughts and files are in the framework's own form only.
+    The plain message of a request is the tools' results together with the user's parts, or the user's prompt if there
+    are no results, or the system prompt if there is neither. Instructions, thinking and the bytes of files are only in
+    Pydantic AI's own form.
 
     Raises:
-        InvalidInputError: It has something that Pydantic AI's own JSON has no word for.
+        InvalidInputError: The message has a value that Pydantic AI cannot write as JSON.
     """
     try:
         (payload,) = ModelMessagesTypeAdapter.dump_python([message], mode="json")
@@ -69,10 +70,10 @@ def to_message(message: ModelMessage) -> NativeMessage:
 
 
 def to_model_messages(messages: Sequence[NativeMessage]) -> list[ModelMessage]:
-    """Return the framework's messages: as they were stored, or what another's plain messages say."""
+    """Convert messages to Pydantic AI's. Its own are unchanged; others are converted from their plain form."""
     answered = {result.id for message in messages for result in tool_results(message)}
     own = iter(ModelMessagesTypeAdapter.validate_python([each.payload for each in messages if _is_own(each)]))
-    return [next(own) if _is_own(message) else _translated(message, answered) for message in messages]
+    return [next(own) if _is_own(message) else _from_plain(message, answered) for message in messages]
 
 
 def _is_own(message: NativeMessage) -> bool:
@@ -84,55 +85,55 @@ _Plain: TypeAlias = tuple[str, str, JsonValue]  # role, type, content
 
 def _plain_request(parts: list[JsonObject]) -> _Plain:
     results: list[JsonValue] = []
-    said: list[JsonObject] = []
+    plain: list[JsonObject] = []
     prompts: list[str] = []
     for part in parts:
         match part:
             case {
-                "part_kind": "tool-return" | "retry-prompt",  # the latter until 2.0, and without a tool's name feedback
+                "part_kind": "tool-return" | "retry-prompt",  # retry-prompt: until 2.0; a tool has a name
                 "tool_call_id": str(id),
                 "tool_name": str(name),
                 "content": result,
             }:
                 results.append(result_part(ToolResult(id, name, result)))
             case {"part_kind": "user-prompt", "content": content}:
-                said += [_said(item) for item in (content if isinstance(content, list) else [content])]
+                plain += [_plain_part(item) for item in (content if isinstance(content, list) else [content])]
             case {"part_kind": "system-prompt", "content": str(prompt)}:
                 prompts.append(prompt)
             case _:
                 pass
     if results:
-        return "tool", TOOL_RESULT, [*results, *said]
-    if said:
-        return "user", "text", _text_or_parts(said)
+        return "tool", TOOL_RESULT, [*results, *plain]
+    if plain:
+        return "user", "text", _text_or_parts(plain)
     if prompts:
         return "system", "text", "\n\n".join(prompts)
-    return "system", _kind_of(parts), list(parts)  # to the model, and no conversation: feedback on its output
+    return "system", _kind_of(parts), list(parts)  # feedback to the model on its output
 
 
 def _plain_response(parts: list[JsonObject]) -> _Plain:
-    said: list[JsonObject] = []
+    plain: list[JsonObject] = []
     has_calls = False
     for part in parts:
         match part:
             case {"part_kind": "text", "content": str(text)} | {"part_kind": "speech", "transcript": str(text)}:
-                said.append(text_part(text))
+                plain.append(text_part(text))
             case {"part_kind": "tool-call", "tool_call_id": str(id), "tool_name": str(name), "args": args}:
-                said.append(call_part(ToolCall(id, name, _arguments(args))))
+                plain.append(call_part(ToolCall(id, name, _arguments(args))))
                 has_calls = True
             case {"part_kind": "file", "content": content}:
-                said.append(_said(content))
+                plain.append(_plain_part(content))
             case _:
                 pass
     if has_calls:
-        return "assistant", TOOL_CALL, list(said)
-    if said or not parts:
-        return "assistant", "text", _text_or_parts(said)
+        return "assistant", TOOL_CALL, list(plain)
+    if plain or not parts:
+        return "assistant", "text", _text_or_parts(plain)
     return "assistant", _kind_of(parts), list(parts)
 
 
-def _said(item: JsonValue) -> JsonObject:
-    """Return a part of what a user said. The bytes of a file are kept once, in the framework's form."""
+def _plain_part(item: JsonValue) -> JsonObject:
+    """Return the plain form of a content part, without a file's bytes: those are in Pydantic AI's own form."""
     if isinstance(item, str):
         return text_part(item)
     if not isinstance(item, dict):
@@ -157,18 +158,18 @@ def _kind_of(parts: Sequence[JsonObject]) -> str:
 
 
 def _arguments(args: JsonValue) -> JsonValue:
-    """Return a call's arguments as JSON; as text where the model wrote none."""
+    """Return a call's arguments as JSON; as text if the model wrote no JSON object."""
     if not isinstance(args, str):
         return args
     try:
         read = from_json(args)
-    except (ValueError, TypeError):  # the latter where it has a lone surrogate
+    except (ValueError, TypeError):  # TypeError: the text has a lone surrogate
         return args
     return cast(JsonValue, read) if isinstance(read, dict) else args
 
 
-def _translated(message: Message, answered: set[str]) -> ModelMessage:
-    """Return what a plain message says, with its time, so that it is the same whenever it is read."""
+def _from_plain(message: Message, answered: set[str]) -> ModelMessage:
+    """Convert a plain message. Its parts have the message's time, so that every read gives an equal result."""
     moment = message.created_at
     results = [
         ToolReturnPart(result.name or "tool", result.result, result.id or "call", timestamp=moment)
@@ -176,21 +177,21 @@ def _translated(message: Message, answered: set[str]) -> ModelMessage:
     ]
     text = _text(message.content) if not results or isinstance(message.content, list) else ""
     if message.role == "assistant":
-        spoken = ThinkingPart(text) if message.type in ("reasoning", "thinking") else TextPart(text)
-        # A call that was never answered would keep the user from saying anything. "": which one, nobody has said.
+        content_part = ThinkingPart(text) if message.type in ("reasoning", "thinking") else TextPart(text)
+        # Pydantic AI refuses a prompt after a call without a result. "": a result does not say which call it answers.
         calls = [
             ToolCallPart(call.name or "tool", _as_arguments(call.args), call.id or "call")
             for call in tool_calls(message)
             if call.id in answered or "" in answered
         ]
-        parts: list[ModelResponsePart] = [*([spoken] if text else []), *calls]
+        parts: list[ModelResponsePart] = [*([content_part] if text else []), *calls]
         return ModelResponse(parts, timestamp=moment)
-    asked: list[ModelRequestPart] = [*results]
+    request: list[ModelRequestPart] = [*results]
     if message.role in ("system", "developer"):
-        asked.append(SystemPromptPart(text, timestamp=moment))
+        request.append(SystemPromptPart(text, timestamp=moment))
     elif text or not results:
-        asked.append(UserPromptPart(text, timestamp=moment))
-    return ModelRequest(asked)
+        request.append(UserPromptPart(text, timestamp=moment))
+    return ModelRequest(request)
 
 
 def _as_arguments(args: JsonValue) -> dict[str, JsonValue] | str | None:
@@ -204,7 +205,7 @@ def _text(content: JsonValue) -> str:
 
 
 def _text_of_part(part: JsonValue) -> str:
-    """Return what a part says; of a picture or a file, that there is one; nothing of tools, which have their own."""
+    """Return a part's text; a placeholder for an image or file; "" for tool parts, which are converted separately."""
     match part:
         case {"text": str(text)}:
             return text

@@ -1,4 +1,4 @@
-"""What Pydantic AI calls: its conversation store, with branches, forks and revisions."""
+"""The conversation store that Pydantic AI calls, with branches, forks and revisions."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING or find_spec("pydantic_ai.conversation_store"):
         ConversationRecord,
         ConversationStore,
     )
-else:  # a release before 2.66: load_history() and save_history() work on it
+else:  # a release before 2.66; load_history() and save_history() work with it
 
     class ConversationStore:
         def __init__(self) -> NoReturn:
             raise MissingExtraError("pydantic-ai-slim 2.66, or a later one,", "pydantic-ai")
 
 
-DEFAULT_USER_ID: Final = "default"  # whose the conversations without a scope are, where a store is nobody's own
+DEFAULT_USER_ID: Final = "default"  # the user of conversations without a scope, in a store for ANY_USER
 
 
 class _EntryId(str):
-    """An entry's id that knows its conversation: reading a history is told where it ends, and not whose it is."""
+    """An entry's id with its conversation's id, because read_history() is called with the entry's id only."""
 
     conversation_id: str
 
     @classmethod
     def of(cls, id: str, conversation_id: str) -> _EntryId:
-        """Return the id, which equals the plain one."""
+        """Build the id. It is equal to the plain string."""
         entry_id = cls(id)
         entry_id.conversation_id = conversation_id
         return entry_id
@@ -57,25 +57,26 @@ class VoltMemConversationStore(ConversationStore):
     """
     A Pydantic AI conversation store in PostgreSQL.
 
-    What is saved is a conversation like any other: in the sidebar, read as plain messages, continued by other
-    frameworks. What they began, or went on with, load() goes on with. A fork has the entries that it shares as its
-    own, with the same ids: deleting a conversation deletes its messages, and no fork of it changes. Where branches
-    were left, plain messages are all branches, in the order in which they were added.
+    A saved conversation is like any other: it is in the sidebar, is read as plain messages, and can be continued by
+    other frameworks. load() also continues conversations that others have started or continued. A fork has its own
+    copies of the entries that it shares, with the same ids: deleting a conversation deletes its messages and changes no
+    fork. The plain messages of a conversation are those of all its branches, in the order in which they were added.
 
     Two ways to use it:
 
-    - ``VoltMemConversationStore(storage, user_id="ada")`` is one user's. Another's conversation is a
-      ConversationNotFoundError, before any model is called. A scope is a label of that user's own.
-    - ``VoltMemConversationStore(storage, user_id=ANY_USER)`` is for trusted code that names the user as ``scope``, as
-      UI adapters do with ``conversation_scope``. A call without a scope reads everybody's, as with Pydantic AI's own
-      stores; what it saves is the user ``"default"``'s.
+    - ``VoltMemConversationStore(storage, user_id="ada")`` is a store for one user. Another user's conversation raises
+      ConversationNotFoundError before a model is called. The scope is a label of the user's choice.
+    - ``VoltMemConversationStore(storage, user_id=ANY_USER)`` is for trusted code that passes the user as ``scope``, as
+      UI adapters do with ``conversation_scope``. A call without a scope reads all users' conversations, as in Pydantic
+      AI's own stores; a conversation that it saves belongs to the user ``"default"``.
 
-    The storage's storage_limit holds: a history is what is left of it, and begins with no result whose call is gone.
+    The storage's storage_limit applies: a history has only the messages that it keeps, and does not start with a result
+    whose call is gone.
 
     Args:
-        storage: Where. Making a store does no I/O, and it has nothing to close.
-        user_id: Whose store it is; ANY_USER: the scopes are the users, and a call without one means everybody.
-        resource_id: The agent or project that conversations are made with.
+        storage: The storage. Creating a store does no I/O, and a store needs no closing.
+        user_id: The user of the store. ANY_USER: the scope is the user, and a call without a scope concerns all users.
+        resource_id: The agent or project of new conversations.
     """
 
     def __init__(self, storage: Storage, *, user_id: Owner, resource_id: str = DEFAULT_RESOURCE_ID) -> None:
@@ -89,27 +90,27 @@ class VoltMemConversationStore(ConversationStore):
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
         """
-        Return the conversation's record, None if there is none. Its scope is whose the conversation is.
+        Return the conversation's record, or None if there is none. In a store for ANY_USER its scope is the owner.
 
-        A conversation that others began, or went on with, gets a new revision when it is read the first time.
+        If others have started or continued the conversation since, reading it gives it a new revision.
 
         Raises:
-            ConversationNotFoundError: The store is one user's, and the conversation another's.
+            ConversationNotFoundError: The store is one user's, and the conversation is another user's.
 
-        One round trip; a second one where branches were left.
+        One round trip; two if the conversation has branches. A new revision takes a transaction.
         """
         tip = await self._branches.tip(conversation_id)
         if tip is None:
             return None
         if _was_continued_elsewhere(tip):
-            return await self._joined(conversation_id)
-        return await self._with_ends_that_are_there(self._branches, self._record(tip), tip.newest_id)
+            return await self._link_loose(conversation_id)
+        return await self._with_existing_ends(self._branches, self._record(tip), tip.newest_id)
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> list[ConversationRecord]:
-        """Return the records, those of the last active conversations first; others' conversations have one, too."""
+        """Return the records, the last active conversation first. Other frameworks' conversations have records, too."""
         if scope is None or self._user_id is ANY_USER:
             tips = await self._branches.tips(ANY_USER if scope is None else scope, limit=limit)
-        else:  # a label, which stands in the records only: SQL doesn't look into them
+        else:  # the scope is a label inside the records, which SQL does not read
             tips = await self._branches.tips()
         records = [self._record(tip) for tip in tips]
         return [record for record in records if scope is None or record.scope == scope][:limit]
@@ -122,13 +123,14 @@ class VoltMemConversationStore(ConversationStore):
         expected_revision: str | None,
     ) -> None:
         """
-        Store the record and its new entries, both or neither; make the conversation if there is none.
+        Store the record and its new entries in one transaction. Creates the conversation if there is none.
 
-        Entries of another conversation that they follow are copied, with their ids and times.
+        If the entries continue another conversation, its entries up to there are copied with their ids and times.
 
         Raises:
-            ConversationConflict: Its revision is another, it is another user's, or what it ends with is nowhere.
-            InvalidInputError: A value that cannot be stored. Nothing was.
+            ConversationConflict: The stored revision is not the expected one, the conversation is another user's, or
+                an entry that the record or a new entry refers to does not exist.
+            InvalidInputError: A value cannot be stored. Nothing was stored.
         """
         conversation_id, user_id = record.conversation_id, self._user_id
         if user_id is ANY_USER:
@@ -153,11 +155,11 @@ class VoltMemConversationStore(ConversationStore):
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
         """
-        Delete the conversation with all its messages, those that others added included. Forks of it keep theirs.
+        Delete the conversation with all its messages, including those that others added. Forks keep their copies.
 
         Raises:
-            ConversationConflict: Its revision is another, or there is none.
-            ConversationNotFoundError: The store is one user's, and the conversation another's.
+            ConversationConflict: The stored revision is not the expected one, or there is no conversation.
+            ConversationNotFoundError: The store is one user's, and the conversation is another user's.
         """
         try:
             await self._branches.delete(conversation_id, expected_revision=expected_revision)
@@ -169,14 +171,14 @@ class VoltMemConversationStore(ConversationStore):
         Return the entry, from any of the conversations that share it.
 
         Raises:
-            KeyError: There is none, or only in another user's conversation, where the store is one user's.
+            KeyError: There is no such entry; or the store is one user's, and only another user's conversation has it.
         """
         (entry,) = await self.read_history(entry_id, limit=1)
         return entry
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
         """
-        Return the entries up to head_id, in order, or only the last so many.
+        Return the entries of the branch up to head_id, in order; with a limit, only the last *limit* of them.
 
         Raises:
             KeyError: There is no such entry.
@@ -185,7 +187,7 @@ class VoltMemConversationStore(ConversationStore):
         """
         if head_id is None or limit == 0:
             return []
-        # One more than asked for: it tells a line that is cut by the limit from one whose beginning was pruned.
+        # One entry more than the limit shows whether the limit or a pruned beginning cuts the branch.
         conversation_id, line = await self._branches.line(
             _conversation_of(head_id), head_id, limit=None if limit is None else limit + 1
         )
@@ -200,7 +202,7 @@ class VoltMemConversationStore(ConversationStore):
     # --- records ----------------------------------------------------------------------------------------------
 
     def _record(self, tip: Tip) -> ConversationRecord:
-        """Return the record as it was written, with the scope that is the conversation's user."""
+        """Return the record as it was written. In a store for ANY_USER its scope is the conversation's owner."""
         conversation = tip.kept.conversation
         if tip.kept.payload is None:
             record = ConversationRecord(
@@ -212,32 +214,32 @@ class VoltMemConversationStore(ConversationStore):
             record.scope = conversation.user_id
         return record
 
-    async def _with_ends_that_are_there(
+    async def _with_existing_ends(
         self, branches: Branches, record: ConversationRecord, newest_id: str | None
     ) -> ConversationRecord:
-        """Return the record without ends that were deleted or pruned: the newest message stands for a lost head."""
+        """Return the record without deleted or pruned ends. The newest message replaces a head that is gone."""
         ends = {id for id in (record.head_id, *record.branches) if id is not None}
-        there = {newest_id, *await branches.present(record.conversation_id, ends - {newest_id})}
-        head = record.head_id if record.head_id is None or record.head_id in there else newest_id
+        existing = {newest_id, *await branches.present(record.conversation_id, ends - {newest_id})}
+        head = record.head_id if record.head_id is None or record.head_id in existing else newest_id
         return replace(
             record,
             head_id=None if head is None else _EntryId.of(head, record.conversation_id),
-            branches=[_EntryId.of(end, record.conversation_id) for end in record.branches if end in there],
+            branches=[_EntryId.of(end, record.conversation_id) for end in record.branches if end in existing],
         )
 
-    async def _joined(self, conversation_id: str) -> ConversationRecord | None:
-        """Return the record after what others have added was linked to where the conversation ended."""
+    async def _link_loose(self, conversation_id: str) -> ConversationRecord | None:
+        """Link the messages that others have added to the record's head. Returns the new record."""
         async with self._branches.transaction() as branches:
             await branches.lock(conversation_id)
             tip = await branches.tip(conversation_id)
-            if tip is None:  # deleted meanwhile
+            if tip is None:  # it was deleted meanwhile
                 return None
             record = self._record(tip)
             if tip.is_loose:
                 await branches.link(conversation_id, after=record.head_id)
-                # Whatever the last run was waiting for, others went on without it.
+                # The conversation went on without the results that the last run was waiting for.
                 record = replace(record, head_id=tip.newest_id, deferred_tool_requests=None)
-            if _was_continued_elsewhere(tip):  # and nobody else has just linked it
+            if _was_continued_elsewhere(tip):  # no other process has linked them meanwhile
                 conversation = tip.kept.conversation
                 record = replace(record, revision=uuid7(), updated_at=conversation.updated_at)
                 await branches.save(
@@ -248,12 +250,12 @@ class VoltMemConversationStore(ConversationStore):
                     expected_revision=tip.kept.revision,
                     touch=False,
                 )
-            return await self._with_ends_that_are_there(branches, record, tip.newest_id)
+            return await self._with_existing_ends(branches, record, tip.newest_id)
 
     # --- entries ----------------------------------------------------------------------------------------------
 
     async def _shared(self, branches: Branches, conversation_id: str, ends: set[str]) -> list[NativeMessage]:
-        """Return the messages that the conversation shares with another and doesn't have yet."""
+        """Return the messages up to the ends that the conversation does not have yet, from other conversations."""
         missing = ends - await branches.present(conversation_id, ends)
         shared: dict[str, NativeMessage] = {}
         for end in missing:
@@ -274,7 +276,7 @@ def _conversation_of(entry_id: str) -> str | None:
 
 @cache
 def _records() -> TypeAdapter[list[ConversationRecord]]:
-    # In a list, as the framework's own of messages: so the configuration reaches what a record holds.
+    # In a list, like Pydantic AI's own adapter for messages, so that the configuration applies to nested values.
     config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
     return TypeAdapter(list[ConversationRecord], config=config)
 
@@ -295,7 +297,7 @@ def _entry_to_message(entry: ConversationEntry) -> NativeMessage:
 
 
 def _to_entries(line: Sequence[NativeMessage], conversation_id: str) -> list[ConversationEntry]:
-    """Return the entries of messages each of which follows the one before; the first, what it says that it follows."""
+    """Convert the messages of a branch to entries. The parent of each is the one before, of the first its parent_id."""
     ids = [_EntryId.of(message.id, conversation_id) for message in line]
     first = _EntryId.of(line[0].parent_id, conversation_id) if line and line[0].parent_id else None
     return [

@@ -1,4 +1,4 @@
-"""Stores for the tests of Agno 1."""
+"""Fixtures for the tests of Agno 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voltmem.adapters.agno import VoltMemStorage
 
 @pytest.fixture
 def make_store(dsn: str, schema: str) -> Iterator[MakeStore]:
-    """A factory of stores on the test's schema, closed at the end."""
+    """Return a factory of stores on the test's schema. They are closed at the end."""
     made: list[VoltMemStorage] = []
 
     def make(table_name: str | None = PREFIX, db_url: str | None = dsn, **options: Any) -> VoltMemStorage:
@@ -34,5 +34,5 @@ def store(make_store: MakeStore) -> VoltMemStorage:
 
 @pytest.fixture
 async def plain(make_storage: MakeStorage) -> PostgresStorage:
-    """What everybody else sees: the same tables, by voltmem's own methods."""
+    """A storage on the same tables, to read by voltmem's own methods."""
     return make_storage(table_prefix=PREFIX, storage_limit=None)

@@ -1,4 +1,4 @@
-"""What the tests of Agno 1 share: agents, teams, runs and sessions."""
+"""Shared by the tests of Agno 1: agents, teams, runs and sessions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from tests.adapters.agno.fakes import FakeModel
 from voltmem.adapters.agno import VoltMemStorage
 
-# Not there for type checkers, who see Agno 3.
+# Type checkers do not find it, because they use Agno 3.
 Agent: Any = import_module("agno.agent").Agent
 AgentSession: Any = import_module("agno.storage.session.agent").AgentSession
 
@@ -29,7 +29,7 @@ def add(a: int, b: int) -> int:
 
 
 def run(number: int, text: str = "question", answer: str = "answer", **values: Any) -> dict[str, Any]:
-    """A run as Agno 1 makes it a dict."""
+    """Return a run as a dict in Agno 1's form."""
     at = {"from_history": False, "stop_after_tool_call": False, "created_at": 1_700_000_000 + number}
     return {
         "content": f"{answer} {number}",

@@ -1,4 +1,4 @@
-"""Agno 1 at the same time, with errors and for other users; what its runs cost."""
+"""Agno 1: concurrent runs, errors, other users, and the cost of runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from voltmem.errors import ConversationNotFoundError, DatabaseError, SchemaError
 
 
 async def test_run_and_arun_and_streams_store_the_same(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A15: sync, async and streamed runs leave equal messages."""
+    """A15: sync, async and streamed runs store equal messages."""
     await asyncio.to_thread(agent(store, session_id="sync").run, "hello")
     await agent(store, session_id="async").arun("hello")
     await asyncio.to_thread(lambda: list(agent(store, session_id="stream").run("hello", stream=True)))
@@ -37,14 +37,14 @@ async def test_run_and_arun_and_streams_store_the_same(store: VoltMemStorage, pl
         pass
 
     for session_id in ("sync", "async", "stream", "astream"):
-        said = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
-        assert said == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
+        stored = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
+        assert stored == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
 
 
 async def test_a_table_of_agnos_is_imported(
     store: VoltMemStorage, connection: Connection, plain: PostgresStorage, schema: str
 ) -> None:
-    """A15: sessions that Agno's PostgresStorage stored go on here; importing again changes nothing."""
+    """A15: sessions of Agno's PostgresStorage are imported and continued; importing them again changes nothing."""
     await connection.execute(f'CREATE SCHEMA "{schema}"')
     await connection.execute(
         f'CREATE TABLE "{schema}".old_sessions (session_id varchar PRIMARY KEY, user_id varchar, memory jsonb, '
@@ -83,7 +83,7 @@ async def test_a_table_of_agnos_is_imported(
 
 @pytest.mark.parametrize("writers", [2, 20])
 async def test_runs_at_the_same_time_are_all_kept(store: VoltMemStorage, plain: PostgresStorage, writers: int) -> None:
-    """B1: all are in their models at once, all have read the same; each finds its run, none is written over."""
+    """B1: all runs have read the same session before any is stored; every run is stored, none is overwritten."""
     agent(store).run("before")
     barrier = threading.Barrier(writers)
 
@@ -96,28 +96,28 @@ async def test_runs_at_the_same_time_are_all_kept(store: VoltMemStorage, plain: 
         list(threads.map(lambda i: agents[i].run(f"from {i}"), range(writers)))
 
     assert len(stored_runs(store)) == min(writers + 1, 20)
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert len(said) == 2 + 2 * writers
-    assert {each for each in said if each.startswith("from")} == {f"from {i}" for i in range(writers)}
-    assert all(answer.endswith(f"last={question}") for question, answer in zip(said[::2], said[1::2], strict=True))
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert len(stored) == 2 + 2 * writers
+    assert {each for each in stored if each.startswith("from")} == {f"from {i}" for i in range(writers)}
+    assert all(answer.endswith(f"last={question}") for question, answer in zip(stored[::2], stored[1::2], strict=True))
 
 
 async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: PostgresStorage) -> None:
-    """B1: ten runs of each, interleaved as they come; all twenty are there."""
+    """B1: ten interleaved runs of each process; all twenty are stored."""
     program = ASK.format(root=str(ROOT)).replace("agent.run(text)", "[agent.run(f'{text} {i}') for i in range(10)]")
     await python("-c", program.replace("range(10)", "range(1)"), dsn, schema, "before")
 
     await asyncio.gather(*(python("-c", program, dsn, schema, each) for each in ("left", "right")))
 
     (conversation,) = await plain.get_conversations_by_user_id("ada")
-    said = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
-    assert sorted(said) == sorted(["before 0", *(f"{side} {i}" for side in ("left", "right") for i in range(10))])
+    stored = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
+    assert sorted(stored) == sorted(["before 0", *(f"{side} {i}" for side in ("left", "right") for i in range(10))])
 
 
 async def test_a_failed_read_is_an_error_and_takes_nothing(
     store: VoltMemStorage, connection: Connection, schema: str, plain: PostgresStorage
 ) -> None:
-    """B2: Agno's own storage reads nothing, and then writes over what was there."""
+    """B2: Agno's own storage would return None, and the next save would overwrite the session."""
     for text in ("one", "two"):
         agent(store).run(text)
     model = FakeModel()
@@ -133,7 +133,7 @@ async def test_a_failed_read_is_an_error_and_takes_nothing(
 
 
 async def test_a_failed_write_is_an_error(store: VoltMemStorage, connection: Connection, schema: str) -> None:
-    """B3: the caller of run() gets it, and nothing half-written stays."""
+    """B3: run() raises the error, and nothing is stored in part."""
     store.create()
     await connection.execute(f'ALTER TABLE "{schema}".{PREFIX}_payloads ADD CONSTRAINT none CHECK (format = $$x$$)')
 
@@ -146,7 +146,7 @@ async def test_a_failed_write_is_an_error(store: VoltMemStorage, connection: Con
 async def test_another_users_session_is_an_error_before_the_model_is_called(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
-    """B4: a storage for one user reads and lists what is his."""
+    """B4: a storage for one user reads and lists that user's sessions only."""
     agent(store).run("my secret")
     model = FakeModel()
 
@@ -168,7 +168,7 @@ async def test_another_users_session_is_an_error_before_the_model_is_called(
 async def test_a_storage_for_one_user_makes_no_sessions_of_others(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
-    """B4: nor does it list theirs; who is not named is its user, and Agno's "default" where there is none."""
+    """B4: it does not list them either; an unnamed user is its user, or "default" if it has none."""
     with pytest.raises(ConversationNotFoundError):
         agent(store.for_user("eve"), session_id="new", user_id="ada").run("as her")
     assert store.for_user("eve").get_all_session_ids("ada") == []
@@ -183,7 +183,7 @@ async def test_a_storage_for_one_user_makes_no_sessions_of_others(
 async def test_a_call_that_names_no_user_means_the_user_default(
     store: VoltMemStorage, make_store: MakeStore, plain: PostgresStorage
 ) -> None:
-    """B4: lists are of the user "default", or of all users with user_id=ANY_USER; the storage's option decides."""
+    """B4: lists have the sessions of the user "default", or of all users with user_id=ANY_USER."""
     agent(store, session_id="hers").run("hello")
     agent(store, session_id="nobodys", user_id=None).run("hello")
     trusted = make_store(user_id=ANY_USER)
@@ -199,7 +199,7 @@ async def test_a_call_that_names_no_user_means_the_user_default(
 
 
 def test_a_session_is_read_and_deleted_by_its_id(store: VoltMemStorage) -> None:
-    """Agno 1 names no user in read() and delete_session(): whoever's it is; only her own in a storage for one user."""
+    """Agno 1 names no user in read() and delete_session(): any user's is found; in a storage for one user only hers."""
     agent(store).run("hello")
 
     assert store.read("s1") is not None
@@ -211,7 +211,7 @@ def test_a_session_is_read_and_deleted_by_its_id(store: VoltMemStorage) -> None:
 
 @pytest.mark.parametrize("user", ["", None])
 def test_a_storage_is_made_for_a_user_or_for_any(user: Any, make_store: MakeStore) -> None:
-    """user_id=None or "" is a forgotten user, in for_user() and in each call, too; ANY_USER is no user."""
+    """user_id=None and "" raise, in for_user() and in each call, too; ANY_USER is no user's id."""
     with pytest.raises(InvalidInputError, match="user_id is "):
         make_store(user_id=user)
     with pytest.raises(InvalidInputError, match="user_id is "):
@@ -224,7 +224,7 @@ def test_a_storage_is_made_for_a_user_or_for_any(user: Any, make_store: MakeStor
 
 @pytest.mark.parametrize("user", ["eve", None])
 async def test_no_session_changes_its_owner(store: VoltMemStorage, plain: PostgresStorage, user: str | None) -> None:
-    """B4: also without for_user(): the run of another user, or of nobody, is an error, and nothing of it is stored."""
+    """B4: also without for_user(), a run of another user or of no user raises, and nothing is stored."""
     agent(store).run("my secret")
 
     with pytest.raises(ConversationNotFoundError):
@@ -246,10 +246,10 @@ def breaks(error: BaseException) -> Callable[[Any], dict[str, Any]]:
     return script
 
 
-async def test_what_the_user_said_is_stored_before_the_model_is_called(
+async def test_the_users_message_is_stored_before_the_model_is_called(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
-    """B5: with keep_inputs(); and the answered run takes its place, with two messages."""
+    """B5: with keep_inputs(), the message is stored first; the finished run replaces it with two messages."""
     seen: list[Any] = []
 
     def script(messages: Any) -> dict[str, Any]:
@@ -272,8 +272,8 @@ async def test_what_the_user_said_is_stored_before_the_model_is_called(
 
 
 @pytest.mark.parametrize("way", ["run", "arun", "stream", "astream"])
-async def test_a_failed_run_keeps_what_the_user_said(store: VoltMemStorage, plain: PostgresStorage, way: str) -> None:
-    """B5: with its status, for people; the next model is not shown it."""
+async def test_a_failed_run_keeps_the_users_message(store: VoltMemStorage, plain: PostgresStorage, way: str) -> None:
+    """B5: the message has the run's status, and the next model does not receive it."""
     helper = agent(store, FakeModel(script=breaks(RuntimeError("no model"))))
     store.keep_inputs(helper)
 
@@ -295,10 +295,10 @@ async def test_a_failed_run_keeps_what_the_user_said(store: VoltMemStorage, plai
     assert len(await plain.get_messages("ada", "s1")) == 3
 
 
-async def test_a_cancelled_run_and_an_abandoned_stream_keep_what_the_user_said(
+async def test_a_cancelled_run_and_an_abandoned_stream_keep_the_users_message(
     store: VoltMemStorage, plain: PostgresStorage
 ) -> None:
-    """B5: a task that was cancelled in the model, a stream that nobody reads to its end."""
+    """B5: the task is cancelled in the model, or the stream is not read to its end."""
 
     class Slow(FakeModel):
         async def ainvoke(self, messages: Any, **_: Any) -> Any:
@@ -329,13 +329,13 @@ async def test_a_cancelled_run_and_an_abandoned_stream_keep_what_the_user_said(
 async def test_arun_waits_for_the_database_in_another_thread(
     store: VoltMemStorage, connection: Connection, schema: str
 ) -> None:
-    """B7, as far as Agno 1 can: who may not block runs the agent in a thread, and the loop goes on."""
+    """B7, as far as possible in Agno 1: the agent runs in a thread, and the event loop is not blocked."""
     agent(store).run("hello")
 
     async with connection.transaction():
         await connection.execute(f"SELECT FROM \"{schema}\".{PREFIX}_conversations WHERE id = 's1' FOR UPDATE")
         running = asyncio.create_task(asyncio.to_thread(agent(store).run, "locked"))
-        # A loop that did not go on would neither see it wait nor let it go on.
+        # A blocked event loop could neither see the run wait nor release the lock.
         await somebody_waits(connection)
         assert not running.done()
     await running
@@ -345,7 +345,7 @@ async def test_arun_waits_for_the_database_in_another_thread(
 
 
 async def test_a_run_costs_the_same_after_a_thousand(store: VoltMemStorage, connection: Connection) -> None:
-    """B9: WAL for a run of 1 kB: below 8 kB, and after 1,000 runs no more than half as much again as after 10."""
+    """B9: a run of 1 kB writes less than 8 kB of WAL, and after 1,000 runs at most 1.5 times as much as after 10."""
     costs: dict[int, int] = {}
     question, answer = "q" * 200, "a" * 800
     for count in (10, 1000):
@@ -358,10 +358,8 @@ async def test_a_run_costs_the_same_after_a_thousand(store: VoltMemStorage, conn
     assert_costs_stay(costs)
 
 
-async def test_a_read_takes_the_window_and_nothing_else(
-    make_store: MakeStore, connection: Connection, schema: str
-) -> None:
-    """B10: of 1,000 runs the last 3 are read by index, in as many rows as they have."""
+async def test_a_read_takes_only_the_window(make_store: MakeStore, connection: Connection, schema: str) -> None:
+    """B10: the last 3 of 1,000 runs are read by index, and no other rows."""
     store = make_store(runs=3)
     store.upsert(session([run(number) for number in range(1000)]))
     await connection.execute(f'ANALYZE "{schema}".{PREFIX}_messages')
@@ -377,26 +375,26 @@ async def test_a_read_takes_the_window_and_nothing_else(
 
 
 async def test_a_plain_run_is_two_messages(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """B12: no system message, no history: after four runs with history there are eight."""
+    """B12: without system message and history: after four runs with history there are eight messages."""
     for number in range(4):
         agent(store, description="You are kind").run(f"question {number}")
 
-    said = await plain.get_messages("ada", "s1")
-    assert [each.role for each in said] == ["user", "assistant"] * 4
+    stored = await plain.get_messages("ada", "s1")
+    assert [each.role for each in stored] == ["user", "assistant"] * 4
 
 
 async def test_a_run_that_is_stored_again_takes_its_place(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """With fewer messages than before: none is left over, none is there twice, and it stays before what came later."""
+    """A run with fewer messages than before: no old message stays, none is stored twice, and its place is kept."""
     store.upsert(session([WITH_ALL, run(3)]))
     store.upsert(session([run(2)]))
 
     assert [each["run_id"] for each in stored_runs(store)] == ["run-2", "run-3"]
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert said == ["question 2", "answer 2", "question 3", "answer 3"]
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert stored == ["question 2", "answer 2", "question 3", "answer 3"]
 
 
 async def test_unchanged_runs_are_not_written_again(store: VoltMemStorage, connection: Connection, schema: str) -> None:
-    """B9: Agno shows all it knows with each save; what it has read is left alone."""
+    """B9: Agno passes all its runs with each save; unchanged runs are not written."""
     for number in range(5):
         agent(store).run(f"question {number}")
     rows = f'SELECT message_id, xmin::text FROM "{schema}".{PREFIX}_messages ORDER BY seq'

@@ -1,4 +1,4 @@
-"""Agno 1 together with everybody else who reads and writes the conversations."""
+"""Agno 1 together with other code that reads and writes the conversations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.agno.agno_1.sessions import MakeStore, add, agent
-from tests.adapters.agno.both import ELSEWHERE, SAID_ELSEWHERE
+from tests.adapters.agno.both import EXPECTED_HISTORY, PLAIN_MESSAGES
 from tests.adapters.agno.fakes import FakeModel, echo
 from tests.programs import python
 from voltmem import PostgresStorage
@@ -20,23 +20,23 @@ from voltmem.adapters.agno import VoltMemStorage
 from voltmem.errors import MissingExtraError
 
 
-async def test_a_conversation_begun_elsewhere_goes_on(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """Plain messages with a tool call, as another framework or the application stored them, are the agent's history."""
+async def test_a_conversation_begun_elsewhere_is_continued(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """Plain messages with a tool call, stored by another framework or the application, are the agent's history."""
     await plain.create_conversation({"id": "s1", "user_id": "ada"})
-    await plain.add_messages(SAID_ELSEWHERE, "ada", "s1")
+    await plain.add_messages(PLAIN_MESSAGES, "ada", "s1")
     model = FakeModel()
 
     agent(store, model).run("and now?")
 
-    assert model.history() == ELSEWHERE
+    assert model.history() == EXPECTED_HISTORY
     await asyncio.to_thread(agent(store, model).run, "once more")
     assert [content for _, content in model.history()][-2:] == ["and now?", "seen=3 last=and now?"]
     assert len(await plain.get_messages("ada", "s1")) == 8 + 4
 
 
 @pytest.mark.parametrize("limit", range(1, 10))
-async def test_whatever_the_window_it_is_valid(store: VoltMemStorage, plain: PostgresStorage, limit: int) -> None:
-    """Who reads the agent's messages by voltmem's own methods never gets a tool's call without its result."""
+async def test_any_window_is_valid(store: VoltMemStorage, plain: PostgresStorage, limit: int) -> None:
+    """voltmem's own methods never return a tool call of the agent's without its result."""
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
         agent(store, tools=[add]).run(text)
 
@@ -49,7 +49,7 @@ async def test_whatever_the_window_it_is_valid(store: VoltMemStorage, plain: Pos
 
 @pytest.mark.parametrize("limit", range(1, 9))
 def test_a_storage_limit_takes_whole_runs_from_agno(make_store: MakeStore, limit: int) -> None:
-    """A run of which the limit has taken messages is not shown; the others are whole."""
+    """A run with messages beyond the limit is left out; the other runs are whole."""
     store = make_store(storage_limit=limit)
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
         agent(store, tools=[add]).run(text)
@@ -64,7 +64,7 @@ def test_a_storage_limit_takes_whole_runs_from_agno(make_store: MakeStore, limit
 
 
 async def test_a_changed_message_is_what_agno_reads(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """An application corrects an answer; the agent's history has the correction."""
+    """After the application has corrected an answer, the agent's history has the correction."""
     agent(store).run("hello")
     _, answer = await plain.get_messages("ada", "s1")
 
@@ -75,8 +75,8 @@ async def test_a_changed_message_is_what_agno_reads(store: VoltMemStorage, plain
     assert model.history() == [("user", "hello"), ("assistant", "corrected")]
 
 
-async def test_a_run_that_lacks_a_message_is_not_shown(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """An application deletes what a tool answered: the model is not shown the call without it."""
+async def test_a_run_with_a_missing_message_is_left_out(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """After the application has deleted a tool's result, the model does not receive the call either."""
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
         agent(store, tools=[add]).run(text)
     (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
@@ -88,8 +88,8 @@ async def test_a_run_that_lacks_a_message_is_not_shown(store: VoltMemStorage, pl
     assert model.history() == [("user", "hello"), ("assistant", "seen=1 last=hello")]
 
 
-async def test_what_an_application_clears_stays_cleared(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """An agent that has read the messages, and saves the session later, does not bring them back."""
+async def test_cleared_messages_stay_cleared(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """An agent that read the messages before, and saves its session afterwards, does not store them again."""
 
     def clear_meanwhile(messages: Any) -> dict[str, Any]:
         asyncio.run_coroutine_threadsafe(plain.clear_messages("ada", "s1"), loop).result(10)
@@ -102,8 +102,8 @@ async def test_what_an_application_clears_stays_cleared(store: VoltMemStorage, p
     assert [each.text for each in await plain.get_messages("ada", "s1")] == ["new", "seen=2 last=new"]
 
 
-def test_a_store_goes_on_after_close(store: VoltMemStorage) -> None:
-    """close() closes the connections; the next call opens them again."""
+def test_a_store_works_after_close(store: VoltMemStorage) -> None:
+    """close() closes the connections, and the next call opens them again."""
     agent(store).run("hello")
     store.close()
     store.close()
@@ -129,15 +129,15 @@ print(storage.get_all_session_ids("ada"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-async def test_a_program_ends_by_itself_and_a_fork_goes_on(dsn: str, schema: str) -> None:
-    """Nobody calls close(): parent and child end by themselves, and both have stored their session."""
+async def test_a_program_and_its_fork_exit_without_close(dsn: str, schema: str) -> None:
+    """Without close(), parent and child exit by themselves, and both have stored their session."""
     printed = await asyncio.wait_for(python("-W", "error", "-c", FORK, dsn, schema), 60)
 
     assert printed == "['s2', 's1']\n"
 
 
 def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the adapter where Agno is missing names the extra."""
+    """Importing the adapter without Agno raises an error that names the extra."""
     for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "agno", None)

@@ -1,4 +1,4 @@
-"""Agno 1's sessions: they go on in other processes, and come back equal."""
+"""Agno 1's sessions: continued in other processes, and read back equal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SEED = ROOT.parent / "shared" / "seeds" / "agno-storage.txt"
 
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
-    """A1: the second process sends its model what was said in the first, in order, as history."""
+    """A1: the second process passes the first process's messages to its model, in order, as history."""
     program = ASK.format(root=str(ROOT))
 
     await python("-W", "error", "-c", program, dsn, schema, "How do I make pad thai?")
@@ -48,7 +48,7 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
 
 
 def test_a_new_session_starts_without_history(store: VoltMemStorage) -> None:
-    """A2: without a session id there is a second session, whose model is shown nothing of the first."""
+    """A2: without a session id there is a second session, whose model receives nothing of the first."""
     agent(store).run("old")
     model = FakeModel()
 
@@ -61,7 +61,7 @@ def test_a_new_session_starts_without_history(store: VoltMemStorage) -> None:
 
 
 def test_the_first_id_is_the_session_that_was_used_last(store: VoltMemStorage) -> None:
-    """A3: whoever writes to the older session finds it first; Agno's own storage says the newest made."""
+    """A3: a write to the older session puts it first; Agno's own storage puts the newest session first."""
     for session_id in ("s1", "s2", "s1"):
         agent(store, session_id=session_id).run("hello")
 
@@ -69,7 +69,7 @@ def test_the_first_id_is_the_session_that_was_used_last(store: VoltMemStorage) -
 
 
 def test_sessions_of_one_moment_have_an_order(store: VoltMemStorage, dsn: str, schema: str) -> None:
-    """A3: equal times are told apart by id."""
+    """A3: sessions with equal times are ordered by id."""
     for session_id in ("b", "c", "a"):
         store.upsert(session([], session_id=session_id))
 
@@ -83,7 +83,7 @@ def test_sessions_of_one_moment_have_an_order(store: VoltMemStorage, dsn: str, s
     assert store.get_all_session_ids("ada") == ["c", "b", "a"]
 
 
-# A model that reads the chat history with its tool when it is asked for it.
+# A model that calls the tool for the chat history when it is asked for it.
 REMEMBER = """
 def remember(messages):
     last = messages[-1]
@@ -122,12 +122,12 @@ if __name__ == "__main__":
 
 
 def own_program(dsn: str, schema: str) -> str:
-    """A program as Agno's page on storage has one."""
+    """Return a program like the one on Agno's page about storage."""
     return PROGRAM.format(dsn=dsn, schema=schema, remember=REMEMBER)
 
 
 def printed_program(dsn: str, schema: str) -> str:
-    """The page's own program as printed: another storage, database and model, and no PDF."""
+    """Return the page's own program with another storage, database and model, and without a PDF."""
     script = "import typer\n" + SEED.read_text().partition("import typer\n")[2].partition("\n3\n\nRun the agent")[0]
     replaced = {
         "from agno.storage.postgres import PostgresStorage": (
@@ -150,10 +150,10 @@ def printed_program(dsn: str, schema: str) -> str:
 
 
 @pytest.mark.parametrize("program", [own_program, *([printed_program] if SEED.exists() else [])])
-async def test_a_program_started_again_goes_on_with_its_last_session(
+async def test_a_restarted_program_continues_its_last_session(
     program: Callable[[str, str], str], tmp_path: Path, dsn: str, schema: str
 ) -> None:
-    """A4: asked, ended with bye, started again: the agent knows the last message; with --new it doesn't."""
+    """A4: after "bye" and a restart, the agent knows the last message; with --new it doesn't."""
     file = tmp_path / "agent_with_storage.py"
     file.write_text(program(dsn, schema))
 
@@ -167,7 +167,7 @@ async def test_a_program_started_again_goes_on_with_its_last_session(
     assert "pad thai" not in third
 
 
-# --- A12, A13: what is kept ------------------------------------------------------------------------------------------
+# --- A12, A13: what is stored ----------------------------------------------------------------------------------------
 
 FULL = {
     "session_data": {
@@ -184,7 +184,7 @@ FULL = {
 
 
 def test_a_session_comes_back_equal(store: VoltMemStorage) -> None:
-    """A12: names, state, metrics, tool calls, images, citations, the order of keys: the same JSON."""
+    """A12: names, state, metrics, tool calls, images and citations: equal JSON with the same key order."""
     given = session([run(1), WITH_ALL], **FULL)
 
     store.upsert(given)
@@ -196,7 +196,7 @@ def test_a_session_comes_back_equal(store: VoltMemStorage) -> None:
 
 @pytest.mark.hypothesis
 def test_any_state_and_any_message_come_back_equal(make_store: MakeStore) -> None:
-    """A12, B6: NUL, lone surrogates, big numbers, odd keys: whatever is JSON."""
+    """A12, B6: any JSON, with NUL, lone surrogates, big numbers and unusual keys."""
     store = make_store()
 
     @examples(40)
@@ -219,23 +219,23 @@ def test_any_state_and_any_message_come_back_equal(make_store: MakeStore) -> Non
     "text", ["nul \x00 byte", "lone \ud800 surrogate", "x" * 10_000_000], ids=["nul", "lone", "10 MB"]
 )
 def test_no_text_is_lost(store: VoltMemStorage, text: str) -> None:
-    """B6: Agno's own storage drops such a session with a warning."""
+    """B6: any text is stored; Agno's own storage drops such a session with a warning."""
     agent(store).run(text)
 
     (kept,) = stored_runs(store)
     assert kept["messages"][0]["content"] == text
 
 
-def test_what_is_no_json_is_an_error_and_nothing_is_stored(store: VoltMemStorage) -> None:
-    """B3, B6: the caller of run() hears of it."""
+def test_a_value_that_is_not_json_raises_and_nothing_is_stored(store: VoltMemStorage) -> None:
+    """B3, B6: run() raises an error for a value that is not JSON."""
     with pytest.raises(InvalidInputError, match=r"session_data\.session_state\.socket"):
         agent(store, session_state={"socket": object()}).run("hello")
 
     assert store.read("s1") is None
 
 
-def test_values_that_json_has_words_for_are_put_in_them(store: VoltMemStorage) -> None:
-    """B6: tuples become lists, keys strings, dates their ISO text."""
+def test_values_are_converted_to_json(store: VoltMemStorage) -> None:
+    """B6: tuples become lists, keys become strings, dates become ISO 8601 text."""
     at = import_module("datetime").datetime(2025, 5, 1)
 
     store.upsert(session([], session_data={"session_state": {1: (1, 2), "at": at, "set": {3}}}))
@@ -245,7 +245,7 @@ def test_values_that_json_has_words_for_are_put_in_them(store: VoltMemStorage) -
 
 
 async def test_a_session_name_is_the_conversations_title(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A13: renaming in Agno names the conversation; a person's title stays, and Agno is shown it."""
+    """A13: renaming in Agno sets the conversation's title; a title set elsewhere becomes the session's name."""
     helper = agent(store)
     helper.run("hello")
     helper.rename_session("Named by Agno")
@@ -264,7 +264,7 @@ def agent_name(store: VoltMemStorage) -> str:
 
 
 async def test_deleting_a_session_deletes_its_messages(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A13: nothing of it is left, and an unknown id is no matter."""
+    """A13: all its messages are deleted, and an unknown id is ignored."""
     agent(store).run("hello")
 
     agent(store).delete_session("s1")
@@ -276,7 +276,7 @@ async def test_deleting_a_session_deletes_its_messages(store: VoltMemStorage, pl
 
 
 def test_a_deleted_session_can_be_stored_again(store: VoltMemStorage) -> None:
-    """A13: with all its runs, though this object has stored them before; after drop(), too."""
+    """A13: all its runs are stored again, although this object has stored them before; after drop(), too."""
     store.upsert(session([run(1), run(2)]))
     store.delete_session("s1")
     store.upsert(session([run(1), run(2)]))

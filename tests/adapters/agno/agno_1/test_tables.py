@@ -1,4 +1,4 @@
-"""The tables of Agno 1's storage: made, upgraded and dropped."""
+"""The tables of Agno 1's storage: creation, upgrades and removal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voltmem.sync import PostgresStorage as BlockingStorage
 
 
 async def test_the_first_use_makes_the_tables(make_store: MakeStore, connection: Connection, schema: str) -> None:
-    """A5: no SQL by anybody: prefix and schema are those asked for."""
+    """A5: the tables are created with the given prefix and schema, without any SQL of the application."""
     agent(make_store("cooks")).run("hello")
 
     tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
@@ -28,7 +28,7 @@ async def test_the_first_use_makes_the_tables(make_store: MakeStore, connection:
 
 
 async def test_first_uses_at_once_all_succeed(make_store: MakeStore) -> None:
-    """A5: eight stores on an empty schema at the same time; none finds the tables half made."""
+    """A5: eight stores on an empty schema at the same time; none finds incomplete tables."""
     stores = [make_store() for _ in range(8)]
 
     await asyncio.gather(
@@ -38,8 +38,8 @@ async def test_first_uses_at_once_all_succeed(make_store: MakeStore) -> None:
     assert len(stores[0].get_all_session_ids("ada")) == 8
 
 
-async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn: str, schema: str) -> None:
-    """A5: a URL as SQLAlchemy has it, its engine, a blocking storage, which the application may use, too."""
+async def test_every_way_to_give_the_database(make_store: MakeStore, dsn: str, schema: str) -> None:
+    """A5: an SQLAlchemy URL, an SQLAlchemy engine, or a blocking storage, which the application may use, too."""
 
     class Url:
         def render_as_string(self, *, hide_password: bool) -> str:
@@ -69,30 +69,30 @@ async def test_every_way_to_say_where_the_database_is(make_store: MakeStore, dsn
         {"schema_version": 2},
         {"mode": "workflow_v3"},
         {"table_name": "no such; table"},
-        {"storage": BlockingStorage("postgresql://nowhere")},  # not with a table_name
+        {"storage": BlockingStorage("postgresql://nowhere")},  # together with a table_name
         {"storage": PostgresStorage("postgresql://nowhere")},
         {"runs": -1},
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
-    """Before anything is connected to."""
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
+    """Invalid options raise before any connection."""
     with pytest.raises(InvalidInputError):
         VoltMemStorage(**{"table_name": "agents", "db_url": "postgresql://nowhere", **options})
 
 
-def test_what_is_for_another_agno_says_so() -> None:
-    """VoltMemDb is there to be imported, and its error names what is to be used instead."""
+def test_a_class_for_another_agno_raises() -> None:
+    """VoltMemDb can be imported, and its error names the class to use instead."""
     with pytest.raises(InvalidOptionError, match=r"VoltMemDb is for Agno 2 or later.*use VoltMemStorage"):
         VoltMemDb()
 
 
-# The functions and the first numbered file: older tables have these at least.
+# The functions and the first numbered file, which even the oldest tables have.
 FIRST = [each.name for each in migrations()].index("0001_conversations") + 1
 
 
 async def older_tables(connection: Connection, schema: str, count: int) -> None:
-    """Make the tables of an older release: the first so many migrations."""
+    """Create the tables of an older release with the first *count* migrations."""
     tables = Tables(schema, PREFIX)
     await apply_missing(connection, tables, migrations()[:count])
     await connection.execute(f"INSERT INTO {tables.conversations} (id, resource_id, user_id) VALUES ('c', 'r', 'ada')")
@@ -102,7 +102,7 @@ async def older_tables(connection: Connection, schema: str, count: int) -> None:
 async def test_older_tables_are_upgraded_on_first_use_if_asked(
     make_store: MakeStore, connection: Connection, schema: str, plain: PostgresStorage, count: int
 ) -> None:
-    """A14: auto_upgrade_schema=True, whatever the release that made the tables; what is there stays."""
+    """A14: auto_upgrade_schema=True upgrades the tables of any older release; their rows stay."""
     await older_tables(connection, schema, count)
 
     agent(make_store(auto_upgrade_schema=True)).run("hello")
@@ -113,7 +113,7 @@ async def test_older_tables_are_upgraded_on_first_use_if_asked(
 async def test_older_tables_are_an_error_otherwise_until_they_are_upgraded(
     make_store: MakeStore, connection: Connection, schema: str
 ) -> None:
-    """A14: the error names what is missing; upgrade_schema() does it without the flag, and may be repeated."""
+    """A14: the error names the missing migrations; upgrade_schema() upgrades without the flag, and may be repeated."""
     await older_tables(connection, schema, FIRST)
     store = make_store()
 
@@ -140,7 +140,7 @@ async def test_many_upgrades_at_once_do_it_once(make_store: MakeStore, connectio
 def test_drop_leaves_nothing_and_the_next_use_makes_it_anew(
     store: VoltMemStorage, make_store: MakeStore, dsn: str, schema: str
 ) -> None:
-    """A13: the tables and functions are gone, those of another prefix stay."""
+    """A13: the tables and functions are dropped, and those of another prefix stay."""
     other = make_store(f"{PREFIX}_append")
     agent(other).run("stay")
     agent(store).run("hello")

@@ -1,4 +1,4 @@
-"""Agno 1's teams and workflows, and the history that a model is shown."""
+"""Agno 1's teams and workflows, and the history that a model receives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def team(
 
 
 def delegate(messages: Any) -> dict[str, Any]:
-    """A team's leader who has "go" done by the member."""
+    """A script of a team's leader, which delegates "go" to the member."""
     if messages[-1].role == "user" and messages[-1].content == "go":
         task = {"member_id": "m1", "task_description": "do it", "expected_output": "anything"}
         return {"tool": ("transfer_task_to_member", task)}
@@ -42,7 +42,7 @@ def delegate(messages: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["a team", "its member has the same storage"])
 def test_a_team_continues_with_its_members_answers(store: VoltMemStorage, *, shared: bool) -> None:
-    """A6: another Team object sees what was said, and what the member answered; both may share one storage."""
+    """A6: another Team object receives the history with the member's answers; both may share one storage."""
     team(store, FakeModel(script=delegate), member_storage=store if shared else None).run("go")
     model = FakeModel(script=delegate)
     again = team(store, model, member_storage=store if shared else None)
@@ -56,8 +56,8 @@ def test_a_team_continues_with_its_members_answers(store: VoltMemStorage, *, sha
     assert second["messages"][-1]["content"].startswith("seen=")
 
 
-async def test_nobody_finds_a_members_talk_in_the_conversation(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A6: a member that keeps a session of its own has it back, and the people's conversation is the team's."""
+async def test_a_members_own_session_is_not_in_the_conversation(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """A6: a member's own session is stored and read back, but the conversation has only the team's messages."""
     team(store, FakeModel(script=delegate), member_storage=store).run("go")
 
     assert [each.role for each in await plain.get_messages("ada", "t1")] == ["user", "assistant", "tool", "assistant"]
@@ -65,8 +65,10 @@ async def test_nobody_finds_a_members_talk_in_the_conversation(store: VoltMemSto
     assert [each["agent_id"] for each in stored_runs(store, "t1")] == ["m1"]
 
 
-async def test_one_team_for_two_users_mixes_nothing(store: VoltMemStorage, connection: Connection, schema: str) -> None:
-    """B8: what one user said to a Team object is in no row of the other's."""
+async def test_one_team_for_two_users_keeps_them_apart(
+    store: VoltMemStorage, connection: Connection, schema: str
+) -> None:
+    """B8: no row of one user contains what the other user said to the same Team object."""
     crew = team(store, FakeModel(script=delegate), session_id=None, user_id=None)
     crew.run("go", session_id="of-alice", user_id="alice")
     crew.run("SECRET-OF-ALICE", session_id="of-alice", user_id="alice")
@@ -97,18 +99,18 @@ def workflow(store: VoltMemStorage, session_id: str) -> Any:
 
 
 async def test_a_workflow_finds_what_it_cached_in_its_session(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A7: another object with the same session has it, with another session not; the runs are kept."""
+    """A7: another object has the cached value with the same session, not with another session; the runs are stored."""
     answers = [workflow(store, session_id).run(topic="cats").content for session_id in ("w1", "w1", "w2")]
 
     assert answers == ["made: about cats", "cached: about cats", "made: about cats"]
     store.mode = "workflow"
     assert len(stored_runs(store, "w1")) == 2
-    said = await plain.get_messages("ada", "w1")
-    assert [each.text for each in said if each.role == "assistant"] == answers[:2]
+    stored = await plain.get_messages("ada", "w1")
+    assert [each.text for each in stored if each.role == "assistant"] == answers[:2]
 
 
 def test_a_workflow_of_steps_finds_its_runs(store: VoltMemStorage) -> None:
-    """A7: the second kind of workflows of Agno 1, whose state lasts no longer than its object."""
+    """A7: the second kind of workflow in Agno 1, whose state is lost with its object."""
     v2 = import_module("agno.workflow.v2")
     types: Any = import_module("agno.workflow.v2.types")
 
@@ -133,7 +135,7 @@ def test_a_workflow_of_steps_finds_its_runs(store: VoltMemStorage) -> None:
 
 
 def test_ids_are_found_by_agent_and_by_team_and_do_not_collide(store: VoltMemStorage) -> None:
-    """A8: an agent and a team with the same session id each have their own."""
+    """A8: an agent and a team with the same session id each have their own session."""
     agent(store, session_id="same").run("to the agent")
     agent(store, session_id="other", agent_id="writer").run("to the writer")
     team(store, FakeModel(), session_id="same").run("to the team")
@@ -154,7 +156,7 @@ def test_ids_are_found_by_agent_and_by_team_and_do_not_collide(store: VoltMemSto
 @pytest.mark.parametrize("option", ["num_history_runs", "num_history_responses"])
 @pytest.mark.parametrize("stored", [1, 3, 10])
 def test_history_is_the_last_exchanges(store: VoltMemStorage, stored: int, option: str) -> None:
-    """A9: exactly the last 3, oldest first, or all there are."""
+    """A9: exactly the last 3 runs, oldest first, or all if there are fewer."""
     store.upsert(session([run(number) for number in range(stored)]))
     model = FakeModel()
 
@@ -177,7 +179,7 @@ def test_a_tool_call_keeps_its_result(store: VoltMemStorage) -> None:
 
 
 async def test_exchanges_are_the_last_pairs(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A10: what get_chat_history(num_chats=1) promises: what the user said last, and the answer."""
+    """A10: get_chat_history(num_chats=1) returns the user's last message and its answer."""
     for text in ("first", 'TOOL:add {"a": 1, "b": 2}', "last"):
         agent(store, tools=[add]).run(text)
 
@@ -187,7 +189,7 @@ async def test_exchanges_are_the_last_pairs(store: VoltMemStorage, plain: Postgr
 
 
 def test_recent_sessions_are_the_users_last_two(store: VoltMemStorage) -> None:
-    """A11: two, the last used first, and none of another user."""
+    """A11: the user's last two sessions, the last used first, and no other user's."""
     for user, session_id in (("ada", "a1"), ("eve", "e1"), ("ada", "a2"), ("ada", "a3")):
         agent(store, user_id=user, session_id=session_id).run(f"in {session_id}")
 
@@ -199,7 +201,7 @@ def test_recent_sessions_are_the_users_last_two(store: VoltMemStorage) -> None:
 
 
 def test_the_tool_that_searches_previous_sessions_finds_the_users(store: VoltMemStorage) -> None:
-    """A11: an agent's tool is shown what its user said in other sessions."""
+    """A11: an agent's tool finds what its user said in other sessions."""
     agent(store, session_id="a1").run("I love leeks")
     agent(store, session_id="e1", user_id="eve").run("I hate leeks")
     model = FakeModel()
@@ -208,21 +210,21 @@ def test_the_tool_that_searches_previous_sessions_finds_the_users(store: VoltMem
         "TOOL:get_previous_session_messages {}"
     )
 
-    (told,) = [content for role, content, _ in model.calls[-1] if role == "tool"]
-    assert "I love leeks" in told
-    assert "hate" not in told
+    (result,) = [content for role, content, _ in model.calls[-1] if role == "tool"]
+    assert "I love leeks" in result
+    assert "hate" not in result
 
 
-async def test_the_first_memory_of_agno_1_goes_on_too(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """A9: AgentMemory, with its runs in another form: its history is the same, and each message is stored once."""
+async def test_the_first_memory_of_agno_1_is_continued_too(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """A9: with AgentMemory, whose runs have another form, the history is the same, and each message is stored once."""
     memory: Any = import_module("agno.memory.agent").AgentMemory
     model = FakeModel()
     for text in ("one", "two", "three"):
         agent(store, model, memory=memory()).run(text)
 
     assert [content for role, content in model.history() if role == "user"] == ["one", "two"]
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert said[::2] == ["one", "two", "three"]
-    assert len(said) == 6
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert stored[::2] == ["one", "two", "three"]
+    assert len(stored) == 6
     kept: Any = store.read("s1")
-    assert [each["content"] for each in kept.memory["messages"]] == said
+    assert [each["content"] for each in kept.memory["messages"]] == stored

@@ -1,4 +1,4 @@
-"""Databases for the tests of Agno 3."""
+"""Fixtures for the tests of Agno 3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voltmem.adapters.agno import VoltMemDb
 
 @pytest.fixture
 async def plain(make_storage: MakeStorage) -> PostgresStorage:
-    """What everybody else sees."""
+    """A storage to read by voltmem's own methods."""
     return make_storage(storage_limit=None)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of Agno 3 share: agents, teams, runs and sessions."""
+"""Shared by the tests of Agno 3: agents, teams, runs and sessions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(a: int, b: int) -> int:
 
 
 def run(number: int, text: str = "question", answer: str = "answer", **values: Any) -> dict[str, Any]:
-    """A run as Agno 3 makes it a dict."""
+    """Return a run as a dict in Agno 3's form."""
     at = {"from_history": False, "stop_after_tool_call": False}
     messages = [("system", "You are kind"), ("user", f"{text} {number}"), ("assistant", f"{answer} {number}")]
     return {
@@ -64,7 +64,7 @@ async def stored_runs(db: VoltMemDb, session_id: str = "s1", **options: Any) -> 
 
 
 def delegate(messages: Any) -> dict[str, Any]:
-    """A team's leader who has "go" done by the member."""
+    """A script of a team's leader, which delegates "go" to the member."""
     if messages[-1].role == "user" and messages[-1].content == "go":
         return {"tool": ("delegate_task_to_member", {"member_id": "m1", "task": "do it"})}
     return echo(messages)

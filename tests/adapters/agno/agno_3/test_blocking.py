@@ -1,4 +1,4 @@
-"""Agno 3's run(), on the blocking storage."""
+"""Agno 3's run() on the blocking storage."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def agent(db: BaseDb | AsyncBaseDb, model: FakeModel | None = None, **options: A
     return Agent(model=model or FakeModel(), db=db, telemetry=False, **(given | options))
 
 
-def said(storage: PostgresStorage, session_id: str = "s1") -> list[str]:
+def stored_texts(storage: PostgresStorage, session_id: str = "s1") -> list[str]:
     return [message.text for message in storage.get_messages("ada", session_id)]
 
 
-def test_run_goes_on_where_the_session_was(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """Another agent is shown what was said, tool calls included; a stream stores the same."""
+def test_run_continues_the_session(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
+    """Another agent receives the history with its tool calls; a streamed run stores the same."""
     agent(db, tools=[add]).run('TOOL:add {"a": 1, "b": 2}')
     model = FakeModel()
     assert list(agent(VoltMemSyncDb(storage), model).run("Thanks", stream=True))
@@ -56,17 +56,17 @@ def test_run_goes_on_where_the_session_was(db: VoltMemSyncDb, storage: PostgresS
 
 
 def test_run_in_many_threads_keeps_every_run(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """Threads of a web application, in one session and in several."""
+    """Runs in the threads of a web application are all stored, in one session and in several."""
     with ThreadPoolExecutor(8) as pool:
         runs = [pool.submit(agent(db, session_id=f"s{n % 3}").run, f"q{n}") for n in range(12)]
         assert {each.result().status for each in runs} == {RunStatus.completed}
 
-    questions = [text for n in range(3) for text in said(storage, f"s{n}") if text.startswith("q")]
+    questions = [text for n in range(3) for text in stored_texts(storage, f"s{n}") if text.startswith("q")]
     assert sorted(questions) == sorted(f"q{n}" for n in range(12))
 
 
 def test_teams_and_workflows_run(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """A team's session holds its member's run; a workflow finds what it has cached."""
+    """A team's session has its member's run; a workflow finds its cached value."""
     member = Agent(name="m1", id="m1", model=FakeModel(), telemetry=False)
     crew = Team(members=[member], model=FakeModel(script=delegate), db=db, id="crew", telemetry=False)
     crew.run("go", user_id="ada", session_id="t1")
@@ -76,7 +76,7 @@ def test_teams_and_workflows_run(db: VoltMemSyncDb, storage: PostgresStorage) ->
         run_context.session_state["count"] = run_context.session_state.get("count", 0) + 1
         return StepOutput(content=str(run_context.session_state["count"]))
 
-    executor: Any = count  # Agno's type knows executors without a context only
+    executor: Any = count  # Agno's type allows only executors without a context
     flow = Workflow(name="flow", steps=[Step(name="count", executor=executor)], db=db, telemetry=False)
     counted = [flow.run("x", user_id="ada", session_id="w1").content for _ in range(2)]
 
@@ -86,25 +86,25 @@ def test_teams_and_workflows_run(db: VoltMemSyncDb, storage: PostgresStorage) ->
 
 
 def test_another_users_session_fails_the_run_before_the_model(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """The error is kept, and told; for_user() is for one user only."""
+    """The error is in last_error and is passed to on_error; for_user() is limited to one user."""
     agent(db).run("secret")
-    told: list[Exception] = []
-    watched, model = VoltMemSyncDb(storage, on_error=told.append), FakeModel()
+    errors: list[Exception] = []
+    watched, model = VoltMemSyncDb(storage, on_error=errors.append), FakeModel()
 
     with pytest.raises(ConversationNotFoundError):
         agent(watched, model, user_id="eve").run("What?")
 
     assert model.calls == []
-    assert watched.last_error is told[0]
-    assert isinstance(told[0], ConversationNotFoundError)
+    assert watched.last_error is errors[0]
+    assert isinstance(errors[0], ConversationNotFoundError)
     with pytest.raises(ConversationNotFoundError):
         db.for_user("eve").get_session("s1")
     assert db.for_user("ada").get_session("s1") is not None
     assert len(VoltMemSyncDb(storage, user_id=ANY_USER).get_sessions()) == 1
 
 
-def test_a_failed_run_keeps_what_the_user_said(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """With the hook keep_input, as with VoltMemDb."""
+def test_a_failed_run_keeps_the_users_message(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
+    """With the hook keep_input, a failed run keeps the user's message, as with VoltMemDb."""
 
     def script(_: Any) -> Any:
         raise RuntimeError("no model")
@@ -112,11 +112,11 @@ def test_a_failed_run_keeps_what_the_user_said(db: VoltMemSyncDb, storage: Postg
     run = agent(db, FakeModel(script=script), pre_hooks=[db.keep_input], retries=0).run("hello")
 
     assert run.status == RunStatus.error
-    assert said(storage)[0] == "hello"
+    assert stored_texts(storage)[0] == "hello"
 
 
 def test_sessions_are_listed_renamed_and_deleted(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """What an application calls itself."""
+    """An application lists, renames and deletes sessions by the same methods."""
     db.upsert_sessions([session([a_run(1)]), session([], session_id="s2")])
     db.rename_session("s1", None, "A talk", user_id="ada")
     listed = db.get_sessions(user_id="ada")
@@ -130,8 +130,8 @@ def test_sessions_are_listed_renamed_and_deleted(db: VoltMemSyncDb, storage: Pos
     assert storage.get_conversation("s1") is None
 
 
-def test_what_is_not_kept_says_so(db: VoltMemSyncDb) -> None:
-    """Memories, knowledge, evaluations: NotImplementedError, with what to do."""
+def test_unsupported_methods_raise(db: VoltMemSyncDb) -> None:
+    """Methods for memories, knowledge and evaluations raise NotImplementedError, which says what to use."""
     for name in ("get_user_memories", "upsert_memories", "create_eval_run", "get_traces"):
         with pytest.raises(NotImplementedError, match=f"{name}.*a database of Agno's own"):
             getattr(db, name)()
@@ -139,7 +139,7 @@ def test_what_is_not_kept_says_so(db: VoltMemSyncDb) -> None:
 
 
 def test_a_database_of_a_url_closes_its_storage(dsn: str) -> None:
-    """One that was given stays open; bad options are refused before anything is connected to."""
+    """A storage that was passed in stays open; invalid options raise before any connection."""
     db = VoltMemSyncDb(dsn)
     assert db.storage.schema_status() != []
     assert deepcopy(db) is db
@@ -151,7 +151,7 @@ def test_a_database_of_a_url_closes_its_storage(dsn: str) -> None:
 
 
 async def test_arun_says_which_database_to_give(db: VoltMemSyncDb, storage: PostgresStorage) -> None:
-    """On an event loop its methods raise; VoltMemDb on the storage of the application is for that."""
+    """On an event loop its methods raise; VoltMemDb with the application's storage works there."""
     with pytest.raises(EventLoopError, match=r"Give arun\(\) a VoltMemDb"):
         await agent(db).arun("hello")
 

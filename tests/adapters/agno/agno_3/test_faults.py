@@ -1,4 +1,4 @@
-"""Agno 3 at the same time, with errors and for other users; what its runs cost."""
+"""Agno 3: concurrent runs, errors, other users, and the cost of runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 
 @pytest.mark.parametrize("writers", [2, 20])
 async def test_runs_at_the_same_time_are_all_kept(db: VoltMemDb, plain: PostgresStorage, writers: int) -> None:
-    """B1: all are in their models at once, all have read the same; every run is kept, each in one piece."""
+    """B1: all runs have read the same session before any is stored; every run is stored, and as a whole."""
 
     class Meeting(FakeModel):
         async def ainvoke(self, messages: Any, **_: Any) -> Any:
@@ -58,27 +58,27 @@ async def test_runs_at_the_same_time_are_all_kept(db: VoltMemDb, plain: Postgres
     await asyncio.gather(*(agent(db, Meeting()).arun(f"from {number}") for number in range(writers)))
 
     assert len(await stored_runs(VoltMemDb(plain, runs=None))) == 1 + writers
-    said = [each.text for each in await plain.get_messages("ada", "s1")]
-    assert {each for each in said if each.startswith("from")} == {f"from {number}" for number in range(writers)}
-    assert all(answer.endswith(f"last={question}") for question, answer in zip(said[::2], said[1::2], strict=True))
+    stored = [each.text for each in await plain.get_messages("ada", "s1")]
+    assert {each for each in stored if each.startswith("from")} == {f"from {number}" for number in range(writers)}
+    assert all(answer.endswith(f"last={question}") for question, answer in zip(stored[::2], stored[1::2], strict=True))
 
 
 async def test_two_processes_write_in_one_session(dsn: str, schema: str, plain: PostgresStorage) -> None:
-    """B1: ten runs of each, interleaved as they come; all twenty are there."""
+    """B1: ten interleaved runs of each process; all twenty are stored."""
     await python("-c", ASK, dsn, schema, "before")
     texts = {side: [f"{side} {number}" for number in range(10)] for side in ("left", "right")}
 
     await asyncio.gather(*(python("-c", ASK, dsn, schema, *each) for each in texts.values()))
 
     (conversation,) = await plain.get_conversations_by_user_id("ada")
-    said = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
-    assert sorted(said) == sorted(["before", *texts["left"], *texts["right"]])
+    stored = [each.text for each in await plain.get_messages("ada", conversation.id) if each.role == "user"]
+    assert sorted(stored) == sorted(["before", *texts["left"], *texts["right"]])
 
 
 async def test_a_failed_read_fails_the_run_and_takes_nothing(
     db: VoltMemDb, connection: Connection, schema: str
 ) -> None:
-    """B2: the model is not called; afterwards all is as it was."""
+    """B2: the model is not called, and the session is unchanged."""
     for text in ("one", "two"):
         await agent(db).arun(text)
     model = FakeModel()
@@ -95,7 +95,7 @@ async def test_a_failed_read_fails_the_run_and_takes_nothing(
 
 
 async def test_a_failed_write_is_seen(plain: PostgresStorage) -> None:
-    """B3, B6: Agno hides it: the database has it in last_error, and has called on_error."""
+    """B3, B6: Agno hides the error, but it is in last_error, and on_error was called."""
     errors: list[Exception] = []
     db = VoltMemDb(plain, on_error=errors.append)
 
@@ -107,8 +107,8 @@ async def test_a_failed_write_is_seen(plain: PostgresStorage) -> None:
     assert db.last_error in errors
 
 
-async def test_values_that_json_has_words_for_are_put_in_them(db: VoltMemDb) -> None:
-    """B6: tuples become lists, keys strings."""
+async def test_values_are_converted_to_json(db: VoltMemDb) -> None:
+    """B6: tuples become lists, and keys become strings."""
     await db.upsert_session(AgentSession(session_id="s1", user_id="ada", session_data={"x": {1: (1, 2), "s": {3}}}))
 
     found: Any = await db.get_session("s1", user_id="ada")
@@ -119,7 +119,7 @@ async def test_values_that_json_has_words_for_are_put_in_them(db: VoltMemDb) -> 
 async def test_another_users_session_is_an_error_before_the_model_is_called(
     db: VoltMemDb, plain: PostgresStorage, user: str | None
 ) -> None:
-    """B4: the run fails, nothing of it is stored, and the owner's next prompt is hers alone."""
+    """B4: the run fails, nothing of it is stored, and the owner's next prompt has only her messages."""
     await agent(db).arun("my secret")
     model = FakeModel()
 
@@ -138,7 +138,7 @@ async def test_another_users_session_is_an_error_before_the_model_is_called(
 async def test_nothing_is_written_into_another_users_session(
     db: VoltMemDb, plain: PostgresStorage, user: str | None
 ) -> None:
-    """B4: neither the session nor a run, whatever was read before; nor is a session of nobody taken over."""
+    """B4: neither a session nor a run is stored in another user's session, nor in one that names no user."""
     await agent(db).arun("my secret")
     await agent(db, user_id=None, session_id="nobodys").arun("hello")
 
@@ -159,7 +159,7 @@ async def test_nothing_is_written_into_another_users_session(
 
 
 async def test_a_call_that_names_no_user_means_the_user_default(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B4: it reads, lists, renames and deletes nothing of other users, as an application that forgot the user would."""
+    """B4: if the application forgets the user, it reads, lists, renames and deletes no other user's sessions."""
     await agent(db).arun("my secret")
     await agent(db, user_id=None, session_id="nobodys").arun("hello")
 
@@ -176,7 +176,7 @@ async def test_a_call_that_names_no_user_means_the_user_default(db: VoltMemDb, p
 
 
 async def test_any_user_means_all_users(plain: PostgresStorage) -> None:
-    """With user_id=ANY_USER a call without a user is about whoever's session it is, as in Agno's own databases."""
+    """With user_id=ANY_USER, a call without a user concerns any user's session, as in Agno's own databases."""
     db = VoltMemDb(plain, user_id=ANY_USER)
     await agent(db).arun("hello")
     await agent(db, user_id=None).arun("and now?")
@@ -195,7 +195,7 @@ async def test_any_user_means_all_users(plain: PostgresStorage) -> None:
 
 @pytest.mark.parametrize("user", ["", None])
 async def test_a_database_is_made_for_a_user_or_for_any(user: Any, plain: PostgresStorage) -> None:
-    """user_id=None or "" is a forgotten user, in for_user() and in each call, too; ANY_USER is no user."""
+    """user_id=None and "" raise, in for_user() and in each call, too; ANY_USER is no user's id."""
     with pytest.raises(InvalidInputError, match="user_id is "):
         VoltMemDb(plain, user_id=user)
     with pytest.raises(InvalidInputError, match="user_id is "):
@@ -206,8 +206,8 @@ async def test_a_database_is_made_for_a_user_or_for_any(user: Any, plain: Postgr
         await VoltMemDb(plain).get_sessions(user_id="")
 
 
-async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B5: with pre_hooks=[db.keep_input]; the answered run takes its place, with two messages."""
+async def test_the_users_message_is_stored_before_the_model_is_called(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """B5: with pre_hooks=[db.keep_input], it is stored first; the finished run replaces it with two messages."""
     seen: list[Any] = []
 
     class Looking(FakeModel):
@@ -220,20 +220,20 @@ async def test_what_the_user_said_is_stored_before_the_model_is_called(db: VoltM
     assert db.last_error is None
     assert seen == [("hello", {"status": "RUNNING"})]
     assert [each.resource_id for each in await plain.query_conversations()] == ["helper"]
-    said = [(each.text, each.metadata) for each in await plain.get_messages("ada", "s1")]
-    assert said == [("hello", {}), ("seen=1 last=hello", {})]
+    stored = [(each.text, each.metadata) for each in await plain.get_messages("ada", "s1")]
+    assert stored == [("hello", {}), ("seen=1 last=hello", {})]
 
 
 async def test_a_team_keeps_its_inputs_too(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B5: the same hook, for teams."""
+    """B5: the same hook works for teams."""
     await team(db, FakeModel(script=delegate), pre_hooks=[db.keep_input]).arun("go")
 
     assert db.last_error is None
     assert [each.role for each in await plain.get_messages("ada", "t1")] == ["user", "assistant", "tool", "assistant"]
 
 
-async def test_an_input_takes_no_runs_place(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B5: a hook that comes again for a run that is stored, as when it goes on after a pause, changes nothing."""
+async def test_an_input_does_not_replace_a_run(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """B5: calling the hook again for a stored run, for example one that continues after a pause, changes nothing."""
     await db.upsert_run(run(1), "s1", "ada")
 
     await db.keep_input(RunInput("again"), RunContext(run_id="run-1", session_id="s1", user_id="ada"))
@@ -244,8 +244,8 @@ async def test_an_input_takes_no_runs_place(db: VoltMemDb, plain: PostgresStorag
     assert len(await plain.get_messages("ada", "s1")) == 2
 
 
-async def test_a_failed_run_keeps_what_the_user_said(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B5: with its status, for people and for Agno; the next model is not shown it."""
+async def test_a_failed_run_keeps_the_users_message(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """B5: the message and the run have the run's status, and the next model does not receive the message."""
 
     def fail(_: Any) -> dict[str, Any]:
         raise RuntimeError("no model")
@@ -253,18 +253,18 @@ async def test_a_failed_run_keeps_what_the_user_said(db: VoltMemDb, plain: Postg
     failed = await agent(db, FakeModel(script=fail)).arun("hello")
     assert failed.status == RunStatus.error
 
-    said = await plain.get_messages("ada", "s1")
-    assert [(each.text, each.metadata) for each in said] == [("hello", {"status": "ERROR"})]
+    stored = await plain.get_messages("ada", "s1")
+    assert [(each.text, each.metadata) for each in stored] == [("hello", {"status": "ERROR"})]
     model = FakeModel()
     await agent(db, model).arun("again")
     assert model.history() == []
     assert [each["status"] for each in await stored_runs(db)] == ["ERROR", "COMPLETED"]
 
 
-async def test_an_abandoned_run_keeps_what_the_user_said(
+async def test_an_abandoned_run_keeps_the_users_message(
     db: VoltMemDb, plain: PostgresStorage, dsn: str, schema: str
 ) -> None:
-    """B5: a process that died in the model; the next model is not shown it, nor is Agno."""
+    """B5: after the process has died in the model, the message is stored; Agno and the next model do not receive it."""
     died = "async def ainvoke(self, messages, **_): __import__('os')._exit(0)"
     program = ASK.replace("async def main", f"class Dying(FakeModel):\n    {died}\n\nasync def main")
     program = program.replace("VoltMemDb(storage), FakeModel()", "VoltMemDb(storage), Dying()")
@@ -282,8 +282,10 @@ async def test_an_abandoned_run_keeps_what_the_user_said(
     assert len(await plain.get_messages("ada", conversation.id)) == 3
 
 
-async def test_the_event_loop_goes_on_while_a_row_is_locked(db: VoltMemDb, connection: Connection, schema: str) -> None:
-    """B7: another connection holds the session; nothing else waits."""
+async def test_the_event_loop_is_not_blocked_while_a_row_is_locked(
+    db: VoltMemDb, connection: Connection, schema: str
+) -> None:
+    """B7: while another connection locks the session, only the run waits, not the event loop."""
     await agent(db).arun("hello")
 
     async with connection.transaction():
@@ -291,7 +293,7 @@ async def test_the_event_loop_goes_on_while_a_row_is_locked(db: VoltMemDb, conne
             f"SELECT FROM \"{schema}\".{DEFAULT_TABLE_PREFIX}_conversations WHERE id = 's1' FOR UPDATE"
         )
         running = asyncio.create_task(agent(db).arun("locked"))
-        # A loop that did not go on would neither see it wait nor let it go on.
+        # A blocked event loop could neither see the run wait nor release the lock.
         await somebody_waits(connection)
         assert not running.done()
     await running
@@ -301,7 +303,7 @@ async def test_the_event_loop_goes_on_while_a_row_is_locked(db: VoltMemDb, conne
 
 
 async def test_a_run_costs_the_same_after_a_thousand(db: VoltMemDb, connection: Connection) -> None:
-    """B9: WAL for a run of 1 kB: below 8 kB, and after 1,000 runs no more than half as much again as after 10."""
+    """B9: a run of 1 kB writes less than 8 kB of WAL, and after 1,000 runs at most 1.5 times as much as after 10."""
     costs: dict[int, int] = {}
     question, answer = "q" * 200, "a" * 800
     for count in (10, 1000):
@@ -314,8 +316,8 @@ async def test_a_run_costs_the_same_after_a_thousand(db: VoltMemDb, connection: 
     assert_costs_stay(costs)
 
 
-async def test_a_read_takes_the_window_and_nothing_else(db: VoltMemDb, connection: Connection, schema: str) -> None:
-    """B10: of 1,000 runs the last 3 are read by index, in as many rows as they have."""
+async def test_a_read_takes_only_the_window(db: VoltMemDb, connection: Connection, schema: str) -> None:
+    """B10: the last 3 of 1,000 runs are read by index, and no other rows."""
     await db.upsert_session(session([run(number) for number in range(1000)]))
     await connection.execute(f'ANALYZE "{schema}".{DEFAULT_TABLE_PREFIX}_messages')
 
@@ -328,7 +330,7 @@ async def test_a_read_takes_the_window_and_nothing_else(db: VoltMemDb, connectio
 
 
 async def test_a_plain_run_is_two_messages(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B12: no system message, no history: after four runs with history there are eight."""
+    """B12: without system message and history: after four runs with history there are eight messages."""
     for number in range(4):
         await agent(db, description="You are kind").arun(f"question {number}")
 
@@ -336,7 +338,7 @@ async def test_a_plain_run_is_two_messages(db: VoltMemDb, plain: PostgresStorage
 
 
 async def test_history_is_not_stored_again_even_if_asked_for(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B12: with store_history_messages=True every run has those before it; they are there already."""
+    """B12: with store_history_messages=True every run repeats earlier messages, which are not stored again."""
     for number in range(3):
         await agent(db, store_history_messages=True).arun(f"question {number}")
 
@@ -345,7 +347,7 @@ async def test_history_is_not_stored_again_even_if_asked_for(db: VoltMemDb, plai
 
 
 async def test_unchanged_runs_are_not_written_again(db: VoltMemDb, connection: Connection, schema: str) -> None:
-    """B9: Agno shows all it knows with each save; what it has read is left alone."""
+    """B9: Agno passes all its runs with each save; unchanged runs are not written."""
     for number in range(5):
         await agent(db, tools=[add]).arun(f'TOOL:add {{"a": 1, "b": {number}}}')
     rows = f'SELECT message_id, xmin::text FROM "{schema}".{DEFAULT_TABLE_PREFIX}_messages ORDER BY seq'
@@ -359,7 +361,7 @@ async def test_unchanged_runs_are_not_written_again(db: VoltMemDb, connection: C
 
 
 async def test_a_run_that_is_stored_again_takes_its_place(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """3.x: a paused run that goes on, a run with fewer messages: no message is left over, none is there twice."""
+    """3.x: a paused run that continues, a run with fewer messages: no old message stays, none is stored twice."""
     await db.upsert_run(WITH_ALL | {"status": "PAUSED"}, "s1", "ada")
     await db.upsert_run(run(3), "s1", "ada")
     first, *_ = await plain.get_messages("ada", "s1")
@@ -381,8 +383,8 @@ async def test_a_run_that_is_stored_again_takes_its_place(db: VoltMemDb, plain: 
     assert await stored_runs(db) == [run(2), run(3)]
 
 
-async def test_a_paused_run_goes_on_in_another_process(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """3.x: a tool that a person must confirm: meanwhile it is no history; afterwards it stands where it began."""
+async def test_a_paused_run_continues_in_another_process(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """3.x: a run that waits for a confirmation is no history; afterwards it is, in the place where it started."""
 
     @tool(requires_confirmation=True)
     def remove(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Agno 3 together with everybody else who reads and writes the conversations."""
+"""Agno 3 together with other code that reads and writes the conversations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from agno.db.base import SessionType
 
 from tests.adapters.agno.agno_3.sessions import add, agent, run, team
-from tests.adapters.agno.both import ELSEWHERE, SAID_ELSEWHERE
+from tests.adapters.agno.both import EXPECTED_HISTORY, PLAIN_MESSAGES
 from tests.adapters.agno.fakes import FakeModel
 from tests.conftest import MakeStorage
 from voltmem import UNSET, PostgresStorage
@@ -21,40 +21,40 @@ from voltmem.models import NativeMessage
 
 async def begin_elsewhere(plain: PostgresStorage, format: str | None = None) -> None:
     await plain.create_conversation({"id": "s1", "user_id": "ada"})
-    said = [NativeMessage(**each, format=format, payload=format) for each in SAID_ELSEWHERE]
-    await plain.add_messages(said, "ada", "s1")
+    messages = [NativeMessage(**each, format=format, payload=format) for each in PLAIN_MESSAGES]
+    await plain.add_messages(messages, "ada", "s1")
 
 
 @pytest.mark.parametrize("format", [None, "openai-agents"])
-async def test_an_agent_goes_on_with_a_conversation_begun_elsewhere(
+async def test_an_agent_continues_a_conversation_begun_elsewhere(
     db: VoltMemDb, plain: PostgresStorage, format: str | None
 ) -> None:
-    """Plain messages with a tool call, as another framework or the application stored them, are its history."""
+    """Plain messages with a tool call, stored by another framework or the application, are its history."""
     await begin_elsewhere(plain, format)
     model = FakeModel()
 
     await agent(db, model).arun("and now?")
-    assert model.history() == ELSEWHERE
+    assert model.history() == EXPECTED_HISTORY
 
     await agent(db, model).arun("once more")
     assert model.history()[-2:] == [("user", "and now?"), ("assistant", "seen=3 last=and now?")]
     assert len(await plain.get_messages("ada", "s1")) == 8 + 4
 
 
-async def test_a_team_goes_on_with_a_conversation_begun_elsewhere(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """The same for teams, and for workflows, whose history is what went in and what came out."""
+async def test_a_team_continues_a_conversation_begun_elsewhere(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """The same for teams, and for workflows, whose history is their inputs and outputs."""
     await begin_elsewhere(plain)
     model = FakeModel()
 
     await team(db, model, session_id="s1").arun("and now?")
 
-    assert model.history() == ELSEWHERE
+    assert model.history() == EXPECTED_HISTORY
     kept: Any = await VoltMemDb(plain).get_session("s1", SessionType.WORKFLOW, "ada")
     assert kept.get_workflow_history() == [("hello", "hi"), ("1 + 2?", "3")]
 
 
-async def test_what_agno_1_stored_goes_on(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """After the step to Agno 3 an agent knows what was said under Agno 1: its messages, by their plain form."""
+async def test_messages_of_agno_1_are_continued(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """After an upgrade to Agno 3, an agent has the messages stored under Agno 1 as history, in their plain form."""
     old = run(1) | {"metrics": {"input_tokens": [3]}, "status": "RUNNING"}
     formats = Formats("agno-1/agent")
     await Sessions(plain, UNSET, None).save("s1", "ada", formats, [old], {"memory": {"runs": []}})
@@ -66,8 +66,8 @@ async def test_what_agno_1_stored_goes_on(db: VoltMemDb, plain: PostgresStorage)
 
 
 @pytest.mark.parametrize("limit", range(1, 10))
-async def test_whatever_the_window_it_is_valid(db: VoltMemDb, plain: PostgresStorage, limit: int) -> None:
-    """Who reads the agent's messages by voltmem's own methods never gets a tool's call without its result."""
+async def test_any_window_is_valid(db: VoltMemDb, plain: PostgresStorage, limit: int) -> None:
+    """voltmem's own methods never return a tool call of the agent's without its result."""
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
         await agent(db, tools=[add]).arun(text)
 
@@ -80,7 +80,7 @@ async def test_whatever_the_window_it_is_valid(db: VoltMemDb, plain: PostgresSto
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 6, 8])
 async def test_a_storage_limit_takes_whole_runs_from_agno(make_storage: MakeStorage, limit: int) -> None:
-    """A run of which the limit has taken messages is not shown; the others are whole."""
+    """A run with messages beyond the limit is left out; the other runs are whole."""
     db = VoltMemDb(make_storage(storage_limit=limit))
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
         await agent(db, tools=[add]).arun(text)
@@ -93,8 +93,8 @@ async def test_a_storage_limit_takes_whole_runs_from_agno(make_storage: MakeStor
     assert [role for role, _ in model.history()][:1] == ["user"][:whole]
 
 
-async def test_a_run_that_lacks_a_message_is_not_shown(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """An application deletes what a tool answered: the model is not shown the call without it."""
+async def test_a_run_with_a_missing_message_is_left_out(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """After the application has deleted a tool's result, the model does not receive the call either."""
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
         await agent(db, tools=[add]).arun(text)
     (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
@@ -148,16 +148,16 @@ ANTHROPIC = {"type": "tool_result", "tool_use_id": "k1", "content": "3"}
     ],
     ids=str,
 )
-def test_what_a_model_said_is_plain_for_others(native: dict[str, Any], plain: tuple[str, str, Any]) -> None:
-    """However a provider has Agno write it; and Agno's own form is kept beside it."""
+def test_each_message_has_a_plain_form(native: dict[str, Any], plain: tuple[str, str, Any]) -> None:
+    """Each form in which Agno writes a message has a plain form, and Agno's own form is stored with it."""
     (message,) = to_messages(run(1, messages=[native]), [], Formats("agno"))
 
     assert (message.role, message.type, message.content) == plain
     assert to_runs([message], Formats("agno"), {}) == [run(1, messages=[native])]
 
 
-def test_a_run_that_says_nothing_is_kept() -> None:
-    """Without messages, input, content and id: one empty message holds it, by the same id each time."""
+def test_a_run_without_content_is_stored() -> None:
+    """A run without messages, input, content and id is stored as one empty message, with the same id each time."""
     (message,) = to_messages({"agent_id": "helper"}, [], Formats("agno"))
     (again,) = to_messages({"agent_id": "helper"}, [], Formats("agno"))
 
@@ -166,7 +166,7 @@ def test_a_run_that_says_nothing_is_kept() -> None:
 
 
 async def test_a_changed_message_is_what_agno_reads(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """An application corrects an answer; the agent's history has the correction."""
+    """After the application has corrected an answer, the agent's history has the correction."""
     await agent(db).arun("hello")
     _, answer = await plain.get_messages("ada", "s1")
 
@@ -179,7 +179,7 @@ async def test_a_changed_message_is_what_agno_reads(db: VoltMemDb, plain: Postgr
 
 @pytest.mark.parametrize("missing", ["agno", "agno.db.base"])
 def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Importing the adapter where Agno is missing, or is too early an Agno 2, names the extra."""
+    """Importing the adapter without Agno, or with an Agno 2 that is too old, raises an error that names the extra."""
     for name in [name for name in sys.modules if name.startswith("voltmem.adapters.agno")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)

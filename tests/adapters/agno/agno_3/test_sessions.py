@@ -1,4 +1,4 @@
-"""Agno 3's sessions: they go on in other processes, and come back equal."""
+"""Agno 3's sessions: continued in other processes, and read back equal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from voltmem.errors import InvalidOptionError
 
 
 async def test_a_second_process_continues_what_the_first_began(dsn: str, schema: str) -> None:
-    """A1: the second process sends its model what was said in the first, in order, as history."""
+    """A1: the second process passes the first process's messages to its model, in order, as history."""
     await python("-W", "error", "-c", ASK, dsn, schema, "How do I make pad thai?")
     printed = await python("-W", "error", "-c", ASK, dsn, schema, "What was my last message?")
 
@@ -41,7 +41,7 @@ async def test_a_second_process_continues_what_the_first_began(dsn: str, schema:
 
 
 async def test_a_new_session_starts_without_history(db: VoltMemDb) -> None:
-    """A2, A3: a second session knows nothing of the first; the last used is listed first, and only to its user."""
+    """A2, A3: a second session has no history of the first; lists have the user's sessions, the last used first."""
     await agent(db).arun("old")
     model = FakeModel()
     await agent(db, model, session_id="s2").arun("new")
@@ -55,10 +55,10 @@ async def test_a_new_session_starts_without_history(db: VoltMemDb) -> None:
     assert [each.session_id for each in await listed(db, user_id="ada")] == ["s2", "s1"]
 
 
-async def test_every_way_to_say_where_the_database_is(
+async def test_every_way_to_give_the_database(
     dsn: str, schema: str, plain: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A5: a storage, a pool in it, a URL as SQLAlchemy has it, the environment; what it made itself it closes."""
+    """A5: a storage, a pool, an SQLAlchemy URL, the environment; it closes only storages that it created."""
     await agent(VoltMemDb(plain)).arun("hello")
     pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2)
     with_pool = PostgresStorage(pool=pool, schema=schema)
@@ -78,7 +78,7 @@ async def test_every_way_to_say_where_the_database_is(
 
 
 async def test_first_uses_at_once_all_succeed(make_storage: MakeStorage) -> None:
-    """A5: eight on an empty schema at the same time."""
+    """A5: eight first calls on an empty schema at the same time all succeed."""
     dbs = [VoltMemDb(make_storage()) for _ in range(8)]
 
     await asyncio.gather(*(agent(each, session_id=str(number)).arun("hi") for number, each in enumerate(dbs)))
@@ -87,14 +87,14 @@ async def test_first_uses_at_once_all_succeed(make_storage: MakeStorage) -> None
     assert [each.last_error for each in dbs] == [None] * 8
 
 
-def test_what_is_for_another_agno_says_so() -> None:
-    """VoltMemStorage is there to be imported, and its error names what is to be used instead."""
+def test_a_class_for_another_agno_raises() -> None:
+    """VoltMemStorage can be imported, and its error names the class to use instead."""
     with pytest.raises(InvalidOptionError, match=r"VoltMemStorage is for Agno 1, and Agno 2 or later.*use VoltMemDb"):
         VoltMemStorage("agents")
 
 
-async def test_what_is_not_kept_says_so(db: VoltMemDb) -> None:
-    """Memories, knowledge, evaluations: NotImplementedError, with what to do."""
+async def test_unsupported_methods_raise(db: VoltMemDb) -> None:
+    """Methods for memories, knowledge and evaluations raise NotImplementedError, which says what to use."""
     for name in ("get_user_memories", "upsert_knowledge_content", "create_eval_run", "get_traces", "get_run"):
         with pytest.raises(NotImplementedError, match=f"{name}.*a database of Agno's own"):
             await getattr(db, name)()
@@ -120,7 +120,7 @@ FULL: dict[str, Any] = {
 
 
 async def test_a_session_comes_back_equal(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A12: names, state, metadata, summary, metrics, tool calls, images, citations: the same JSON, keys in order."""
+    """A12: names, state, metadata, summary, metrics, tool calls, images, citations: equal JSON, same key order."""
     given = session([run(1), WITH_ALL], **FULL)
 
     await db.upsert_session(given)
@@ -128,7 +128,7 @@ async def test_a_session_comes_back_equal(db: VoltMemDb, plain: PostgresStorage)
 
     times: dict[str, Any] = {"updated_at": 0}
     stored, loaded = given.to_dict() | times, found.to_dict() | times
-    for each in (*stored["runs"], *loaded["runs"]):  # Agno adds and leaves out what is empty
+    for each in (*stored["runs"], *loaded["runs"]):  # Agno adds and drops empty values
         for key in [key for key, value in each.items() if value in ([], None)]:
             del each[key]
     assert json.dumps(loaded) == json.dumps(stored)
@@ -136,7 +136,7 @@ async def test_a_session_comes_back_equal(db: VoltMemDb, plain: PostgresStorage)
 
 @pytest.mark.hypothesis
 async def test_any_state_and_any_message_come_back_equal(dsn: str, schema: str) -> None:
-    """A12, B6: NUL, lone surrogates, big numbers, odd keys: whatever is JSON."""
+    """A12, B6: any JSON, with NUL, lone surrogates, big numbers and unusual keys."""
 
     @examples(40)
     @given(state=st.dictionaries(st.text(), JSON, max_size=3), text=st.text(st.characters()), more=JSON)
@@ -148,14 +148,14 @@ async def test_any_state_and_any_message_come_back_equal(dsn: str, schema: str) 
         given = run(1, messages=messages, metadata=more, session_id=(session_id := str(uuid4())))
         document = AgentSession(session_id=session_id, user_id="ada", session_data={"session_state": state}, runs=[])
 
-        async def there_and_back() -> Any:
+        async def round_trip() -> Any:
             async with PostgresStorage(dsn, schema=schema) as storage:
                 db = VoltMemDb(storage)
                 await db.upsert_session(document)
                 await db.upsert_run(given, session_id)
                 return await db.get_session(session_id, user_id="ada", deserialize=False)
 
-        found = loop.run_until_complete(there_and_back())
+        found = loop.run_until_complete(round_trip())
         assert found["session_data"] == document.session_data
         assert found["runs"] == [given]
 
@@ -170,7 +170,7 @@ async def test_any_state_and_any_message_come_back_equal(dsn: str, schema: str) 
     "text", ["nul \x00 byte", "lone \ud800 surrogate", "x" * 10_000_000], ids=["nul", "lone", "10 MB"]
 )
 async def test_no_text_is_lost(db: VoltMemDb, text: str) -> None:
-    """B6: of a user, whatever it has in it."""
+    """B6: a user's text is stored, whatever characters it has."""
     await agent(db).arun(text)
 
     (kept,) = await stored_runs(db)
@@ -178,7 +178,7 @@ async def test_no_text_is_lost(db: VoltMemDb, text: str) -> None:
 
 
 async def test_a_session_name_is_the_conversations_title(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A13: renaming in Agno names the conversation; a person's title stays, and Agno is shown it."""
+    """A13: renaming in Agno sets the conversation's title; a title set elsewhere becomes the session's name."""
     await agent(db).arun("hello")
     await agent(db.for_user("ada")).aset_session_name(session_id="s1", session_name="Named by Agno")
     assert [each.title for each in await plain.get_conversations_by_user_id("ada")] == ["Named by Agno"]
@@ -201,7 +201,7 @@ async def test_a_session_name_is_the_conversations_title(db: VoltMemDb, plain: P
 
 
 async def test_deleting_a_session_deletes_its_messages(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A13: nothing of it is left; an unknown id and another user's are False."""
+    """A13: all its messages are deleted; for an unknown id and another user's session the result is False."""
     for session_id in ("s1", "s2", "s3"):
         await agent(db, session_id=session_id).arun("hello")
 
@@ -218,11 +218,11 @@ async def test_deleting_a_session_deletes_its_messages(db: VoltMemDb, plain: Pos
 
 
 async def test_streams_store_the_same(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A15: whether it was streamed or not, the messages are equal."""
+    """A15: streamed and other runs store equal messages."""
     await agent(db, session_id="async").arun("hello")
     async for _ in agent(db, session_id="stream").arun("hello", stream=True):
         pass
 
     for session_id in ("async", "stream"):
-        said = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
-        assert said == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id
+        stored = [(each.role, each.type, each.content) for each in await plain.get_messages("ada", session_id)]
+        assert stored == [("user", "text", "hello"), ("assistant", "text", "seen=1 last=hello")], session_id

@@ -1,4 +1,4 @@
-"""Agno 3's teams and workflows, and the history that a model is shown."""
+"""Agno 3's teams and workflows, and the history that a model receives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 
 
 async def test_a_team_continues_with_its_members_answers(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A6: another Team object sees what was said; the member's run is kept, and the conversation is the people's."""
+    """A6: another Team object receives the history; the member's run is stored, but not as messages."""
     await team(db, FakeModel(script=delegate)).arun("go")
     model = FakeModel(script=delegate)
 
@@ -33,12 +33,12 @@ async def test_a_team_continues_with_its_members_answers(db: VoltMemDb, plain: P
     member, first, _ = await stored_runs(db, "t1", session_type=SessionType.TEAM)
     assert (member["agent_id"], member["parent_run_id"]) == ("m1", first["run_id"])
     assert [each["content"] for each in member["messages"]] == ["do it", "seen=1 last=do it"]
-    said = await plain.get_messages("ada", "t1")
-    assert [each.role for each in said] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
+    stored = await plain.get_messages("ada", "t1")
+    assert [each.role for each in stored] == ["user", "assistant", "tool", "assistant", "user", "assistant"]
 
 
-async def test_a_members_run_by_itself_goes_to_its_teams(db: VoltMemDb) -> None:
-    """3.x: a run that changes alone is kept with the others of its team; without one it is an error."""
+async def test_a_members_run_alone_is_stored_with_its_teams(db: VoltMemDb) -> None:
+    """3.x: a member's run that changes alone is stored with its team's run; without the team's run it raises."""
     member = run(1, parent_run_id="run-2")
     with pytest.raises(InvalidInputError, match="'run-1' is part of run 'run-2', which is not stored"):
         await db.upsert_run(member, "s1", "ada")
@@ -58,7 +58,7 @@ async def test_a_members_run_by_itself_goes_to_its_teams(db: VoltMemDb) -> None:
 
 
 async def test_members_at_the_same_time_are_all_kept(make_storage: MakeStorage) -> None:
-    """B1: eight members of one team's run, stored at once by as many storages."""
+    """B1: eight members of one team's run, each stored by its own storage at the same time, are all stored."""
     dbs = [VoltMemDb(make_storage()) for _ in range(8)]
     await dbs[0].upsert_run(run(0), "s1", "ada")
 
@@ -69,8 +69,8 @@ async def test_members_at_the_same_time_are_all_kept(make_storage: MakeStorage) 
     assert {each["run_id"] for each in await stored_runs(dbs[0])} == {f"run-{number}" for number in range(9)}
 
 
-async def test_one_team_for_two_users_mixes_nothing(db: VoltMemDb, connection: Connection, schema: str) -> None:
-    """B8: what one user said to a Team object is in no row of the other's."""
+async def test_one_team_for_two_users_keeps_them_apart(db: VoltMemDb, connection: Connection, schema: str) -> None:
+    """B8: no row of one user contains what the other user said to the same Team object."""
     crew = team(db, FakeModel(script=delegate), session_id=None, user_id=None)
     await crew.arun("go", session_id="of-alice", user_id="alice")
     await crew.arun("SECRET-OF-ALICE", session_id="of-alice", user_id="alice")
@@ -86,7 +86,7 @@ async def test_one_team_for_two_users_mixes_nothing(db: VoltMemDb, connection: C
 
 
 async def test_a_workflow_finds_what_it_cached_in_its_session(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A7: another object with the same session has its state and its runs, with another session not."""
+    """A7: another object has the state and the runs with the same session, not with another session."""
 
     def step(step_input: StepInput, run_context: RunContext) -> StepOutput:
         assert run_context.session_state is not None
@@ -96,19 +96,19 @@ async def test_a_workflow_finds_what_it_cached_in_its_session(db: VoltMemDb, pla
         return StepOutput(content=f"{source}: {step_input.input}")
 
     async def answer(session_id: str) -> Any:
-        one: Any = step  # Agno's type knows executors without a context only
+        one: Any = step  # Agno's type allows only executors without a context
         flow = Workflow(id="cache", name="cache", db=db, steps=[Step(name="one", executor=one)], telemetry=False)
         return (await flow.arun("cats", session_id=session_id, user_id="ada")).content
 
     assert [await answer(each) for each in ("w1", "w1", "w2")] == ["made: cats", "cached: cats", "made: cats"]
     kept: Any = await db.get_session("w1", SessionType.WORKFLOW, "ada")
     assert [(each.input, each.content) for each in kept.runs] == [("cats", "made: cats"), ("cats", "cached: cats")]
-    said = [(each.role, each.text) for each in await plain.get_messages("ada", "w1")]
-    assert said == [("user", "cats"), ("assistant", "made: cats"), ("user", "cats"), ("assistant", "cached: cats")]
+    stored = [(each.role, each.text) for each in await plain.get_messages("ada", "w1")]
+    assert stored == [("user", "cats"), ("assistant", "made: cats"), ("user", "cats"), ("assistant", "cached: cats")]
 
 
 async def test_an_agent_and_a_team_share_a_session(db: VoltMemDb) -> None:
-    """A8: with one id there is one session: both see what was said, and neither takes the other's part of it."""
+    """A8: an agent and a team with one id share the session, and neither overwrites the other's fields."""
     await agent(db, session_id="same", session_state={"a": 1}).arun("to the agent")
     model = FakeModel()
     await team(db, model, session_id="same").arun("to the team")
@@ -121,8 +121,8 @@ async def test_an_agent_and_a_team_share_a_session(db: VoltMemDb) -> None:
     assert len(found["runs"]) == 2
 
 
-async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
-    """A8: by kind, by agent or team, by name, by time, page by page, in any order, as objects and as dicts."""
+async def test_sessions_are_found_by_their_fields(db: VoltMemDb) -> None:
+    """A8: sessions are found by kind, component, name and time, page by page, in any order, as objects and as dicts."""
     for number in range(3):
         name = {"session_name": f"Name {number}"}
         values: dict[str, Any] = {"session_id": f"s{number}", "created_at": 1000 - number, "session_data": name}
@@ -154,7 +154,7 @@ async def test_sessions_are_found_by_what_they_are_of(db: VoltMemDb) -> None:
 
 
 async def test_a_users_sidebar_has_agnos_sessions(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """B11: by voltmem's own pages, which walk an index: the last used first, named, with the agent's id."""
+    """B11: voltmem's own pages list them by an index, the last used first, with their names and the agent's id."""
     for number in range(7):
         await agent(db, session_id=f"s{number}").arun("hello")
     await agent(db, session_id="hers", user_id="eve").arun("hello")
@@ -172,7 +172,7 @@ async def test_a_users_sidebar_has_agnos_sessions(db: VoltMemDb, plain: Postgres
 
 @pytest.mark.parametrize("stored", [1, 3, 10])
 async def test_history_is_the_last_exchanges(db: VoltMemDb, stored: int) -> None:
-    """A9: exactly the last 3, oldest first, or all there are."""
+    """A9: exactly the last 3 runs, oldest first, or all if there are fewer."""
     await db.upsert_session(session([run(number) for number in range(stored)]))
     model = FakeModel()
 
@@ -195,7 +195,7 @@ async def test_a_tool_call_keeps_its_result(db: VoltMemDb) -> None:
 
 
 async def test_exchanges_are_the_last_pairs(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A10: what the user said last, and the answer; in a team, too, where members speak as well."""
+    """A10: the user's last message and its answer; in a team, too, whose members answer as well."""
     await agent(db, session_id="t1").arun("first")
     await team(db, FakeModel(script=delegate)).arun("go")
 
@@ -204,8 +204,8 @@ async def test_exchanges_are_the_last_pairs(db: VoltMemDb, plain: PostgresStorag
     assert (question.text, answer.text) == ("go", "tool said: seen=1 last=do it")
 
 
-async def test_a_limit_of_runs_counts_what_a_model_may_see(db: VoltMemDb) -> None:
-    """3.x: runs_limit leaves out members' runs and those that failed, and is full all the same."""
+async def test_a_limit_of_runs_counts_runs_for_models(db: VoltMemDb) -> None:
+    """3.x: runs_limit counts only runs for models: members' runs and failed runs are left out."""
     await db.upsert_session(
         session(
             [
@@ -230,7 +230,7 @@ async def test_a_limit_of_runs_counts_what_a_model_may_see(db: VoltMemDb) -> Non
 
 
 async def test_the_window_is_an_option(plain: PostgresStorage) -> None:
-    """The newest 20 runs are read unless told otherwise; saving such a window takes nothing from the others."""
+    """By default the newest 20 runs are read; saving such a window keeps the older runs."""
     await VoltMemDb(plain).upsert_session(session([run(number) for number in range(30)]))
     counts = {runs: len(await stored_runs(VoltMemDb(plain, runs=runs))) for runs in (0, 1, 20, None)}
     assert counts == {0: 0, 1: 1, 20: 20, None: 30}
@@ -241,7 +241,7 @@ async def test_the_window_is_an_option(plain: PostgresStorage) -> None:
 
 
 async def test_the_tools_that_read_past_sessions_find_the_users(db: VoltMemDb) -> None:
-    """A11: an agent's tools are shown what its user said in other sessions, and nobody else's."""
+    """A11: an agent's tools find what its user said in other sessions, and no other user's messages."""
     await agent(db, session_id="a1").arun("I love leeks")
     await agent(db, session_id="e1", user_id="eve").arun("I hate leeks")
     model = FakeModel()
