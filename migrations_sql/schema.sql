@@ -209,7 +209,7 @@ BEGIN
         END IF;
 
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
-            -- Another transaction that is still open may be creating it.
+            -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
                     lock_timeout := current_setting('lock_timeout');
@@ -273,7 +273,7 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- The newest message beyond the limit. Nothing is counted.
+            -- Find the newest message beyond the limit, without counting.
             SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
                 FROM "public".voltagent_memory_messages AS m
                 WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation AND NOT m.archived
@@ -358,7 +358,7 @@ BEGIN
                     ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
                 );
         END IF;
-        -- Write the row without changing it: the trigger then notifies those who watch.
+        -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE "public".voltagent_memory_conversations AS c
             SET updated_at = c.updated_at
             WHERE c.id = conversation;
@@ -395,7 +395,7 @@ AS $function$
 DECLARE
     giver text;
 BEGIN
-    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a share that is just being created, and its foreign key locks
+    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
     SELECT c.user_id INTO giver
         FROM "public".voltagent_memory_conversations AS c
@@ -456,7 +456,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    -- OLD is NULL for a new conversation, NEW for a deleted one. Their users differ when it is given to another user.
+    -- OLD is NULL on INSERT, NEW is NULL on DELETE. Their users differ when the conversation gets another owner.
     PERFORM pg_notify(
             'voltmem_' || left(encode(sha256(convert_to('"public".voltagent_memory', 'UTF8')), 'hex'), 16),
             left(encode(sha256(convert_to(w.user_id, 'UTF8')), 'hex'), 8)

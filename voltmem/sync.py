@@ -157,8 +157,8 @@ _CONSTRUCTOR = _ASYNCHRONOUS.replace(
 )
 
 
-# bind() and pool= have no blocking form: an asyncpg connection works in the event loop that made it only, and nobody
-# can make one in this storage's. lifespan() is for asynchronous applications.
+# bind() and pool= have no blocking form: an asyncpg connection works only in the event loop that made it, and callers
+# cannot make one in this storage's loop. lifespan() is for asynchronous applications.
 class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
     """
     Keeps conversations and their messages in PostgreSQL, for code that blocks.
@@ -171,7 +171,7 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
 
     Make one for the whole program: any number of threads may share it, each call waits in its own. The connections live
     in one thread with an event loop, which the first call starts. A forked process gets its own with its first call.
-    At the end of the program, or when nobody has the storage any more, it is closed; close() does it earlier.
+    It is closed at the end of the program, or when it is garbage-collected; close() does it earlier.
 
     The arguments are those of ``voltmem.PostgresStorage``, without pool, and its errors. Every verb also raises:
 
@@ -214,7 +214,7 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         """
         Close the pool after the calls under way have ended, and end the thread; may be repeated.
 
-        Iterators of watch() end. The embedded server stops if nobody else uses it. open() opens it again.
+        Iterators of watch() end. The embedded server stops if nothing else uses it. open() opens the storage again.
         """
         self._own_loop.end()
 

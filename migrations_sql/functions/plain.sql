@@ -1,17 +1,17 @@
 -- version 1
 -- plain: split a title into words, in lower case and without accents, with one space before and after each word.
 --
--- The search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Titles are not
--- indexed: a user has hundreds of them, and the search reads them all.
+-- A search for "cafe" finds "Café" in messages, and must find it in titles, too. Titles are not indexed: a user has
+-- hundreds of them, and the search reads them all.
 --
--- This is plain() of voltmem/_words.py as far as PostgreSQL can do it. Lower case follows Unicode if the server has its
--- rules: the database's own may know ASCII letters only. PostgreSQL 12, and databases whose encoding is not UTF-8, have
--- no normalize(): there accents stay, and must be typed.
+-- This is plain() of voltmem/_areas/words.py, as far as PostgreSQL can do it. Lower case follows Unicode if the server
+-- has such a collation, since the database's own may convert ASCII letters only. PostgreSQL 12, and databases with
+-- another encoding than UTF-8, have no normalize(): there accents stay, and a query must contain them.
 --
 -- Arguments:
 --   title
---   separators     a regular expression that matches what is between words
---   unspaced       a regular expression whose group is a run of characters of a script without spaces
+--   separators     a regular expression that matches the characters between words
+--   unspaced       a regular expression whose group matches a run of characters of a script without spaces
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE

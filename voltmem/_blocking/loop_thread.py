@@ -134,7 +134,7 @@ class OwnLoop(Runner):
     """
     A thread with an event loop, which starts with the first call, and again with the first after end().
 
-    It ends with end(), with the program, or when nobody has this object any more.
+    It ends with end(), with the program, or when this object is garbage-collected.
 
     Args:
         name: The thread's name.
@@ -154,7 +154,7 @@ class OwnLoop(Runner):
         self._starting, self._ending = threading.Lock(), threading.Lock()
 
     def __del__(self) -> None:
-        # Whoever collects garbage does not wait.
+        # The garbage collector must not wait.
         if (running := getattr(self, "_running", None)) is not None:
             running.end_soon()
 
@@ -187,11 +187,11 @@ class LoopThread(Runner):
             raise StorageClosedError
         self.takes_calls = True
         self.iterators: set[AsyncIterator[Any]] = set()
-        """Those that somebody iterates."""
+        """The iterators in use."""
         self.ended_iterators: set[AsyncIterator[Any]] = set()
-        """Those of them that had nothing more to give when the loop ended, as those of watch()."""
+        """Those of them that were exhausted when the loop ended, like those of watch()."""
         self.contexts: dict[AbstractAsyncContextManager[Any], None] = {}
-        """Those that somebody has entered, in this order."""
+        """The contexts that were entered, in this order."""
         self._close = close
         self._lock = threading.RLock()  # reentrant: garbage is collected anywhere
         self._loop = asyncio.new_event_loop()
@@ -202,7 +202,7 @@ class LoopThread(Runner):
 
     def thread(self) -> LoopThread:
         """Return this thread; StorageClosedError when it has ended, EventLoopError in a forked process."""
-        if self in _of_the_parent:
+        if self in _inherited:
             raise EventLoopError(
                 "this belongs to a connection of the parent process: create it again in the forked process"
             )
@@ -211,7 +211,7 @@ class LoopThread(Runner):
         return self
 
     def begin(self, begin: Callable[[asyncio.AbstractEventLoop], T]) -> tuple[T] | None:
-        """Return what *begin* returns, which brings a coroutine into the loop; None where the loop takes none."""
+        """Call *begin*, which submits a coroutine to the loop. Returns its result; None if the loop takes no calls."""
         with self._lock:
             return (begin(self._loop),) if self.takes_calls else None
 
@@ -221,24 +221,24 @@ class LoopThread(Runner):
         self._system_thread.join()
 
     def end_soon(self) -> None:
-        """Close and end, at once where nothing is under way, without waiting for it."""
+        """Begin to close and end, without waiting for it."""
         if self in _running:  # otherwise it has ended, or is the parent's
             self.begin(lambda loop: loop.call_soon_threadsafe(self._begin_ending))
 
     def wait(self, seconds: float) -> None:
-        """Wait until the thread has ended, or so many seconds."""
+        """Wait until the thread has ended, at most this number of seconds."""
         self._system_thread.join(seconds)
 
     def pause(self, until: threading.Event) -> None:
-        """Let the thread stand between two steps of the loop, where it holds no lock of a library's."""
+        """Pause the thread between two steps of the loop, where it holds no library's lock."""
         paused = threading.Event()
 
-        def stand() -> None:
+        def block() -> None:
             paused.set()
             until.wait()
 
         is_another = threading.current_thread() is not self._system_thread
-        if is_another and self.begin(lambda loop: loop.call_soon_threadsafe(stand)) is not None:
+        if is_another and self.begin(lambda loop: loop.call_soon_threadsafe(block)) is not None:
             paused.wait(_PAUSED_WITHIN)
 
     # --- in the thread ------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class LoopThread(Runner):
         self._ending = self._ending or asyncio.get_running_loop().create_task(self._end())
 
     async def _end(self) -> None:
-        with _logged("a storage that nobody closed could not be closed"):
+        with _logged("a storage that was left open could not be closed"):
             async with asyncio.timeout(_AT_EXIT):
                 await self._leave()
                 await self._close()
@@ -276,7 +276,7 @@ class LoopThread(Runner):
         await self._loop.shutdown_asyncgens()
 
     async def _leave(self) -> None:
-        """Close the iterators and leave the contexts that nobody goes on with: transactions are undone."""
+        """Close the iterators and leave the contexts that are still open: transactions are rolled back."""
         for iterator in list(self.iterators):  # other threads add to them
             if isinstance(iterator, AsyncGeneratorType) and not iterator.ag_running:
                 with _logged("an iterator could not be closed"):
@@ -290,7 +290,7 @@ class LoopThread(Runner):
 
 @contextmanager
 def _logged(what: str) -> Iterator[None]:
-    """Log an error, at the end of a loop, when nobody is there to whom it could be raised."""
+    """Log an error at the end of a loop, where there is no caller to raise it to."""
     try:
         yield
     except Exception as error:
@@ -340,7 +340,7 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
             del self._thread.contexts[self._context]
             return await self._context.__aexit__(kind, error, traceback)
 
-        if self._thread in _of_the_parent:
+        if self._thread in _inherited:
             return None  # forked within the block: its parent leaves it
         return self._thread.run(left())
 
@@ -360,8 +360,9 @@ def runs_event_loop() -> bool:
 
 _own_loops: WeakSet[OwnLoop] = WeakSet()
 _running: set[LoopThread] = set()
-# Kept, as a loop that is closed takes its parent's sockets out of the epoll that both share.
-_of_the_parent: set[LoopThread] = set()
+# In a forked child: the parent's threads. Kept, because closing their loops would remove the parent's sockets from the
+# epoll instance that both processes share.
+_inherited: set[LoopThread] = set()
 _fork = threading.local()
 _is_exiting = False
 
@@ -390,7 +391,7 @@ def _resume_all() -> None:
 
 
 def _forget_all() -> None:
-    _of_the_parent.update(_running)
+    _inherited.update(_running)
     _running.clear()
     for own_loop in _own_loops:
         own_loop._forget()

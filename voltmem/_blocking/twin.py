@@ -167,7 +167,7 @@ def blocking_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def blocking_text(text: str | None) -> str | None:
-    """Return a docstring whose examples are blocking ones."""
+    """Return a docstring with its examples converted to blocking code."""
     return text and re.sub(r"\bawait |\basync (?=with |for |def )|\ba(?=closing\b)", "", text)
 
 
@@ -175,12 +175,12 @@ def blocking_text(text: str | None) -> str | None:
 
 
 class _IterableParameter(NamedTuple):
-    """A parameter that takes any iterable, whose items may be made by calls that block."""
+    """A parameter that takes any iterable. Producing its items may call blocking methods."""
 
     position: int
     name: str
     is_streamed: bool
-    """Whether it also takes an asynchronous one, so that its items can come one after the other."""
+    """Whether it also takes an asynchronous iterable, so that its items can be passed on one by one."""
 
 
 def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
@@ -195,7 +195,7 @@ def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
 def _taken(
     iterables: Iterable[_IterableParameter], arguments: tuple[Any, ...], named: dict[str, Any], inbox: Inbox
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments with iterables whose items are taken in this thread, the caller's."""
+    """Return the arguments with iterables that fetch their items in this thread, the caller's."""
     positional = list(arguments)
     for position, name, is_streamed in iterables:
         where: Any = named if name in named else positional

@@ -2,8 +2,8 @@
 Converting messages to the Vercel AI SDK's UIMessages, and back.
 
 A UIMessage that a front end stored comes back unchanged. The parts of a UIMessage change with the SDK's releases, so
-only those that other readers understand are converted. A message that somebody else stored is converted: text,
-reasoning, files, and tool calls with their results.
+only those that other readers understand are converted. A message from another writer is converted: text, reasoning,
+files, and tool calls with their results.
 """
 
 from __future__ import annotations

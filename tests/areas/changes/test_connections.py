@@ -96,7 +96,7 @@ async def test_who_comes_while_it_reconnects_is_told_too(
 
     async def slowly(self: Listener, connection: Any) -> None:
         await renew(self, connection)
-        if self._has_heard:
+        if self._was_listening:
             joining.set()
             await came.wait()
 
@@ -284,7 +284,7 @@ storage = PostgresStorage({dsn!r}, schema={seeded!r})
 
 async def watch():
     async for change in storage.watch("ada"):
-        return change.kind, storage._watchers._listener.hears
+        return change.kind, storage._watchers._listener.is_listening
 
 print(asyncio.run(watch()), asyncio.run(watch()))
 """

@@ -68,4 +68,4 @@ async def rows_of_watchers(storage: Storage) -> list[Any]:
 def is_polling(storage: PostgresStorage) -> bool:
     listener = storage._watchers._listener
     assert listener is not None
-    return not listener.hears and listener._task.done()
+    return not listener.is_listening and listener._task.done()

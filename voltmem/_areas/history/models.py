@@ -49,20 +49,20 @@ EVENT_JSON: Final = ("tags", "input", "output", "error", "metadata")
 
 
 class _Recorded(Model):
-    """What belongs to an agent's run. VoltAgent's objects repeat, in the value, what stands beside it."""
+    """Base class of a run's entry, steps and events. VoltAgent's objects repeat, in the value, some of the columns."""
 
     _beside: ClassVar[frozenset[str]]
     """Fields of a value that are ignored: the verbs take them as arguments, or have verbs of their own."""
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
-        # None clears what may be None; for the others, too, it is "not given".
+        # None clears a field that may be None. For any other field it means "not given".
         needed = {each for each, info in cls.model_fields.items() if info.default is not None}
         return name not in needed | {to_camel(each) for each in needed}
 
     @classmethod
     def kept_under(cls, value: object, **beside: str) -> Self:
-        """Return the value, a model or a dict, with the fields that stand beside it, whatever it says of them."""
+        """Return the model of a value (a model or a dict). The keyword arguments replace its fields of these names."""
         if isinstance(value, cls):
             return value.model_copy(update=beside)
         if not isinstance(value, Mapping):
@@ -157,7 +157,7 @@ class TimelineEvent(_Recorded):
     status: Text | None = None
     """"running", "completed", "error", "cancelled", or a name of the application's."""
     status_message: Json = None
-    """Why it stands so: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
+    """The reason of the status: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
     level: Text = "INFO"
     """"DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL"."""
     version: Text | None = None
@@ -293,7 +293,7 @@ class AgentHistoryEntry(_Recorded):
     metadata: Json = None
     """The application's own."""
     user_id: Id | None = None
-    """For whom it ran."""
+    """The user for whom it ran; None for a run without a user."""
     conversation_id: Id | None = None
     """The conversation that it ran in; it need not be stored here."""
     steps: list[AgentHistoryStep] = Field(default_factory=list)
@@ -417,13 +417,13 @@ class AgentHistoryPage(Model):
 
 
 def step_fields(row: Row) -> JsonObject:
-    """Return what a step's row says, whoever wrote it, without its key."""
+    """Return the fields of a step's row, without its key. VoltAgent or voltmem wrote it."""
     value = from_stored_json(row["value"])
     return _restored(value if isinstance(value, dict) else {"content": value}, row["exact"])
 
 
 def step_columns(fields: JsonObject) -> tuple[str, str | None]:
-    """Return value and exact (JSON texts) of what a step says."""
+    """Return the columns value and exact (JSON texts) for the fields of a step."""
     copies, exact = _split(fields)
     return to_json(copies), exact
 
@@ -432,7 +432,7 @@ def step_columns(fields: JsonObject) -> tuple[str, str | None]:
 
 
 def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
-    """Return the fields as jsonb can hold them, and as JSON the texts of those it cannot hold as they are."""
+    """Return copies of the fields that jsonb can hold, and, as JSON, the exact texts of the fields that it cannot."""
     copies = {name: jsonb_copy(field) for name, field in fields.items()}
     exact: JsonObject = {
         name: text for name, field in fields.items() if (text := to_json(field)) != to_json(copies[name])
@@ -441,7 +441,7 @@ def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
 
 
 def _restored(fields: JsonObject, exact: str | None) -> JsonObject:
-    """Return the fields with what jsonb could not hold, unless somebody else (VoltAgent) has written since."""
+    """Return the fields with their exact values, unless another writer (VoltAgent) has changed the jsonb since."""
     texts = {} if exact is None else from_stored_json(exact)
     values = {name: from_stored_json(str(text)) for name, text in texts.items()} if isinstance(texts, dict) else {}
     return fields | {name: value for name, value in values.items() if jsonb_copy(value) == fields.get(name)}
