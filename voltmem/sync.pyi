@@ -736,7 +736,7 @@ class Storage:
         Import the lines of an export for a user. Returns a summary.
 
         Args:
-            user_id: The user who owns everything from now on, whoever was exported.
+            user_id: The user who will own everything. The exported user is ignored.
             lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
@@ -1561,7 +1561,7 @@ class PostgresStorage(Storage):
 
     Make one for the whole program: any number of threads may share it, each call waits in its own. The connections live
     in one thread with an event loop, which the first call starts. A forked process gets its own with its first call.
-    At the end of the program, or when nobody has the storage any more, it is closed; close() does it earlier.
+    It is closed at the end of the program, or when it is garbage-collected; close() does it earlier.
 
     The arguments are those of ``voltmem.PostgresStorage``, without pool, and its errors. Every verb also raises:
 
@@ -1594,7 +1594,7 @@ class PostgresStorage(Storage):
         """
         Close the pool after the calls under way have ended, and end the thread; may be repeated.
 
-        Iterators of watch() end. The embedded server stops if nobody else uses it. open() opens it again.
+        Iterators of watch() end. The embedded server stops if nothing else uses it. open() opens the storage again.
         """
     def __enter__(self) -> Self: ...
     def __exit__(
