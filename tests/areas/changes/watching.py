@@ -1,4 +1,4 @@
-"""What the tests of watching share: a watcher, and what it was told."""
+"""Helpers for the tests of watching: a watcher that records its changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE: Final = 20.0
 
 
 class Heard:
-    """What a watcher was told, one after the other."""
+    """Records the changes that a watcher yields."""
 
     def __init__(self) -> None:
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
@@ -35,7 +35,7 @@ class Heard:
         return change.kind, change.conversation_id
 
     async def until(self, conversation_id: str) -> list[Change]:
-        """Return all that is told up to a change of this conversation."""
+        """Return all changes up to one of this conversation."""
         found = [await self.next()]
         while found[-1].conversation_id != conversation_id:
             found.append(await self.next())
@@ -44,7 +44,7 @@ class Heard:
 
 @asynccontextmanager
 async def watching(storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60) -> AsyncIterator[Heard]:
-    """What is told of a user from "ready" on. Nothing is found by polling, unless it is asked for."""
+    """Yield the changes of a user from "ready" on. Nothing is found by polling, unless the test asks for it."""
     heard = Heard()
     task = asyncio.create_task(heard.listen(storage, user_id, poll_interval))
     try:
