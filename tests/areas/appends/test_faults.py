@@ -135,9 +135,7 @@ async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: 
             tasks = start(storage, calls)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
-            os.kill(
-                backends[0]["pid"], signal.SIGKILL
-            )  # PostgreSQL then restarts, with a recovery
+            os.kill(backends[0]["pid"], signal.SIGKILL)  # PostgreSQL then restarts, with a recovery
             before = sum(task.done() for task in tasks)
             outcomes = await outcomes_of(tasks)
 

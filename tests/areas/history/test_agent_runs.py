@@ -306,7 +306,7 @@ async def test_a_timeout_while_the_end_is_written_cancels_nothing_else(kitchen: 
 
 
 async def test_a_run_that_is_cancelled_while_it_starts_does_not_stay_working(kitchen: Kitchen) -> None:
-    """A run that is cancelled at its start is stored as "cancelled" or not at all, and its block never runs."""
+    """A run that is cancelled at its start is stored as "cancelled", and its block never runs."""
     kitchen.proxy.hang()
     task = asyncio.create_task(kitchen.cook())
     await kitchen.proxy.something_held()

@@ -85,9 +85,9 @@ async def test_a_run_that_is_just_being_imported_is_waited_for(
     user_id: str, skipped: int, renamed: int, storage: PostgresStorage, connection: Connection
 ) -> None:
     """
-    An import waits for an open transaction that is importing the same run;
+    An import waits for an open transaction that is importing the same run, and then skips it.
 
-    then it skips it, or fails for another user.
+    For another user the run gets a new id.
     """
     step = line("step", id="s", agent_id="a", value={"content": "x"})
     lines = [header(), line("run", id="h", agent_id="a"), step, END]
