@@ -238,9 +238,7 @@ async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itse
     pictures = await boundaries(start, connection, tables)
     await begin(start, connection, tables, name)
     before = await picture(connection, tables)
-    monkeypatch.setattr(
-        "voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 0
-    )  # no lock_timeout, so that the statement_timeout is first
+    monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 0)  # the statement_timeout is first
 
     async with other.transaction():
         await other.execute(f"SELECT FROM {tables.messages} FOR UPDATE")

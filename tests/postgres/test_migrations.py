@@ -83,9 +83,7 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     schema = temporary_schema_name()
     storage = PostgresStorage(dsn, schema=schema, max_connections=1)
 
-    async with (
-        connection.transaction()
-    ):  # the transaction that creates the schema holds this lock until its first tables exist
+    async with connection.transaction():  # holds the lock of a schema that is being created
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{schema}")
         opening = asyncio.create_task(storage.open())
         await somebody_waits(connection)
@@ -218,7 +216,7 @@ async def test_workers_that_come_and_go_queue_on_no_lock(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """
-    A thousand processes open and close a current schema while another session holds every lock that migrations need.
+    A thousand storages open a current schema while another session holds every lock that migrations need.
     """
     await make_storage().open()
     tables = Tables(schema, "voltagent_memory")

@@ -1,4 +1,4 @@
-"""Server-sent events: what changes reaches whoever listens, over a real server, and leaves nothing behind."""
+"""Server-sent events report changes to each listener, over a real server, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def listening(address: str, user: str = "ada") -> AsyncIterator[httpx2.Res
 
 
 async def lines(response: httpx2.Response) -> AsyncIterator[str]:
-    """The lines, as EventSource divides them: other separators than newlines are text."""
+    """Yield the lines as EventSource divides them: separators other than newlines are text."""
     rest = b""
     async for chunk in response.aiter_bytes():
         *whole, rest = (rest + chunk).split(b"\n")
@@ -38,7 +38,7 @@ async def lines(response: httpx2.Response) -> AsyncIterator[str]:
 
 
 async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
-    """Each event's name and data, as a browser's EventSource reads them."""
+    """Yield the name and the data of each event, like a browser's EventSource."""
     name = ""
     async for line in lines(response):
         field, _, value = line.partition(": ")
@@ -49,7 +49,11 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
 
 
 async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> None:
-    """First that it begins; then each change, with the conversation as the list has it now."""
+    """
+    The first event says that watching has begun;
+
+    then there is one for each change, with the conversation as listed.
+    """
     async with serve(application(storage)) as address, listening(address) as response:
         told = events(response)
         assert await anext(told) == ("ready", {"conversationId": None, "conversation": None})
@@ -72,7 +76,7 @@ async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> N
 
 
 async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresStorage, serve: Serve) -> None:
-    """So a front end puts it in the place of the one that it shows."""
+    """The conversation in an event equals that of the list, so that a front end can replace its own with it."""
     async with serve(application(storage)) as address, listening(address) as response:
         told = events(response)
         await anext(told)
@@ -86,7 +90,7 @@ async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresSt
 
 
 async def test_nobody_hears_of_anothers(storage: PostgresStorage, serve: Serve) -> None:
-    """What is told to mallory is mallory's."""
+    """A user gets events of their own conversations only."""
     async with serve(application(storage)) as address, listening(address, "mallory") as response:
         told = events(response)
         await anext(told)
@@ -99,7 +103,7 @@ async def test_nobody_hears_of_anothers(storage: PostgresStorage, serve: Serve) 
 
 
 async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) -> None:
-    """It is an event stream, neither stored nor buffered on the way."""
+    """The response is an event stream that proxies neither store nor buffer."""
     async with serve(application(storage)) as address, listening(address) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-store"
@@ -107,7 +111,7 @@ async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) ->
 
 
 async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By comments, which no EventSource shows."""
+    """Comments, which EventSource ignores, keep a quiet stream alive."""
     monkeypatch.setattr(_events, "KEEP_ALIVE_SECONDS", 0.05)
 
     async with serve(application(storage)) as address, listening(address) as response:
@@ -120,7 +124,7 @@ async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, mon
 async def test_a_client_that_goes_is_not_watched_for(
     storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watching ends soon, without a change to notice by that nobody is there."""
+    """When a client disconnects, its watcher ends soon, even without a change."""
     ended = asyncio.Event()
     watch = UserStorage.watch
 
@@ -143,7 +147,7 @@ async def test_a_client_that_goes_is_not_watched_for(
 
 
 async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() -> None:
-    """A stream that never began ends the watching, too, without the garbage collector's help."""
+    """When a client disconnects before the response begins, its watcher ends without the garbage collector."""
     ended = asyncio.Event()
 
     async def changes() -> AsyncGenerator[Change, None]:
@@ -165,7 +169,7 @@ async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() 
 
 
 async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: Serve) -> None:
-    """The stream, not the patience of the client."""
+    """Closing the storage ends the stream."""
     storage = make_storage()
     async with serve(application(storage)) as address, listening(address) as response:
         told = events(response)
@@ -176,7 +180,7 @@ async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: S
 
 
 async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
-    """What goes wrong before there is anything to tell has a status of its own."""
+    """An error before the first event is a problem document with its own status."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 
     answer = await connect(application(nowhere)).get("/events")

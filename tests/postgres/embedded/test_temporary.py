@@ -66,7 +66,7 @@ def test_the_password_is_in_the_dsn_and_nowhere_else(temporary: EmbeddedPostgres
     password = temporary.dsn.split(":")[2].partition("@")[0]
     command_lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # the initdb process has just ended
+        with suppress(OSError):  # the process has just ended
             command_lines.append(path.read_bytes())
 
     assert len(password) > 40
