@@ -96,9 +96,9 @@ async def test_for_user_gives_the_same_handle(storage: PostgresStorage, memory: 
 
 async def test_twenty_who_write_first_make_one_conversation(make_storage: MakeStorage) -> None:
     """
-    Twenty concurrent first writes over two pools create one conversation;
+    Twenty concurrent first writes over two pools create one conversation.
 
-    each message is stored, each turn in one piece.
+    Each message is stored, each turn in one piece.
     """
     pools = [make_storage(max_connections=5), make_storage(max_connections=5)]
     for round in range(5):
@@ -258,9 +258,9 @@ async def test_a_conversation_made_in_a_transaction_goes_with_it(
 
 async def test_add_message_makes_a_conversation_only_for_a_resource(storage: PostgresStorage) -> None:
     """
-    add_message() creates a missing conversation only with a resource_id;
+    add_message() creates a missing conversation only with a resource_id.
 
-    otherwise, or without a user, it is an error.
+    Otherwise, or without a user, it is an error.
     """
     with pytest.raises(ConversationNotFoundError):
         await storage.add_message(says("user"), "ada", "c1")

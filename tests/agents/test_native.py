@@ -204,9 +204,9 @@ async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory)
 
 async def test_of_twenty_who_pop_at_once_each_gets_another(make_storage: MakeStorage) -> None:
     """
-    Twenty concurrent pops over two pools each return another message with its payload;
+    Twenty concurrent pops over two pools each return another message with its payload.
 
-    those left over return None.
+    Those left over return None.
     """
     pools = [make_storage(max_connections=10) for _ in range(2)]
     memories = [NativeMemory(storage, "ada", "c1") for storage in pools]
@@ -293,9 +293,9 @@ async def test_popping_twice_by_mistake_is_not_done(proxy: Proxy, make_storage: 
 
 async def test_a_payload_makes_its_conversation(storage: PostgresStorage, memory: NativeMemory) -> None:
     """
-    A payload creates its conversation with the handle's user and resource, and the title;
+    A payload creates its conversation with the handle's user and resource, and the title.
 
-    formats are independent.
+    Formats are independent.
     """
     assert await memory.payload("x") is None
 
@@ -396,7 +396,7 @@ async def test_a_conflict_stores_nothing(
 
 async def test_an_expected_revision_is_replaced(memory: NativeMemory) -> None:
     """
-    An expected revision is replaced;
+    An expected revision is replaced.
 
     None means that there is no payload, and one without a revision cannot be expected.
     """

@@ -75,9 +75,9 @@ def test_a_clock_that_runs_ahead_is_today() -> None:
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
 def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
     """
-    Times at either end of the calendar, which imports accept, have a group;
+    Times at either end of the calendar, which imports accept, have a group.
 
-    months before the year 1000 have four digits.
+    Months before the year 1000 have four digits.
     """
     first = datetime(1, 1, 1, 0, 1, tzinfo=UTC)
     last = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
@@ -89,9 +89,9 @@ def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
 
 def test_what_is_pinned_stands_by_itself() -> None:
     """
-    Pinned conversations are a group of their own, whatever their age;
+    Pinned conversations are a group of their own, whatever their age.
 
-    the order within each group is the one given.
+    The order within each group is the one given.
     """
     old, new = (ConversationItem.model_construct(**vars(each)) for each in last_used(NOW - timedelta(days=99), NOW))
     pinned = old.model_copy(update={"pinned": True})

@@ -184,9 +184,9 @@ async def test_a_title_is_found_as_a_message_is(
     text: str, query: str, is_found: bool, storage: PostgresStorage
 ) -> None:
     """
-    A title is found by whole words and prefixes, like a message, with any separators;
+    A title is found by whole words and prefixes, like a message, with any separators.
 
-    the snippet shows the original.
+    The snippet shows the original.
     """
     if not text.isascii() and int(await storage_version(storage)) < 130_000:
         pytest.skip("PostgreSQL 12 cannot decompose characters: accents are typed there, as the docstring says")
@@ -334,9 +334,9 @@ async def test_parts_are_searched_for_their_text(storage: PostgresStorage) -> No
 
 async def test_index_messages_finds_what_was_stored_before(make_storage: MakeStorage) -> None:
     """
-    index_messages() indexes messages stored before the search was on;
+    index_messages() indexes messages stored before the search was on.
 
-    with it off, the error says how to turn it on.
+    With it off, the error says how to turn it on.
     """
     off, on = make_storage(), make_storage(search=True)
     for number in range(3):

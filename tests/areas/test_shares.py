@@ -112,9 +112,9 @@ async def test_a_link_is_no_copy(talk: PostgresStorage) -> None:
 
 async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStorage, connection: Connection) -> None:
     """
-    Links are deleted when the conversation is given away, since their creator could not revoke them;
+    Links are deleted when the conversation is given away, since their creator could not revoke them.
 
-    concurrent ones too.
+    Concurrent ones too.
     """
     share = await talk.share_conversation("c1", owner="ada")
     await talk.update_conversation("c1", user_id="ada", title="Still ada's")

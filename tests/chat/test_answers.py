@@ -30,9 +30,9 @@ class Model:
 
 async def test_of_questions_asked_at_once_none_is_lost(storage: PostgresStorage) -> None:
     """
-    Concurrent questions are all stored, in order;
+    Concurrent questions are all stored, in order.
 
-    the last one's answer continues, and no two questions are adjacent.
+    The last one's answer continues, and no two questions are adjacent.
     """
     mine = storage.for_user("ada")
     conversation = await mine.create_conversation({})

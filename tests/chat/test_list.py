@@ -142,9 +142,9 @@ async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_ta
 
 async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
     """
-    A deleted row disappears and undo restores its place;
+    A deleted row disappears and undo restores its place.
 
-    if it was open, a new conversation replaces it until then.
+    If it was open, a new conversation replaces it until then.
     """
     ids = await made(mine, "First", "Second", "Third")
     tab = await open_tab(f"/c/{ids[1]}")

@@ -128,9 +128,9 @@ async def test_a_late_answer_hides_nothing(mine: UserStorage, open_tab: OpenTab)
 
 async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> None:
     """
-    Without a server the page says so and keeps the text in the box;
+    Without a server the page says so and keeps the text in the box.
 
-    when the server is back, the list is up to date.
+    When the server is back, the list is up to date.
     """
     await tab.ask("A name, please")
     tab.expected = ["DISCONNECTED"]

@@ -66,9 +66,9 @@ async def test_items_keep_what_is_beneath_them(tab: Tab) -> None:
 
 async def test_tables_need_no_outer_bars(tab: Tab) -> None:
     """
-    Tables need no outer bars;
+    Tables need no outer bars.
 
-    bars in code or after a backslash do not divide, and a line with one bar is no table.
+    Bars in code or after a backslash do not divide, and a line with one bar is no table.
     """
     table = "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>{}</td><td>2</td></tr></tbody></table>"
     for text, cell in (

@@ -132,9 +132,9 @@ print(bool(stored), asyncio.run(read()) == stored)
 
 def test_threads_with_a_loop_each_store_or_get_the_error(dsn: str, schema_of_thread: str) -> None:
     """
-    Of many concurrent asyncio.run() calls, each stores its message or gets the error with voltmem.sync;
+    Of many concurrent asyncio.run() calls, each stores its message or gets the error with voltmem.sync.
 
-    none hangs.
+    None hangs.
     """
     assert run(THREADS, dsn, schema_of_thread) == ("True True\n", "")
 

@@ -195,9 +195,9 @@ async def test_a_migration_that_meets_a_full_disk_leaves_nothing_of_itself(
     own_database: Connection, tables: Tables, start: str, command: str, name: str
 ) -> None:
     """
-    A full disk is a MigrationError with the server's message;
+    A full disk is a MigrationError with the server's message.
 
-    earlier migrations stay, and with space the rest follows.
+    Earlier migrations stay, and with space the rest follows.
     """
     pictures = await boundaries(start, own_database, tables)
     await begin(start, own_database, tables, name)

@@ -140,9 +140,9 @@ async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connectio
 @pytest.mark.parametrize("page", ["first", "after", "before"])
 async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
     """
-    The list reads 21 of a thousand conversations by their index, and the last message of each;
+    The list reads 21 of a thousand conversations by their index, and the last message of each.
 
-    only these are sorted.
+    Only these are sorted.
     """
     cursor = str(SidebarCursor(False, datetime(2024, 2, 4, 17, 27, tzinfo=UTC), "c50007"))
     after, before = (cursor if page == way else None for way in ("after", "before"))

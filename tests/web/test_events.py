@@ -50,9 +50,9 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
 
 async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> None:
     """
-    The first event says that watching has begun;
+    The first event says that watching has begun.
 
-    then there is one for each change, with the conversation as listed.
+    Then there is one for each change, with the conversation as listed.
     """
     async with serve(application(storage)) as address, listening(address) as response:
         told = events(response)

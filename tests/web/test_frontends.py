@@ -98,9 +98,9 @@ async def test_use_chats_whole_list_is_stored_as_it_is(
     whole: list[Any], conversation: str, ada: httpx2.AsyncClient
 ) -> None:
     """
-    The whole list of useChat is stored;
+    The whole list of useChat is stored.
 
-    with rewind, messages that are not in it are deleted; a repetition changes nothing.
+    With rewind, messages that are not in it are deleted; a repetition changes nothing.
     """
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
@@ -113,9 +113,9 @@ async def test_use_chats_whole_list_is_stored_as_it_is(
 
 async def test_an_end_may_begin_with_a_message_that_is_there(conversation: str, ada: httpx2.AsyncClient) -> None:
     """
-    A list may begin in the middle of the stored messages, which stay before it;
+    A list may begin in the middle of the stored messages, which stay before it.
 
-    with only new ids nothing is replaced.
+    With only new ids nothing is replaced.
     """
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
@@ -238,9 +238,9 @@ async def test_what_a_tool_answered_stands_with_its_call(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
     """
-    A tool result is put into the part of its call, not into a message of its own;
+    A tool result is put into the part of its call, not into a message of its own.
 
-    without a call it is a part, too.
+    Without a call it is a part, too.
     """
     calls = [{"type": "tool-call", "toolCallId": id, "toolName": "add", "args": [1]} for id in ("t1", "t2")]
     results = [{"type": "tool-result", "toolCallId": id, "toolName": "add", "result": id} for id in ("t2", "t1", "t3")]

@@ -378,9 +378,9 @@ async def test_whoever_may_write_need_not_see_who_is_watched(
     storage: PostgresStorage, dsn: str, schema: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
     """
-    A role without a privilege on the table of watchers can write, and its writes are reported;
+    A role without a privilege on the table of watchers can write, and its writes are reported.
 
-    to watch, it polls.
+    To watch, it polls.
     """
     tables = storage._options.tables
     await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO pg_monitor")

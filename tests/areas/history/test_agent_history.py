@@ -156,9 +156,9 @@ async def test_only_none_is_null(storage: PostgresStorage, connection: Connectio
 
 async def test_voltagent_can_read_what_jsonb_cannot_hold(storage: PostgresStorage, connection: Connection) -> None:
     """
-    For a value that jsonb cannot hold, a copy with U+FFFD is stored beside the exact one;
+    For a value that jsonb cannot hold, a copy with U+FFFD is stored beside the exact one.
 
-    other values are stored once.
+    Other values are stored once.
     """
     await storage.add_history_entry("h1", {"input": "a\x00b", "output": "plain"}, "a1")
 

@@ -108,9 +108,9 @@ WAY_BACK = r"was deleted.*restore_conversation\(\).*delete_conversation\(\)"
 @pytest.mark.parametrize("name", ATTEMPTS)
 async def test_restore_conversation_is_named_in_the_error_of_a_deleted_one(storage: PostgresStorage, name: str) -> None:
     """
-    restore_conversation() is named in the error that the owner gets;
+    restore_conversation() is named in the error that the owner gets.
 
-    to another user the conversation looks absent.
+    To another user the conversation looks absent.
     """
     await storage.conversation("ada", "c1").add({"id": "m1", "role": "user", "content": "Hello"})
     await storage.soft_delete_conversation("c1")
@@ -178,9 +178,9 @@ async def test_purge_deleted_conversations_deletes_what_is_old_enough(
     storage: PostgresStorage, connection: Connection
 ) -> None:
     """
-    purge_deleted_conversations() deletes the old enough ones of one user or of all;
+    purge_deleted_conversations() deletes the old enough ones of one user or of all.
 
-    what is not soft-deleted stays.
+    What is not soft-deleted stays.
     """
     await make(storage, 3)
     await make(storage, 1, "bob", "b")

@@ -43,9 +43,9 @@ async def test_a_conversation_of_many_statements_is_imported_whole(storage: Post
 @pytest.mark.parametrize("how", ["error", "cancelled"])
 async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, connection: Connection) -> None:
     """
-    If the last statement of a conversation fails or is cancelled, none of it is stored;
+    If the last statement of a conversation fails or is cancelled, none of it is stored.
 
-    the one before is complete.
+    The one before is complete.
     """
     schema, messages = storage._options.tables.schema, storage._options.tables.messages
     action = (

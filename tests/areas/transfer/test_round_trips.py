@@ -83,9 +83,9 @@ async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: P
 
 async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) -> None:
     """
-    Imported for another user in the same storage, it gets new ids, the same each time;
+    Imported for another user in the same storage, it gets new ids, the same each time.
 
-    the first user's rows stay.
+    The first user's rows stay.
     """
     before, others = await exported(filled), await exported(filled, "bob")
     lines = [line async for line in filled.export_user("ada")]
@@ -169,9 +169,9 @@ async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorag
 
 async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: PostgresStorage) -> None:
     """
-    An imported fork does not refer to another user's conversation;
+    An imported fork does not refer to another user's conversation.
 
-    a source that is imported later, or never, stays.
+    A source that is imported later, or never, stays.
     """
     await storage.create_conversation({"id": "b1", "user_id": "bob"})
     copies = [

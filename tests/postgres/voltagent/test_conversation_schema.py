@@ -73,9 +73,9 @@ async def test_nobody_sees_anothers_words(old: str, make_storage: MakeStorage, c
 
 async def test_a_split_conversation_shows_nothing_of_the_first_writers(old: str, make_storage: MakeStorage) -> None:
     """
-    Title and metadata stay with the first writer;
+    Title and metadata stay with the first writer.
 
-    the others' parts have the agent and the times of their messages.
+    The others' parts have the agent and the times of their messages.
     """
     storage = make_storage()
     result = await storage.migrate_conversation_schema()
