@@ -87,9 +87,9 @@ Call: TypeAlias = tuple[str, int]
 
 def is_valid(steps: Sequence[Step]) -> bool:
     """
-    Return whether a model accepts them:
+    Return whether a model accepts them.
 
-    each result after its call, each call with its result, only tools in between.
+    Each result must be after its call, each call must have its result, and only tools may be in between.
     """
     waiting: list[Call] = []
     for position, step in enumerate(steps):

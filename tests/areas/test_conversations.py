@@ -64,11 +64,7 @@ async def test_get_user_conversation_of_another_user_is_none(storage: PostgresSt
 
 @pytest.fixture
 async def four(storage: PostgresStorage) -> PostgresStorage:
-    """
-    Conversations c0 to c3, created in this order:
-
-    two of ada, two of bob, each with one in "docs" and one in "code".
-    """
+    """Conversations c0 to c3, in this order: two of ada, two of bob, each with one in "docs" and one in "code"."""
     for number in range(4):
         user, resource = ("ada", "bob")[number // 2], ("docs", "code")[number % 2]
         made_at = LONG_AGO + timedelta(hours=number)

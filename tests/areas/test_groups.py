@@ -40,11 +40,7 @@ def test_a_conversation_is_under_the_heading_of_its_age(days: int, key: str, lab
 
 
 def test_the_day_is_the_viewers() -> None:
-    """
-    The day is the viewer's:
-
-    an hour before midnight in Oslo is today there and, at the same time, tomorrow in Tokyo.
-    """
+    """The day is the viewer's: before midnight in Oslo it is today there and, at the same time, tomorrow in Tokyo."""
     moment = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
     now = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 

@@ -252,11 +252,7 @@ async def test_async_for_walks_what_await_returns(
 async def test_async_for_walks_over_many_batches(
     sidebars: NewSidebar, order_by: OrderBy, direction: OrderDirection
 ) -> None:
-    """
-    450 conversations, most with equal values, are more than two batches:
-
-    none is repeated or skipped between batches.
-    """
+    """In more than two batches, 450 conversations with mostly equal values, none is repeated or skipped."""
     sidebar = sidebars()
     await sidebar.add(many_conversations())
     builder = sidebar.builder(order_by, direction)

@@ -70,9 +70,7 @@ async def say(bench: Bench, texts: Sequence[str]) -> None:
 
 def saying(bench: Bench) -> str:
     """
-    Return the statement for the messages of the conversations from $1 to $2:
-
-    adjacent messages of the dialogues in $3.
+    Return the statement for the messages of the conversations from $1 to $2, adjacent ones of the dialogues in $3.
     """
     return f"""
         INSERT INTO {bench.ours.messages} (conversation_id, message_id, role, content, type, created_at, words)

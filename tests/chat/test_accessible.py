@@ -168,11 +168,7 @@ TOO_SMALL = """
 
 
 async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: OpenTab) -> None:
-    """
-    On a phone the sidebar is a drawer:
-
-    only one of the two is reachable; button, scrim, Escape and a choice close it.
-    """
+    """On a phone the sidebar is a drawer, closed by the button, the scrim, Escape or a choice."""
     conversation = await mine.create_conversation({"title": "First"})
     await mine.add_message({"role": "user", "content": "Hello"}, conversation.id)
     tab = await open_tab(phone=True)

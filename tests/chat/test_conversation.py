@@ -19,11 +19,7 @@ async def stored(mine: UserStorage, tab: Tab) -> list[tuple[str, str]]:
 
 
 async def test_a_question_makes_a_conversation_with_an_answer_and_a_title(tab: Tab, mine: UserStorage) -> None:
-    """
-    A question creates a conversation:
-
-    address, heading, row and window title change, and both messages are stored.
-    """
+    """A question creates a conversation, with address, heading, row and window title; both messages are stored."""
     await tab.ask("Plan a weekend in Lisbon. I have three days.")
 
     await expect(tab.page).to_have_url(re.compile("/c/.+"))

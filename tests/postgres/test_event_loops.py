@@ -44,11 +44,7 @@ async def test_it_works_in_one_loop_after_another(make_storage: MakeStorage) -> 
 
 
 def test_it_works_in_a_second_run_without_close(dsn: str, schema_of_thread: str) -> None:
-    """
-    A module-level storage is used in two asyncio.run() calls without close():
-
-    the second opens its own connections.
-    """
+    """A module-level storage works in two asyncio.run() calls without close(), with connections of its own in each."""
     program = f"""
 import asyncio
 from voltmem import PostgresStorage

@@ -356,11 +356,7 @@ def test_a_prefix_that_is_too_long_is_refused() -> None:
 
 
 def test_migrations_are_found_in_the_checkout_in_their_order() -> None:
-    """
-    Every file of migrations_sql/ is found, with its path without .sql as the name:
-
-    functions first, then by number.
-    """
+    """Every file of migrations_sql/ is found by its path without .sql, functions first, then by number."""
     functions = sorted(f"functions/{path.stem}" for path in FOLDER.glob("functions/*"))
     numbered = sorted(path.stem for path in FOLDER.glob("0*"))
 

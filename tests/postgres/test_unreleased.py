@@ -216,11 +216,7 @@ async def test_a_ledger_without_any_of_the_fourteen_is_begun_anew(
 async def test_a_conversion_that_fails_in_the_middle_leaves_nothing_of_itself(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """
-    If the conversion fails, it is rolled back:
-
-    dropped and replaced functions, and the fourteen rows of the ledger.
-    """
+    """If the conversion fails, the functions and the fourteen rows of the ledger are rolled back."""
     await connection.execute(f"DROP FUNCTION {tables.plain}")
     await connection.execute(
         f"CREATE FUNCTION {tables.plain}(title text, separators text, unspaced text) RETURNS integer "

@@ -327,9 +327,9 @@ async def test_the_thread_list_has_every_conversation_once(
 
 async def test_a_thread_is_a_conversation(ada: httpx2.AsyncClient) -> None:
     """
-    A thread is a conversation:
+    initialize, rename, updateCustom, archive and delete of a thread are the conversations' routes;
 
-    initialize, rename, updateCustom, archive and delete use its routes; fetch has its own.
+    fetch has its own.
     """
     remote_id = (await ada.post("/conversations", json={})).json()["id"]
     untitled = await get(ada, f"/threads/{remote_id}")

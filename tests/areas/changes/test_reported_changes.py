@@ -286,11 +286,7 @@ async def sent(connection: Connection, notifications: asyncio.Queue[str]) -> lis
 async def test_users_who_are_not_watched_cause_no_notification(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
-    """
-    A write notifies only for watched users:
-
-    not before, not for another user, and not after the last watcher left.
-    """
+    """A write notifies only while its user is watched: not before the first watcher, and not after the last."""
     await other.create_conversation({"id": "a1", "user_id": "ada"})
     assert await sent(connection, notifications) == []
 

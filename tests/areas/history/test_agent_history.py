@@ -238,11 +238,7 @@ async def test_update_history_entry_and_step_add_what_is_missing(storage: Postgr
 
 
 async def test_a_value_need_not_repeat_what_stands_beside_it(storage: PostgresStorage) -> None:
-    """
-    VoltAgent's whole objects are accepted:
-
-    the arguments override their ids and agents; their details have other verbs.
-    """
+    """VoltAgent's whole objects are accepted: the arguments override their ids and agents."""
     step, event = {"type": "text"}, {"type": "t", "name": "n"}
     whole = {"id": "x", "_agentId": "x", "steps": [step], "events": [event], "_sequenceNumber": 7, "status": "working"}
 

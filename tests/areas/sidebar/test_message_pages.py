@@ -11,11 +11,7 @@ from voltmem import MessageNotFoundError, PostgresStorage
 async def test_get_conversation_messages_pages_from_any_message_in_both_directions(
     limit: int, talk: PostgresStorage
 ) -> None:
-    """
-    get_conversation_messages() pages from any message in both directions:
-
-    every message once, also with equal times.
-    """
+    """get_conversation_messages() pages from any message in both directions, without repeats or gaps."""
     backwards: list[str] = []
     page = await talk.get_messages("ada", "c1", limit=limit)
     while page:

@@ -191,11 +191,7 @@ async def test_import_conversations_counts_as_read(storage: PostgresStorage, ahe
 
 
 async def test_import_conversations_knows_by_its_content_what_has_no_id(storage: PostgresStorage) -> None:
-    """
-    import_conversations() derives a missing id from user and content:
-
-    repeats are skipped, two equal ones are two.
-    """
+    """import_conversations() derives a missing id from user and content, so that a repetition is skipped."""
     hello = ImportedConversation(messages=[Message(role="user", content="Hello \ud800")])
     ho = ImportedConversation(messages=[Message(role="user", content="Ho")])
 
