@@ -365,7 +365,7 @@ async def waiting_for(connection: Connection, holder: int) -> int:
     return cast(int, await connection.fetchval(query, holder))
 
 
-async def somebody_waits(connection: Connection, holder: int | None = None) -> None:
+async def wait_until_blocked(connection: Connection, holder: int | None = None) -> None:
     """Wait until a session waits for a lock of this server process; by default the connection's own."""
     async with asyncio.timeout(PATIENCE):
         while not await waiting_for(connection, holder or connection.get_server_pid()):

@@ -168,7 +168,7 @@ async def recorded(connection: Connection, schema: str) -> int:
 
 
 @every_moment
-async def test_those_who_wait_for_an_opening_that_is_cancelled_succeed(dsn: str, schema: str, moment: Moment) -> None:
+async def test_tasks_that_wait_for_a_cancelled_opening_succeed(dsn: str, schema: str, moment: Moment) -> None:
     """If the task that opens the pool is cancelled, the next waiting task opens it, and all others succeed."""
     for suspension in count(1):
         opened = PostgresStorage(dsn, schema=schema, max_connections=CONNECTIONS)

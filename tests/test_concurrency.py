@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.calls import WRITES, Rows, call, somebody_waits, with_parameters
+from tests.calls import WRITES, Rows, call, wait_until_blocked, with_parameters
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
@@ -249,7 +249,7 @@ async def test_what_was_stored_during_the_wait_is_dropped_too(
     async with storage.transaction() as tx:
         await tx.add_message(text("late"), "ada", "c1")
         dropping = asyncio.ensure_future(DROPS[name](storage))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert await dropping == (1 if name == "rewind_conversation" else 2)
     assert ids(await storage.get_messages("ada", "c1")) == (["question"] if name == "rewind_conversation" else [])
@@ -266,7 +266,7 @@ async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its
         await tx.add_message({"role": "user", "content": "xylophone"}, "ada", "c1")
         await tx.update_conversation("c1", user_id="eve")
         giving = asyncio.create_task(storage.update_conversation("c1", user_id="bob", title="Trip", touch=False))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert ((await giving).user_id, (await giving).title) == ("bob", "Trip")
     found = {user: len((await storage.search(user, "xylophone")).hits) for user in ("ada", "eve", "bob")}

@@ -339,7 +339,7 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
         "/db?host=127.0.0.1&port=99999",
     ],
 )
-async def test_a_place_that_is_none_is_an_error_of_ours(place: str, make_storage: MakeStorage) -> None:
+async def test_an_invalid_host_is_an_error_of_voltmem(place: str, make_storage: MakeStorage) -> None:
     """An invalid port, host name or file is refused by voltmem itself."""
     with pytest.raises(VoltMemError):
         await make_storage(f"postgresql://{place}", retry_timeout=0.1).open()

@@ -44,7 +44,7 @@ async def test_an_example_runs_twice(example: str, expected: str, database: str)
         assert expected in await run(ROOT / "examples" / example, database=database)
 
 
-async def test_the_demo_tells_its_story(database: str) -> None:
+async def test_the_demo_prints_its_messages(database: str) -> None:
     """
     Of the demo's two programs, the second shows the first one's messages, then the sidebar, the last active first.
     """

@@ -221,7 +221,7 @@ def test_without_a_current_node_the_newest_branch_is_read(current: object) -> No
     assert [message.content for message in conversation.messages] == ["a", "new"]
 
 
-def test_a_tree_that_is_none_is_read_as_far_as_it_goes() -> None:
+def test_a_malformed_tree_is_read_as_far_as_possible() -> None:
     """A malformed tree is read as far as possible: cycles end, and missing parents and invalid nodes are skipped."""
     circle = chat(node("m1", "m2", "a"), node("m2", "m1", "b"))
     dangling = chat(node("m2", "nowhere", "b"), node("m3", "m2", "c"))
@@ -246,7 +246,7 @@ def test_an_export_is_read_as_a_file_holds_it() -> None:
 @pytest.mark.parametrize(
     "export", ["", "no JSON", b"\xff", "7", "[" * 100_000, '"text"', "[7]", "[[]]", '[{"title": "t"}]', '{"user": {}}']
 )
-def test_what_is_no_export_of_chatgpt_is_refused(export: str) -> None:
+def test_an_invalid_export_of_chatgpt_is_refused(export: str) -> None:
     """A value that is not an export of ChatGPT raises an error of voltmem."""
     with pytest.raises(InvalidInputError):
         list(from_chatgpt(export))
@@ -269,7 +269,7 @@ FIELDS = ("message", "parent", "author", "role", "content", "content_type", "par
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.dictionaries(st.sampled_from(FIELDS), JSON)), JSON, JSON)
-def test_whatever_stands_in_a_mapping_is_read_or_left_out(mapping: Any, current: Any, field: Any) -> None:
+def test_any_value_in_a_mapping_is_read_or_left_out(mapping: Any, current: Any, field: Any) -> None:
     """Any value in a mapping is read or left out; no other error than voltmem's is raised."""
     export = {"mapping": mapping, "current_node": current, "title": field, "create_time": field, "id": field}
 
@@ -328,7 +328,7 @@ def test_what_editors_put_before_the_first_line_means_nothing(before: str, tmp_p
         assert [said(conversation) for conversation in from_chatgpt(given_as)] == [[("user", "Hello")]]
 
 
-def test_what_else_stands_there_is_kept_as_metadata() -> None:
+def test_other_fields_are_kept_as_metadata() -> None:
     """Other fields of a conversation and of a message become metadata; id and title are used as such."""
     content = [{"type": "image_url", "image_url": {"url": "x"}}]
     message = {"role": "user", "name": "Ada", "content": content, "weight": 0}
@@ -399,7 +399,7 @@ def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) 
         ('{"messages": []}\n{"messages"', "not JSON"),
     ],
 )
-def test_what_is_no_openai_message_is_told_with_its_place(source: Any, where: str) -> None:
+def test_an_invalid_openai_message_is_reported_with_its_place(source: Any, where: str) -> None:
     """An invalid OpenAI message raises voltmem's error, with its place."""
     with pytest.raises(InvalidInputError, match=where):
         list(from_openai(source))

@@ -106,7 +106,7 @@ def test_the_lock_pins_what_the_project_asks_for() -> None:
 
 
 @pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])
-def test_nobody_is_told_to_install_another_projects_package(text: str) -> None:
+def test_no_text_names_another_projects_package(text: str) -> None:
     """No text tells users to install "voltmem" from the public index, where it is another project's name."""
     ours = [*ROOT.glob("*.md"), *ROOT.glob("voltmem/**/*.py"), *ROOT.glob("examples/*.py")]
 

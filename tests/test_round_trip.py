@@ -320,7 +320,7 @@ TEXT_CALLS: Final[dict[str, TextCall]] = {
 @pytest.mark.parametrize("call", TEXT_CALLS.values(), ids=TEXT_CALLS)
 @examples(20)
 @given(text=unstorable_texts | st.sampled_from([0, True, b"text", ["text"]]))
-async def test_what_is_no_text_of_postgresql_is_refused(
+async def test_text_that_postgresql_cannot_hold_is_refused(
     closed_storage: PostgresStorage, call: TextCall, text: object
 ) -> None:
     """A NUL, a lone surrogate or a value that is not a string is an InvalidInputError in every text field."""
@@ -381,7 +381,7 @@ TIME_CALLS: Final[dict[str, TimeCall]] = {
     | st.datetimes(min_value=datetime(9999, 12, 31, 23), timezones=hours_behind)
     | st.sampled_from([b"", [2026], {"year": 2026}])
 )
-async def test_a_time_that_is_none_is_refused(closed_storage: PostgresStorage, call: TimeCall, time: object) -> None:
+async def test_an_invalid_time_is_refused(closed_storage: PostgresStorage, call: TimeCall, time: object) -> None:
     """A time without a zone, or outside the years of UTC, is an InvalidInputError, before any SQL."""
     with pytest.raises(InvalidInputError):
         await call(closed_storage, time)

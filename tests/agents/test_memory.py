@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.agents.talk import Fields, Verb, answers, asks, says
-from tests.calls import PATIENCE, Rows, somebody_waits
+from tests.calls import PATIENCE, Rows, wait_until_blocked
 from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
@@ -94,7 +94,7 @@ async def test_for_user_gives_the_same_handle(storage: PostgresStorage, memory: 
     assert await mine.conversation("c2").messages() == [made]
 
 
-async def test_twenty_who_write_first_make_one_conversation(make_storage: MakeStorage) -> None:
+async def test_concurrent_first_writes_create_one_conversation(make_storage: MakeStorage) -> None:
     """
     Twenty concurrent first writes over two pools create one conversation.
 
@@ -117,7 +117,7 @@ async def test_twenty_who_write_first_make_one_conversation(make_storage: MakeSt
     assert len(await pools[0].query_conversations()) == 5
 
 
-async def test_of_two_users_who_write_first_one_has_the_conversation(make_storage: MakeStorage) -> None:
+async def test_of_two_users_who_write_first_one_gets_the_conversation(make_storage: MakeStorage) -> None:
     """Of two users who write first, one gets the conversation; all calls of the other fail, and store nothing."""
     pools = [make_storage(), make_storage()]
     for round in range(5):
@@ -189,7 +189,7 @@ async def test_two_processes_that_write_first_make_one_conversation(
 
 
 @pytest.mark.parametrize("ending", ["commit", "roll back"])
-async def test_who_makes_a_conversation_keeps_only_those_of_it_waiting(
+async def test_creating_a_conversation_delays_no_other_conversation(
     ending: str, unlimited: PostgresStorage, connection: Connection
 ) -> None:
     """While a transaction has created a conversation and is open, batched calls for other conversations complete."""
@@ -206,7 +206,7 @@ async def test_who_makes_a_conversation_keeps_only_those_of_it_waiting(
             waiting.extend(asyncio.create_task(memory.add(says("user", "then"))) for memory in new)
             for _ in range(3):
                 await asyncio.gather(*(memory.add(says("user")) for memory in others))
-            await somebody_waits(connection, tx.connection.get_server_pid())
+            await wait_until_blocked(connection, tx.connection.get_server_pid())
             assert not any(task.done() for task in waiting)
             if ending == "roll back":
                 raise ZeroDivisionError

@@ -157,7 +157,7 @@ async def test_messages_of_one_time_stand_in_their_order(unlimited: PostgresStor
     await assert_reads_are_right(memory, every, range(22))
 
 
-async def test_a_message_that_stands_earlier_is_read_there(unlimited: PostgresStorage) -> None:
+async def test_a_message_with_an_earlier_time_is_read_earlier(unlimited: PostgresStorage) -> None:
     """A system message that is added last, with a time before all others, is the first of every window."""
     memory = unlimited.conversation("ada", "c1")
     spoken = await memory.add_turn([says("user"), says("assistant"), says("user")])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from tests.calls import PATIENCE, Rows, somebody_waits
+from tests.calls import PATIENCE, Rows, wait_until_blocked
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.proxy import Proxy
@@ -116,7 +116,7 @@ async def test_a_payload_comes_back_bit_for_bit(storage: PostgresStorage, payloa
     assert written(kept.payload) == written(payloads)
 
 
-async def test_who_reads_plain_messages_does_not_see_payloads(storage: PostgresStorage, memory: NativeMemory) -> None:
+async def test_readers_of_plain_messages_do_not_see_payloads(storage: PostgresStorage, memory: NativeMemory) -> None:
     """Every other reader gets a Message without the payload."""
     stored = await memory.add(native("m1", {"secret": 1}, parent_id=""))
     assert isinstance(stored, NativeMessage)
@@ -157,7 +157,7 @@ async def test_a_native_message_takes_a_plain_ones_place(storage: PostgresStorag
     assert (other.format, other.payload) == (None, None)
 
 
-async def test_what_is_no_json_is_no_payload(memory: NativeMemory, rows: Rows, connection: Connection) -> None:
+async def test_a_payload_must_be_json(memory: NativeMemory, rows: Rows, connection: Connection) -> None:
     """A payload that is not JSON is refused before anything is sent."""
     bad: list[Any] = [object(), {1: 2}, (1,), float("nan"), b""]
     for payload in bad:
@@ -198,7 +198,7 @@ async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory)
 # --- pop ----------------------------------------------------------------------------------------------------------
 
 
-async def test_of_twenty_who_pop_at_once_each_gets_another(make_storage: MakeStorage) -> None:
+async def test_concurrent_pops_return_different_messages(make_storage: MakeStorage) -> None:
     """
     Twenty concurrent pops over two pools each return another message with its payload.
 
@@ -225,7 +225,7 @@ async def test_there_is_nothing_to_pop_of_nothing(memory: NativeMemory) -> None:
     assert [await memory.pop(), await memory.pop(), await memory.pop()] == [stored[1], stored[0], None]
 
 
-async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
+async def test_pop_waits_for_a_message_that_is_being_added(
     storage: PostgresStorage, memory: NativeMemory, connection: Connection
 ) -> None:
     """pop waits for a message that is being added, and returns that one."""
@@ -234,7 +234,7 @@ async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await NativeMemory(tx, "ada", "c1").add(native("answer", ["grown"]))
         popping = asyncio.create_task(memory.pop())
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     popped = await popping
     assert popped is not None
@@ -242,7 +242,7 @@ async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
     assert ids(await memory.messages()) == ["question"]
 
 
-async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
+async def test_a_pop_in_a_transaction_delays_no_other_conversation(
     storage: PostgresStorage, memory: NativeMemory, connection: Connection
 ) -> None:
     """A pop in an open transaction delays only calls for the same conversation."""
@@ -253,7 +253,7 @@ async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
         await NativeMemory(tx, "ada", "c1").pop()
         replacing = asyncio.create_task(memory.add(native("m2", ["new"])))
         await asyncio.gather(*(other.add(native("m1")) for other in others))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
         assert not replacing.done()
 
     assert (await replacing).id == "m2"
@@ -322,7 +322,7 @@ async def test_a_payload_is_kept_instead_of_the_one_before(storage: PostgresStor
     assert conversation.title is None
 
 
-async def test_a_payload_touches_its_conversation_unless_told_otherwise(
+async def test_a_payload_touches_its_conversation_unless_touch_is_false(
     storage: PostgresStorage, memory: NativeMemory
 ) -> None:
     """A payload moves its conversation to the top of the sidebar; with touch=False it does not."""
@@ -339,7 +339,7 @@ async def test_a_payload_touches_its_conversation_unless_told_otherwise(
     assert touched.updated_at > made.updated_at
 
 
-async def test_of_those_who_expect_the_same_revision_exactly_one_wins(
+async def test_of_saves_that_expect_the_same_revision_exactly_one_succeeds(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """Of twenty concurrent saves that expect the same revision exactly one succeeds; the others store nothing."""

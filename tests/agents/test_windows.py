@@ -323,7 +323,7 @@ def test_no_window_of_any_conversation_divides_a_tool_turn(steps: list[Step]) ->
 
 @given(st.lists(any_steps, max_size=12), st.integers(0, 12))
 @examples(300)
-def test_who_reads_the_newest_messages_only_finds_the_same_turns(steps: list[Step], begin: int) -> None:
+def test_reading_only_the_newest_messages_finds_the_same_turns(steps: list[Step], begin: int) -> None:
     """If only the newest messages are read, turns with unread messages are not mistaken for others."""
     assert_a_part_is_the_end_of_the_whole(steps, min(begin, len(steps)))
 
@@ -499,7 +499,7 @@ def test_arguments_that_a_model_wrote_wrong_are_its_words(arguments: str) -> Non
         Message(role="user", content=None, type="image"),
     ],
 )
-def test_what_is_no_tool_is_not_taken_for_one(message: Message) -> None:
+def test_other_json_is_not_mistaken_for_tools(message: Message) -> None:
     """Any JSON may be a content; nothing in it is mistaken for a tool, and nothing raises."""
     assert tool_calls(message) == []
     assert tool_results(message) == []

@@ -83,7 +83,7 @@ def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
     assert [group.key for group in group_by_date(last_used(NOW, first), zone, now=first)] == ["today"]
 
 
-def test_what_is_pinned_stands_by_itself() -> None:
+def test_pinned_conversations_are_a_group() -> None:
     """
     Pinned conversations are a group of their own, whatever their age.
 
@@ -107,7 +107,7 @@ def test_no_conversations_are_no_groups() -> None:
 
 
 @pytest.mark.parametrize("zone", ["", "Nowhere/Land", "../etc/passwd", None, 7])
-def test_a_zone_that_is_none_is_refused(zone: Any) -> None:
+def test_an_unknown_time_zone_is_refused(zone: Any) -> None:
     """An unknown time zone raises an error that names a valid one."""
     with pytest.raises(InvalidInputError, match="Europe/Oslo"):
         group_by_date([], zone)

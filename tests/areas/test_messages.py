@@ -80,7 +80,7 @@ async def test_add_message_with_a_known_id_replaces_the_message_in_its_place(
     assert contents(await storage.get_messages("ada", "c1")) == [["now", "parts"], "message 2"]
 
 
-async def test_add_message_with_a_time_stands_at_that_time(storage: PostgresStorage, numbered: Numbered) -> None:
+async def test_add_message_with_a_time_is_placed_at_that_time(storage: PostgresStorage, numbered: Numbered) -> None:
     """add_message() with a created_at puts the message at that time, also when it is added again."""
     for number in (1, 2):
         await storage.add_message(numbered(number), "ada", "c1")
@@ -224,7 +224,7 @@ async def test_add_messages_takes_the_last_of_an_id(storage: PostgresStorage, nu
     assert contents(await storage.get_messages("ada", "c1")) == ["again", "message 2"]
 
 
-async def test_the_searchable_text_stands_beside_the_content(storage: PostgresStorage) -> None:
+async def test_the_searchable_text_is_stored_beside_the_content(storage: PostgresStorage) -> None:
     """For any content, its plain text is in the column that VoltAgent reads."""
     contents: list[Any] = [
         "hello \x00\ud800",

@@ -423,7 +423,7 @@ async def test_what_is_not_given_is_limited_by_default(hundred_and_twenty: Postg
 
 @pytest.mark.parametrize("value", NO_COUNTS, ids=repr)
 @pytest.mark.parametrize("call", [*LIMITS.values(), *OFFSETS.values(), *PAGES.values()])
-async def test_what_is_no_number_of_rows_is_refused(closed_storage: PostgresStorage, call: Call, value: object) -> None:
+async def test_an_invalid_number_of_rows_is_refused(closed_storage: PostgresStorage, call: Call, value: object) -> None:
     """A limit, offset or page that is negative, not an integer or beyond bigint is refused before any SQL runs."""
     with pytest.raises(InvalidQueryError):
         await call(closed_storage, value)

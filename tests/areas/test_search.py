@@ -115,7 +115,7 @@ async def test_a_title_is_found_before_messages(storage: PostgresStorage) -> Non
     assert await found(storage, "_b%d") == []  # no wildcards
 
 
-async def test_what_was_said_is_found_before_what_a_tool_told(storage: PostgresStorage) -> None:
+async def test_messages_rank_above_tool_results(storage: PostgresStorage) -> None:
     """Messages rank above tool results, however often a tool's result has the word; tool results are found last."""
     result = [{"type": "tool-result", "toolCallId": "1", "toolName": "find", "result": ["bread", "bread", "bread"]}]
     tool = {"id": "m9", "role": "tool", "type": "tool-result", "content": result}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import migrated_schema, somebody_waits, with_parameters
+from tests.calls import migrated_schema, wait_until_blocked, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import (
@@ -123,7 +123,7 @@ async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStora
     async with talk.transaction() as tx:
         late = await tx.share_conversation("c1", owner="ada")
         giving = asyncio.create_task(talk.update_conversation("c1", user_id="bob", owner="ada"))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert (await giving).user_id == "bob"
     for token in (share.token, late.token):
@@ -204,7 +204,7 @@ async def test_get_shared_conversation_shows_only_what_was_said(
     assert SECRET not in shown.model_dump_json()
 
 
-async def test_get_shared_conversation_names_nobody(storage: PostgresStorage) -> None:
+async def test_get_shared_conversation_has_no_user(storage: PostgresStorage) -> None:
     """get_shared_conversation() has no user, resource, conversation id, metadata or tag."""
     names = {"id": "the-id", "user_id": "the-user", "resource_id": "the-resource"}
     await storage.create_conversation({**names, "title": "Hello", "metadata": {"the-key": "the-value"}})
@@ -273,7 +273,7 @@ async def test_a_page_follows_whatever_was_deleted(talk: PostgresStorage) -> Non
 
 
 @pytest.mark.parametrize("after", ["", "x", "WzFd", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsOTIyMzM3MjAzNjg1NDc3NTgwOF0"])
-async def test_a_cursor_that_is_none_is_refused(after: str, talk: PostgresStorage) -> None:
+async def test_an_invalid_cursor_is_refused(after: str, talk: PostgresStorage) -> None:
     """An invalid cursor is refused, also one with a number beyond bigint."""
     share = await talk.share_conversation("c1")
 

@@ -59,7 +59,7 @@ async def test_an_answer_is_announced_once(tab: Tab) -> None:
     assert await tab.page.get_by_role("log").get_attribute("aria-live") == "off"
 
 
-async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
+async def test_the_first_tab_stop_skips_the_sidebar(tab: Tab) -> None:
     """The first Tab stop leads to the message box, in any conversation; the focus is visible at each stop."""
     await tab.ask("A name, please")
     address = tab.page.url
@@ -138,7 +138,7 @@ async def test_text_can_be_read(text: str, ground: str, least: float, theme: int
     assert contrast(colors()[text][theme], colors()[ground][theme]) >= least
 
 
-async def test_who_wants_no_motion_gets_none(tab: Tab) -> None:
+async def test_reduced_motion_is_respected(tab: Tab) -> None:
     """Animations end at once if the system asks for reduced motion."""
     await tab.page.emulate_media(reduced_motion="reduce")
     await tab.box.fill("wait")

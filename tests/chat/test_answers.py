@@ -28,7 +28,7 @@ class Model:
         return question
 
 
-async def test_of_questions_asked_at_once_none_is_lost(storage: PostgresStorage) -> None:
+async def test_concurrent_questions_are_all_stored(storage: PostgresStorage) -> None:
     """
     Concurrent questions are all stored, in order.
 

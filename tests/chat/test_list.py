@@ -25,7 +25,7 @@ async def made(mine: UserStorage, *titles: str) -> list[str]:
     return ids[::-1]
 
 
-async def test_conversations_stand_in_groups(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+async def test_conversations_are_grouped(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
     """Conversations are grouped: pinned first, then by the viewer's days; each with its title and a preview."""
     ids = await made(mine, "Fresh", "Last week's", "Old", "Dear")
     for id, days in zip(ids, (0, 5, 20, 300), strict=True):
@@ -67,7 +67,7 @@ async def test_thousands_are_scrolled_through(mine: UserStorage, age: Age, open_
     await expect(tab.groups.last).to_be_in_viewport()
 
 
-async def test_a_conversation_is_renamed_where_it_stands(mine: UserStorage, open_tab: OpenTab) -> None:
+async def test_a_conversation_is_renamed_in_place(mine: UserStorage, open_tab: OpenTab) -> None:
     """Renaming in place: Enter saves, Escape cancels; the row does not move, and the title counts as a person's."""
     ids = await made(mine, "First", "Second")
     tab = await open_tab()
@@ -218,7 +218,7 @@ async def test_notices_leave_room_for_the_rest(mine: UserStorage, open_tab: Open
     await expect(tab.page.locator(".toast > span")).to_have_text([f"Deleted “{title}”" for title in titles[2:]])
 
 
-async def test_a_notice_waits_for_who_is_on_it(mine: UserStorage, open_tab: OpenTab) -> None:
+async def test_a_notice_with_the_focus_stays(mine: UserStorage, open_tab: OpenTab) -> None:
     """A notice stays while its button has the focus, even if the pointer leaves it."""
     await made(mine, "First")
     tab = await open_tab()
@@ -334,7 +334,7 @@ async def hide(tab: Tab, *, hidden: bool) -> None:
     )
 
 
-async def test_what_went_while_nobody_looked_is_gone(mine: UserStorage, open_tab: OpenTab) -> None:
+async def test_rows_deleted_while_the_tab_was_hidden_disappear(mine: UserStorage, open_tab: OpenTab) -> None:
     """Rows that were deleted while the tab was hidden disappear, however far down; the others are shown once."""
     titles = [f"Number {number:03}" for number in range(130)]
     ids = await made(mine, *titles)

@@ -67,7 +67,7 @@ async def test_without_a_database_nothing_is_started(
         f"host=h password={SECRET}",
     ],
 )
-async def test_a_database_that_cannot_be_reached_is_told_in_one_line(
+async def test_an_unreachable_database_is_reported_in_one_line(
     command: Command, monkeypatch: pytest.MonkeyPatch, name: str, by_option: bool, url: str
 ) -> None:
     """If the server is down or the string invalid: exit code 1, and on standard error one line without the password."""
@@ -80,7 +80,7 @@ async def test_a_database_that_cannot_be_reached_is_told_in_one_line(
     assert SECRET not in problems
 
 
-async def test_a_wrong_password_is_told_in_one_line(dsn: str) -> None:
+async def test_a_wrong_password_is_reported_in_one_line(dsn: str) -> None:
     """If the login is refused: exit code 1, in a separate process too, and the password is not repeated."""
     outcome = await process("status", "--connection", as_user(dsn, "no_such_role", SECRET))
 
@@ -103,7 +103,7 @@ async def test_a_wrong_password_is_told_in_one_line(dsn: str) -> None:
     ],
     ids=["place", "command", "sql", "option", "option=", "typo", "no value", "nothing"],
 )
-def test_arguments_that_are_none_are_not_repeated(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_invalid_arguments_are_not_repeated(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """Invalid arguments: exit code 2 and the usage, without repeating them, since one may be a misplaced password."""
     with pytest.raises(SystemExit) as ended:
         main(words)

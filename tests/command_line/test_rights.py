@@ -98,7 +98,7 @@ async def test_auto_without_the_right_to_make_tables_makes_nothing(
     assert await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema) is there
 
 
-async def test_migrate_without_the_right_is_told_in_one_line(
+async def test_migrate_without_the_privilege_is_reported_in_one_line(
     role: Role, command: Command, connection: Connection, schema: str
 ) -> None:
     """Without the privilege, migrate exits with 1 and names it, without a traceback; nothing is created."""

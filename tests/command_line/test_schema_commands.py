@@ -95,7 +95,7 @@ async def test_the_script_has_schema_and_prefix_and_nothing_of_the_template(comm
 
 @pytest.mark.parametrize("option", ["--schema", "--prefix"])
 @pytest.mark.parametrize("name", ["sql", "migrate", "status"])
-async def test_a_name_that_cannot_be_is_told_in_one_line(command: Command, name: str, option: str) -> None:
+async def test_an_invalid_name_is_reported_in_one_line(command: Command, name: str, option: str) -> None:
     """An invalid schema or prefix: exit code 1 and voltmem's error, before anything is sent or printed."""
     database = () if name == "sql" else ("--connection", NOWHERE)
 
@@ -119,7 +119,9 @@ async def test_migrate_prints_what_it_applies(command_here: Command, make_storag
     assert await make_storage(migrate="check").count_conversations() == 0
 
 
-async def test_status_tells_missing_from_applied(command_here: Command, connection: Connection, schema: str) -> None:
+async def test_status_distinguishes_missing_and_applied(
+    command_here: Command, connection: Connection, schema: str
+) -> None:
     """status exits with 3 and lists what is missing; with 0 and the times when everything is applied."""
     empty = await command_here("status")
     assert await is_empty(connection, schema)

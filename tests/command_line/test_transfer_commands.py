@@ -67,7 +67,7 @@ async def test_import_reads_the_files_of_others(
 
 
 @pytest.mark.parametrize("command", ["export", "status", "sql"])
-async def test_what_cannot_be_written_is_told_in_one_line(
+async def test_unwritable_output_is_reported_in_one_line(
     command: str, make_storage: MakeStorage, dsn: str, schema: str
 ) -> None:
     """If the output cannot be written, as for a closed pipe or a full disk: exit code 1, and no traceback."""
@@ -84,7 +84,7 @@ async def test_what_cannot_be_written_is_told_in_one_line(
         assert re.fullmatch(f"voltmem: {problem}: .*\n", outcome.problems)
 
 
-async def test_an_id_is_told_on_every_terminal(
+async def test_an_id_is_printed_on_every_terminal(
     make_storage: MakeStorage, dsn: str, schema: str, tmp_path: Path
 ) -> None:
     """On a terminal with ASCII only, other characters of an id are printed as escapes."""
@@ -104,7 +104,7 @@ async def test_an_id_is_told_on_every_terminal(
     assert outcome.printed.startswith(r"renamed   conversation caf\xe9: ")
 
 
-async def test_an_import_that_fails_is_told_in_one_line(
+async def test_a_failing_import_is_reported_in_one_line(
     command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failing import prints one line with the number of the malformed line."""

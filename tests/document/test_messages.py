@@ -161,7 +161,7 @@ ErrorHandling = Callable[[PostgresStorage, Mapping[str, object], str, str], Awai
         ("grace", "c1", "Conversation does not exist"),
     ],
 )
-async def test_error_handling_tells_a_missing_conversation_by_its_words(
+async def test_error_handling_recognises_a_missing_conversation(
     block: ErrorHandling, user_id: str, conversation_id: str, told: str, storage: PostgresStorage, numbered: Numbered
 ) -> None:
     """A handler that looks for "foreign key constraint" in the message recognises a missing conversation."""
@@ -174,7 +174,7 @@ async def test_error_handling_tells_a_missing_conversation_by_its_words(
 
 
 @in_both_spellings(camel_error_handling, snake_error_handling)
-async def test_error_handling_tells_other_errors_apart(
+async def test_error_handling_distinguishes_other_errors(
     block: ErrorHandling, make_storage: MakeStorage, numbered: Numbered
 ) -> None:
     """Other errors of the database do not have "foreign key constraint" in their text."""

@@ -170,7 +170,7 @@ async def test_backends_that_are_ended_under_load_lose_nothing(
 # --- no server, or one that says nothing -------------------------------------------------------------------------
 
 
-async def test_no_server_is_told_at_once(make_storage: MakeStorage) -> None:
+async def test_a_missing_server_is_reported_at_once(make_storage: MakeStorage) -> None:
     """On opening, an address where no server listens is an error at once."""
     with pytest.raises(ConnectionFailedError, match="cannot reach PostgreSQL"):
         await make_storage("postgresql://127.0.0.1:1/postgres", retry_timeout=600).open()

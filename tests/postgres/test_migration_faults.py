@@ -427,7 +427,7 @@ async def test_an_upgrade_of_large_tables_that_is_overtaken_undoes_nothing(
             break
 
 
-async def test_an_index_that_a_later_migration_drops_is_not_built_again_by_whoever_was_overtaken(
+async def test_an_overtaken_upgrade_does_not_rebuild_a_dropped_index(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upgrade that was overtaken does not build an index on a large table again that a later migration drops."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.checkout import ROOT
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
@@ -86,7 +86,7 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     async with connection.transaction():  # holds the lock of a schema that is being created
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{schema}")
         opening = asyncio.create_task(storage.open())
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
     await opening
 
     await storage.close()

@@ -110,7 +110,7 @@ def test_there_is_one_any_user() -> None:
     assert deepcopy(ANY_USER) is ANY_USER
 
 
-def test_no_verb_takes_none_for_a_user() -> None:
+def test_no_verb_accepts_none_as_a_user() -> None:
     """A user is typed as a string, or as a string or ANY_USER, and only ANY_USER as a default means all users."""
     for verb, parameter in verbs_with(USERS):
         if (verb, parameter) in FOR_NOBODY or verb in ("update_conversation", "updateConversation"):
@@ -192,7 +192,7 @@ async def test_leaving_the_user_out_means_everybody(storage: PostgresStorage, ro
     assert await storage.purge_deleted_conversations() == 1
 
 
-async def test_a_run_may_be_for_nobody(storage: PostgresStorage, rows: Rows) -> None:
+async def test_a_run_may_have_no_user(storage: PostgresStorage, rows: Rows) -> None:
     """record_run(user_id=None) records a run without a user: lists of all users have it, and no user's list."""
     async with storage.record_run("a1", user_id=None, id="nobodys"):
         pass

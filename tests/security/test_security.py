@@ -95,7 +95,7 @@ async def test_a_users_view_knows_no_other(name: str, user: str, storage: Postgr
     ]
 
 
-async def test_what_anybody_may_read_names_nobody(storage: PostgresStorage, rows: Rows) -> None:
+async def test_what_anybody_may_read_has_no_user(storage: PostgresStorage, rows: Rows) -> None:
     """A public link shows no user or conversation id, and the view of a user has no verb to read links."""
     for name in PUBLIC:
         shown = repr(await call(storage, name))
@@ -307,7 +307,7 @@ async def test_a_wrong_password_is_not_repeated(
     assert SECRET not in full_text(failed.value) + log.text
 
 
-async def test_debug_tells_statements_and_no_words(
+async def test_debug_logs_statements_and_no_data(
     dsn: str, schema: str, rows: Rows, log: pytest.LogCaptureFixture
 ) -> None:
     """debug=True logs statements and durations, never users' data or the password."""

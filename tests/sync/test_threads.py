@@ -260,7 +260,7 @@ def test_an_error_of_the_callers_items_comes_out(error: BaseException, storage: 
 
 
 @pytest.mark.parametrize("messages", [Message.of(HELLO), "Hello", HELLO, 7, [7]])
-def test_messages_that_are_none_are_refused(messages: Any, storage: PostgresStorage, c1: str) -> None:
+def test_invalid_messages_are_refused(messages: Any, storage: PostgresStorage, c1: str) -> None:
     """Invalid messages raise the same error as the asynchronous verb."""
     with pytest.raises(InvalidInputError) as blocking:
         storage.add_messages(messages, "ada", c1)
@@ -546,7 +546,7 @@ def test_calls_that_do_not_end_do_not_keep_the_storage_from_closing(dsn: str, sc
             waiting.result(60)
 
 
-def test_a_storage_that_nobody_has_ends_its_thread(dsn: str, schema: str) -> None:
+def test_a_storage_without_references_ends_its_thread(dsn: str, schema: str) -> None:
     """Without close(), the connections and the thread end when the last reference, handles included, is gone."""
     ada = PostgresStorage(dsn, schema=schema).for_user("ada")
     gc.collect()

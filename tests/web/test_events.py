@@ -48,7 +48,7 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
             yield name, json.loads(value)
 
 
-async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> None:
+async def test_each_change_is_an_event(storage: PostgresStorage, serve: Serve) -> None:
     """
     The first event says that watching has begun.
 
@@ -75,7 +75,7 @@ async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> N
         assert await anext(told) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
 
 
-async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresStorage, serve: Serve) -> None:
+async def test_the_conversation_of_an_event_equals_the_lists(storage: PostgresStorage, serve: Serve) -> None:
     """The conversation in an event equals that of the list, so that a front end can replace its own with it."""
     async with serve(application(storage)) as address, listening(address) as response:
         told = events(response)
@@ -89,7 +89,7 @@ async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresSt
     assert page["items"] == [data["conversation"]]
 
 
-async def test_nobody_hears_of_anothers(storage: PostgresStorage, serve: Serve) -> None:
+async def test_a_user_gets_only_their_own_events(storage: PostgresStorage, serve: Serve) -> None:
     """A user gets events of their own conversations only."""
     async with serve(application(storage)) as address, listening(address, "mallory") as response:
         told = events(response)
@@ -179,7 +179,7 @@ async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: S
         assert [each async for each in told] == []
 
 
-async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
+async def test_a_database_that_is_down_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
     """An error before the first event is a problem document with its own status."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 

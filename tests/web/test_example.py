@@ -32,7 +32,7 @@ async def running(database: str) -> AsyncIterator[tuple[asyncio.subprocess.Proce
             await program.wait()
 
 
-async def test_the_example_answers_and_ctrl_c_ends_it_while_somebody_listens(database: str) -> None:
+async def test_the_example_answers_and_ctrl_c_ends_it_with_an_open_stream(database: str) -> None:
     """Ctrl-C ends the server although a stream of events, which never ends by itself, is open."""
     async with (
         running(database) as (program, address),

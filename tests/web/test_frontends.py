@@ -50,7 +50,7 @@ async def test_what_use_chat_has_comes_back_as_it_was(conversation: str, ada: ht
     assert await get(ada, f"{conversation}/ui-messages", limit=1) == [ANSWERED]
 
 
-async def test_everybody_else_reads_plain_messages(
+async def test_other_readers_get_plain_messages(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
     """Other readers get plain messages: text as text, tools as calls and results, and no reasoning."""
@@ -125,7 +125,7 @@ async def test_an_end_may_begin_with_a_message_that_is_there(conversation: str, 
     assert await get(ada, f"{conversation}/ui-messages") == [*CHAT[:3], said("a3"), said("q4", "user")]
 
 
-async def test_without_being_told_nothing_is_dropped(conversation: str, ada: httpx2.AsyncClient) -> None:
+async def test_without_rewind_nothing_is_deleted(conversation: str, ada: httpx2.AsyncClient) -> None:
     """Without rewind nothing is deleted: a client may send only new or changed messages."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
@@ -181,7 +181,7 @@ async def test_lists_that_come_at_once_are_stored_one_after_the_other(
     ],
     ids=str,
 )
-async def test_what_is_no_ui_message_is_refused(message: Any, conversation: str, ada: httpx2.AsyncClient) -> None:
+async def test_an_invalid_ui_message_is_refused(message: Any, conversation: str, ada: httpx2.AsyncClient) -> None:
     """A message whose parts are not a list of parts is refused; their content is not checked."""
     assert (await ada.post(f"{conversation}/ui-messages", json=message)).status_code == 422
 
@@ -234,7 +234,7 @@ async def test_what_an_agent_stored_is_translated(
     assert found["role"] == {"developer": "system"}.get(message["role"], message["role"])
 
 
-async def test_what_a_tool_answered_stands_with_its_call(
+async def test_a_tool_result_is_part_of_its_call(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
     """
@@ -376,7 +376,7 @@ async def test_a_history_entry_is_stored_by_its_id(conversation: str, ada: httpx
     assert [row["content"]["parts"][0]["text"] for row in rows] == ["edited", "second"]
 
 
-async def test_a_history_has_what_anybody_else_stored(
+async def test_a_history_has_messages_of_other_writers(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
     """A history includes messages of other writers, in a chain, since assistant-ui drops messages without a parent."""

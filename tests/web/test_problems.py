@@ -60,7 +60,7 @@ def problem(answer: httpx2.Response, status: int, kind: str | None = None) -> An
     ],
     ids=lambda body: body[:24].decode(errors="replace"),
 )
-async def test_what_is_no_json_is_refused(body: bytes, ada: httpx2.AsyncClient) -> None:
+async def test_invalid_json_is_refused(body: bytes, ada: httpx2.AsyncClient) -> None:
     """400 for invalid JSON (422 for an empty body): non-numbers, duplicate names, excessive depth."""
     answer = await ada.post("/conversations", content=body, headers=JSON)
 
@@ -97,7 +97,7 @@ async def test_what_cannot_be_stored_is_refused(body: bytes, ada: httpx2.AsyncCl
     problem(answer, 422, "invalid-request")
 
 
-async def test_each_thing_that_is_wrong_is_told(ada: httpx2.AsyncClient) -> None:
+async def test_each_error_of_a_body_is_listed(ada: httpx2.AsyncClient) -> None:
     """Each error in a body is listed, with a pointer to its place."""
     answer = await ada.patch("/conversations/c1", json={"title": 7, "tags": ["ok", ""], "a/b~": 1})
 
@@ -256,7 +256,7 @@ async def test_a_search_that_is_off_is_not_the_clients_fault(make_storage: MakeS
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_database_that_is_away_is_503(
+async def test_a_database_that_is_down_is_503(
     error: VoltMemError,
     kind: str,
     retry_after: str | None,
@@ -287,7 +287,7 @@ async def test_a_server_that_is_not_there_is_503(make_storage: MakeStorage, conn
     assert "127.0.0.1" not in problem(answer, 503, "unavailable")["detail"]
 
 
-def test_another_error_is_the_applications_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_reaches_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of voltmem that a client cannot mend reaches the application, its log and its handlers."""
     storage = PostgresStorage("postgresql://nowhere/none")
 

@@ -246,7 +246,7 @@ async def test_reading_goes_forwards_only(storage: PostgresStorage, ada: httpx2.
     assert again.json()["readAt"] == now.json()["readAt"]
 
 
-async def test_nobody_has_read_what_is_still_to_come(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+async def test_reading_up_to_a_future_time_means_now(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
     """Marking as read up to a future time means now, so that the next message is unread."""
     await make(storage, 1)
 
@@ -479,7 +479,7 @@ async def test_a_starlette_application_mounts_it(storage: PostgresStorage, conne
     assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_a_user_of_an_application_may_be_told_without_waiting(storage: PostgresStorage, connect: Connect) -> None:
+async def test_the_user_callable_may_be_a_plain_function(storage: PostgresStorage, connect: Connect) -> None:
     """The user callable of app() may be a plain function."""
     client = connect(web.app(storage, user=lambda request: request.headers.get("x-user")), prefix="")
 

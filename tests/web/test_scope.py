@@ -104,7 +104,7 @@ async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStora
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_an_empty_string_is_nobody(storage: PostgresStorage, connect: Connect) -> None:
+async def test_an_empty_string_is_not_a_user(storage: PostgresStorage, connect: Connect) -> None:
     """An empty string is not a user: all visitors without a session would share it."""
     client = connect(application(storage), "")
 

@@ -32,7 +32,7 @@ async def token(storage: PostgresStorage, ada: httpx2.AsyncClient) -> str:
     return str(made.json()["token"])
 
 
-async def test_whoever_has_a_link_reads_what_was_said_up_to_there(token: str, anybody: httpx2.AsyncClient) -> None:
+async def test_a_link_shows_the_messages_up_to_its_end(token: str, anybody: httpx2.AsyncClient) -> None:
     """
     A link shows title and text without users, instructions or metadata, and is not cached, indexed or sent as referrer.
     """

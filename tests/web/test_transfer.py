@@ -97,7 +97,7 @@ async def test_lines_may_come_in_any_pieces(storage: PostgresStorage, ada: httpx
     [b"", b"\n", b"{", b"null\n", b"\xff\n", b'{"kind": "header", "voltmem": 99}\n', b'{"kind": "conversation"}\n'],
     ids=str,
 )
-async def test_what_is_no_export_is_refused(lines: bytes, ada: httpx2.AsyncClient) -> None:
+async def test_an_invalid_export_is_refused(lines: bytes, ada: httpx2.AsyncClient) -> None:
     """An invalid export is a 422 with the number of the line."""
     answer = await ada.post("/import", content=lines, headers=NDJSON)
 
@@ -118,9 +118,7 @@ async def test_an_import_is_not_too_large(ada: httpx2.AsyncClient, monkeypatch: 
     assert (await ada.post("/import", content=b" " * 1001, headers=NDJSON)).status_code == 413
 
 
-async def test_an_export_that_nobody_waits_for_gives_its_connection_back(
-    make_storage: MakeStorage, serve: Serve
-) -> None:
+async def test_an_export_without_a_client_releases_its_connection(make_storage: MakeStorage, serve: Serve) -> None:
     """If a client disconnects during an export, the connection is released."""
     storage = make_storage(max_connections=1)
     await storage.create_conversation({"id": "c0", "user_id": "ada"})
@@ -163,7 +161,7 @@ async def test_an_export_that_never_began_ends_too() -> None:
     assert ended.is_set()
 
 
-async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
+async def test_a_database_that_is_down_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
     """An error before the first line is a problem document with its own status."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.areas.appends.sending import Task, by_conversation, found, lock, outcomes_of, spread, start, stored, text
-from tests.calls import PATIENCE, Rows, somebody_waits, use_all_connections, waiting_for
+from tests.calls import PATIENCE, Rows, use_all_connections, wait_until_blocked, waiting_for
 from tests.proxy import Proxy
 from voltmem import ANY_USER, ConversationNotFoundError, DatabaseError, Message, PostgresStorage
 from voltmem._values import check_owner
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection
 
 
-async def nobody_waits(connection: Connection) -> None:
+async def wait_until_none_blocked(connection: Connection) -> None:
     async with asyncio.timeout(PATIENCE):
         while await waiting_for(connection, connection.get_server_pid()):
             pass
@@ -39,7 +39,7 @@ async def test_locked_conversations_keep_only_their_own_callers(
             await lock(connection, schema, conversation)
         tasks = start(storage, calls)
         await stored(task for task, (name, _) in zip(tasks, calls, strict=True) if name in free)
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         later = start(storage, [(name, f"{name} later") for name in locked])
         await stored(start(storage, [(name, f"{name} later") for name in [*free, "c7", "c8"]]))
         kept = [task for task, (name, _) in zip(tasks, calls, strict=True) if name in locked]
@@ -61,7 +61,7 @@ async def test_an_application_that_waits_within_its_transaction_does_not_wait_fo
         for conversation in written:
             await tx.add_message(text("m1"), "ada", conversation)
         waiting = start(storage, [(conversation, "m2") for conversation in written])
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
         await stored([storage.add_message(text("m3"), "ada", "c4")])
         assert not any(task.done() for task in waiting)
 
@@ -101,7 +101,7 @@ async def test_a_refusal_in_a_locked_conversation_fails_alone(
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = start(storage, spread(8, ["c0"]))
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
 
     outcomes = await outcomes_of(tasks)
 
@@ -129,7 +129,7 @@ async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresS
         assert await found(storage, conversation) == called
 
 
-async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresStorage) -> None:
+async def test_a_missing_conversation_is_an_error_of_its_own_calls_only(storage: PostgresStorage) -> None:
     """Only the calls for a missing conversation, or another user's, fail, each with an error of its own."""
     names = ["c0", "missing", "c1"]
     users: list[Owner] = ["ada", "eve", ANY_USER]
@@ -153,7 +153,7 @@ async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresSto
 # --- cancelled callers -----------------------------------------------------------------------------------------------
 
 
-async def test_who_is_cancelled_in_line_is_not_stored(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+async def test_a_call_cancelled_in_the_queue_is_not_stored(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
     """A call that is cancelled while it is queued is not stored; those before and after it are."""
     proxy.hang()
     tasks = start(behind_proxy, [("c0", "first")])
@@ -168,7 +168,7 @@ async def test_who_is_cancelled_in_line_is_not_stored(behind_proxy: PostgresStor
     assert await found(behind_proxy, "c0") == ["first", "third"]
 
 
-async def test_who_is_cancelled_on_the_way_takes_nobody_along(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+async def test_a_call_cancelled_under_way_affects_no_other(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
     """A call is cancelled while its statement is under way: the other messages in it are stored and acknowledged."""
     proxy.hang()
     tasks = start(behind_proxy, spread(20, ["c0", "c1", "c2", "c3", "c4"]))
@@ -181,7 +181,7 @@ async def test_who_is_cancelled_on_the_way_takes_nobody_along(behind_proxy: Post
     assert await stored(tasks) == [f"m{number}" for number in range(20) if number not in (15, 10, 5, 1, 0)]
 
 
-async def test_a_statement_that_nobody_waits_for_is_cancelled(
+async def test_a_statement_without_callers_is_cancelled(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
     """
@@ -190,11 +190,11 @@ async def test_a_statement_that_nobody_waits_for_is_cancelled(
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = start(storage, spread(5, ["c0"]))
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         await cancel(tasks[:4])
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         await cancel(tasks[4:])
-        await nobody_waits(connection)
+        await wait_until_none_blocked(connection)
         await use_all_connections(storage, 10)
 
     assert await stored(start(storage, [("c0", "later")])) == ["later"]

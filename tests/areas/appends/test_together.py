@@ -24,7 +24,7 @@ from tests.areas.appends.sending import (
     stored,
     text,
 )
-from tests.calls import LONG_AGO, PATIENCE, Rows, somebody_waits, waiting_for
+from tests.calls import LONG_AGO, PATIENCE, Rows, wait_until_blocked, waiting_for
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Message, PostgresStorage
@@ -191,7 +191,7 @@ async def test_the_limit_holds_between_two_calls_of_one_statement(
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = [asyncio.create_task(storage.add_message(message, "ada", "c0")) for message in given_messages]
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
 
     assert await stored(tasks) == [message["id"] for message in given_messages]
     assert await found(storage, "c0") == one_at_a_time
@@ -279,7 +279,7 @@ async def test_the_order_of_calls_is_kept_when_the_conversation_is_locked_for_a_
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks += start(storage, calls[200:])
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         tasks += start(storage, [("c0", "the last")])
         await stored(tasks[1:400:2])
         assert not tasks[-1].done()

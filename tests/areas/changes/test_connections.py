@@ -51,7 +51,7 @@ async def test_nothing_is_lost_when_the_connection_is(
         assert await heard.pair() == ("created", "c4")
 
 
-async def test_a_watcher_outlives_a_server_that_is_away(
+async def test_a_watcher_survives_an_outage_of_the_server(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
     """watch() continues after the server was down for longer than any call would wait."""
@@ -87,7 +87,7 @@ async def test_connections_that_are_ended_again_and_again_lose_nothing(
     assert "reconnected" in [change.kind for change in changes]
 
 
-async def test_who_comes_while_it_reconnects_is_told_too(
+async def test_a_watcher_that_begins_during_a_reconnect_is_notified(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A watcher that begins between the registration of the users and the start of listening is notified, too."""
@@ -112,7 +112,7 @@ async def test_who_comes_while_it_reconnects_is_told_too(
                 assert await bobs.pair() == ("created", f"b{number}")
 
 
-async def test_a_server_that_hangs_keeps_nobody_from_leaving(
+async def test_closing_does_not_wait_for_a_server_that_hangs(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
     """Closing does not wait for a server that hangs: the goodbye is skipped."""
@@ -141,7 +141,7 @@ async def test_without_a_server_there_is_an_error(make_storage: MakeStorage) -> 
 # --- one connection, and its end -------------------------------------------------------------------------------------
 
 
-async def test_all_who_watch_on_a_storage_share_a_connection(
+async def test_all_watchers_of_a_storage_share_a_connection(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
     """Fifty watchers of ten users use one connection besides the pool's."""

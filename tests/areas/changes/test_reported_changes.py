@@ -112,7 +112,7 @@ OF_AGENTS: Mapping[str, Callable[[NativeMemory], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("name", OF_AGENTS)
-async def test_what_agents_and_adapters_write_is_told(
+async def test_writes_of_agents_and_adapters_are_reported(
     name: str, storage: PostgresStorage, other: PostgresStorage
 ) -> None:
     """The writes of agents and adapters are reported, even if the conversation keeps its place in the list."""
@@ -170,7 +170,7 @@ async def test_delete_messages_keeps_the_conversation_in_its_place(storage: Post
     assert [(item.id, item.updated_at) for item in (await storage.list_conversations("ada")).items] == before
 
 
-async def test_a_deletion_that_waits_for_a_writer_is_done_and_told(
+async def test_a_deletion_that_waits_for_a_writer_is_done_and_reported(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
     """A deletion that waited for a writer keeps the row that the writer committed, and is reported."""
@@ -203,7 +203,7 @@ async def test_watch_yields_nothing_of_another_user(storage: PostgresStorage, ot
         assert (await adas.next()).conversation_id == "a1"
 
 
-async def test_a_conversation_that_is_given_away_is_told_to_both(
+async def test_a_conversation_that_is_given_away_is_reported_to_both_users(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
     """A conversation that is given away is reported as deleted to the one user and as created to the other."""
@@ -283,7 +283,7 @@ async def sent(connection: Connection, notifications: asyncio.Queue[str]) -> lis
     return [notifications.get_nowait() for _ in range(notifications.qsize())]
 
 
-async def test_users_who_are_not_watched_cause_no_notification(
+async def test_users_without_watchers_cause_no_notification(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
     """A write notifies only while its user is watched: not before the first watcher, and not after the last."""
@@ -301,7 +301,7 @@ async def test_users_who_are_not_watched_cause_no_notification(
     assert await sent(connection, notifications) == []
 
 
-async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
+async def test_the_row_of_a_killed_watcher_expires(
     storage: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
     """The row of a watcher whose process was killed expires, and the next watcher of any user deletes it."""
@@ -331,7 +331,7 @@ async def test_delete_user_leaves_no_row_of_a_watcher(
         assert await heard.pair() == ("deleted", "c1")
 
 
-async def test_who_watches_says_so_again_and_again(
+async def test_the_rows_of_watchers_are_renewed(
     storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of watchers that were lost, as in a crash of the server, are back with the next renewal."""
@@ -370,7 +370,7 @@ async def test_two_prefixes_hear_nothing_of_each_other(make_storage: MakeStorage
         assert await heard.pair() == ("created", "t1")
 
 
-async def test_whoever_may_write_need_not_see_who_is_watched(
+async def test_a_writer_needs_no_privilege_on_the_watchers(
     storage: PostgresStorage, dsn: str, schema: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
     """

@@ -171,9 +171,7 @@ async def test_voltagent_can_read_what_jsonb_cannot_hold(storage: PostgresStorag
     assert json.loads(row["exact"]).keys() == {"input"}
 
 
-async def test_what_voltagent_writes_afterwards_is_what_stands(
-    storage: PostgresStorage, connection: Connection
-) -> None:
+async def test_a_later_value_of_voltagent_is_read(storage: PostgresStorage, connection: Connection) -> None:
     """If VoltAgent overwrites a value without changing the exact one, reads return VoltAgent's value."""
     await storage.add_history_entry("h1", {"input": "\x00", "output": "\x00"}, "a1")
     await connection.execute(f"UPDATE {storage._options.tables.agent_history} SET input = '\"new\"'")
@@ -237,7 +235,7 @@ async def test_update_history_entry_and_step_add_what_is_missing(storage: Postgr
     assert await storage.get_history_entry("h1") == entry.model_copy(update={"steps": [step]})
 
 
-async def test_a_value_need_not_repeat_what_stands_beside_it(storage: PostgresStorage) -> None:
+async def test_a_value_may_repeat_fields_of_its_columns(storage: PostgresStorage) -> None:
     """VoltAgent's whole objects are accepted: the arguments override their ids and agents."""
     step, event = {"type": "text"}, {"type": "t", "name": "n"}
     whole = {"id": "x", "_agentId": "x", "steps": [step], "events": [event], "_sequenceNumber": 7, "status": "working"}
@@ -360,7 +358,7 @@ def cursor_of(pages: list[AgentHistoryPage]) -> str | None:
 
 @given(id=storable_texts.filter(lambda text: len(text.encode()) <= 1000), time=st.datetimes(timezones=st.just(UTC)))
 @examples(100)
-def test_a_cursor_stands_for_its_place(id: str, time: datetime) -> None:
+def test_a_cursor_keeps_its_position(id: str, time: datetime) -> None:
     """A cursor is safe in a URL, and keeps its position when its entry is gone."""
     if time.replace(tzinfo=None) in (datetime.min, datetime.max):
         return

@@ -363,7 +363,7 @@ async def test_an_end_that_cannot_be_written_masks_nothing(
     assert "could not be written" in caplog.text
 
 
-async def test_a_server_that_comes_back_is_told_the_end(make_storage: MakeStorage, proxy: Proxy) -> None:
+async def test_an_end_is_written_on_the_next_connection(make_storage: MakeStorage, proxy: Proxy) -> None:
     """If the connection is lost before the end, the end is written on the next one."""
     storage = make_storage(proxy.dsn, max_connections=1)
     with pytest.raises(ValueError, match="burnt"):

@@ -146,7 +146,7 @@ async def test_soft_delete_conversation_keeps_its_id_taken(storage: PostgresStor
     await MAKINGS[name](storage, "bob")
 
 
-async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: PostgresStorage) -> None:
+async def test_calls_in_one_statement_each_get_their_own_error(storage: PostgresStorage) -> None:
     """Concurrent calls for stored, deleted, missing and another user's conversations each get the right result."""
     for conversation_id, user in (("here", "ada"), ("gone", "ada"), ("bob's", "bob")):
         await storage.create_conversation({"id": conversation_id, "user_id": user})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.areas.transfer.exported import END, NOON, conversation, exported, header, line
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.conftest import Connection, MakeStorage
 from voltmem import DatabaseError, ImportedConversation, InvalidInputError, Message, PostgresStorage, Skipped
 from voltmem._areas.transfer import imports
@@ -61,7 +61,7 @@ async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, 
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", schema)
         importing = asyncio.create_task(storage.import_user("ada", lines))
         if how == "cancelled":
-            await somebody_waits(connection)
+            await wait_until_blocked(connection)
             importing.cancel()
         with pytest.raises((DatabaseError, asyncio.CancelledError)):
             await importing
@@ -95,7 +95,7 @@ async def test_a_run_that_is_just_being_imported_is_waited_for(
     async with storage.transaction() as tx:
         await tx.import_user("ada", lines)
         importing = asyncio.create_task(storage.import_user(user_id, lines))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     result = await importing
     assert (len(result.skipped), result.runs, len(result.renamed)) == (skipped, renamed, renamed)
@@ -218,7 +218,7 @@ async def test_import_conversations_leaves_out_what_has_no_messages(storage: Pos
     )
 
 
-async def test_what_is_no_conversation_is_refused(storage: PostgresStorage) -> None:
+async def test_an_invalid_conversation_is_refused(storage: PostgresStorage) -> None:
     """An invalid conversation raises an error; those before it are stored."""
     wrong: Any = [ImportedConversation(id="c1", messages=[Message(role="user", content="Hello")]), {"id": "c2"}]
 

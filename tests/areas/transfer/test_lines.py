@@ -123,13 +123,13 @@ async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: s
 
 
 @given(st.lists(st.text(max_size=20) | any_json.map(json.dumps), max_size=3))
-async def test_no_line_is_an_error_of_anothers(lines: list[str]) -> None:
+async def test_any_malformed_line_is_an_invalid_line_error(lines: list[str]) -> None:
     """Any malformed line raises an InvalidLineError, and nothing of it is sent."""
     with pytest.raises(InvalidLineError):
         await PostgresStorage("postgresql://127.0.0.1:1/nowhere").import_user("ada", [header(), *lines, "{"])
 
 
-async def test_whose_a_line_says_it_is_means_nothing(storage: PostgresStorage) -> None:
+async def test_the_user_of_a_line_is_ignored(storage: PostgresStorage) -> None:
     """The user in a line is ignored: the argument decides."""
     lines = [
         header(user_id="bob"),

@@ -81,7 +81,7 @@ async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: P
     assert await exported(other) == lines[1:] != before
 
 
-async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) -> None:
+async def test_another_users_ids_are_replaced_with_new_ones(filled: PostgresStorage) -> None:
     """
     Imported for another user in the same storage, it gets new ids, the same each time.
 
@@ -129,7 +129,7 @@ async def test_what_was_missing_of_an_import_gets_the_names_of_before(
     assert run.id == names["h1"]
 
 
-async def test_an_empty_conversation_stands_in_its_place(storage: PostgresStorage) -> None:
+async def test_a_conversation_without_messages_keeps_its_place(storage: PostgresStorage) -> None:
     """A conversation without messages keeps its place before, between and after others."""
     begun = (line("conversation", id=f"c{number}", created_at=f"2024-01-0{number}T00:00:00Z") for number in range(1, 7))
     said = line("message", id="m1", role="user", content="words")
@@ -155,7 +155,7 @@ async def test_a_new_id_that_is_taken_too_gets_another(storage: PostgresStorage,
     assert (await storage.import_user("ada", lines)).skipped[0].reason == "it is there already"
 
 
-async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorage) -> None:
+async def test_an_imported_run_does_not_name_another_users_conversation(storage: PostgresStorage) -> None:
     """An imported run does not refer to another user's conversation; a reference to one that is not stored stays."""
     await storage.create_conversation({"id": "b1", "user_id": "bob"})
     runs = [line("run", id=id, agent_id="a", conversation_id=id) for id in ("b1", "elsewhere")]
@@ -167,7 +167,7 @@ async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorag
     assert found.id == "elsewhere"
 
 
-async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: PostgresStorage) -> None:
+async def test_an_imported_fork_does_not_name_another_users_conversation(storage: PostgresStorage) -> None:
     """
     An imported fork does not refer to another user's conversation.
 

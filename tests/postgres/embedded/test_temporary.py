@@ -52,7 +52,7 @@ def temporary() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.mark.parametrize("login", ["postgres", "postgres:", "postgres:wrong"])
-def test_without_the_password_nobody_gets_in(temporary: EmbeddedPostgres, login: str) -> None:
+def test_without_the_password_no_connection_is_accepted(temporary: EmbeddedPostgres, login: str) -> None:
     """Without the password no connection is accepted."""
     address = temporary.dsn.partition("@")[2]
 

@@ -169,7 +169,7 @@ async def test_a_message_without_parts_is_empty(
 
 
 @pytest.mark.parametrize("release", ["2.1.2"], indirect=True)
-async def test_whoever_replaces_a_message_last_is_read(
+async def test_the_last_writer_of_a_message_is_read(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """The last writer of a message is read: VoltAgent's version of voltmem's message, and the reverse."""

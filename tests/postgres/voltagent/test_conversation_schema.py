@@ -57,7 +57,9 @@ async def test_migrate_conversation_schema_makes_old_tables_user_centric(
     assert await connection.fetchval(f"SELECT count(*) FROM {old}.{PREFIX}_messages") == len(before)
 
 
-async def test_nobody_sees_anothers_words(old: str, make_storage: MakeStorage, connection: Connection) -> None:
+async def test_each_user_reads_only_their_own_messages(
+    old: str, make_storage: MakeStorage, connection: Connection
+) -> None:
     """After the migration each user reads exactly their own messages and the answers to them."""
     before = await rows(connection, old, "messages")
     storage = make_storage()
@@ -205,7 +207,7 @@ async def test_a_backup_can_be_left_out_or_dropped(old: str, make_storage: MakeS
     assert isinstance(restored.error, MigrationError)
 
 
-async def test_a_user_who_is_deleted_is_in_no_backup(
+async def test_a_deleted_user_is_removed_from_the_backup(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
     """

@@ -27,7 +27,7 @@ from tests.adapters.agno.agno_3.sessions import (
 )
 from tests.adapters.agno.both import assert_costs_stay, assert_reads_by_index, wal_of
 from tests.adapters.agno.fakes import FakeModel
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.conftest import Connection
 from tests.programs import python
 from voltmem import ANY_USER, PostgresStorage
@@ -292,7 +292,7 @@ async def test_the_event_loop_goes_on_while_a_row_is_locked(db: VoltMemDb, conne
         )
         running = asyncio.create_task(agent(db).arun("locked"))
         # A loop that did not go on would neither see it wait nor let it go on.
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         assert not running.done()
     await running
 
