@@ -70,11 +70,11 @@ async def test_of_many_appends_exactly_the_newest_remain_in_the_order_of_commits
         await storage.create_conversation({"id": conversation, "user_id": "ada"})
         stored = await together(storage.add_message(text(f"m{n}"), "ada", conversation) for n in range(TASKS))
 
-        told = newest(((message.id, message.created_at) for message in stored), TASKS)
+        returned = newest(((message.id, message.created_at) for message in stored), TASKS)
         everything = await storage.get_messages("ada", conversation, limit=None, include_archived=True)
         assert len({message.created_at for message in stored}) == TASKS
-        assert ids(await storage.get_messages("ada", conversation, limit=None)) == told[-10:]
-        assert ids(everything) == (told if on_limit == "archive" else told[-10:])
+        assert ids(await storage.get_messages("ada", conversation, limit=None)) == returned[-10:]
+        assert ids(everything) == (returned if on_limit == "archive" else returned[-10:])
 
 
 async def test_what_a_reader_has_seen_is_only_ever_added_to(make_storage: MakeStorage) -> None:
@@ -113,7 +113,7 @@ async def test_of_appends_by_many_processes_exactly_the_newest_remain(
     for round in range(3):
         for process in processes:
             names = [f"{processes.index(process)}-{round}-{n}" for n in range(20)]
-            process.tell("append", dsn, schema=schema, ids=names, storage_limit=10, on_limit=on_limit)
+            process.send("append", dsn, schema=schema, ids=names, storage_limit=10, on_limit=on_limit)
         answers = [await asyncio.to_thread(process.answer) for process in processes]
 
         stored = [(id, datetime.fromisoformat(moment)) for answer in answers for id, moment in answer]
@@ -136,8 +136,8 @@ async def test_writers_on_several_conversations_do_not_meet(make_storage: MakeSt
     stored = await together(append for _, append in calls)
 
     for each in conversations:
-        told = [(message.id, message.created_at) for message in stored if message.id.startswith(f"{each}-")]
-        assert ids(await storage.get_messages(f"of {each}", each, limit=None)) == newest(told, 10)
+        returned = [(message.id, message.created_at) for message in stored if message.id.startswith(f"{each}-")]
+        assert ids(await storage.get_messages(f"of {each}", each, limit=None)) == newest(returned, 10)
 
 
 @pytest.mark.parametrize("storage_limit", [None, 12])

@@ -165,10 +165,10 @@ def recording(pair: Pair) -> tuple[Any, list[Mapping[str, object]]]:
     """Return an instance of a subclass that overrides only the snake_case method, and the arguments it receives."""
     overridden = getattr(pair.owner, pair.snake)
     signature = inspect.signature(overridden)
-    heard: list[Mapping[str, object]] = []
+    received: list[Mapping[str, object]] = []
 
     def override(*arguments: object, **named: object) -> object:
-        heard.append(signature.bind(*arguments, **named).arguments)
+        received.append(signature.bind(*arguments, **named).arguments)
         return ANSWER
 
     async def override_to_await(*arguments: object, **named: object) -> object:
@@ -176,7 +176,7 @@ def recording(pair: Pair) -> tuple[Any, list[Mapping[str, object]]]:
 
     is_async = inspect.iscoroutinefunction(overridden)
     subclass: Any = type("Recording", (pair.owner,), {pair.snake: override_to_await if is_async else override})
-    return subclass.__new__(subclass), heard  # not initialised: nothing else of it is used
+    return subclass.__new__(subclass), received  # not initialised: nothing else of it is used
 
 
 async def called(method: Callable[..., object], named: Mapping[str, object]) -> object:
@@ -203,12 +203,12 @@ async def test_overriding_the_snake_case_method_changes_the_camel_case_one(pair:
 @every_pair
 async def test_the_camel_case_method_passes_every_argument_on(pair: Pair) -> None:
     """Each argument of the camelCase method is passed on to the parameter of the same name, once."""
-    instance, heard = recording(pair)
+    instance, received = recording(pair)
     values = a_value_for_each_parameter(pair)
 
     await called(getattr(instance, pair.camel), {to_camel(name): value for name, value in values.items()})
 
-    assert heard == [{"self": instance, **values}]
+    assert received == [{"self": instance, **values}]
 
 
 # --- options ------------------------------------------------------------------------------------------------------

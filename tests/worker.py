@@ -29,7 +29,7 @@ class Worker:
             text=True,
         )
 
-    def tell(self, order: str, dsn: str, **details: object) -> None:
+    def send(self, order: str, dsn: str, **details: object) -> None:
         """Send a command to the process; answer() waits for its result."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"order": order, "dsn": dsn, **details}) + "\n")

@@ -102,7 +102,7 @@ class Agent:
         self.name = name
         self.memory = memory
 
-    async def hear(self, text: str) -> list[Message]:
+    async def remember(self, text: str) -> list[Message]:
         await self.memory.ensure_conversation({"id": "c1", "user_id": "ada"})
         await self.memory.add_message({"role": "user", "content": text}, "ada", "c1")
         return await self.memory.get_messages("ada", "c1")
@@ -120,10 +120,10 @@ async def test_configuration_by_string_or_object_is_an_agents_memory(
     memory = block(schema)
     agent = Agent(name="PostgreSQL Memory Agent", memory=memory)
 
-    heard = await agent.hear("Hello")
+    answer = await agent.remember("Hello")
 
     await memory.close()
-    assert [message.content for message in heard] == ["Hello"]
+    assert [message.content for message in answer] == ["Hello"]
 
 
 @pytest.mark.parametrize(

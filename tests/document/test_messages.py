@@ -154,7 +154,7 @@ ErrorHandling = Callable[[PostgresStorage, Mapping[str, object], str, str], Awai
 
 @in_both_spellings(camel_error_handling, snake_error_handling)
 @pytest.mark.parametrize(
-    ("user_id", "conversation_id", "told"),
+    ("user_id", "conversation_id", "expected"),
     [
         ("ada", "c1", "stored"),
         ("ada", "c2", "Conversation does not exist"),
@@ -162,15 +162,20 @@ ErrorHandling = Callable[[PostgresStorage, Mapping[str, object], str, str], Awai
     ],
 )
 async def test_error_handling_recognises_a_missing_conversation(
-    block: ErrorHandling, user_id: str, conversation_id: str, told: str, storage: PostgresStorage, numbered: Numbered
+    block: ErrorHandling,
+    user_id: str,
+    conversation_id: str,
+    expected: str,
+    storage: PostgresStorage,
+    numbered: Numbered,
 ) -> None:
     """A handler that looks for "foreign key constraint" in the message recognises a missing conversation."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     answer = await block(storage, numbered(1), user_id, conversation_id)
 
-    assert answer == told
-    assert len(await storage.get_conversation_messages("c1")) == (1 if told == "stored" else 0)
+    assert answer == expected
+    assert len(await storage.get_conversation_messages("c1")) == (1 if expected == "stored" else 0)
 
 
 @in_both_spellings(camel_error_handling, snake_error_handling)

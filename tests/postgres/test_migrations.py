@@ -52,7 +52,7 @@ def test_processes_that_start_together_all_succeed(dsn: str, processes: list[Wor
         schema = temporary_schema_name()
 
         for process in processes:
-            process.tell(order, dsn, schema=schema)
+            process.send(order, dsn, schema=schema)
         answers = [process.answer() for process in processes]
 
         asyncio.run(drop_schema(schema))

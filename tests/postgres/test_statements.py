@@ -234,7 +234,7 @@ async def test_messages_before_a_moment_walk_their_index(large: Connection, tabl
 async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, list[str]]]:
     """A connection that logs the plan of every statement, those inside functions too."""
     connection: Connection = await asyncpg.connect(dsn)
-    told: list[str] = []
+    logged: list[str] = []
     try:
         await connection.execute("LOAD 'auto_explain'")
         await connection.execute("SET auto_explain.log_min_duration = 0")
@@ -244,8 +244,8 @@ async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, 
     except asyncpg.PostgresError as error:
         await connection.close()
         pytest.skip(f"this server has no auto_explain for us: {error}")
-    connection.add_log_listener(lambda _, message: told.append(str(message)))
-    yield connection, told
+    connection.add_log_listener(lambda _, message: logged.append(str(message)))
+    yield connection, logged
     await connection.close()
 
 
@@ -260,16 +260,16 @@ async def test_adding_a_message_walks_indexes_only(
     plans: tuple[Connection, list[str]], large: Connection, tables: Tables
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
-    connection, told = plans
+    connection, logged = plans
 
     transaction = connection.transaction()
     await transaction.start()
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-new"))
-    told.clear()  # the first call moved 49,900 messages into the archive
+    logged.clear()  # the first call moved 49,900 messages into the archive
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-newer"))
     await transaction.rollback()
 
-    shown = "\n".join(told)
+    shown = "\n".join(logged)
     assert shown.count("Query Text") >= 4, shown
     assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
     assert "Seq Scan" not in shown, shown
@@ -280,13 +280,13 @@ async def test_the_plan_made_on_empty_tables_is_by_index(
     plans: tuple[Connection, list[str]], storage: PostgresStorage
 ) -> None:
     """The plans that a connection makes on empty tables without statistics use indexes, and are kept."""
-    connection, told = plans
+    connection, logged = plans
     tables = storage._options.tables
     await storage.create_conversation({"id": "c1", "user_id": "u1"})
 
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m1"))
 
-    shown = "\n".join(told)
+    shown = "\n".join(logged)
     assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"
     assert shown.count("Query Text") >= 4, shown
     assert "Seq Scan" not in shown, shown

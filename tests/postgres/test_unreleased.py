@@ -263,7 +263,7 @@ async def test_processes_that_start_together_convert_once(
         await begin(UNRELEASED, connection, tables)
 
         for process in processes:
-            process.tell("upgrade", dsn, schema=schema)
+            process.send("upgrade", dsn, schema=schema)
         answers = [process.answer() for process in processes]
 
         assert sorted(answers, key=str) == [[NAME], *[[]] * 7]

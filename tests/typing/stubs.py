@@ -93,14 +93,14 @@ def returned(function: Callable[..., object]) -> str:
 
 def parameters(signature: inspect.Signature, module: str, types: Types) -> str:
     """Return the parameters of a signature, with types that are known in a module."""
-    told: list[str] = []
+    written: list[str] = []
     for each in signature.parameters.values():
-        if each.kind is each.KEYWORD_ONLY and not any(before.startswith("*") for before in told):
-            told.append("*")
+        if each.kind is each.KEYWORD_ONLY and not any(before.startswith("*") for before in written):
+            written.append("*")
         stars = "*" if each.kind is each.VAR_POSITIONAL else "**" if each.kind is each.VAR_KEYWORD else ""
         annotation = "" if each.annotation is each.empty else f": {types.known(each.annotation, module)}"
-        told.append(f"{stars}{each.name}{annotation}{default(each)}")
-    return ", ".join(told)
+        written.append(f"{stars}{each.name}{annotation}{default(each)}")
+    return ", ".join(written)
 
 
 def default(parameter: inspect.Parameter) -> str:

@@ -55,33 +55,33 @@ async def test_each_change_is_an_event(storage: PostgresStorage, serve: Serve) -
     Then there is one for each change, with the conversation as listed.
     """
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        assert await anext(told) == ("ready", {"conversationId": None, "conversation": None})
+        stream = events(response)
+        assert await anext(stream) == ("ready", {"conversationId": None, "conversation": None})
 
         await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Bread\nand \u2028 soup"})
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversationId"]) == ("conversation.created", "c1")
         assert data["conversation"]["title"] == "Bread\nand \u2028 soup"
 
         await storage.add_message({"role": "assistant", "content": "Hi"}, "ada", "c1")
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversation"]["preview"], data["conversation"]["unread"]) == ("message.added", "Hi", True)
 
         await storage.pin_conversation("c1")
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversation"]["pinned"]) == ("conversation.updated", True)
 
         await storage.soft_delete_conversation("c1")
-        assert await anext(told) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
+        assert await anext(stream) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
 
 
 async def test_the_conversation_of_an_event_equals_the_lists(storage: PostgresStorage, serve: Serve) -> None:
     """The conversation in an event equals that of the list, so that a front end can replace its own with it."""
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
-        _, data = await anext(told)
+        _, data = await anext(stream)
 
         async with httpx2.AsyncClient(headers={"X-User": "ada"}, timeout=30) as client:
             page = (await client.get(f"{address}/api/conversations")).json()
@@ -92,12 +92,12 @@ async def test_the_conversation_of_an_event_equals_the_lists(storage: PostgresSt
 async def test_a_user_gets_only_their_own_events(storage: PostgresStorage, serve: Serve) -> None:
     """A user gets events of their own conversations only."""
     async with serve(application(storage)) as address, listening(address, "mallory") as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.create_conversation({"id": "hers", "user_id": "ada"})
         await storage.create_conversation({"id": "his", "user_id": "mallory"})
 
-        _, data = await anext(told)
+        _, data = await anext(stream)
 
     assert data["conversationId"] == "his"
 
@@ -115,10 +115,10 @@ async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, mon
     monkeypatch.setattr(_events, "KEEP_ALIVE_SECONDS", 0.05)
 
     async with serve(application(storage)) as address, listening(address) as response:
-        told = lines(response)
-        heard = [await anext(told) for _ in range(20)]
+        stream = lines(response)
+        comments = [await anext(stream) for _ in range(20)]
 
-    assert heard.count(": keep-alive") > 3
+    assert comments.count(": keep-alive") > 3
 
 
 async def test_a_client_that_goes_is_not_watched_for(
@@ -172,11 +172,11 @@ async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: S
     """Closing the storage ends the stream."""
     storage = make_storage()
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.close()
 
-        assert [each async for each in told] == []
+        assert [each async for each in stream] == []
 
 
 async def test_a_database_that_is_down_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:

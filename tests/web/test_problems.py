@@ -299,9 +299,9 @@ def test_another_error_reaches_the_application(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(DatabaseError):
         TestClient(application(storage)).get("/api/conversations", headers={"X-User": "ada"})
     mounted = TestClient(web.app(storage, user=lambda _: "ada"), raise_server_exceptions=False)
-    told = mounted.get("/conversations")
-    assert (told.status_code, told.headers["content-type"]) == (500, "application/problem+json")
-    assert "disk" not in told.text
+    response = mounted.get("/conversations")
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+    assert "disk" not in response.text
 
 
 # --- who may not --------------------------------------------------------------------------------------------------
@@ -331,17 +331,17 @@ async def test_a_refusal_may_have_a_status_of_the_applications_own(storage: Post
     assert problem(answer, 499, "about:blank") | {"title": "Status 499", "detail": "Gone."} == answer.json()
 
 
-@pytest.mark.parametrize("told", [{"code": "plan", "until": None}, ["plan"], 7], ids=str)
-async def test_a_refusal_may_be_more_than_a_text(told: Any, storage: PostgresStorage, connect: Connect) -> None:
+@pytest.mark.parametrize("given", [{"code": "plan", "until": None}, ["plan"], 7], ids=str)
+async def test_a_refusal_may_be_more_than_a_text(given: Any, storage: PostgresStorage, connect: Connect) -> None:
     """A detail that is JSON, not text, is in the problem, too."""
 
     def refuse(_: object) -> NoReturn:
-        raise HTTPException(403, told)
+        raise HTTPException(403, given)
 
     answer = await connect(web.app(storage, user=refuse), prefix="").get("/conversations")
 
     document = problem(answer, 403, "about:blank")
-    assert (document["detail"], document["data"]) == ("Forbidden", told)
+    assert (document["detail"], document["data"]) == ("Forbidden", given)
 
 
 async def test_a_dependency_that_lacks_something_says_what(storage: PostgresStorage, connect: Connect) -> None:

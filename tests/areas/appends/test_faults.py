@@ -208,9 +208,9 @@ async def test_an_error_says_to_each_caller_what_happened(left_alone: PostgresSt
     for outcome in await outcomes_of(start(left_alone, spread(10, ["c0", "c1"]))):
         assert isinstance(outcome, ConnectionFailedError)
         assert outcome.__cause__ is not None
-        told = cast(ConnectionFailedError, translated(outcome.__cause__))
-        assert str(outcome).endswith(str(told))  # the part after the name of the server
-        assert outcome.sqlstate == told.sqlstate
+        expected = cast(ConnectionFailedError, translated(outcome.__cause__))
+        assert str(outcome).endswith(str(expected))  # the part after the name of the server
+        assert outcome.sqlstate == expected.sqlstate
 
 
 async def test_calls_go_on_when_the_server_is_back(left_alone: PostgresStorage, proxy: Proxy) -> None:

@@ -145,11 +145,11 @@ async def test_calls_that_come_together_have_the_outcome_of_one_at_a_time(
 
     expected = [await call.on(storages["one_by_one"]) for call in calls]
     if locked:
-        heard = await all_while_locked(storages["together"], calls, connection, together)
+        outcomes_together = await all_while_locked(storages["together"], calls, connection, together)
     else:
-        heard = await all_at_once(storages["together"], calls)
+        outcomes_together = await all_at_once(storages["together"], calls)
 
-    assert heard == expected
+    assert outcomes_together == expected
     assert await together.all() == await one_by_one.all()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.areas.changes.watching import PATIENCE, SOON, Heard, rows_of_watchers, watching
+from tests.areas.changes.watching import PATIENCE, SOON, ChangeRecorder, rows_of_watchers, watching
 from tests.calls import no_connection_of, with_parameters
 from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
@@ -31,7 +31,7 @@ async def test_nothing_is_lost_when_the_connection_is(
     await other.create_conversation({"id": "c2", "user_id": "ada"})
     storage = make_storage(proxy.dsn)
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         proxy.refusing = True
         proxy.cut()
         await other.add_message({"role": "user", "content": "one"}, "ada", "c1")
@@ -41,14 +41,14 @@ async def test_nothing_is_lost_when_the_connection_is(
         await asyncio.sleep(SOON)
         proxy.refusing = False
 
-        assert [await heard.pair() for _ in range(4)] == [
+        assert [await recorder.pair() for _ in range(4)] == [
             ("reconnected", None),
             ("deleted", "c2"),
             ("message-added", "c1"),
             ("created", "c3"),
         ]
         await other.create_conversation({"id": "c4", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c4")
+        assert await recorder.pair() == ("created", "c4")
 
 
 async def test_a_watcher_survives_an_outage_of_the_server(
@@ -57,14 +57,14 @@ async def test_a_watcher_survives_an_outage_of_the_server(
     """watch() continues after the server was down for longer than any call would wait."""
     storage = make_storage(proxy.dsn, retry_timeout=0.1)
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         proxy.refusing = True
         proxy.cut()
         await asyncio.sleep(1)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
         proxy.refusing = False
 
-        assert [await heard.pair() for _ in range(2)] == [("reconnected", None), ("created", "c1")]
+        assert [await recorder.pair() for _ in range(2)] == [("reconnected", None), ("created", "c1")]
 
 
 async def test_connections_that_are_ended_again_and_again_lose_nothing(
@@ -74,16 +74,16 @@ async def test_connections_that_are_ended_again_and_again_lose_nothing(
     storage = make_storage(with_parameters(dsn, application_name=schema))
     ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         for number in range(40):
             await other.create_conversation({"id": f"c{number}", "user_id": "ada"})
             if number % 8 == 0:
                 await connection.execute(ending, schema)
                 await asyncio.sleep(SOON)
-        changes = await heard.until("c39")
+        changes = await recorder.until("c39")
 
-    told = [change.conversation_id for change in changes if change.kind == "created"]
-    assert sorted(map(str, told)) == sorted(f"c{number}" for number in range(40))
+    created = [change.conversation_id for change in changes if change.kind == "created"]
+    assert sorted(map(str, created)) == sorted(f"c{number}" for number in range(40))
     assert "reconnected" in [change.kind for change in changes]
 
 
@@ -123,9 +123,9 @@ async def test_closing_does_not_wait_for_a_server_that_hangs(
             proxy.hang()
     assert storage._watchers._listener is None
     proxy.flow()
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_without_a_server_there_is_an_error(make_storage: MakeStorage) -> None:
@@ -146,14 +146,14 @@ async def test_all_watchers_of_a_storage_share_a_connection(
 ) -> None:
     """Fifty watchers of ten users use one connection besides the pool's."""
     storage = make_storage(proxy.dsn, max_connections=1)
-    heard = [Heard() for _ in range(50)]
-    tasks = [asyncio.create_task(each.listen(storage, f"u{n % 10}", 60)) for n, each in enumerate(heard)]
-    assert {(await each.next()).kind for each in heard} == {"ready"}
+    recorders = [ChangeRecorder() for _ in range(50)]
+    tasks = [asyncio.create_task(each.listen(storage, f"u{n % 10}", 60)) for n, each in enumerate(recorders)]
+    assert {(await each.next()).kind for each in recorders} == {"ready"}
 
     for number in range(10):
         await other.create_conversation({"id": f"c{number}", "user_id": f"u{number}"})
 
-    assert [await each.pair() for each in heard] == [("created", f"c{n % 10}") for n in range(50)]
+    assert [await each.pair() for each in recorders] == [("created", f"c{n % 10}") for n in range(50)]
     assert proxy.connections == 2
     for task in tasks:
         task.cancel()
@@ -184,10 +184,10 @@ async def leave_by_cancelling(storage: PostgresStorage) -> None:
 
 
 async def leave_by_closing_the_storage(storage: PostgresStorage) -> None:
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await storage.close()
         async with asyncio.timeout(PATIENCE):
-            await heard.ended.wait()
+            await recorder.ended.wait()
 
 
 WAYS = [leave_by_break, leave_by_closing, leave_by_an_error, leave_by_cancelling, leave_by_closing_the_storage]

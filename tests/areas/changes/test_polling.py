@@ -31,10 +31,10 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 async def assert_polls(storage: PostgresStorage, other: PostgresStorage) -> None:
     """Check that watching polls, and reports the changes of another storage."""
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         assert is_polling(storage)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_where_notifications_do_not_arrive_it_polls(
@@ -44,12 +44,12 @@ async def test_where_notifications_do_not_arrive_it_polls(
     proxy.muffling = True
     storage = make_storage(proxy.dsn)
 
-    async with watching(storage, poll_interval=SOON) as heard, watching(storage, "bob", SOON):
+    async with watching(storage, poll_interval=SOON) as recorder, watching(storage, "bob", SOON):
         assert is_polling(storage)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
         await other.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
-        assert await heard.pair() == ("message-added", "c1")
+        assert await recorder.pair() == ("message-added", "c1")
 
     assert [record.levelname for record in log.records] == ["INFO"]
     assert "no notification arrives" in log.text
@@ -61,9 +61,9 @@ async def test_with_pgbouncer_in_the_connection_string_it_does_not_even_try(
     """With pgbouncer=true in the connection string, no connection but the pool's is opened."""
     storage = make_storage(with_parameters(proxy.dsn, pgbouncer="true"), max_connections=1)
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
     assert proxy.connections == 1
     assert [record.levelname for record in log.records] == ["INFO"]
@@ -131,9 +131,9 @@ async def test_a_server_that_may_not_be_written_to_is_polled(
     await other.open()
     storage = make_storage(with_parameters(dsn, default_transaction_read_only="on"), retry_timeout=0.1)
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
     assert "read-only" in log.text
 
@@ -151,20 +151,20 @@ async def test_tables_without_what_notifies_are_polled(
         await connection.execute(f"DROP TABLE {tables.watchers}")
     late = make_storage(migrate="off")
 
-    async with watching(late, poll_interval=SOON) as heard:
+    async with watching(late, poll_interval=SOON) as recorder:
         assert is_polling(late)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_a_pool_that_was_given_lends_a_connection(dsn: str, schema: str, other: PostgresStorage) -> None:
     """A caller's pool lends a connection while there is a watcher, and gets it back unchanged."""
     async with asyncpg.create_pool(dsn, min_size=0, max_size=2) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
-        async with watching(storage) as heard:
+        async with watching(storage) as recorder:
             assert not is_polling(storage)
             await other.create_conversation({"id": "c1", "user_id": "ada"})
-            assert await heard.pair() == ("created", "c1")
+            assert await recorder.pair() == ("created", "c1")
             assert pool.get_size() - pool.get_idle_size() == 1
 
         assert pool.get_size() == pool.get_idle_size()
@@ -193,7 +193,7 @@ async def test_tables_that_were_restored_notify_again(
     await storage.close()
     await storage.open()
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert not is_polling(storage)
         await make_storage().create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")

@@ -22,7 +22,7 @@ from voltmem._postgres.listening import channel
 from voltmem._values import user_key
 from voltmem.testing import server
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- reported changes ------------------------------------------------------------------------------------------------
 
 
 async def test_watch_yields_each_kind_of_change_with_the_item_of_the_list(
@@ -44,10 +44,10 @@ async def test_watch_yields_each_kind_of_change_with_the_item_of_the_list(
         ("deleted", lambda: other.delete_conversation("c1")),
     ]
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         for kind, step in steps:
             await step()
-            change = await heard.next()
+            change = await recorder.next()
 
             shown = (await other.list_conversations("ada")).items
             assert (change.kind, change.conversation_id) == (kind, "c1")
@@ -88,17 +88,17 @@ async def test_every_write_reports_what_the_list_shows_otherwise(
     async with (
         PostgresStorage(dsn, schema=seeded) as storage,
         PostgresStorage(dsn, schema=seeded) as other,
-        watching(storage) as heard,
+        watching(storage) as recorder,
     ):
         before = await listed(other)
 
         await call(other, name)
 
         changes = differences(before, await listed(other))
-        assert {await heard.pair() for _ in changes} == changes
+        assert {await recorder.pair() for _ in changes} == changes
         if not changes:
             await other.create_conversation({"id": "last", "user_id": "ada"})
-            assert await heard.pair() == ("created", "last")
+            assert await recorder.pair() == ("created", "last")
 
 
 # The writes of agents and adapters to a conversation that has messages and a payload.
@@ -120,10 +120,10 @@ async def test_writes_of_agents_and_adapters_are_reported(
     await memory.add({"id": "m1", "role": "user", "content": "one"})
     await memory.save_payload({"n": 1}, "a framework")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await OF_AGENTS[name](memory)
 
-        assert await heard.pair() == ("updated", "c1")
+        assert await recorder.pair() == ("updated", "c1")
 
 
 async def test_clear_messages_is_reported_for_conversations_that_had_some(
@@ -134,11 +134,11 @@ async def test_clear_messages_is_reported_for_conversations_that_had_some(
         await other.create_conversation({"id": name, "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c2")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert await other.clear_messages("ada") == 1
-        assert await heard.pair() == ("updated", "c2")
+        assert await recorder.pair() == ("updated", "c2")
         await other.pin_conversation("c1")
-        assert await heard.pair() == ("updated", "c1")
+        assert await recorder.pair() == ("updated", "c1")
 
 
 async def test_delete_messages_of_nothing_is_not_reported(storage: PostgresStorage, other: PostgresStorage) -> None:
@@ -146,13 +146,13 @@ async def test_delete_messages_of_nothing_is_not_reported(storage: PostgresStora
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert await other.delete_messages(["m9"], "ada", "c1") == 0
         assert await other.clear_messages("bob", "c1") == 0
         assert await other.rewind_conversation("c1", "m1") == 0
         await other.create_conversation({"id": "c2", "user_id": "ada"})
 
-        assert await heard.pair() == ("created", "c2")
+        assert await recorder.pair() == ("created", "c2")
 
 
 async def test_delete_messages_keeps_the_conversation_in_its_place(storage: PostgresStorage) -> None:
@@ -177,16 +177,16 @@ async def test_a_deletion_that_waits_for_a_writer_is_done_and_reported(
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         async with other.transaction() as tx:
             await tx.pin_conversation("c1")
             deleting = asyncio.create_task(other.delete_messages(["m1"], "ada", "c1"))
             await asyncio.sleep(SOON)
         assert await deleting == 1
 
-        changes = [await heard.next()]
+        changes = [await recorder.next()]
         while changes[-1].conversation is not None and changes[-1].conversation.preview is not None:
-            changes.append(await heard.next())
+            changes.append(await recorder.next())
         last = changes[-1].conversation
         assert last is not None
         assert (last.pinned, last.updated_at) == (True, changes[0].conversation and changes[0].conversation.updated_at)
@@ -194,12 +194,12 @@ async def test_a_deletion_that_waits_for_a_writer_is_done_and_reported(
 
 async def test_watch_yields_nothing_of_another_user(storage: PostgresStorage, other: PostgresStorage) -> None:
     """watch() of bob yields nothing of ada."""
-    async with watching(storage, "bob") as heard, watching(storage, "ada") as adas:
+    async with watching(storage, "bob") as recorder, watching(storage, "ada") as adas:
         await other.create_conversation({"id": "a1", "user_id": "ada"})
         await other.add_message({"role": "user", "content": "Hello"}, "ada", "a1")
         await other.create_conversation({"id": "b1", "user_id": "bob"})
 
-        assert await heard.pair() == ("created", "b1")
+        assert await recorder.pair() == ("created", "b1")
         assert (await adas.next()).conversation_id == "a1"
 
 
@@ -218,7 +218,7 @@ async def test_a_conversation_that_is_given_away_is_reported_to_both_users(
 
 async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, other: PostgresStorage) -> None:
     """watch() yields a transaction's changes together at its commit, and never those of a rollback."""
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         with suppress(ZeroDivisionError):
             async with other.transaction() as tx:
                 await tx.create_conversation({"id": "undone", "user_id": "ada"})
@@ -228,7 +228,7 @@ async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, oth
             await tx.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
             await tx.pin_conversation("c1")
 
-        change = await heard.next()
+        change = await recorder.next()
         assert (change.kind, change.conversation_id) == ("created", "c1")
         assert change.conversation is not None
         assert (change.conversation.pinned, change.conversation.preview) == (True, "Hello")
@@ -254,12 +254,12 @@ async def test_writes_that_come_together_are_looked_at_together(
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     time = asyncio.get_running_loop().time
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         began, before = time(), proxy.round_trips
         for number in range(300):
             await other.add_message({"role": "user", "content": f"{number}"}, "ada", "c1")
         await other.create_conversation({"id": "last", "user_id": "ada"})
-        await heard.until("last")
+        await recorder.until("last")
 
         assert proxy.round_trips - before <= (time() - began) / 0.1 + 2
 
@@ -325,10 +325,10 @@ async def test_delete_user_leaves_no_row_of_a_watcher(
         f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() + interval '1 minute')"
     )
 
-    async with watching(storage) as heard, watching(storage, "bob"):
+    async with watching(storage) as recorder, watching(storage, "bob"):
         await other.delete_user("ada")
         assert [row["user_id"] for row in await rows_of_watchers(other)] == ["bob"]
-        assert await heard.pair() == ("deleted", "c1")
+        assert await recorder.pair() == ("deleted", "c1")
 
 
 async def test_the_rows_of_watchers_are_renewed(
@@ -337,13 +337,13 @@ async def test_the_rows_of_watchers_are_renewed(
     """Rows of watchers that were lost, as in a crash of the server, are back with the next renewal."""
     monkeypatch.setattr("voltmem._postgres.listening._RENEWED_EVERY", SOON)
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await other._executor.execute(f"DELETE FROM {storage._options.tables.watchers}")
         async with asyncio.timeout(PATIENCE):
             while not await rows_of_watchers(other):
                 pass
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_a_change_without_a_notification_is_found_all_the_same(
@@ -352,10 +352,10 @@ async def test_a_change_without_a_notification_is_found_all_the_same(
     """A change without a notification is found by the periodic query."""
     monkeypatch.setattr("voltmem._postgres.listening._LOOK_ANYWAY", SOON)
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await connection.execute(f"ALTER TABLE {storage._options.tables.conversations} DISABLE TRIGGER USER")
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_two_prefixes_hear_nothing_of_each_other(make_storage: MakeStorage, storage: PostgresStorage) -> None:
@@ -364,10 +364,10 @@ async def test_two_prefixes_hear_nothing_of_each_other(make_storage: MakeStorage
 
     assert channel(twin._options.tables) != channel(storage._options.tables)
     assert len(channel(make_storage(table_prefix="x" * 33)._options.tables)) < 64
-    async with watching(twin) as heard:
+    async with watching(twin) as recorder:
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
         await twin.create_conversation({"id": "t1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "t1")
+        assert await recorder.pair() == ("created", "t1")
 
 
 async def test_a_writer_needs_no_privilege_on_the_watchers(
@@ -384,11 +384,11 @@ async def test_a_writer_needs_no_privilege_on_the_watchers(
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO pg_monitor")
     writer = make_storage(with_parameters(dsn, role="pg_monitor"), migrate="off")
 
-    async with watching(storage) as heard, watching(writer, poll_interval=SOON) as polled:
+    async with watching(storage) as recorder, watching(writer, poll_interval=SOON) as polled:
         assert is_polling(writer)
         await writer.create_conversation({"id": "c1", "user_id": "ada"})
 
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
         assert await polled.pair() == ("created", "c1")
 
 
@@ -452,13 +452,13 @@ async def follow(schema: str, before: list[Any], steps: list[Any]) -> None:
         await other.delete_user("ada")
         for name, arguments in before:
             await do(other, proxy, name, arguments)
-        async with watching(storage, poll_interval=SOON) as heard:
+        async with watching(storage, poll_interval=SOON) as recorder:
             shown = await everything(other)
             for (name, arguments), is_slow in steps:
                 await do(other, proxy, name, arguments)
                 await asyncio.sleep(SOON if is_slow else 0)
             await other.create_conversation({"id": "last", "user_id": "ada"})
-            for change in await heard.until("last"):
+            for change in await recorder.until("last"):
                 if change.conversation_id is None:
                     assert change.kind == "reconnected"
                 elif change.conversation is None:

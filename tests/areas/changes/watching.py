@@ -13,7 +13,7 @@ SOON: Final = 0.05
 PATIENCE: Final = 20.0
 
 
-class Heard:
+class ChangeRecorder:
     """Records the changes that a watcher yields."""
 
     def __init__(self) -> None:
@@ -43,18 +43,20 @@ class Heard:
 
 
 @asynccontextmanager
-async def watching(storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60) -> AsyncIterator[Heard]:
+async def watching(
+    storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60
+) -> AsyncIterator[ChangeRecorder]:
     """Yield the changes of a user from "ready" on. Nothing is found by polling, unless the test asks for it."""
-    heard = Heard()
-    task = asyncio.create_task(heard.listen(storage, user_id, poll_interval))
+    recorder = ChangeRecorder()
+    task = asyncio.create_task(recorder.listen(storage, user_id, poll_interval))
     try:
-        waiting = asyncio.create_task(heard.next())
+        waiting = asyncio.create_task(recorder.next())
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             waiting.cancel()
             task.result()
         assert (await waiting).kind == "ready"
-        yield heard
+        yield recorder
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

@@ -212,8 +212,10 @@ async def test_update_history_entry_keeps_what_is_not_given(storage: PostgresSto
 
     assert changed == before.model_copy(update={"status": "completed", "output": 0, "usage": None})
     assert await storage.update_history_entry("h1", {}, "a1") == changed
-    told = AgentHistoryEntry(agent_id="ignored", conversation_id="c1")
-    assert await storage.update_history_entry("h1", told, "a1") == changed.model_copy(update={"conversation_id": "c1"})
+    update = AgentHistoryEntry(agent_id="ignored", conversation_id="c1")
+    assert await storage.update_history_entry("h1", update, "a1") == changed.model_copy(
+        update={"conversation_id": "c1"}
+    )
 
 
 async def test_update_history_step_keeps_what_is_not_given(storage: PostgresStorage) -> None:

@@ -165,9 +165,9 @@ async def test_record_run_whose_body_raises_is_in_error(storage: PostgresStorage
     assert raised.value is burnt
     assert (entry.status, entry.output) == ("error", "half a meal")
     assert names(entry) == [(0, "tool:fry", "error"), (0, "agent:error", "error")]
-    told = {"message": "burnt \x00", "code": "ValueError"}
-    assert [(event.level, event.status_message) for event in entry.events] == [("ERROR", told)] * 2
-    assert (entry.events[0].output, entry.events[1].error) == ("smoke", told)
+    description = {"message": "burnt \x00", "code": "ValueError"}
+    assert [(event.level, event.status_message) for event in entry.events] == [("ERROR", description)] * 2
+    assert (entry.events[0].output, entry.events[1].error) == ("smoke", description)
 
 
 class Kitchen:

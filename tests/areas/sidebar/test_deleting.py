@@ -158,8 +158,8 @@ async def test_calls_in_one_statement_each_get_their_own_error(storage: Postgres
     calls = [storage.add_messages([text, text], "ada", name) for name, text in zip(names, texts, strict=True)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
-    told = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
-    assert [told[0], told[2], told[3], told[4]] == [True, False, False, True]
+    results = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
+    assert [results[0], results[2], results[3], results[4]] == [True, False, False, True]
     assert [len(each) for each in (outcomes[1], outcomes[5]) if isinstance(each, list)] == [2, 2]
 
 

@@ -175,19 +175,19 @@ async def test_import_conversations_counts_as_read(storage: PostgresStorage, ahe
     said = [Message(role="user", content="1"), Message(role="assistant", content="2", **time)]
     answer = line("message", id="m", role="assistant", content="2")
     soon = datetime.now(UTC) + timedelta(days=3)
-    told: dict[str, dict[str, Any]] = {
+    given: dict[str, dict[str, Any]] = {
         **{"nothing": {}, "its begin": {"created_at": NOON}, "its begin ahead": {"created_at": soon}},
         **{"never": {"read_at": None}, "long ago": {"read_at": NOON}},
     }
 
     await storage.import_conversations(
-        "ada", [ImportedConversation(id=id, messages=said, **times) for id, times in told.items()]
+        "ada", [ImportedConversation(id=id, messages=said, **times) for id, times in given.items()]
     )
     await storage.import_user("ada", [header(), *conversation("line"), answer, END])
 
     found = {item.id: item.unread for item in (await storage.list_conversations("ada")).items}
     assert {id for id, unread in found.items() if unread} == {"never", "long ago", "line"}
-    assert len(found) == len(told) + 1
+    assert len(found) == len(given) + 1
 
 
 async def test_import_conversations_knows_by_its_content_what_has_no_id(storage: PostgresStorage) -> None:
