@@ -35,7 +35,7 @@ Given = TypeVar("Given")
 # Seconds for calls of other threads when the program ends; and for the last steps of calls when a loop ends.
 _AT_EXIT: Final = 5.0
 _LAST_STEPS: Final = 2.0
-# Seconds until a fork goes on all the same.
+# Seconds to wait for the thread to pause; then the fork proceeds without that.
 _PAUSED_WITHIN: Final = 1.0
 _END: Final = object()
 
@@ -44,7 +44,7 @@ class Runner:
     """Runs coroutines in the event loop of another thread, while the caller waits."""
 
     def thread(self) -> LoopThread:
-        """Return the thread that runs; StorageClosedError where there is none any more."""
+        """Return the running thread; StorageClosedError if it has ended."""
         raise NotImplementedError
 
     def run(self, coroutine: Coroutine[Any, Any, T], inbox: Inbox | None = None) -> T:
@@ -54,8 +54,8 @@ class Runner:
         As with await, it sees the caller's context variables, and the caller sees those that it sets.
 
         Args:
-            coroutine: What to run.
-            inbox: Where the coroutine leaves what the caller is to do meanwhile (FromCaller).
+            coroutine: The coroutine.
+            inbox: A queue of work that the caller's thread does while it waits (FromCaller).
 
         Raises:
             EventLoopError: The caller's thread runs an event loop, which it would block.
@@ -73,7 +73,7 @@ class Runner:
             call.wait()
         except BaseException:  # of a signal's handler, too: Ctrl-C, or a server that stops its worker
             call.cancel()
-            call.wait()  # nothing goes on behind the caller's back; a second Ctrl-C does not wait
+            call.wait()  # so that nothing continues after the error; a second Ctrl-C does not wait
             raise
         return call.result()
 
@@ -86,7 +86,7 @@ class Runner:
             raise
 
     def iterate(self, iterator: AsyncIterator[T]) -> Generator[T, None, None]:
-        """Yield what an asynchronous iterator yields, and close it at the end."""
+        """Yield the items of an asynchronous iterator, and close it at the end."""
         thread = self.thread()
 
         async def following() -> object:
@@ -119,8 +119,8 @@ class Runner:
         Return a context manager that enters and leaves an asynchronous one.
 
         Args:
-            context: The asynchronous one.
-            receive: Returns what the block is given for what *context* gives, and for the runner in which that lives.
+            context: The asynchronous context manager.
+            receive: Called with the value of *context* and its runner. Returns the value for the ``with`` block.
         """
         return _Entered(self, context, receive)
 
@@ -132,13 +132,13 @@ class Runner:
 
 class OwnLoop(Runner):
     """
-    A thread with an event loop, which starts with the first call, and again with the first after end().
+    A thread with an event loop. It starts with the first call, and again with the first call after end().
 
     It ends with end(), with the program, or when this object is garbage-collected.
 
     Args:
         name: The thread's name.
-        close: Closes in the loop what lives in it, before it ends.
+        close: Closes the objects of the loop, called in it before it ends.
     """
 
     def __init__(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -149,7 +149,7 @@ class OwnLoop(Runner):
         _own_loops.add(self)
 
     def _forget(self) -> None:
-        """Begin with nothing, in a forked process too: the locks may be held by its parent's threads."""
+        """Reset the state. In a forked process new locks are needed: threads of the parent may hold the old ones."""
         self._running = None
         self._starting, self._ending = threading.Lock(), threading.Lock()
 
@@ -159,14 +159,14 @@ class OwnLoop(Runner):
             running.end_soon()
 
     def thread(self) -> LoopThread:
-        """Return the thread that runs, started if there is none; StorageClosedError when the program ends."""
+        """Return the running thread, or start one; StorageClosedError when the program ends."""
         with self._starting:
             if self._running is None or not self._running.takes_calls:
                 self._running = LoopThread(self._name, self._close)
             return self._running
 
     def end(self) -> None:
-        """Close what lives in the loop, after the calls under way, and end the thread."""
+        """Close the objects of the loop, after the running calls, and end the thread."""
         with self._ending:
             try:
                 thread = self.thread()
@@ -264,7 +264,7 @@ class LoopThread(Runner):
         asyncio.get_running_loop().stop()
 
     async def _finish(self) -> None:
-        """Let calls take their last steps, and cancel those that take longer."""
+        """Give running calls a short time to finish, and cancel the others."""
         if tasks := _other_tasks():
             await asyncio.wait(tasks, timeout=_LAST_STEPS)
         while tasks := _other_tasks():
@@ -346,7 +346,7 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
 
 
 def runs_event_loop() -> bool:
-    """Return whether this thread runs an event loop, other than a notebook's: that is blocked by every cell."""
+    """Return whether this thread runs an event loop, apart from a notebook's, which every cell blocks anyway."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -72,9 +72,9 @@ class _Recorded(Model):
 
 class AgentHistoryStep(_Recorded):
     """
-    One step of an agent's run: what was said, a tool's call, its result.
+    One step of an agent's run: a text, a tool call, or its result.
 
-    Fields beyond these, such as role, result, usage or timestamp, are kept and come back, by the names they have.
+    Additional fields, such as role, result, usage or timestamp, are stored and returned under their own names.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -86,11 +86,11 @@ class AgentHistoryStep(_Recorded):
     type: Text = "text"
     """"message", "tool_call", "tool_result", "text", or a name of the application's."""
     name: Text | None = None
-    """The tool's, or the agent's."""
+    """The name of the tool or the agent."""
     content: Json = None
     """Any JSON value. Comes back equal, type included; the order of keys may change."""
     arguments: Json = None
-    """What a tool was called with."""
+    """The arguments of a tool call."""
 
     if TYPE_CHECKING:
 
@@ -161,17 +161,17 @@ class TimelineEvent(_Recorded):
     level: Text = "INFO"
     """"DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL"."""
     version: Text | None = None
-    """Of what made it."""
+    """The version of the component that made it."""
     parent_event_id: Id | None = None
-    """The event that it happened in."""
+    """The id of the event that it is a part of."""
     tags: list[Text] | None = None
-    """Words to find it by."""
+    """Labels to find it by."""
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
     output: Json = None
-    """What came of it."""
+    """The result."""
     error: Json = None
-    """What went wrong."""
+    """The error."""
     metadata: Json = None
     """The application's own."""
     trace_id: Id | None = None
@@ -256,7 +256,7 @@ class TimelineEvent(_Recorded):
             self.name,
             self.end_time,
             self.status,
-            # Text, in which JSON's escapes say all that jsonb cannot.
+            # The column is text, and JSON's escapes represent the characters that jsonb cannot hold.
             None if self.status_message is None else to_json(self.status_message),
             self.level,
             self.version,
@@ -267,9 +267,9 @@ class TimelineEvent(_Recorded):
 
 class AgentHistoryEntry(_Recorded):
     """
-    One run of an agent: what it was asked, what came of it, and how it got there.
+    One run of an agent: its input, its output, and its steps and events.
 
-    Made without an id it gets a UUIDv7, made without a time the database's at the moment it is stored.
+    Without an id it gets a UUIDv7; without a timestamp, the database's time when it is stored.
     """
 
     _beside: ClassVar[frozenset[str]] = frozenset(
@@ -279,7 +279,7 @@ class AgentHistoryEntry(_Recorded):
     id: Id = Field(default_factory=uuid7)
     """Unique in its storage; the key that it is stored under."""
     agent_id: Id = Field(validation_alias=AliasChoices("_agentId", "agentId"), serialization_alias="_agentId")
-    """Whose run it was; ``_agentId`` in JSON, as VoltAgent has it."""
+    """The agent whose run it was; ``_agentId`` in JSON, like VoltAgent's."""
     timestamp: Time = Field(default_factory=now)
     """When it began: its place in lists."""
     status: Text | None = None
@@ -287,9 +287,9 @@ class AgentHistoryEntry(_Recorded):
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
     output: Json = None
-    """What the agent answered."""
+    """The agent's answer."""
     usage: Json = None
-    """What it cost: VoltAgent's {"promptTokens": …, "completionTokens": …, "totalTokens": …}."""
+    """The token usage: VoltAgent's {"promptTokens": …, "completionTokens": …, "totalTokens": …}."""
     metadata: Json = None
     """The application's own."""
     user_id: Id | None = None
@@ -297,7 +297,7 @@ class AgentHistoryEntry(_Recorded):
     conversation_id: Id | None = None
     """The conversation that it ran in; it need not be stored here."""
     steps: list[AgentHistoryStep] = Field(default_factory=list)
-    """What it did, in order; stored by add_history_step()."""
+    """Its steps, in order; stored by add_history_step()."""
     events: list[TimelineEvent] = Field(default_factory=list)
     """What happened, in order; stored by add_timeline_event()."""
 
