@@ -420,6 +420,9 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_plain(title text, separators 
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE STRICT
 AS $function$
+DECLARE
+    marks CONSTANT text := '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
+        '\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f]';
 BEGIN
     IF getdatabaseencoding() <> 'UTF8' THEN
         RETURN ' ' || regexp_replace(lower(title), '[^[:alnum:]]+', ' ', 'g') || ' ';
@@ -427,14 +430,27 @@ BEGIN
     IF octet_length(title) = length(title) THEN
         title := lower(title COLLATE "C");
     ELSIF current_setting('server_version_num')::integer < 130000 THEN
-        title := lower(title);
-    ELSE
-        title := regexp_replace(
-            normalize(title, NFKD),
-            '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
-            '\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\ufe00-\ufe0f]',
-            '', 'g'
+        IF EXISTS (SELECT FROM pg_catalog.pg_collation AS c WHERE c.collname = 'und-x-icu') THEN
+            title := lower(title COLLATE "und-x-icu");
+        ELSE
+            title := lower(title);
+        END IF;
+        title := translate(
+            regexp_replace(title, marks, '', 'g'),
+            'àáâãäåçèéêëìíîïñòóôõöùúûüýÿāăąćĉċčďēĕėęěĝğġģĥĩīĭįĵķĺļľńņňōŏőŕŗřśŝşšţťũūŭůűųŵŷźżžơưǎǐǒǔǖǘǚǜǟǡǣǧǩǫǭǯǰǵ'
+            'ǹǻǽǿȁȃȅȇȉȋȍȏȑȓȕȗșțȟȧȩȫȭȯȱȳΐάέήίΰϊϋόύώйѐёѓїќѝўѷӂӑӓӗӛӝӟӣӥӧӫӭӯӱӳӵӹḁḃḅḇḉḋḍḏḑḓḕḗḙḛḝḟḡḣḥḧḩḫḭḯḱḳḵḷḹḻḽḿṁṃṅṇṉ'
+            'ṋṍṏṑṓṕṗṙṛṝṟṡṣṥṧṩṫṭṯṱṳṵṷṹṻṽṿẁẃẅẇẉẋẍẏẑẓẕẖẗẘẙạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹἀἁἂἃἄἅἆἇἐἑἒἓἔ'
+            'ἕἠἡἢἣἤἥἦἧἰἱἲἳἴἵἶἷὀὁὂὃὄὅὐὑὒὓὔὕὖὗὠὡὢὣὤὥὦὧὰάὲέὴήὶίὸόὺύὼώᾀᾁᾂᾃᾄᾅᾆᾇᾐᾑᾒᾓᾔᾕᾖᾗᾠᾡᾢᾣᾤᾥᾦᾧᾰᾱᾲᾳᾴᾶᾷῂῃῄῆῇῐῑῒΐῖῗῠῡῢΰῤ'
+            'ῥῦῧῲῳῴῶῷآأؤإئۀۂۓ',
+            'aaaaaaceeeeiiiinooooouuuuyyaaaccccdeeeeegggghiiiijklllnnnooorrrssssttuuuuuuwyzzzouaiouuuuuaaægkooʒjg'
+            'naæøaaeeiioorruusthaeooooyιαεηιυιυουωиеегікиуѵжааеәжзииоөэууучыabbbcdddddeeeeefghhhhhiikkkllllmmmnnn'
+            'noooopprrrrsssssttttuuuuuvvwwwwwxxyzzzhtwyaaaaaaaaaaaaeeeeeeeeiioooooooooooouuuuuuuyyyyααααααααεεεεε'
+            'εηηηηηηηηιιιιιιιιοοοοοουυυυυυυυωωωωωωωωααεεηηιιοουυωωααααααααηηηηηηηηωωωωωωωωαααααααηηηηηιιιιιιυυυυρ'
+            'ρυυωωωωωااوايەہے'
         );
+        title := replace(translate(title, chr(962), chr(963)), chr(223), 'ss');
+    ELSE
+        title := regexp_replace(normalize(title, NFKD), marks, '', 'g');
         IF to_regcollation('pg_catalog.pg_c_utf8') IS NOT NULL THEN
             title := lower(title COLLATE "pg_c_utf8");
         ELSIF to_regcollation('pg_catalog."und-x-icu"') IS NOT NULL THEN

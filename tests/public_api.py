@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 import voltmem
 from tests.typing.stubs import returned
-from voltmem.models import spelled
+from voltmem._values import spelled
 
 FILE = Path(__file__).with_suffix(".txt")
 MODULES = (

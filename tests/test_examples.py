@@ -24,10 +24,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("agent.py", "the last run: completed, \"Before, you asked 'Where is Oslo?'"),
         ("sidebar.py", "Another user who knows the id gets: None"),
         ("pagination.py", "walked over 25 of 25"),
-        (
-            "multi_tenant.py",
-            "bob reads: []\nbob deletes: False\nbob writes: conversation 'secret-of-ada' was not found",
-        ),
+        ("multi_tenant.py", "bob reads: []\nbob deletes: False\nbob writes: conversation 'secret-of-ada'"),
         ("transaction.py", "1 order; the conversation: ['Two coffees, please', 'Coming up.']"),
         ("agent_run.py", "     └─ tool:search completed ['leeks', 'potatoes']"),
         ("openai_agent.py", "At first you asked 'Do I need a coat?'"),

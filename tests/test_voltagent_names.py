@@ -28,8 +28,8 @@ from voltmem import (
     TimelineEvent,
     UserConversations,
 )
+from voltmem._values import spelled
 from voltmem._voltagent import CamelOptions
-from voltmem.models import spelled
 
 # --- methods ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
-from voltmem._areas.history.runs import AgentRun
+from voltmem._areas.history.runs import AgentRun, RunEvent
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -104,6 +104,7 @@ __all__ = [
     "PostgresStorage",
     "Renamed",
     "RevisionConflictError",
+    "RunEvent",
     "SchemaError",
     "SchemaNotReadyError",
     "SearchHit",

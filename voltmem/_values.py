@@ -1,4 +1,4 @@
-"""Values: checks before any SQL runs, and JSON encoding and decoding."""
+"""Values: checks before any SQL runs, JSON encoding and decoding, and names in VoltAgent's spelling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
 from pydantic import JsonValue
 from pydantic.alias_generators import to_snake
@@ -20,6 +20,9 @@ from voltmem.errors import InvalidInputError, InvalidQueryError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+
+T = TypeVar("T")
 
 
 class Unset(enum.Enum):
@@ -398,3 +401,22 @@ def _leaves(value: JsonValue) -> Iterator[str]:
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
+
+
+class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = spelled[datetime]("created_at")
+    """A read-only attribute with VoltAgent's name for a field of a model."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.__doc__ = f"VoltAgent's name for {name}."
+
+    @overload
+    def __get__(self, model: None, kind: type, /) -> Self: ...
+    @overload
+    def __get__(self, model: object, kind: type, /) -> T: ...
+    def __get__(self, model: object | None, kind: type, /) -> Self | T:
+        return self if model is None else cast(T, getattr(model, self._name))
+
+    if TYPE_CHECKING:  # models are frozen; without this, type checkers would allow to set fields by these names
+
+        def __set__(self, model: object, value: Never, /) -> None: ...

@@ -33,6 +33,8 @@ from voltmem._values import (
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
 
+__all__ = ["from_chatgpt", "from_openai"]
+
 Json: TypeAlias = Mapping[str, object]
 
 # --- ChatGPT ------------------------------------------------------------------------------------------------------

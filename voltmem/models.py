@@ -14,14 +14,11 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
-    Generic,
     Literal,
-    Never,
     Protocol,
     Self,
     TypeAlias,
     TypeVar,
-    cast,
     overload,
 )
 
@@ -53,12 +50,23 @@ from voltmem._values import (
     now,
     plain_text,
     short_repr,
+    spelled,
     to_json,
     uuid7,
 )
 from voltmem.errors import InvalidInputError
 
-T = TypeVar("T")
+__all__ = [
+    "Conversation",
+    "ConversationLike",
+    "ConversationPage",
+    "Message",
+    "MessageLike",
+    "NativeMessage",
+    "OrderBy",
+    "OrderDirection",
+    "Owner",
+]
 
 
 class Row(Protocol):
@@ -115,25 +123,6 @@ Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_conten
 OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
 OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
 Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_metadata)]
-
-
-class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = spelled[datetime]("created_at")
-    """A read-only attribute with VoltAgent's name for a field of a model."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.__doc__ = f"VoltAgent's name for {name}."
-
-    @overload
-    def __get__(self, model: None, kind: type, /) -> Self: ...
-    @overload
-    def __get__(self, model: object, kind: type, /) -> T: ...
-    def __get__(self, model: object | None, kind: type, /) -> Self | T:
-        return self if model is None else cast(T, getattr(model, self._name))
-
-    if TYPE_CHECKING:  # models are frozen; without this, type checkers would allow to set fields by these names
-
-        def __set__(self, model: object, value: Never, /) -> None: ...
 
 
 class Model(BaseModel):

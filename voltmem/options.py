@@ -13,6 +13,26 @@ from voltmem._tables import Tables
 from voltmem._values import check_count, check_flag, check_seconds, describe_unknown, short_repr
 from voltmem.errors import InvalidInputError, InvalidOptionError
 
+__all__ = [
+    "CONVERSATION_LIMIT",
+    "DEFAULT_COMMAND_TIMEOUT",
+    "DEFAULT_CONNECT_TIMEOUT",
+    "DEFAULT_MAX_CONNECTIONS",
+    "DEFAULT_POLL_INTERVAL",
+    "DEFAULT_RESOURCE_ID",
+    "DEFAULT_RETRY_TIMEOUT",
+    "DEFAULT_STORAGE_LIMIT",
+    "DEFAULT_TABLE_PREFIX",
+    "HISTORY_LIMIT",
+    "MESSAGE_LIMIT",
+    "SEARCH_LIMIT",
+    "SHARED_LIMIT",
+    "SIDEBAR_LIMIT",
+    "ConnectionOptions",
+    "Migrate",
+    "OnLimit",
+]
+
 Migrate: TypeAlias = Literal["auto", "check", "off"]
 OnLimit: TypeAlias = Literal["delete", "archive"]
 

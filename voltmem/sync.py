@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
-from voltmem._areas.history import runs
 from voltmem._blocking.loop_thread import OwnLoop
 from voltmem._blocking.twin import Twin
 from voltmem._values import describe_unknown
@@ -53,7 +52,7 @@ class AgentRun(Twin, of=voltmem.AgentRun):
     """A run that is being recorded: ``with storage.record_run("agent-1") as run``."""
 
 
-class RunEvent(Twin, of=runs.RunEvent):
+class RunEvent(Twin, of=voltmem.RunEvent):
     """An event that is being recorded: ``with run.event("tool:search") as event``."""
 
 

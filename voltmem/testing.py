@@ -34,6 +34,16 @@ from voltmem.errors import MissingExtraError
 from voltmem.options import Migrate, OnLimit
 from voltmem.storage import PostgresStorage
 
+__all__ = [
+    "DEFAULT_IMAGE",
+    "Server",
+    "StorageArguments",
+    "drop_schema",
+    "server",
+    "temporary_schema_name",
+    "temporary_storage",
+]
+
 DEFAULT_IMAGE = "postgres:18"
 _PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 

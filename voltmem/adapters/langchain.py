@@ -47,6 +47,8 @@ from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 from voltmem.sync import Storage as BlockingStorage
 
+__all__ = ["FORMAT", "VoltMemChatMessageHistory", "VoltMemMiddleware", "VoltMemState", "to_langchain", "to_native"]
+
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState
     from langchain.agents.middleware.types import PrivateStateAttr

@@ -38,6 +38,8 @@ from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
+__all__ = ["FORMAT", "VoltMemSession", "to_items", "to_messages"]
+
 try:
     from agents import RunContextWrapper, SessionSettings, TContext, TResponseInputItem
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit

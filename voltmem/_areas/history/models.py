@@ -30,11 +30,12 @@ from voltmem._values import (
     jsonb_copy,
     now,
     short_repr,
+    spelled,
     to_json,
     uuid7,
 )
 from voltmem.errors import InvalidInputError
-from voltmem.models import Id, Model, Row, Text, Time, spelled
+from voltmem.models import Id, Model, Row, Text, Time
 
 
 def _json(value: object) -> JsonValue:

@@ -19,8 +19,8 @@ from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS
 from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
 from voltmem._tables import Tables, bare
+from voltmem._values import spelled
 from voltmem.errors import MigrationError, VoltMemError, describe
-from voltmem.models import spelled
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
