@@ -27,7 +27,7 @@ LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
 PATIENCE: Final = 50
 """Seconds; far more than anything here takes, so that its end means failure."""
 
-# --- the verbs, and what they are given ---------------------------------------------------------------------------
+# --- the verbs and their arguments --------------------------------------------------------------------------------
 
 # The values of parameters by name: valid ones that have an effect on the rows of Rows.seed().
 VALUES: Final[Mapping[str, object]] = {

@@ -251,7 +251,7 @@ class Model:
             return []
         return _part([each.value for each in conversation.in_order(include_archived=include_archived)], limit, offset)
 
-    # --- whose it is ------------------------------------------------------------------------------------------
+    # --- the owner --------------------------------------------------------------------------------------------
 
     def _find(self, conversation_id: str, owner: str | None) -> StoredConversation | None:
         """Return the conversation. Another user's looks absent; None as owner is trusted code, and finds any."""

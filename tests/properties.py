@@ -27,13 +27,13 @@ def times() -> int:
 
 def examples(count: int, *, steps: int | None = None) -> settings:
     """
-    Settings for so many examples, or for ten times as many under `make explore`.
+    Return the settings for *count* examples, or for ten times as many under `make explore`.
 
     The examples of a test share its fixtures on purpose: each makes rows of its own, or begins with the same rows.
 
     Args:
-        count: Of examples in `make test`.
-        steps: At most so many in each example of a state machine.
+        count: The number of examples in `make test`.
+        steps: The maximum of steps in each example of a state machine.
     """
     made = settings(
         max_examples=count * times(),

@@ -229,7 +229,7 @@ async def test_ensure_conversation_under_deletions_ends_well(make_storage: MakeS
         await together([*made, *(storage.delete_conversation("c1") for _ in range(10))])
 
 
-# --- after waiting ------------------------------------------------------------------------------------------------
+# --- after waiting for a lock -------------------------------------------------------------------------------------
 
 DROPS: dict[str, Callable[[PostgresStorage], Awaitable[int]]] = {
     "rewind_conversation": lambda storage: storage.rewind_conversation("c1", "question", owner="ada"),

@@ -43,7 +43,7 @@ from voltmem import (
 )
 from voltmem._agents.native import NativeMemory
 
-# --- each is raised ----------------------------------------------------------------------------------------------
+# --- each class is raised ----------------------------------------------------------------------------------------
 
 
 class World:
@@ -221,7 +221,7 @@ def test_an_error_is_also_what_python_calls_it() -> None:
     assert issubclass(DatabaseTimeoutError, TimeoutError)
 
 
-# --- none of the driver's escapes --------------------------------------------------------------------------------
+# --- no driver's error escapes -----------------------------------------------------------------------------------
 
 
 APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean"])

@@ -206,7 +206,7 @@ async def test_metadata_that_jsonb_cannot_hold_is_refused(
         await call(closed_storage, {"key": value})
 
 
-# --- what is not JSON ---------------------------------------------------------------------------------------------
+# --- values that are not JSON -------------------------------------------------------------------------------------
 
 
 @examples(100)

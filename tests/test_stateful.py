@@ -42,7 +42,7 @@ Answer = TypeVar("Answer")
 Spelling: TypeAlias = Literal["snake_case", "camelCase", "for_user"]
 Caller: TypeAlias = Literal["its user", "trusted code", "another user"]
 
-# --- what the calls are given -------------------------------------------------------------------------------------
+# --- arguments of the calls ---------------------------------------------------------------------------------------
 
 # Ids of one shape and titles of one letter sort alike in Python and in any collation of the database.
 CONVERSATION_IDS: Final = [f"00000000-0000-7000-8000-00000000000{letter}" for letter in "abc"]
@@ -197,7 +197,7 @@ def spelled(kind: type[Conversation | Message], given: Given, spelling: Spelling
     return kind(**given)
 
 
-# --- the two, side by side ----------------------------------------------------------------------------------------
+# --- comparison of both -------------------------------------------------------------------------------------------
 
 
 class World:
@@ -231,7 +231,7 @@ class World:
             self.run(self._close())
 
 
-# --- what is worth a step: left to chance alone, most conversations would be empty, and most answers too -------------
+# --- preconditions, without which most conversations and results would be empty --------------------------------------
 
 
 def has_room(self: StorageAndModel) -> bool:
@@ -285,7 +285,7 @@ class StorageAndModel(RuleBasedStateMachine):
     def the_latest_time_that_the_database_set(self) -> datetime:
         return self.model.now
 
-    # --- asking -----------------------------------------------------------------------------------------------
+    # --- querying ---------------------------------------------------------------------------------------------
 
     def user_id(self, caller: Caller, conversation_id: str) -> str | None:
         """Return the id with which the caller asks about the conversation; None for trusted code."""

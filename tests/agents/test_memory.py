@@ -39,7 +39,7 @@ def memory(storage: PostgresStorage) -> ConversationMemory:
     return storage.conversation("ada", "c1", resource_id="docs")
 
 
-# --- making ----------------------------------------------------------------------------------------------------------
+# --- creating --------------------------------------------------------------------------------------------------------
 
 
 async def test_conversation_does_no_io(storage: PostgresStorage) -> None:
@@ -288,7 +288,7 @@ async def test_a_conversation_that_cannot_have_its_message_is_not_made(
     assert await storage.get_conversation("c1") is None
 
 
-# --- whose it is -----------------------------------------------------------------------------------------------------
+# --- the owner -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def messages(steps: Sequence[Step]) -> list[Message]:
     return [step.message for step in steps]
 
 
-# --- what is valid, said once more --------------------------------------------------------------------------------
+# --- an independent definition of valid windows -------------------------------------------------------------------
 
 Call: TypeAlias = tuple[str, int]
 """The id of a call, and the position of its message."""
@@ -388,7 +388,7 @@ def test_ten_thousand_calls_that_wait_are_looked_through_once() -> None:
     assert len(tool_turns(messages(steps))) == 1_000
 
 
-# --- every form ---------------------------------------------------------------------------------------------------
+# --- all forms ----------------------------------------------------------------------------------------------------
 
 CALL, RESULT = ToolCall("c1", "search", {"q": 1}), ToolResult("c1", "search", "found")
 CHAT_CALL: Final[dict[str, JsonValue]] = {

@@ -266,7 +266,7 @@ async def test_async_for_walks_over_many_batches(
     assert a_part == in_order[130:380]
 
 
-# --- while others write -------------------------------------------------------------------------------------------
+# --- concurrent writes --------------------------------------------------------------------------------------------
 
 Change: TypeAlias = tuple[str, int] | tuple[str, datetime] | None
 changes: st.SearchStrategy[Change] = (

@@ -37,7 +37,7 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
     return [hit.conversation.id for hit in (await storage.search(user_id, text)).hits]
 
 
-# --- what is found ------------------------------------------------------------------------------------------------
+# --- matches ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,11 @@ async def walk(storage: PostgresStorage, token: str, limit: int = 100) -> list[s
         assert page.model_dump_json()
         if page.next_cursor is None:
             return texts
-        assert page.next_cursor != after, "it stands still"
+        assert page.next_cursor != after, "the cursor does not advance"
         after = page.next_cursor
 
 
-# --- what a link shows --------------------------------------------------------------------------------------------
+# --- the content of a link ----------------------------------------------------------------------------------------
 
 
 async def test_share_conversation_shows_what_was_said_so_far(talk: PostgresStorage) -> None:
@@ -154,7 +154,7 @@ async def test_what_the_limit_put_aside_is_not_shown(make_storage: MakeStorage) 
         await storage.share_conversation("c1", up_to="m0")
 
 
-# --- what it never shows ------------------------------------------------------------------------------------------
+# --- content that is never shown ----------------------------------------------------------------------------------
 
 SECRET = "secret"
 CALL = {"type": "tool-call", "toolCallId": SECRET, "toolName": SECRET, "args": {"q": SECRET}}
@@ -328,7 +328,7 @@ async def test_a_link_shows_that_part_and_no_other(
     ]
 
 
-# --- links that lead nowhere --------------------------------------------------------------------------------------
+# --- invalid links ------------------------------------------------------------------------------------------------
 
 
 async def test_get_shared_conversation_of_an_invalid_link_is_none(talk: PostgresStorage) -> None:
@@ -379,7 +379,7 @@ async def test_no_link_outlives_its_conversation(talk: PostgresStorage, connecti
     assert await connection.fetchval(count) == 0
 
 
-# --- making, listing, revoking ------------------------------------------------------------------------------------
+# --- creating, listing, revoking ----------------------------------------------------------------------------------
 
 
 async def test_a_token_cannot_be_guessed(talk: PostgresStorage) -> None:

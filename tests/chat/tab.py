@@ -47,7 +47,7 @@ class Tab:
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith(self.address):
-            self.problems.append(f"somebody else was asked: {request.url}")
+            self.problems.append(f"a request to another site: {request.url}")
 
     @property
     def unexpected(self) -> list[str]:

@@ -167,7 +167,7 @@ async def test_backends_that_are_ended_under_load_lose_nothing(
     assert len(found) == next(numbers)
 
 
-# --- no server, or one that says nothing -------------------------------------------------------------------------
+# --- missing and silent servers ----------------------------------------------------------------------------------
 
 
 async def test_a_missing_server_is_reported_at_once(make_storage: MakeStorage) -> None:

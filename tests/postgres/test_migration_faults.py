@@ -46,7 +46,7 @@ def tables(schema: str) -> Tables:
     return Tables(schema, "voltagent_memory")
 
 
-# --- where an upgrade begins, and all that can be seen of it -------------------------------------------------------
+# --- starts of upgrades, and their results -------------------------------------------------------------------------
 
 STARTS: Final = [
     "empty",
@@ -108,7 +108,7 @@ def make_all_tables_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LONGEST_DELAY", 0.02)
 
 
-# --- killed -------------------------------------------------------------------------------------------------------
+# --- killed upgrades ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["server", "client"])

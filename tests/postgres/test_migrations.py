@@ -42,7 +42,7 @@ def processes() -> Iterator[list[Worker]]:
         yield processes
 
 
-# --- many at once -------------------------------------------------------------------------------------------------
+# --- concurrent calls ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["open", "upgrade"])
@@ -93,7 +93,7 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-# --- what is done, and when ---------------------------------------------------------------------------------------
+# --- steps and their preconditions --------------------------------------------------------------------------------
 
 
 async def catalog(connection: Connection, schema: str) -> list[asyncpg.Record]:

@@ -58,7 +58,7 @@ async def names(connection: Connection, tables: Tables) -> list[str]:
     return [row["name"] for row in await connection.fetch(f"SELECT name FROM {tables.migrations} ORDER BY name")]
 
 
-# --- what becomes of it -------------------------------------------------------------------------------------------
+# --- the result of a conversion -----------------------------------------------------------------------------------
 
 
 async def test_an_unreleased_database_keeps_every_row(
@@ -210,7 +210,7 @@ async def test_a_ledger_without_any_of_the_fourteen_is_begun_anew(
     assert await rows(connection, tables) == before
 
 
-# --- at once, and not at all --------------------------------------------------------------------------------------
+# --- concurrent and failed conversions ----------------------------------------------------------------------------
 
 
 async def test_a_conversion_that_fails_in_the_middle_leaves_nothing_of_itself(

@@ -441,7 +441,7 @@ async def test_blocking_within_the_storages_own_loop_is_an_error(storage: Postgr
         await asyncio.to_thread(storage.run, work)
 
 
-# --- life -----------------------------------------------------------------------------------------------------------
+# --- lifetime -------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_storage_opens_again(storage: PostgresStorage, c1: str, schema: str) -> None:

@@ -439,7 +439,7 @@ async def recorded(storage: Storage) -> None:
         run.metadata = None
 
 
-# --- life and scopes ----------------------------------------------------------------------------------------------
+# --- lifetime and scopes ------------------------------------------------------------------------------------------
 
 
 class OurStorage(PostgresStorage):

@@ -39,7 +39,7 @@ def problem(answer: httpx2.Response, status: int, kind: str | None = None) -> An
     return document
 
 
-# --- what is no request -------------------------------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ async def test_a_method_that_a_path_has_not_names_those_that_it_has(ada: httpx2.
     assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
-# --- what cannot be answered --------------------------------------------------------------------------------------
+# --- errors of the database and the application -------------------------------------------------------------------
 
 
 async def test_a_search_that_is_off_is_not_the_clients_fault(make_storage: MakeStorage, connect: Connect) -> None:
@@ -304,7 +304,7 @@ def test_another_error_reaches_the_application(monkeypatch: pytest.MonkeyPatch) 
     assert "disk" not in response.text
 
 
-# --- who may not --------------------------------------------------------------------------------------------------
+# --- missing privileges -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])

@@ -431,7 +431,7 @@ async def test_a_conversation_can_be_rewound(storage: PostgresStorage, ada: http
     assert [each["id"] for each in (await get(ada, "/conversations/c0/messages"))["items"]] == ["m0", "m1"]
 
 
-# --- where it is mounted ------------------------------------------------------------------------------------------
+# --- mounting -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Call(Generic[T]):
         self._context: Context | None = None
         self._exit: BaseException | None = None
 
-    # --- in the thread that waits -------------------------------------------------------------------------------
+    # --- in the waiting thread ----------------------------------------------------------------------------------
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Submit the coroutine to the loop."""

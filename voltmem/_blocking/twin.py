@@ -171,7 +171,7 @@ def blocking_text(text: str | None) -> str | None:
     return text and re.sub(r"\bawait |\basync (?=with |for |def )|\ba(?=closing\b)", "", text)
 
 
-# --- iterables that a caller gives ----------------------------------------------------------------------------------
+# --- iterables of the caller ----------------------------------------------------------------------------------------
 
 
 class _IterableParameter(NamedTuple):

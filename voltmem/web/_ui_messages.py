@@ -28,7 +28,7 @@ _REASONING: Final = frozenset({"reasoning", "thinking"})
 _Waiting: TypeAlias = dict[str, JsonObject]
 
 
-# --- from what is stored ------------------------------------------------------------------------------------------
+# --- from stored values -------------------------------------------------------------------------------------------
 
 
 def ui_messages(messages: Iterable[NativeMessage]) -> list[JsonObject]:
@@ -108,7 +108,7 @@ def _answer(result: ToolResult) -> JsonObject:
     return {"state": "output-available", "output": result.result}
 
 
-# --- to what is stored --------------------------------------------------------------------------------------------
+# --- to stored values ---------------------------------------------------------------------------------------------
 
 
 def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str | None = None) -> NativeMessage:

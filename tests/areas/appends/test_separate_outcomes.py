@@ -71,7 +71,7 @@ async def test_an_application_that_waits_within_its_transaction_does_not_wait_fo
     assert await found(storage, "c4") == ["m3"]
 
 
-# --- each its own error ----------------------------------------------------------------------------------------------
+# --- separate errors -------------------------------------------------------------------------------------------------
 
 
 async def test_what_postgresql_refuses_fails_alone(

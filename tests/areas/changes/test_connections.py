@@ -293,7 +293,7 @@ print(asyncio.run(watch()), asyncio.run(watch()))
     assert ran.stdout == "('ready', True) ('ready', True)\n"
 
 
-# --- what cannot be watched ------------------------------------------------------------------------------------------
+# --- errors of watch() -----------------------------------------------------------------------------------------------
 
 
 async def test_watch_in_a_transaction_is_an_error(storage: PostgresStorage) -> None:

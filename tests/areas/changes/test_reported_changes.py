@@ -264,7 +264,7 @@ async def test_writes_that_come_together_are_looked_at_together(
         assert proxy.round_trips - before <= (time() - began) / 0.1 + 2
 
 
-# --- whom notifications are sent to ----------------------------------------------------------------------------------
+# --- recipients of notifications -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ async def test_what_cannot_be_stored_cannot_be_set(storage: PostgresStorage) -> 
     assert (await entry_of(storage, "r1")).status == "error"
 
 
-# --- bodies that raise or are cancelled ---------------------------------------------------------------------------
+# --- blocks that raise or are cancelled ---------------------------------------------------------------------------
 
 
 async def test_record_run_whose_body_raises_is_in_error(storage: PostgresStorage) -> None:

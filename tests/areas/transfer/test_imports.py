@@ -19,7 +19,7 @@ from voltmem._areas.transfer import imports
 SECOND = timedelta(seconds=1)
 
 
-# --- in --------------------------------------------------------------------------------------------------------------
+# --- conversion from other formats -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_what_voltagent_wrote_stays_where_it_reads_it(
     assert [hit.message_id for hit in (await other.search("ada", "voltagent")).hits] == ["m1"]
 
 
-# --- conversations from elsewhere ------------------------------------------------------------------------------------
+# --- conversations of other sources ----------------------------------------------------------------------------------
 
 
 async def test_import_conversations_gives_a_time_to_what_has_none(storage: PostgresStorage) -> None:

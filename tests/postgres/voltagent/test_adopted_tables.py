@@ -127,7 +127,7 @@ async def test_the_limit_holds_in_adopted_tables(release: str, make_storage: Mak
     assert int(ids[1][1:]) == int(ids[0][1:]) + 1
 
 
-# --- VoltAgent goes on -----------------------------------------------------------------------------------------------
+# --- VoltAgent keeps writing -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("release", WITH_USERS, indirect=True)

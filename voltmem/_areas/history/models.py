@@ -429,7 +429,7 @@ def step_columns(fields: JsonObject) -> tuple[str, str | None]:
     return to_json(copies), exact
 
 
-# --- jsonb, and what it cannot hold -----------------------------------------------------------------------------
+# --- values that jsonb cannot hold ------------------------------------------------------------------------------
 
 
 def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:

@@ -249,7 +249,7 @@ class AgentRuns(AgentHistory):
         return run._recorded({**fields, "user_id": user_id, "conversation_id": conversation_id})
 
 
-# --- ends that are written whatever happens -----------------------------------------------------------------------
+# --- ends that are always written ---------------------------------------------------------------------------------
 
 
 @asynccontextmanager
