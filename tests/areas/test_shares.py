@@ -114,7 +114,7 @@ async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStora
     """
     Links are deleted when the conversation is given away, since their creator could not revoke them.
 
-    Concurrent ones too.
+    So is a link that is being created at the same time.
     """
     share = await talk.share_conversation("c1", owner="ada")
     await talk.update_conversation("c1", user_id="ada", title="Still ada's")

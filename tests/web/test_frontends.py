@@ -326,11 +326,7 @@ async def test_the_thread_list_has_every_conversation_once(
 
 
 async def test_a_thread_is_a_conversation(ada: httpx2.AsyncClient) -> None:
-    """
-    initialize, rename, updateCustom, archive and delete of a thread are the conversations' routes;
-
-    fetch has its own.
-    """
+    """The verbs of a thread are the routes of a conversation, except fetch, which has its own."""
     remote_id = (await ada.post("/conversations", json={})).json()["id"]
     untitled = await get(ada, f"/threads/{remote_id}")
     await ada.patch(f"/conversations/{remote_id}", json={"title": "Bread", "metadata": {"custom": None}})
