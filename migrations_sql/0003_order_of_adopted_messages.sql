@@ -1,10 +1,11 @@
 -- 0003 order of adopted messages
--- What: messages that VoltAgent stored with the same time as another of their conversation get their place among those
---       in "seq", below zero: before all messages that come later. The others keep 0.
--- Why:  VoltAgent stamps milliseconds, and a whole batch with one time. Without a place the storage limit and the pages
---       cannot tell such messages apart. They were inserted one after the other, so the order of the rows is theirs.
---       A file of its own, because it takes long where there are many messages, and must hold no lock meanwhile.
--- Lock: none on tables but ROW EXCLUSIVE: reads and writes go on.
+-- What: number the messages that VoltAgent stored with equal times in one conversation. The numbers in "seq" are
+--       negative, so that they sort before later messages. All other messages keep 0.
+-- Why:  VoltAgent's times have milliseconds, and all messages of a batch have the same time. Without the numbers, the
+--       storage limit and the pages would have no order for such messages. They were inserted one after the other, so
+--       the physical order of the rows (ctid) is their order. A file of its own, because the update takes long if there
+--       are many messages, and the locks of another migration must not be held for that time.
+-- Lock: only ROW EXCLUSIVE, so reads and writes continue.
 
 UPDATE {schema}.{prefix}_messages AS m
 SET seq = tied.place

@@ -1,7 +1,7 @@
 -- 0004 payloads
--- What: what an agent framework keeps of a conversation as a whole, in a form of its own that "format" names.
--- Why:  the framework must get back exactly what it stored, while everybody else reads plain conversations. The
---       revision tells whether somebody else has written meanwhile.
+-- What: an agent framework's data about a whole conversation, in a format of its own; "format" is the format's name.
+-- Why:  the framework must get back exactly what it stored, and other readers must get plain conversations. The
+--       revision detects concurrent writes.
 -- Lock: SHARE ROW EXCLUSIVE on the conversations for the foreign key, for a moment: the new table is empty.
 
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_payloads (

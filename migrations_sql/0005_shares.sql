@@ -1,10 +1,11 @@
 -- 0005 shares
--- What: read-only links to conversations, which need no sign-in, each with the last message that it shows.
--- Why:  whoever has the token may read up to that message and no further. The message's place is stored, because the
---       message may be deleted; and the newest "seq", because a message that is added later may have an earlier time.
+-- What: public, read-only links to conversations, each with the last message that it shows.
+-- Why:  a reader with the token may read up to that message and no further. The position of the message is stored, too,
+--       because the message may be deleted; and the newest "seq", because a message that is added later may have an
+--       earlier time.
 -- Lock: SHARE ROW EXCLUSIVE on the conversations for the foreign key, for a moment: the new table is empty.
 
--- The token alone is unique. Every key holds the conversation, for databases that are distributed by it.
+-- The token alone is unique. The key includes conversation_id because Citus requires the distribution column in it.
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_shares (
     token text NOT NULL,
     conversation_id text NOT NULL REFERENCES {schema}.{prefix}_conversations (id) ON DELETE CASCADE,

@@ -1,10 +1,11 @@
 -- 0006 watchers
--- What: which users are watched at present, and the trigger on the conversations that notifies those who watch them.
--- Why:  a change is seen in other processes at once. A transaction that has sent a notification waits at its commit for
---       all others in the database that have; so only users who are watched cause any. UNLOGGED, because each watcher
---       renews its row every few seconds, and immediately after a crash.
---       Citus has no triggers: where it is installed none is created, and those who watch look every few seconds.
--- Lock: SHARE ROW EXCLUSIVE on the conversations: writers wait for a moment, readers don't.
+-- What: the users who are being watched at present, and the trigger on the conversations that notifies the watchers.
+-- Why:  other processes see a change at once. Commits of transactions that have sent a notification are serialised in
+--       the whole database, so notifications are sent only for users who are being watched. UNLOGGED, because the rows
+--       are short-lived: watchers renew them every few seconds, and immediately after a crash.
+--       Citus allows no triggers on its tables. If it is installed, no trigger is created, and watchers query every few
+--       seconds.
+-- Lock: SHARE ROW EXCLUSIVE on the conversations: writers wait for a moment, readers do not.
 
 CREATE UNLOGGED TABLE IF NOT EXISTS {schema}.{prefix}_watchers (
     user_id text NOT NULL,

@@ -1,11 +1,12 @@
 -- 0007 agent history
 -- What: the runs of agents, their steps and timeline events, with VoltAgent's columns (userid and conversationid are
---       its spelling; its release 0.1.0 lacks them); the order of steps and events; the indexes for lists of runs.
--- Why:  steps have no time of their own, and events may have the same. jsonb cannot hold NUL, lone surrogates or all
---       floats: where the jsonb that VoltAgent reads is only a copy of a field, "exact" holds its JSON text, by the
---       field's name.
--- Lock: ACCESS EXCLUSIVE on the three tables for the columns, without a rewrite (constant defaults). SHARE for the
---       indexes, as long as building them takes.
+--       VoltAgent's spelling; its release 0.1.0 lacks them); the order of steps and events; the indexes for lists of
+--       runs.
+-- Why:  the order needs "seq", because steps have no time and events may have equal times. jsonb cannot hold NUL, lone
+--       surrogates or all floats. For a field with such a value, the jsonb column that VoltAgent reads has an
+--       approximate copy, and "exact" maps the field's name to its exact JSON text.
+-- Lock: ACCESS EXCLUSIVE on the three tables to add the columns, without a rewrite (constant defaults). SHARE while the
+--       indexes are built.
 
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_agent_history (
     id text PRIMARY KEY,
@@ -50,7 +51,7 @@ ALTER TABLE {schema}.{prefix}_agent_history
     ADD COLUMN IF NOT EXISTS conversationid text,
     ADD COLUMN IF NOT EXISTS exact jsonb;
 
--- seq is 0 for the rows that are there already: a constant default needs no rewrite, a sequence would.
+-- Existing rows get seq 0: a constant default needs no rewrite of the table, a sequence would.
 ALTER TABLE {schema}.{prefix}_agent_history_steps
     ADD COLUMN IF NOT EXISTS exact jsonb,
     ADD COLUMN IF NOT EXISTS seq bigint NOT NULL DEFAULT 0;
@@ -82,7 +83,7 @@ CREATE INDEX IF NOT EXISTS {prefix}_history_by_user
 CREATE INDEX IF NOT EXISTS {prefix}_history_by_conversation
     ON {schema}.{prefix}_agent_history (conversationid, "timestamp", id);
 
--- The steps of a run, and its events.
+-- The steps and the events of a run.
 CREATE INDEX IF NOT EXISTS {prefix}_history_steps_by_entry
     ON {schema}.{prefix}_agent_history_steps (history_id);
 

@@ -1,4 +1,4 @@
-"""Every verb with good arguments, and rows for it to work on: for the tests that hold for all of them alike."""
+"""Every verb with valid arguments, and rows that it works on, for tests of all verbs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 LONG_AGO: Final = datetime(2001, 1, 1, tzinfo=UTC)
 LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
 PATIENCE: Final = 50
-"""Seconds, far more than anything here takes: who is not done by then never will be."""
+"""Seconds; far more than anything here takes, so that its end means failure."""
 
-# --- the verbs, and what they are given ---------------------------------------------------------------------------
+# --- the verbs and their arguments --------------------------------------------------------------------------------
 
-# What a parameter is given, by its name: something good, and something that matters. It meets Rows.seed().
+# The values of parameters by name: valid ones that have an effect on the rows of Rows.seed().
 VALUES: Final[Mapping[str, object]] = {
     "after": LONG_AGO,
     "agent_id": "a1",
@@ -78,9 +78,9 @@ VALUES: Final[Mapping[str, object]] = {
     "up_to": "m1",
     "user_id": "ada",
 }
-# What it is given where the name means something else.
+# The values of parameters with another meaning in one verb.
 OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
-    # It would find nothing archived or pinned, and goes in one direction.
+    # It would find no archived or pinned conversation, and it goes in one direction.
     "list_conversations": {
         "after": str(SidebarCursor(False, LATER, "c9")),
         "before": None,
@@ -90,11 +90,11 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     "search": {"after": str(SearchCursor(9.0, LATER, "c9"))},
     "get_shared_conversation": {"after": str(MessageCursor(LONG_AGO, 0))},
     "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
-    # A new one, where the other is a filter.
+    # A new one; for other verbs it is a filter.
     "update_conversation": {"resource_id": "code"},
-    # One that is deleted.
+    # A soft-deleted one.
     "restore_conversation": {"conversation_id": "gone"},
-    # Keys of entries, steps and events, and what is stored under them.
+    # Keys of entries, steps and events, and their values.
     "add_history_entry": {
         "key": "h2",
         "value": {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversationId": "c1"},
@@ -112,16 +112,16 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
         "value": {"type": "tool", "name": "tool:search", "parentEventId": "e1", "tags": ["t"], "output": False},
     },
 }
-# Methods of the areas that are not one call with one answer. Each has tests of its own.
+# Methods of the areas that are not one call with one result. Each has its own tests.
 NO_VERBS: Final[Mapping[str, str]] = {
     "index_messages": "works in batches, as many as there are",
     "forget_words": "works in batches, as many as there are",
     "watch": "does not end",
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
-# A verb that only reads says so with its first word. Whether it is true, a read-only session tells (test_errors.py).
+# The first words of read-only verbs. A read-only session verifies them (test_errors.py).
 READING: Final = ("get_", "list_", "query_", "count_", "export_", "search")
-# A second time has another answer, so these are never sent twice. All other writes are.
+# The second call has another result, so these are never repeated. All other writes are.
 NOT_REPEATED: Final = frozenset(
     {
         "create_conversation",
@@ -137,19 +137,19 @@ NOT_REPEATED: Final = frozenset(
         "import_conversations",
     }
 )
-# Whoever has the token may call it: it is asked for nobody.
+# Anyone with the token may call it, so it has no user.
 PUBLIC: Final = frozenset({"get_shared_conversation"})
 
 
 def public_methods(kind: type) -> set[str]:
-    """Return the names of a class's public methods, in Python's spelling only: VoltAgent's are one line each."""
+    """Return the names of a class's public methods in snake_case. VoltAgent's names are aliases of them."""
     return {
         name for name, member in inspect.getmembers(kind, callable) if not name.startswith("_") and name == name.lower()
     }
 
 
 def verbs() -> list[str]:
-    """Return the public methods of the areas, which the storage has: a new one is among them at once."""
+    """Return the public methods of the areas, which the storage inherits; new ones are included."""
     return sorted(name for name in public_methods(PostgresStorage) if is_of_an_area(name) and name not in NO_VERBS)
 
 
@@ -159,7 +159,7 @@ def is_of_an_area(name: str) -> bool:
 
 
 def verb_of(name: str) -> str:
-    """Return the verb of the storage that a method of UserStorage calls."""
+    """Return the storage's verb that a method of UserStorage calls."""
     method: FunctionType = inspect.unwrap(getattr(UserStorage, name))
     return method.__name__
 
@@ -175,7 +175,7 @@ def parameters(kind: type, name: str) -> set[str]:
 
 
 def arguments(name: str) -> dict[str, object]:
-    """Return good arguments for a verb: all that it takes."""
+    """Return valid values for all arguments of a verb."""
     values = {**VALUES, **OTHERWISE.get(name, {})}
     names = parameters(PostgresStorage, name)
     if unknown := names - values.keys():
@@ -186,8 +186,8 @@ def arguments(name: str) -> dict[str, object]:
 VERBS: Final = verbs()
 WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
-# conversations (opened, closed), their payloads, one for the messages, one for the runs, their steps and events. Every
-# other verb is one statement.
+# conversations (opened, closed), their payloads, a cursor each for the messages and the runs, their steps and events.
+# Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
     "get_history_entry": 3,
@@ -198,12 +198,16 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
 
 
 async def call(storage: Storage, name: str, **changes: object) -> object:
-    """Call a verb with its good arguments, some of them changed; a builder is run, an iterator read."""
+    """Call a verb with its valid arguments, some of them replaced. Executes a builder, and reads an iterator."""
     return await _answer(getattr(storage, name)(**{**arguments(name), **changes}))
 
 
 async def call_as(user: UserStorage, name: str, **changes: object) -> object:
-    """Call a user's verb with its good arguments, some of them changed; a builder is run, an iterator read."""
+    """
+    Call a verb of a user's view with its valid arguments, some replaced.
+
+    Executes a builder, and reads an iterator.
+    """
     good = arguments(verb_of(name))
     given = {each: good[each] for each in parameters(UserStorage, name)}
     return await _answer(getattr(user, name)(**{**given, **changes}))
@@ -214,7 +218,7 @@ async def _answer(called: Awaitable[object] | AsyncIterator[object]) -> object:
 
 
 async def walk(storage: Storage) -> object:
-    """Walk over a user's conversations."""
+    """Iterate over a user's conversations."""
     return [conversation async for conversation in storage.get_user_conversations("ada")]
 
 
@@ -235,7 +239,7 @@ Table = list[tuple[object, ...]]
 
 
 class Rows:
-    """The rows of one schema, made and looked at behind the storage's back."""
+    """The rows of one schema, created and read without the storage."""
 
     def __init__(self, connection: Connection, schema: str, prefix: str = "voltagent_memory") -> None:
         self._connection = connection
@@ -250,8 +254,10 @@ class Rows:
 
     async def seed(self) -> None:
         """
-        Leave exactly these rows, of 2001: ada's two conversations, a deleted one, bob's one, with messages; a link to
-        one of ada's, a run of hers.
+        Replace all rows, with times in 2001.
+
+        They are ada's two conversations, a soft-deleted one, and bob's, with messages; a link to one of ada's; and a
+        run of hers.
         """
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
@@ -275,7 +281,7 @@ class Rows:
             VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}')""")
 
     async def all(self) -> dict[str, Table]:
-        """Return all that is stored; of the times only whether a conversation was touched since it was made."""
+        """Return all rows. Of the times only whether a conversation was changed since seed()."""
         conversations = await self._connection.fetch(f"""
             SELECT id, user_id, resource_id, title, metadata::text, updated_at > created_at AS touched
             FROM {self.conversations} ORDER BY id""")
@@ -297,7 +303,7 @@ class Rows:
         return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 
     async def fail(self, sqlstate: str, times: int = 1_000_000) -> None:
-        """Let the next writes fail, so many of them, with an error that PostgreSQL might raise."""
+        """Make the next *count* writes fail, with an error that PostgreSQL could raise."""
         await self._connection.execute(f"""
             CREATE SEQUENCE {self._schema}.failures;
             CREATE FUNCTION {self._schema}.fails() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -315,7 +321,7 @@ class Rows:
 
 @contextmanager
 def migrated_schema() -> Iterator[str]:
-    """The name of a schema with all tables, for a module whose tests each begin with Rows.seed()."""
+    """Create a schema with all tables, for a module whose tests each begin with Rows.seed(). Yields its name."""
     schema = temporary_schema_name()
 
     async def migrate() -> None:
@@ -330,7 +336,7 @@ def migrated_schema() -> Iterator[str]:
 
 
 async def use_all_connections(storage: PostgresStorage, count: int) -> None:
-    """Hold as many transactions at the same time as the pool has connections; each must work."""
+    """Open as many concurrent transactions as the pool has connections, and check that each works."""
     together = asyncio.Barrier(count)
 
     async def use() -> None:
@@ -344,7 +350,7 @@ async def use_all_connections(storage: PostgresStorage, count: int) -> None:
 
 
 async def no_connection_of(application: str, connection: Connection) -> None:
-    """Return when the server's side of an application's connections is gone, as it is soon."""
+    """Wait until the server has closed the connections of an application."""
     alive = "SELECT count(*) FROM pg_sleep(0.005), pg_stat_activity WHERE application_name = $1"
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(alive, application):
@@ -352,21 +358,21 @@ async def no_connection_of(application: str, connection: Connection) -> None:
 
 
 async def waiting_for(connection: Connection, holder: int) -> int:
-    """Return how many wait for a lock of this server process."""
+    """Return the number of sessions that wait for a lock of this server process."""
     query = """
         SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks
         WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"""
     return cast(int, await connection.fetchval(query, holder))
 
 
-async def somebody_waits(connection: Connection, holder: int | None = None) -> None:
-    """Return once somebody waits for a lock of this server process; not given: the connection's own."""
+async def wait_until_blocked(connection: Connection, holder: int | None = None) -> None:
+    """Wait until a session waits for a lock of this server process; by default the connection's own."""
     async with asyncio.timeout(PATIENCE):
         while not await waiting_for(connection, holder or connection.get_server_pid()):
             pass
 
 
 def with_parameters(dsn: str, **parameters: str) -> str:
-    """Return the connection string with parameters more."""
+    """Return the connection string with additional parameters."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(parameters)]))))

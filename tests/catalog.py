@@ -1,4 +1,4 @@
-"""What is in a schema, catalog row by catalog row, with the names of schema and prefix left out: to be compared."""
+"""The catalog of a schema without the names of schema and prefix, for comparisons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _IN_SCHEMA: Final = "relnamespace = to_regnamespace($1) AND starts_with(relname::text, $2)"
 
-# NOT NULL is a property of the column; since PostgreSQL 18 it is a constraint as well, whose name nobody chose.
+# NOT NULL is a property of the column; since PostgreSQL 18 it is also a constraint, with a generated name.
 _CATALOG: Final = f"""
     SELECT format('relation %s: kind %s, persistence %s, row security %s, options %s',
             relname, relkind, relpersistence, relrowsecurity, reloptions) AS text
@@ -58,7 +58,7 @@ async def catalog(connection: Connection, tables: Tables, *, positions: bool = T
 
 
 async def ledger(connection: Connection, tables: Tables) -> list[str]:
-    """Return a line for each row of the ledger, without its time; nothing where there is no ledger."""
+    """Return a line for each row of the ledger, without its time; nothing without a ledger."""
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
         return []
     rows = await connection.fetch(f"SELECT name, version, checksum FROM {tables.migrations}")

@@ -1,4 +1,4 @@
-"""Where the checkout is: tests that read its files, or run programs in it, begin here."""
+"""The path of the checkout, for tests that read its files or run programs in it."""
 
 from pathlib import Path
 from typing import Final

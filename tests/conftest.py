@@ -1,4 +1,4 @@
-"""What the tests share: a real server, a schema for each test, storages that are closed at the end."""
+"""Fixtures of all tests: a real server, a schema for each test, storages that are closed at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 class MakeStorage(Protocol):
-    """A factory of storages on the test's schema (or another connection string), closed at the end."""
+    """A factory of storages on the test's schema (or another connection string). They are closed at the end."""
 
     def __call__(self, dsn: str | None = None, **options: Unpack[StorageArguments]) -> PostgresStorage: ...
 
@@ -41,7 +41,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """No test finds, by default, a database that is somebody's."""
+    """Remove the environment variables of a developer's database, so that no test uses it."""
     for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -73,7 +73,7 @@ async def make_storage(dsn: str, schema: str) -> AsyncIterator[MakeStorage]:
 
 @pytest.fixture
 async def storage(make_storage: MakeStorage) -> PostgresStorage:
-    """A storage with the defaults: VoltAgent's prefix, a limit of 100, delete."""
+    """A storage with the defaults: VoltAgent's prefix, a limit of 100, on_limit="delete"."""
     storage = make_storage()
     await storage.open()
     return storage
@@ -81,7 +81,7 @@ async def storage(make_storage: MakeStorage) -> PostgresStorage:
 
 @pytest.fixture
 async def connection(dsn: str) -> AsyncIterator[Connection]:
-    """A connection of the test's own, to look at the rows behind the storage's back."""
+    """A connection of the test's own, to read rows without the storage."""
     connection: Connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
@@ -89,7 +89,7 @@ async def connection(dsn: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def database(connection: Connection) -> AsyncIterator[str]:
-    """The connection string of an empty database: the examples use the default names, as a newcomer does."""
+    """The connection string of an empty database, since the examples use the default names."""
     name = f"voltmem_test_{secrets.token_hex(8)}"
     await connection.execute(f"CREATE DATABASE {name}")
     yield re.sub(r"/[^/?]*(\?|$)", rf"/{name}\1", server().dsn)
@@ -98,15 +98,15 @@ async def database(connection: Connection) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def proxy(dsn: str) -> AsyncIterator[Proxy]:
-    """The way to the server, to be counted, slowed or cut."""
+    """A proxy in front of the server, which counts, delays or cuts."""
     async with Proxy(dsn) as proxy:
         yield proxy
 
 
 def time_zone_at(hour: int) -> str:
-    """Return a time zone in which it is this hour now: its midnight is not near, whenever the tests run."""
+    """Return a time zone in which it is this hour now, so that midnight is not near, whenever the tests run."""
     ahead = (hour - datetime.now(UTC).hour + 11) % 24 - 11
-    return f"Etc/GMT{-ahead:+d}"  # as POSIX has it: what is ahead has a minus
+    return f"Etc/GMT{-ahead:+d}"  # in POSIX's notation zones east of Greenwich have a minus
 
 
 Numbered = Callable[[int], dict[str, object]]
@@ -114,11 +114,11 @@ Numbered = Callable[[int], dict[str, object]]
 
 @pytest.fixture
 def numbered() -> Numbered:
-    """The n-th message, by id and content."""
+    """Return the n-th message, by id and content."""
     return lambda number: {"id": f"m{number}", "role": "user", "content": f"message {number}"}
 
 
 async def set_json_codecs(connection: Connection) -> None:
-    """Read and write JSON as an application's own pool does."""
+    """Set JSON codecs, as an application's own pool may have them."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")

@@ -1,4 +1,4 @@
-"""Conversations to test with: the project's own in tests/fixtures, and real ones where they lie beside the checkout."""
+"""Conversations to test with: the project's own in tests/fixtures, and real ones if they are beside the checkout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.checkout import ROOT
 
 @dataclass(frozen=True)
 class Dialogues:
-    """A file of conversations: a line of JSON each, with "id", "services" and "messages"."""
+    """A file of conversations: one JSON object per line, with "id", "services" and "messages"."""
 
     name: str
     file: Path
@@ -35,5 +35,5 @@ REAL: Final = Dialogues(
 )
 HAS_REAL: Final = REAL.file.exists()
 
-# A test of ours runs everywhere; the real ones are not part of the repository.
+# The project's own run everywhere; the real ones are not part of the repository.
 with_dialogues = pytest.mark.parametrize("dialogues", [OWN, REAL] if HAS_REAL else [OWN], ids=str)

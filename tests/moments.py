@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import pytest
 
-# A task that waits is cancelled before its answer is there, or when it is and the task has not seen it yet.
+# A waiting task is cancelled before its answer has arrived, or after it, but before the task has run.
 Moment = Literal["while it waits", "when the answer is there"]
 MOMENTS: tuple[Moment, ...] = ("while it waits", "when the answer is there")
 every_moment = pytest.mark.parametrize("moment", MOMENTS)
 
 
 async def cancelled_at(call: Callable[[], Awaitable[object]], suspension: int, moment: Moment) -> bool:
-    """Run the call as a task and cancel it at its n-th suspension, from 1; return whether it has so many."""
+    """Run the call as a task, and cancel it at its n-th suspension, from 1. Returns whether it has that many."""
     seen = 0
 
     def suspended(future: asyncio.Future[object] | None) -> None:
@@ -29,7 +29,7 @@ async def cancelled_at(call: Callable[[], Awaitable[object]], suspension: int, m
         if future is None or moment == "while it waits":
             asyncio.get_running_loop().call_soon(task.cancel)
         else:
-            future.add_done_callback(lambda _: task.cancel())  # stands before the callback that wakes the task
+            future.add_done_callback(lambda _: task.cancel())  # is before the callback that wakes the task
 
     async def run() -> None:
         await call()

@@ -1,4 +1,4 @@
-"""How PostgreSQL runs a statement: its plan, and what that must be."""
+"""Checks of PostgreSQL's plan for a statement."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from voltmem.options import DEFAULT_TABLE_PREFIX
 
 
 async def plan(connection: Connection, sql: str, arguments: list[object]) -> str:
-    """Return the plan for these arguments, run, so that it also shows how many rows were touched."""
+    """Execute the statement with these arguments. Returns its plan, with the number of rows that were read."""
     rows = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}", *arguments)
     return "\n".join(row[0] for row in rows)
 
 
 def assert_walks(index: str, plan: str) -> None:
-    """Assert that a plan reads the index in its order, with nothing to sort."""
+    """Check that a plan reads the index in order, without a sort."""
     assert re.search(rf"Index (Only )?Scan( Backward)? using {DEFAULT_TABLE_PREFIX}_{index}", plan), plan
     assert "Seq Scan" not in plan, plan
     assert "Sort" not in plan, plan

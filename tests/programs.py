@@ -1,4 +1,4 @@
-"""Python programs in a process of their own, run from the checkout."""
+"""Run Python programs in a process of their own, from the checkout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.checkout import ROOT
 
 
 async def python(*arguments: str | Path, stdin: str = "", **environment: str) -> str:
-    """Return what a Python program prints: a file, or "-c" and its text, and its arguments. It must succeed."""
+    """Run a Python program: a file, or "-c" and its text, and its arguments. Returns its output; it must succeed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,

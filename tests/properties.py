@@ -1,8 +1,9 @@
 """
-How many examples a property test makes, and from which seeds.
+The number of examples of a property test, and their seeds.
 
-`make test` is derandomised: users and CI run the same examples each time. `make explore` takes fresh seeds and ten
-times the examples; what it finds becomes an `@example` of its property, or a test of its own, with the mend.
+`make test` is derandomised: users and CI run the same examples each time. `make explore` uses fresh seeds and ten times
+the examples. A failure that it finds becomes an `@example` of its property, or a test of its own, together with the
+fix.
 """
 
 from __future__ import annotations
@@ -13,26 +14,26 @@ from hypothesis import HealthCheck, settings
 
 _USUAL: Final = settings().max_examples
 
-# Without a deadline and without "too slow": how long an example takes says more about the machine than about the test.
+# Without a deadline and without "too slow": the time of an example depends on the machine.
 settings.register_profile("voltmem", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", settings.get_profile("voltmem"), derandomize=False, max_examples=10 * _USUAL)
 settings.load_profile("voltmem")
 
 
 def times() -> int:
-    """Return how many times the examples of `make test` a property makes in this run."""
+    """Return how many times the examples of `make test` a property runs in this run."""
     return settings().max_examples // _USUAL
 
 
 def examples(count: int, *, steps: int | None = None) -> settings:
     """
-    Settings for so many examples, or for ten times as many under `make explore`.
+    Return the settings for *count* examples, or for ten times as many under `make explore`.
 
     The examples of a test share its fixtures on purpose: each makes rows of its own, or begins with the same rows.
 
     Args:
-        count: Of examples in `make test`.
-        steps: At most so many in each example of a state machine.
+        count: The number of examples in `make test`.
+        steps: The maximum of steps in each example of a state machine.
     """
     made = settings(
         max_examples=count * times(),
@@ -42,5 +43,5 @@ def examples(count: int, *, steps: int | None = None) -> settings:
 
 
 def explores() -> bool:
-    """Whether this run looks for what nobody has thought of."""
+    """Return whether this run explores new examples."""
     return not settings().derandomize

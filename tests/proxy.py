@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-# What ends a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
+# The messages that end a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
 _SYNC = b"S\x00\x00\x00\x04"
 _NOTIFICATION = b"A"
 
@@ -30,9 +30,9 @@ class Proxy:
         self._starting_up = 0
         self.refusing = False
         self.muffling = False
-        """Pass on no notification, as a pooler in transaction mode."""
+        """Drop all notifications, like a pooler in transaction mode."""
         self.cut_when: Callable[[bytes], bool] | None = None
-        """Cut the connection instead of passing on an answer of the server for which this is true."""
+        """Cut the connection instead of forwarding an answer of the server for which this is true."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -55,26 +55,26 @@ class Proxy:
         await self._server.wait_closed()
 
     def cut(self) -> None:
-        """Break all connections at once, as a server that crashes does."""
+        """Break all connections at once, like a server that crashes."""
         for writer in list(self._writers):
             writer.transport.abort()
         self._writers.clear()
 
     def hang(self) -> None:
-        """Pass nothing on, in either direction, and say nothing: a server that hangs, a network that is cut."""
+        """Forward nothing in either direction, like a server that hangs or a broken network."""
         self._flowing.clear()
         self._held.clear()
 
     def flow(self) -> None:
-        """Pass on what waited, and all that follows."""
+        """Forward the held messages, and all later ones."""
         self._flowing.set()
 
     def start_up(self, times: int) -> None:
-        """Answer the next connections as a server that is not ready yet does (57P03), so many of them."""
+        """Answer the next *count* connections like a server that is starting up (57P03)."""
         self._starting_up = times
 
     async def something_held(self) -> None:
-        """Return once a message waits to be passed on, after hang()."""
+        """Return when a message is held, after hang()."""
         await self._held.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,6 +113,6 @@ class Proxy:
                 writer.write(data)
                 await writer.drain()
         except OSError:
-            pass  # one side is gone, and the other follows
+            pass  # one side is closed, so the other is closed, too
         finally:
             writer.transport.abort()

@@ -1,7 +1,7 @@
 """
 The public API as text, a line for each name: ``python -m tests.public_api`` writes it to public_api.txt.
 
-What changes there changes for users: a diff of the file shows each decision.
+A change there is a change for users: a diff of the file shows each decision.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MODULES = (
     "voltmem.testing",
     "voltmem.web",
 )
-# What "with", "async for" and "await" call.
+# The methods that "with", "async for" and "await" call.
 SPECIAL = {"__init__", "__aenter__", "__aexit__", "__aiter__", "__await__", "__enter__", "__exit__", "__iter__"}
 
 
 def public_api() -> list[str]:
-    """Return the lines, in the order of the names; what several modules offer is described once."""
+    """Return the lines, sorted by name. A name that several modules export is described once."""
     lines: dict[str, str] = {}
     paths: dict[int, str] = {}
     for module in map(importlib.import_module, filter(find_spec, MODULES)):
@@ -53,7 +53,7 @@ def public_api() -> list[str]:
 
 
 def public_names(module: ModuleType) -> dict[str, Any]:
-    """Return what a module offers by __all__, or else what it defines."""
+    """Return the names in a module's __all__, or else those that it defines."""
     names = getattr(module, "__all__", None) or [
         *(name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__),
         *constants(module),
@@ -63,7 +63,7 @@ def public_names(module: ModuleType) -> dict[str, Any]:
 
 
 def constants(module: ModuleType) -> dict[str, str]:
-    """Return the assignments of a module, as they are written."""
+    """Return the assignments of a module as source text."""
     found: dict[str, str] = {}
     for node in ast.parse(inspect.getsource(module)).body:
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
@@ -72,7 +72,7 @@ def constants(module: ModuleType) -> dict[str, str]:
 
 
 def described(path: str, value: Any, module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a name, and of its members, each with its path."""
+    """Yield the lines of a name and of its members, each with its path."""
     name = path.rpartition(".")[2]
     if inspect.isclass(value):
         bases = ", ".join(base.__name__ for base in value.__bases__ if base is not object and is_public(base))
@@ -93,7 +93,7 @@ def is_public(cls: type) -> bool:
 
 
 def member_names(cls: type) -> Iterator[str]:
-    """Yield the names of the public members that a class has of its own, or of bases that users do not see."""
+    """Yield the names of the public members that a class defines, or inherits from private bases."""
     of_public_bases = {each for base in cls.__mro__[1:] if is_public(base) for each in base.__mro__}
     seen = {name for base in of_public_bases for name in member_names_of(base)}
     for base in cls.__mro__:
@@ -129,7 +129,7 @@ def member_line(path: str, cls: type, name: str) -> str:
 
 
 def default_of(cls: type, name: str) -> str:
-    """Return what a model's field has when it is not given."""
+    """Return the default of a model's field."""
     field = cls.model_fields.get(name) if issubclass(cls, BaseModel) else None
     if field is None or field.is_required():
         return ""
@@ -144,7 +144,7 @@ def function_line(path: str, function: Callable[..., object], signature: inspect
 
 
 def written(annotation: Any) -> str:
-    """Return an annotation as the source has it."""
+    """Return an annotation as in the source."""
     text = getattr(annotation, "__forward_arg__", annotation)
     return text if isinstance(text, str) else inspect.formatannotation(text)
 

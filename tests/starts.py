@@ -1,4 +1,4 @@
-"""Where an upgrade begins: an empty database, VoltAgent's tables of each kind, ours before the first release."""
+"""The starts of upgrades: an empty database, VoltAgent's tables of each kind, voltmem's before the first release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection
 
 ADOPTED: Final = "adopted"
-"""VoltAgent's columns and a few rows, made here."""
+"""VoltAgent's columns and a few rows, created here."""
 UNRELEASED: Final = "unreleased"
 STARTS: Final = [
     "empty",
@@ -38,7 +38,7 @@ async def begin(start: str, connection: Connection, tables: Tables) -> None:
 
 
 async def load(connection: Connection, script: str, tables: Tables) -> None:
-    """Run the script of a database with the default schema and prefix, as pg_dump writes it, for these tables."""
+    """Run a script of pg_dump, with the default schema and prefix, for these tables."""
     text = script.replace('"public"', f'"{tables.schema}"').replace("public.", f"{tables.schema}.")
     await connection.execute(f"CREATE SCHEMA {tables.schema}")
     await connection.execute(text.replace("voltagent_memory", tables.prefix))
@@ -46,7 +46,7 @@ async def load(connection: Connection, script: str, tables: Tables) -> None:
 
 
 async def make_adopted(connection: Connection, tables: Tables) -> None:
-    """Make tables with VoltAgent's columns, by the statements that create them where VoltAgent has not."""
+    """Create tables with VoltAgent's columns, by the statements of migrations that create them if VoltAgent has not."""
     await connection.execute(f"CREATE SCHEMA {tables.schema}")
     for migration in migrations():
         if migration.name in ("0001_conversations", "0002_messages", "0007_agent_history"):

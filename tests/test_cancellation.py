@@ -1,4 +1,4 @@
-"""A call that is cancelled, wherever it stands, leaves the pool whole and nothing half-written."""
+"""A call that is cancelled at any await leaves the pool intact and no partial write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONNECTIONS = 3
 
 @pytest.fixture(autouse=True)
 async def _nothing_left() -> AsyncIterator[None]:
-    """No task, no unclosed transport and no complaint of the loop's is left by any of these tests."""
+    """No test leaves a task, an unclosed transport or a complaint of the event loop."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
 
@@ -52,7 +52,7 @@ def rows(connection: Connection, schema: str) -> Rows:
 
 
 async def in_one_transaction(storage: Storage) -> None:
-    """Two writes that belong together."""
+    """Two writes in one transaction."""
     async with storage.transaction() as tx:
         await tx.create_conversation({"id": "new", "user_id": "ada"})
         await tx.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "new")
@@ -63,7 +63,7 @@ CALLS: dict[str, Case] = {**CASES, "transaction": in_one_transaction}
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_cancelled_call_happens_or_does_not(make_storage: MakeStorage, rows: Rows, name: str) -> None:
-    """Cancelled at any await, a call is done or undone, and all connections of the pool can be used."""
+    """A call that is cancelled at any await is done or undone, and all connections of the pool are usable."""
     storage = make_storage(max_connections=CONNECTIONS, storage_limit=10, search=True)
 
     await cancel_everywhere(storage, rows, CALLS[name])
@@ -73,7 +73,7 @@ async def test_a_cancelled_call_happens_or_does_not(make_storage: MakeStorage, r
 async def test_a_call_cancelled_while_preparing_happens_or_does_not(
     make_storage: MakeStorage, dsn: str, rows: Rows, name: str
 ) -> None:
-    """The same where each statement is prepared before it is executed, as behind a pooler."""
+    """The same is true if each statement is prepared before it is executed, as behind a pooler."""
     storage = make_storage(with_parameters(dsn, statement_cache_size="0"), max_connections=CONNECTIONS)
 
     await cancel_everywhere(storage, rows, CALLS[name])
@@ -102,7 +102,7 @@ async def cancel_everywhere(storage: PostgresStorage, rows: Rows, call: Case) ->
 async def test_an_opening_that_is_cancelled_leaves_nothing_and_can_be_done_again(
     dsn: str, schema: str, connection: Connection, verb: str, moment: Moment
 ) -> None:
-    """Cancelled at any await of the first call, the next one opens; no connection is lost."""
+    """If the first call is cancelled at any await, the next one opens the pool; no connection is lost."""
     marked = with_parameters(dsn, application_name=schema)
 
     for suspension in count(1):
@@ -121,7 +121,9 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_and_can_be_done_again
 async def test_migrations_that_are_cancelled_are_all_there_or_not_at_all(
     dsn: str, connection: Connection, moment: Moment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cancelled at any await, upgrade_schema() has done some migrations whole, and the next call does the others."""
+    """
+    If upgrade_schema() is cancelled at any await, whole migrations are applied, and the next call applies the rest.
+    """
     empty = temporary_schema_name()
     known, states = migrations(), [set[str]()]
     storage = PostgresStorage(dsn, schema=empty, migrate="off", max_connections=1)
@@ -146,7 +148,7 @@ async def test_migrations_that_are_cancelled_are_all_there_or_not_at_all(
 
 
 async def objects(connection: Connection, schema: str) -> set[str]:
-    """Return the columns and functions in a schema, but for the ledger's."""
+    """Return the columns and functions in a schema, except the ledger's."""
     rows = await connection.fetch(
         """
         SELECT relname || '.' || attname AS name FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
@@ -158,7 +160,7 @@ async def objects(connection: Connection, schema: str) -> set[str]:
 
 
 async def recorded(connection: Connection, schema: str) -> int:
-    """Return how many migrations the ledger knows."""
+    """Return the number of migrations in the ledger."""
     ledger = f'"{schema}".voltagent_memory_migrations'
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", ledger):
         return 0
@@ -166,8 +168,8 @@ async def recorded(connection: Connection, schema: str) -> int:
 
 
 @every_moment
-async def test_those_who_wait_for_an_opening_that_is_cancelled_succeed(dsn: str, schema: str, moment: Moment) -> None:
-    """If the task that opens for all is cancelled, the next in line opens, and nobody else hears of it."""
+async def test_tasks_that_wait_for_a_cancelled_opening_succeed(dsn: str, schema: str, moment: Moment) -> None:
+    """If the task that opens the pool is cancelled, the next waiting task opens it, and all others succeed."""
     for suspension in count(1):
         opened = PostgresStorage(dsn, schema=schema, max_connections=CONNECTIONS)
         waiting: list[asyncio.Task[object]] = []
@@ -189,7 +191,7 @@ async def first_of_many(storage: PostgresStorage, others: list[asyncio.Task[obje
 async def test_a_close_that_is_cancelled_can_be_repeated(
     dsn: str, schema: str, connection: Connection, moment: Moment
 ) -> None:
-    """Cancelled at any await, close() leaves a storage that is closed, and no connection."""
+    """If close() is cancelled at any await, the storage is closed, and has no connection."""
     marked = with_parameters(dsn, application_name=schema)
     for suspension in count(1):
         closed = PostgresStorage(marked, schema=schema, max_connections=CONNECTIONS)
@@ -208,7 +210,7 @@ async def test_a_close_that_is_cancelled_can_be_repeated(
 async def test_a_call_cancelled_while_the_server_hangs_happens_or_does_not(
     make_storage: MakeStorage, proxy: Proxy, rows: Rows, name: str
 ) -> None:
-    """Cancelled with its statement on a way that leads nowhere, a call is done or undone once the way is free."""
+    """If a call is cancelled while its statement hangs in the network, it is done or undone afterwards."""
     storage = make_storage(proxy.dsn, max_connections=CONNECTIONS)
     await storage.open()
     await rows.seed()
@@ -231,7 +233,7 @@ async def test_a_call_cancelled_while_the_server_hangs_happens_or_does_not(
 async def test_a_call_cancelled_while_it_connects_leaves_the_pool_whole(
     make_storage: MakeStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """Cancelled while the server says nothing to a new connection, a call leaves room for another."""
+    """If a call is cancelled while it connects to a silent server, its place in the pool is free again."""
     storage = make_storage(proxy.dsn, max_connections=1)
     proxy.hang()
     task = asyncio.create_task(storage.get_conversation("c1"))
@@ -247,7 +249,7 @@ async def test_a_call_cancelled_while_it_connects_leaves_the_pool_whole(
 async def test_a_commit_cancelled_on_a_connection_that_breaks_ends_as_cancelled(
     make_storage: MakeStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """Cancelled while COMMIT is on its way, and cut off: the caller is cancelled, and hears of nothing else."""
+    """If a call is cancelled during COMMIT and the connection breaks, it raises CancelledError only."""
     storage = make_storage(proxy.dsn, max_connections=1)
     await rows.seed()
     before = await rows.all()

@@ -1,4 +1,4 @@
-"""Many at once: the limit is exact, the order is the order of commits, and nobody hears of anybody else."""
+"""Concurrent calls: the limit is exact, the order is the order of commits, and no call affects another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.calls import WRITES, Rows, call, somebody_waits, with_parameters
+from tests.calls import WRITES, Rows, call, wait_until_blocked, with_parameters
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
@@ -32,7 +32,7 @@ on_each_limit = pytest.mark.parametrize("on_limit", ["delete", "archive"])
 
 
 async def together(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Await all at the same time and return what they return; the first error is everybody's."""
+    """Await all concurrently. Returns their results; raises the first error."""
     return await asyncio.gather(*calls)
 
 
@@ -45,7 +45,7 @@ def ids(messages: Iterable[Message]) -> list[str]:
 
 
 def newest(stored: Iterable[tuple[str, datetime]], count: int) -> list[str]:
-    """Return the ids of the newest of what all callers were told, the oldest of them first."""
+    """Return the ids of the newest of all returned messages, the oldest of them first."""
     return [id for id, _ in sorted(stored, key=lambda each: each[1])[-count:]]
 
 
@@ -62,7 +62,7 @@ def processes() -> Iterator[list[Worker]]:
 async def test_of_many_appends_exactly_the_newest_remain_in_the_order_of_commits(
     make_storage: MakeStorage, on_limit: OnLimit
 ) -> None:
-    """32 tasks and a limit of 10: the ten that were stored last are there, in the order that the callers were told."""
+    """With 32 tasks and a limit of 10, the ten messages that were stored last remain, in the order of their times."""
     storage = make_storage(storage_limit=10, on_limit=on_limit)
 
     for round in range(6):
@@ -70,15 +70,15 @@ async def test_of_many_appends_exactly_the_newest_remain_in_the_order_of_commits
         await storage.create_conversation({"id": conversation, "user_id": "ada"})
         stored = await together(storage.add_message(text(f"m{n}"), "ada", conversation) for n in range(TASKS))
 
-        told = newest(((message.id, message.created_at) for message in stored), TASKS)
+        returned = newest(((message.id, message.created_at) for message in stored), TASKS)
         everything = await storage.get_messages("ada", conversation, limit=None, include_archived=True)
         assert len({message.created_at for message in stored}) == TASKS
-        assert ids(await storage.get_messages("ada", conversation, limit=None)) == told[-10:]
-        assert ids(everything) == (told if on_limit == "archive" else told[-10:])
+        assert ids(await storage.get_messages("ada", conversation, limit=None)) == returned[-10:]
+        assert ids(everything) == (returned if on_limit == "archive" else returned[-10:])
 
 
 async def test_what_a_reader_has_seen_is_only_ever_added_to(make_storage: MakeStorage) -> None:
-    """The order of messages is the order of commits: no message turns up before one that was read earlier."""
+    """The order of messages is the order of commits: no message appears before one that was read earlier."""
     storage, reader = make_storage(storage_limit=None), make_storage(storage_limit=None)
     await reader.create_conversation({"id": "c1", "user_id": "ada"})
     seen: list[list[str]] = [[]]
@@ -106,14 +106,14 @@ async def test_what_a_reader_has_seen_is_only_ever_added_to(make_storage: MakeSt
 async def test_of_appends_by_many_processes_exactly_the_newest_remain(
     make_storage: MakeStorage, processes: list[Worker], dsn: str, schema: str, on_limit: OnLimit
 ) -> None:
-    """Four processes, each with a pool of its own: the same limit, the same order."""
+    """Four processes, each with a pool of its own, have the same limit and the same order."""
     storage = make_storage()
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     for round in range(3):
         for process in processes:
             names = [f"{processes.index(process)}-{round}-{n}" for n in range(20)]
-            process.tell("append", dsn, schema=schema, ids=names, storage_limit=10, on_limit=on_limit)
+            process.send("append", dsn, schema=schema, ids=names, storage_limit=10, on_limit=on_limit)
         answers = [await asyncio.to_thread(process.answer) for process in processes]
 
         stored = [(id, datetime.fromisoformat(moment)) for answer in answers for id, moment in answer]
@@ -123,7 +123,7 @@ async def test_of_appends_by_many_processes_exactly_the_newest_remain(
 
 
 async def test_writers_on_several_conversations_do_not_meet(make_storage: MakeStorage) -> None:
-    """Each conversation keeps the newest ten of its own, whoever writes elsewhere."""
+    """Each conversation keeps its own newest ten messages, whatever is written to others."""
     storage = make_storage(storage_limit=10)
     conversations = [f"c{n}" for n in range(6)]
     await together(storage.create_conversation({"id": each, "user_id": f"of {each}"}) for each in conversations)
@@ -136,13 +136,13 @@ async def test_writers_on_several_conversations_do_not_meet(make_storage: MakeSt
     stored = await together(append for _, append in calls)
 
     for each in conversations:
-        told = [(message.id, message.created_at) for message in stored if message.id.startswith(f"{each}-")]
-        assert ids(await storage.get_messages(f"of {each}", each, limit=None)) == newest(told, 10)
+        returned = [(message.id, message.created_at) for message in stored if message.id.startswith(f"{each}-")]
+        assert ids(await storage.get_messages(f"of {each}", each, limit=None)) == newest(returned, 10)
 
 
 @pytest.mark.parametrize("storage_limit", [None, 12])
 async def test_batches_are_never_torn_nor_interleaved(make_storage: MakeStorage, storage_limit: int | None) -> None:
-    """The messages of one call stand side by side, in their order; only the limit cuts, from the oldest end."""
+    """The messages of one call are adjacent and in order; only the limit removes some, from the oldest end."""
     storage = make_storage(storage_limit=storage_limit)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -158,7 +158,7 @@ async def test_batches_are_never_torn_nor_interleaved(make_storage: MakeStorage,
 
 
 async def test_ensure_conversation_makes_one_for_all(make_storage: MakeStorage) -> None:
-    """Of thirty tasks over two pools one makes the conversation, and all get that one."""
+    """Of thirty ensure_conversation() calls over two pools one creates the conversation, and all return it."""
     pools = [make_storage(), make_storage()]
 
     for round in range(5):
@@ -171,7 +171,7 @@ async def test_ensure_conversation_makes_one_for_all(make_storage: MakeStorage) 
 
 
 async def test_create_conversation_has_one_winner(make_storage: MakeStorage) -> None:
-    """Of thirty tasks over two pools one makes the conversation, and all others hear that it exists."""
+    """Of thirty create_conversation() calls over two pools one succeeds, and the others raise that it exists."""
     pools = [make_storage(), make_storage()]
 
     for round in range(5):
@@ -188,7 +188,7 @@ async def test_create_conversation_has_one_winner(make_storage: MakeStorage) -> 
 
 
 async def test_open_happens_once_for_many_tasks(make_storage: MakeStorage, proxy: Proxy) -> None:
-    """open() happens once for fifty tasks that arrive together: one pool, and its number of connections."""
+    """open() by fifty concurrent tasks opens one pool, with its number of connections."""
     storage = make_storage(proxy.dsn, max_connections=4)
 
     stored = await together(storage.ensure_conversation({"id": "c1", "user_id": "ada"}) for _ in range(50))
@@ -200,7 +200,7 @@ async def test_open_happens_once_for_many_tasks(make_storage: MakeStorage, proxy
 async def test_delete_conversation_under_its_writers_leaves_nothing(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """delete_conversation() leaves no message of those who still write: it is stored and gone, or not found."""
+    """delete_conversation() deletes the messages of concurrent writers, or their calls raise not found."""
     storage = make_storage()
     met = Counter[str]()
 
@@ -221,7 +221,7 @@ async def test_delete_conversation_under_its_writers_leaves_nothing(
 
 
 async def test_ensure_conversation_under_deletions_ends_well(make_storage: MakeStorage) -> None:
-    """ensure_conversation() and deletions of the same conversation at once are no error to anybody."""
+    """ensure_conversation() concurrent with deletions of the same conversation raises no error."""
     storage = make_storage()
 
     for _ in range(5):
@@ -229,7 +229,7 @@ async def test_ensure_conversation_under_deletions_ends_well(make_storage: MakeS
         await together([*made, *(storage.delete_conversation("c1") for _ in range(10))])
 
 
-# --- after waiting ------------------------------------------------------------------------------------------------
+# --- after waiting for a lock -------------------------------------------------------------------------------------
 
 DROPS: dict[str, Callable[[PostgresStorage], Awaitable[int]]] = {
     "rewind_conversation": lambda storage: storage.rewind_conversation("c1", "question", owner="ada"),
@@ -243,13 +243,13 @@ DROPS: dict[str, Callable[[PostgresStorage], Awaitable[int]]] = {
 async def test_what_was_stored_during_the_wait_is_dropped_too(
     storage: PostgresStorage, connection: Connection, name: str
 ) -> None:
-    """An answer that is being saved when somebody stops it does not stay: what is there after the wait counts."""
+    """A deletion that waited for a writer also deletes the message that was stored meanwhile."""
     await storage.conversation("ada", "c1").add(text("question"))
 
     async with storage.transaction() as tx:
         await tx.add_message(text("late"), "ada", "c1")
         dropping = asyncio.ensure_future(DROPS[name](storage))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert await dropping == (1 if name == "rewind_conversation" else 2)
     assert ids(await storage.get_messages("ada", "c1")) == (["question"] if name == "rewind_conversation" else [])
@@ -258,7 +258,7 @@ async def test_what_was_stored_during_the_wait_is_dropped_too(
 async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its_new_user(
     make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """The words of a message that was being stored are the new user's, too, whoever had it before."""
+    """A message that is being stored while its conversation is given away is indexed for the new user."""
     storage = make_storage(search=True)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -266,7 +266,7 @@ async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its
         await tx.add_message({"role": "user", "content": "xylophone"}, "ada", "c1")
         await tx.update_conversation("c1", user_id="eve")
         giving = asyncio.create_task(storage.update_conversation("c1", user_id="bob", title="Trip", touch=False))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert ((await giving).user_id, (await giving).title) == ("bob", "Trip")
     found = {user: len((await storage.search(user, "xylophone")).hits) for user in ("ada", "eve", "bob")}
@@ -277,8 +277,8 @@ async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its
 
 
 async def test_writes_that_lock_each_others_rows_end_without_an_error(make_storage: MakeStorage, dsn: str) -> None:
-    """Appends that replace and prune, deletions and clearings of the same messages, all at once, all succeed."""
-    # A deadlock is looked for after 20 ms rather than a second.
+    """Concurrent appends that replace and prune, deletions and clearings of the same messages all succeed."""
+    # Deadlocks are checked for after 20 ms instead of a second.
     storage = make_storage(with_parameters(dsn, deadlock_timeout="20ms"), storage_limit=5)
     for conversation in ("c1", "c2"):
         await storage.create_conversation({"id": conversation, "user_id": "ada"})
@@ -310,7 +310,7 @@ async def test_writes_that_lock_each_others_rows_end_without_an_error(make_stora
 async def test_a_write_that_was_undone_is_tried_again(
     make_storage: MakeStorage, connection: Connection, schema: str, name: str, sqlstate: str
 ) -> None:
-    """A write that PostgreSQL undid because of another is sent again, and its caller hears nothing of it."""
+    """A write that PostgreSQL rolled back because of another one is repeated, and succeeds."""
     storage = make_storage()
     await storage.open()
     rows = Rows(connection, schema)
@@ -328,8 +328,8 @@ async def test_a_write_that_was_undone_is_tried_again(
 async def test_the_victim_of_a_deadlock_is_tried_again(
     make_storage: MakeStorage, connection: Connection, dsn: str, schema: str
 ) -> None:
-    """An append that waits for one who waits for it is undone by PostgreSQL, and done when the other has ended."""
-    # Whoever has waited so long looks for a deadlock, once: by then there is one.
+    """An append that PostgreSQL cancels as the victim of a deadlock is repeated, and succeeds."""
+    # A session checks for a deadlock once, after this time: there is one by then.
     storage = make_storage(with_parameters(dsn, deadlock_timeout="3s"), storage_limit=3)
     await storage.open()
     rows = Rows(connection, schema)
@@ -337,7 +337,7 @@ async def test_the_victim_of_a_deadlock_is_tried_again(
 
     async with connection.transaction():
         await connection.execute(f"SET LOCAL deadlock_timeout = '30s'; {lock(rows.messages, 'message_id', 'm1')}")
-        append = asyncio.create_task(call(storage, "add_message"))  # locks c1, and is to delete m1
+        append = asyncio.create_task(call(storage, "add_message"))  # holds the lock of c1, and is going to delete m1
         while not await connection.fetchval(
             "SELECT count(*) FROM pg_sleep(0.005), pg_locks "
             "WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"

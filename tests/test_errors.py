@@ -1,4 +1,4 @@
-"""Errors: each of ours is raised, none of the driver's escapes, and after any of them nothing half-written remains."""
+"""Errors: each class is raised, no driver's error escapes, and none leaves a partial write."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from voltmem import (
 )
 from voltmem._agents.native import NativeMemory
 
-# --- each is raised ----------------------------------------------------------------------------------------------
+# --- each class is raised ----------------------------------------------------------------------------------------
 
 
 class World:
-    """What a case may use."""
+    """The resources of a case."""
 
     def __init__(self, make_storage: MakeStorage, proxy: Proxy, connection: Connection, tmp_path: Path) -> None:
         self.make_storage = make_storage
@@ -110,7 +110,7 @@ async def another_loop(world: World) -> None:
 
 
 async def no_extra(world: World) -> None:
-    raise MissingExtraError("testcontainers", "docker")  # raised for real in test_testing.py, with Docker at hand
+    raise MissingExtraError("testcontainers", "docker")  # raised for real in test_testing.py, with Docker
 
 
 async def no_embedded_server(world: World) -> None:
@@ -191,7 +191,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
 async def test_every_error_is_raised_by_something(
     kind: type[VoltMemError], make_storage: MakeStorage, proxy: Proxy, connection: Connection, tmp_path: Path
 ) -> None:
-    """Each class of the tree is what a user gets, exactly, when that happens; it says something."""
+    """Each class of errors.py is raised in the case that it describes, exactly that class, with a text."""
     with pytest.raises(kind) as raised:
         await RAISED[kind](World(make_storage, proxy, connection, tmp_path))
 
@@ -201,7 +201,7 @@ async def test_every_error_is_raised_by_something(
 
 
 def test_no_error_is_forgotten() -> None:
-    """A new class in errors.py is raised here too; all of them hang on the root, and are drawn in the tree."""
+    """Each class in errors.py has a case here, has VoltMemError as a base, and is in the documented tree."""
     classes = [
         member
         for _, member in inspect.getmembers(voltmem.errors, inspect.isclass)
@@ -214,19 +214,19 @@ def test_no_error_is_forgotten() -> None:
 
 
 def test_an_error_is_also_what_python_calls_it() -> None:
-    """Whoever knows nothing of voltmem catches ValueError, LookupError, ConnectionError, TimeoutError."""
+    """Code without knowledge of voltmem can catch ValueError, LookupError, ConnectionError and TimeoutError."""
     assert issubclass(InvalidInputError, ValueError)
     assert issubclass(ConversationNotFoundError, LookupError)
     assert issubclass(ConnectionFailedError, ConnectionError)
     assert issubclass(DatabaseTimeoutError, TimeoutError)
 
 
-# --- none of the driver's escapes --------------------------------------------------------------------------------
+# --- no driver's error escapes -----------------------------------------------------------------------------------
 
 
 APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean"])
 
-# What happens to the server, and what undoes it; m and c are the tables, append the function.
+# Faults of the server, and how to undo them; m and c are the tables, append is the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
     "messages gone": (["ALTER TABLE {m} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {m_name}"]),
     "conversations gone": (["ALTER TABLE {c} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {c_name}"]),
@@ -235,7 +235,7 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
         [f"ALTER FUNCTION {{add}}({APPEND_TYPES}) RENAME TO away"],
         [f"ALTER FUNCTION {{schema}}.away({APPEND_TYPES}) RENAME TO {{a_name}}"],
     ),
-    # PostgreSQL says 53100 at the end of a write, when all its rows were stored.
+    # PostgreSQL raises 53100 at the end of a write, when all its rows were stored.
     "disk full": (
         [
             """CREATE FUNCTION {schema}.away() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -271,7 +271,7 @@ async def storage(make_storage: MakeStorage) -> PostgresStorage:
 async def test_a_fault_of_the_server_is_an_error_of_ours(
     fault: str, storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Whatever PostgreSQL refuses comes out as ours with the driver's as its cause, and nothing of it is stored."""
+    """An error of PostgreSQL is raised as one of voltmem's with the driver's as its cause, and nothing is stored."""
     rows = Rows(connection, schema)
     breaking, undoing = FAULTS[fault]
     failed = set()
@@ -292,7 +292,7 @@ async def test_a_fault_of_the_server_is_an_error_of_ours(
     assert failed >= (WRITES if fault == "disk full" else {"add_message", "add_messages"})
 
 
-# What the server may ask of a session, by its SQLSTATE: who may do nothing, who may only read, who must be quick.
+# Restrictions of a session, by SQLSTATE: no privileges, read-only, short timeouts.
 SESSIONS: dict[str, dict[str, str]] = {
     "42501": {"role": "pg_monitor"},
     "25006": {"default_transaction_read_only": "on"},
@@ -305,7 +305,7 @@ SESSIONS: dict[str, dict[str, str]] = {
 async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
     sqlstate: str, make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
 ) -> None:
-    """A verb that is denied, or waits for a lock too long, ends as a DatabaseError that says which, and undone."""
+    """A verb without a privilege or with a lock timeout raises a DatabaseError that says so, and is rolled back."""
     await make_storage().open()
     dsn = with_parameters(dsn, **SESSIONS[sqlstate])
     storage = make_storage(dsn, migrate="off", retry_timeout=0.1, search=True)
@@ -339,14 +339,14 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
         "/db?host=127.0.0.1&port=99999",
     ],
 )
-async def test_a_place_that_is_none_is_an_error_of_ours(place: str, make_storage: MakeStorage) -> None:
-    """A port, a host name or a file that cannot be is refused by voltmem, not by what stumbles over it."""
+async def test_an_invalid_host_is_an_error_of_voltmem(place: str, make_storage: MakeStorage) -> None:
+    """An invalid port, host name or file is refused by voltmem itself."""
     with pytest.raises(VoltMemError):
         await make_storage(f"postgresql://{place}", retry_timeout=0.1).open()
 
 
 async def error_of(calling: Awaitable[object]) -> VoltMemError | None:
-    """Return the error of ours that a call raises; any other is the test's end."""
+    """Return voltmem's error that a call raises. Any other error fails the test."""
     try:
         await calling
     except VoltMemError as error:
@@ -358,7 +358,7 @@ async def error_of(calling: Awaitable[object]) -> VoltMemError | None:
 
 WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud800", "x" * 1001, True]
 
-# What of these a parameter means something by, beside what its test gives it, and None where its type has it.
+# The invalid-looking values that a parameter accepts, besides its valid value, and None if its type has it.
 MEANT: dict[str, tuple[Any, ...]] = {
     "title": ("", "x" * 1001),
     "metadata": ({},),
@@ -386,14 +386,14 @@ MEANT: dict[str, tuple[Any, ...]] = {
 
 
 def is_meant(verb: str, parameter: str, value: Any) -> bool:
-    if value is None:  # "not filtered", "no check", "all": the type says so
+    if value is None:  # None means "not filtered", "no check" or "all": the type says so
         return NoneType in get_args(get_type_hints(getattr(PostgresStorage, verb))[parameter])
     return any(value == each and type(value) is type(each) for each in MEANT.get(parameter, ()))
 
 
 @pytest.mark.parametrize("name", VERBS)
 async def test_a_wrong_value_is_refused_before_any_sql(name: str, proxy: Proxy, make_storage: MakeStorage) -> None:
-    """In every parameter of every verb, what cannot be meant is an InvalidInputError, and nothing is sent."""
+    """Each invalid value of each parameter of each verb raises InvalidInputError, and nothing is sent."""
     storage = make_storage(proxy.dsn, search=True)
     await storage.open()
     sent = proxy.round_trips

@@ -1,4 +1,4 @@
-"""The examples run, as a newcomer would run them."""
+"""The examples run as documented."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from voltmem import PostgresStorage
 
 
 async def run(*arguments: str | Path, database: str) -> str:
-    """Return what a Python program prints; it must succeed."""
+    """Run a Python program. Returns its output; it must succeed."""
     return await python("-W", "error", *arguments, VOLTMEM_DATABASE_URL=database)
 
 
@@ -36,13 +36,15 @@ async def run(*arguments: str | Path, database: str) -> str:
     ],
 )
 async def test_an_example_runs_twice(example: str, expected: str, database: str) -> None:
-    """Each example says what it promises, on an empty database and on one where it has run before."""
+    """Each example prints what it promises, on an empty database and when it is run again."""
     for _ in range(2):
         assert expected in await run(ROOT / "examples" / example, database=database)
 
 
-async def test_the_demo_tells_its_story(database: str) -> None:
-    """Two programs, the second is shown what the first was told, then the sidebar with the last active first."""
+async def test_the_demo_prints_its_messages(database: str) -> None:
+    """
+    Of the demo's two programs, the second shows the first one's messages, then the sidebar, the last active first.
+    """
     story = await run(ROOT / "examples" / "demo.py", database=database)
 
     first, second = re.findall(r"process (\d+)", story)
@@ -53,7 +55,7 @@ async def test_the_demo_tells_its_story(database: str) -> None:
 
 
 async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str, tmp_path: Path) -> None:
-    """A file of conversations is loaded; loading it again replaces each message by itself."""
+    """A file of conversations is loaded; loading it again replaces each message with itself."""
     file = tmp_path / "two.jsonl"
     file.write_text(
         '{"id": "a", "messages": [{"role": "user", "type": "text", "content": "Hi"}]}\n\n'
@@ -71,7 +73,7 @@ async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str
 
 @with_dialogues
 async def test_dialogues_that_are_imported_come_back_equal(dialogues: Dialogues, database: str) -> None:
-    """Every conversation and every message of a file is read back as it was."""
+    """Every conversation and message of a file is read back equal."""
     printed = await run(ROOT / "examples" / "import_dialogues.py", dialogues.file, database=database)
 
     assert f"loaded {dialogues.conversations:,} conversations and {dialogues.messages:,} messages" in printed
@@ -84,7 +86,7 @@ async def test_dialogues_that_are_imported_come_back_equal(dialogues: Dialogues,
 
 
 async def test_without_any_database_the_error_names_all_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection, no variable and no embedded server: the error says what can be done."""
+    """Without a connection string, a variable and the embedded server, the error says what to do."""
     monkeypatch.setattr("voltmem._postgres.embedded.is_available", lambda: False)
 
     with pytest.raises(ValueError, match=r"connection=.*VOLTMEM_DATABASE_URL.*DATABASE_URL.*embedded"):
@@ -92,5 +94,5 @@ async def test_without_any_database_the_error_names_all_ways(monkeypatch: pytest
 
 
 def test_asyncpg_is_what_the_tests_run_on() -> None:
-    """The driver is there in the release that the package asks for."""
+    """The installed release of asyncpg is one that the package requires."""
     assert tuple(map(int, asyncpg.__version__.split(".")[:2])) >= (0, 30)

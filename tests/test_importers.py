@@ -1,4 +1,4 @@
-"""The readers of others' files: ChatGPT's export and OpenAI's messages become conversations, whatever is in them."""
+"""The readers of other formats: ChatGPT's export and OpenAI's messages become conversations, whatever they contain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def node(
     name: str | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    """A node of ChatGPT's mapping; text may be the whole content."""
+    """A node of ChatGPT's mapping. The text may be the whole content."""
     content = text if isinstance(text, Mapping) else {"content_type": "text", "parts": [text]}
     message = {
         "id": id,
@@ -75,7 +75,7 @@ def said(conversation: ImportedConversation) -> list[tuple[str, Any]]:
 
 
 def test_a_conversation_is_read_with_its_title_times_and_place() -> None:
-    """Its messages from the first to the last, with the model that answered."""
+    """A conversation is read with its title, times, messages in order, and the model that answered."""
     conversation = the(
         chat(
             node("root", None),
@@ -99,7 +99,7 @@ def test_a_conversation_is_read_with_its_title_times_and_place() -> None:
 
 
 def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
-    """What was edited or asked again stays out, and metadata says how much."""
+    """The visible branch is read; edited and regenerated messages are left out, and counted in metadata."""
     conversation = the(
         chat(
             node("m1", None, "first try"),
@@ -116,7 +116,7 @@ def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
 
 
 def test_what_chatgpt_hides_is_left_out() -> None:
-    """System messages, what it knows of its user, how it thought, and what has nothing in it."""
+    """Hidden messages are left out: system messages, custom instructions, reasoning, and empty ones."""
     conversation = the(
         chat(
             node("m1", None, "You are ChatGPT", role="system"),
@@ -135,7 +135,7 @@ def test_what_chatgpt_hides_is_left_out() -> None:
 
 
 def test_what_is_said_to_a_tool_is_a_call_and_what_comes_back_its_result() -> None:
-    """A model may see them together; of several results one is the call's."""
+    """A message to a tool is a call, and the tool's answer its result; of several results one belongs to the call."""
     code = {"content_type": "code", "language": "unknown", "text": '{"query": "weather"}'}
     shown = {"content_type": "tether_browsing_display", "result": "4 degrees", "summary": None}
     conversation = the(
@@ -191,12 +191,12 @@ def test_what_is_said_to_a_tool_is_a_call_and_what_comes_back_its_result() -> No
     ],
 )
 def test_every_kind_of_content_has_a_text(content: Mapping[str, Any], text: str) -> None:
-    """Pictures and sounds have a place in it, though they are not in the file."""
+    """Every kind of content has a text; pictures and sounds, which are not in the file, have placeholders."""
     assert said(the(chat(node("m1", None, content)))) == [("user", text)]
 
 
 def test_the_order_is_that_of_the_branch() -> None:
-    """A message that is older than the one before it gets that one's time; an id that cannot be, a new one."""
+    """A message older than the one before it gets that one's time; an invalid id is replaced with a new one."""
     conversation = the(
         chat(
             node("m1", None, "a", time=None),
@@ -214,15 +214,15 @@ def test_the_order_is_that_of_the_branch() -> None:
 
 @pytest.mark.parametrize("current", [None, "nowhere", 7, ["m3"]])
 def test_without_a_current_node_the_newest_branch_is_read(current: object) -> None:
-    """The one whose last message is the newest."""
+    """Without a current node, the branch with the newest last message is read."""
     nodes = (node("m1", None, "a"), node("m2", "m1", "old", time=BEGAN), node("m3", "m1", "new", time=BEGAN + 1))
     conversation = the({**chat(*nodes), "current_node": current})
 
     assert [message.content for message in conversation.messages] == ["a", "new"]
 
 
-def test_a_tree_that_is_none_is_read_as_far_as_it_goes() -> None:
-    """Circles end, parents that are not there are none, nodes that are none are passed over."""
+def test_a_malformed_tree_is_read_as_far_as_possible() -> None:
+    """A malformed tree is read as far as possible: cycles end, and missing parents and invalid nodes are skipped."""
     circle = chat(node("m1", "m2", "a"), node("m2", "m1", "b"))
     dangling = chat(node("m2", "nowhere", "b"), node("m3", "m2", "c"))
     broken = chat(node("m1", None, "a"))
@@ -235,7 +235,7 @@ def test_a_tree_that_is_none_is_read_as_far_as_it_goes() -> None:
 
 
 def test_an_export_is_read_as_a_file_holds_it() -> None:
-    """Text or bytes of JSON, a list, or one conversation."""
+    """An export is read from text or bytes of JSON, from a list, or from one conversation."""
     export = chat(node("m1", None, "Hello", time=BEGAN))
     expected = [the(export)]
 
@@ -246,14 +246,14 @@ def test_an_export_is_read_as_a_file_holds_it() -> None:
 @pytest.mark.parametrize(
     "export", ["", "no JSON", b"\xff", "7", "[" * 100_000, '"text"', "[7]", "[[]]", '[{"title": "t"}]', '{"user": {}}']
 )
-def test_what_is_no_export_of_chatgpt_is_refused(export: str) -> None:
-    """An error of ours says so."""
+def test_an_invalid_export_of_chatgpt_is_refused(export: str) -> None:
+    """A value that is not an export of ChatGPT raises an error of voltmem."""
     with pytest.raises(InvalidInputError):
         list(from_chatgpt(export))
 
 
 def test_text_that_postgresql_cannot_hold_is_kept_where_it_can_be() -> None:
-    """In contents exactly, in titles and metadata without it."""
+    """Text that PostgreSQL cannot hold is kept in contents, and removed from titles and metadata."""
     conversation = the(chat(node("m1", None, "a\x00\ud800", model_slug="\x00"), title="t\x00", gizmo_id="\ud800"))
 
     assert said(conversation) == [("user", "a\x00\ud800")]
@@ -269,8 +269,8 @@ FIELDS = ("message", "parent", "author", "role", "content", "content_type", "par
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.dictionaries(st.sampled_from(FIELDS), JSON)), JSON, JSON)
-def test_whatever_stands_in_a_mapping_is_read_or_left_out(mapping: Any, current: Any, field: Any) -> None:
-    """No shape of it is an error that is not ours."""
+def test_any_value_in_a_mapping_is_read_or_left_out(mapping: Any, current: Any, field: Any) -> None:
+    """Any value in a mapping is read or left out; no other error than voltmem's is raised."""
     export = {"mapping": mapping, "current_node": current, "title": field, "create_time": field, "id": field}
 
     the(export)
@@ -286,7 +286,7 @@ def read(source: Any) -> list[list[tuple[str, Any]]]:
 
 
 def test_a_list_of_messages_is_one_conversation() -> None:
-    """In its order, without times, under an id that the import makes."""
+    """A list of messages is one conversation, in order, without times, with an id from the import."""
     (conversation,) = from_openai(HELLO, resource_id="docs")
 
     assert said(conversation) == [("system", "Be brief."), ("user", "Hello")]
@@ -295,7 +295,7 @@ def test_a_list_of_messages_is_one_conversation() -> None:
 
 
 def test_conversations_are_read_from_every_container(tmp_path: Path) -> None:
-    """Lists of lists, objects with messages, JSON, lines of JSON, and an open file of them."""
+    """Conversations are read from lists of lists, objects with messages, JSON, JSON lines, and an open file."""
     two = [[("system", "Be brief."), ("user", "Hello")], [("user", "Ho")]]
     objects = [{"messages": HELLO}, {"messages": [{"role": "user", "content": "Ho"}]}]
     lines = "\n".join(map(json.dumps, objects)) + "\n\n"
@@ -313,7 +313,7 @@ def test_conversations_are_read_from_every_container(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", ["\ufeff", "\n", "\ufeff \r\n\n"])
 def test_what_editors_put_before_the_first_line_means_nothing(before: str, tmp_path: Path) -> None:
-    """A byte-order mark, blank lines, or both: before JSON, before lines of it, in a file, as text or bytes."""
+    """A byte-order mark and blank lines are ignored: before JSON, before JSON lines, in a file, as text or bytes."""
     objects = [{"messages": HELLO}, {"messages": [{"role": "user", "content": "Ho"}]}]
     lines = before + "\n".join(map(json.dumps, objects))
     file = tmp_path / "lines.jsonl"
@@ -328,8 +328,8 @@ def test_what_editors_put_before_the_first_line_means_nothing(before: str, tmp_p
         assert [said(conversation) for conversation in from_chatgpt(given_as)] == [[("user", "Hello")]]
 
 
-def test_what_else_stands_there_is_kept_as_metadata() -> None:
-    """Of a conversation and of a message; an id and a title are what they are."""
+def test_other_fields_are_kept_as_metadata() -> None:
+    """Other fields of a conversation and of a message become metadata; id and title are used as such."""
     content = [{"type": "image_url", "image_url": {"url": "x"}}]
     message = {"role": "user", "name": "Ada", "content": content, "weight": 0}
     about: dict[str, Any] = {"id": "c1", "title": "Coats", "tools": [{"type": "function"}], "messages": [message]}
@@ -373,7 +373,7 @@ TOOLS: list[list[dict[str, Any]]] = [
 
 @pytest.mark.parametrize("messages", TOOLS, ids=["chat", "responses", "functions", "custom"])
 def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) -> None:
-    """In each form that OpenAI has had for them, what is said beside a call included."""
+    """A tool result gets the id of its call, in each of OpenAI's forms, and text beside a call is kept."""
     (conversation,) = from_openai(messages)
     *before, asked, answered = conversation.messages
 
@@ -399,15 +399,15 @@ def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) 
         ('{"messages": []}\n{"messages"', "not JSON"),
     ],
 )
-def test_what_is_no_openai_message_is_told_with_its_place(source: Any, where: str) -> None:
-    """An error of ours, not another's."""
+def test_an_invalid_openai_message_is_reported_with_its_place(source: Any, where: str) -> None:
+    """An invalid OpenAI message raises voltmem's error, with its place."""
     with pytest.raises(InvalidInputError, match=where):
         list(from_openai(source))
 
 
 @given(JSON)
 def test_any_value_is_read_or_refused(value: Any) -> None:
-    """As messages, as a message, as JSON."""
+    """Any value is read or refused, as messages, as a message, as JSON."""
     for source in (value, [value], [[value]], {"messages": [value]}, json.dumps(value)):
         try:
             conversations = list(from_openai(source))
@@ -420,7 +420,9 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
 
 
 async def test_what_is_read_is_imported_and_a_model_may_see_it(make_storage: MakeStorage) -> None:
-    """With its tool turns whole, found by its words, in the sidebar at its time; a second time nothing happens."""
+    """
+    Imported conversations have whole tool turns for a model, are found by the search, and are skipped a second time.
+    """
     storage = make_storage(search=True)
     chats = chat(
         node("m1", None, "Weather?", time=BEGAN),

@@ -1,4 +1,4 @@
-"""Options and connection strings: as people have them, made plain, and refused before anything is tried."""
+"""Options and connection strings are accepted in common forms, and refused before anything is sent."""
 
 import ssl
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def dsns(target: ConnectionTarget) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
 async def test_a_connection_string_of_another_library_works(scheme: str, dsn: str, make_storage: MakeStorage) -> None:
-    """The scheme that SQLAlchemy, Django or Heroku want is understood."""
+    """Connection strings with the schemes of SQLAlchemy, Django or Heroku are accepted."""
     storage = make_storage(f"{scheme}://{dsn.partition('://')[2]}")
 
     assert await storage.count_conversations() == 0
@@ -47,14 +47,14 @@ async def test_a_connection_string_of_another_library_works(scheme: str, dsn: st
 async def test_parameters_that_people_have_in_their_strings_work(
     parameters: str, dsn: str, make_storage: MakeStorage
 ) -> None:
-    """Parameters of libpq, of poolers and of other drivers neither fail nor reach the server."""
+    """Parameters of libpq, of poolers and of other drivers raise no error, and are not sent to the server."""
     storage = make_storage(f"{dsn.partition('?')[0]}?{parameters}")
 
     assert await storage.count_conversations() == 0
 
 
 async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage: MakeStorage) -> None:
-    """Who looks at pg_stat_activity sees voltmem, or what the connection string says."""
+    """pg_stat_activity shows the application_name of the connection string, or "voltmem"."""
     names = []
     for query in ("", "?application_name=mine"):
         async with make_storage(f"{dsn.partition('?')[0]}{query}").transaction() as tx:
@@ -64,7 +64,7 @@ async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage:
 
 
 async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(dsn: str, make_storage: MakeStorage) -> None:
-    """With pgbouncer=true nothing stays prepared on a connection."""
+    """With pgbouncer=true no statement stays prepared on a connection."""
     storage = make_storage(f"{dsn.partition('?')[0]}?pgbouncer=true")
     await storage.get_conversation("any")
 
@@ -76,7 +76,7 @@ async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(dsn: str
 
 
 def test_each_host_is_one_target() -> None:
-    """Several hosts become several strings with the same login, database and parameters, tried one by one."""
+    """Several hosts become several targets with the same login, database and parameters, tried one by one."""
     target = connection_target("postgresql://u:p@one:1,two:2,[::1]:3/db?target_session_attrs=primary&sslmode=require")
 
     assert dsns(target) == [
@@ -86,7 +86,7 @@ def test_each_host_is_one_target() -> None:
 
 
 def test_a_socket_folder_is_a_host() -> None:
-    """host= in the query names a folder of sockets, as in libpq."""
+    """host= in the query may be a folder of sockets, as in libpq."""
     target = connection_target("postgresql:///db?host=/var/run/postgresql")
 
     assert (target.name, dsns(target)[0].startswith("postgresql:///db?host=%2Fvar")) == ("/var/run/postgresql/db", True)
@@ -114,7 +114,7 @@ def test_a_socket_folder_is_a_host() -> None:
     ],
 )
 def test_a_connection_that_cannot_be_is_refused_without_its_secrets(connection: Any) -> None:
-    """The error comes from the constructor, and shows no part of a password."""
+    """An invalid connection is refused by the constructor, without any part of a password in the error."""
     with pytest.raises(InvalidOptionError) as refused:
         PostgresStorage(connection)
 
@@ -124,7 +124,7 @@ def test_a_connection_that_cannot_be_is_refused_without_its_secrets(connection: 
 
 @given(user=st.text(min_size=1, max_size=20), password=st.text(max_size=30), database=st.text(min_size=1, max_size=20))
 def test_a_percent_encoded_login_is_never_shown(user: str, password: str, database: str) -> None:
-    """Whatever the password is made of, percent-encoded it is understood, and shown nowhere."""
+    """A percent-encoded password of any characters is decoded, and never shown."""
     secret = f"<<{password}>>".encode("utf-8", "replace").decode()
     url = f"postgresql://{quote(user.encode('utf-8', 'replace'), safe='')}:{quote(secret, safe='')}@h/d"
 
@@ -135,7 +135,7 @@ def test_a_percent_encoded_login_is_never_shown(user: str, password: str, databa
 
 
 async def test_a_connection_object_works(dsn: str, connection: Connection, make_storage: MakeStorage) -> None:
-    """VoltAgent's object with host, port, database, user, password and ssl is the same as the string."""
+    """VoltAgent's object with host, port, database, user, password and ssl is equivalent to the string."""
     host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
     params = connection._params  # type: ignore[attr-defined]
     options = {"host": host, "port": port, "database": params.database, "user": params.user, "ssl": False}
@@ -146,7 +146,7 @@ async def test_a_connection_object_works(dsn: str, connection: Connection, make_
 
 
 async def test_ssl_true_insists_on_tls(connection: Connection, schema: str) -> None:
-    """ssl=True means a verified certificate: a server without TLS is not good enough."""
+    """ssl=True requires a verified certificate: a server without TLS is refused."""
     if await connection.fetchval("SELECT current_setting('ssl')") == "on":
         pytest.skip("this server has TLS; what is shown here is a server without")
     host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
@@ -158,7 +158,7 @@ async def test_ssl_true_insists_on_tls(connection: Connection, schema: str) -> N
 
 @pytest.mark.parametrize("tls", [True, False, ssl.create_default_context()])
 def test_tls_is_passed_on_as_it_is(tls: object) -> None:
-    """True, False or an SSLContext reach the driver unchanged: True is a verified certificate there."""
+    """True, False or an SSLContext is passed on to the driver, for which True means a verified certificate."""
     target = connection_target({"host": "h", "ssl": tls})
 
     assert target.hosts[0]["ssl"] is tls
@@ -166,7 +166,7 @@ def test_tls_is_passed_on_as_it_is(tls: object) -> None:
 
 @pytest.mark.parametrize("name", ["", "A", "1a", "a-b", "a.b", 'a"b', "a b", "ä", "a" * 64, "a\x00", 1, None])
 def test_a_schema_or_prefix_that_is_no_plain_identifier_is_refused(name: Any) -> None:
-    """Lower-case letters, digits and underscores: no quoting, no folding, no surprise."""
+    """A schema or prefix may have lower-case letters, digits and underscores, so that it needs no quoting."""
     with pytest.raises(InvalidOptionError):
         PostgresStorage(table_prefix=name)
     with pytest.raises(InvalidOptionError):
@@ -174,7 +174,7 @@ def test_a_schema_or_prefix_that_is_no_plain_identifier_is_refused(name: Any) ->
 
 
 def test_a_prefix_leaves_room_for_the_longest_name() -> None:
-    """No name that begins with the prefix is cut at PostgreSQL's 63 bytes."""
+    """With the longest prefix, no name is cut at PostgreSQL's 63 bytes."""
     with pytest.raises(InvalidOptionError, match=f"at most {MAX_PREFIX_LENGTH}"):
         PostgresStorage(table_prefix="a" * (MAX_PREFIX_LENGTH + 1))
 
@@ -204,20 +204,20 @@ def test_a_prefix_leaves_room_for_the_longest_name() -> None:
     ],
 )
 def test_an_option_that_cannot_be_is_refused(options: Mapping[str, Any]) -> None:
-    """The constructor says which option, and what it may be."""
+    """An invalid option is refused by the constructor, which names it and the valid values."""
     with pytest.raises(InvalidOptionError):
         PostgresStorage(**options)
 
 
 def test_a_storage_is_made_without_io() -> None:
-    """Making a storage does no I/O: it may stand at module level."""
+    """Creating a storage does no I/O, so it can be done at module level."""
     storage = PostgresStorage("postgresql://nobody:secret@host.invalid:1/nowhere")
 
     assert repr(storage) == "<PostgresStorage host.invalid:1/nowhere public.voltagent_memory_*>"
 
 
 async def test_the_variables_name_the_database(dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VOLTMEM_DATABASE_URL comes before DATABASE_URL; a bad one is named in the error."""
+    """VOLTMEM_DATABASE_URL has precedence over DATABASE_URL; an invalid one is named in the error."""
     monkeypatch.setenv("DATABASE_URL", "mysql://not-this-one")
     monkeypatch.setenv("VOLTMEM_DATABASE_URL", dsn)
     async with PostgresStorage(schema=schema) as storage:

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel and the sdist hold all that a storage needs, and nothing of ours is missing."""
+"""The wheel and the sdist contain everything that a storage needs."""
 
 import asyncio
 import os
@@ -46,14 +46,14 @@ async def command(*arguments: str | Path, **environment: str) -> str:
 
 
 async def build(kind: str, folder: Path) -> Path:
-    # The build's own tools are in our environment: nothing is fetched.
+    # The build's own tools are in this environment, so that nothing is downloaded.
     await command(sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", folder, ROOT)
     (built,) = folder.iterdir()
     return built
 
 
 async def test_the_wheel_opens_a_storage_in_a_fresh_environment(tmp_path: Path, dsn: str, schema: str) -> None:
-    """The wheel, installed where nothing else is, has its migrations with it."""
+    """The wheel, installed alone in a fresh environment, opens a storage with its migrations."""
     wheel = await build("wheel", tmp_path / "wheel")
     environment = tmp_path / "environment"
     await command(sys.executable, "-m", "venv", environment)
@@ -68,7 +68,7 @@ async def test_the_wheel_opens_a_storage_in_a_fresh_environment(tmp_path: Path, 
 
 
 async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) -> None:
-    """Type marker, licence and every migration, the functions included, travel in the wheel, under our name."""
+    """The wheel has the type marker, the licence and every migration, functions included, in the package's folder."""
     wheel = await build("wheel", tmp_path)
 
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -80,7 +80,7 @@ async def test_the_wheel_holds_the_package_and_its_migrations(tmp_path: Path) ->
 
 
 async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None:
-    """Package, migrations, the rendered schema, tests and examples travel in the sdist."""
+    """The sdist has the package, the migrations, the rendered schema, tests and examples."""
     sdist = await build("sdist", tmp_path)
 
     with tarfile.open(sdist) as archive:
@@ -92,22 +92,22 @@ async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None
 
 
 def test_the_lock_pins_what_the_project_asks_for() -> None:
-    """Every dependency of development is locked to a release that pyproject.toml allows; no address is in the lock."""
+    """Every development dependency is locked to a release that pyproject.toml allows, without an address."""
     lock = (ROOT / ".requirements" / "dev.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "docker"}
     wanted = [Requirement(each) for each in chain(project["dependencies"], *extras.values())]
 
-    others = [each for each in wanted if each.name != project["name"]]  # an extra may ask for another one of ours
+    others = [each for each in wanted if each.name != project["name"]]  # an extra may require another extra of voltmem
 
     assert [str(each) for each in others if each.name not in pinned or pinned[each.name] not in each.specifier] == []
     assert "://" not in lock
 
 
 @pytest.mark.parametrize("text", ["pip install voltmem\n", "pip install voltmem ", "pip install voltmem`"])
-def test_nobody_is_told_to_install_another_projects_package(text: str) -> None:
-    """The name voltmem on the public index is another project's: no text of ours sends people there."""
+def test_no_text_names_another_projects_package(text: str) -> None:
+    """No text tells users to install "voltmem" from the public index, where it is another project's name."""
     ours = [*ROOT.glob("*.md"), *ROOT.glob("voltmem/**/*.py"), *ROOT.glob("examples/*.py")]
 
     assert [path.name for path in ours if text in path.read_text()] == []

@@ -1,4 +1,4 @@
-"""The public API is what public_api.txt says: changing it is a decision that a diff shows."""
+"""public_api.txt has the public API, so that a diff shows each change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests import public_api
 
 
 def test_the_public_api_is_the_one_that_is_written_down() -> None:
-    """Each public name has its line, with its signature; who adds, changes or removes one renews the file."""
+    """Each public name has its line, with its signature; after a change, write the file again."""
     before = public_api.FILE.read_text(encoding="utf-8").splitlines()
 
     changes = list(unified_diff(before, public_api.public_api(), "public_api.txt", "the code", n=0, lineterm=""))

@@ -1,4 +1,4 @@
-"""Whatever goes in comes back: content exactly, metadata and texts and times equal; what cannot is refused at once."""
+"""Values are returned as stored: content exactly, metadata, texts and times equal; invalid ones are refused at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from voltmem._values import plain_text, uuid7
 
 
 class DottedRecord(asyncpg.Record):
-    """A record as applications make them: row.id instead of row["id"]."""
+    """A record class of an application: row.id instead of row["id"]."""
 
     def __getattr__(self, name: str) -> Any:
         return self[name]
@@ -49,7 +49,7 @@ class DottedRecord(asyncpg.Record):
 async def any_storage(
     request: pytest.FixtureRequest, dsn: str, schema: str, make_storage: MakeStorage
 ) -> AsyncIterator[PostgresStorage]:
-    """A storage with a conversation "c1" of ada's, on each kind of pool that a caller may have."""
+    """A storage with ada's conversation "c1", on each kind of pool that a caller may have."""
     pool_options: dict[str, dict[str, Any]] = {
         "a pool with JSON codecs": {"init": set_json_codecs},
         "a pool with records of another class": {"record_class": DottedRecord},
@@ -67,7 +67,7 @@ async def any_storage(
 
 @pytest.fixture
 async def closed_storage() -> PostgresStorage:
-    """A storage that cannot send any SQL: it says StorageClosedError as soon as it would."""
+    """A closed storage: it raises StorageClosedError if a call would send any SQL."""
     storage = PostgresStorage("postgresql://127.0.0.1:1/nowhere")
     await storage.close()
     return storage
@@ -84,13 +84,15 @@ async def closed_storage() -> PostgresStorage:
 @example(added=[10**4000, -(10**4000), 2**63, 1e16, 1e23, 5e-324, 1.7976931348623157e308])
 @example(added=[{"b": 1, "a": {"d": 1, "c": 2}}, {"a": 1, "b": 2}])
 async def test_content_comes_back_exactly(any_storage: PostgresStorage, added: list[JsonValue]) -> None:
-    """Any JSON value and any text comes back as it was: equal, of the same types, its keys in their order."""
+    """Any JSON value and any text is returned exactly: equal, with the same types and order of keys."""
     messages = [{"role": "user", "content": content} for content in added]
 
     stored = await any_storage.add_messages(messages, "ada", "c1")
 
     read = await any_storage.get_messages("ada", "c1", limit=len(added))
-    assert repr([each.content for each in stored]) == repr(added)  # repr tells types, the order of keys and -0.0 apart
+    assert repr([each.content for each in stored]) == repr(
+        added
+    )  # repr distinguishes types, the order of keys and -0.0
     assert repr(read) == repr(stored)
 
 
@@ -99,7 +101,7 @@ async def test_content_comes_back_exactly(any_storage: PostgresStorage, added: l
 async def test_the_text_of_a_message_is_kept_beside_its_content(
     storage: PostgresStorage, schema: str, content: JsonValue
 ) -> None:
-    """SQL that searches the column "content" finds what Message.text says, for any content."""
+    """The column "content" holds Message.text for any content, so that SQL can search it."""
     await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
 
     message = await storage.add_message({"role": "user", "content": content}, "ada", "c1")
@@ -114,7 +116,7 @@ async def test_the_text_of_a_message_is_kept_beside_its_content(
 @example(kinds=[True] * DEPTH)
 @example(kinds=[False] * DEPTH)
 async def test_values_of_200_levels_come_back(any_storage: PostgresStorage, kinds: list[bool]) -> None:
-    """Lists and dicts may be nested up to the limit, in content and in metadata (itself the first level)."""
+    """Lists and dicts may be nested up to the limit, in content and in metadata (which is the first level)."""
     content, metadata = nested(kinds), {"": nested(kinds[1:])}
 
     await any_storage.add_message({"role": "user", "content": content, "metadata": metadata}, "ada", "c1")
@@ -125,7 +127,7 @@ async def test_values_of_200_levels_come_back(any_storage: PostgresStorage, kind
 
 @pytest.mark.parametrize("content", ["x" * 10_000_000, ["é\x00" * 2_000_000]], ids=["text", "JSON"])
 async def test_a_message_of_ten_megabytes_comes_back(storage: PostgresStorage, content: JsonValue) -> None:
-    """There is no size that a conversation has and a message has not."""
+    """A message may be as large as ten megabytes."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     await storage.add_message({"role": "tool", "content": content}, "ada", "c1")
@@ -135,7 +137,7 @@ async def test_a_message_of_ten_megabytes_comes_back(storage: PostgresStorage, c
 
 
 async def test_ten_thousand_messages_at_once_come_back_in_their_order(make_storage: MakeStorage) -> None:
-    """One call stores any number of messages, in the order of the list."""
+    """One call stores ten thousand messages, in the order of the list."""
     storage = make_storage(storage_limit=None)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -146,7 +148,7 @@ async def test_ten_thousand_messages_at_once_come_back_in_their_order(make_stora
 
 
 async def test_what_is_read_is_like_what_was_checked(storage: PostgresStorage) -> None:
-    """A model that was made of a row, unchecked, is a pydantic model in everything: equal, copied, pickled, dumped."""
+    """A model built unchecked from a row behaves as any other: equality, copies, pickles, dumps."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada", "metadata": {"a": [1]}})
     await storage.add_message({"id": "m1", "role": "user", "content": ["parts"], "metadata": {"a": 1}}, "ada", "c1")
     (message,) = await storage.get_messages("ada", "c1")
@@ -173,7 +175,7 @@ async def test_what_is_read_is_like_what_was_checked(storage: PostgresStorage) -
 @example(metadata={"large": 1e16, "larger": 1e23, "largest": 1.7976931348623157e308, "smallest": 5e-324})
 @example(metadata={"whole": 10**4000, "truth": True, "one": 1, "empty": {"list": [], "dict": {}, "text": ""}})
 async def test_metadata_comes_back_equal(any_storage: PostgresStorage, metadata: dict[str, JsonValue]) -> None:
-    """What jsonb can hold comes back equal from a message and from a conversation, however it got there."""
+    """Values that jsonb can hold are returned equal in metadata of messages and conversations, by any verb."""
     message = await any_storage.add_message({"role": "user", "content": "", "metadata": metadata}, "ada", "c1")
     updated = await any_storage.update_conversation("c1", metadata=metadata)
     created = await any_storage.create_conversation({"user_id": "ada", "metadata": metadata})
@@ -204,7 +206,7 @@ async def test_metadata_that_jsonb_cannot_hold_is_refused(
         await call(closed_storage, {"key": value})
 
 
-# --- what is not JSON ---------------------------------------------------------------------------------------------
+# --- values that are not JSON -------------------------------------------------------------------------------------
 
 
 @examples(100)
@@ -212,7 +214,7 @@ async def test_metadata_that_jsonb_cannot_hold_is_refused(
 @example(value=nested([True] * (DEPTH + 1)))
 @example(value=nested([False] * (DEPTH + 1)))
 async def test_what_is_not_json_leaves_nothing_stored(storage: PostgresStorage, value: object) -> None:
-    """A value that would come back as another is refused, and what was to be stored with it is not stored either."""
+    """A value that JSON would change is refused, and other messages of the call are not stored either."""
     await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
     good: dict[str, object] = {"role": "user", "content": "good"}
     bad: list[dict[str, object]] = [
@@ -235,7 +237,7 @@ async def test_what_is_not_json_leaves_nothing_stored(storage: PostgresStorage, 
 async def test_metadata_that_is_not_json_is_refused(
     closed_storage: PostgresStorage, call: MetadataCall, value: object
 ) -> None:
-    """A value that would come back as another is an InvalidInputError, before any SQL."""
+    """A value that JSON would change is an InvalidInputError in metadata, before any SQL."""
     with pytest.raises(InvalidInputError):
         await call(closed_storage, {"key": value})
 
@@ -255,7 +257,7 @@ async def test_metadata_that_is_not_json_is_refused(
 async def test_any_text_is_an_id_a_title_a_role_or_a_type(
     storage: PostgresStorage, conversation: dict[str, str], message: dict[str, str]
 ) -> None:
-    """Every field of text takes any text that PostgreSQL can hold, an id any but the empty one, and is found by it."""
+    """Every text field takes any text that PostgreSQL can hold, an id any but the empty one, and is found by it."""
     conversation_id, user_id = conversation["id"], conversation["user_id"]
     await storage.delete_conversation(conversation_id)
 
@@ -318,10 +320,10 @@ TEXT_CALLS: Final[dict[str, TextCall]] = {
 @pytest.mark.parametrize("call", TEXT_CALLS.values(), ids=TEXT_CALLS)
 @examples(20)
 @given(text=unstorable_texts | st.sampled_from([0, True, b"text", ["text"]]))
-async def test_what_is_no_text_of_postgresql_is_refused(
+async def test_text_that_postgresql_cannot_hold_is_refused(
     closed_storage: PostgresStorage, call: TextCall, text: object
 ) -> None:
-    """A NUL, a lone surrogate or something that is no string is an InvalidInputError wherever a text is wanted."""
+    """A NUL, a lone surrogate or a value that is not a string is an InvalidInputError in every text field."""
     with pytest.raises(InvalidInputError):
         await call(closed_storage, text)
 
@@ -334,7 +336,9 @@ hours_ahead = st.integers(1, 23).map(lambda hours: timezone(timedelta(hours=hour
 
 
 def exists_in_utc(time: datetime) -> bool:
-    """Whether it lies within the years 1 to 9999, but for their first and last microsecond, the driver's infinity."""
+    """
+    Return whether it is within the years 1 to 9999, without their first and last microsecond, the driver's infinity.
+    """
     try:
         return datetime.min < time.astimezone(UTC).replace(tzinfo=None) < datetime.max
     except OverflowError:
@@ -346,7 +350,7 @@ def exists_in_utc(time: datetime) -> bool:
 @example(time=datetime.min.replace(tzinfo=UTC, microsecond=1))
 @example(time=datetime.max.replace(tzinfo=UTC, microsecond=999_998))
 async def test_any_time_comes_back_in_utc(storage: PostgresStorage, time: datetime) -> None:
-    """A time of any zone, to the microsecond, from the year 1 to 9999, comes back as the same moment in UTC."""
+    """A time of any zone, to the microsecond, from the year 1 to 9999, is returned as the same moment in UTC."""
     created = await storage.create_conversation({"user_id": "ada", "created_at": time, "updated_at": time})
     message = {"role": "user", "content": "", "created_at": time}
 
@@ -377,8 +381,8 @@ TIME_CALLS: Final[dict[str, TimeCall]] = {
     | st.datetimes(min_value=datetime(9999, 12, 31, 23), timezones=hours_behind)
     | st.sampled_from([b"", [2026], {"year": 2026}])
 )
-async def test_a_time_that_is_none_is_refused(closed_storage: PostgresStorage, call: TimeCall, time: object) -> None:
-    """A time without a zone, or one that UTC has no year for, is an InvalidInputError, before any SQL."""
+async def test_an_invalid_time_is_refused(closed_storage: PostgresStorage, call: TimeCall, time: object) -> None:
+    """A time without a zone, or outside the years of UTC, is an InvalidInputError, before any SQL."""
     with pytest.raises(InvalidInputError):
         await call(closed_storage, time)
 
@@ -389,7 +393,7 @@ async def test_a_time_that_is_none_is_refused(closed_storage: PostgresStorage, c
 @examples(200)
 @given(content=contents)
 def test_the_plain_text_of_anything_can_be_stored(content: JsonValue) -> None:
-    """Whatever the content, its text has neither a NUL nor a lone surrogate."""
+    """The plain text of any content has neither a NUL nor a lone surrogate."""
     text = plain_text(content)
 
     assert "\x00" not in text
@@ -399,21 +403,21 @@ def test_the_plain_text_of_anything_can_be_stored(content: JsonValue) -> None:
 @examples(50)
 @given(text=storable_texts)
 def test_the_plain_text_of_a_text_is_itself(text: str) -> None:
-    """A string that can be stored is its own text."""
+    """The plain text of a string that can be stored is the string."""
     assert plain_text(text) == text
 
 
 @examples(50)
 @given(texts=st.lists(storable_texts, min_size=1), others=st.dictionaries(st.just("url"), storable_texts))
 def test_the_plain_text_of_parts_is_their_text(texts: list[str], others: dict[str, str]) -> None:
-    """Of a list of parts, a person reads the text of those that have one, a line each."""
+    """The plain text of a list of parts is the text of each, one per line."""
     parts: list[JsonValue] = [{"type": "text", "text": text} for text in texts]
 
     assert plain_text([{**others}, *parts, {**others}]) == "\n".join(texts)
 
 
 def test_the_plain_text_of_a_tool_result_is_its_strings_and_numbers() -> None:
-    """Of anything else a person reads the strings and numbers, a line each."""
+    """The plain text of any other value is its strings and numbers, one per line."""
     assert plain_text({"city": "Paris", "days": [{"high": 21.5, "rain": False}, {"high": 19, "rain": None}]}) == (
         "Paris\n21.5\n19"
     )
@@ -423,7 +427,7 @@ def test_the_plain_text_of_a_tool_result_is_its_strings_and_numbers() -> None:
 
 
 def test_ids_are_uuids_of_version_7() -> None:
-    """A made id is an RFC 9562 UUIDv7 in its canonical spelling."""
+    """A generated id is an RFC 9562 UUIDv7 in its canonical form."""
     made = uuid7()
 
     parsed = uuid.UUID(made)
@@ -433,7 +437,7 @@ def test_ids_are_uuids_of_version_7() -> None:
 @examples(50)
 @given(milliseconds=st.lists(st.integers(0, 2**48 - 1), min_size=2, max_size=2, unique=True))
 def test_ids_sort_by_the_millisecond(milliseconds: list[int]) -> None:
-    """Of two ids made in different milliseconds, the later one is greater as text."""
+    """Of two ids generated in different milliseconds, the later one is greater as text."""
     with pytest.MonkeyPatch.context() as patch:
         ids = []
         for each in milliseconds:
@@ -444,12 +448,12 @@ def test_ids_sort_by_the_millisecond(milliseconds: list[int]) -> None:
 
 
 def test_ids_never_repeat() -> None:
-    """However many are made in one millisecond, all are different."""
+    """Ids generated in one millisecond are all different."""
     assert len({uuid7() for _ in range(100_000)}) == 100_000
 
 
 async def test_what_is_stored_without_an_id_gets_such_an_id(storage: PostgresStorage) -> None:
-    """A conversation and a message without an id are stored under a UUIDv7."""
+    """A conversation and a message without an id get a UUIDv7."""
     conversation = await storage.create_conversation({"user_id": "ada"})
 
     message = await storage.add_message({"role": "user", "content": ""}, "ada", conversation.id)

@@ -1,4 +1,4 @@
-"""A storage and the plain-Python model of tests/model.py never differ, whatever is called, in whatever order."""
+"""A storage and the Python model of tests/model.py behave the same for any calls in any order."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ Answer = TypeVar("Answer")
 Spelling: TypeAlias = Literal["snake_case", "camelCase", "for_user"]
 Caller: TypeAlias = Literal["its user", "trusted code", "another user"]
 
-# --- what the calls are given -------------------------------------------------------------------------------------
+# --- arguments of the calls ---------------------------------------------------------------------------------------
 
-# Ids of one shape and titles of one letter: they sort alike in Python and in any collation of the database.
+# Ids of one shape and titles of one letter sort alike in Python and in any collation of the database.
 CONVERSATION_IDS: Final = [f"00000000-0000-7000-8000-00000000000{letter}" for letter in "abc"]
 MESSAGE_IDS: Final = ["m1", "m2", "m3", "m4"]
-# Two times before all that the database will set, and one after.
+# Two times before all times of the database, and one after.
 TIMES: Final = [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002, 2200)]
-# Values that are easily taken for each other.
+# Values that are easily confused.
 CONTENTS: Final[list[Any]] = [
     "hello",
     '{"looks": "like JSON"}',
@@ -138,7 +138,7 @@ builder_steps = st.lists(
     | st.tuples(st.just("order_by"), fields, directions),
     max_size=5,
 )
-# Mostly one filter at a time: all at once let nothing through.
+# Mostly one filter at a time, since all together match nothing.
 filters = {
     "before": some_times,
     "after": some_times,
@@ -157,7 +157,7 @@ parts = st.fixed_dictionaries({"include_archived": st.booleans()}, optional={"li
 
 Step: TypeAlias = tuple[Any, ...]
 Ending: TypeAlias = Callable[[UserConversations], Coroutine[Any, Any, list[Conversation]]]
-# The builder's steps, and what a query calls the arguments of each.
+# The builder's steps, and the corresponding arguments of a query.
 BUILDER_STEPS: Final = {
     "limit": ["limit"],
     "offset": ["offset"],
@@ -189,19 +189,19 @@ async def walked(builder: UserConversations) -> list[Conversation]:
 
 
 def spelled(kind: type[Conversation | Message], given: Given, spelling: Spelling) -> Conversation | Message | Given:
-    """Return the fields as a caller of this spelling passes them: a model, or a dict in one of the two spellings."""
+    """Return the fields in this spelling: a model, or a dict in one of the two spellings."""
     if spelling == "camelCase":
         return {to_camel(name): value for name, value in given.items()}
-    if spelling == "for_user":  # whose the conversation is goes without saying
+    if spelling == "for_user":  # the view has its own user
         return {name: value for name, value in given.items() if name != "user_id"}
     return kind(**given)
 
 
-# --- the two, side by side ----------------------------------------------------------------------------------------
+# --- comparison of both -------------------------------------------------------------------------------------------
 
 
 class World:
-    """A storage on tables and in an event loop of its own."""
+    """A storage with its own tables and event loop."""
 
     def __init__(self, storage_limit: int | None, on_limit: OnLimit) -> None:
         self.storage_limit: Final = storage_limit
@@ -216,7 +216,7 @@ class World:
         return self._runner.run(call)
 
     async def empty(self) -> None:
-        """Far cheaper than new tables for each example."""
+        """Delete all rows, which is far cheaper than new tables for each example."""
         names = ("conversations", "messages", "payloads", "shares")
         tables = [f"{self._schema}.voltagent_memory_{name}" for name in names]
         async with self.storage.transaction() as tx:
@@ -231,11 +231,11 @@ class World:
             self.run(self._close())
 
 
-# --- what is worth a step: left to chance alone, most conversations would be empty, and most answers too -------------
+# --- preconditions, without which most conversations and results would be empty --------------------------------------
 
 
 def has_room(self: StorageAndModel) -> bool:
-    """Whether there are few conversations; with many, each has hardly any messages."""
+    """Return whether there are few conversations; with many, each has hardly any messages."""
     return len(self.model.conversations) < 4
 
 
@@ -244,7 +244,7 @@ def has_messages(self: StorageAndModel) -> bool:
 
 
 def has_much_to_lose(self: StorageAndModel) -> bool:
-    """Whether so many messages are stored that it does not matter if some go."""
+    """Return whether so many messages are stored that some can be deleted."""
     limit = self.model.storage_limit
     much = 8 if limit is None else min(8, 2 * limit)
     return sum(len(each.messages) for each in self.model.conversations.values()) >= much
@@ -256,7 +256,7 @@ with_messages: st.SearchStrategy[str] = st.runner().flatmap(
 
 
 class StorageAndModel(RuleBasedStateMachine):
-    """Asks both the same, in any spelling, and compares the answers."""
+    """Calls both in any spelling, and compares the results."""
 
     world: ClassVar[World]
     changed = False
@@ -285,17 +285,17 @@ class StorageAndModel(RuleBasedStateMachine):
     def the_latest_time_that_the_database_set(self) -> datetime:
         return self.model.now
 
-    # --- asking -----------------------------------------------------------------------------------------------
+    # --- querying ---------------------------------------------------------------------------------------------
 
     def user_id(self, caller: Caller, conversation_id: str) -> str | None:
-        """Return the id by which the caller asks about the conversation; trusted code has none."""
+        """Return the id with which the caller asks about the conversation; None for trusted code."""
         found = self.model.get(conversation_id)
         owner = "ada" if found is None else found.user_id
         others = {"trusted code": None, "another user": "bob" if owner == "ada" else "ada"}
         return others.get(caller, owner)
 
     def call(self, spelling: Spelling, name: str, **arguments: Any) -> Any:
-        """Return what the method returns. A user's view is called without the user's id; trusted code has no view."""
+        """Call the method. A user's view is called without the user's id; trusted code has no view."""
         whose = "owner" if "owner" in arguments else "user_id"
         if arguments.get(whose, ANY_USER) is None:
             arguments[whose] = ANY_USER
@@ -309,7 +309,7 @@ class StorageAndModel(RuleBasedStateMachine):
         return getattr(view, VIEW_NAMES.get(name, name))(**arguments)
 
     def ask(self, spelling: Spelling, name: str, **arguments: Any) -> Any:
-        """Return the answer; an error that a caller has to expect is one."""
+        """Return the result, or an expected error."""
 
         async def answer() -> Any:
             try:
@@ -320,7 +320,7 @@ class StorageAndModel(RuleBasedStateMachine):
         return self.world.run(answer())
 
     def compare(self, answer: object, model: Callable[[], object]) -> None:
-        """Compare as texts, which tell True from 1 from 1.0, and the errors apart as well."""
+        """Compare texts, which distinguish True, 1 and 1.0, and compare errors, too."""
         expected: object
         try:
             expected = model()
@@ -356,7 +356,7 @@ class StorageAndModel(RuleBasedStateMachine):
     def make(
         self, name: str, spelling: Spelling, given: Given, model: Callable[[Given], Conversation]
     ) -> MultipleResults[str]:
-        """Create or ensure a conversation; return its id if it is new."""
+        """Create or ensure a conversation. Returns its id if it is new."""
         user = {"user_id": given["user_id"]} if spelling == "for_user" else {}
         answer = self.ask(spelling, name, conversation=spelled(Conversation, given, spelling), **user)
         made = isinstance(answer, Conversation) and answer.id not in self.model.conversations
@@ -470,7 +470,7 @@ class StorageAndModel(RuleBasedStateMachine):
         return multiple(*(each["id"] for each in known if "id" in each))
 
     def learn_from_adding(self, given: list[Given], answer: object, conversation_id: str) -> list[Given]:
-        """Return the messages with the ids under which they were stored; the conversation tells when that was."""
+        """Return the messages with the ids under which they were stored. The conversation has the time."""
         answers = answer if isinstance(answer, list) else [answer]
         stored = [each for each in answers if isinstance(each, Message)]
         if not stored:
@@ -526,7 +526,7 @@ def world(storage_limit: int | None, on_limit: OnLimit) -> Iterator[World]:
 @pytest.mark.parametrize("on_limit", ["delete", "archive"])
 @pytest.mark.parametrize("storage_limit", [None, 0, 1, 3, 10])
 def test_a_storage_and_its_model_never_differ(world: World) -> None:
-    """Whatever is called, in whatever order and spelling, the storage answers what the model answers."""
+    """The storage returns the same as the model for any calls in any order and spelling."""
     # The name is the seed where the suite is derandomised: each world has steps of its own.
     name = f"{world.storage_limit} {world.on_limit}"
     machine = type(name, (StorageAndModel,), {"world": world})

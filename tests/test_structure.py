@@ -1,4 +1,4 @@
-"""The house: who imports whom, what is public, what each file is told to be."""
+"""The structure of the code: imports between modules, public names, lengths of files and functions."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ def modules() -> list[Path]:
 
 
 def test_the_core_needs_asyncpg_and_pydantic_only() -> None:
-    """What is imported at the top of the core's files is the standard library, asyncpg or pydantic."""
+    """The core's modules import only the standard library, asyncpg and pydantic at the top."""
     known = {"asyncpg", "pydantic", "pydantic_core", "voltmem"}
 
     foreign = {
@@ -54,13 +54,13 @@ def is_standard(name: str) -> bool:
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
-    """__all__ is what the package offers, in order, and all of it can be imported."""
+    """__all__ has the package's public names, sorted, and all of them can be imported."""
     assert voltmem.__all__ == sorted(voltmem.__all__, key=lambda name: (name != name.upper(), name))
     assert [name for name in voltmem.__all__ if not hasattr(voltmem, name)] == []
 
 
 def test_every_public_name_says_what_it_is() -> None:
-    """Classes, functions and methods that users reach have a docstring."""
+    """Public classes, functions and methods have a docstring."""
     silent = [
         f"{file.stem}.{node.name}"
         for file in modules()
@@ -83,7 +83,7 @@ def public_definitions(
 
 
 def test_the_top_level_holds_nothing_else() -> None:
-    """A reader who opens the repository sees what is there: DESIGN's rooms."""
+    """The repository's root has only the files and folders of DESIGN."""
     rooms = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
     rooms |= {"docs", "examples", "migrations_sql", "tests", "voltmem"}
 
@@ -118,13 +118,13 @@ every_file = pytest.mark.parametrize(
 
 @every_file
 def test_a_file_is_not_longer_than_the_bound(file: Path) -> None:
-    """A longer file is about more than one thing."""
+    """A file is not longer than the bound, since a longer one has more than one subject."""
     assert len(file.read_text().splitlines()) <= LONGEST_FILE
 
 
 @every_file
 def test_a_function_is_short_enough_to_be_seen_whole(file: Path) -> None:
-    """Its docstring and the text of its SQL do not count."""
+    """A function is not longer than the bound, without its docstring and the text of its SQL."""
     counts = [(function.name, len(lines_of(function))) for function in functions(file)]
 
     assert [(name, count) for name, count in counts if count > LONGEST_FUNCTION] == []
@@ -135,7 +135,7 @@ def functions(file: Path) -> list[Function]:
 
 
 def lines_of(function: Function) -> set[int]:
-    """Return the numbers of a function's lines, without those of its docstring and of text over several lines."""
+    """Return the numbers of a function's lines, without those of its docstring and of multi-line strings."""
     texts: list[ast.stmt | ast.expr] = [function.body[0]] if ast.get_docstring(function) is not None else []
     texts += [
         node
@@ -151,7 +151,7 @@ def numbers_of(node: ast.stmt | ast.expr) -> set[int]:
 
 @every_file
 def test_an_import_within_a_function_says_why(file: Path) -> None:
-    """It is an optional extra, or costs time at the start; a comment beside it says which."""
+    """An import within a function has a comment: it is an optional extra, or costs time at the start."""
     lines = file.read_text().splitlines()
     within = {
         node.lineno
@@ -165,7 +165,7 @@ def test_an_import_within_a_function_says_why(file: Path) -> None:
 
 @every_file
 def test_a_file_uses_no_privates_of_another(file: Path) -> None:
-    """What another file's class or module calls by a leading underscore is that file's, to change at any time."""
+    """A file does not use names with a leading underscore of another file's classes and modules."""
     tree = ast.parse(file.read_text())
     own = {name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for name in names_defined_by(node)}
 
@@ -227,7 +227,7 @@ FRAMEWORKS = {
 
 @pytest.mark.parametrize("file", ADAPTERS, ids=lambda file: file.stem)
 def test_an_adapter_imports_its_framework_and_no_other(file: Path) -> None:
-    """Beside the standard library and pydantic, an adapter imports what its extra brings."""
+    """An adapter imports only the standard library, pydantic, voltmem and its own framework."""
     foreign = {name.split(".")[0] for name in imports(file)} - {"pydantic", "pydantic_core", "voltmem"}
 
     assert foreign - sys.stdlib_module_names <= FRAMEWORKS[file.stem if file in OF_ONE_FILE else file.parent.name]

@@ -1,4 +1,4 @@
-"""The suite itself: each verb has a test that names it, and each test says its rule."""
+"""The suite itself: each verb has a test with its name, and each test says its rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TESTS = ROOT / "tests"
 LONGEST = 600
 
 VERBS = sorted(public_methods(PostgresStorage))
-# A memory's verbs are everyday words: their tests say whose they are.
+# A memory's verbs are common words: the names of their tests begin with memory_.
 MEMORY_VERBS = sorted(f"memory_{verb}" for verb in public_methods(ConversationMemory))
 
 
@@ -36,31 +36,31 @@ def all_tests() -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 def verb_of(name: str) -> str | None:
-    """Return the verb that a test's name begins with; of get_conversation and get_conversation_messages the longer."""
+    """Return the verb that a test's name begins with: the longest one, if several match."""
     named = [verb for verb in (*VERBS, *MEMORY_VERBS) if name.startswith(f"test_{verb}_")]
     return max(named, key=len, default=None)
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *MEMORY_VERBS])
 def test_a_verb_has_a_test_that_begins_with_its_name(verb: str) -> None:
-    """Who looks for the rules of a verb finds a test by the verb's own name."""
+    """Each verb has a test whose name begins with the verb's name."""
     assert verb in {verb_of(node.name) for node in all_tests()}, f"write a test named test_{verb}_…"
 
 
 def test_a_test_says_its_rule() -> None:
-    """Each test has a docstring that says what holds."""
+    """Each test has a docstring with its rule."""
     assert [node.name for node in all_tests() if not ast.get_docstring(node)] == []
 
 
 def test_no_test_file_is_longer_than_the_bound() -> None:
-    """A longer file is about more than one thing."""
+    """No test file is longer than the bound, since a longer one has more than one subject."""
     lines = {str(file.relative_to(ROOT)): len(file.read_text("utf-8").splitlines()) for file in modules()}
 
     assert {file: count for file, count in lines.items() if count > LONGEST} == {}
 
 
 def test_the_examples_of_make_test_are_the_same_each_time() -> None:
-    """The profile is derandomised, and no test has settings of its own that are not."""
+    """The profile of `make test` is derandomised, and no test overrides that."""
     own = [str(file) for file, module in modules().items() if file.stem != "properties" and uses_settings(module)]
 
     assert settings.get_profile("voltmem").derandomize

@@ -1,4 +1,4 @@
-"""What applications use for their own tests."""
+"""The helpers for applications' own tests."""
 
 import asyncio
 import atexit
@@ -19,7 +19,7 @@ SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname = $1"
 
 
 async def test_a_temporary_storage_is_gone_afterwards(connection: Connection) -> None:
-    """It is open, empty and its own; its schema is dropped at the end, also when the test fails."""
+    """A temporary storage is open and empty; its schema is dropped at the end, also when the test fails."""
     schemas: list[str] = []
 
     async def failing_test() -> None:
@@ -36,7 +36,7 @@ async def test_a_temporary_storage_is_gone_afterwards(connection: Connection) ->
 
 
 async def test_temporary_storages_do_not_meet() -> None:
-    """Two at once have nothing of each other."""
+    """Two temporary storages at the same time share nothing."""
     async with temporary_storage() as one, temporary_storage() as two:
         await one.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -44,28 +44,28 @@ async def test_temporary_storages_do_not_meet() -> None:
 
 
 def test_the_server_is_started_once_and_shows_no_password() -> None:
-    """Every call returns the same server."""
+    """Every call of server() returns the same server, and its repr shows no password."""
     assert server() is server()
     assert server().dsn not in repr(server())
 
 
 @pytest.fixture
 def daemon() -> Iterator[socket.socket]:
-    """What listens where Docker would."""
+    """A server that listens at Docker's address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
 
 
 @pytest.fixture
 def docker(daemon: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Docker is asked for, at the daemon's address."""
+    """Set Docker as the choice, at the daemon's address."""
     monkeypatch.delenv("VOLTMEM_TEST_DSN", raising=False)
     monkeypatch.setenv("VOLTMEM_TEST_PG", "docker")
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{daemon.getsockname()[1]}")
 
 
 async def answer(daemon: socket.socket, status: bytes) -> None:
-    """Answer the next that asks: to be begun before, for it waits no longer than a second."""
+    """Answer the next request. Started before the request, since that waits for a second only."""
 
     def serve() -> None:
         client, _ = daemon.accept()
@@ -121,7 +121,7 @@ async def test_a_docker_that_answers_gets_a_container_of_any_image(
 async def test_docker_without_its_extra_says_what_to_install(
     daemon: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Docker answers but testcontainers is missing: the error names the extra."""
+    """If Docker answers but testcontainers is missing, the error names the extra."""
 
     def find(name: str) -> Any:
         raise ImportError(name)
@@ -135,7 +135,7 @@ async def test_docker_without_its_extra_says_what_to_install(
 @pytest.mark.usefixtures("docker")
 @pytest.mark.parametrize("status", [b"500 Broken", None])
 async def test_a_docker_that_does_not_answer_is_not_waited_for(status: bytes | None, daemon: socket.socket) -> None:
-    """A daemon that is broken, or accepts and hangs, is given a second, and then there is the embedded server."""
+    """A daemon that is broken or hangs is given a second; then the embedded server is used."""
     answers = [] if status is None else [answer(daemon, status)]
 
     answered, *_ = await asyncio.gather(asyncio.to_thread(voltmem.testing._docker_answers), *answers)
@@ -145,7 +145,7 @@ async def test_a_docker_that_does_not_answer_is_not_waited_for(status: bytes | N
 
 @pytest.mark.parametrize("host", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "tcp://host.invalid:1"])
 def test_no_docker_is_no_error(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing listens, nothing is raised."""
+    """Without a Docker daemon nothing is raised."""
     monkeypatch.setenv("DOCKER_HOST", host)
 
     assert voltmem.testing._docker_answers() is False

@@ -9,11 +9,11 @@ from voltmem import ConversationNotFoundError, PostgresStorage
 
 
 class UndoneError(Exception):
-    """Raised to undo a transaction."""
+    """Raised to roll back a transaction."""
 
 
 async def test_transaction_commits_all_or_nothing(storage: PostgresStorage) -> None:
-    """transaction() commits its calls at the end of the block, and undoes them all where the block raises."""
+    """transaction() commits its calls at the end of the block, and rolls them back if the block raises."""
     async with storage.transaction() as tx:
         await tx.create_conversation({"id": "c1", "user_id": "ada"})
         await tx.add_message({"id": "m1", "role": "user", "content": "words"}, "ada", "c1")
@@ -29,7 +29,7 @@ async def test_transaction_commits_all_or_nothing(storage: PostgresStorage) -> N
 
 
 async def test_transaction_within_a_transaction_is_a_savepoint(storage: PostgresStorage) -> None:
-    """transaction() within another undoes its own calls only, and the outer one goes on."""
+    """A nested transaction() rolls back only its own calls, and the outer one continues."""
     async with storage.transaction() as outer:
         await outer.create_conversation({"id": "c1", "user_id": "ada"})
         with pytest.raises(ConversationNotFoundError):
@@ -42,7 +42,7 @@ async def test_transaction_within_a_transaction_is_a_savepoint(storage: Postgres
 
 
 async def test_bind_joins_the_callers_own_transaction(storage: PostgresStorage, connection: Connection) -> None:
-    """bind() calls on the caller's connection, in whatever transaction that is in: who began it ends it."""
+    """bind() runs calls on the caller's connection, in its transaction, which the caller ends."""
     bound = storage.bind(connection)
     for id, ends in (("kept", True), ("undone", False)):
         transaction = connection.transaction()

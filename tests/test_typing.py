@@ -1,4 +1,4 @@
-"""What the type checkers of an application see: both spellings, the types of what comes back, and its mistakes."""
+"""Type checkers see the types of both spellings in an application, and report its mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ API, BLOCKING, MISTAKES = FOLDER / "api.py", FOLDER / "blocking.py", FOLDER / "m
     ids=["mypy", "pyright"],
 )
 def test_type_checkers_accept_every_use_and_report_every_mistake(checker: list[str]) -> None:
-    """api.py and blocking.py have no error; mistakes.py has one on each line that says so, or another without it."""
+    """api.py and blocking.py have no error; mistakes.py has an error on each line with a comment, and no others."""
     command = [sys.executable, "-m", *checker, str(API), str(BLOCKING), str(MISTAKES)]
 
     finished = subprocess.run(
@@ -30,7 +30,7 @@ def test_type_checkers_accept_every_use_and_report_every_mistake(checker: list[s
 
 
 def test_every_statement_among_the_mistakes_is_one() -> None:
-    """In mistakes.py no statement stands without the comment that makes the type checkers look for its mistake."""
+    """Each statement in mistakes.py has the comment for which the type checkers look."""
     source = MISTAKES.read_text(encoding="utf-8")
     lines = source.splitlines()
 
@@ -47,5 +47,5 @@ def test_every_statement_among_the_mistakes_is_one() -> None:
 
 
 def test_nothing_else_is_forgiven() -> None:
-    """api.py and blocking.py have no comment that keeps a type checker quiet."""
+    """api.py and blocking.py have no comment that suppresses an error."""
     assert "ignore" not in API.read_text(encoding="utf-8") + BLOCKING.read_text(encoding="utf-8")

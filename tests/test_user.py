@@ -1,4 +1,4 @@
-"""for_user() has the storage's verbs for one user: the user is filled in, and is not the caller's to choose."""
+"""for_user() has the storage's verbs for one user; callers cannot pass another user."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NOT_OF_THE_VIEW = {
     "get_conversations_by_user_id": "query_conversations() is the same, once the user is known",
     "list_history_entries": "the history is for trusted code: its keys belong to no user",
 }
-# Methods of the view that are more than a verb with the user filled in.
+# Methods of the view that do more than fill in the user.
 MORE_THAN_A_VERB = {"conversation", "create_conversation", "ensure_conversation", "transaction"}
 FILLED_IN = sorted(public_methods(UserStorage) - MORE_THAN_A_VERB)
 
 
 async def called(name: str, *given: object, **named: object) -> dict[str, object]:
-    """Return with what the storage's verb is called, by the names of its parameters, when ada's view is called so."""
+    """Return the arguments of the storage's verb, by parameter, when ada's view is called like this."""
     verb = getattr(PostgresStorage, verb_of(name))
 
     def overriding(*given: object, **named: object) -> dict[str, object]:
@@ -41,14 +41,14 @@ async def called(name: str, *given: object, **named: object) -> dict[str, object
 
 
 def values(name: str) -> dict[str, object]:
-    """Return a value for each parameter of the view's method, in their order."""
+    """Return a value for each parameter of the view's method, in order."""
     names = [each for each in inspect.signature(getattr(UserStorage, name)).parameters if each != "self"]
     return {each: f"a value for {each}" for each in names}
 
 
 @pytest.mark.parametrize("name", FILLED_IN)
 async def test_for_user_fills_in_the_user_of_a_verb(name: str) -> None:
-    """The verb is called by its name, with the user as owner, or else as user_id, and with all that is given."""
+    """for_user() calls the storage's verb with the user as owner, or else as user_id, and all other arguments."""
     given = values(name)
     filled = "owner" if "owner" in parameters(PostgresStorage, verb_of(name)) else "user_id"
 
@@ -57,7 +57,7 @@ async def test_for_user_fills_in_the_user_of_a_verb(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILLED_IN)
 async def test_for_user_takes_arguments_by_position_where_the_verb_does(name: str) -> None:
-    """Arguments move up by the user that is left out, however many of them are given by position."""
+    """Positional arguments of for_user() are shifted by the omitted user, whatever their number."""
     kinds = inspect.signature(getattr(UserStorage, name)).parameters
     given = values(name)
     positional = [each for each in given if kinds[each].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
@@ -70,7 +70,7 @@ async def test_for_user_takes_arguments_by_position_where_the_verb_does(name: st
 
 @pytest.mark.parametrize("name", FILLED_IN)
 async def test_for_user_refuses_a_user(name: str) -> None:
-    """Neither owner nor user_id can be given, by name or by one argument more, whatever the verb takes."""
+    """for_user() refuses owner and user_id, by name or as one more positional argument."""
     given = values(name)
 
     for parameter in USER_PARAMETERS:
@@ -82,7 +82,7 @@ async def test_for_user_refuses_a_user(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILLED_IN)
 def test_for_user_has_the_signature_of_the_verb(name: str) -> None:
-    """It is the verb's without what names a user; so are the type hints, the docstring and whether it is awaited."""
+    """for_user() has the verb's signature, type hints and docstring without the parameter of the user."""
     method, verb = getattr(UserStorage, name), getattr(PostgresStorage, verb_of(name))
     expected = inspect.signature(verb)
     shown = [each for each in expected.parameters.values() if each.name not in USER_PARAMETERS]
@@ -97,7 +97,7 @@ def test_for_user_has_the_signature_of_the_verb(name: str) -> None:
 
 
 def test_for_user_has_every_verb_for_users() -> None:
-    """Whatever names a user is there, but for exceptions; none of it takes a user, and nothing else is there."""
+    """for_user() has every verb with a user, with a few exceptions, without its user, and no other verbs."""
     of_users = {name for name in VERBS if parameters(PostgresStorage, name) & USER_PARAMETERS}
     of_the_view = {verb_of(name) for name in user_verbs()} - MORE_THAN_A_VERB
 
@@ -108,7 +108,7 @@ def test_for_user_has_every_verb_for_users() -> None:
 
 
 async def test_for_user_calls_what_a_subclass_overrides(dsn: str, schema: str) -> None:
-    """An application's own storage changes what its users' views do."""
+    """for_user() calls the overridden verbs of a subclass of the storage."""
 
     class Shouting(PostgresStorage):
         async def get_user_conversation(self, conversation_id: str, user_id: str) -> Conversation | None:
@@ -122,7 +122,7 @@ async def test_for_user_calls_what_a_subclass_overrides(dsn: str, schema: str) -
 
 
 async def test_for_user_takes_part_in_a_transaction(storage: PostgresStorage) -> None:
-    """transaction() gives a view of the same user, whose calls are undone with the block."""
+    """for_user() has transaction(), which yields a view of the same user; a rollback undoes its calls."""
     ada = storage.for_user("ada")
     with pytest.raises(InvalidInputError):
         async with ada.transaction() as tx:
@@ -134,13 +134,13 @@ async def test_for_user_takes_part_in_a_transaction(storage: PostgresStorage) ->
 
 
 def test_the_stub_of_for_user_is_the_one_that_is_made() -> None:
-    """Type checkers read the signatures that the code has."""
+    """The stub of for_user() has the signatures of the code."""
     written = stubs.FILES[_user].read_text(encoding="utf-8")
 
     assert written == stubs.made(_user), "python -m tests.typing.stubs"
 
 
 def test_good_arguments_exist_for_each_verb() -> None:
-    """The tests that hold for all verbs have what to give them."""
+    """Each verb has valid arguments for the tests of all verbs."""
     for name in VERBS:
         assert arguments(name).keys() == parameters(PostgresStorage, name)

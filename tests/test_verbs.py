@@ -1,4 +1,4 @@
-"""A verb stands in one place: its area. for_user() has a line for it; everything else finds it."""
+"""A verb is defined in its area, with one line for for_user(); everything else finds it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Added(Sidebar):
 
 @pytest.fixture
 def _new_verb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What somebody writes who adds a verb: its method, and its line in _user.py."""
+    """Add a verb as a developer would: its method, and its line in _user.py."""
     monkeypatch.setattr(Sidebar, "star_conversation", _Added.star_conversation, raising=False)
     monkeypatch.setattr(UserStorage, "star_conversation", _user.own(_Added.star_conversation), raising=False)
 
@@ -52,7 +52,7 @@ async def seeded(storage: PostgresStorage, connection: Connection, schema: str) 
 
 @pytest.mark.usefixtures("_new_verb")
 async def test_a_verb_that_is_added_works_at_once(seeded: PostgresStorage) -> None:
-    """The storage has it, for_user() has it without its owner, and another user's view finds nothing."""
+    """A new verb is in the storage, and in for_user() without its owner, where it finds nothing of other users."""
     starred = await call(seeded, "star_conversation")
     assert isinstance(starred, ConversationItem)
     assert (starred.id, starred.pinned, starred.title) == ("c1", True, "Changed")
@@ -68,7 +68,7 @@ async def test_a_verb_that_is_added_works_at_once(seeded: PostgresStorage) -> No
 
 @pytest.mark.usefixtures("_new_verb")
 def test_a_verb_that_is_added_is_found_by_the_tests() -> None:
-    """The tests that hold for all verbs call it, as a write, on the storage and for a user, with good arguments."""
+    """The tests of all verbs call a new verb, as a write, on the storage and for a user, with valid arguments."""
     assert "star_conversation" in calls.verbs()
     assert "star_conversation" in calls.user_verbs()
     assert calls.verb_of("star_conversation") == "star_conversation"
@@ -82,7 +82,7 @@ def test_a_verb_that_is_added_is_found_by_the_tests() -> None:
 
 
 def test_a_parameter_that_no_verb_had_asks_for_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a parameter of a new name needs a line in the tests, and the error says where."""
+    """Only a parameter with a new name needs a line in the tests, and the error says where."""
     monkeypatch.setattr(Sidebar, "colour_conversation", _Added.colour_conversation, raising=False)
 
     with pytest.raises(LookupError, match=r"add \{'colour'\} to VALUES in .*calls\.py"):
@@ -91,7 +91,7 @@ def test_a_parameter_that_no_verb_had_asks_for_a_value(monkeypatch: pytest.Monke
 
 @pytest.mark.usefixtures("_new_verb")
 def test_a_verb_that_is_added_is_written_into_the_stub_and_the_public_api() -> None:
-    """Both programs find it, with its signature and its docstring; for a user without what is about the owner."""
+    """A new verb is in the stub and in the public API, with signature and docstring; for a user without the owner."""
     parameters = 'conversation_id: str, pinned: bool = True, *, title: str = "*"'
     stub, lines = stubs.made(_user), public_api()
 
@@ -105,7 +105,7 @@ def test_a_verb_that_is_added_is_written_into_the_stub_and_the_public_api() -> N
 
 
 def test_the_exceptions_of_the_tests_are_about_verbs_that_are_there() -> None:
-    """What cannot be found out stands in tests/calls.py, and nothing there is left over."""
+    """Every exception listed in tests/calls.py is about an existing verb."""
     of_areas = {name for name in calls.public_methods(PostgresStorage) if calls.is_of_an_area(name)}
     used = {parameter for name in calls.VERBS for parameter in calls.parameters(PostgresStorage, name)}
 
@@ -119,7 +119,7 @@ def test_the_exceptions_of_the_tests_are_about_verbs_that_are_there() -> None:
 
 
 def test_a_verb_is_documented_for_users_of_the_view() -> None:
-    """No docstring of for_user() explains an argument that it does not have, or promises what is other users'."""
+    """No docstring of for_user() explains a parameter that it lacks, or mentions other users' data."""
     for name in calls.user_verbs():
         documented = inspect.getdoc(getattr(UserStorage, name)) or ""
         assert documented, name

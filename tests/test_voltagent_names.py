@@ -1,4 +1,4 @@
-"""VoltAgent's names: each one there, with the parameters, the defaults and the effect of its snake_case twin."""
+"""VoltAgent's names all exist, with the parameters, defaults and effects of the snake_case methods."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ VOLTAGENTS: Mapping[type, frozenset[str]] = {
     ),
     UserConversations: frozenset({"execute", "limit", "orderBy"}),
 }
-"""What VoltAgent's classes are called with. A verb of our own has one name, Python's."""
+"""The calls of VoltAgent's classes. A verb that VoltAgent lacks has one name, Python's."""
 
 NOT_YET: Mapping[str, str] = {
     **dict.fromkeys(("getWorkingMemory", "setWorkingMemory", "deleteWorkingMemory"), "working memory, 1.0 on"),
@@ -87,11 +87,11 @@ NOT_YET: Mapping[str, str] = {
         "history of workflows, 0.1.8 to 0.1.12 only: 1.0 replaced it by workflow states",
     ),
 }
-"""VoltAgent's names that are not here, with what they are about. Whoever adds one moves it to the table above."""
+"""VoltAgent's names that are missing here, by subject. When one is added, move it to the table above."""
 
 
 class Pair(NamedTuple):
-    """A method's two names."""
+    """The two names of a method."""
 
     owner: type
     snake: str
@@ -116,12 +116,12 @@ def is_camel_case(name: str) -> bool:
 
 @pytest.mark.parametrize("owner", VOLTAGENTS, ids=lambda owner: owner.__name__)
 def test_every_name_of_voltagent_is_there(owner: type) -> None:
-    """The calls of a VoltAgent program all exist, whatever else is renamed."""
+    """All method names of VoltAgent exist."""
     assert [name for name in sorted(VOLTAGENTS[owner]) if not callable(getattr(owner, name, None))] == []
 
 
 def test_what_is_not_there_yet_is_not_there() -> None:
-    """A name of VoltAgent that is added leaves the list of those that are missing."""
+    """The listed missing names are missing: when one is added, it must leave the list."""
     assert [name for name in NOT_YET if hasattr(PostgresStorage, name)] == []
 
 
@@ -130,7 +130,7 @@ PUBLIC_CLASSES: list[type] = [each for name in voltmem.__all__ if inspect.isclas
 
 @pytest.mark.parametrize("owner", PUBLIC_CLASSES, ids=lambda owner: owner.__name__)
 def test_no_other_name_is_in_camel_case(owner: type) -> None:
-    """What VoltAgent does not have has one name, Python's: no verb of our own, and nothing of for_user()."""
+    """No other name is in camelCase: verbs that VoltAgent lacks have one name, and so has everything in for_user()."""
     allowed = VOLTAGENTS[PostgresStorage] if issubclass(owner, Storage) else VOLTAGENTS.get(owner, frozenset())
     camel = {name for name in dir(owner) if not name.startswith("_") and is_camel_case(name)}
     read_in_both = {name for name in camel if isinstance(getattr(owner, name), spelled)}
@@ -139,7 +139,7 @@ def test_no_other_name_is_in_camel_case(owner: type) -> None:
 
 
 def parameters_of(method: Callable[..., object], spelled: Callable[[str], str]) -> list[tuple[object, ...]]:
-    """Name, kind, default and type of each parameter, and the type of what comes back."""
+    """Return name, kind, default and type of each parameter, and the type of the result."""
     hints = get_type_hints(method)
     parameters = inspect.signature(method).parameters.values()
     return [
@@ -150,7 +150,7 @@ def parameters_of(method: Callable[..., object], spelled: Callable[[str], str]) 
 
 @every_pair
 def test_both_names_take_and_return_the_same(pair: Pair) -> None:
-    """Parameters have the same names (camelised), kinds, defaults and types, in the same order."""
+    """Both names have the same parameters (camelised), kinds, defaults and types, in the same order."""
     snake, camel = getattr(pair.owner, pair.snake), getattr(pair.owner, pair.camel)
 
     expected = parameters_of(snake, to_camel)
@@ -162,13 +162,13 @@ ANSWER = object()
 
 
 def recording(pair: Pair) -> tuple[Any, list[Mapping[str, object]]]:
-    """An instance of a subclass that overrides the snake_case method alone, and the arguments that this one hears."""
+    """Return an instance of a subclass that overrides only the snake_case method, and the arguments it receives."""
     overridden = getattr(pair.owner, pair.snake)
     signature = inspect.signature(overridden)
-    heard: list[Mapping[str, object]] = []
+    received: list[Mapping[str, object]] = []
 
     def override(*arguments: object, **named: object) -> object:
-        heard.append(signature.bind(*arguments, **named).arguments)
+        received.append(signature.bind(*arguments, **named).arguments)
         return ANSWER
 
     async def override_to_await(*arguments: object, **named: object) -> object:
@@ -176,7 +176,7 @@ def recording(pair: Pair) -> tuple[Any, list[Mapping[str, object]]]:
 
     is_async = inspect.iscoroutinefunction(overridden)
     subclass: Any = type("Recording", (pair.owner,), {pair.snake: override_to_await if is_async else override})
-    return subclass.__new__(subclass), heard  # not initialised: nothing else of it is used
+    return subclass.__new__(subclass), received  # not initialised: nothing else of it is used
 
 
 async def called(method: Callable[..., object], named: Mapping[str, object]) -> object:
@@ -191,7 +191,7 @@ def a_value_for_each_parameter(pair: Pair) -> dict[str, object]:
 
 @every_pair
 async def test_overriding_the_snake_case_method_changes_the_camel_case_one(pair: Pair) -> None:
-    """A subclass that overrides the one has overridden both."""
+    """A subclass that overrides the snake_case method also overrides the camelCase one."""
     instance, _ = recording(pair)
     named = {to_camel(name): value for name, value in a_value_for_each_parameter(pair).items()}
 
@@ -202,13 +202,13 @@ async def test_overriding_the_snake_case_method_changes_the_camel_case_one(pair:
 
 @every_pair
 async def test_the_camel_case_method_passes_every_argument_on(pair: Pair) -> None:
-    """What the camelCase parameters are given arrives in the snake_case parameters of the same names, once."""
-    instance, heard = recording(pair)
+    """Each argument of the camelCase method is passed on to the parameter of the same name, once."""
+    instance, received = recording(pair)
     values = a_value_for_each_parameter(pair)
 
     await called(getattr(instance, pair.camel), {to_camel(name): value for name, value in values.items()})
 
-    assert heard == [{"self": instance, **values}]
+    assert received == [{"self": instance, **values}]
 
 
 # --- options ------------------------------------------------------------------------------------------------------
@@ -218,18 +218,18 @@ OPTIONS: Mapping[str, tuple[str, object]] = {
     "tablePrefix": ("table_prefix", "sidebar"),
     "storageLimit": ("storage_limit", None),
 }
-"""VoltAgent's options of two words, with a value that is not the default; connection and debug have one name."""
+"""VoltAgent's options of two words, with another value than the default; connection and debug have one name."""
 
 every_option = pytest.mark.parametrize(("camel", "snake", "value"), [(name, *pair) for name, pair in OPTIONS.items()])
 
 
 def storage_with(**options: Any) -> PostgresStorage:
-    """A storage made as by a program that no type checker has seen."""
+    """Make a storage as an untyped program does."""
     return PostgresStorage("postgresql://localhost/app", **options)
 
 
 def test_voltagents_options_have_the_types_of_ours() -> None:
-    """CamelOptions has VoltAgent's options of two words, each of the type of its twin, and no others."""
+    """CamelOptions has VoltAgent's options of two words, each with the type of the snake_case one, and no others."""
     hints = get_type_hints(PostgresStorage.__init__, localns={"Pool": object})  # imported for type checkers only
 
     assert get_type_hints(CamelOptions) == {camel: hints[snake] for camel, (snake, _) in OPTIONS.items()}
@@ -238,7 +238,7 @@ def test_voltagents_options_have_the_types_of_ours() -> None:
 
 @every_option
 def test_an_option_does_the_same_in_both_spellings(camel: str, snake: str, value: object) -> None:
-    """VoltAgent's name for an option sets what Python's sets."""
+    """VoltAgent's name for an option sets the same as Python's."""
     in_camel_case = storage_with(**{camel: value})
     in_snake_case = storage_with(**{snake: value})
 
@@ -248,14 +248,14 @@ def test_an_option_does_the_same_in_both_spellings(camel: str, snake: str, value
 
 @every_option
 def test_an_option_in_both_spellings_is_refused(camel: str, snake: str, value: object) -> None:
-    """One option with two values is an error that names both spellings."""
+    """An option in both spellings is an error that names both."""
     with pytest.raises(InvalidOptionError, match=f"{camel} and {snake}"):
         storage_with(**{camel: value, snake: value})
 
 
 @every_option
 def test_an_option_in_both_spellings_is_refused_when_one_is_the_default(camel: str, snake: str, value: object) -> None:
-    """An option that was given counts as given, also where its value is the one it would have had anyway."""
+    """An option counts as given in both spellings even if its value is the default."""
     default = inspect.signature(PostgresStorage).parameters[snake].default
 
     with pytest.raises(InvalidOptionError, match=f"{camel} and {snake}"):
@@ -264,13 +264,13 @@ def test_an_option_in_both_spellings_is_refused_when_one_is_the_default(camel: s
 
 @pytest.mark.parametrize("name", ["maxConnection", "TablePrefix", "storagelimit", "Schema", "onLimit", "retryTimeout"])
 def test_an_unknown_option_is_refused_by_its_name(name: str) -> None:
-    """An option that neither spelling knows is an error that names it, and never ignored."""
+    """An unknown option is an error that names it."""
     with pytest.raises(InvalidOptionError, match=f"unknown option '{name}'"):
         storage_with(**{name: "x"})
 
 
 def test_the_error_for_an_unknown_option_names_all_that_are_known() -> None:
-    """Who misspells an option finds the right spelling in the error, whichever option it is."""
+    """The error for an unknown option names all valid options."""
     known = {*inspect.signature(PostgresStorage).parameters, *OPTIONS} - {"camel"}
 
     with pytest.raises(InvalidOptionError) as caught:
@@ -281,7 +281,7 @@ def test_the_error_for_an_unknown_option_names_all_that_are_known() -> None:
 
 
 async def test_voltagents_options_and_dicts_work_in_a_real_storage(dsn: str, schema: str) -> None:
-    """A program in VoltAgent's spelling throughout stores, limits and reads, in the tables of its tablePrefix."""
+    """A program in VoltAgent's spelling stores, limits and reads, in tables with its tablePrefix."""
     options: dict[str, Any] = {"maxConnections": 2, "tablePrefix": "sidebar", "storageLimit": 2, "on_limit": "archive"}
     time = datetime(2026, 1, 1, tzinfo=UTC)
     messages = [{"id": f"m{number}", "role": "user", "content": "hi", "createdAt": time} for number in range(3)]
@@ -381,7 +381,7 @@ def in_camel_case(fields: Mapping[str, object]) -> dict[str, object]:
 
 @every_model
 def test_a_model_is_built_from_either_spelling(model: type[BaseModel], fields: Mapping[str, object]) -> None:
-    """Every field may be given by both of its names, and the results are equal."""
+    """Every field may be given by both of its names, and the models are equal."""
     snake, camel = model(**fields), model(**in_camel_case(fields))
 
     assert camel == snake
@@ -390,7 +390,7 @@ def test_a_model_is_built_from_either_spelling(model: type[BaseModel], fields: M
 
 @pytest.mark.parametrize("model", VOLTAGENTS_MODELS, ids=lambda model: model.__name__)
 def test_the_fields_of_voltagents_models_are_read_in_either_spelling(model: type[BaseModel]) -> None:
-    """Every field has both names on the model, with the value that was given; nothing else has two."""
+    """Every field of VoltAgent's models can be read by both names; no other attribute has two."""
     fields = MODELS[model]
     value = model(**fields)
 
@@ -402,7 +402,7 @@ def test_the_fields_of_voltagents_models_are_read_in_either_spelling(model: type
 
 
 def test_only_voltagents_models_have_fields_with_two_names() -> None:
-    """Models of our own are read by Python's names; their JSON has camelCase all the same."""
+    """Models that VoltAgent lacks have Python's names only; their JSON is in camelCase, too."""
     twice = {each for each in PUBLIC_CLASSES if any(isinstance(member, spelled) for member in vars(each).values())}
 
     assert twice <= {*VOLTAGENTS_MODELS, MigrationResult}
@@ -427,7 +427,7 @@ def test_only_voltagents_models_have_fields_with_two_names() -> None:
     ids=lambda value: type(value).__name__ if isinstance(value, BaseModel) else "",
 )
 def test_dumping_a_model_by_alias_gives_voltagents_names(value: BaseModel, names: list[str]) -> None:
-    """model_dump(by_alias=True) has VoltAgent's names, all the way down, and makes an equal model again."""
+    """model_dump(by_alias=True) has VoltAgent's names at all levels, and can be validated to an equal model."""
     dumped = value.model_dump(by_alias=True)
 
     assert list(dumped) == names

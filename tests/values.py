@@ -1,4 +1,4 @@
-"""Values of every kind that a message, its metadata or a name may hold, and values that they may not."""
+"""Values of every kind for a message, its metadata or a name, valid and invalid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-# A high and a low surrogate as two characters of Python: not the one character that they encode in UTF-16.
+# A high and a low surrogate as two characters of Python, not as the one character that they encode in UTF-16.
 SURROGATE_PAIR: Final = "\ud83d\ude00"
 DEPTH: Final = 200
 NOT_JSON: Final[list[Any]] = [
@@ -43,7 +43,7 @@ scalars = st.none() | st.booleans() | st.integers() | big_integers | st.floats(a
 
 
 def json_of(texts: st.SearchStrategy[str]) -> st.SearchStrategy[JsonValue]:
-    """Return JSON values with such strings and keys."""
+    """Return a strategy for JSON values with such strings and keys."""
     return st.recursive(
         scalars | texts,
         lambda values: st.lists(values, max_size=5) | st.dictionaries(texts, values, max_size=5),
@@ -58,7 +58,7 @@ metadatas = st.dictionaries(storable_texts, json_of(storable_texts), max_size=5)
 
 
 def nested(kinds: list[bool]) -> JsonValue:
-    """Return lists (True) and dicts (False) within each other."""
+    """Return lists (True) and dicts (False) nested within each other."""
     value: JsonValue = None
     for is_list in kinds:
         value = [value] if is_list else {"": value}
@@ -66,7 +66,7 @@ def nested(kinds: list[bool]) -> JsonValue:
 
 
 def planted(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return JSON values with such a value somewhere in them."""
+    """Return a strategy for JSON values that contain such a value."""
     return st.recursive(
         values,
         lambda inner: (
@@ -81,7 +81,7 @@ some_json = st.lists(scalars, max_size=2)
 
 
 def alike(one: JsonValue, other: JsonValue) -> bool:
-    """Whether two JSON values are equal, in whatever order of keys, and no truth is taken for a number."""
+    """Return whether two JSON values are equal, without regard to the order of keys; True is not 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

@@ -1,4 +1,4 @@
-"""Databases that the real VoltAgent packages made, and what their releases send."""
+"""Databases created by the real VoltAgent packages, and the statements of their releases."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ RELEASES: Final = ("0.1.0", "0.1.7", "1.0.0", "2.1.2")
 
 
 def script_of(release: str, schema: str) -> str:
-    """Return the script of a database that the release made, for a schema of the test's."""
+    """Return the script of a database that the release created, for the test's schema."""
     return (FIXTURES / f"voltagent-{release}.sql").read_text("utf-8").replace("public.", f"{schema}.")
 
 
 async def load(connection: Connection, release: str, schema: str) -> None:
-    """Load the release's database into a schema of the test's."""
+    """Load the release's database into the test's schema."""
     await connection.execute(f"CREATE SCHEMA {schema}")
     await connection.execute(script_of(release, schema))
     await connection.execute("RESET search_path")
 
 
-# What each release's addMessage and createConversation send, as its source has them. Their addMessage stamps the
-# time in JavaScript; 2.x replaces a message that is there.
+# The statements of addMessage and createConversation in each release, as in its source. addMessage sets the time in
+# JavaScript; 2.x replaces an existing message.
 _CONVERSATION: Final = (
     "INSERT INTO {schema}.voltagent_memory_conversations "
     "(id, resource_id, user_id, title, metadata, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -50,7 +50,7 @@ _MESSAGE: Final[Mapping[str, str]] = {"0.1.7": _TEXT_MESSAGE, "1.0.0": _UI_MESSA
 
 
 async def create_conversation(connection: Connection, schema: str, id: str, user: str, at: Any) -> None:
-    """Make a conversation as every release since 0.1.2 does."""
+    """Create a conversation like every release since 0.1.2."""
     sql = _CONVERSATION.format(schema=schema)
     await connection.execute(sql, id, "agent-0", user, "From VoltAgent", '{"from": "VoltAgent"}', at, at)
 
@@ -58,7 +58,7 @@ async def create_conversation(connection: Connection, schema: str, id: str, user
 async def add_message(
     connection: Connection, release: str, schema: str, conversation: str, id: str, user: str, content: Any, at: Any
 ) -> None:
-    """Add a message as the release does: content that is no text as JSON, or a UIMessage's parts."""
+    """Add a message like the release: other content than text as JSON, or a UIMessage's parts."""
     sql = _MESSAGE[release].format(schema=schema)
     if release == "0.1.7":
         text = content if isinstance(content, str) else json.dumps(content)

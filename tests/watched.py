@@ -1,4 +1,4 @@
-"""A connection that tells of each statement before it is sent, and upgrades that are killed at one of them."""
+"""A connection that reports each statement before it is sent, and upgrades that are killed at one of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Before: TypeAlias = Callable[["WatchedConnection", str], Awaitable[None]]
 
 
 class WatchedConnection(DriverConnection):
-    """Tells of each statement before it is sent, of those that begin and end transactions, too."""
+    """Reports each statement before it is sent, those that begin and end transactions included."""
 
     before: Before
 
@@ -58,7 +58,7 @@ async def watched(dsn: str, before: Before) -> AsyncIterator[WatchedConnection]:
 
 
 async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, number: int) -> bool:
-    """Upgrade, and kill one side at the n-th statement, from 1; return whether there are so many."""
+    """Upgrade, and kill one side at the n-th statement, from 1. Returns whether there are that many."""
     sent = 0
 
     async def before(connection: WatchedConnection, statement: str) -> None:
@@ -68,7 +68,7 @@ async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, numbe
             await killer.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
             await gone(killer, connection.get_server_pid())
         elif sent == number:
-            asyncio.get_running_loop().call_soon(connection.terminate)  # when the statement is on its way
+            asyncio.get_running_loop().call_soon(connection.terminate)  # when the statement has been sent
 
     async with watched(dsn, before) as connection:
         process = connection.get_server_pid()
@@ -82,6 +82,6 @@ async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, numbe
 
 
 async def gone(connection: Connection, process: int) -> None:
-    """Return when the server's side of a connection has ended, and with it what it was doing."""
+    """Return when the server's side of a connection, and its statement, has ended."""
     while await connection.fetchval("SELECT count(*) FROM pg_sleep(0.002), pg_stat_activity WHERE pid = $1", process):
         pass

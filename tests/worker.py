@@ -1,4 +1,4 @@
-"""A process of its own that uses a storage, told what to do line by line; both ends of the line are here."""
+"""A separate process that uses a storage, controlled by lines of JSON; both ends of the protocol are here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.checkout import ROOT
 from voltmem import PostgresStorage
 
 Answer = Any
-"""Whatever JSON can say; an order that fails is answered with the error's words."""
+"""Any JSON value. A command that fails is answered with the text of the error."""
 
 
 class Worker:
-    """This side: a process that does one order after another."""
+    """The caller's side: a process that executes one command after another."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -29,25 +29,25 @@ class Worker:
             text=True,
         )
 
-    def tell(self, order: str, dsn: str, **details: object) -> None:
-        """Let the process begin; answer() waits for it."""
+    def send(self, order: str, dsn: str, **details: object) -> None:
+        """Send a command to the process; answer() waits for its result."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"order": order, "dsn": dsn, **details}) + "\n")
         self._process.stdin.flush()
 
     def answer(self) -> Answer:
-        """Return what came of the order told last; blocking."""
+        """Return the result of the last command. Blocks until then."""
         assert self._process.stdout is not None
         return json.loads(self._process.stdout.readline())
 
     def end(self) -> None:
-        """End the process, which is idle."""
+        """End the process, which must be idle."""
         self._process.communicate()
 
 
 @contextmanager
 def workers(count: int) -> Iterator[list[Worker]]:
-    """So many processes, ended at the end."""
+    """Yield *count* processes, and end them at the end."""
     made = [Worker() for _ in range(count)]
     try:
         yield made
@@ -66,13 +66,13 @@ async def opens(dsn: str, schema: str) -> Answer:
 
 
 async def upgrades(dsn: str, schema: str) -> Answer:
-    """Return the names of the migrations that were this process's to apply."""
+    """Return the names of the migrations that this process applied."""
     async with PostgresStorage(dsn, schema=schema, migrate="off") as storage:
         return await storage.upgrade_schema()
 
 
 async def appends(dsn: str, schema: str, ids: list[str], **options: Any) -> Answer:
-    """Append a message for each id to conversation c1, all at once; return ids and times, as they were stored."""
+    """Append a message for each id to conversation c1, concurrently. Returns ids and times as stored."""
     async with PostgresStorage(dsn, schema=schema, max_connections=5, **options) as storage:
         messages = ({"id": id, "role": "user", "content": id} for id in ids)
         stored = await asyncio.gather(*(storage.add_message(message, "ada", "c1") for message in messages))

@@ -28,7 +28,7 @@ from voltmem.options import DEFAULT_RESOURCE_ID
 if TYPE_CHECKING:
     from voltmem.storage import Storage
 
-# The parameters that name a user. The view fills in the first one that a verb has, and has none of them itself.
+# The parameters that name a user. The view passes its user as the first one that a verb has; its own verbs have none.
 _USER_PARAMETERS: Final = ("owner", "user_id")
 
 

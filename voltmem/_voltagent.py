@@ -51,7 +51,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     Let a constructor accept options in both spellings. Both at once, or an unknown option, is an InvalidOptionError.
 
     The camelCase names are converted before defaults are filled in; after that, an option that was given with its
-    default value could not be told from one that was not given.
+    default value could not be distinguished from one that was not given.
     """
     known = [name for name in inspect.signature(init).parameters if name not in ("self", "camel")]
 

@@ -94,7 +94,7 @@ class InvalidLineError(InvalidInputError):
 
 class ConversationNotFoundError(VoltMemError, LookupError):
     """
-    There is no conversation with this id, or it is another user's (the two cannot be told apart), or it was
+    There is no conversation with this id, or it is another user's (the error is the same for both), or it was
     soft-deleted. In the last case is_deleted is true, for its own user and for trusted code only.
     """
 
@@ -115,7 +115,7 @@ class ConversationNotFoundError(VoltMemError, LookupError):
             what = "does not exist"
             way_out = "Check the id, or create it first with create_conversation() or ensure_conversation()."
         else:
-            # The same for both, so that nobody finds out whether another user has such a conversation.
+            # The same text for both, so that a user cannot find out whether another user has such a conversation.
             what = f"was not found among those of user {user_id!r}: it does not exist, or it is another user's"
             way_out = "Check both ids, or create it first with create_conversation() or ensure_conversation()."
         # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
@@ -248,7 +248,7 @@ class OutcomeUnknownError(DatabaseError):
 
 
 _POOLER: Final = "Is there a pooler in transaction mode? Add pgbouncer=true to the connection string"
-# What to do, for errors whose own text does not say it, by SQLSTATE (PostgreSQL's manual, appendix A).
+# What to do about errors by SQLSTATE (PostgreSQL's manual, appendix A), where PostgreSQL's text does not say it.
 _HINTS: Final[Mapping[str, str]] = {
     "08P01": "A pooler may refuse a startup parameter of the connection string: leave out all but application_name",
     "25006": "This server is a standby: add target_session_attrs=read-write to the connection string",
@@ -287,7 +287,7 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
     Args:
         error: The driver's.
         server: Host, port and database, if it was raised while connecting.
-        role: Who lacks a privilege, if that is known.
+        role: The role that lacks a privilege, if it is known.
     """
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate in _NO_SUCH_OBJECT:

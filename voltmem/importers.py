@@ -60,8 +60,8 @@ def from_chatgpt(
 
     Of each conversation the branch that ChatGPT shows is read, from the first message to the current one. Edited and
     regenerated messages of other branches are left out; metadata counts them as "messages_left_out". So is what ChatGPT
-    hides: system messages, what it was told about its user, its reasoning. What the assistant sent to a tool becomes a
-    tool call, and the answer its result. Pictures and sounds are not in that file; a text such as
+    hides: system messages, custom instructions, its reasoning. What the assistant sent to a tool becomes a tool call,
+    and the tool's answer becomes its result. Pictures and sounds are not in that file; a text such as
     "[image: file-service://…]" replaces them. A message older than the one before it gets the time of that one, so that
     the order stays.
     """

@@ -9,8 +9,9 @@ The storage for code that blocks: threads of Flask, of Django under WSGI or of C
     storage.create_conversation({"id": "c1", "user_id": "ada"})
     storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
-Each class has the verbs of the asynchronous class with its name, with the same parameters; they wait for their result.
-They are made of those at import; type checkers read ``sync.pyi``, which ``python -m tests.typing.stubs`` makes.
+Each class has the verbs of the asynchronous class of the same name, with the same parameters; they wait for the result.
+The classes are built from the asynchronous ones at import. Type checkers read ``sync.pyi``, which
+``python -m tests.typing.stubs`` generates.
 """
 
 from __future__ import annotations
@@ -65,15 +66,15 @@ class ConversationMemory(Twin, of=voltmem.ConversationMemory):
         answer = model(memory.messages(limit=20))
         memory.add({"role": "assistant", "content": answer})
 
-    The conversation is made on the first write.
+    The first write creates the conversation.
     """
 
 
 class UserConversations(Twin, of=voltmem.UserConversations):
     """
-    A question about one user's conversations, asked step by step, in any order; each step is a new value.
+    A query for one user's conversations, built step by step, in any order; each step returns a new object.
 
-    ``for conversation in builder`` walks all of them, a batch of rows at a time; ``builder.execute()`` returns a list.
+    ``for conversation in builder`` iterates over all of them in batches; ``builder.execute()`` returns a list.
     """
 
 
@@ -82,7 +83,7 @@ class UserStorage(Twin, of=voltmem.UserStorage):
 
 
 class Storage(Twin, of=voltmem.Storage):
-    """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+    """The common base of PostgresStorage and BoundStorage: every verb, and narrower scopes."""
 
     @property
     def asynchronous(self) -> voltmem.Storage:
@@ -102,7 +103,7 @@ class Storage(Twin, of=voltmem.Storage):
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage; what it returns is awaited.
+            work: Called with the asynchronous storage; its result is awaited.
         """
         return self._runner.run(work(self._asynchronous))
 
@@ -116,11 +117,11 @@ class Storage(Twin, of=voltmem.Storage):
 
 
 class BoundStorage(Storage, of=voltmem.BoundStorage):
-    """What ``with storage.transaction() as tx`` gives. One thread at a time may use it."""
+    """The storage in ``with storage.transaction() as tx``. One thread at a time may use it."""
 
     @property
     def connection(self) -> Connection:
-        """The connection, for statements of the application's own in the same transaction."""
+        """The connection, for the application's own statements in the same transaction."""
         return Connection.around(self._asynchronous.connection, self._runner)
 
 
@@ -156,8 +157,8 @@ _CONSTRUCTOR = _ASYNCHRONOUS.replace(
 )
 
 
-# bind() and pool= have no blocking form: an asyncpg connection works in the event loop that made it only, and nobody
-# can make one in this storage's. lifespan() is for asynchronous applications.
+# bind() and pool= have no blocking form: an asyncpg connection works only in the event loop that made it, and callers
+# cannot make one in this storage's loop. lifespan() is for asynchronous applications.
 class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
     """
     Keeps conversations and their messages in PostgreSQL, for code that blocks.
@@ -168,9 +169,10 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         storage.create_conversation({"id": "c1", "user_id": "ada"})
         storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
-    Make one for the whole program: any number of threads may share it, each call waits in its own. The connections live
-    in one thread with an event loop, which the first call starts. A forked process gets its own with its first call.
-    At the end of the program, or when nobody has the storage any more, it is closed; close() does it earlier.
+    Create one for the whole program: any number of threads may share it, and each call waits in its own thread. The
+    connections belong to one thread with an event loop, which the first call starts. A forked process gets its own with
+    its first call.
+    It is closed at the end of the program, or when it is garbage-collected; close() does it earlier.
 
     The arguments are those of ``voltmem.PostgresStorage``, without pool, and its errors. Every verb also raises:
 
@@ -211,9 +213,9 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
 
     def close(self) -> None:
         """
-        Close the pool after the calls under way have ended, and end the thread; may be repeated.
+        Close the pool after the running calls have ended, and end the thread. May be repeated.
 
-        Iterators of watch() end. The embedded server stops if nobody else uses it. open() opens it again.
+        Iterators of watch() end. The embedded server stops if nothing else uses it. open() opens the storage again.
         """
         self._own_loop.end()
 

@@ -128,7 +128,7 @@ class ConversationMemory:
         answer = model(memory.messages(limit=20))
         memory.add({"role": "assistant", "content": answer})
 
-    The conversation is made on the first write.
+    The first write creates the conversation.
     """
     @property
     def conversation_id(self) -> str:
@@ -205,9 +205,9 @@ class ConversationMemory:
 
 class UserConversations:
     """
-    A question about one user's conversations, asked step by step, in any order; each step is a new value.
+    A query for one user's conversations, built step by step, in any order; each step returns a new object.
 
-    ``for conversation in builder`` walks all of them, a batch of rows at a time; ``builder.execute()`` returns a list.
+    ``for conversation in builder`` iterates over all of them in batches; ``builder.execute()`` returns a list.
     """
     def limit(self, count: int | None) -> Self:
         """Return a builder that returns at most *count* conversations; None: all, 0: none."""
@@ -707,7 +707,7 @@ class UserStorage:
         """
 
 class Storage:
-    """What a PostgresStorage and a BoundStorage share: every verb, and narrower scopes of it."""
+    """The common base of PostgresStorage and BoundStorage: every verb, and narrower scopes."""
     @property
     def asynchronous(self) -> voltmem.Storage:
         """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
@@ -723,7 +723,7 @@ class Storage:
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage; what it returns is awaited.
+            work: Called with the asynchronous storage; its result is awaited.
         """
     def submit(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> Future[T]:
         """
@@ -736,7 +736,7 @@ class Storage:
         Import the lines of an export for a user. Returns a summary.
 
         Args:
-            user_id: The user who owns everything from now on, whoever was exported.
+            user_id: The user who will own everything. The exported user is ignored.
             lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
@@ -1531,10 +1531,10 @@ class Storage:
         """
 
 class BoundStorage(Storage):
-    """What ``with storage.transaction() as tx`` gives. One thread at a time may use it."""
+    """The storage in ``with storage.transaction() as tx``. One thread at a time may use it."""
     @property
     def connection(self) -> Connection:
-        """The connection, for statements of the application's own in the same transaction."""
+        """The connection, for the application's own statements in the same transaction."""
 
 class Connection:
     """The connection of a transaction, with the methods of asyncpg's that send a statement."""
@@ -1559,9 +1559,10 @@ class PostgresStorage(Storage):
         storage.create_conversation({"id": "c1", "user_id": "ada"})
         storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
 
-    Make one for the whole program: any number of threads may share it, each call waits in its own. The connections live
-    in one thread with an event loop, which the first call starts. A forked process gets its own with its first call.
-    At the end of the program, or when nobody has the storage any more, it is closed; close() does it earlier.
+    Create one for the whole program: any number of threads may share it, and each call waits in its own thread. The
+    connections belong to one thread with an event loop, which the first call starts. A forked process gets its own with
+    its first call.
+    It is closed at the end of the program, or when it is garbage-collected; close() does it earlier.
 
     The arguments are those of ``voltmem.PostgresStorage``, without pool, and its errors. Every verb also raises:
 
@@ -1592,9 +1593,9 @@ class PostgresStorage(Storage):
         """Do as Storage.submit(), with the asynchronous PostgresStorage."""
     def close(self) -> None:
         """
-        Close the pool after the calls under way have ended, and end the thread; may be repeated.
+        Close the pool after the running calls have ended, and end the thread. May be repeated.
 
-        Iterators of watch() end. The embedded server stops if nobody else uses it. open() opens it again.
+        Iterators of watch() end. The embedded server stops if nothing else uses it. open() opens the storage again.
         """
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -1,13 +1,13 @@
 """
-What the reference takes from the code itself, so that nobody lists it by hand.
+The parts of the reference that are generated from the code.
 
 ``{verbs} sidebar forks`` documents the methods of PostgresStorage that modules or folders of these names define;
 ``{summary} sidebar forks`` lists them with their first lines.
 ``{voltagent-names}`` lists VoltAgent's names with ours.
 
 At the end of a build, a warning names each public object that is documented nowhere. Types are referred to by the name
-under which people import them, wherever they are defined. Left out are the constructors of what only voltmem makes,
-VoltAgent's spelling of what has its own table, and what makes models of rows.
+of their public import, wherever they are defined. Left out are the constructors of objects that only voltmem creates,
+VoltAgent's names of the methods (they have a table of their own), and the methods that make models of rows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Summary(Verbs):
 
 
 class VoltAgentNames(SphinxDirective):
-    """The names of VoltAgent, each with the one that it stands for."""
+    """A table of VoltAgent's names, each with the Python method that it is an alias of."""
 
     def run(self) -> list[Node]:
         """Return a table."""
@@ -91,9 +91,9 @@ def _place(method: object) -> list[str]:
 
 def read_sections(app: Sphinx, what: Any, name: str, member: object, options: Any, lines: list[str]) -> None:
     """
-    Let Sphinx read Args and Raises as napoleon does.
+    Parse Args and Raises in docstrings like napoleon.
 
-    Napoleon itself would also take what stands before a colon, in the docstring of an attribute, for its type.
+    Napoleon itself would also parse the text before a colon, in the docstring of an attribute, as its type.
     """
     if what not in ("attribute", "data", "property"):
         lines[:] = GoogleDocstring(lines, what=what, name=name, obj=member).lines()

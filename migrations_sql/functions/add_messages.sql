@@ -1,34 +1,34 @@
 -- version 1
--- add_messages: add messages, those of one call or of several, to one conversation or to several.
+-- add_messages: add the messages of one or more calls to one or more conversations.
 --
--- A function, because in a single WITH statement everything shares the snapshot taken before the row lock was waited
--- for: two writers at once would each miss the other's message, and the limit would be exceeded. In a function each
--- statement sees what the lock's last holder committed. A loop, because for one message the set-based form (unnest,
--- joins, one DELETE for all) costs more than twice as much.
--- Calls that arrive together are sent as one statement. Each call must end as it would alone, and one conversation that
--- is locked for long must not delay the others.
+-- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
+-- row lock: each of two concurrent writers would miss the other's message, and the storage limit would be exceeded. In
+-- a function each statement sees what the previous holder of the lock committed. A loop, because for one message the
+-- set-based form (unnest, joins, one DELETE for all) costs more than twice as much.
+-- Concurrent calls are sent as one statement. Each call must have the result that it would have alone, and a
+-- conversation that is locked for long must not delay the others.
 --
--- Arguments with one element a call. The calls of a conversation stand side by side, and the conversations in ascending
--- order: all callers lock in the same order, so there is no deadlock.
+-- Arguments with one element per call. The calls of a conversation are next to each other, and the conversations in
+-- ascending order: all callers lock in the same order, so there is no deadlock.
 --   conversation_ids
---   user_ids       whose the conversation must be; NULL: trusted code, no check
---   resource_ids   the resource of the conversation that the call creates where there is none; NULL: there must be one
---   sizes          how many messages the call has
--- Arguments with one element a message; NULL in place of an array of NULLs.
+--   user_ids       the required owner of the conversation; NULL: trusted code, no check
+--   resource_ids   the resource_id of the conversation that the call creates if it is missing; NULL: do not create it
+--   sizes          the number of messages of the call
+-- Arguments with one element per message; NULL instead of an array of NULLs.
 --   message_ids, roles, contents, contents_json, types, metadatas, formats, payloads, parent_ids
 --   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
 --                  conversation is the order of commits
---   vectors        lexemes, as a tsvector is written, with E'\x01' in place of the user's key
+--   vectors        the text form of a tsvector, with E'\x01' as the placeholder for the user's key in each lexeme
 -- sizes and created_ats are text because asyncpg has a codec for text[]; it looks up any other array type on each new
 -- connection.
--- Arguments for all.
---   storage_limit  how many messages a conversation keeps; NULL: all
---   archive        archive what is beyond the limit; false: delete it
---   patient        wait for a conversation that is locked; false: store nothing in it
+-- Arguments for all calls.
+--   storage_limit  the number of messages that a conversation keeps; NULL: all
+--   archive        true: archive the messages beyond the limit; false: delete them
+--   patient        true: wait for a locked conversation; false: store nothing in it
 --
--- Returns a row for each stored message: its number, from 1, and its time. A message whose conversation is locked has a
--- row without a time. A call whose conversation was deleted has one row, with the number of the call below zero. Calls
--- for a conversation that is missing, or another user's, have no row and change nothing.
+-- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
+-- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
+-- For a conversation that is missing or another user's, there is no row, and nothing changes.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     conversation_ids text[],
@@ -51,9 +51,9 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     patient boolean
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
--- One plan for all conversations, by index, whatever the tables hold when a connection makes it: the plan for a very
--- long conversation would read the whole table to find what is beyond its limit; the plan made for tables that are
--- still empty would scan them, and be kept until the next ANALYZE.
+-- One generic plan with index scans, independent of the statistics. A plan made for a very long conversation would read
+-- the whole table to find the messages beyond the limit. A plan made for empty tables would scan them, and the
+-- connection would keep it until the next ANALYZE.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_sort = off
@@ -97,7 +97,7 @@ BEGIN
         END IF;
 
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
-            -- Another transaction that is still open may be creating it.
+            -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
                     lock_timeout := current_setting('lock_timeout');
@@ -161,7 +161,7 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- The newest message beyond the limit. Nothing is counted.
+            -- Find the newest message beyond the limit, without counting.
             SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
                 FROM {schema}.{prefix}_messages AS m
                 WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation AND NOT m.archived

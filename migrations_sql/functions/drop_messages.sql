@@ -1,19 +1,19 @@
 -- version 1
--- drop_messages: delete messages of a conversation: some, those that follow one, or all.
+-- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
--- A function, because it waits for whoever is writing in the conversation and must act on what was committed meanwhile.
--- In a single statement everything shares the snapshot taken before the wait.
+-- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
+-- parts of a single statement would share the snapshot taken before the wait.
 --
 -- Arguments:
---   conversation   its id
---   of_user        whose it must be; NULL: trusted code, no check
+--   conversation   the id of the conversation
+--   of_user        its required owner; NULL: trusted code, no check
 --   message_ids    delete these messages; NULL: see up_to
---   up_to          delete the messages that follow this one; NULL: delete all
---   storage_limit  with up_to: how many of the newest remaining messages are shown. Archived ones among them come back
---                  from the archive (on_limit="archive"). NULL: all
+--   up_to          delete the messages after this one; NULL: delete all
+--   storage_limit  with up_to: archived messages among the newest *storage_limit* remaining ones are restored from the
+--                  archive (on_limit="archive"); NULL: all
 --
--- Returns one row: whose the conversation is; whether it is soft-deleted; with up_to, whether it has that message; and
--- how many messages were deleted, NULL where there is no such conversation.
+-- Returns one row: the owner of the conversation; whether it is soft-deleted; with up_to, whether it has that message;
+-- and the number of deleted messages, NULL if there is no such conversation.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages(
     conversation text,
@@ -23,7 +23,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages(
     storage_limit bigint
 ) RETURNS TABLE (owner text, is_deleted boolean, has_message boolean, dropped bigint)
 LANGUAGE plpgsql
--- By index, whatever the tables hold when a connection makes its plans.
+-- Plans with index scans, independent of the statistics at the time when a connection makes them.
 SET enable_seqscan = off
 AS $drop_messages$
 DECLARE
@@ -70,7 +70,7 @@ BEGIN
                     ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
                 );
         END IF;
-        -- Write the row without changing it: the trigger then notifies those who watch.
+        -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE {schema}.{prefix}_conversations AS c
             SET updated_at = c.updated_at
             WHERE c.id = conversation;

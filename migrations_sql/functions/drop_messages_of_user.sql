@@ -1,10 +1,10 @@
 -- version 1
 -- drop_messages_of_user: delete all messages in all conversations of a user.
 --
--- It locks one conversation after the other, in the order in which every caller locks them, so there is no deadlock.
--- Soft-deleted conversations keep their messages.
+-- It locks the conversations one by one, in ascending order like every caller, so there is no deadlock. Soft-deleted
+-- conversations keep their messages.
 --
--- Returns how many messages were deleted.
+-- Returns the number of deleted messages.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages_of_user(of_user text) RETURNS bigint
 LANGUAGE plpgsql

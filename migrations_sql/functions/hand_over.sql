@@ -1,10 +1,11 @@
 -- version 1
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
--- The words of a message begin with the key of its user (0002_messages.sql), so they are rewritten. The shares end, because the user
--- who made them could not revoke them any more. A function for the same reason as drop_messages.
+-- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. The shares are
+-- deleted, because the user who created them could no longer revoke them. A function for the same reason as
+-- drop_messages.
 --
--- Arguments: the id of the conversation; whose it must be (NULL: trusted code, no check); the new user.
+-- Arguments: the id of the conversation; its required owner (NULL: trusted code, no check); the new user.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_hand_over(conversation text, of_user text, recipient text) RETURNS void
 LANGUAGE plpgsql
@@ -13,7 +14,7 @@ AS $hand_over$
 DECLARE
     giver text;
 BEGIN
-    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a share that is just being created, and its foreign key locks
+    -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
     SELECT c.user_id INTO giver
         FROM {schema}.{prefix}_conversations AS c

@@ -1,18 +1,19 @@
 -- version 1
 -- plain: split a title into words, in lower case and without accents, with one space before and after each word.
 --
--- The search finds "Café" in messages when somebody types "cafe", and must find it in titles as well. Titles are not
--- indexed: a user has hundreds of them, and the search reads them all.
+-- A search for "cafe" finds "Café" in messages, and must find it in titles, too. Titles are not indexed: a user has
+-- hundreds of them, and the search reads them all.
 --
--- This is plain() of voltmem/_words.py as far as PostgreSQL can do it. Lower case follows Unicode if the server has its
--- rules: the database's own may know ASCII letters only. PostgreSQL 12 has no normalize(): there the letters of Latin,
--- Greek, Cyrillic and Arabic lose their accents, and compatibility forms such as full-width letters stay as they are. In a
--- database whose encoding is not UTF-8, accents stay, and a title that has them is not found.
+-- This is plain() of voltmem/_areas/words.py, as far as PostgreSQL can do it. Lower case follows Unicode if the server
+-- has such a collation, since the database's own may convert ASCII letters only. PostgreSQL 12 has no normalize():
+-- there the letters of Latin, Greek, Cyrillic and Arabic lose their accents, and compatibility forms such as full-width
+-- letters stay as they are. In a database with another encoding than UTF-8, accents stay, and a title with accents is
+-- not found.
 --
 -- Arguments:
 --   title
---   separators     a regular expression that matches what is between words
---   unspaced       a regular expression whose group is a run of characters of a script without spaces
+--   separators     a regular expression that matches the characters between words
+--   unspaced       a regular expression whose group matches a run of characters of a script without spaces
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE

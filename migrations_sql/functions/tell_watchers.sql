@@ -1,8 +1,8 @@
 -- version 1
--- tell_watchers: notify the processes that watch the user of a conversation that changed. The trigger is in 0006_watchers.sql.
+-- tell_watchers: notify the processes that watch the owner of a changed conversation. Its trigger: 0006_watchers.sql.
 --
--- A notification names the user's key and no conversation: the listener then reads what changed.
--- SECURITY DEFINER, because a role that may write conversations need not be allowed to read who is watched.
+-- The payload of a notification is the user's key, without the conversation: the listener queries what changed.
+-- SECURITY DEFINER, because a role that writes conversations may have no privilege to read the watchers.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_tell_watchers() RETURNS trigger
 LANGUAGE plpgsql
@@ -10,7 +10,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $tell_watchers$
 BEGIN
-    -- OLD is NULL for a new conversation, NEW for a deleted one. Their users differ when it is given to another user.
+    -- OLD is NULL on INSERT, NEW is NULL on DELETE. Their users differ when the conversation gets another owner.
     PERFORM pg_notify(
             'voltmem_' || left(encode(sha256(convert_to('{schema}.{prefix}', 'UTF8')), 'hex'), 16),
             left(encode(sha256(convert_to(w.user_id, 'UTF8')), 'hex'), 8)

@@ -1,4 +1,4 @@
-"""Memories and storages for the tests of agents."""
+"""Fixtures for the tests of agents: memories and storages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of a memory share: messages, as short calls."""
+"""Helpers for the tests of a memory: short calls that make messages."""
 
 from __future__ import annotations
 

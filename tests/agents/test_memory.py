@@ -1,4 +1,4 @@
-"""An agent's memory: made on the first write, for one user, with the errors of its arguments."""
+"""An agent's memory belongs to one user, is created by the first write, and checks its arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.agents.talk import Fields, Verb, answers, asks, says
-from tests.calls import PATIENCE, Rows, somebody_waits
+from tests.calls import PATIENCE, Rows, wait_until_blocked
 from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
@@ -35,15 +35,15 @@ def contents(messages: Sequence[Message]) -> list[object]:
 
 @pytest.fixture
 def memory(storage: PostgresStorage) -> ConversationMemory:
-    """Ada's conversation c1, which nobody has made yet."""
+    """Ada's conversation c1, which does not exist yet."""
     return storage.conversation("ada", "c1", resource_id="docs")
 
 
-# --- making ----------------------------------------------------------------------------------------------------------
+# --- creating --------------------------------------------------------------------------------------------------------
 
 
 async def test_conversation_does_no_io(storage: PostgresStorage) -> None:
-    """conversation() makes a handle and no row; reading what is not there is empty."""
+    """conversation() returns a handle and creates no row; reading a missing conversation returns nothing."""
     memory = storage.conversation("ada", "c1", resource_id="docs")
 
     assert (memory.user_id, memory.conversation_id, memory.resource_id) == ("ada", "c1", "docs")
@@ -56,7 +56,7 @@ async def test_conversation_does_no_io(storage: PostgresStorage) -> None:
 
 
 async def test_memory_add_makes_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """add() of a memory makes the conversation, with the handle's user and resource and no title."""
+    """add() of a memory creates the conversation, with the handle's user and resource and no title."""
     await memory.add(says("user", "Hello"))
     made = await storage.get_conversation("c1")
     assert made is not None
@@ -72,7 +72,7 @@ async def test_memory_add_makes_the_conversation(storage: PostgresStorage, memor
 
 
 async def test_conversation_without_an_id_is_a_new_one(storage: PostgresStorage) -> None:
-    """conversation() without an id has a UUIDv7 of its own, known before anything is written."""
+    """conversation() without an id gets a UUIDv7, known before anything is written."""
     one, other = storage.conversation("ada"), storage.for_user("ada").conversation()
     assert one.conversation_id != other.conversation_id
     assert one.conversation_id[14] == "7"
@@ -84,7 +84,7 @@ async def test_conversation_without_an_id_is_a_new_one(storage: PostgresStorage)
 
 
 async def test_for_user_gives_the_same_handle(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """for_user() gives the same handle: what one writes the other reads."""
+    """for_user() returns an equal handle: what one writes the other reads."""
     mine: UserStorage = storage.for_user("ada")
 
     stored = await mine.conversation("c1").add(says("user"))
@@ -94,8 +94,12 @@ async def test_for_user_gives_the_same_handle(storage: PostgresStorage, memory: 
     assert await mine.conversation("c2").messages() == [made]
 
 
-async def test_twenty_who_write_first_make_one_conversation(make_storage: MakeStorage) -> None:
-    """All at once, over two pools, alone and in turns: each message is stored, each turn in one piece."""
+async def test_concurrent_first_writes_create_one_conversation(make_storage: MakeStorage) -> None:
+    """
+    Twenty concurrent first writes over two pools create one conversation.
+
+    Each message is stored, each turn in one piece.
+    """
     pools = [make_storage(max_connections=5), make_storage(max_connections=5)]
     for round in range(5):
         memories = [storage.conversation("ada", f"c{round}") for storage in pools]
@@ -113,8 +117,8 @@ async def test_twenty_who_write_first_make_one_conversation(make_storage: MakeSt
     assert len(await pools[0].query_conversations()) == 5
 
 
-async def test_of_two_users_who_write_first_one_has_the_conversation(make_storage: MakeStorage) -> None:
-    """Its id is taken: all of the other's calls fail, and nothing of them is stored."""
+async def test_of_two_users_who_write_first_one_gets_the_conversation(make_storage: MakeStorage) -> None:
+    """Of two users who write first, one gets the conversation; all calls of the other fail, and store nothing."""
     pools = [make_storage(), make_storage()]
     for round in range(5):
         memories = [
@@ -155,7 +159,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_two_processes_that_write_first_make_one_conversation(
     unlimited: PostgresStorage, dsn: str, schema: str
 ) -> None:
-    """What each has written is there, in the order that it was written in."""
+    """Two processes that write first create one conversation; the messages of each are in the order of writing."""
 
     def run() -> list[int]:
         processes = [
@@ -185,10 +189,10 @@ async def test_two_processes_that_write_first_make_one_conversation(
 
 
 @pytest.mark.parametrize("ending", ["commit", "roll back"])
-async def test_who_makes_a_conversation_keeps_only_those_of_it_waiting(
+async def test_creating_a_conversation_delays_no_other_conversation(
     ending: str, unlimited: PostgresStorage, connection: Connection
 ) -> None:
-    """A transaction that has made one is still open: calls for others that leave together with one for it are done."""
+    """While a transaction has created a conversation and is open, batched calls for other conversations complete."""
     new = [unlimited.conversation("ada", name) for name in ("new", "new", "new", "another")]
     others = [unlimited.conversation("ada", f"other {n}") for n in range(10)]
     await others[0].add(says("user"))
@@ -202,7 +206,7 @@ async def test_who_makes_a_conversation_keeps_only_those_of_it_waiting(
             waiting.extend(asyncio.create_task(memory.add(says("user", "then"))) for memory in new)
             for _ in range(3):
                 await asyncio.gather(*(memory.add(says("user")) for memory in others))
-            await somebody_waits(connection, tx.connection.get_server_pid())
+            await wait_until_blocked(connection, tx.connection.get_server_pid())
             assert not any(task.done() for task in waiting)
             if ending == "roll back":
                 raise ZeroDivisionError
@@ -221,7 +225,7 @@ async def test_who_makes_a_conversation_keeps_only_those_of_it_waiting(
 async def test_waiting_for_a_conversation_that_is_made_leaves_the_lock_timeout_alone(
     unlimited: PostgresStorage, connection: Connection
 ) -> None:
-    """The statement that does not wait long changes the setting for itself only."""
+    """The statement with a short lock_timeout changes the setting only for itself."""
     async with unlimited.transaction() as tx:
         await tx.connection.execute("SET LOCAL lock_timeout = '7s'")
         sql = f"SELECT * FROM {unlimited._options.tables.add_messages}({', '.join(f'${n}' for n in range(1, 19))})"
@@ -239,7 +243,7 @@ async def test_waiting_for_a_conversation_that_is_made_leaves_the_lock_timeout_a
 async def test_a_conversation_made_in_a_transaction_goes_with_it(
     storage: PostgresStorage, memory: ConversationMemory
 ) -> None:
-    """Every method joins the transaction that its storage is bound to."""
+    """Every method of a memory takes part in the transaction of its storage: a rollback removes the conversation."""
     with pytest.raises(ZeroDivisionError):
         async with storage.transaction() as tx:
             inside = tx.for_user("ada").conversation("c1")
@@ -253,7 +257,11 @@ async def test_a_conversation_made_in_a_transaction_goes_with_it(
 
 
 async def test_add_message_makes_a_conversation_only_for_a_resource(storage: PostgresStorage) -> None:
-    """Without one a missing conversation is an error, as ever; so is a conversation for nobody."""
+    """
+    add_message() creates a missing conversation only with a resource_id.
+
+    Otherwise, or without a user, it is an error.
+    """
     with pytest.raises(ConversationNotFoundError):
         await storage.add_message(says("user"), "ada", "c1")
     with pytest.raises(InvalidInputError, match="user_id"):
@@ -271,7 +279,7 @@ async def test_add_message_makes_a_conversation_only_for_a_resource(storage: Pos
 async def test_a_conversation_that_cannot_have_its_message_is_not_made(
     storage: PostgresStorage, memory: ConversationMemory, connection: Connection, schema: str
 ) -> None:
-    """All or nothing, the conversation included."""
+    """If a message cannot be stored, its conversation is not created."""
     await Rows(connection, schema).fail("23514")
 
     with pytest.raises(DatabaseError):
@@ -280,7 +288,7 @@ async def test_a_conversation_that_cannot_have_its_message_is_not_made(
     assert await storage.get_conversation("c1") is None
 
 
-# --- whose it is -----------------------------------------------------------------------------------------------------
+# --- the owner -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -304,7 +312,9 @@ async def test_a_conversation_that_cannot_have_its_message_is_not_made(
 async def test_another_users_conversation_is_not_found(
     verb: Verb, messages: list[Fields], storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Reading it and writing to it are an error, whether it has messages or none, and nothing changes."""
+    """
+    Reading another user's conversation and writing to it is an error, with messages or without, and changes nothing.
+    """
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.add_messages(messages, "ada", "c1")
     before = await Rows(connection, schema).all()
@@ -318,7 +328,7 @@ async def test_another_users_conversation_is_not_found(
 
 
 async def test_memory_clear_leaves_the_conversation(storage: PostgresStorage, memory: ConversationMemory) -> None:
-    """clear() of a memory deletes the messages; the title stays, and the conversation goes on."""
+    """clear() of a memory deletes the messages; the title and the conversation stay."""
     await memory.add_turn([says("user"), says("assistant")])
     await memory.title("Named")
 
@@ -334,7 +344,7 @@ async def test_memory_clear_leaves_the_conversation(storage: PostgresStorage, me
 
 
 async def test_memory_title_if_unset_keeps_the_first(make_storage: MakeStorage) -> None:
-    """title() of a memory with if_unset keeps the first title of twenty at once, and all are told it."""
+    """title() of a memory with if_unset keeps the first title of twenty concurrent calls, and returns it to all."""
     pools = [make_storage(), make_storage()]
     for round in range(5):
         memories = [storage.conversation("ada", f"c{round}", resource_id="docs") for storage in pools]
@@ -350,7 +360,7 @@ async def test_memory_title_if_unset_keeps_the_first(make_storage: MakeStorage) 
 async def test_memory_title_leaves_the_sidebar_in_its_order(
     storage: PostgresStorage, memory: ConversationMemory
 ) -> None:
-    """title() of a memory is no activity; without if_unset it replaces the title."""
+    """title() of a memory is not an activity; without if_unset it replaces the title."""
     await memory.add(says("user"))
     await storage.conversation("ada", "c2").add(says("user"))
     before = await storage.get_conversation("c1")
@@ -400,7 +410,7 @@ async def test_memory_title_leaves_the_sidebar_in_its_order(
     ],
 )
 async def test_a_mistake_is_an_error_before_anything_is_sent(verb: Callable[[Any], Awaitable[object]]) -> None:
-    """The storage of this handle is closed: what raises InvalidInputError has not tried to send something."""
+    """An invalid argument raises InvalidInputError before anything is sent, as a closed storage shows."""
     storage = PostgresStorage("postgresql://127.0.0.1:1/nowhere")
     await storage.close()
 
@@ -434,7 +444,7 @@ def test_conversation_refuses_what_cannot_be_stored(arguments: tuple[Any, Any]) 
 
 
 def test_memory_messages_refuse_limit_and_turns_together() -> None:
-    """messages() of a memory takes a limit or turns; the error for both says so."""
+    """messages() of a memory takes a limit or turns; both together are an error that says so."""
     memory = PostgresStorage("postgresql://127.0.0.1:1/nowhere").conversation("ada")
     with pytest.raises(InvalidQueryError, match="one of them"):
         asyncio.run(memory.messages(limit=1, turns=1))
@@ -444,7 +454,7 @@ def test_memory_messages_refuse_limit_and_turns_together() -> None:
 
 
 class Notes:
-    """A memory of an application's own, as a test may pass one."""
+    """A memory implementation of an application, as a test may pass one."""
 
     def __init__(self) -> None:
         self._kept: list[Message] = []
@@ -466,7 +476,7 @@ class Notes:
 
 
 async def answer(memory: Memory) -> list[object]:
-    """What an agent does with its memory."""
+    """Use the memory as an agent does."""
     await memory.add(says("user", "Hello"))
     await memory.add_turn([asks("a"), answers("a")])
     found = await memory.messages(limit=10)
@@ -475,7 +485,7 @@ async def answer(memory: Memory) -> list[object]:
 
 
 async def test_an_agent_takes_any_memory(memory: ConversationMemory) -> None:
-    """The handle and an application's own are both a Memory, and an agent cannot tell them apart."""
+    """Both the handle and an application's own class satisfy Memory, and an agent works with either."""
     notes = Notes()
     assert isinstance(memory, Memory)
     assert isinstance(notes, Memory)

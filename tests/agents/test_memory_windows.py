@@ -1,4 +1,4 @@
-"""What a memory hands to a model: whole turns, read by few rows."""
+"""The windows of a memory for a model: whole turns, read with few rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit
 
 
 def expected(every: Sequence[Message], limit: int | None) -> list[Message]:
-    """Return the window over all messages, made in Python."""
+    """Return the window over all messages, computed in Python."""
     system = [message for message in every[:1] if message.role == "system"]
     if limit is not None and limit <= len(system):
         return system[:limit]
@@ -39,7 +39,7 @@ def expected(every: Sequence[Message], limit: int | None) -> list[Message]:
 
 
 def expected_turns(every: Sequence[Message], turns: int) -> list[Message]:
-    """Return the last turns, each from where a user speaks after somebody else, made in Python."""
+    """Return the last turns, computed in Python. A turn begins where the user speaks after another role."""
     if turns == 0:
         return []
     roles = [message.role for message in every]
@@ -50,7 +50,7 @@ def expected_turns(every: Sequence[Message], turns: int) -> list[Message]:
 
 
 def expected_exchanges(every: Sequence[Message], limit: int | None) -> list[tuple[Message, Message]]:
-    """Return the last exchanges, made in Python."""
+    """Return the last exchanges, computed in Python."""
     pairs: list[tuple[Message, Message]] = []
     said: Message | None = None
     answer: Message | None = None
@@ -97,7 +97,7 @@ any_conversation = st.lists(st.lists(any_message, min_size=1, max_size=2) | tool
 async def test_memory_messages_and_exchanges_are_windows_of_the_whole(
     unlimited: PostgresStorage, conversation: list[Fields], counts: list[int]
 ) -> None:
-    """messages() and exchanges() of a memory are the windows that Python makes of the whole conversation."""
+    """messages() and exchanges() of a memory equal the windows that Python computes from the whole conversation."""
     memory = unlimited.conversation("ada", uuid7())
     every = await memory.add_turn(conversation)
 
@@ -109,7 +109,7 @@ async def test_memory_messages_and_exchanges_are_windows_of_the_whole(
 async def test_the_windows_of_dialogues_are_those_of_the_whole(
     losses: float, dialogues: Dialogues, unlimited: PostgresStorage
 ) -> None:
-    """Whole ones, and such of which messages are missing; also with a system message before them."""
+    """The windows of dialogues, complete or with missing messages, with or without a system message, equal Python's."""
     chance = random.Random(f"{losses}")  # noqa: S311
     for dialogue in chance.sample(list(dialogues), 40):
         messages = [each for each in dialogue["messages"] if chance.random() >= losses]
@@ -121,7 +121,7 @@ async def test_the_windows_of_dialogues_are_those_of_the_whole(
 
 
 async def test_more_is_read_where_what_was_read_is_not_enough(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Behind a hundred results without calls there is something to say: it is found, in a few round trips."""
+    """If the messages that were read are not enough for a window, more are read, in a few round trips."""
     storage = make_storage(proxy.dsn, max_connections=1, storage_limit=None)
     memory = storage.conversation("ada", "c1")
     every = await memory.add_turn([says("user", "1"), says("assistant", "2"), *[answers("lost")] * 100, says("user")])
@@ -135,9 +135,9 @@ async def test_more_is_read_where_what_was_read_is_not_enough(proxy: Proxy, make
 
 
 async def test_a_turn_that_began_before_what_is_read_is_not_taken_for_another(unlimited: PostgresStorage) -> None:
-    """Two turns that overlap are one: where the call of the older is not read, the newer is not handed on."""
+    """If two turns overlap and the call of the older one was not read, the newer one is not returned."""
     memory = unlimited.conversation("ada", "c1")
-    lost = [answers("lost")] * 6  # so that the older call stands one row before what is read for a window of 4
+    lost = [answers("lost")] * 6  # the older call is one row before the rows that are read for a window of 4
     every = await memory.add_turn(
         [says("user"), asks("old"), *[says("user")] * 3, asks("new"), answers("old"), *lost, answers("new")]
     )
@@ -147,7 +147,7 @@ async def test_a_turn_that_began_before_what_is_read_is_not_taken_for_another(un
 
 
 async def test_messages_of_one_time_stand_in_their_order(unlimited: PostgresStorage) -> None:
-    """Where all times are equal, windows by messages, turns and exchanges follow the order of adding."""
+    """With equal times, windows by messages, turns and exchanges follow the order of adding."""
     memory = unlimited.conversation("ada", "c1")
     turn = [says("user"), asks("a"), answers("a"), says("assistant")]
     every: list[Message] = []
@@ -157,8 +157,8 @@ async def test_messages_of_one_time_stand_in_their_order(unlimited: PostgresStor
     await assert_reads_are_right(memory, every, range(22))
 
 
-async def test_a_message_that_stands_earlier_is_read_there(unlimited: PostgresStorage) -> None:
-    """A system message that is added last with a time before all others is the first of every window."""
+async def test_a_message_with_an_earlier_time_is_read_earlier(unlimited: PostgresStorage) -> None:
+    """A system message that is added last, with a time before all others, is the first of every window."""
     memory = unlimited.conversation("ada", "c1")
     spoken = await memory.add_turn([says("user"), says("assistant"), says("user")])
 
@@ -172,7 +172,7 @@ async def test_a_message_that_stands_earlier_is_read_there(unlimited: PostgresSt
 
 @pytest.mark.parametrize("role", ["system", "developer"])
 async def test_memory_messages_keep_the_system_message(role: str, unlimited: PostgresStorage) -> None:
-    """messages() of a memory keep the first system message, which counts."""
+    """messages() of a memory keeps the first system message, which counts."""
     memory = unlimited.conversation("ada", "c1")
     turn = [says("user"), says("assistant")]
     every = await memory.add_turn([says(role, "Be kind."), *turn * 3, says(role, "Be brief."), *turn])
@@ -186,7 +186,7 @@ async def test_memory_messages_keep_the_system_message(role: str, unlimited: Pos
 
 
 async def test_memory_exchanges_pair_what_was_said_with_its_answer(unlimited: PostgresStorage) -> None:
-    """exchanges() of a memory pairs what the user said last with the last answer; what has none yet is left out."""
+    """exchanges() of a memory pairs the user's last message with the last answer; without an answer it is left out."""
     memory = unlimited.conversation("ada")
     said = ["user", "user", "assistant", "assistant", "user", "assistant", "user"]
     every = await memory.add_turn([says(role, f"words {n}") for n, role in enumerate(said)])
@@ -196,7 +196,7 @@ async def test_memory_exchanges_pair_what_was_said_with_its_answer(unlimited: Po
 
 
 async def test_what_a_user_says_at_once_is_one_turn(unlimited: PostgresStorage) -> None:
-    """A turn begins with the first message of the user's after somebody else spoke, and the one under way counts."""
+    """A turn begins with the user's first message after another role, and the current turn counts."""
     memory = unlimited.conversation("ada", "c1")
     every = await memory.add_turn(says({"u": "user", "a": "assistant"}[each], each) for each in "uuauauuaauu")
 
@@ -212,7 +212,7 @@ async def test_what_a_user_says_at_once_is_one_turn(unlimited: PostgresStorage) 
 async def test_a_tool_result_in_anthropics_form_is_nothing_that_the_user_said(
     type: str, unlimited: PostgresStorage
 ) -> None:
-    """Its role is the user's, and yet the turn goes on; NUL and lone surrogates are in nobody's way."""
+    """A tool result in Anthropic's form has the role user but begins no turn, with NUL and lone surrogates, too."""
     memory = unlimited.conversation("ada", "c1")
     call = {"type": "tool_use", "id": "t1", "name": "search", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": "found \x00\ud800"}
@@ -235,7 +235,7 @@ async def test_a_tool_result_in_anthropics_form_is_nothing_that_the_user_said(
 
 
 async def test_memory_add_turn_is_never_seen_in_part(make_storage: MakeStorage) -> None:
-    """add_turn() of a memory is never seen in part by readers, in windows of any length, nor after a failure."""
+    """Readers never see a part of an add_turn() of a memory, in windows of any length, nor after a failure."""
     storage, other = make_storage(storage_limit=None), make_storage(storage_limit=None)
     turn = [says("user"), asks("a", "b"), answers("a"), answers("b"), says("assistant")]
     writing = True
@@ -274,7 +274,7 @@ async def test_memory_add_turn_is_never_seen_in_part(make_storage: MakeStorage) 
 async def test_the_storage_limit_cuts_no_turn_in_a_window(
     limit: int | None, on_limit: OnLimit, make_storage: MakeStorage
 ) -> None:
-    """What the limit kept is what windows are made of, and it is the default of their length."""
+    """The storage limit removes old messages, but windows still have whole turns; it is their default length."""
     memory = make_storage(storage_limit=limit, on_limit=on_limit).conversation("ada", "c1")
     every: list[Message] = []
     for turn in ([says("user"), asks("a"), answers("a"), says("assistant")], [asks("b")], [answers("b"), says("user")]):
@@ -286,7 +286,7 @@ async def test_the_storage_limit_cuts_no_turn_in_a_window(
 
 
 async def test_one_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Each method of the handle, the first write included."""
+    """Each method of the handle is one round trip, the first write included."""
     storage = make_storage(proxy.dsn, max_connections=1)
     turn = [says("user"), asks("a"), answers("a"), says("assistant")]
     verbs: dict[str, Verb] = {
@@ -302,7 +302,7 @@ async def test_one_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStorag
         "clear": lambda memory: memory.clear(),
     }
     counted: dict[str, int] = {}
-    for conversation in ("c1", "c2"):  # the first time prepares
+    for conversation in ("c1", "c2"):  # the first call prepares the statements
         for name, verb in verbs.items():
             before = proxy.round_trips
             await verb(storage.conversation("ada", conversation))
@@ -362,14 +362,16 @@ async def test_a_window_reads_no_more_than_it_has(query: WindowQuery, large: Con
 
 
 async def test_the_whole_conversation_is_read_by_its_index(large: Connection, large_schema: str) -> None:
-    """Also without a limit, and with more turns than there are: nothing is sorted, in the order of the index."""
+    """
+    Without a limit, or with more turns than there are, the conversation is read in the order of the index, unsorted.
+    """
     for query in (WindowQuery("c1", "u1"), WindowQuery("c1", "u1", turns=10_000)):
         shown = await plan(large, *query.sql(Tables(large_schema, DEFAULT_TABLE_PREFIX)))
         assert "messages_in_order" in shown, shown
 
 
 async def test_a_title_is_found_by_its_key(large: Connection, large_schema: str) -> None:
-    """One row by the primary key."""
+    """A title is read as one row by the primary key."""
     sql = MemoryStatements(Tables(large_schema, DEFAULT_TABLE_PREFIX)).title
 
     shown = await plan(large, sql, ["c1", "u1", "r", "Named", True])

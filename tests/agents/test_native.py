@@ -1,4 +1,4 @@
-"""What adapters keep beside the plain messages: bit for bit for them, and out of sight for everybody else."""
+"""Adapters' payloads are returned exactly to them, and are invisible to other readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from tests.calls import PATIENCE, Rows, somebody_waits
+from tests.calls import PATIENCE, Rows, wait_until_blocked
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.proxy import Proxy
@@ -42,7 +42,7 @@ def ids(messages: list[Any]) -> list[str]:
 
 @pytest.fixture
 def memory(storage: PostgresStorage) -> NativeMemory:
-    """Ada's conversation c1, which nobody has made yet."""
+    """Ada's conversation c1, which does not exist yet."""
     return NativeMemory(storage, "ada", "c1", resource_id="docs")
 
 
@@ -52,7 +52,7 @@ async def rows(storage: PostgresStorage, connection: Connection, schema: str) ->
 
 
 async def everything(connection: Connection, rows: Rows) -> list[str]:
-    """Return all rows as they are."""
+    """Return all rows."""
     payloads = rows.messages.replace("_messages", "_payloads")
     return [
         str(row)
@@ -62,7 +62,7 @@ async def everything(connection: Connection, rows: Rows) -> list[str]:
 
 
 async def test_memory_of_another_kind_is_the_same_conversation(storage: PostgresStorage) -> None:
-    """of() makes a memory of another kind for the same conversation, user and resource."""
+    """of() makes a memory of another class for the same conversation, user and resource."""
     memory = storage.conversation("ada", "c1", resource_id="docs")
 
     other = NativeMemory.of(memory)
@@ -94,14 +94,14 @@ json: st.SearchStrategy[JsonValue] = st.recursive(
 
 
 def written(value: object) -> str:
-    """The value as only an equal one with the same types and the same order of keys is written."""
+    """Return a text that is equal only for equal values with the same types and the same order of keys."""
     return repr(value)
 
 
 @given(st.lists(json, min_size=1, max_size=5))
 @examples(60)
 async def test_a_payload_comes_back_bit_for_bit(storage: PostgresStorage, payloads: list[JsonValue]) -> None:
-    """Any JSON: NUL and lone surrogates, the order of keys, integers of any size, true that is not 1."""
+    """A payload of any JSON is returned exactly, with NUL, lone surrogates, order of keys and integers of any size."""
     memory = NativeMemory(storage, "ada", uuid7())
     stored = await memory.add_turn(native(f"m{n}", payload) for n, payload in enumerate(payloads))
 
@@ -116,8 +116,8 @@ async def test_a_payload_comes_back_bit_for_bit(storage: PostgresStorage, payloa
     assert written(kept.payload) == written(payloads)
 
 
-async def test_who_reads_plain_messages_does_not_see_payloads(storage: PostgresStorage, memory: NativeMemory) -> None:
-    """Every other reader gets a Message, with the fields that messages have."""
+async def test_readers_of_plain_messages_do_not_see_payloads(storage: PostgresStorage, memory: NativeMemory) -> None:
+    """Every other reader gets a Message without the payload."""
     stored = await memory.add(native("m1", {"secret": 1}, parent_id=""))
     assert isinstance(stored, NativeMessage)
     assert (stored.format, stored.payload, stored.parent_id) == ("x", {"secret": 1}, "")
@@ -135,7 +135,7 @@ async def test_who_reads_plain_messages_does_not_see_payloads(storage: PostgresS
 
 
 async def test_a_plain_message_in_its_place_removes_the_payload(storage: PostgresStorage, memory: NativeMemory) -> None:
-    """Whoever replaces the plain form makes the framework's one untrue: it goes."""
+    """Replacing a native message with a plain one removes the payload, since it no longer matches."""
     await memory.add_turn([native("m1", [1], parent_id=""), native("m2", [2])])
 
     await storage.add_messages([{"id": "m1", "role": "user", "content": "changed"}], "ada", "c1")
@@ -147,7 +147,7 @@ async def test_a_plain_message_in_its_place_removes_the_payload(storage: Postgre
 
 
 async def test_a_native_message_takes_a_plain_ones_place(storage: PostgresStorage, memory: NativeMemory) -> None:
-    """The other way round, too, and nothing else of the message is kept; plain and native ones stand in one call."""
+    """A native message replaces a plain one completely; one call may have both."""
     await memory.add({"id": "m1", "role": "user", "content": "plain"})
 
     await memory.add_turn([native("m1", [1]), {"id": "m2", "role": "assistant", "content": "plain, too"}])
@@ -157,8 +157,8 @@ async def test_a_native_message_takes_a_plain_ones_place(storage: PostgresStorag
     assert (other.format, other.payload) == (None, None)
 
 
-async def test_what_is_no_json_is_no_payload(memory: NativeMemory, rows: Rows, connection: Connection) -> None:
-    """It is refused before anything is sent."""
+async def test_a_payload_must_be_json(memory: NativeMemory, rows: Rows, connection: Connection) -> None:
+    """A payload that is not JSON is refused before anything is sent."""
     bad: list[Any] = [object(), {1: 2}, (1,), float("nan"), b""]
     for payload in bad:
         with pytest.raises((InvalidInputError, ValueError)):
@@ -172,7 +172,7 @@ async def test_what_is_no_json_is_no_payload(memory: NativeMemory, rows: Rows, c
 
 
 async def test_newest_messages_are_what_was_stored(memory: NativeMemory) -> None:
-    """No window: a call without a result is among them, and the limit is exact."""
+    """newest_messages() returns the newest stored messages, with calls without results, and exactly up to the limit."""
     call = {"id": "m3", "role": "assistant", "content": "search", "type": "tool-call"}
     await memory.add_turn([native("m1"), native("m2"), call])
 
@@ -183,7 +183,7 @@ async def test_newest_messages_are_what_was_stored(memory: NativeMemory) -> None
 
 
 async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory) -> None:
-    """The last runs, each from a message in the format on; all, where there are fewer."""
+    """The last runs of a format are returned, each from its first message on; all, if there are fewer."""
     formats = ["run", "x", "x", "run", None, "run", "x"]
     await memory.add_turn(native(f"m{n}", format=format) for n, format in enumerate(formats))
 
@@ -198,8 +198,12 @@ async def test_messages_since_a_format_begin_where_runs_do(memory: NativeMemory)
 # --- pop ----------------------------------------------------------------------------------------------------------
 
 
-async def test_of_twenty_who_pop_at_once_each_gets_another(make_storage: MakeStorage) -> None:
-    """As long as there are messages; over two pools, with the payloads; who comes too late gets None."""
+async def test_concurrent_pops_return_different_messages(make_storage: MakeStorage) -> None:
+    """
+    Twenty concurrent pops over two pools each return another message with its payload.
+
+    Those left over return None.
+    """
     pools = [make_storage(max_connections=10) for _ in range(2)]
     memories = [NativeMemory(storage, "ada", "c1") for storage in pools]
     stored = await memories[0].add_turn(native(f"m{n}", n) for n in range(25))
@@ -214,23 +218,23 @@ async def test_of_twenty_who_pop_at_once_each_gets_another(make_storage: MakeSto
 
 
 async def test_there_is_nothing_to_pop_of_nothing(memory: NativeMemory) -> None:
-    """None where there is no conversation, and where it is empty; the newest first otherwise."""
+    """pop returns the newest message, or None if the conversation is missing or empty."""
     assert await memory.pop() is None
     stored = await memory.add_turn([native("m1"), native("m2")])
 
     assert [await memory.pop(), await memory.pop(), await memory.pop()] == [stored[1], stored[0], None]
 
 
-async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
+async def test_pop_waits_for_a_message_that_is_being_added(
     storage: PostgresStorage, memory: NativeMemory, connection: Connection
 ) -> None:
-    """Pop waits for an answer that is being saved, rather than take the question before it."""
+    """pop waits for a message that is being added, and returns that one."""
     await memory.add_turn([native("question"), native("answer")])
 
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await NativeMemory(tx, "ada", "c1").add(native("answer", ["grown"]))
         popping = asyncio.create_task(memory.pop())
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     popped = await popping
     assert popped is not None
@@ -238,10 +242,10 @@ async def test_what_is_popped_is_the_newest_also_while_somebody_saves_it(
     assert ids(await memory.messages()) == ["question"]
 
 
-async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
+async def test_a_pop_in_a_transaction_delays_no_other_conversation(
     storage: PostgresStorage, memory: NativeMemory, connection: Connection
 ) -> None:
-    """As with everything that changes messages: who adds to this conversation waits, and nobody else does."""
+    """A pop in an open transaction delays only calls for the same conversation."""
     await memory.add_turn([native("m1"), native("m2")])
     others = [storage.conversation("ada", f"other {n}") for n in range(5)]
 
@@ -249,7 +253,7 @@ async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
         await NativeMemory(tx, "ada", "c1").pop()
         replacing = asyncio.create_task(memory.add(native("m2", ["new"])))
         await asyncio.gather(*(other.add(native("m1")) for other in others))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
         assert not replacing.done()
 
     assert (await replacing).id == "m2"
@@ -257,7 +261,7 @@ async def test_who_popped_in_a_transaction_keeps_no_other_conversation_waiting(
 
 
 async def test_archived_messages_are_not_popped(make_storage: MakeStorage) -> None:
-    """What the limit put aside is no message of the conversation's any more."""
+    """pop does not return archived messages."""
     memory = NativeMemory(make_storage(storage_limit=2, on_limit="archive"), "ada", "c1")
     await memory.add_turn([native(f"m{n}", n) for n in range(4)])
 
@@ -267,7 +271,7 @@ async def test_archived_messages_are_not_popped(make_storage: MakeStorage) -> No
 
 
 async def test_popping_twice_by_mistake_is_not_done(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Where the connection breaks before the answer, nobody knows whether something was popped, and it stays so."""
+    """A pop whose answer is lost is not repeated, since it may have happened: the outcome is unknown."""
     storage = make_storage(proxy.dsn)
     memory = NativeMemory(storage, "ada", "c1")
     await memory.add_turn([native("m1"), native("m2"), native("m3")])
@@ -284,7 +288,11 @@ async def test_popping_twice_by_mistake_is_not_done(proxy: Proxy, make_storage: 
 
 
 async def test_a_payload_makes_its_conversation(storage: PostgresStorage, memory: NativeMemory) -> None:
-    """With the handle's user and resource, and the title; what is kept in one format is none of another's."""
+    """
+    A payload creates its conversation with the handle's user and resource, and the title.
+
+    Formats are independent.
+    """
     assert await memory.payload("x") is None
 
     await memory.save_payload({"state": 1}, "x", title="Named", revision="r1")
@@ -297,7 +305,7 @@ async def test_a_payload_makes_its_conversation(storage: PostgresStorage, memory
 
 
 async def test_a_payload_is_kept_instead_of_the_one_before(storage: PostgresStorage, memory: NativeMemory) -> None:
-    """Without an expected revision whatever was kept goes; a title is changed if it is given, None clears it."""
+    """Without an expected revision a payload replaces any other; a title is changed if given, and None clears it."""
     await memory.save_payload([1], "x", title="Named", revision="r1")
     await memory.save_payload([2], "x")
     await memory.save_payload([3], "y")
@@ -314,10 +322,10 @@ async def test_a_payload_is_kept_instead_of_the_one_before(storage: PostgresStor
     assert conversation.title is None
 
 
-async def test_a_payload_touches_its_conversation_unless_told_otherwise(
+async def test_a_payload_touches_its_conversation_unless_touch_is_false(
     storage: PostgresStorage, memory: NativeMemory
 ) -> None:
-    """The conversation comes first in the sidebar; with touch=False it stays where it is."""
+    """A payload moves its conversation to the top of the sidebar; with touch=False it does not."""
     await memory.save_payload([1], "x")
     made = await storage.get_conversation("c1")
     await memory.save_payload([2], "x", touch=False)
@@ -331,10 +339,10 @@ async def test_a_payload_touches_its_conversation_unless_told_otherwise(
     assert touched.updated_at > made.updated_at
 
 
-async def test_of_those_who_expect_the_same_revision_exactly_one_wins(
+async def test_of_saves_that_expect_the_same_revision_exactly_one_succeeds(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Twenty at once, first to make the payload, then to replace it: the others store nothing, not even a title."""
+    """Of twenty concurrent saves that expect the same revision exactly one succeeds; the others store nothing."""
     pools = [make_storage(max_connections=10) for _ in range(2)]
     memories = [NativeMemory(storage, "ada", "c1") for storage in pools]
 
@@ -365,7 +373,7 @@ async def test_of_those_who_expect_the_same_revision_exactly_one_wins(
 async def test_a_conflict_stores_nothing(
     kept: str | None, expected: str | None, memory: NativeMemory, rows: Rows, connection: Connection
 ) -> None:
-    """No conversation, no title, no time of activity, no payload."""
+    """A conflict stores nothing: no conversation, title, time of activity or payload."""
     if kept == "nothing":
         await memory.add(native("m1"))
     elif kept == "nothing else":
@@ -383,7 +391,11 @@ async def test_a_conflict_stores_nothing(
 
 
 async def test_an_expected_revision_is_replaced(memory: NativeMemory) -> None:
-    """None is the revision of nothing; a payload that was saved without one has none that could be expected."""
+    """
+    An expected revision is replaced.
+
+    None means that there is no payload, and one without a revision cannot be expected.
+    """
     await memory.save_payload(1, "x", revision="r1", expected_revision=None)
     await memory.save_payload(2, "x", revision="r2", expected_revision="r1")
     kept = await memory.payload("x")
@@ -396,7 +408,7 @@ async def test_an_expected_revision_is_replaced(memory: NativeMemory) -> None:
 
 
 async def test_many_may_save_at_once_where_nothing_is_expected(make_storage: MakeStorage) -> None:
-    """Also the first time, when all of them find no conversation."""
+    """Concurrent saves without an expected revision all succeed, also the first ones, which create the conversation."""
     pools = [make_storage(max_connections=10) for _ in range(2)]
     for round in range(5):
         memories = [NativeMemory(storage, "ada", f"c{round}") for storage in pools]
@@ -432,7 +444,7 @@ Verb = Callable[[NativeMemory], Awaitable[object]]
 async def test_another_users_conversation_is_not_found(
     verb: Verb, storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
 ) -> None:
-    """Reading and writing are an error, and nothing changes."""
+    """Reading and writing another user's conversation is an error, and changes nothing."""
     await memory.add_turn([native("m1", 1), native("m2", 2)])
     await memory.save_payload(["hers"], "x", revision="r1", title="hers")
     before = await everything(connection, rows)
@@ -445,7 +457,7 @@ async def test_another_users_conversation_is_not_found(
 
 
 async def test_payloads_are_listed_the_last_active_first(storage: PostgresStorage) -> None:
-    """Of the formats asked for, by user and resource, in pages that neither repeat nor skip one."""
+    """Payloads are listed by format, user and resource, the last active first, in pages without repeats or gaps."""
     for n in range(6):
         memory = NativeMemory(storage, "ada" if n % 2 else "bob", f"c{n}", resource_id=f"r{n % 3}")
         if n < 4:
@@ -476,7 +488,7 @@ async def test_payloads_are_listed_the_last_active_first(storage: PostgresStorag
 async def test_what_frameworks_keep_goes_with_the_conversation(
     storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
 ) -> None:
-    """Deleting the conversation leaves nothing behind; clearing its messages leaves the payload."""
+    """Deleting the conversation deletes its payloads; clearing its messages keeps them."""
     await memory.add(native("m1", 1))
     await memory.save_payload([1], "x")
     await memory.clear()
@@ -489,7 +501,7 @@ async def test_what_frameworks_keep_goes_with_the_conversation(
 
 @pytest.mark.parametrize("on_limit", ["delete", "archive"])
 async def test_the_limit_holds_for_native_messages(on_limit: Any, make_storage: MakeStorage) -> None:
-    """They are messages as all others are."""
+    """The storage limit applies to native messages as to all others."""
     memory = NativeMemory(make_storage(storage_limit=2, on_limit=on_limit), "ada", "c1")
     for n in range(5):
         await memory.add(native(f"m{n}", n))
@@ -499,7 +511,7 @@ async def test_the_limit_holds_for_native_messages(on_limit: Any, make_storage: 
 
 
 async def test_each_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Also the first save, which makes the conversation."""
+    """Each verb is one round trip, also the first save, which creates the conversation."""
     storage = make_storage(proxy.dsn, max_connections=1)
     verbs: dict[str, Verb] = {
         "save_payload": lambda memory: memory.save_payload([1], "x", revision="r1"),
@@ -513,7 +525,7 @@ async def test_each_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStora
         "list_payloads": lambda memory: list_payloads(storage, ["x"]),
     }
     counted: dict[str, int] = {}
-    for conversation in ("c1", "c2"):  # the first time prepares
+    for conversation in ("c1", "c2"):  # the first call prepares the statements
         for name, verb in verbs.items():
             before = proxy.round_trips
             await verb(NativeMemory(storage, "ada", conversation))
@@ -525,7 +537,7 @@ async def test_each_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStora
 async def test_everything_works_inside_a_transaction(
     storage: PostgresStorage, memory: NativeMemory, rows: Rows, connection: Connection
 ) -> None:
-    """What is rolled back was not done."""
+    """Within a transaction all verbs work, and a rollback undoes them."""
 
     async def use(storage: Storage) -> None:
         inside: ConversationMemory = NativeMemory(storage, "ada", "c1")

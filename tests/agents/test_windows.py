@@ -1,4 +1,4 @@
-"""What may stand before a model: tools found in every form, turns that no window divides, none shorter than need be."""
+"""Windows: tools are recognised in every form, no turn is divided, and each window is as long as possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIMITS: Final = range(1, 41)
 
 @dataclass(frozen=True)
 class Step:
-    """A message, and what its maker knows of it: the ids of the calls and of the results in it."""
+    """A message with the ids of the calls and of the results in it."""
 
     message: Message
     calls: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def says(role: str, text: str = "words") -> Step:
 
 
 def asks(*calls: str) -> Step:
-    """The assistant asks for tools, one for each id; "" for a call that has none."""
+    """Make a message of the assistant with a tool call for each id; "" for a call without one."""
     if calls == ("",):
         return Step(Message(role="assistant", content="search", type="tool-call"), calls)
     parts = [call_part(ToolCall(call, "search", {})) for call in calls]
@@ -61,7 +61,7 @@ def asks(*calls: str) -> Step:
 
 
 def answers(*results: str) -> Step:
-    """The tools' results, one for each id; "" for a result that has none."""
+    """Make a message with a tool result for each id; "" for a result without one."""
     if results == ("",):
         return Step(Message(role="tool", content="found", type="tool-result"), (), results)
     parts = [result_part(ToolResult(result, "search", "found")) for result in results]
@@ -69,7 +69,7 @@ def answers(*results: str) -> Step:
 
 
 def answers_and_asks(results: Sequence[str], calls: Sequence[str]) -> Step:
-    """Both in one message, the results first."""
+    """Make one message with results and calls, the results first."""
     parts = [result_part(ToolResult(result, "search", "found")) for result in results]
     parts += [call_part(ToolCall(call, "search", {})) for call in calls]
     return Step(Message(role="assistant", content=list[JsonValue](parts)), tuple(calls), tuple(results))
@@ -79,14 +79,18 @@ def messages(steps: Sequence[Step]) -> list[Message]:
     return [step.message for step in steps]
 
 
-# --- what is valid, said once more --------------------------------------------------------------------------------
+# --- an independent definition of valid windows -------------------------------------------------------------------
 
 Call: TypeAlias = tuple[str, int]
 """The id of a call, and the position of its message."""
 
 
 def is_valid(steps: Sequence[Step]) -> bool:
-    """Whether a model may see them: each result after its call, each call with its result, only tools in between."""
+    """
+    Return whether a model accepts them.
+
+    Each result must be after its call, each call must have its result, and only tools may be in between.
+    """
     waiting: list[Call] = []
     for position, step in enumerate(steps):
         if waiting and not step.has_tools:
@@ -101,16 +105,16 @@ def is_valid(steps: Sequence[Step]) -> bool:
 
 
 def once(calls: Sequence[str], position: int) -> list[Call]:
-    """Return the calls of a message, each id once: a message that has one twice means one call."""
+    """Return the calls of a message without duplicate ids: two calls with the same id are one."""
     return [(call, position) for place, call in enumerate(calls) if not call or call not in calls[:place]]
 
 
 def taken(result: str, *lists: list[Call]) -> Call | None:
     """
-    Take the call that a result answers out of the first list that has it.
+    Remove the call that a result answers from the first list that has it.
 
-    Of calls that match, the result answers the last. A result without an id matches every call. The call is taken by
-    its place: two calls without an id are equal, and the one that is left must be the earlier one.
+    Of calls that match, the result answers the last. A result without an id matches every call. The call is removed by
+    its position: two calls without an id are equal, and the one that is left must be the earlier one.
     """
     for calls in lists:
         places = [place for place, (id, _) in enumerate(calls) if result in ("", id)]
@@ -120,7 +124,9 @@ def taken(result: str, *lists: list[Call]) -> Call | None:
 
 
 def whole(steps: Sequence[Step]) -> list[Step]:
-    """Return the conversation without the turns that lack a call or a result, and what was said in a turn after it."""
+    """
+    Return the conversation without turns that lack a call or a result, with the messages said during a turn after it.
+    """
     pairs, lacking = paired(steps)
     while more := {one for pair in pairs for one in pair if lacking & set(pair)} - lacking:
         lacking |= more
@@ -140,7 +146,7 @@ def whole(steps: Sequence[Step]) -> list[Step]:
 
 
 def paired(steps: Sequence[Step]) -> tuple[list[tuple[int, int]], set[int]]:
-    """Return where each call and its result stand, and where there is a call or a result without the other."""
+    """Return the positions of each call and its result, and of calls or results without the other."""
     waiting: list[Call] = []
     pairs: list[tuple[int, int]] = []
     lacking: set[int] = set()
@@ -161,7 +167,7 @@ def paired(steps: Sequence[Step]) -> tuple[list[tuple[int, int]], set[int]]:
 
 
 def longest(steps: Sequence[Step], limits: Sequence[int]) -> Iterator[list[Message]]:
-    """Yield for each limit the longest end of the conversation that is valid and within it."""
+    """Yield for each limit the longest valid end of the conversation within it."""
     starts = [start for start in range(len(steps) + 1) if is_valid(steps[start:])]
     for limit in limits:
         start = next(start for start in starts if len(steps) - start <= limit)
@@ -178,7 +184,7 @@ def assert_windows_are_right(steps: Sequence[Step], limits: Sequence[int] = LIMI
 
 
 def assert_a_part_is_the_end_of_the_whole(steps: Sequence[Step], begin: int) -> None:
-    """What a reader makes of the newest messages, who doesn't know the older ones, is what the whole ends with."""
+    """Check that the window of a part, the newest messages, is the end of the window of the whole."""
     groups = tool_turns(messages(steps))
     of_part = tool_turns(messages(steps[begin:]), cut_off=True)
     assert of_part == groups[len(groups) - len(of_part) :]
@@ -201,7 +207,7 @@ def steps_of(dialogues: Dialogues) -> list[list[Step]]:
 
 @with_dialogues
 def test_every_window_of_every_dialogue_is_valid_and_as_long_as_it_may_be(dialogues: Dialogues) -> None:
-    """For 40 limits a window is the longest valid end of the dialogue, and never more than the limit."""
+    """For 40 limits a window is the longest valid end of the dialogue, and never longer than the limit."""
     for dialogue in steps_of(dialogues):
         assert is_valid(dialogue)
         assert_windows_are_right(dialogue)
@@ -222,12 +228,12 @@ def with_losses(dialogue: list[Step], chance: random.Random) -> list[Step]:
 
 
 def with_interruptions(dialogue: list[Step], chance: random.Random) -> list[Step]:
-    """Somebody speaks while a tool works."""
+    """Insert messages of a user while a tool works."""
     return [step for each in dialogue for step in ([each, says("user")] if chance.random() < 0.3 else [each])]
 
 
 def interleaved(dialogue: list[Step], chance: random.Random) -> list[Step]:
-    """Two at once."""
+    """Interleave two dialogues."""
     other = [with_ids(step, "other_{}".format) for step in chance.choice(steps_of(OWN))]
     waiting = [list(dialogue), other]
     mixed: list[Step] = []
@@ -239,7 +245,7 @@ def interleaved(dialogue: list[Step], chance: random.Random) -> list[Step]:
 
 
 def in_parallel(dialogue: list[Step], chance: random.Random) -> list[Step]:
-    """Some turns call two tools more, whose results come together, or one by one, in any order."""
+    """Let some turns call two more tools, with the results in one message, or one by one in any order."""
     made: list[Step] = []
     for step in dialogue:
         if step.calls:
@@ -284,7 +290,7 @@ def test_dialogues_that_are_damaged_have_valid_windows(
     changed: Callable[[list[Step], random.Random], list[Step]],
     cutting: Callable[[list[Step], random.Random], list[Step]] | None,
 ) -> None:
-    """Whatever became of a dialogue, no window divides a tool turn, and none is shorter than need be."""
+    """However a dialogue is damaged, windows divide no tool turn, and are as long as possible."""
     chance = random.Random(f"{changed.__name__} {cutting}")  # noqa: S311
     found = steps_of(dialogues)
     for dialogue in chance.sample(found, min(100, len(found))):
@@ -308,17 +314,17 @@ any_steps = st.one_of(
 
 
 @given(st.lists(any_steps, max_size=12))
-@example([answers_and_asks(["", "", "c"], ["", "c", ""])])  # found once: the oracle took the first of equal calls
+@example([answers_and_asks(["", "", "c"], ["", "c", ""])])  # a former failure: the oracle took the first of equal calls
 @examples(300)
 def test_no_window_of_any_conversation_divides_a_tool_turn(steps: list[Step]) -> None:
-    """Calls and results in any order, with ids that return or are missing: what is handed on is valid, and longest."""
+    """With calls and results in any order, and repeated or missing ids, windows are valid and as long as possible."""
     assert_windows_are_right(steps, range(13))
 
 
 @given(st.lists(any_steps, max_size=12), st.integers(0, 12))
 @examples(300)
-def test_who_reads_the_newest_messages_only_finds_the_same_turns(steps: list[Step], begin: int) -> None:
-    """Turns that reach back to messages that were not read are not taken for others."""
+def test_reading_only_the_newest_messages_finds_the_same_turns(steps: list[Step], begin: int) -> None:
+    """If only the newest messages are read, turns with unread messages are not mistaken for others."""
     assert_a_part_is_the_end_of_the_whole(steps, min(begin, len(steps)))
 
 
@@ -351,21 +357,23 @@ USER, BOT = says("user"), says("assistant")
     ],
 )
 def test_what_of_a_conversation_may_be_handed_on(steps: list[Step], kept: list[int]) -> None:
-    """A turn that lacks a call or a result is left out whole; what was said during a turn follows it."""
+    """A turn that lacks a call or a result is left out; messages said during a turn come after it."""
     groups = tool_turns(messages(steps))
 
     assert [message for group in groups for message in group] == [steps[position].message for position in kept]
 
 
 def test_a_turn_that_began_before_what_was_read_keeps_its_messages_out() -> None:
-    """A call whose result is read, during a turn whose call is not: its turn belongs to the other."""
+    """
+    A call with its result, within a turn that began before the messages that were read, is left out with that turn.
+    """
     steps = [asks("old"), asks("new"), answers("old"), USER, answers("new"), BOT]
 
     assert tool_turns(messages(steps[1:]), cut_off=True) == [[BOT.message]]
 
 
 def test_a_turn_that_does_not_fit_is_not_begun() -> None:
-    """The limit stands before the length: where the newest turn is longer, nothing is handed on."""
+    """The limit is strict: if the newest turn is longer, nothing is returned."""
     groups = tool_turns(messages([USER, asks("a", "b"), answers("a"), answers("b")]))
 
     assert window(groups, 2) == ([], True)
@@ -374,13 +382,13 @@ def test_a_turn_that_does_not_fit_is_not_begun() -> None:
 
 
 def test_ten_thousand_calls_that_wait_are_looked_through_once() -> None:
-    """Calls without results don't make what follows slow: each message is looked at a few times, not each time."""
+    """Ten thousand calls without results do not slow down later messages: each is examined a few times only."""
     steps = [asks(f"{number}") for number in range(10_000)] + [asks("last"), answers("last")] * 1_000
 
     assert len(tool_turns(messages(steps))) == 1_000
 
 
-# --- every form ---------------------------------------------------------------------------------------------------
+# --- all forms ----------------------------------------------------------------------------------------------------
 
 CALL, RESULT = ToolCall("c1", "search", {"q": 1}), ToolResult("c1", "search", "found")
 CHAT_CALL: Final[dict[str, JsonValue]] = {
@@ -415,7 +423,7 @@ CHAT_CALL: Final[dict[str, JsonValue]] = {
     ],
 )
 def test_a_call_is_found_in_every_form(message: Message) -> None:
-    """VoltAgent's and the AI SDK's parts, Anthropic's blocks, OpenAI's items and chat messages say the same."""
+    """A call is recognised in the forms of VoltAgent, the AI SDK, Anthropic, and OpenAI's items and chat messages."""
     assert tool_calls(message) == [CALL]
     assert tool_results(message) == []
 
@@ -447,13 +455,13 @@ def test_a_call_is_found_in_every_form(message: Message) -> None:
     ],
 )
 def test_a_result_is_found_in_every_form(message: Message, result: ToolResult) -> None:
-    """As the calls; and what a tool says is a result, though it doesn't say of what."""
+    """A result is recognised in the same forms; a message of a tool is a result, even without the id of a call."""
     assert tool_results(message) == [result]
     assert tool_calls(message) == []
 
 
 def test_a_chat_message_as_content_names_its_call() -> None:
-    """A chat message of the role tool, stored whole: its id is the call's."""
+    """An OpenAI chat message with the role tool, stored whole, has the id of its call."""
     (result,) = tool_results(
         Message(role="tool", content={"role": "tool", "tool_call_id": "c1", "name": "search", "content": "found"})
     )
@@ -463,7 +471,7 @@ def test_a_chat_message_as_content_names_its_call() -> None:
 
 
 def test_several_calls_and_results_come_in_their_order() -> None:
-    """Parallel calls are one message; so may be their results."""
+    """Parallel calls are one message, and so may be their results; the order stays."""
     calls = [ToolCall(id, "search", id) for id in ("z", "a", "m")]
     results = [ToolResult(id, "search", [id]) for id in ("m", "z", "a")]
 
@@ -473,7 +481,7 @@ def test_several_calls_and_results_come_in_their_order() -> None:
 
 @pytest.mark.parametrize("arguments", ["{not JSON", "", '"text"', "[1]", "7"])
 def test_arguments_that_a_model_wrote_wrong_are_its_words(arguments: str) -> None:
-    """OpenAI's arguments are JSON in a string; where the model wrote none, the string."""
+    """OpenAI's arguments are JSON in a string; if the model wrote invalid JSON, they are the string."""
     expected: dict[str, JsonValue] = {"{not JSON": "{not JSON", "": "", '"text"': "text", "[1]": [1], "7": 7}
     call: dict[str, JsonValue] = {"type": "function_call", "call_id": "c1", "name": "search", "arguments": arguments}
 
@@ -491,8 +499,8 @@ def test_arguments_that_a_model_wrote_wrong_are_its_words(arguments: str) -> Non
         Message(role="user", content=None, type="image"),
     ],
 )
-def test_what_is_no_tool_is_not_taken_for_one(message: Message) -> None:
-    """Any JSON may be a content; nothing in it is mistaken, and nothing raises."""
+def test_other_json_is_not_mistaken_for_tools(message: Message) -> None:
+    """Any JSON may be a content; nothing in it is mistaken for a tool, and nothing raises."""
     assert tool_calls(message) == []
     assert tool_results(message) == []
 
@@ -523,7 +531,7 @@ json = st.recursive(
     )
 )
 def test_no_content_is_too_strange_for_a_window(found: list[Message]) -> None:
-    """Whatever JSON the contents are, windows are made of them, and no message comes twice or from nowhere."""
+    """Windows are made of messages with any JSON as content, and return each message at most once."""
     kept = [message.id for group in tool_turns(found) for message in group]
 
     assert sorted(kept) == sorted(set(kept) & {message.id for message in found})
@@ -546,7 +554,7 @@ def test_no_content_is_too_strange_for_a_window(found: list[Message]) -> None:
     ],
 )
 def test_an_exchange_is_the_last_word_of_each(roles: str, pairs: list[tuple[int, int]]) -> None:
-    """What the user said last before the answer, and what the assistant said last before the user went on."""
+    """An exchange is the user's last message before the answer, and the assistant's last before the user's next one."""
     spoken = [Message(role={"u": "user", "a": "assistant"}[role], content=role) for role in roles]
 
     assert exchanges(spoken) == [(spoken[said], spoken[answer]) for said, answer in pairs]

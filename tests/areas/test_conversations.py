@@ -1,4 +1,4 @@
-"""Conversations: made, found, listed, changed, deleted."""
+"""Conversations can be created, found, listed, changed and deleted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 
 
 async def test_create_conversation_makes_what_is_not_given(storage: PostgresStorage) -> None:
-    """create_conversation() makes what is not given: a UUIDv7, the resource "default", the database's time."""
+    """create_conversation() fills in missing fields: a UUIDv7, the resource "default", the database's time."""
     made = await storage.create_conversation({"user_id": "ada"})
 
     assert (made.id[14], len(made.id)) == ("7", 36)
@@ -30,7 +30,7 @@ async def test_create_conversation_makes_what_is_not_given(storage: PostgresStor
 
 
 async def test_create_conversation_keeps_what_it_is_given(storage: PostgresStorage) -> None:
-    """create_conversation() stores a model and returns it equal, its own times included."""
+    """create_conversation() stores a model and returns it equal, with the times that were given."""
     given = Conversation(
         id="c1",
         user_id="ada",
@@ -46,7 +46,7 @@ async def test_create_conversation_keeps_what_it_is_given(storage: PostgresStora
 
 
 async def test_get_conversation_returns_none_for_a_missing_one(storage: PostgresStorage) -> None:
-    """get_conversation() returns the conversation as it was created, whoever owns it, or None."""
+    """get_conversation() returns the conversation as it was created, for any owner, or None."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     assert await storage.get_conversation("c1") == made
@@ -54,7 +54,7 @@ async def test_get_conversation_returns_none_for_a_missing_one(storage: Postgres
 
 
 async def test_get_user_conversation_of_another_user_is_none(storage: PostgresStorage) -> None:
-    """get_user_conversation() returns the user's own conversation; another's looks like a missing one."""
+    """get_user_conversation() returns the user's own conversation, and None for another's, as for a missing one."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     assert await storage.get_user_conversation("c1", "ada") == made
@@ -64,7 +64,7 @@ async def test_get_user_conversation_of_another_user_is_none(storage: PostgresSt
 
 @pytest.fixture
 async def four(storage: PostgresStorage) -> PostgresStorage:
-    """Conversations c0 … c3, made in this order: two of ada's, two of bob's, each one in "docs" and one in "code"."""
+    """Conversations c0 to c3, in this order: two of ada, two of bob, each with one in "docs" and one in "code"."""
     for number in range(4):
         user, resource = ("ada", "bob")[number // 2], ("docs", "code")[number % 2]
         made_at = LONG_AGO + timedelta(hours=number)
@@ -75,7 +75,7 @@ async def four(storage: PostgresStorage) -> PostgresStorage:
 
 
 async def test_get_conversations_returns_those_of_a_resource(four: PostgresStorage) -> None:
-    """get_conversations() returns all of a resource, whoever owns them, the newest first: activity moves none."""
+    """get_conversations() returns all of a resource, of every owner, the newest first: activity does not move them."""
     await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
 
     assert [each.id for each in await four.get_conversations("docs")] == ["c2", "c0"]
@@ -83,7 +83,9 @@ async def test_get_conversations_returns_those_of_a_resource(four: PostgresStora
 
 
 async def test_get_conversations_by_user_id_returns_those_of_the_user(four: PostgresStorage) -> None:
-    """get_conversations_by_user_id() returns the user's, the last active first, of one resource if asked for it."""
+    """
+    get_conversations_by_user_id() returns the user's conversations, the last active first, optionally of one resource.
+    """
     await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
 
     assert [each.id for each in await four.get_conversations_by_user_id("ada")] == ["c0", "c1"]
@@ -91,7 +93,7 @@ async def test_get_conversations_by_user_id_returns_those_of_the_user(four: Post
 
 
 async def test_count_conversations_counts_what_query_conversations_finds(four: PostgresStorage) -> None:
-    """count_conversations() counts those of a user, of a resource, of both, or all."""
+    """count_conversations() counts the conversations of a user, of a resource, of both, or all."""
     filters: list[dict[str, Any]] = [{}, {"user_id": "ada"}, {"resource_id": "docs"}]
     filters += [{"user_id": "bob", "resource_id": "code"}, {"user_id": "eve"}]
 
@@ -101,7 +103,7 @@ async def test_count_conversations_counts_what_query_conversations_finds(four: P
 
 
 async def test_get_last_conversation_is_the_last_active_one(four: PostgresStorage) -> None:
-    """get_last_conversation() returns the conversation that the user was last active in, or None."""
+    """get_last_conversation() returns the user's last active conversation, or None."""
     await four.add_message({"role": "user", "content": "words"}, "ada", "c0")
 
     last, last_of_code = (
@@ -116,14 +118,14 @@ async def test_get_last_conversation_is_the_last_active_one(four: PostgresStorag
 
 
 async def test_create_conversation_with_a_time_was_last_active_then(storage: PostgresStorage) -> None:
-    """create_conversation() with a created_at alone takes it as updated_at too."""
+    """create_conversation() with only a created_at uses it as updated_at, too."""
     made = await storage.create_conversation({"user_id": "ada", "created_at": LONG_AGO})
 
     assert made.updated_at == LONG_AGO
 
 
 async def test_create_conversation_refuses_an_id_that_exists(storage: PostgresStorage) -> None:
-    """create_conversation() with an id that exists is an error that carries it, and changes nothing."""
+    """create_conversation() with an existing id raises an error that has the id, and changes nothing."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Ada's"})
 
     with pytest.raises(ConversationExistsError) as refused:
@@ -134,7 +136,7 @@ async def test_create_conversation_refuses_an_id_that_exists(storage: PostgresSt
 
 
 async def test_ensure_conversation_returns_what_is_there(storage: PostgresStorage) -> None:
-    """ensure_conversation() creates a conversation once, then returns it; another user's is not found."""
+    """ensure_conversation() creates a conversation once, then returns it; for another user's it raises not found."""
     made = await storage.ensure_conversation({"id": "c1", "user_id": "ada", "title": "First"})
 
     assert await storage.ensure_conversation({"id": "c1", "user_id": "ada", "title": "Second"}) == made
@@ -162,7 +164,7 @@ async def test_ensure_conversation_returns_what_is_there(storage: PostgresStorag
     ],
 )
 async def test_create_conversation_refuses_what_is_no_conversation(conversation: Any, storage: PostgresStorage) -> None:
-    """create_conversation() refuses a field that is missing, unknown, of the wrong type or not storable."""
+    """create_conversation() refuses a field that is missing, unknown, of the wrong type or cannot be stored."""
     with pytest.raises(InvalidInputError):
         await storage.create_conversation(conversation)
 
@@ -170,7 +172,7 @@ async def test_create_conversation_refuses_what_is_no_conversation(conversation:
 
 
 async def test_update_conversation_changes_only_what_is_given(storage: PostgresStorage) -> None:
-    """update_conversation() sets what it names; None clears a title; the rest stays."""
+    """update_conversation() sets the given fields; None clears a title; the rest stays."""
     made = await storage.create_conversation(
         {"id": "c1", "user_id": "ada", "title": "Old", "metadata": {"a": 1}, "updated_at": LONG_AGO}
     )
@@ -193,7 +195,7 @@ async def test_update_conversation_is_an_activity_unless_touch_is_false(storage:
 
 
 async def test_update_conversation_does_not_find_a_missing_one(storage: PostgresStorage) -> None:
-    """update_conversation() of a missing id or of another user's is the same error, and nothing changes."""
+    """update_conversation() of a missing id and of another user's raises the same error, and changes nothing."""
     made = await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     for conversation_id, owner in (("c2", ANY_USER), ("c1", "bob")):
@@ -204,7 +206,7 @@ async def test_update_conversation_does_not_find_a_missing_one(storage: Postgres
 
 
 async def test_delete_conversation_deletes_its_messages(storage: PostgresStorage) -> None:
-    """delete_conversation() says whether there was one; its messages are gone with it."""
+    """delete_conversation() returns whether there was one; its messages are deleted with it."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.add_message({"role": "user", "content": "hello"}, "ada", "c1")
 
@@ -216,7 +218,7 @@ async def test_delete_conversation_deletes_its_messages(storage: PostgresStorage
 
 
 async def test_add_message_moves_its_conversation_to_the_top(storage: PostgresStorage) -> None:
-    """add_message() is an activity, and the sidebar is ordered by the last one."""
+    """add_message() is an activity, and the sidebar is sorted by the last activity."""
     for name in ("first", "second", "third"):
         await storage.create_conversation({"id": name, "user_id": "ada"})
 
@@ -228,7 +230,7 @@ async def test_add_message_moves_its_conversation_to_the_top(storage: PostgresSt
 
 
 async def test_query_conversations_lists_missing_titles_last(storage: PostgresStorage) -> None:
-    """query_conversations() by title lists the untitled after all the others, in either direction."""
+    """query_conversations() by title lists conversations without a title last, in both directions."""
     for name, title in (("1", "b"), ("2", None), ("3", "a"), ("4", None), ("5", "b")):
         await storage.create_conversation({"id": name, "user_id": "ada", "title": title})
 
@@ -256,13 +258,13 @@ async def test_query_conversations_lists_missing_titles_last(storage: PostgresSt
     ],
 )
 async def test_query_conversations_refuses_an_invalid_query(question: dict[str, Any], storage: PostgresStorage) -> None:
-    """query_conversations() refuses an invalid order or count before any SQL runs, and names what is allowed."""
+    """query_conversations() refuses an invalid order or count before any SQL runs, and names the allowed values."""
     with pytest.raises(InvalidQueryError):
         await storage.query_conversations(**question)
 
 
 async def test_get_user_conversations_makes_a_new_builder_at_each_step(storage: PostgresStorage) -> None:
-    """get_user_conversations() returns a builder that can be kept: no step changes the one it was made from."""
+    """get_user_conversations() returns an immutable builder: no step changes the one before."""
     for name in "abc":
         await storage.create_conversation({"id": name, "user_id": "ada", "resource_id": f"r-{name}"})
     every = storage.get_user_conversations("ada").order_by("created_at", "ASC")
@@ -276,7 +278,7 @@ async def test_get_user_conversations_makes_a_new_builder_at_each_step(storage: 
 
 
 async def test_get_paginated_user_conversations_knows_whether_another_page_follows(storage: PostgresStorage) -> None:
-    """get_paginated_user_conversations() has more on the first of two pages, and none on the last or beyond it."""
+    """get_paginated_user_conversations() has more on the first of two pages, but not on the last or beyond it."""
     for name in "abc":
         await storage.create_conversation({"id": name, "user_id": "ada"})
 
@@ -289,7 +291,7 @@ async def test_get_paginated_user_conversations_knows_whether_another_page_follo
 
 
 async def test_schemas_and_prefixes_do_not_meet(make_storage: MakeStorage) -> None:
-    """Two prefixes in one schema are two storages."""
+    """Two prefixes in one schema are two separate storages."""
     one, two = make_storage(), make_storage(table_prefix="other")
     await one.create_conversation({"id": "c1", "user_id": "ada"})
 

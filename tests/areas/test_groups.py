@@ -1,4 +1,4 @@
-"""Groups of a list by day: as the viewer's calendar has them, wherever the viewer is, and whatever the clocks do."""
+"""A list is grouped by day in the viewer's calendar, in any time zone, with any change of the clocks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def last_used(*moments: datetime) -> list[Conversation]:
     ],
 )
 def test_a_conversation_is_under_the_heading_of_its_age(days: int, key: str, label: str) -> None:
-    """Today, yesterday, a week, a month, then the months by name."""
+    """The groups are today, yesterday, a week, a month, then the months by name."""
     (group,) = group_by_date(last_used(NOW - timedelta(days=days)), "UTC", now=NOW)
 
     assert (group.key, group.label) == (key, label)
 
 
 def test_the_day_is_the_viewers() -> None:
-    """An hour before midnight in Oslo is today there and, at the same moment, tomorrow in Tokyo."""
+    """The day is the viewer's: before midnight in Oslo it is today there and, at the same time, tomorrow in Tokyo."""
     moment = datetime(2026, 11, 21, 22, 0, tzinfo=UTC)
     now = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
 
@@ -62,7 +62,7 @@ def test_a_day_of_23_hours_is_a_day() -> None:
 
 
 def test_a_clock_that_runs_ahead_is_today() -> None:
-    """What the server did a moment after the viewer's now is no day of its own."""
+    """A time of the server slightly after the viewer's now belongs to today."""
     (group,) = group_by_date(last_used(NOW + timedelta(days=1)), "UTC", now=NOW)
 
     assert group.key == "today"
@@ -70,7 +70,11 @@ def test_a_clock_that_runs_ahead_is_today() -> None:
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York"])
 def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
-    """An import takes them, though the viewer's day may lie in no year; months before 1000 have four digits, too."""
+    """
+    Times at either end of the calendar, which imports accept, have a group.
+
+    Months before the year 1000 have four digits.
+    """
     first = datetime(1, 1, 1, 0, 1, tzinfo=UTC)
     last = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
 
@@ -79,8 +83,12 @@ def test_times_at_either_end_of_the_calendar_have_a_group(zone: str) -> None:
     assert [group.key for group in group_by_date(last_used(NOW, first), zone, now=first)] == ["today"]
 
 
-def test_what_is_pinned_stands_by_itself() -> None:
-    """Whatever its age; the order within each group is the one given."""
+def test_pinned_conversations_are_a_group() -> None:
+    """
+    Pinned conversations are a group of their own, whatever their age.
+
+    The order within each group is the one given.
+    """
     old, new = (ConversationItem.model_construct(**vars(each)) for each in last_used(NOW - timedelta(days=99), NOW))
     pinned = old.model_copy(update={"pinned": True})
 
@@ -94,19 +102,19 @@ def test_what_is_pinned_stands_by_itself() -> None:
 
 
 def test_no_conversations_are_no_groups() -> None:
-    """Nothing in, nothing out."""
+    """No conversations make no groups."""
     assert group_by_date([], "UTC") == []
 
 
 @pytest.mark.parametrize("zone", ["", "Nowhere/Land", "../etc/passwd", None, 7])
-def test_a_zone_that_is_none_is_refused(zone: Any) -> None:
-    """With a name that can be."""
+def test_an_unknown_time_zone_is_refused(zone: Any) -> None:
+    """An unknown time zone raises an error that names a valid one."""
     with pytest.raises(InvalidInputError, match="Europe/Oslo"):
         group_by_date([], zone)
 
 
 def test_a_now_without_a_zone_is_refused() -> None:
-    """It would be another moment on another server."""
+    """A *now* without a time zone is refused, since it would be another time on another server."""
     with pytest.raises(InvalidInputError, match="time zone"):
         group_by_date([], "UTC", now=datetime(2026, 1, 1))
 
@@ -116,7 +124,7 @@ def test_a_now_without_a_zone_is_refused() -> None:
     st.sampled_from(["UTC", "Europe/Oslo", "Asia/Kathmandu", "America/St_Johns", "Pacific/Apia"]),
 )
 def test_groups_are_the_list_cut_into_pieces(hours: list[int], zone: str) -> None:
-    """Nothing is lost, doubled or moved, and no heading comes twice."""
+    """The groups together are the list: nothing is lost, duplicated or moved, and no heading occurs twice."""
     conversations = last_used(*(NOW - timedelta(hours=each) for each in hours))
 
     groups = group_by_date(conversations, zone, now=NOW)

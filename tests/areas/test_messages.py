@@ -1,4 +1,4 @@
-"""Messages: what is stored, in which order, and what the limit keeps."""
+"""Messages: their fields, their order, and what the limit keeps."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def contents(messages: list[Message]) -> list[object]:
 
 
 async def test_add_message_returns_what_every_read_returns(storage: PostgresStorage) -> None:
-    """add_message() returns the message as every read gives it back."""
+    """add_message() returns the message exactly as every read returns it."""
     stored = await storage.add_message({"role": "user", "content": "hello", "metadata": {"n": 1}}, "ada", "c1")
 
     assert stored.created_at.tzinfo is not None
@@ -32,7 +32,7 @@ async def test_add_message_returns_what_every_read_returns(storage: PostgresStor
 
 
 async def test_add_messages_keeps_the_order_of_the_list(storage: PostgresStorage, numbered: Numbered) -> None:
-    """add_messages() stores a list whole and in its order, though all carry one time."""
+    """add_messages() stores a list completely and in its order, although all have equal times."""
     stored = await storage.add_messages([numbered(number) for number in range(20)], "ada", "c1")
 
     assert len({message.created_at for message in stored}) == 1
@@ -41,7 +41,7 @@ async def test_add_messages_keeps_the_order_of_the_list(storage: PostgresStorage
 
 
 async def test_get_messages_returns_the_newest_in_their_order(storage: PostgresStorage, numbered: Numbered) -> None:
-    """get_messages() with a limit is the end of the conversation; get_conversation_messages() is its beginning."""
+    """get_messages() with a limit returns the end of the conversation; get_conversation_messages() its beginning."""
     stored = [await storage.add_message(numbered(number), "ada", "c1") for number in range(5)]
 
     assert await storage.get_messages("ada", "c1", limit=2) == stored[3:]
@@ -52,7 +52,7 @@ async def test_get_messages_returns_the_newest_in_their_order(storage: PostgresS
 
 
 async def test_get_messages_filters_by_time_role_and_type(storage: PostgresStorage) -> None:
-    """get_messages() excludes the moments of before and after; an empty list of roles or types matches nothing."""
+    """get_messages() excludes messages at exactly before and after; an empty list of roles or types matches nothing."""
     times = [LONG_AGO + timedelta(seconds=number) for number in range(4)]
     for time, role, type in zip(times, ("user", "assistant", "tool", "user"), ("text", "text", "x", "x"), strict=True):
         await storage.add_message(Message(role=role, content=role, type=type, created_at=time), "ada", "c1")
@@ -70,7 +70,7 @@ async def test_get_messages_filters_by_time_role_and_type(storage: PostgresStora
 async def test_add_message_with_a_known_id_replaces_the_message_in_its_place(
     storage: PostgresStorage, numbered: Numbered
 ) -> None:
-    """add_message() again with the same id saves a streamed answer as it grows: one message, where it began."""
+    """add_message() with an existing id replaces the message in its place, as for a streamed answer that grows."""
     first = await storage.add_message(numbered(1), "ada", "c1")
     await storage.add_message(numbered(2), "ada", "c1")
 
@@ -80,7 +80,7 @@ async def test_add_message_with_a_known_id_replaces_the_message_in_its_place(
     assert contents(await storage.get_messages("ada", "c1")) == [["now", "parts"], "message 2"]
 
 
-async def test_add_message_with_a_time_stands_at_that_time(storage: PostgresStorage, numbered: Numbered) -> None:
+async def test_add_message_with_a_time_is_placed_at_that_time(storage: PostgresStorage, numbered: Numbered) -> None:
     """add_message() with a created_at puts the message at that time, also when it is added again."""
     for number in (1, 2):
         await storage.add_message(numbered(number), "ada", "c1")
@@ -94,7 +94,7 @@ async def test_add_message_with_a_time_stands_at_that_time(storage: PostgresStor
 
 @pytest.mark.parametrize("user_id", ["bob", "ada "])
 async def test_another_users_conversation_looks_absent(storage: PostgresStorage, user_id: str) -> None:
-    """Reading gives nothing, writing is the error of a missing conversation, deleting deletes nothing."""
+    """Another user's conversation looks absent: reads are empty, writes raise not found, deletions delete nothing."""
     stored = await storage.add_message({"id": "m1", "role": "user", "content": "mine"}, "ada", "c1")
 
     assert await storage.get_messages(user_id, "c1") == []
@@ -107,7 +107,7 @@ async def test_another_users_conversation_looks_absent(storage: PostgresStorage,
 
 
 async def test_any_user_as_user_is_trusted_code(storage: PostgresStorage) -> None:
-    """With ANY_USER nothing is checked; but clear_messages never clears everybody's."""
+    """ANY_USER skips the check of the owner, but clear_messages() never clears all users' messages."""
     stored = await storage.add_message({"role": "user", "content": "hello"}, ANY_USER, "c1")
 
     assert await storage.get_messages(ANY_USER, "c1") == [stored]
@@ -117,7 +117,7 @@ async def test_any_user_as_user_is_trusted_code(storage: PostgresStorage) -> Non
 
 
 async def test_a_missing_conversation_says_foreign_key_constraint(storage: PostgresStorage) -> None:
-    """The words that VoltAgent's documented error handler looks for are in the error."""
+    """The error of a missing conversation has the words that VoltAgent's documented error handler looks for."""
     with pytest.raises(ConversationNotFoundError, match="foreign key constraint") as missing:
         await storage.add_message({"role": "user", "content": "hello"}, "ada", "nowhere")
 
@@ -138,7 +138,7 @@ async def test_a_missing_conversation_says_foreign_key_constraint(storage: Postg
     ],
 )
 async def test_add_messages_stores_all_or_nothing(message: Any, storage: PostgresStorage, numbered: Numbered) -> None:
-    """add_messages() stores all messages, or none where one is invalid."""
+    """add_messages() stores all messages, or none if one is invalid."""
     with pytest.raises(InvalidInputError):
         await storage.add_messages([numbered(1), message], "ada", "c1")
 
@@ -146,7 +146,7 @@ async def test_add_messages_stores_all_or_nothing(message: Any, storage: Postgre
 
 
 async def test_a_single_message_is_not_a_list(storage: PostgresStorage) -> None:
-    """A dict or a string where a list of messages, ids or roles is due is a mistake, not its letters."""
+    """A dict or a string instead of a list of messages, ids or roles is an error, and is not iterated."""
     not_a_list: Any = {"role": "user", "content": "hello"}
     with pytest.raises(InvalidInputError):
         await storage.add_messages(not_a_list, "ada", "c1")
@@ -164,7 +164,7 @@ async def test_a_single_message_is_not_a_list(storage: PostgresStorage) -> None:
 async def test_the_limit_keeps_the_newest(
     limit: int | None, kept: list[int], make_storage: MakeStorage, numbered: Numbered
 ) -> None:
-    """After every write exactly the newest storage_limit messages are there, however they were added."""
+    """After every write exactly the newest storage_limit messages are stored, however they were added."""
     storage = make_storage(storage_limit=limit)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     for number in range(3):
@@ -177,7 +177,7 @@ async def test_the_limit_keeps_the_newest(
 
 
 async def test_the_limit_counts_each_conversation(make_storage: MakeStorage, numbered: Numbered) -> None:
-    """A message in one conversation pushes none out of another."""
+    """The limit applies to each conversation: a message in one does not remove any in another."""
     storage = make_storage(storage_limit=1)
     for name in ("c1", "c2"):
         await storage.create_conversation({"id": name, "user_id": "ada"})
@@ -187,7 +187,7 @@ async def test_the_limit_counts_each_conversation(make_storage: MakeStorage, num
 
 
 async def test_archived_messages_are_put_aside(make_storage: MakeStorage, numbered: Numbered) -> None:
-    """Beyond the limit they stay stored, are neither read nor counted, and come back when asked for."""
+    """Archived messages stay stored, are not read or counted by default, and are returned on request."""
     storage = make_storage(storage_limit=2, on_limit="archive")
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     for number in range(5):
@@ -205,7 +205,7 @@ async def test_archived_messages_are_put_aside(make_storage: MakeStorage, number
 
 
 async def test_clear_messages_leaves_the_conversations(storage: PostgresStorage, numbered: Numbered) -> None:
-    """clear_messages() empties one conversation, or all of a user's, and nobody else's."""
+    """clear_messages() empties one conversation, or all of a user, but no other user's."""
     for name, user in (("c2", "ada"), ("c3", "bob")):
         await storage.create_conversation({"id": name, "user_id": user})
     for name in ("c1", "c2", "c3"):
@@ -218,14 +218,14 @@ async def test_clear_messages_leaves_the_conversations(storage: PostgresStorage,
 
 
 async def test_add_messages_takes_the_last_of_an_id(storage: PostgresStorage, numbered: Numbered) -> None:
-    """add_messages() with the same id twice is the same as adding it twice."""
+    """add_messages() with the same id twice is equal to two calls."""
     await storage.add_messages([numbered(1), numbered(2), {**numbered(1), "content": "again"}], "ada", "c1")
 
     assert contents(await storage.get_messages("ada", "c1")) == ["again", "message 2"]
 
 
-async def test_the_searchable_text_stands_beside_the_content(storage: PostgresStorage) -> None:
-    """Whatever the content is, its plain text is in the column VoltAgent reads."""
+async def test_the_searchable_text_is_stored_beside_the_content(storage: PostgresStorage) -> None:
+    """For any content, its plain text is in the column that VoltAgent reads."""
     contents: list[Any] = [
         "hello \x00\ud800",
         [{"type": "text", "text": "look"}, {"type": "image", "data": "…"}],

@@ -1,4 +1,4 @@
-"""Messages keep the order of adding, and pages put together are the whole: nothing twice, nothing skipped."""
+"""Messages keep the order of adding, and pages together are the whole: nothing is repeated or skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ TIMES: Final = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
 
 orders, directions = st.sampled_from(ORDERS), st.sampled_from(DIRECTIONS)
 times = st.sampled_from(TIMES)
-# Few values for many conversations: most of them tie. The ids are numbers of one length, which sort alike everywhere.
+# Few values for many conversations, so that many are equal. The ids are numbers of equal length, which sort alike in
+# every collation.
 ties = st.fixed_dictionaries(
     {
         "id": st.integers(0, 10**9).map(lambda number: f"{number:010}"),
@@ -41,7 +42,9 @@ Fields: TypeAlias = dict[str, Any]
 
 
 def many_conversations() -> list[Fields]:
-    """Return more than two batches of async for, with many ties, and in an order that is none of those asked for."""
+    """
+    Return more than two batches of async for, with many equal values, and not in any of the orders that are tested.
+    """
     return [
         {
             "id": f"{number * 7919 % 450:010}",
@@ -64,7 +67,7 @@ class Sidebar:
         self._table = f"{schema}.voltagent_memory_conversations"
 
     async def add(self, conversations: list[Fields]) -> list[Conversation]:
-        """Store them all in one statement. The ids of different sidebars differ, those of one sort as given."""
+        """Store them all in one statement. Different sidebars have different ids; within one they sort as given."""
         made = [
             self.model.create({**each, "id": f"{self.user_id} {each['id']}", "user_id": self.user_id})
             for each in conversations
@@ -97,7 +100,7 @@ def sidebars(storage: PostgresStorage, schema: str) -> NewSidebar:
 
 @pytest.fixture
 async def closed_storage() -> PostgresStorage:
-    """A storage that cannot send any SQL: it says StorageClosedError as soon as it would."""
+    """A closed storage: it raises StorageClosedError if a call would send any SQL."""
     storage = PostgresStorage("postgresql://127.0.0.1:1/nowhere")
     await storage.close()
     return storage
@@ -105,7 +108,7 @@ async def closed_storage() -> PostgresStorage:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of three rows in async for, so that a handful of conversations has many borders between batches."""
+    """Batches of three rows in async for, so that a few conversations span many batches."""
     monkeypatch.setattr("voltmem._areas.conversations.ROWS_PER_FETCH", 3)
 
 
@@ -117,9 +120,9 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_messages_of_one_time_keep_the_order_of_adding(
     storage: PostgresStorage, calls: list[list[datetime]], page_size: int
 ) -> None:
-    """Where times tie, in one call or across calls, messages stand in the order of adding, on every page."""
+    """Messages with equal times, from one call or several, are in the order of adding on every page."""
     conversation = await storage.create_conversation({"user_id": "ada"})
-    numbers = count(999, -1)  # ids that sort the other way round
+    numbers = count(999, -1)  # ids that sort in the reverse order
     added: list[Message] = []
 
     for call in calls:
@@ -142,7 +145,7 @@ async def message_pages(storage: PostgresStorage, conversation_id: str, page_siz
 
 
 def pages_of(values: list[Any], page_size: int) -> list[list[Any]]:
-    """Cut a list into pages; one that is empty ends them."""
+    """Cut a list into pages, up to the first empty one."""
     return [values[start : start + page_size] for start in range(0, len(values), page_size)] + [[]]
 
 
@@ -153,7 +156,7 @@ def pages_of(values: list[Any], page_size: int) -> list[list[Any]]:
 async def test_a_replaced_message_keeps_its_place_among_equal_times(
     storage: PostgresStorage, first: list[datetime], number: int, moved_to: datetime | None
 ) -> None:
-    """A message that is added again stands where it stood, or at its new time, as old among its equals as it is."""
+    """A message that is added again keeps its place, also among equal times, or moves to its new time."""
     conversation = await storage.create_conversation({"user_id": "ada"})
     messages = [{"id": f"m{n}", "role": "user", "content": n, "created_at": time} for n, time in enumerate(first)]
     added = await storage.add_messages(messages, "ada", conversation.id)
@@ -176,7 +179,7 @@ async def test_a_replaced_message_keeps_its_place_among_equal_times(
 async def test_the_pages_of_a_query_are_the_whole(
     sidebars: NewSidebar, made: list[Fields], page_size: int, order_by: OrderBy, direction: OrderDirection
 ) -> None:
-    """Walking by offset sees every conversation once, in the order of the whole, for any order and page size."""
+    """The pages by offset have every conversation once, in the order of the whole, for any order and page size."""
     sidebar = sidebars()
     await sidebar.add(made)
     pages: list[list[Conversation]] = []
@@ -198,7 +201,7 @@ async def test_the_pages_of_a_query_are_the_whole(
 @examples(80)
 @given(made=conversations, page_size=page_sizes)
 async def test_has_more_is_exact(sidebars: NewSidebar, made: list[Fields], page_size: int) -> None:
-    """A page has more if and only if another one follows; together they are the whole, the last active first."""
+    """has_more is true if and only if another page follows; the pages together are the whole, the last active first."""
     sidebar = sidebars()
     await sidebar.add(made)
     expected = pages_of(sidebar.in_order("updated_at", "DESC"), page_size)
@@ -231,7 +234,7 @@ async def test_async_for_walks_what_await_returns(
     offset: int,
     resource_id: str | None,
 ) -> None:
-    """A builder's async for sees the same conversations as await does, in the same order, however they tie."""
+    """A builder's async for yields the same conversations as await, in the same order, also with equal values."""
     sidebar = sidebars()
     await sidebar.add(made)
     builder = sidebar.builder(order_by, direction).limit(limit).offset(offset).resource(resource_id)
@@ -249,7 +252,7 @@ async def test_async_for_walks_what_await_returns(
 async def test_async_for_walks_over_many_batches(
     sidebars: NewSidebar, order_by: OrderBy, direction: OrderDirection
 ) -> None:
-    """450 conversations, most of them tied, are more than two batches: none is repeated or skipped at a border."""
+    """In more than two batches, 450 conversations with mostly equal values, none is repeated or skipped."""
     sidebar = sidebars()
     await sidebar.add(many_conversations())
     builder = sidebar.builder(order_by, direction)
@@ -263,7 +266,7 @@ async def test_async_for_walks_over_many_batches(
     assert a_part == in_order[130:380]
 
 
-# --- while others write -------------------------------------------------------------------------------------------
+# --- concurrent writes --------------------------------------------------------------------------------------------
 
 Change: TypeAlias = tuple[str, int] | tuple[str, datetime] | None
 changes: st.SearchStrategy[Change] = (
@@ -283,7 +286,7 @@ changes: st.SearchStrategy[Change] = (
 async def test_async_for_misses_nothing_while_others_write(
     sidebars: NewSidebar, made: list[Fields], direction: OrderDirection, plan: list[Change]
 ) -> None:
-    """By created_at, a conversation that is there throughout is seen once, whatever comes, goes or is touched."""
+    """By created_at, a conversation that exists throughout is yielded once, during any concurrent writes."""
     sidebar = sidebars()
     before = await sidebar.add(made)
     todo = iter(plan)
@@ -312,7 +315,7 @@ async def test_async_for_misses_nothing_while_others_write(
 async def test_async_for_over_many_batches_misses_nothing_while_others_write(
     sidebars: NewSidebar, direction: OrderDirection
 ) -> None:
-    """The conversation at which a batch ends may be deleted, and others may come, before the next batch is read."""
+    """The last conversation of a batch may be deleted, and others created, before the next batch is read."""
     sidebar = sidebars()
     await sidebar.add(many_conversations())
     seen: list[str] = []
@@ -320,7 +323,7 @@ async def test_async_for_over_many_batches_misses_nothing_while_others_write(
 
     async for each in sidebar.builder("created_at", direction):
         seen.append(each.id)
-        if len(seen) % 10 == 0:  # also at the 200th and the 400th, where batches end
+        if len(seen) % 10 == 0:  # also at the 200th and the 400th, the ends of batches
             deleted.add(each.id)
             await sidebar.storage.delete_conversation(each.id)
             await sidebar.storage.create_conversation({"user_id": sidebar.user_id, "created_at": each.created_at})
@@ -356,7 +359,7 @@ NO_COUNTS: Final[list[object]] = [-1, -LARGEST, True, False, 1.5, 1.0, float("na
 
 @pytest.fixture
 async def hundred_and_twenty(make_storage: MakeStorage) -> PostgresStorage:
-    """120 conversations of ada's, and as many messages in the first: more than any default limit."""
+    """120 conversations of ada, and as many messages in the first: more than any default limit."""
     storage = make_storage(storage_limit=None)
     async with storage.transaction() as tx:
         for number in range(120):
@@ -367,7 +370,7 @@ async def hundred_and_twenty(make_storage: MakeStorage) -> PostgresStorage:
 
 @pytest.mark.parametrize("call", LIMITS.values(), ids=LIMITS)
 async def test_a_limit_is_a_number_of_rows_or_none_for_all(hundred_and_twenty: PostgresStorage, call: Call) -> None:
-    """limit=0 returns nothing, limit=None everything, and a limit beyond the end does no harm."""
+    """limit=0 returns nothing, limit=None everything, and a limit beyond the end returns what there is."""
     found = {limit: len(await call(hundred_and_twenty, limit)) for limit in (0, 1, 119, 120, 121, LARGEST, None)}
 
     assert found == {0: 0, 1: 1, 119: 119, 120: 120, 121: 120, LARGEST: 120, None: 120}
@@ -375,14 +378,14 @@ async def test_a_limit_is_a_number_of_rows_or_none_for_all(hundred_and_twenty: P
 
 @pytest.mark.parametrize("call", OFFSETS.values(), ids=OFFSETS)
 async def test_an_offset_beyond_the_end_finds_nothing(hundred_and_twenty: PostgresStorage, call: Call) -> None:
-    """An offset skips so many rows; where there are no more, the answer is empty and no error."""
+    """An offset skips rows; beyond the end the result is empty, not an error."""
     found = {offset: len(await call(hundred_and_twenty, offset)) for offset in (0, 1, 119, 120, 121, LARGEST)}
 
     assert found == {0: 120, 1: 119, 119: 1, 120: 0, 121: 0, LARGEST: 0}
 
 
 async def test_lists_with_a_cursor_take_the_largest_limit_as_well(storage: PostgresStorage) -> None:
-    """They read one row more than they return, and say that none follows."""
+    """Lists with a cursor take the largest limit, although they read one row more than they return."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.fork_conversation("c1", id="c2")
     await storage.soft_delete_conversation("c2")
@@ -397,7 +400,7 @@ async def test_lists_with_a_cursor_take_the_largest_limit_as_well(storage: Postg
 
 
 async def test_pages_beyond_the_end_are_empty(hundred_and_twenty: PostgresStorage) -> None:
-    """A page after the last has no conversations and no more of them; one page may hold everything."""
+    """A page after the last has no conversations and has_more is false; one page may hold everything."""
     beyond = await hundred_and_twenty.get_paginated_user_conversations("ada", page=10**9, page_size=10**9)
     whole = await hundred_and_twenty.get_paginated_user_conversations("ada", page=1, page_size=LARGEST - 1)
 
@@ -406,7 +409,7 @@ async def test_pages_beyond_the_end_are_empty(hundred_and_twenty: PostgresStorag
 
 
 async def test_what_is_not_given_is_limited_by_default(hundred_and_twenty: PostgresStorage) -> None:
-    """Lists of conversations end after 50, messages after 100; a page has 10; a builder has no end."""
+    """The default limits are 50 for lists of conversations, 100 for messages and 10 for a page; a builder has none."""
     messages = await hundred_and_twenty.get_conversation_messages("c000")
     newest = await hundred_and_twenty.get_messages("ada", "c000")
     queried = await hundred_and_twenty.query_conversations()
@@ -420,8 +423,8 @@ async def test_what_is_not_given_is_limited_by_default(hundred_and_twenty: Postg
 
 @pytest.mark.parametrize("value", NO_COUNTS, ids=repr)
 @pytest.mark.parametrize("call", [*LIMITS.values(), *OFFSETS.values(), *PAGES.values()])
-async def test_what_is_no_number_of_rows_is_refused(closed_storage: PostgresStorage, call: Call, value: object) -> None:
-    """A limit, offset or page that is negative, no whole number or larger than PostgreSQL counts never gets there."""
+async def test_an_invalid_number_of_rows_is_refused(closed_storage: PostgresStorage, call: Call, value: object) -> None:
+    """A limit, offset or page that is negative, not an integer or beyond bigint is refused before any SQL runs."""
     with pytest.raises(InvalidQueryError):
         await call(closed_storage, value)
 
@@ -434,6 +437,6 @@ async def test_what_is_no_number_of_rows_is_refused(closed_storage: PostgresStor
 async def test_there_is_no_page_zero_and_no_row_after_the_last_that_postgresql_counts(
     closed_storage: PostgresStorage, call: Call, value: int | None
 ) -> None:
-    """Pages and their sizes begin with 1, and a page whose rows could not be counted is refused before any SQL."""
+    """Pages and page sizes begin at 1, and a page whose offset exceeds bigint is refused before any SQL runs."""
     with pytest.raises(InvalidQueryError):
         await call(closed_storage, value)

@@ -1,4 +1,4 @@
-"""The search: what a user wrote and was told, by its words, in any language, and nobody else's."""
+"""The search finds a user's messages and titles by their words, in any language, and no other user's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from voltmem.testing import temporary_schema_name
 
 @pytest.fixture
 async def storage(make_storage: MakeStorage) -> PostgresStorage:
-    """A storage whose search is on."""
+    """A storage with the search turned on."""
     storage = make_storage(search=True)
     await storage.open()
     return storage
@@ -37,7 +37,7 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
     return [hit.conversation.id for hit in (await storage.search(user_id, text)).hits]
 
 
-# --- what is found ------------------------------------------------------------------------------------------------
+# --- matches ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
     [
         ("coat", {"oslo"}),
         ("COAT", {"oslo"}),
-        ("coa", {"oslo"}),  # still being typed
-        ("coa ", set()),  # typed
+        ("coa", {"oslo"}),  # a prefix
+        ("coa ", set()),  # a whole word
         ("oat", set()),
         ("rain coat", {"oslo"}),
         ("rain bread", set()),
@@ -55,7 +55,7 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
         ('"the in rain"', set()),
         ("the -rain", {"bread"}),
         ('the -"in the rain"', {"bread"}),
-        ("-rain", set()),  # only what is not wanted
+        ("-rain", set()),  # only exclusions
         ("café", {"bread"}),
         ("CAFE", {"bread"}),
         ("zürich", {"bread"}),
@@ -73,7 +73,7 @@ async def found(storage: PostgresStorage, text: str, user_id: str = "ada") -> li
         ("   ", set()),
         ("!?&|:*()'\\", set()),
         ('"', set()),
-        ('"rain', {"oslo"}),  # a phrase that is still being typed
+        ('"rain', {"oslo"}),  # a phrase with a prefix at its end
     ],
 )
 async def test_search_finds_words_phrases_prefixes_and_exclusions(
@@ -88,7 +88,7 @@ async def test_search_finds_words_phrases_prefixes_and_exclusions(
 
 
 async def test_search_finds_nothing_of_another_user(storage: PostgresStorage) -> None:
-    """search() finds nothing of another user, not by a word, its beginning, or a title."""
+    """search() finds nothing of another user: not by a word, a prefix, or a title."""
     await say(storage, "c1", "secret plans")
     await storage.rename_conversation("c1", "Secret")
     await say(storage, "c2", "nothing", user_id="bob")
@@ -99,7 +99,7 @@ async def test_search_finds_nothing_of_another_user(storage: PostgresStorage) ->
 
 
 async def test_a_title_is_found_before_messages(storage: PostgresStorage) -> None:
-    """Its words, in any case; a conversation comes once."""
+    """Conversations are found by the words of their titles before those found by messages; each conversation once."""
     await say(storage, "c1", "bread and butter")
     await say(storage, "c2", "what I wanted to ask", "bread")
     await storage.rename_conversation("c2", "My Bread")
@@ -115,8 +115,8 @@ async def test_a_title_is_found_before_messages(storage: PostgresStorage) -> Non
     assert await found(storage, "_b%d") == []  # no wildcards
 
 
-async def test_what_was_said_is_found_before_what_a_tool_told(storage: PostgresStorage) -> None:
-    """However often a tool's result has the word, it is the last to be shown, but it is found."""
+async def test_messages_rank_above_tool_results(storage: PostgresStorage) -> None:
+    """Messages rank above tool results, however often a tool's result has the word; tool results are found last."""
     result = [{"type": "tool-result", "toolCallId": "1", "toolName": "find", "result": ["bread", "bread", "bread"]}]
     tool = {"id": "m9", "role": "tool", "type": "tool-result", "content": result}
     await say(storage, "c1", "bread", "something else")
@@ -183,7 +183,7 @@ async def test_what_was_said_is_found_before_what_a_tool_told(storage: PostgresS
 async def test_a_title_is_found_as_a_message_is(
     text: str, query: str, is_found: bool, connection: Connection, storage: PostgresStorage
 ) -> None:
-    """By its words, whole or begun, whatever stands between them; where it is found it shows what was."""
+    """A title is found by whole words and prefixes, like a message; the snippet shows the original."""
     if not is_normalized("NFKC", text) and not has_normalize(connection):
         pytest.skip("PostgreSQL 12 has no normalize()")
     await say(storage, "said", text)
@@ -198,7 +198,7 @@ async def test_a_title_is_found_as_a_message_is(
 async def test_the_database_makes_a_title_plain_as_a_message_is(
     connection: Connection, storage: PostgresStorage
 ) -> None:
-    """Every character that is common in titles ends or goes on with a word there as it does here."""
+    """{prefix}_plain() in the database splits titles at the same characters as plain() in Python."""
     common = [*range(0x20, 0x530), *range(0x591, 0xE00), *range(0x1E00, 0x3100), *range(0xFB00, 0xFF00)]
     if not has_normalize(connection):
         common = [code for code in [*range(0x20, 0x700), *range(0x1E00, 0x2000)] if is_normalized("NFKC", chr(code))]
@@ -215,7 +215,7 @@ async def test_the_database_makes_a_title_plain_as_a_message_is(
 
 
 async def test_titles_are_found_where_the_database_knows_only_ascii(connection: Connection, dsn: str) -> None:
-    """In a database with LC_CTYPE C, capitals of other scripts are capitals, too."""
+    """In a database with LC_CTYPE C, upper case letters of other scripts are converted, too."""
     if await connection.fetchval("SELECT count(*) FROM pg_collation WHERE collname IN ('pg_c_utf8', 'und-x-icu')") == 0:
         pytest.skip("this PostgreSQL has no letters but its databases', as the docstring says")
     name = temporary_schema_name()
@@ -241,7 +241,7 @@ async def test_titles_are_found_where_the_database_knows_only_ascii(connection: 
     ],
 )
 async def test_accents_and_capitals_of_titles_do_not_matter(storage: PostgresStorage, title: str, typed: str) -> None:
-    """A title is found as words in messages are, whoever types the accents."""
+    """Titles are found without regard to accents and case, like messages."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": title})
     await storage.create_conversation({"id": "c2", "user_id": "ada", "title": "Something else"})
 
@@ -254,7 +254,7 @@ def has_normalize(connection: Connection) -> bool:
 
 
 async def test_the_best_message_of_a_conversation_is_the_one_shown(storage: PostgresStorage) -> None:
-    """With who said it and when, and the place in it."""
+    """A hit has the best message of its conversation, with its role, time and the match in it."""
     await say(storage, "c1", "bread, once, among many other words that have nothing to do with it", "bread bread bread")
 
     (hit,) = (await storage.search("ada", "bread")).hits
@@ -264,7 +264,7 @@ async def test_the_best_message_of_a_conversation_is_the_one_shown(storage: Post
 
 
 async def test_search_pages_without_loss(storage: PostgresStorage) -> None:
-    """search() pages without loss, ties included: each conversation once."""
+    """search() has pages without loss, with equal ranks too: each conversation once."""
     for number in range(9):
         await say(storage, f"c{number}", "the same words")
     ids: list[str] = []
@@ -281,7 +281,7 @@ async def test_search_pages_without_loss(storage: PostgresStorage) -> None:
 
 
 async def test_search_finds_nothing_that_looks_absent(storage: PostgresStorage) -> None:
-    """search() finds no deleted or replaced messages and no deleted conversations; what comes back is found."""
+    """search() finds no deleted or replaced messages and no deleted conversations; restored ones are found."""
     await say(storage, "c1", "old words")
     await storage.add_message({"id": "m0", "role": "user", "content": "new"}, "ada", "c1")
     assert await found(storage, "old") == []
@@ -295,7 +295,7 @@ async def test_search_finds_nothing_that_looks_absent(storage: PostgresStorage) 
 
 
 async def test_a_conversation_that_is_given_away_is_found_by_its_new_user(storage: PostgresStorage) -> None:
-    """And by nobody else any more."""
+    """A conversation that is given away is found by its new user only."""
     await say(storage, "c1", "bread and 'quotes' and \\ 日本語")
     await storage.update_conversation("c1", user_id="bob")
 
@@ -305,7 +305,7 @@ async def test_a_conversation_that_is_given_away_is_found_by_its_new_user(storag
 
 
 async def test_a_fork_is_found_too(storage: PostgresStorage) -> None:
-    """Its messages are copies with their words."""
+    """The messages of a fork are found, too, since they are copied with their words."""
     await say(storage, "c1", "bread")
     await storage.fork_conversation("c1", id="c2")
 
@@ -313,7 +313,7 @@ async def test_a_fork_is_found_too(storage: PostgresStorage) -> None:
 
 
 async def test_parts_are_searched_for_their_text(storage: PostgresStorage) -> None:
-    """Not for their types and ids, but for what a person could read in them."""
+    """Content of parts is searched by its readable text, not by types and ids."""
     content = [{"type": "text", "text": "a parcel"}, {"type": "tool-call", "toolCallId": "xyzzy", "toolName": "track"}]
     await storage.add_message({"role": "user", "content": content}, "ada", "c1", resource_id="docs")
 
@@ -325,7 +325,11 @@ async def test_parts_are_searched_for_their_text(storage: PostgresStorage) -> No
 
 
 async def test_index_messages_finds_what_was_stored_before(make_storage: MakeStorage) -> None:
-    """index_messages() finds what was stored before the search was on; off, the error says how to turn it on."""
+    """
+    index_messages() indexes messages stored before the search was on.
+
+    With it off, the error says how to turn it on.
+    """
     off, on = make_storage(), make_storage(search=True)
     for number in range(3):
         await say(off, f"c{number}", "bread")
@@ -343,7 +347,7 @@ async def test_index_messages_finds_what_was_stored_before(make_storage: MakeSto
 async def test_forget_words_and_index_messages_work_in_batches(
     make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """forget_words() and index_messages() work in batches, on each message once."""
+    """forget_words() and index_messages() work in batches, and process each message once."""
     monkeypatch.setattr(search, "_BATCH", 2)
     storage = make_storage(search=True)
     for number in range(4):
@@ -358,7 +362,7 @@ async def test_forget_words_and_index_messages_work_in_batches(
 
 @pytest.mark.parametrize("text", [None, 7, "\x00", "\ud800", b"bread"])
 async def test_search_refuses_a_query_that_is_no_text(text: str, storage: PostgresStorage) -> None:
-    """search() refuses a query that is no text before any SQL runs."""
+    """search() refuses a query that is not a string before any SQL runs."""
     with pytest.raises(InvalidInputError):
         await storage.search("ada", text)
 
@@ -373,14 +377,14 @@ async def test_search_refuses_a_query_that_is_no_text(text: str, storage: Postgr
     ],
 )
 async def test_of_a_long_query_the_beginning_is_searched_for(query: str, storage: PostgresStorage) -> None:
-    """However long it is, and it finds what has its first words."""
+    """Of a long query only its first words are searched for, whatever its length."""
     await say(storage, "c1", "bread butter " * 100, "北京大学" * 100)
 
     assert await found(storage, query) == ["c1"]
 
 
 async def test_any_limit_is_a_limit(storage: PostgresStorage) -> None:
-    """Also the largest, which has no next."""
+    """Any limit is accepted; the largest one has no next page."""
     await say(storage, "c1", "bread")
 
     assert len((await storage.search("ada", "bread", limit=2**63 - 1)).hits) == 1
@@ -388,7 +392,7 @@ async def test_any_limit_is_a_limit(storage: PostgresStorage) -> None:
 
 @given(st.text(max_size=60))
 def test_search_takes_any_text_as_a_query(text: str) -> None:
-    """search() takes any text: it is words or nothing, never a syntax error."""
+    """search() takes any text: it is parsed as words or as nothing, never as a syntax error."""
     for term in terms(text):
         assert term.words
         assert all(word and not set(word) & set(" '\\:&|!()<>*") for word in term.words)
@@ -399,7 +403,7 @@ def test_search_takes_any_text_as_a_query(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_each_word_is_where_it_says(text: str) -> None:
-    """In order, within the text, and made of what stands there."""
+    """The positions of words are in order, within the text, and contain their characters."""
     found = list(words(text))
 
     assert all(0 <= word.start < word.end <= len(text) for word in found)
@@ -408,7 +412,7 @@ def test_each_word_is_where_it_says(text: str) -> None:
 
 @given(st.text(string.printable, max_size=300) | st.text(max_size=300))
 def test_the_vector_has_every_word_at_its_places(text: str) -> None:
-    """As a tsvector is written: each once, with all its positions; in ASCII, which has a way of its own, too."""
+    """The vector has each word once with all its positions, as text of a tsvector; the fast path for ASCII included."""
     places: dict[str, list[str]] = {}
     for place, word in enumerate(words(text), 1):
         if word.text:
@@ -417,7 +421,7 @@ def test_the_vector_has_every_word_at_its_places(text: str) -> None:
     assert vector(text) == " ".join(f"'\x01{word}':{','.join(at)}" for word, at in places.items())
 
 
-# More than a tsvector holds: by the bytes, by bytes in UTF-8, and by what a character is when it is decomposed.
+# More than a tsvector holds: in characters, in bytes of UTF-8, and after decomposition.
 FULL = {
     "ascii": [sha256(str(number).encode()).hexdigest() for number in range(16_000)],
     "cyrillic": [f"{number}" + "щ" * 55 for number in range(9_000)],
@@ -427,7 +431,9 @@ FULL = {
 
 @pytest.mark.parametrize("kind", FULL)
 async def test_a_message_whose_words_fill_the_index_is_stored_and_found(kind: str, make_storage: MakeStorage) -> None:
-    """By the words that it begins with; who indexes later indexes it, and what others wrote after it."""
+    """
+    A message with more words than the index holds is found by its first words, and index_messages() continues after it.
+    """
     first, *others = FULL[kind]
     off, on = make_storage(), make_storage(search=True)
     await say(off, "before", " ".join([first, *others]))
@@ -441,7 +447,7 @@ async def test_a_message_whose_words_fill_the_index_is_stored_and_found(kind: st
 
 
 async def test_a_message_of_ten_megabytes_is_stored_and_found(storage: PostgresStorage) -> None:
-    """By its first words; the index takes no more than it can hold."""
+    """A message of ten megabytes is stored, and found by its first words."""
     await say(storage, "c1", "needle " + "hay" * 3_000_000 + " " + " ".join(f"word{n}" for n in range(50_000)))
 
     assert await found(storage, "needle") == ["c1"]
@@ -452,7 +458,7 @@ async def test_a_message_of_ten_megabytes_is_stored_and_found(storage: PostgresS
 
 
 def test_a_snippet_begins_before_the_first_match() -> None:
-    """Cut between words, with dots where it is cut, and not longer than a sidebar shows."""
+    """A snippet is cut between words, with dots at the cuts, and is not longer than a sidebar shows."""
     text = "some words before it. " * 20 + "Here is the needle that was looked for. " + "and words after it. " * 20
 
     pieces = snippet(text, terms("needle "))
@@ -470,7 +476,10 @@ def test_a_snippet_begins_before_the_first_match() -> None:
         ("天地人和" * 100 + "龍虎" + "天地" * 100, "龍虎"),
         ("see https://example.org/" + "a/b-c" * 80 + "/unicorn and so on", "unicorn"),
         ("lorem ipsum " * 1_500 + "unicorn", "unicorn"),
-        ("lorem ipsum " * 166 + "black unicorn " + "lorem ipsum " * 400, '"black unicorn"'),  # where two stretches meet
+        (
+            "lorem ipsum " * 166 + "black unicorn " + "lorem ipsum " * 400,
+            '"black unicorn"',
+        ),  # at a border
         ("no unicorns here: " * 150 + "one unicorn", "unicorn "),
         ("ой, " * 600 + "единорог", "единорог"),
         ("unicorn, " * 60, " ".join(["unicorn"] * 60)),
@@ -478,7 +487,7 @@ def test_a_snippet_begins_before_the_first_match() -> None:
     ],
 )
 def test_a_snippet_has_the_match(text: str, query: str) -> None:
-    """Wherever it stands in what is read of a message, with spaces around or without."""
+    """A snippet contains the match, wherever it is in the message, with spaces around it or without."""
     pieces = snippet(text, terms(query))
 
     assert any(piece.is_match for piece in pieces)
@@ -487,7 +496,7 @@ def test_a_snippet_has_the_match(text: str, query: str) -> None:
 
 @pytest.mark.parametrize("query", ["needle", "needle and many more words", " ".join(f"word{n}" for n in range(200))])
 def test_a_snippet_costs_little_however_much_is_read(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what stands around the match is taken apart into words, once for all that was searched for."""
+    """For a snippet only the text around the match is split into words, once for all terms."""
     text = "a " * 9_000 + query
     taken_apart: list[int] = []
 
@@ -503,7 +512,7 @@ def test_a_snippet_costs_little_however_much_is_read(query: str, monkeypatch: py
 
 
 def test_what_is_shown_as_html_is_escaped() -> None:
-    """Whatever somebody wrote, it is text."""
+    """The HTML of a snippet is escaped, whatever the message contains."""
     assert as_html(highlighted("<b>bread</b> & butter", terms("bread "))) == (
         "&lt;b&gt;<mark>bread</mark>&lt;/b&gt; &amp; butter"
     )
@@ -511,10 +520,10 @@ def test_what_is_shown_as_html_is_escaped() -> None:
 
 @given(st.text(max_size=400), st.text(string.ascii_letters + ' "-', max_size=20))
 def test_pieces_are_the_text(text: str, query: str) -> None:
-    """Nothing is lost or added by highlighting."""
+    """The pieces of a highlighted text together are the text."""
     assert "".join(piece.text for piece in highlighted(text, terms(query))) == text
 
 
 def test_a_hit_as_json_is_in_camel_case() -> None:
-    """The JSON of a hit on the web is in camelCase; Python reads its fields in snake_case."""
+    """The JSON of a hit on the web is in camelCase; the Python fields are in snake_case."""
     assert {"messageId", "createdAt"} <= SearchHit.model_json_schema(by_alias=True)["properties"].keys()

@@ -1,4 +1,4 @@
-"""Links for strangers: what they show, what they never show, and how they end."""
+"""Public links: what they show, what they never show, and how they end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import migrated_schema, somebody_waits, with_parameters
+from tests.calls import migrated_schema, wait_until_blocked, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import (
@@ -41,7 +41,7 @@ def message(number: int, second: int = 0, **fields: object) -> dict[str, object]
 
 @pytest.fixture
 async def talk(storage: PostgresStorage) -> PostgresStorage:
-    """A conversation of five messages, three of them of the same moment."""
+    """A conversation of five messages, three of them with equal times."""
     messages = [message(n, n // 3) for n in range(5)]
     await storage.add_messages(messages, "ada", "c1", resource_id="docs")
     return storage
@@ -59,15 +59,15 @@ async def walk(storage: PostgresStorage, token: str, limit: int = 100) -> list[s
         assert page.model_dump_json()
         if page.next_cursor is None:
             return texts
-        assert page.next_cursor != after, "it stands still"
+        assert page.next_cursor != after, "the cursor does not advance"
         after = page.next_cursor
 
 
-# --- what a link shows --------------------------------------------------------------------------------------------
+# --- the content of a link ----------------------------------------------------------------------------------------
 
 
 async def test_share_conversation_shows_what_was_said_so_far(talk: PostgresStorage) -> None:
-    """share_conversation() makes a link to what was said so far; a later link shows what was said later."""
+    """share_conversation() makes a link to the messages up to now; a later link also shows later messages."""
     share = await talk.share_conversation("c1")
 
     await talk.add_messages([message(5, 1), message(6, 9), message(7, -9)], "ada", "c1")
@@ -78,7 +78,7 @@ async def test_share_conversation_shows_what_was_said_so_far(talk: PostgresStora
 
 
 async def test_share_conversation_shows_what_was_said_up_to_a_message(talk: PostgresStorage) -> None:
-    """share_conversation() up to a message shows the order of adding where times tie."""
+    """share_conversation() up to a message respects the order of adding where times are equal."""
     share = await talk.share_conversation("c1", up_to="m1", owner="ada")
 
     assert share.up_to == "m1"
@@ -86,7 +86,7 @@ async def test_share_conversation_shows_what_was_said_up_to_a_message(talk: Post
 
 
 async def test_the_place_outlives_its_message(talk: PostgresStorage) -> None:
-    """When the last message that is shown is deleted, no later one takes its place."""
+    """When the last message that a link shows is deleted, no later message is shown instead."""
     share = await talk.share_conversation("c1", up_to="m2")
 
     await talk.delete_messages(["m2"], "ada", "c1")
@@ -97,7 +97,7 @@ async def test_the_place_outlives_its_message(talk: PostgresStorage) -> None:
 
 
 async def test_a_link_is_no_copy(talk: PostgresStorage) -> None:
-    """What is changed or deleted is so for strangers, and the title is today's."""
+    """A link shows the current state: changed and deleted messages, and today's title."""
     share = await talk.share_conversation("c1")
 
     await talk.rename_conversation("c1", "Trip")
@@ -111,7 +111,11 @@ async def test_a_link_is_no_copy(talk: PostgresStorage) -> None:
 
 
 async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStorage, connection: Connection) -> None:
-    """Who made them could revoke them no more; one that is being made at that moment is closed, too."""
+    """
+    Links are deleted when the conversation is given away, since their creator could not revoke them.
+
+    So is a link that is being created at the same time.
+    """
     share = await talk.share_conversation("c1", owner="ada")
     await talk.update_conversation("c1", user_id="ada", title="Still ada's")
     assert await walk(talk, share.token) == ["0", "1", "2", "3", "4"]
@@ -119,7 +123,7 @@ async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStora
     async with talk.transaction() as tx:
         late = await tx.share_conversation("c1", owner="ada")
         giving = asyncio.create_task(talk.update_conversation("c1", user_id="bob", owner="ada"))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     assert (await giving).user_id == "bob"
     for token in (share.token, late.token):
@@ -128,7 +132,7 @@ async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStora
 
 
 async def test_a_conversation_without_messages_is_shared_as_it_is(storage: PostgresStorage) -> None:
-    """Its title, and nothing that is said later."""
+    """A link to an empty conversation shows its title, and no later messages."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Nothing yet"})
     share = await storage.share_conversation("c1")
     await storage.add_message(message(1), "ada", "c1")
@@ -141,7 +145,7 @@ async def test_a_conversation_without_messages_is_shared_as_it_is(storage: Postg
 
 
 async def test_what_the_limit_put_aside_is_not_shown(make_storage: MakeStorage) -> None:
-    """As its owner does not see it either."""
+    """A link does not show archived messages, which its owner does not see either."""
     storage = make_storage(storage_limit=2, on_limit="archive")
     await storage.add_messages([message(n) for n in range(4)], "ada", "c1", resource_id="docs")
 
@@ -150,11 +154,11 @@ async def test_what_the_limit_put_aside_is_not_shown(make_storage: MakeStorage) 
         await storage.share_conversation("c1", up_to="m0")
 
 
-# --- what it never shows ------------------------------------------------------------------------------------------
+# --- content that is never shown ----------------------------------------------------------------------------------
 
 SECRET = "secret"
 CALL = {"type": "tool-call", "toolCallId": SECRET, "toolName": SECRET, "args": {"q": SECRET}}
-# What no stranger sees any of, in the forms that people store.
+# Content that a link never shows, in the forms in which it is stored.
 HIDDEN: list[dict[str, Any]] = [
     {"role": "system", "content": SECRET},
     {"role": "developer", "content": SECRET},
@@ -183,7 +187,9 @@ HIDDEN: list[dict[str, Any]] = [
 async def test_get_shared_conversation_shows_only_what_was_said(
     hidden: dict[str, Any], storage: PostgresStorage
 ) -> None:
-    """get_shared_conversation() shows no instructions, tools, thoughts or pictures, nor a message of these alone."""
+    """
+    get_shared_conversation() shows no instructions, tools, reasoning or pictures, nor a message that has only these.
+    """
     beside = [{"type": "text", "text": "seen"}, *(hidden["content"] if isinstance(hidden["content"], list) else [CALL])]
     said = {"role": "assistant", "content": beside, "metadata": {"tool_calls": SECRET}}
     await storage.add_messages([message(1), hidden, said], "ada", "c1", resource_id="docs")
@@ -198,8 +204,8 @@ async def test_get_shared_conversation_shows_only_what_was_said(
     assert SECRET not in shown.model_dump_json()
 
 
-async def test_get_shared_conversation_names_nobody(storage: PostgresStorage) -> None:
-    """get_shared_conversation() shows no user, resource, conversation id, metadata or tag."""
+async def test_get_shared_conversation_has_no_user(storage: PostgresStorage) -> None:
+    """get_shared_conversation() has no user, resource, conversation id, metadata or tag."""
     names = {"id": "the-id", "user_id": "the-user", "resource_id": "the-resource"}
     await storage.create_conversation({**names, "title": "Hello", "metadata": {"the-key": "the-value"}})
     await storage.tag_conversation("the-id", ["the-tag"])
@@ -223,14 +229,14 @@ async def test_get_shared_conversation_names_nobody(storage: PostgresStorage) ->
     ],
 )
 async def test_what_was_said_is_shown_as_text(content: Any, text: str, storage: PostgresStorage) -> None:
-    """A line for each part that is text; what is no Unicode is left out, so that any page can show it."""
+    """The text has a line for each text part; lone surrogates are removed, so that any page can show it."""
     await storage.add_message(message(1, content=content), "ada", "c1", resource_id="docs")
 
     assert await walk(storage, (await storage.share_conversation("c1")).token) == [text]
 
 
 async def test_what_voltagent_stored_is_shown(talk: PostgresStorage, connection: Connection) -> None:
-    """VoltAgent 2 keeps the text in its parts, and gives no type."""
+    """VoltAgent 2's messages are shown, with the text in their parts and without a type."""
     table = talk._options.tables.messages
     await connection.execute(f"ALTER TABLE {table} ALTER COLUMN type DROP NOT NULL, ALTER COLUMN content DROP NOT NULL")
     parts = '[{"type": "step-start"}, {"type": "reasoning", "text": "secret"}, {"type": "text", "text": "parts"}]'
@@ -246,14 +252,14 @@ async def test_what_voltagent_stored_is_shown(talk: PostgresStorage, connection:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 2**63 - 1])
 async def test_get_shared_conversation_is_read_in_pages(limit: int, talk: PostgresStorage) -> None:
-    """get_shared_conversation() reads every message once, whatever the size of a page."""
+    """get_shared_conversation() returns every message once, for any page size."""
     share = await talk.share_conversation("c1")
 
     assert await walk(talk, share.token, limit) == ["0", "1", "2", "3", "4"]
 
 
 async def test_a_page_follows_whatever_was_deleted(talk: PostgresStorage) -> None:
-    """The message that the cursor was made of, or the one that follows."""
+    """A page after a cursor is right even if the message of the cursor, or the one after it, was deleted."""
     share = await talk.share_conversation("c1")
     first = await talk.get_shared_conversation(share.token, limit=2)
     assert first is not None
@@ -267,8 +273,8 @@ async def test_a_page_follows_whatever_was_deleted(talk: PostgresStorage) -> Non
 
 
 @pytest.mark.parametrize("after", ["", "x", "WzFd", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsOTIyMzM3MjAzNjg1NDc3NTgwOF0"])
-async def test_a_cursor_that_is_none_is_refused(after: str, talk: PostgresStorage) -> None:
-    """Also one with a number that PostgreSQL cannot hold."""
+async def test_an_invalid_cursor_is_refused(after: str, talk: PostgresStorage) -> None:
+    """An invalid cursor is refused, also one with a number beyond bigint."""
     share = await talk.share_conversation("c1")
 
     with pytest.raises(InvalidQueryError, match="after"):
@@ -287,7 +293,7 @@ async def shared_storage(dsn: str, shared_schema: str) -> AsyncIterator[Postgres
         yield storage
 
 
-# Each at a second, by somebody; what tools say is not shown.
+# One message per second, from any role; those of tools are not shown.
 SAID = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["user", "assistant", "tool"])), max_size=8)
 
 
@@ -301,7 +307,7 @@ async def test_a_link_shows_that_part_and_no_other(
     limit: int,
     shared_storage: PostgresStorage,
 ) -> None:
-    """Whatever the times of messages, whichever is the last, whatever is added and deleted afterwards."""
+    """For any times, last message, additions and deletions, a link shows exactly the messages up to its end."""
     storage = shared_storage
     conversation = await storage.create_conversation({"user_id": "ada"})
     made = [message(n, second, role=role) for n, (second, role) in enumerate(before)]
@@ -322,11 +328,11 @@ async def test_a_link_shows_that_part_and_no_other(
     ]
 
 
-# --- links that lead nowhere --------------------------------------------------------------------------------------
+# --- invalid links ------------------------------------------------------------------------------------------------
 
 
 async def test_get_shared_conversation_of_an_invalid_link_is_none(talk: PostgresStorage) -> None:
-    """get_shared_conversation() is None for a link that never was, was revoked, or leads to a deleted conversation."""
+    """get_shared_conversation() is None for a token that is unknown, revoked, or of a deleted conversation."""
     revoked, deleted = await talk.share_conversation("c1"), await talk.share_conversation("c1")
     await talk.revoke_share(revoked.token)
     await talk.soft_delete_conversation("c1")
@@ -352,7 +358,7 @@ async def test_get_shared_conversation_of_an_invalid_link_is_none(talk: Postgres
 
 
 async def test_a_token_is_text(storage: PostgresStorage) -> None:
-    """What cannot be one is refused."""
+    """A token that is not a valid string is refused."""
     no_text: Any = b"token"
     for token in ("\x00", "\ud800", no_text):
         with pytest.raises(InvalidInputError, match="token"):
@@ -360,7 +366,7 @@ async def test_a_token_is_text(storage: PostgresStorage) -> None:
 
 
 async def test_no_link_outlives_its_conversation(talk: PostgresStorage, connection: Connection) -> None:
-    """Deleted or purged, no row of it is left."""
+    """When a conversation is deleted or purged, no row of its links is left."""
     count = f"SELECT count(*) FROM {talk._options.tables.shares}"
     await talk.create_conversation({"id": "c2", "user_id": "ada"})
     for conversation_id in ("c1", "c1", "c2"):
@@ -373,11 +379,11 @@ async def test_no_link_outlives_its_conversation(talk: PostgresStorage, connecti
     assert await connection.fetchval(count) == 0
 
 
-# --- making, listing, revoking ------------------------------------------------------------------------------------
+# --- creating, listing, revoking ----------------------------------------------------------------------------------
 
 
 async def test_a_token_cannot_be_guessed(talk: PostgresStorage) -> None:
-    """Each is 256 bits of its own, in characters that a URL may have."""
+    """A token has 256 random bits, in characters that are safe in a URL."""
     shares = await asyncio.gather(*(talk.share_conversation("c1") for _ in range(20)))
 
     assert len({share.token for share in shares}) == 20
@@ -385,7 +391,7 @@ async def test_a_token_cannot_be_guessed(talk: PostgresStorage) -> None:
 
 
 async def test_share_conversation_that_fails_leaves_no_link(talk: PostgresStorage) -> None:
-    """share_conversation() of a missing message or conversation, or of another user's, leaves no link."""
+    """share_conversation() of a missing message or conversation, or of another user's, creates no link."""
     with pytest.raises(MessageNotFoundError):
         await talk.share_conversation("c1", up_to="nowhere")
     with pytest.raises(InvalidInputError, match="up_to"):
@@ -401,7 +407,7 @@ async def test_share_conversation_that_fails_leaves_no_link(talk: PostgresStorag
 async def test_share_conversation_waits_for_a_deletion(
     talk: PostgresStorage, make_storage: MakeStorage, dsn: str, connection: Connection, schema: str
 ) -> None:
-    """share_conversation() waits for who is deleting the conversation, and then does not find it."""
+    """share_conversation() waits for a concurrent deletion of the conversation, and then does not find it."""
     sharing = make_storage(with_parameters(dsn, application_name=schema))
     await sharing.open()
     waiting = (
@@ -420,7 +426,7 @@ async def test_share_conversation_waits_for_a_deletion(
 
 
 async def test_list_shares_has_the_users_links_newest_first(talk: PostgresStorage) -> None:
-    """list_shares() has the user's links, newest first, of all conversations or of one."""
+    """list_shares() returns the user's links, the newest first, of all conversations or of one."""
     for conversation_id, user_id in (("c2", "ada"), ("b1", "bob")):
         await talk.create_conversation({"id": conversation_id, "user_id": user_id})
     made = [await talk.share_conversation(each) for each in ("c1", "c2", "b1", "c1")]
@@ -433,7 +439,7 @@ async def test_list_shares_has_the_users_links_newest_first(talk: PostgresStorag
 
 
 async def test_revoke_share_ends_one_link_once(talk: PostgresStorage) -> None:
-    """revoke_share() ends one link, by its owner only; the others stay."""
+    """revoke_share() ends one link, for its owner only; the others stay."""
     first, second = await talk.share_conversation("c1"), await talk.share_conversation("c1")
 
     assert await talk.revoke_share(first.token, owner="bob") is False
@@ -446,7 +452,7 @@ async def test_revoke_share_ends_one_link_once(talk: PostgresStorage) -> None:
 
 
 async def test_share_conversation_does_not_move_it(talk: PostgresStorage) -> None:
-    """share_conversation() leaves the sidebar in its order."""
+    """share_conversation() does not change the order of the sidebar."""
     before = await talk.get_conversation("c1")
 
     share = await talk.share_conversation("c1")
@@ -456,7 +462,7 @@ async def test_share_conversation_does_not_move_it(talk: PostgresStorage) -> Non
 
 
 async def test_for_user_shares_what_is_the_users(talk: PostgresStorage) -> None:
-    """for_user() lists and revokes no other's links, and reads none."""
+    """for_user() lists and revokes only the user's links, and has no get_shared_conversation()."""
     ada, bob = talk.for_user("ada"), talk.for_user("bob")
     with pytest.raises(ConversationNotFoundError):
         await bob.share_conversation("c1")

@@ -1,9 +1,9 @@
 """
-What things cost, beside raw asyncpg in the same run: ``make bench``, ``make bench ROWS=1000000``.
+Measure voltmem against raw asyncpg in the same run: ``make bench``, ``make bench ROWS=1000000``.
 
-Each row of the table is measured in turns, ours and then the yardstick, on one throw-away server that syncs to disk
-(or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the turns' ratios, beside their quartiles. The table
-also goes to build/benchmarks.json and build/benchmarks.md. It takes about a quarter of an hour.
+Each row of the table is measured in turns, voltmem and then the yardstick, on one throw-away server that syncs to disk
+(or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the ratios of all turns, with their quartiles. The table
+is also written to build/benchmarks.json and build/benchmarks.md. It takes about a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tests.benchmarks import conversation_schema, life, reads, search, writes
 from tests.benchmarks._bench import bench, progress_bar
 from tests.benchmarks._report import circumstances, print_table, write_report
 
-# A commit delay with no siblings needed: whoever flushes waits so many microseconds first, and others join.
+# A commit delay with no siblings needed: each flush first waits this many microseconds, and other commits join it.
 SLOWER_DISK = {"commit_delay": "1000", "commit_siblings": "0"}
 PARTS = {"life": life.run, "writes": writes.run, "reads": reads.run, "upgrade": conversation_schema.run}
-# Asked for by name only: ten messages for each of the rows take minutes to make, and gigabytes of disk.
+# Only on request: ten messages for each of the rows take minutes to create, and gigabytes of disk.
 LARGE = {"search": search.run}
 
 

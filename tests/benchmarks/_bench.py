@@ -1,4 +1,8 @@
-"""What the benchmarks share: a durable server, ours and the yardstick's tables on one pool, the bar."""
+"""
+Helpers for the benchmarks:
+
+a durable server, the tables of voltmem and of the yardstick, one pool, a progress bar.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +33,12 @@ TEXT: Final = "Some forty words that people might write to an assistant, or it t
 
 
 async def _nothing() -> None:
-    """Nothing needs to be done before a turn."""
+    """Do nothing before a turn."""
 
 
 @dataclass
 class Bench:
-    """A server, and on one pool the storage and the tables of the yardstick."""
+    """A server with one pool for the storage and the tables of the yardstick."""
 
     dsn: str
     pool: Pool
@@ -47,7 +51,7 @@ class Bench:
     def storage(
         self, tables: Tables | None = None, *, storage_limit: int | None = STORAGE_LIMIT, search: bool = False
     ) -> PostgresStorage:
-        """Return a storage on the pool, with our tables or these."""
+        """Return a storage on the pool, with voltmem's default tables or these."""
         tables = tables or self.ours
         return PostgresStorage(
             pool=self.pool,
@@ -77,7 +81,7 @@ class Bench:
 
     @contextmanager
     def working(self, what: str, steps: int | None = None) -> Iterator[Callable[[], object]]:
-        """Show a bar while this is worked on; what is yielded moves it by a step."""
+        """Show a progress bar for this work. Yields a function that advances it."""
         task = self.progress.add_task(what, total=steps)
         self.progress.refresh()
 
@@ -89,7 +93,7 @@ class Bench:
         self.progress.remove_task(task)
 
     async def start_anew(self, messages: int = 0) -> None:
-        """Leave, in both sets of tables, the same conversations, each with so many messages."""
+        """Reset both sets of tables to the same conversations, each with this number of messages."""
         for tables in (self.ours, self.yardstick):
             filled = (tables.conversations, tables.messages, tables.payloads, tables.shares)
             await self.pool.execute(f"TRUNCATE {', '.join(filled)}")
@@ -109,12 +113,16 @@ class Bench:
 
 
 async def nothing_to_reset(connection: object) -> None:
-    """As in a pool of voltmem's own: no round trip to reset what nobody set."""
+    """Do nothing, like voltmem's own pool: no round trip to reset a connection."""
 
 
 @asynccontextmanager
 async def bench(rows: int, progress: Progress, settings: dict[str, str] | None = None) -> AsyncIterator[Bench]:
-    """A bench on a throw-away server that syncs to disk, with these settings; without any, on VOLTMEM_TEST_DSN's."""
+    """
+    Yield a bench on a throw-away server that syncs to disk, with these settings.
+
+    Without any, on VOLTMEM_TEST_DSN's.
+    """
     given = None if settings else os.environ.get("VOLTMEM_TEST_DSN")
     server = None if given else await asyncio.to_thread(start_temporary, settings, durable_writes=True)
     dsn = given or (server.dsn if server else "")
@@ -131,7 +139,7 @@ async def bench(rows: int, progress: Progress, settings: dict[str, str] | None =
 
 
 def progress_bar() -> Progress:
-    """Return the bar that shows what is being measured."""
+    """Return the progress bar of the measurements."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    # Drawn between the turns only: a thread that draws would take its share of the interpreter from what is measured.
+    # Drawn between the turns only: a drawing thread would take time of the interpreter from the measurement.
     return Progress(*columns, console=Console(), transient=True, auto_refresh=False)

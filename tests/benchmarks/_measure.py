@@ -1,4 +1,4 @@
-"""Paired measurements: ours and raw asyncpg take turns in one run, and each turn gives a ratio."""
+"""Paired measurements: voltmem and raw asyncpg take turns in one run, and each turn gives a ratio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 Call: TypeAlias = Callable[[int], Awaitable[object]]
-"""One call; its argument is its number, so that each may take another conversation."""
+"""One call. Its argument is its number, so that each call may use another conversation."""
 Unit: TypeAlias = Literal["ms", "a second", "KiB", "round trips"]
 
 ROUNDS: Final = 11
@@ -19,11 +19,11 @@ ROUNDS: Final = 11
 
 @dataclass(frozen=True)
 class Side:
-    """What one side cost in one turn."""
+    """The cost of one side in one turn."""
 
     value: float
     cpu: float | None = None
-    """Seconds of this process's CPU for 1,000 calls."""
+    """Seconds of CPU time of this process for 1,000 calls."""
 
 
 Measure: TypeAlias = Callable[[], Awaitable[Side]]
@@ -32,7 +32,7 @@ Turn: TypeAlias = tuple[Side, Side]
 
 @dataclass(frozen=True)
 class Bound:
-    """What the contract asks of a ratio."""
+    """The bound of the contract for a ratio."""
 
     kind: Literal["at most", "at least"]
     value: float
@@ -46,7 +46,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table: medians over the turns, and between which quartiles their ratios lie."""
+    """One row of the table: medians over the turns, and the quartiles of their ratios."""
 
     what: str
     yardstick: str
@@ -63,12 +63,12 @@ class Result:
 
     @classmethod
     def of(cls, what: str, yardstick: str, unit: Unit, turns: Sequence[Turn], bound: Bound | None) -> Result:
-        """Return the row for these turns, ours first."""
+        """Return the row for these turns, voltmem's first."""
         our_sides, their_sides = zip(*turns, strict=True)
         ratios = [ours.value / theirs.value for ours, theirs in turns]
         low, ratio, high = statistics.quantiles(
             ratios, n=4
-        )  # of less than three they would lie outside of what was seen
+        )  # of fewer than three values they would lie outside the measured range
         return cls(
             what,
             yardstick,
@@ -86,7 +86,7 @@ class Result:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the contract's figure is; None where it has none."""
+        """Return whether the contract's bound is met; None if it has none."""
         return None if self.bound is None else self.bound.holds(self.ratio)
 
 
@@ -96,7 +96,7 @@ def _median_cpu(sides: Sequence[Side]) -> float | None:
 
 
 async def latency(call: Call, calls: int) -> Side:
-    """Return the median of so many calls, one after the other, in milliseconds."""
+    """Return the median time of *count* calls, one after the other, in milliseconds."""
     times: list[float] = []
     cpu = time.process_time()
     for number in range(calls):
@@ -107,7 +107,7 @@ async def latency(call: Call, calls: int) -> Side:
 
 
 async def throughput(call: Call, calls: int, callers: int) -> Side:
-    """Return how many calls a second so many callers make, each of them one after the other."""
+    """Return the calls per second of *callers* concurrent callers, each of them calling one after the other."""
     numbers = iter(range(calls))
 
     async def caller() -> None:
@@ -128,13 +128,13 @@ async def take_turns(
     after: Callable[[], object],
 ) -> list[Turn]:
     """
-    Return what both cost, so many times, after a round that does not count.
+    Return the costs of both sides in each round, after a round that does not count.
 
     Args:
-        ours: One turn of ours.
-        theirs: One turn of the yardstick. Who begins changes from round to round.
-        rounds: How many count.
-        before: Makes the state in which each turn begins.
+        ours: One turn of voltmem.
+        theirs: One turn of the yardstick. The first side changes from round to round.
+        rounds: The number of rounds that count.
+        before: Prepares the state for each turn.
         after: Called after each round.
     """
     turns: list[Turn] = []

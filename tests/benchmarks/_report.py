@@ -1,4 +1,8 @@
-"""What was measured, on what: on the screen, as JSON, and as the documentation shows it."""
+"""
+The report of the measurements and their environment:
+
+on the screen, as JSON, and as Markdown for the documentation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ HEADINGS: Final = ("what", "compared with", "ours / theirs", "ratio (quartiles)"
 
 
 async def circumstances(bench: Bench) -> dict[str, str]:
-    """Return on what and with what it was measured."""
+    """Return the environment of the measurement: machine, Python, versions."""
     show = {name: await bench.pool.fetchval(f"SHOW {name}") for name in ("server_version", "fsync", "shared_buffers")}
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -36,14 +40,14 @@ async def circumstances(bench: Bench) -> dict[str, str]:
 
 
 async def _commit(bench: Bench) -> float:
-    """Return the milliseconds that a durable write takes: how slow the disk is."""
+    """Return the milliseconds of a durable commit: the speed of the disk."""
     table = bench.yardstick.migrations
     touch = f"UPDATE {table} SET applied_at = clock_timestamp() WHERE name LIKE '0001%'"
     return (await latency(lambda _: bench.pool.execute(touch), 200)).value
 
 
 def cells(result: Result) -> Sequence[str]:
-    """Return a result's row of the table."""
+    """Return the cells of a result in the table."""
     unit = "/s" if result.unit == "a second" else result.unit
     return (
         result.what,
@@ -68,7 +72,7 @@ def print_table(results: list[Result], console: Console) -> None:
 
 
 def write_report(results: list[Result], about: dict[str, str], folder: Path) -> list[Path]:
-    """Write the table as JSON and as Markdown, and return the two files."""
+    """Write the table as JSON and as Markdown. Returns the two files."""
     data = {"about": about, "results": [{**asdict(each), "reached": each.reached} for each in results]}
     folder.mkdir(exist_ok=True)
     as_json, as_markdown = folder / "benchmarks.json", folder / "benchmarks.md"

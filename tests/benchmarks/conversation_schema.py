@@ -1,4 +1,4 @@
-"""VoltAgent's first tables made user-centric: how long it takes, and what it costs the client's memory."""
+"""Measure the conversion of VoltAgent's first tables to user-centric ones: its time, and the client's memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voltmem.testing import temporary_schema_name
 
 Work: TypeAlias = Callable[[], Awaitable[object]]
 
-# A conversation has fifty messages; in every hundredth a second user wrote, too.
+# A conversation has fifty messages; every hundredth has messages of a second user, too.
 OLD_TABLES = """
     CREATE SCHEMA {schema};
     CREATE TABLE {schema}.voltagent_memory_conversations (
@@ -52,7 +52,7 @@ COPY_TABLES = """
 
 
 async def run(bench: Bench) -> None:
-    """Measure it against copying the two tables, which is what its backup does."""
+    """Measure it against copying the two tables, which its backup does."""
     schema = temporary_schema_name()
 
     async def make_old_tables() -> None:
@@ -84,14 +84,14 @@ async def run(bench: Bench) -> None:
 
 
 async def milliseconds(call: Work) -> Side:
-    """Return how long it takes."""
+    """Return the time it takes, in milliseconds."""
     started = time.perf_counter()
     await call()
     return Side((time.perf_counter() - started) * 1000)
 
 
 async def kibibytes(call: Work) -> Side:
-    """Return the most that it has in this process's memory at a time."""
+    """Return the peak of its memory in this process."""
     tracemalloc.start()
     await call()
     _, peak = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""A storage's life: importing, opening and closing it, round trips, memory."""
+"""The life of a storage: importing, opening and closing, round trips, memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TIMED_IMPORT = "import time; started = time.perf_counter(); {}; print(time.perf_
 
 
 async def run(bench: Bench) -> None:
-    """Measure all of it."""
+    """Run all measurements of this module."""
     await imports(bench)
     await opening(bench)
     await opening_an_empty_database(bench)
@@ -49,7 +49,7 @@ async def run(bench: Bench) -> None:
 
 
 async def imports(bench: Bench) -> None:
-    """Measure the import in processes of their own, compiled before, as an installed package is."""
+    """Measure the import in separate processes, with compiled bytecode, as for an installed package."""
     with TemporaryDirectory() as compiled:
 
         async def seconds(code: str) -> Side:
@@ -71,7 +71,7 @@ async def imports(bench: Bench) -> None:
 
 
 async def opening(bench: Bench) -> None:
-    """Measure open() and close() on a current schema, alone."""
+    """Measure open() and close() on a current schema, without concurrency."""
     await bench.compare(
         "open and close, schema current",
         "a pool with one connection",
@@ -94,20 +94,20 @@ async def workers(bench: Bench) -> None:
 
 
 async def open_and_close(bench: Bench, _: int) -> None:
-    """Be a short-lived worker with a storage."""
+    """Act as a short-lived worker with a storage."""
     tables = bench.ours
     async with PostgresStorage(bench.dsn, schema=tables.schema, table_prefix=tables.prefix) as storage:
         await storage.get_conversation("c0")
 
 
 async def connect_and_close(bench: Bench, _: int) -> None:
-    """Be a short-lived worker with a pool."""
+    """Act as a short-lived worker with a pool."""
     async with asyncpg.create_pool(bench.dsn, min_size=1, max_size=1) as pool, pool.acquire() as connection:
         await connection.fetchrow(f"SELECT * FROM {bench.ours.conversations} WHERE id = $1", "c0")
 
 
 async def opening_an_empty_database(bench: Bench) -> None:
-    """Measure the first open() of all: every table is made."""
+    """Measure the first open(), which creates all tables."""
 
     async def first_open(_: int) -> None:
         async with PostgresStorage(bench.dsn, schema=temporary_schema_name()):
@@ -140,7 +140,7 @@ async def opening_an_empty_database(bench: Bench) -> None:
 
 
 async def round_trips_of_opening(bench: Bench) -> None:
-    """Count what open() sends, where the schema is current."""
+    """Count the round trips of open() on a current schema."""
     async with Proxy(bench.dsn) as proxy:
 
         async def connect() -> None:
@@ -166,7 +166,7 @@ async def round_trips_of_opening(bench: Bench) -> None:
 
 
 async def round_trips_of_calls(bench: Bench) -> None:
-    """Count what two calls on an open storage send, once their statements are prepared."""
+    """Count the round trips of two calls on an open storage with prepared statements."""
     await bench.start_anew()
     async with (
         Proxy(bench.dsn) as proxy,
@@ -196,14 +196,14 @@ async def round_trips_of_calls(bench: Bench) -> None:
 
 
 async def counted(proxy: Proxy, call: Callable[[], Awaitable[object]]) -> Side:
-    """Return how many round trips it takes."""
+    """Return the number of round trips."""
     before = proxy.round_trips
     await call()
     return Side(proxy.round_trips - before)
 
 
 async def memory_of_messages(bench: Bench) -> None:
-    """Measure what Python allocates for messages that were read."""
+    """Measure the memory that Python allocates for messages that were read."""
     await bench.start_anew()
     storage = bench.storage(storage_limit=None)
     await storage.add_messages([{"role": "user", "content": TEXT}] * MESSAGES, "ada", "c0")
@@ -222,7 +222,7 @@ async def memory_of_messages(bench: Bench) -> None:
 
 
 async def memory_of_storages(bench: Bench) -> None:
-    """Measure what Python allocates for an open storage with one connection."""
+    """Measure the memory that Python allocates for an open storage with one connection."""
 
     async def storages() -> list[PostgresStorage]:
         made = [
@@ -258,7 +258,7 @@ async def memory_of_storages(bench: Bench) -> None:
 
 
 async def kept(make: Callable[[], Awaitable[object]]) -> Side:
-    """Return how much more Python has allocated when this has returned, and what it returned is held."""
+    """Return the memory that Python has allocated after this has returned, while its result is referenced."""
     tracemalloc.start()
     made = await make()
     allocated, _ = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""Reading a conversation and the sidebar, the sidebar also among very many."""
+"""Reading a conversation and the sidebar, the latter also among many conversations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROLIFIC: Final = "the user of five hundred pages"
 
 
 async def run(bench: Bench) -> None:
-    """Measure all of it."""
+    """Run all measurements of this module."""
     await messages(bench)
     small, large = Tables("bench", "small"), bench.ours
     with bench.working(f"{SMALL:,} and {bench.rows:,} conversations are made"):
@@ -66,7 +66,7 @@ async def messages(bench: Bench) -> None:
 
 
 async def fill(bench: Bench, tables: Tables, rows: int) -> None:
-    """Make so many conversations, OF_ONE_USER of each user, with one statement; nothing else stays."""
+    """Replace all rows with *count* conversations, OF_ONE_USER of each user, in one statement."""
     await bench.storage(tables).open()
     filled = (tables.conversations, tables.messages, tables.payloads, tables.shares)
     await bench.pool.execute(f"TRUNCATE {', '.join(filled)}")
@@ -84,7 +84,7 @@ async def fill(bench: Bench, tables: Tables, rows: int) -> None:
 
 
 async def pages(bench: Bench, large: Tables, small: Tables) -> None:
-    """Measure the first page of the sidebar, of the same users among many conversations and among few."""
+    """Measure the first page of the sidebar, for the same users among many conversations and among few."""
     users = SMALL // OF_ONE_USER
 
     def page(storage: PostgresStorage, number: int) -> Awaitable[object]:
@@ -101,7 +101,7 @@ async def pages(bench: Bench, large: Tables, small: Tables) -> None:
 
 
 async def walk(bench: Bench, tables: Tables) -> None:
-    """Measure the last pages of a walk over five hundred against its first ones."""
+    """Measure the last pages of five hundred against the first ones."""
     with bench.working(f"{PAGES} pages for one user are made"):
         await bench.pool.execute(
             f"""
@@ -127,7 +127,7 @@ async def walk(bench: Bench, tables: Tables) -> None:
 
 
 async def page_times(storage: PostgresStorage, pages: int = PAGES) -> list[float]:
-    """Return the milliseconds that each page of a walk takes, with its conversations."""
+    """Return the milliseconds of each page, with its conversations."""
     moments = [time.perf_counter()]
     number = 0
     async for _ in storage.get_user_conversations(PROLIFIC).limit(pages * ROWS_PER_FETCH):

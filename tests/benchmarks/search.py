@@ -1,4 +1,4 @@
-"""The search and the sidebar among very many: in each conversation ten messages of the real dialogues, all indexed."""
+"""The search and the sidebar among many conversations: each has ten messages of real dialogues, all indexed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _numbers = count()
 
 
 async def run(bench: Bench) -> None:
-    """Measure searching, listing, and what the index adds to adding."""
+    """Measure searching, listing, and the cost of the index for add_message."""
     if not HAS_REAL:
         bench.progress.console.print("the real dialogues are not beside the checkout: no rows for searching them")
         return
@@ -37,7 +37,7 @@ async def run(bench: Bench) -> None:
 
 
 async def say(bench: Bench, texts: Sequence[str]) -> None:
-    """Fill each conversation with messages, their words indexed as search=True indexes them."""
+    """Fill each conversation with messages, indexed as with search=True."""
     messages = bench.ours.messages
     async with bench.pool.acquire() as connection:
         await connection.execute("SET maintenance_work_mem = '1GB'")
@@ -46,7 +46,7 @@ async def say(bench: Bench, texts: Sequence[str]) -> None:
             "said", records=[(number, text, vector(text)) for number, text in enumerate(texts)]
         )
         await connection.execute("ANALYZE said")
-        # Built at the end, as a restored dump has them: one by one it would take hours.
+        # The index is built at the end, as from a restored dump: row by row it would take hours.
         indexes = await connection.fetch(
             "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition "
             "FROM pg_index WHERE indrelid = $1::text::regclass AND NOT indisunique",
@@ -69,7 +69,9 @@ async def say(bench: Bench, texts: Sequence[str]) -> None:
 
 
 def saying(bench: Bench) -> str:
-    """The messages of the conversations from $1 to $2: some that follow each other in the dialogues, of $3."""
+    """
+    Return the statement for the messages of the conversations from $1 to $2, adjacent ones of the dialogues in $3.
+    """
     return f"""
         INSERT INTO {bench.ours.messages} (conversation_id, message_id, role, content, type, created_at, words)
         SELECT c.id, 'm' || k, CASE WHEN k % 2 = 1 THEN 'user' ELSE 'assistant' END, said.content, 'text',
@@ -82,7 +84,7 @@ def saying(bench: Bench) -> str:
 
 
 def queries(texts: Sequence[str]) -> list[str]:
-    """What people type: one, two or three words that stand side by side somewhere, the last often half typed."""
+    """Return typical queries: one, two or three adjacent words, the last one often a prefix."""
     chosen = random.Random(7)  # noqa: S311  # the same in each run
     asked: list[str] = []
     while len(asked) < QUERIES:
@@ -96,7 +98,7 @@ def queries(texts: Sequence[str]) -> list[str]:
 
 
 async def searching(bench: Bench, texts: Sequence[str]) -> None:
-    """Measure a first page of what is found, each time for another user."""
+    """Measure the first page of results, each time for another user."""
     storage, asked, users = bench.storage(search=True), queries(texts), users_of(bench)
 
     def search(number: int) -> Awaitable[object]:
@@ -116,7 +118,7 @@ async def searching(bench: Bench, texts: Sequence[str]) -> None:
 
 
 async def listing(bench: Bench) -> None:
-    """Measure the first page of the sidebar with what was said last, against its conversations alone."""
+    """Measure the first page of the sidebar with previews, against its conversations alone."""
     storage, users = bench.storage(), users_of(bench)
 
     def page(number: int, *, preview: bool) -> Awaitable[object]:
@@ -132,7 +134,7 @@ async def listing(bench: Bench) -> None:
 
 
 async def adding(bench: Bench, texts: Sequence[str]) -> None:
-    """Measure add_message with the search and without, in the same tables."""
+    """Measure add_message with the search on and off, in the same tables."""
     indexed, plain, users = bench.storage(search=True), bench.storage(), users_of(bench)
 
     def add(number: int, *, search: bool) -> Awaitable[object]:
@@ -162,5 +164,5 @@ async def adding(bench: Bench, texts: Sequence[str]) -> None:
 
 
 def users_of(bench: Bench) -> int:
-    """Return how many users have so many conversations each."""
+    """Return the number of users with this number of conversations each."""
     return max(1, bench.rows // OF_ONE_USER)

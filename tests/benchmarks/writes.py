@@ -1,4 +1,8 @@
-"""Adding messages: alone, many at once, in batches; the real dialogues imported. All of it is synced to disk."""
+"""
+Adding messages:
+
+one caller, many callers, batches, and the import of real dialogues. Everything is synced to disk.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ def new_id() -> str:
 
 
 def insert(tables: Tables) -> str:
-    """The least that stores a message."""
+    """The smallest statement that stores a message."""
     return (
         f"INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type) "
         "VALUES ($1, $2, 'user', $3, 'text')"
@@ -35,7 +39,7 @@ def insert(tables: Tables) -> str:
 
 
 def by_hand(tables: Tables) -> str:
-    """What add_message does, as one would write it: touch the conversation, insert or replace, prune."""
+    """The statements of add_message as written by hand: touch the conversation, insert or replace, prune."""
     return f"""
         WITH touched AS (
             UPDATE {tables.conversations} SET updated_at = clock_timestamp()
@@ -59,7 +63,7 @@ def by_hand(tables: Tables) -> str:
 
 
 def insert_many(tables: Tables) -> str:
-    """The least that stores several messages of a conversation."""
+    """The smallest statement that stores several messages of a conversation."""
     return (
         f"INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type) "
         "SELECT $1, id, 'user', content, 'text' FROM unnest($2::text[], $3::text[]) AS new (id, content)"
@@ -67,7 +71,7 @@ def insert_many(tables: Tables) -> str:
 
 
 async def run(bench: Bench) -> None:
-    """Measure all but what needs a slower disk."""
+    """Run all measurements except the one on a slower disk."""
     await alone(bench)
     for callers in CALLERS:
         await many(bench, callers, f"{callers} at once, 1,000 conversations")
@@ -79,30 +83,30 @@ async def run(bench: Bench) -> None:
 
 
 async def on_a_slower_disk(bench: Bench) -> None:
-    """Measure many at once where each flush takes a millisecond longer, as on most disks of a cloud."""
+    """Measure many callers with a flush that takes a millisecond longer, as on most disks of a cloud."""
     for callers in (64, 256):
         await many(bench, callers, f"{callers} at once, each flush 1 ms slower")
 
 
 def conversation(number: int) -> str:
-    """Return the id of the conversation that a call is for: each takes another."""
+    """Return the id of the conversation for a call: each call uses another one."""
     return f"c{number * 7 % CONVERSATIONS}"
 
 
 def adding(bench: Bench) -> Call:
-    """Our side: add_message."""
+    """Return voltmem's side: add_message."""
     storage = bench.storage()
     return lambda number: storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(number))
 
 
 def inserting(bench: Bench) -> Call:
-    """The yardstick's side: a bare INSERT."""
+    """Return the yardstick's side: a single INSERT."""
     sql = insert(bench.yardstick)
     return lambda number: bench.pool.execute(sql, conversation(number), new_id(), TEXT)
 
 
 async def alone(bench: Bench) -> None:
-    """Measure add_message by one caller, against the two statements that one may compare it with."""
+    """Measure add_message by one caller, against each of the two hand-written statements."""
 
     def hand(number: int) -> Awaitable[object]:
         return bench.pool.fetchval(by_hand(bench.yardstick), conversation(number), new_id(), TEXT, "ada")
@@ -129,7 +133,7 @@ async def many(
     hot: bool = False,
     before: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
-    """Measure how many calls a second so many callers make on one pool; hot: all for one conversation."""
+    """Measure the calls per second of many callers on one pool; hot: all for one conversation."""
     ours, theirs = adding(bench), inserting(bench)
     calls = CALLS_AT_ONCE if callers > 1 else 1_000
     await bench.compare(
@@ -167,7 +171,7 @@ async def batches(bench: Bench) -> None:
 
 
 async def imported(bench: Bench) -> None:
-    """Measure the import of the real dialogues, where they lie beside the checkout."""
+    """Measure the import of the real dialogues, if they are beside the checkout."""
     if not HAS_REAL:
         bench.progress.console.print("the real dialogues are not beside the checkout: no row for importing them")
         return
@@ -197,7 +201,7 @@ async def imported(bench: Bench) -> None:
 
 
 async def copy_all(bench: Bench, talks: list[dict[str, Any]]) -> None:
-    """Store the same dialogues with one COPY for each table, unchecked."""
+    """Store the same dialogues with one COPY for each table, without checks."""
     conversations = [(talk["id"], "agent", "ada") for talk in talks]
     messages = [
         (talk["id"], new_id(), message["role"], *contents(message["content"]), message["type"])
@@ -221,5 +225,5 @@ async def copy_all(bench: Bench, talks: list[dict[str, Any]]) -> None:
 
 
 def contents(content: object) -> tuple[str, str | None]:
-    """Return what stands in the two columns of a content."""
+    """Return the values of the two columns of a content."""
     return (content, None) if isinstance(content, str) else ("", json.dumps(content))

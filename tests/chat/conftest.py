@@ -1,4 +1,4 @@
-"""The chat on a real server, in a real browser: one of each for all of a worker's tests, and a user for each test."""
+"""The chat on a real server, in a real browser: one of each for all tests of a worker, and a user for each test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PHONE = 390, 844
 
 
 class Model(ScriptedModel):
-    """The scripted model, in a hurry; asked to wait it says a little, and then nothing more."""
+    """The scripted model without delays. Asked to wait, it sends a little text and then nothing more."""
 
     def __init__(self) -> None:
         super().__init__(seconds_per_piece=0.001)
@@ -99,12 +99,12 @@ def user() -> str:
 
 @pytest.fixture
 def mine(served: tuple[str, PostgresStorage], user: str) -> UserStorage:
-    """What is stored of the test's user."""
+    """The data of the test's user."""
     return served[1].for_user(user)
 
 
 class Age(Protocol):
-    """Makes a conversation be of another day."""
+    """Sets a conversation's time to another day."""
 
     async def __call__(self, conversation_id: str, days: float) -> None: ...
 
@@ -124,7 +124,7 @@ def age(served: tuple[str, PostgresStorage]) -> Age:
 
 
 class OpenTab(Protocol):
-    """Opens the application in a window of its own: a browser draws what is in front."""
+    """Opens the application in a window of its own, since a browser draws only visible tabs."""
 
     async def __call__(
         self,
@@ -177,5 +177,5 @@ async def open_tab(served: tuple[str, PostgresStorage], browser: Browser, user: 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def tab(open_tab: OpenTab) -> Tab:
-    """The application, just opened."""
+    """The application in a new tab."""
     return await open_tab()

@@ -1,4 +1,4 @@
-"""A tab of a real browser with the chat in it: what a person sees and does there, in words."""
+"""A tab of a real browser with the chat in it: what a person sees and does there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:
 
 __all__ = ["Locator", "Route", "Tab", "expect"]
 
-# Far more than anything here takes: what is not there by then never comes. Playwright's own five seconds are not.
+# Far more than anything here takes, so that its end means failure. Playwright's own five seconds are too few.
 expect.set_options(timeout=60_000)
 
 
@@ -23,9 +23,9 @@ class Tab:
     page: Page
     address: str
     problems: list[str] = field(default_factory=list)
-    """What the browser complained about. All of it must be expected, or the test fails at its end."""
+    """Complaints of the browser. All of them must be expected, or the test fails at its end."""
     expected: list[str] = field(default_factory=list)
-    """Parts of what it may complain about, sooner or later: it need not be over when the test is."""
+    """Parts of expected complaints. They need not occur, since a test may end before them."""
 
     def __post_init__(self) -> None:
         self.page.on("console", self._heard)
@@ -41,20 +41,20 @@ class Tab:
         self.problems.append(str(error))
 
     def _failed(self, request: Request) -> None:
-        # What the page, or leaving it, cut off is no problem: an answer that is stopped, a search that was overtaken.
+        # Requests that the page itself cancelled are no problem: a stopped answer, an outdated search.
         if request.failure != "net::ERR_ABORTED":
             self.problems.append(f"{request.url} {request.failure}")
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith(self.address):
-            self.problems.append(f"somebody else was asked: {request.url}")
+            self.problems.append(f"a request to another site: {request.url}")
 
     @property
     def unexpected(self) -> list[str]:
         return [problem for problem in self.problems if not any(part in problem for part in self.expected)]
 
     async def open(self, path: str = "/") -> None:
-        """Open the application, and wait until its list and its conversation are there."""
+        """Open the application, and wait until its list and its conversation are loaded."""
         await self.page.goto(self.address + path)
         await expect(self.page.locator("#list .row, #list .list-note").first).to_be_attached()
         await expect(self.page.locator(".message, .welcome").first).to_be_attached()
@@ -80,7 +80,7 @@ class Tab:
         return self.row(title).locator(".row-link")
 
     async def choose(self, title: str, action: str) -> None:
-        """Open a row's menu and choose what is in it."""
+        """Open a row's menu and choose an entry."""
         await self.row(title).hover()
         await self.page.get_by_role("button", name=f"Actions for {title}", exact=True).click()
         await self.page.get_by_role("menuitem", name=action, exact=True).click()
@@ -115,7 +115,7 @@ class Tab:
         await expect(self.page.get_by_text("Ask a question, or continue a conversation.")).to_be_visible()
 
     async def ask(self, text: str) -> None:
-        """Ask something, and wait until the answer is there."""
+        """Ask a question, and wait for the complete answer."""
         count = await self.answers.count()
         await self.box.fill(text)
         await self.box.press("Enter")
@@ -124,7 +124,7 @@ class Tab:
         await expect(self.heading).not_to_have_text("New chat")
 
     async def answered(self) -> None:
-        """Wait for the end of an answer that is under way."""
+        """Wait for the end of the running answer."""
         await expect(self.page.get_by_role("button", name="Stop the answer")).to_be_hidden()
         await expect(self.answers.last).not_to_be_empty()
 
@@ -132,7 +132,7 @@ class Tab:
         return self.page.locator(".message").filter(has_text=re.compile(f"^{re.escape(text)}"))
 
     async def act(self, message: Locator, action: str) -> None:
-        """Press one of the buttons beneath a message."""
+        """Press one of the buttons below a message."""
         await message.hover()
         await message.locator("xpath=..").get_by_role("button", name=action, exact=True).click()
 
@@ -141,5 +141,5 @@ class Tab:
 
     @property
     def id(self) -> str:
-        """Which conversation is open, by the address."""
+        """Return the id of the open conversation, from the address."""
         return self.page.url.partition("/c/")[2].partition("#")[0]

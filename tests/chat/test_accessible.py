@@ -1,4 +1,4 @@
-"""The chat for everybody: by name and role, by keyboard, in either theme, on a phone."""
+"""The chat is accessible: by name and role, by keyboard, in both themes, on a phone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGE = 3.0
 
 
 async def test_all_of_it_has_a_name_and_a_role(tab: Tab) -> None:
-    """Landmarks, headings, lists, the log of messages: what a screen reader walks by."""
+    """Landmarks, headings, lists and the log of messages have names and roles for screen readers."""
     await tab.ask("A name, please")
     await expect(tab.heading).to_have_text("A name, please")
 
@@ -41,7 +41,7 @@ async def test_all_of_it_has_a_name_and_a_role(tab: Tab) -> None:
 
 
 async def test_an_answer_is_announced_once(tab: Tab) -> None:
-    """While it streams nothing is read out word by word; when it is complete, all of it is."""
+    """An answer is not announced while it streams, and is announced once when it is complete."""
     await tab.page.evaluate(
         """() => {
             window.said = [];
@@ -59,8 +59,8 @@ async def test_an_answer_is_announced_once(tab: Tab) -> None:
     assert await tab.page.get_by_role("log").get_attribute("aria-live") == "off"
 
 
-async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
-    """The first stop leads to the message box, in any conversation; each stop can be seen."""
+async def test_the_first_tab_stop_skips_the_sidebar(tab: Tab) -> None:
+    """The first Tab stop leads to the message box, in any conversation; the focus is visible at each stop."""
     await tab.ask("A name, please")
     address = tab.page.url
     await tab.page.locator(".wordmark").focus()
@@ -80,7 +80,7 @@ async def test_whoever_tabs_in_can_skip_the_sidebar(tab: Tab) -> None:
 
 
 async def test_the_theme_is_the_systems_until_one_is_chosen(open_tab: OpenTab) -> None:
-    """The button goes through system, light and dark; what was chosen stays over a reload, and is there at once."""
+    """The button switches between system, light and dark; the choice survives a reload, and is applied at once."""
     tab = await open_tab(dark=True)
     color = "getComputedStyle(document.documentElement).backgroundColor"
     dark = await tab.page.evaluate(color)
@@ -134,12 +134,12 @@ def contrast(one: str, other: str) -> float:
     ],
 )
 async def test_text_can_be_read(text: str, ground: str, least: float, theme: int) -> None:
-    """Every colour of text on every ground that it stands on has the contrast of WCAG AA, in both themes."""
+    """Every text colour has the contrast of WCAG AA on each of its backgrounds, in both themes."""
     assert contrast(colors()[text][theme], colors()[ground][theme]) >= least
 
 
-async def test_who_wants_no_motion_gets_none(tab: Tab) -> None:
-    """Animations end at once where the system asks for less motion."""
+async def test_reduced_motion_is_respected(tab: Tab) -> None:
+    """Animations end at once if the system asks for reduced motion."""
     await tab.page.emulate_media(reduced_motion="reduce")
     await tab.box.fill("wait")
     await tab.box.press("Enter")
@@ -168,7 +168,7 @@ TOO_SMALL = """
 
 
 async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: OpenTab) -> None:
-    """One of the two can be reached at a time; the button, the scrim, Escape and a choice close it."""
+    """On a phone the sidebar is a drawer, closed by the button, the scrim, Escape or a choice."""
     conversation = await mine.create_conversation({"title": "First"})
     await mine.add_message({"role": "user", "content": "Hello"}, conversation.id)
     tab = await open_tab(phone=True)
@@ -200,7 +200,9 @@ async def test_on_a_phone_the_sidebar_is_a_drawer(mine: UserStorage, open_tab: O
 
 
 async def test_on_a_phone_all_can_be_touched(open_tab: OpenTab) -> None:
-    """Buttons have 44 pixels each way, nothing is wider than the screen, and typing does not zoom."""
+    """
+    On a phone buttons are at least 44 pixels each way, nothing is wider than the screen, and typing does not zoom.
+    """
     tab = await open_tab(phone=True)
     await tab.ask("Show me a Python program, and explain it")
     await expect(tab.heading).to_have_text("Show me a Python program, and explain it")

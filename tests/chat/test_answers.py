@@ -1,4 +1,4 @@
-"""Answers under way: one in a conversation, whoever asks and however many at once."""
+"""Of concurrent questions in one conversation, only one has a running answer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ class Model:
         return question
 
 
-async def test_of_questions_asked_at_once_none_is_lost(storage: PostgresStorage) -> None:
-    """Each is stored, in the order in which they came; the last one's answer goes on, and no two stand in a row."""
+async def test_concurrent_questions_are_all_stored(storage: PostgresStorage) -> None:
+    """
+    Concurrent questions are all stored, in order.
+
+    The last one's answer continues, and no two questions are adjacent.
+    """
     mine = storage.for_user("ada")
     conversation = await mine.create_conversation({})
     answers = Answers(storage, Model())
@@ -46,12 +50,12 @@ async def test_of_questions_asked_at_once_none_is_lost(storage: PostgresStorage)
     assert stored[-1].text == "About Question 5"
     assert all("user" in (one.role, other.role) for one, other in pairwise(stored))
     for stream in streams[:-1]:
-        assert "done" not in [event.name async for event in stream]  # it was stopped
+        assert "done" not in [event.name async for event in stream]  # its answer was stopped
 
 
 @pytest.mark.parametrize("asked", ["Another question", None], ids=["edited", "again"])
 async def test_asking_anew_while_an_answer_comes_leaves_one(storage: PostgresStorage, asked: str | None) -> None:
-    """The answer that was under way is stopped before it is dropped: nothing of it comes back."""
+    """Asking again stops the running answer before it is deleted, so that nothing of it remains."""
     mine = storage.for_user("ada")
     conversation = await mine.create_conversation({})
     answers = Answers(storage, Model())

@@ -1,4 +1,4 @@
-"""A conversation: asking, streaming, stopping, asking otherwise, forking; what is seen is what is stored."""
+"""A conversation: asking, streaming, stopping, editing, forking; the page shows what is stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def stored(mine: UserStorage, tab: Tab) -> list[tuple[str, str]]:
 
 
 async def test_a_question_makes_a_conversation_with_an_answer_and_a_title(tab: Tab, mine: UserStorage) -> None:
-    """The address, the heading, the row and the window's title are the new conversation's; both messages are stored."""
+    """A question creates a conversation, with address, heading, row and window title; both messages are stored."""
     await tab.ask("Plan a weekend in Lisbon. I have three days.")
 
     await expect(tab.page).to_have_url(re.compile("/c/.+"))
@@ -33,7 +33,7 @@ async def test_a_question_makes_a_conversation_with_an_answer_and_a_title(tab: T
 
 
 async def test_a_conversation_has_an_address(tab: Tab) -> None:
-    """It is there again after reloading; back and forward go through what was open."""
+    """A conversation has an address: it survives a reload, and back and forward work."""
     await tab.ask("A name, please")
     first = tab.page.url
     await tab.new_chat()
@@ -53,7 +53,7 @@ async def test_a_conversation_has_an_address(tab: Tab) -> None:
 
 
 async def test_an_answer_streams_and_can_be_stopped(tab: Tab, mine: UserStorage) -> None:
-    """What came until then is shown, and stored with the mark that it was stopped."""
+    """An answer that is stopped while it streams is shown so far, and stored with a mark."""
     await tab.box.fill("Please wait")
     await tab.box.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
@@ -71,7 +71,7 @@ async def test_an_answer_streams_and_can_be_stopped(tab: Tab, mine: UserStorage)
 
 
 async def test_what_was_streamed_stays_when_the_tab_is_closed(tab: Tab, open_tab: OpenTab, mine: UserStorage) -> None:
-    """Whoever goes away stops the answer; what came until then is there for the next one."""
+    """Closing the tab stops the answer; what was streamed is stored for the next visit."""
     await tab.box.fill("wait for me")
     await tab.box.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
@@ -84,7 +84,7 @@ async def test_what_was_streamed_stays_when_the_tab_is_closed(tab: Tab, open_tab
 
 
 async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Tab) -> None:
-    """Opening another conversation stops nothing; coming back shows how far it is."""
+    """An answer continues while another conversation is open; on return the page shows its progress."""
     await tab.ask("A name, please")
     await tab.new_chat()
     await tab.box.fill("Please wait")
@@ -104,7 +104,7 @@ async def test_an_answer_goes_on_while_another_conversation_is_looked_at(tab: Ta
 
 
 async def test_a_question_is_edited_in_its_place(tab: Tab, mine: UserStorage) -> None:
-    """What followed it is dropped, and the new one is answered."""
+    """An edited question replaces the old one in its place: later messages are deleted, and it is answered."""
     await tab.ask("A name, please")
     await tab.ask("And a letter")
 
@@ -122,7 +122,7 @@ async def test_a_question_is_edited_in_its_place(tab: Tab, mine: UserStorage) ->
 
 
 async def test_escape_leaves_a_question_as_it_was(tab: Tab, mine: UserStorage) -> None:
-    """Nothing is sent, and the focus goes back to the button."""
+    """Escape cancels editing: nothing is sent, and the focus returns to the button."""
     await tab.ask("A name, please")
 
     await tab.act(tab.questions.first, "Edit")
@@ -135,7 +135,7 @@ async def test_escape_leaves_a_question_as_it_was(tab: Tab, mine: UserStorage) -
 
 
 async def test_a_question_is_answered_once_more(tab: Tab, mine: UserStorage) -> None:
-    """The question stays, with its id; the answer is another message, and what followed is dropped."""
+    """A new answer to a question keeps the question and its id; the old answer and later messages are deleted."""
     await tab.ask("A name, please")
     await tab.ask("And a letter")
     question, answer, *_ = await mine.get_messages(tab.id)
@@ -152,7 +152,7 @@ async def test_a_question_is_answered_once_more(tab: Tab, mine: UserStorage) -> 
 
 
 async def test_a_conversation_is_forked_at_a_message(tab: Tab, mine: UserStorage) -> None:
-    """The copy ends there and goes its own way; it says where it is from; the other one stays."""
+    """A fork ends at the message, names its source, and is independent; the source stays."""
     await tab.ask("A name, please")
     await tab.ask("And a letter")
     original = tab.id
@@ -169,14 +169,14 @@ async def test_a_conversation_is_forked_at_a_message(tab: Tab, mine: UserStorage
 
 
 async def is_copied(tab: Tab, beginning: str) -> None:
-    """Wait until the clipboard has a text that begins so."""
+    """Wait until the clipboard has a text with this beginning."""
     async with asyncio.timeout(60):
         while not (await tab.page.evaluate("navigator.clipboard.readText()")).startswith(beginning):
             pass
 
 
 async def test_a_message_is_copied(tab: Tab) -> None:
-    """The clipboard has what the model wrote, marks included; a code block alone has a button of its own."""
+    """Copying a message copies the model's Markdown; a code block has a copy button of its own."""
     await tab.ask("Show me a Python program")
 
     await tab.act(tab.answers.last, "Copy")
@@ -186,7 +186,7 @@ async def test_a_message_is_copied(tab: Tab) -> None:
 
 
 async def test_older_messages_load_on_scrolling_up(tab: Tab, mine: UserStorage) -> None:
-    """The newest are shown at once; the others come as somebody scrolls up, and what is read stays where it is."""
+    """The newest messages are shown at once; older ones load on scrolling up, without moving the visible ones."""
     await mine.create_conversation({"id": "long-" + mine.user_id, "title": "Long"})
     spoken = [{"role": ("user", "assistant")[number % 2], "content": f"Message {number}"} for number in range(100)]
     await mine.add_messages(spoken, "long-" + mine.user_id)
@@ -216,7 +216,7 @@ async def height(element: Locator) -> float:
 
 
 async def test_shift_enter_breaks_the_line_and_the_box_grows(tab: Tab) -> None:
-    """Enter alone sends; nothing is sent from an empty box."""
+    """Shift+Enter breaks the line, Enter sends, and the box grows; an empty box is not sent."""
     await expect(tab.page.get_by_role("button", name="Send")).to_be_disabled()
     low = await height(tab.box)
     await tab.box.press_sequentially("One")
@@ -230,7 +230,7 @@ async def test_shift_enter_breaks_the_line_and_the_box_grows(tab: Tab) -> None:
 
 
 async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -> None:
-    """HTML is text, and a link leads to the web or nowhere."""
+    """HTML in an answer is shown as text, and links lead only to web addresses."""
     text = "<img src=x onerror=alert(1)> [a](javascript:alert%281%29) [b](https://example.org/) **<b>bold</b>**"
     await mine.create_conversation({"id": "evil-" + mine.user_id, "title": "<b>Evil</b>"})
     await mine.add_message({"role": "assistant", "content": text}, "evil-" + mine.user_id)
@@ -246,7 +246,7 @@ async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -
 
 
 async def test_tool_calls_are_shown_and_folded(tab: Tab, mine: UserStorage) -> None:
-    """A call and its result say their tool's name, and open to what was said."""
+    """A tool call and its result are shown folded with the tool's name, and can be opened."""
     named = {"toolCallId": "1", "toolName": "weather"}
     call = {"type": "tool-call", **named, "args": {"in": "Oslo"}}
     result = {"type": "tool-result", **named, "result": "rain"}
@@ -270,7 +270,7 @@ async def test_tool_calls_are_shown_and_folded(tab: Tab, mine: UserStorage) -> N
 
 
 async def test_a_model_that_fails_says_so(tab: Tab, mine: UserStorage) -> None:
-    """The error is told, half an answer is kept, and asking again is possible."""
+    """When a model fails, the error is shown, the partial answer is kept, and asking again works."""
     await tab.box.fill("Please fail")
     await tab.box.press("Enter")
 
@@ -281,7 +281,7 @@ async def test_a_model_that_fails_says_so(tab: Tab, mine: UserStorage) -> None:
 
 
 async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenTab) -> None:
-    """Neither to be read nor to be asked in: it looks as if there were none."""
+    """Another user's conversation can be neither read nor written to: it looks missing."""
     await tab.ask("A name, please")
 
     stranger = await open_tab(f"/c/{tab.id}", user=f"mallory-{tab.id}")
@@ -296,7 +296,7 @@ async def test_another_users_conversation_is_not_there(tab: Tab, open_tab: OpenT
 
 
 async def test_a_link_to_a_message_that_is_gone_leads_to_the_end(tab: Tab) -> None:
-    """The conversation is opened, and it is said why it is at its end."""
+    """A link to a deleted message opens the conversation at its end, with a notice."""
     await tab.ask("A name, please")
     address = tab.page.url
 
@@ -310,7 +310,7 @@ async def test_a_link_to_a_message_that_is_gone_leads_to_the_end(tab: Tab) -> No
 
 
 async def test_a_percent_sign_in_an_address_is_one(tab: Tab) -> None:
-    """An address that nobody encoded is read as it stands."""
+    """An unencoded percent sign in an address is read literally."""
     await tab.ask("A name, please")
 
     await tab.open(f"/c/{tab.id}#50%")
@@ -321,7 +321,7 @@ async def test_a_percent_sign_in_an_address_is_one(tab: Tab) -> None:
 
 
 async def test_where_nothing_can_be_copied_it_says_so(tab: Tab) -> None:
-    """A browser has no clipboard for a page that is not on this machine and not encrypted."""
+    """If the browser has no clipboard, as on an unencrypted page of another machine, copying says so."""
     await tab.ask("A name, please")
     await tab.page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
 
@@ -331,7 +331,7 @@ async def test_where_nothing_can_be_copied_it_says_so(tab: Tab) -> None:
 
 
 async def test_an_answer_that_breaks_off_says_so(tab: Tab) -> None:
-    """In words; what came until then is shown."""
+    """An answer that breaks off is shown so far, with a message."""
     await tab.ask("A name, please")
     await tab.page.evaluate(
         """() => {

@@ -1,4 +1,4 @@
-"""The sidebar of the chat: groups, thousands of rows, and what a person does to one of them."""
+"""The sidebar of the chat: groups, thousands of rows, and the actions on one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def made(mine: UserStorage, *titles: str) -> list[str]:
-    """Make conversations, the first of them the last active; return their ids."""
+    """Create conversations, the first one last active. Returns their ids."""
     ids = []
     for title in reversed(titles):
         conversation = await mine.create_conversation({"title": title})
@@ -25,8 +25,8 @@ async def made(mine: UserStorage, *titles: str) -> list[str]:
     return ids[::-1]
 
 
-async def test_conversations_stand_in_groups(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """The pinned first, then by the viewer's days; each with its title and how the last thing begins."""
+async def test_conversations_are_grouped(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
+    """Conversations are grouped: pinned first, then by the viewer's days; each with its title and a preview."""
     ids = await made(mine, "Fresh", "Last week's", "Old", "Dear")
     for id, days in zip(ids, (0, 5, 20, 300), strict=True):
         await age(id, days)
@@ -41,7 +41,7 @@ async def test_conversations_stand_in_groups(mine: UserStorage, age: Age, open_t
 
 
 async def test_what_today_is_the_viewer_decides(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """The same conversation is today's on one side of the earth, and yesterday's on the other."""
+    """Groups use the viewer's time zone: the same conversation is under today in one zone and yesterday in another."""
     (id,) = await made(mine, "Twelve hours ago")
     await age(id, 0.5)
 
@@ -51,7 +51,7 @@ async def test_what_today_is_the_viewer_decides(mine: UserStorage, age: Age, ope
 
 
 async def test_thousands_are_scrolled_through(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """More come before the end is reached, each once; a group goes on over its pages, and headings stay in view."""
+    """Thousands of rows load on scrolling, each once; a group continues over pages, and its heading stays visible."""
     titles = [f"Number {number:03}" for number in range(150)]
     for id in (await made(mine, *titles))[75:]:
         await age(id, 3)
@@ -67,8 +67,8 @@ async def test_thousands_are_scrolled_through(mine: UserStorage, age: Age, open_
     await expect(tab.groups.last).to_be_in_viewport()
 
 
-async def test_a_conversation_is_renamed_where_it_stands(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Enter keeps the new name, Escape the old one; the row does not move, and the name is a person's."""
+async def test_a_conversation_is_renamed_in_place(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Renaming in place: Enter saves, Escape cancels; the row does not move, and the title counts as a person's."""
     ids = await made(mine, "First", "Second")
     tab = await open_tab()
 
@@ -89,7 +89,7 @@ async def test_a_conversation_is_renamed_where_it_stands(mine: UserStorage, open
 
 
 async def test_a_name_of_a_person_is_never_replaced(tab: Tab) -> None:
-    """A conversation that is renamed before its first answer ends keeps that name."""
+    """A conversation that is renamed before its first answer ends keeps that title."""
     await tab.box.fill("wait for it")
     await tab.box.press("Enter")
     await expect(tab.answers.last).to_have_text("So far so good")
@@ -105,7 +105,7 @@ async def test_a_name_of_a_person_is_never_replaced(tab: Tab) -> None:
 
 
 async def test_a_conversation_is_pinned_and_unpinned(mine: UserStorage, open_tab: OpenTab) -> None:
-    """It moves to the top, under a heading of its own, and back to where it was."""
+    """A pinned conversation moves to the top, under its own heading, and back when unpinned."""
     ids = await made(mine, "First", "Second", "Third")
     tab = await open_tab()
 
@@ -120,7 +120,7 @@ async def test_a_conversation_is_pinned_and_unpinned(mine: UserStorage, open_tab
 
 
 async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_tab: OpenTab) -> None:
-    """It leaves the list, can be undone, and is found, read and taken back in the archive."""
+    """An archived conversation leaves the list, can be restored by undo, and is found and read in the archive."""
     await made(mine, "First", "Second")
     tab = await open_tab()
 
@@ -141,7 +141,11 @@ async def test_what_is_archived_has_a_view_of_its_own(mine: UserStorage, open_ta
 
 
 async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
-    """The row goes and comes back to its place; the conversation that is open makes room for a new one until then."""
+    """
+    A deleted row disappears and undo restores its place.
+
+    If it was open, a new conversation replaces it until then.
+    """
     ids = await made(mine, "First", "Second", "Third")
     tab = await open_tab(f"/c/{ids[1]}")
 
@@ -158,7 +162,7 @@ async def test_deleting_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> N
 
 
 async def test_each_deletion_can_be_undone(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Two conversations of the same name have a notice each."""
+    """Two deleted conversations with the same title have one notice each."""
     await made(mine, "Same", "Same", "Other")
     tab = await open_tab()
 
@@ -177,7 +181,7 @@ async def test_each_deletion_can_be_undone(mine: UserStorage, open_tab: OpenTab)
 
 
 async def test_a_key_that_is_held_deletes_once(mine: UserStorage, open_tab: OpenTab) -> None:
-    """The next row has the focus then, and the keyboard repeats itself: nothing more is deleted."""
+    """A Delete key that is held down deletes one row only, although the focus moves to the next."""
     await made(mine, "First", "Second", "Third")
     tab = await open_tab()
 
@@ -194,13 +198,13 @@ async def test_a_key_that_is_held_deletes_once(mine: UserStorage, open_tab: Open
 
 
 async def stop_the_clock(tab: Tab) -> None:
-    """Let no notice go until the test says how much time has passed."""
+    """Stop the timers of notices until the test advances the clock."""
     await tab.page.clock.install()
     await tab.page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
 
 
 async def test_notices_leave_room_for_the_rest(mine: UserStorage, open_tab: OpenTab) -> None:
-    """However much is deleted, the last few of the notices are there, the newest among them."""
+    """However many rows are deleted, only the last few notices are shown, the newest included."""
     titles = [f"Number {number}" for number in range(6)]
     await made(mine, *titles)
     tab = await open_tab()
@@ -214,8 +218,8 @@ async def test_notices_leave_room_for_the_rest(mine: UserStorage, open_tab: Open
     await expect(tab.page.locator(".toast > span")).to_have_text([f"Deleted “{title}”" for title in titles[2:]])
 
 
-async def test_a_notice_waits_for_who_is_on_it(mine: UserStorage, open_tab: OpenTab) -> None:
-    """While its button has the focus it stays, though the mouse has left it."""
+async def test_a_notice_with_the_focus_stays(mine: UserStorage, open_tab: OpenTab) -> None:
+    """A notice stays while its button has the focus, even if the pointer leaves it."""
     await made(mine, "First")
     tab = await open_tab()
     await stop_the_clock(tab)
@@ -234,7 +238,7 @@ async def test_a_notice_waits_for_who_is_on_it(mine: UserStorage, open_tab: Open
 
 
 async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Others go, it moves itself: its button keeps the focus, and a title that is half written is not taken for one."""
+    """A row keeps the focus while other rows disappear or it moves, and a title that is being edited is not saved."""
     ids = await made(mine, "First", "Second", "Third", "Fourth")
     tab = await open_tab()
     button = tab.page.get_by_role("button", name="Actions for Third")
@@ -262,7 +266,7 @@ async def test_what_happens_around_a_row_leaves_it_the_focus(mine: UserStorage, 
 
 
 async def test_enter_that_ends_a_word_names_nothing(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Who writes Japanese, say, chooses characters with Enter; the next one is for the title."""
+    """Enter that ends an input method's composition, as in Japanese, does not save the title."""
     await made(mine, "First")
     tab = await open_tab()
 
@@ -278,7 +282,7 @@ async def test_enter_that_ends_a_word_names_nothing(mine: UserStorage, open_tab:
 
 
 async def test_a_title_of_spaces_is_none(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Its row has something to read and to press."""
+    """A title of spaces is treated as missing: its row has a readable and clickable text."""
     await made(mine, "   ")
 
     tab = await open_tab()
@@ -287,7 +291,7 @@ async def test_a_title_of_spaces_is_none(mine: UserStorage, open_tab: OpenTab) -
 
 
 async def test_a_title_runs_as_its_script_does(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Hebrew from the right, in the row, above the conversation and in the box that renames it."""
+    """A Hebrew title runs from right to left in the row, in the heading and in the edit box."""
     ids = await made(mine, "שלום, world")
 
     tab = await open_tab(f"/c/{ids[0]}")
@@ -299,7 +303,7 @@ async def test_a_title_runs_as_its_script_does(mine: UserStorage, open_tab: Open
 
 
 async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: OpenTab) -> None:
-    """However many there are: an answer that grows touches its own."""
+    """A growing answer redraws only its own row, however long the list is."""
     ids = await made(mine, "First", "Second", "Third")
     tab = await open_tab(f"/c/{ids[0]}")
     await expect(tab.link("First")).to_have_attribute("aria-current", "page")
@@ -320,7 +324,7 @@ async def test_only_the_row_that_changes_is_drawn(mine: UserStorage, open_tab: O
 
 
 async def hide(tab: Tab, *, hidden: bool) -> None:
-    """Go to another tab of the browser, or come back."""
+    """Switch to another tab of the browser, or back."""
     await tab.page.evaluate(
         """hidden => {
             Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -330,8 +334,8 @@ async def hide(tab: Tab, *, hidden: bool) -> None:
     )
 
 
-async def test_what_went_while_nobody_looked_is_gone(mine: UserStorage, open_tab: OpenTab) -> None:
-    """However far down the list it was; what is still there is there once."""
+async def test_rows_deleted_while_the_tab_was_hidden_disappear(mine: UserStorage, open_tab: OpenTab) -> None:
+    """Rows that were deleted while the tab was hidden disappear, however far down; the others are shown once."""
     titles = [f"Number {number:03}" for number in range(130)]
     ids = await made(mine, *titles)
     tab = await open_tab()
@@ -348,7 +352,7 @@ async def test_what_went_while_nobody_looked_is_gone(mine: UserStorage, open_tab
 
 
 async def test_a_row_that_leads_nowhere_goes(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Who opens what was deleted unseen is told so, and its row goes."""
+    """Opening a conversation that was deleted elsewhere shows a notice and removes its row."""
     ids = await made(mine, "First", "Second")
     tab = await open_tab()
     tab.expected = ["404"]
@@ -362,7 +366,7 @@ async def test_a_row_that_leads_nowhere_goes(mine: UserStorage, open_tab: OpenTa
 
 
 async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_tab: OpenTab) -> None:
-    """What its row offers, its head does: it is renamed there, too."""
+    """The heading of the open conversation has the same menu as its row, renaming included."""
     ids = await made(mine, "First")
     tab = await open_tab(f"/c/{ids[0]}")
 
@@ -377,7 +381,7 @@ async def test_the_open_conversation_has_the_same_menu(mine: UserStorage, open_t
 
 
 async def test_what_was_not_read_has_a_dot(mine: UserStorage, open_tab: OpenTab) -> None:
-    """An answer that nobody saw marks its row, for screen readers too; opening the conversation reads it."""
+    """An unread answer marks its row with a dot, for screen readers too; opening the conversation removes it."""
     ids = await made(mine, "First", "Second")
     await mine.add_message({"role": "assistant", "content": "Psst"}, ids[1])
     tab = await open_tab()
@@ -395,7 +399,7 @@ async def test_what_was_not_read_has_a_dot(mine: UserStorage, open_tab: OpenTab)
 
 
 async def test_an_empty_list_says_so(tab: Tab) -> None:
-    """Whoever is new is greeted, with some things to ask."""
+    """An empty list shows a greeting, with suggested questions."""
     await expect(tab.page.get_by_text("No conversations yet.")).to_be_visible()
 
     await tab.page.locator(".suggestions").get_by_role("button").first.click()
@@ -412,7 +416,7 @@ def focused(tab: Tab) -> Locator:
 
 
 async def test_everything_in_the_list_can_be_done_with_the_keyboard(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Arrows walk, Enter opens, the menu opens and closes, F2 renames, Delete deletes; the focus is never lost."""
+    """All actions work by keyboard: arrows, Enter, the menu, F2 to rename, Delete; the focus is never lost."""
     await made(mine, "First", "Second", "Third")
     tab = await open_tab()
     press = tab.page.keyboard.press
@@ -446,7 +450,7 @@ async def test_everything_in_the_list_can_be_done_with_the_keyboard(mine: UserSt
 
 
 async def test_one_row_is_reached_by_tab(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Tab goes through the list in two steps, however long it is: the row where one was, and its menu."""
+    """Tab passes the list in two stops, however long it is: the last focused row, and its menu."""
     await made(mine, "First", "Second", "Third")
     tab = await open_tab()
 
@@ -462,7 +466,7 @@ async def test_one_row_is_reached_by_tab(mine: UserStorage, open_tab: OpenTab) -
 
 
 async def test_shortcuts(mine: UserStorage, open_tab: OpenTab) -> None:
-    """A slash and Ctrl+K search, Ctrl+Shift+O begins a new chat; a slash that is written is written."""
+    """Slash and Ctrl+K open the search, Ctrl+Shift+O a new chat; a slash in a text box is typed."""
     ids = await made(mine, "First")
     tab = await open_tab(f"/c/{ids[0]}")
     search = tab.page.get_by_role("searchbox")

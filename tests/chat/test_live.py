@@ -1,4 +1,4 @@
-"""The chat beside itself and without its server: a second tab follows, and what is lost comes back."""
+"""The chat in several tabs and without its server: a second tab follows, and after an outage the page recovers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_second_tab_sees_what_the_first_does(tab: Tab, open_tab: OpenTab) -> None:
-    """A conversation appears with its title, is renamed, pinned, and goes: nobody reloads anything."""
+    """A second tab shows without a reload that a conversation is created, titled, renamed, pinned and deleted."""
     other = await open_tab()
 
     await tab.ask("A name, please")
@@ -27,7 +27,7 @@ async def test_a_second_tab_sees_what_the_first_does(tab: Tab, open_tab: OpenTab
     await expect(other.titles).to_have_text(["Names"])
     await tab.choose("Names", "Pin")
     await expect(other.groups).to_have_text(["Pinned"])
-    tab.expected = ["404"]  # it may look in between
+    tab.expected = ["404"]  # a poll may happen in between
     await tab.choose("Names", "Delete")
     await expect(other.rows).to_have_count(0)
     await tab.notice("Deleted").get_by_role("button", name="Undo").click()
@@ -35,7 +35,9 @@ async def test_a_second_tab_sees_what_the_first_does(tab: Tab, open_tab: OpenTab
 
 
 async def test_an_answer_grows_in_both_tabs(tab: Tab, open_tab: OpenTab) -> None:
-    """Who has the same conversation open reads along, edits and forks included, and it counts as read."""
+    """
+    An answer grows in all tabs that show the conversation, also after edits and in forks, and counts as read there.
+    """
     await tab.ask("A name, please")
     other = await open_tab(f"/c/{tab.id}")
     await expect(other.questions).to_have_text(["A name, please"])
@@ -55,10 +57,10 @@ async def test_an_answer_grows_in_both_tabs(tab: Tab, open_tab: OpenTab) -> None
 
 
 async def test_a_conversation_that_goes_elsewhere_closes_here(tab: Tab, mine: UserStorage) -> None:
-    """It makes room for a new one, with nothing that leads nowhere."""
+    """When the open conversation is deleted elsewhere, a new one replaces it, and no link to it is left."""
     await tab.ask("A name, please")
 
-    tab.expected = ["404"]  # it may look in between
+    tab.expected = ["404"]  # a poll may happen in between
     await mine.soft_delete_conversation(tab.id)
 
     await expect(tab.page).to_have_url(re.compile("/$"))
@@ -66,7 +68,7 @@ async def test_a_conversation_that_goes_elsewhere_closes_here(tab: Tab, mine: Us
 
 
 async def test_a_late_answer_brings_nothing_back(mine: UserStorage, open_tab: OpenTab) -> None:
-    """What is deleted while answers that still have it are on their way stays away, from the list as well."""
+    """A late response with a conversation that was deleted meanwhile does not show it again, in the list either."""
     item = await mine.create_conversation({"title": "First"})
     await mine.add_messages([{"role": "assistant", "content": "Hello"}], item.id)
     tab = await open_tab()
@@ -86,7 +88,7 @@ async def test_a_late_answer_brings_nothing_back(mine: UserStorage, open_tab: Op
     await tab.page.get_by_role("button", name="Back to all conversations").click()
     assert {"archived=true", "archived=false"} == {(await answered.get()).split("&")[1] for _ in range(2)}
 
-    tab.expected = ["404"]  # it may look in between
+    tab.expected = ["404"]  # a poll may happen in between
     await mine.soft_delete_conversation(item.id)
     await expect(tab.page).to_have_url(re.compile("/$"))
     async with tab.page.expect_event("requestfinished", lambda request: request.url.endswith("/read")):
@@ -97,7 +99,7 @@ async def test_a_late_answer_brings_nothing_back(mine: UserStorage, open_tab: Op
 
 
 async def test_a_late_answer_hides_nothing(mine: UserStorage, open_tab: OpenTab) -> None:
-    """What is shown already stays, when the answer to an earlier look at the same conversation comes after all."""
+    """A late response to an earlier request for the same conversation hides nothing that is shown already."""
     item = await mine.create_conversation({"title": "First"})
     await mine.add_message({"role": "user", "content": "one"}, item.id)
     tab = await open_tab(f"/c/{item.id}")
@@ -125,7 +127,11 @@ async def test_a_late_answer_hides_nothing(mine: UserStorage, open_tab: OpenTab)
 
 
 async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> None:
-    """It says so, what was written stays in the box, and when the server is back the list is what it should be."""
+    """
+    Without a server the page says so and keeps the text in the box.
+
+    When the server is back, the list is up to date.
+    """
     await tab.ask("A name, please")
     tab.expected = ["DISCONNECTED"]
     await tab.page.context.set_offline(True)
@@ -145,7 +151,7 @@ async def test_without_a_server_nothing_is_lost(tab: Tab, mine: UserStorage) -> 
 
 
 async def test_a_server_that_refuses_to_tell_is_asked_again(mine: UserStorage, open_tab: OpenTab) -> None:
-    """A browser tries again only where the connection broke; after an error of the server the page does."""
+    """After an error status the page reconnects to the events, since browsers do so only after a lost connection."""
     tab = await open_tab()
     tab.expected = ["503"]
     await tab.page.route(re.compile("/api/events"), lambda route: route.fulfill(status=503), times=2)
@@ -158,7 +164,7 @@ async def test_a_server_that_refuses_to_tell_is_asked_again(mine: UserStorage, o
 
 
 async def test_a_list_that_did_not_load_is_tried_again(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Where the list should be, there is a button."""
+    """If the list cannot be loaded, a button to retry is shown in its place."""
     await mine.create_conversation({"title": "First"})
     tab = await open_tab()
     await tab.page.route(re.compile("/api/(conversations|events)"), lambda route: route.abort())

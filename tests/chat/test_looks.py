@@ -1,7 +1,7 @@
 """
-How the chat looks: in both themes and at phone width, photographed into build/screenshots.
+The look of the chat, in both themes and at phone width: screenshots in build/screenshots.
 
-With VOLTMEM_SCREENSHOT=1 the picture of the README is made anew, too: examples/chat/screenshot.png.
+With VOLTMEM_SCREENSHOT=1 the picture of the README is made, too: examples/chat/screenshot.png.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PICTURES = ROOT / "build" / "screenshots"
 README_PICTURE = ROOT / "examples" / "chat" / "screenshot.png"
-# Days ago, title, what was said last, and what of it.
+# Days ago, title, last message, and its tags.
 CONVERSATIONS = [
     (20.0, "Reading list for the winter", "Start with the short one.", "pinned"),
     (0.02, "Why won’t my sourdough rise?", "", ""),
@@ -46,7 +46,7 @@ QUESTION = "About 18 °C, and ten days. How do I see that the dough is ready?"
 
 
 async def fill(mine: UserStorage, age: Age) -> str:
-    """Make the conversations; return the id of the one to open."""
+    """Create the conversations. Returns the id of the one to open."""
     opened = ""
     for days, title, said, mark in CONVERSATIONS:
         conversation = await mine.create_conversation({"title": title})
@@ -63,7 +63,7 @@ async def fill(mine: UserStorage, age: Age) -> str:
 
 
 async def photograph(tab: Tab, name: str) -> bytes:
-    """Take a picture, of a page on which all that is needed can be seen."""
+    """Take a screenshot after all needed elements are visible."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     await expect(tab.box).to_be_in_viewport(ratio=1)
     assert await tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -73,7 +73,7 @@ async def photograph(tab: Tab, name: str) -> bytes:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_the_page_in_both_themes(theme: str, mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """On a desk: an answer, the menu, the search, an empty page, code."""
+    """The page on a desktop in both themes: an answer, the menu, the search, an empty page, code."""
     opened = await fill(mine, age)
     tab = await open_tab(f"/c/{opened}", dark=theme == "dark")
     await tab.ask(QUESTION)
@@ -102,7 +102,7 @@ async def test_the_page_in_both_themes(theme: str, mine: UserStorage, age: Age, 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_the_page_on_a_phone(theme: str, mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """In a hand: an answer, and the drawer."""
+    """The page on a phone: an answer, and the drawer."""
     opened = await fill(mine, age)
     tab = await open_tab(f"/c/{opened}", dark=theme == "dark", phone=True)
     await tab.ask(QUESTION)
@@ -117,7 +117,7 @@ async def test_the_page_on_a_phone(theme: str, mine: UserStorage, age: Age, open
 
 @pytest.mark.skipif(not os.environ.get("VOLTMEM_SCREENSHOT"), reason="the picture of the README is made when asked for")
 async def test_the_picture_of_the_readme(mine: UserStorage, age: Age, open_tab: OpenTab) -> None:
-    """A light desk and a dark phone; small enough to be kept."""
+    """The picture of the README has a light desktop and a dark phone, and is a small file."""
     opened = await fill(mine, age)
     desk = await open_tab(f"/c/{opened}")
     await desk.page.set_viewport_size({"width": 1080, "height": 780})

@@ -1,4 +1,4 @@
-"""What a model wrote, as it is drawn: the Markdown that models write, and nothing that breaks a conversation."""
+"""A model's Markdown is drawn correctly, and no text breaks a conversation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DRAW = """async text => {
 
 
 async def drawn(tab: Tab, text: str) -> str:
-    """What becomes of a text: the elements, without what all of their kind have; line breaks as ⏎."""
+    """Return the HTML of a text, without the attributes that all elements of a kind have; line breaks as ⏎."""
     html = await tab.page.evaluate(DRAW, text)
     assert isinstance(html, str)
     return html
@@ -32,7 +32,7 @@ def code(text: str, language: str = "text") -> str:
 
 
 async def test_code_in_a_list_is_the_code_that_was_written(tab: Tab) -> None:
-    """Without the indent of its item, blank lines included, and the list goes on after it."""
+    """A code block in a list has no indent of its item, keeps blank lines, and the list continues after it."""
     block = "```py\ndef f():\n\tpass\n\n    # - no item\n```"
     expected = code("def f():⏎\tpass⏎⏎    # - no item", "py")
     for item, width in (("1. Run", 3), ("- Run", 2), ("10) Run", 4), ("- Run\n\n ", 2), ("- Run", 4)):
@@ -45,7 +45,7 @@ async def test_code_in_a_list_is_the_code_that_was_written(tab: Tab) -> None:
 
 
 async def test_code_ends_where_its_own_fence_does(tab: Tab) -> None:
-    """With as many marks, of the same kind, and nothing after them; on one line it is no block."""
+    """A code block ends at a fence of the same kind and length with nothing after it; on one line it is not a block."""
     assert await drawn(tab, "````md\n```py\nx\n```\n````\nend") == code("```py⏎x⏎```", "md") + "<p>end</p>"
     assert await drawn(tab, "~~~\n```\n~~~ no\n~~~~") == code("```⏎~~~ no")
     assert await drawn(tab, "```one line```\n\n# Title") == "<p><code>one line</code></p><h3>Title</h3>"
@@ -53,7 +53,7 @@ async def test_code_ends_where_its_own_fence_does(tab: Tab) -> None:
 
 
 async def test_items_keep_what_is_beneath_them(tab: Tab) -> None:
-    """Blank lines between items or within one, lines that go on, and lists in lists."""
+    """Items of a list keep blank lines, continued lines and nested lists."""
     assert await drawn(tab, "1. a\n\n1. b\n\n1. c") == "<ol><li>a</li><li>b</li><li>c</li></ol>"
     within = "<ul><li>a⏎more</li><li>b<p>para</p></li><li>c</li></ul>"
     assert await drawn(tab, "- a\n  more\n- b\n\n  para\n- c") == within
@@ -65,7 +65,11 @@ async def test_items_keep_what_is_beneath_them(tab: Tab) -> None:
 
 
 async def test_tables_need_no_outer_bars(tab: Tab) -> None:
-    """A bar in code, or behind a backslash, divides nothing; a line with a bar alone is no table."""
+    """
+    Tables need no outer bars.
+
+    Bars in code or after a backslash do not divide, and a line with one bar is no table.
+    """
     table = "<table><thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>{}</td><td>2</td></tr></tbody></table>"
     for text, cell in (
         ("a | b\n--|:-:\n1 | 2", "1"),
@@ -79,7 +83,7 @@ async def test_tables_need_no_outer_bars(tab: Tab) -> None:
 
 
 async def test_within_a_line(tab: Tab) -> None:
-    """Addresses with brackets, marks that are meant as such, and what is struck out."""
+    """Within a line: addresses with brackets, literal marks, and struck-out text."""
     address = "https://example.org/Foo_(bar)"
     link = f'<a href="{address}">'
     for text, expected in (
@@ -97,7 +101,7 @@ async def test_within_a_line(tab: Tab) -> None:
 
 
 async def test_what_is_to_be_done_has_a_box(tab: Tab) -> None:
-    """An empty one, or one with a tick, in place of the bullet."""
+    """Items of a task list have an empty or a ticked box instead of the bullet."""
     html = await tab.page.evaluate(
         "async text => (await import('/static/markdown.js')).markdown(text).firstChild.outerHTML", "- [ ] a\n- [x] b"
     )
@@ -112,7 +116,7 @@ async def test_what_is_to_be_done_has_a_box(tab: Tab) -> None:
 async def test_nothing_that_was_said_keeps_a_conversation_closed(
     text: str, mine: UserStorage, open_tab: OpenTab
 ) -> None:
-    """However long it is, or however deep."""
+    """Any text can be shown, however long or deeply nested."""
     conversation = await mine.create_conversation({"title": "Long"})
     spoken = [{"role": "assistant", "content": text}, {"role": "user", "content": "Hello"}]
     await mine.add_messages(spoken, conversation.id)
@@ -124,7 +128,7 @@ async def test_nothing_that_was_said_keeps_a_conversation_closed(
 
 
 async def test_text_runs_the_way_of_its_script(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Each paragraph, list, question and box by its own first letter; code always to the right."""
+    """Each paragraph, list, question and box runs in the direction of its first letter; code from left to right."""
     conversation = await mine.create_conversation({"title": "Both"})
     arabic = "مرحبا بالعالم"
     answer = f"{arabic}\n\nHello\n\n- {arabic}\n\n  ```\n  code\n  ```"

@@ -1,4 +1,4 @@
-"""What answers in the chat: a script, or an endpoint that speaks OpenAI's protocol."""
+"""The model of the chat: a script, or an endpoint with OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def said(model: ScriptedModel, *texts: str) -> str:
 
 
 async def test_the_script_answers_what_it_knows() -> None:
-    """A word of the question decides; the answers have all that a page must show."""
+    """The script chooses its answer by a word of the question; the answers have all elements that a page must show."""
     model = ScriptedModel(seconds_per_piece=0)
 
     assert "1. The dough" in await said(model, "Why won't my BREAD rise?")
@@ -35,7 +35,7 @@ async def test_the_script_answers_what_it_knows() -> None:
 
 
 async def test_the_script_has_something_to_say_to_anything() -> None:
-    """What it does not know it answers in turns, never with nothing."""
+    """The script answers any unknown question, with a different text each time."""
     model = ScriptedModel(seconds_per_piece=0)
 
     answers = [await said(model, *["Hm!"] * count) for count in (1, 2, 3, 4)]
@@ -57,13 +57,13 @@ async def test_the_script_has_something_to_say_to_anything() -> None:
     ],
 )
 def test_a_title_is_a_line(text: str, title: str) -> None:
-    """The first sentence, at most 48 characters, cut between words."""
+    """A title is the first sentence, at most 48 characters, cut between words."""
     assert shortened(text) == title
 
 
 @pytest.fixture
 async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[str, object]]]:
-    """An endpoint that streams as OpenAI does; yields what it was asked."""
+    """Run an endpoint that streams like OpenAI's. Yields the requests that it received."""
     requests: list[dict[str, object]] = []
     app = FastAPI()
 
@@ -97,7 +97,7 @@ async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[s
 
 
 async def test_with_a_key_an_endpoint_answers(endpoint: list[dict[str, object]]) -> None:
-    """It is shown what was said, in its own terms, and what it streams is passed on piece by piece."""
+    """With a key, an endpoint gets the conversation in OpenAI's format, and its stream is passed on piece by piece."""
     model = from_environment()
     shown = [*asked("Is it cold?"), Message(role="assistant", content="Yes."), *asked("A coat?")]
 
@@ -115,7 +115,7 @@ async def test_with_a_key_an_endpoint_answers(endpoint: list[dict[str, object]])
 
 
 def test_without_a_key_the_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent anywhere."""
+    """Without a key the script answers, and no request is sent."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
     assert isinstance(from_environment(), ScriptedModel)

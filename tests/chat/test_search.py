@@ -1,4 +1,4 @@
-"""The search of the chat: as somebody types, with what was found marked, and a jump to it."""
+"""The search of the chat: results while typing, marked matches, and a jump to the message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def filled(mine: UserStorage) -> str:
-    """A long conversation, with one word early in it, and others; returns its id."""
+    """Create a long conversation with one word early in it, and others. Returns its id."""
     long = await mine.create_conversation({"title": "The long one"})
     spoken = [{"role": ("user", "assistant")[number % 2], "content": f"Message {number}"} for number in range(120)]
     spoken[10]["content"] = "Where do capybaras sleep?"
@@ -28,7 +28,7 @@ async def filled(mine: UserStorage) -> str:
 
 
 async def test_what_is_typed_is_found_and_marked(filled: str, open_tab: OpenTab) -> None:
-    """A word's beginning finds titles and messages, marked where it stands; the list comes back with Escape."""
+    """A prefix finds titles and messages with the match marked; Escape brings back the list."""
     tab = await open_tab()
 
     await tab.page.get_by_role("searchbox").press_sequentially("capyb")
@@ -44,7 +44,7 @@ async def test_what_is_typed_is_found_and_marked(filled: str, open_tab: OpenTab)
 
 
 async def test_a_hit_leads_to_its_message(filled: str, open_tab: OpenTab) -> None:
-    """The message is shown in its place, however far back, with what came before and after; the way down is open."""
+    """A hit opens its message in place, however old, with the messages around it and a button to the end."""
     tab = await open_tab()
     await tab.search("sleep")
     await tab.hits.first.get_by_role("link").click()
@@ -64,7 +64,7 @@ async def test_a_hit_leads_to_its_message(filled: str, open_tab: OpenTab) -> Non
 
 
 async def test_from_a_found_message_one_reads_on_to_the_end(filled: str, open_tab: OpenTab) -> None:
-    """Newer messages load on scrolling down, without a gap, as older ones do upwards."""
+    """From a found message, newer messages load on scrolling down, without a gap, like older ones on scrolling up."""
     tab = await open_tab()
     await tab.search("sleep")
     await tab.hits.first.get_by_role("link").click()
@@ -79,7 +79,7 @@ async def test_from_a_found_message_one_reads_on_to_the_end(filled: str, open_ta
 
 
 async def test_a_slow_answer_never_overtakes_a_later_one(filled: str, open_tab: OpenTab) -> None:
-    """The search for what is typed no more is cut off."""
+    """A new search cancels the request of the previous one, so a late response cannot replace newer results."""
     tab = await open_tab()
     slow = re.compile("q=sl$")
     await tab.page.route(slow, lambda _: None)  # not answered yet
@@ -94,7 +94,7 @@ async def test_a_slow_answer_never_overtakes_a_later_one(filled: str, open_tab: 
 
 
 async def test_results_are_walked_with_the_arrows(filled: str, open_tab: OpenTab) -> None:
-    """Down leads from the box into the results and up again; Enter in the box opens the best."""
+    """The down key moves from the box into the results, and the up key back; Enter in the box opens the best hit."""
     tab = await open_tab()
     await tab.search("capybara")
     await expect(tab.hits).to_have_count(3)
@@ -112,7 +112,7 @@ async def test_results_are_walked_with_the_arrows(filled: str, open_tab: OpenTab
 
 
 async def test_enter_opens_the_best_of_what_was_typed_last(filled: str, open_tab: OpenTab) -> None:
-    """However soon after the last key, never what was found before; nothing while a word is being composed."""
+    """Enter opens the best hit for the current text, never an earlier one's; during a composition it opens nothing."""
     tab = await open_tab()
     box = tab.page.get_by_role("searchbox")
     await tab.search("sleep")
@@ -127,7 +127,7 @@ async def test_enter_opens_the_best_of_what_was_typed_last(filled: str, open_tab
 
 
 async def test_a_page_of_results_that_failed_is_loaded_again(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Scrolling on asks once more."""
+    """If a further page of results fails to load, scrolling on retries."""
     for number in range(30):
         conversation = await mine.create_conversation({"title": f"Hotel {number}"})
         await mine.add_message({"role": "user", "content": "A long story of a hotel. " * 12}, conversation.id)
@@ -150,7 +150,7 @@ async def test_a_page_of_results_that_failed_is_loaded_again(mine: UserStorage, 
 
 
 async def test_what_is_deleted_is_found_no_more(filled: str, mine: UserStorage, open_tab: OpenTab) -> None:
-    """Also where it was found before it went."""
+    """A deleted conversation disappears from the results."""
     tab = await open_tab()
     await tab.search("capybara")
     await expect(tab.hits).to_have_count(3)
@@ -162,7 +162,7 @@ async def test_what_is_deleted_is_found_no_more(filled: str, mine: UserStorage, 
 
 
 async def test_on_a_phone_escape_ends_the_search_first(filled: str, open_tab: OpenTab) -> None:
-    """The list comes back; the next one closes the drawer."""
+    """On a phone the first Escape ends the search, and the next one closes the drawer."""
     tab = await open_tab(phone=True)
     box = tab.page.get_by_role("searchbox")
     await tab.page.get_by_role("button", name="Conversations", exact=True).tap()
@@ -178,7 +178,7 @@ async def test_on_a_phone_escape_ends_the_search_first(filled: str, open_tab: Op
 
 
 async def test_nothing_found_is_said(tab: Tab) -> None:
-    """On the page, and to screen readers."""
+    """A search without results says so, also to screen readers."""
     await tab.search("unheard-of")
 
     await expect(tab.page.get_by_role("heading", name="Nothing found")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The chat on a slow line: what comes late takes nothing away, and what is asked twice is done once."""
+"""The chat with a slow network: late responses remove nothing, and repeated clicks act once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DRAWN = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(
 
 
 async def long_conversation(mine: UserStorage) -> str:
-    """Make a conversation of 100 messages and another one; return its address at the fifth message."""
+    """Create a conversation of 100 messages and another one. Returns its address at the fifth message."""
     other = await mine.create_conversation({"title": "Other"})
     await mine.add_message({"role": "user", "content": "Elsewhere"}, other.id)
     long = await mine.create_conversation({"title": "Long"})
@@ -29,7 +29,7 @@ async def long_conversation(mine: UserStorage) -> str:
 
 
 async def test_an_answer_elsewhere_keeps_no_box_busy(mine: UserStorage, open_tab: OpenTab) -> None:
-    """While the end of a conversation loads that was asked in, another one is opened: there one can ask."""
+    """While the end of one conversation loads after a question, another one can be opened and used."""
     tab = await open_tab(await long_conversation(mine))
     await expect(tab.message("Message 4").first).to_be_in_viewport()
     late = asyncio.Event()
@@ -56,7 +56,7 @@ async def test_an_answer_elsewhere_keeps_no_box_busy(mine: UserStorage, open_tab
 
 
 async def test_an_old_question_that_is_edited_is_the_last(mine: UserStorage, open_tab: OpenTab) -> None:
-    """What followed it is dropped at once: nothing of it is loaded first."""
+    """Editing an old question deletes the later messages at once, without loading them first."""
     tab = await open_tab(await long_conversation(mine))
     await expect(tab.message("Message 4").first).to_be_in_viewport()
     await tab.act(tab.message("Message 4").first.locator(".body"), "Edit")
@@ -73,7 +73,7 @@ async def test_an_old_question_that_is_edited_is_the_last(mine: UserStorage, ope
 
 
 async def test_clicked_twice_it_is_forked_once(tab: Tab, mine: UserStorage) -> None:
-    """Neither a second click, nor the second of a double click on what the first one opened."""
+    """A double click forks once, and does not click on what the first click opened."""
     await tab.ask("A name, please")
     answer = tab.page.locator(".message-assistant").last
     fork = answer.get_by_role("button", name="Fork from here")

@@ -1,4 +1,4 @@
-"""``python -m examples.chat``: it starts on an empty database, is filled, and ends when it is told to."""
+"""``python -m examples.chat`` starts on an empty database, loads conversations, and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.dialogues import Dialogues, with_dialogues
 
 @asynccontextmanager
 async def started(database: str, *arguments: str | Path, browser: str = "") -> AsyncIterator[tuple[str, str]]:
-    """What the program prints until it serves, and its address; at the end Ctrl-C ends it, without a word."""
+    """Start the program. Yields its output so far and its address; at the end Ctrl-C ends it, without output."""
     with TemporaryFile() as problems:
         program = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-m", "examples.chat", "--port", "0", "--connection", database),
@@ -66,7 +66,7 @@ async def get(address: str) -> str:
 
 
 async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:
-    """A file's conversations are there, spread over the past; loading it again adds none."""
+    """The conversations of a file are loaded, spread over the past; loading the file again adds none."""
     file = tmp_path / "some.jsonl"
     dialogue = [{"role": "user", "content": "A table for two."}, {"role": "assistant", "content": "At eight?"}]
     file.write_text("\n".join(json.dumps({"id": f"d{number}", "messages": dialogue}) for number in range(30)))
@@ -85,7 +85,7 @@ async def test_it_is_filled_once(database: str, tmp_path: Path) -> None:
 
 
 async def test_where_its_port_is_taken_it_takes_another(database: str) -> None:
-    """… and says which."""
+    """If its port is in use, it takes another one, and prints it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with started(database, "--port", str(port)) as (_, address):
@@ -94,7 +94,7 @@ async def test_where_its_port_is_taken_it_takes_another(database: str) -> None:
 
 
 async def test_it_opens_a_browser(database: str, tmp_path: Path) -> None:
-    """The one that the system, or BROWSER, names; at its address."""
+    """It opens the browser of the system, or of BROWSER, at its address."""
     opened = tmp_path / "opened"
     program = tmp_path / "browser.py"
     program.write_text(f"import pathlib, sys; pathlib.Path({str(opened)!r}).write_text(sys.argv[1])")
@@ -105,7 +105,7 @@ async def test_it_opens_a_browser(database: str, tmp_path: Path) -> None:
 
 
 async def test_only_its_own_name_is_answered_to(database: str) -> None:
-    """Another site that makes its name point here gets nothing; and no page of ours asks another site for anything."""
+    """Only requests with its own host name are answered, and its pages load nothing from other sites."""
     async with started(database) as (_, address), AsyncClient(timeout=30) as client:
         assert (await client.get(f"{address}api/conversations", headers={"Host": "evil.example"})).status_code == 400
         page = await client.get(address)
@@ -113,7 +113,7 @@ async def test_only_its_own_name_is_answered_to(database: str) -> None:
 
 
 async def test_streams_do_not_keep_it_from_ending(database: str) -> None:
-    """Ctrl-C ends it, though somebody listens."""
+    """Ctrl-C ends it, even with open streams."""
     async with started(database) as (_, address):
         host, port = re.findall(r"//(.+):(\d+)/", address)[0]
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -124,7 +124,7 @@ async def test_streams_do_not_keep_it_from_ending(database: str) -> None:
 
 @with_dialogues
 async def test_dialogues_fill_it(dialogues: Dialogues, database: str) -> None:
-    """The conversations of a file are loaded, found, and paged through to the last."""
+    """The conversations of a file are loaded, found by the search, and paged through to the last."""
     async with started(database, "--load", dialogues.file) as (printed, address):
         assert f"loaded {dialogues.conversations:,} conversations" in printed
         ids, cursor = [], ""

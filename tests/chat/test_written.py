@@ -1,4 +1,4 @@
-"""What a person wrote is never lost: it is asked, or it is in a box."""
+"""A text that a person wrote is never lost: it is sent, or it is in a box."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def two_conversations(mine: UserStorage) -> None:
 
 
 async def test_a_question_that_is_stopped_at_once_comes_back(tab: Tab, mine: UserStorage) -> None:
-    """Stop before the server took the question: it is in the box again, with what was typed since."""
+    """A question that is stopped before the server took it returns to the box, with later typing."""
     await tab.ask("A name, please")
     await tab.page.route(ASKING, lambda _: None)  # never answered
     async with tab.page.expect_request(ASKING):
@@ -40,7 +40,7 @@ async def test_a_question_that_is_stopped_at_once_comes_back(tab: Tab, mine: Use
 
 
 async def test_a_question_that_was_stored_does_not_come_back(tab: Tab, mine: UserStorage) -> None:
-    """The connection broke after the server had taken it: asked again, it would be there twice."""
+    """If the connection breaks after the question was stored, it does not return to the box, to avoid a duplicate."""
     await tab.ask("A name, please")
 
     async def break_off(route: Route) -> None:
@@ -59,7 +59,7 @@ async def test_a_question_that_was_stored_does_not_come_back(tab: Tab, mine: Use
 
 
 async def test_a_first_question_is_asked_wherever_one_goes(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Opening another conversation while the new one is being made drops nothing."""
+    """Opening another conversation while a new one is being created does not drop its first question."""
     await two_conversations(mine)
     tab = await open_tab()
     made = asyncio.Event()
@@ -84,7 +84,7 @@ async def test_a_first_question_is_asked_wherever_one_goes(mine: UserStorage, op
 
 
 async def test_a_first_question_that_fails_leaves_nothing_but_itself(tab: Tab, mine: UserStorage) -> None:
-    """The conversation that was made for it goes again, and the question is in the box of the next one."""
+    """If the first question fails, its new conversation is deleted, and the question is in the box of the next one."""
     await tab.page.route(ASKING, lambda route: route.abort())
     for _ in range(2):
         await tab.box.fill("A name, please")
@@ -102,7 +102,7 @@ async def test_a_first_question_that_fails_leaves_nothing_but_itself(tab: Tab, m
 
 
 async def test_what_is_not_sent_stays_where_it_was_written(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Each conversation has its own text in the box, and the new one as well."""
+    """Each conversation, and the new one, keeps its own unsent text."""
     await two_conversations(mine)
     tab = await open_tab()
     await tab.box.fill("For a new one")
@@ -121,7 +121,7 @@ async def test_what_is_not_sent_stays_where_it_was_written(mine: UserStorage, op
 
 
 async def start_editing(tab: Tab, text: str) -> Locator:
-    """Write something in place of the last question."""
+    """Begin to edit the last question."""
     await tab.act(tab.questions.last, "Edit")
     box = tab.page.get_by_role("textbox", name="Edit the message")
     await box.fill(text)
@@ -129,7 +129,7 @@ async def start_editing(tab: Tab, text: str) -> Locator:
 
 
 async def test_an_edit_that_fails_stays_in_its_box(tab: Tab, mine: UserStorage) -> None:
-    """The server can't be reached: the question is as it was, and what was written in its place is still there."""
+    """If the server cannot be reached, an edit stays in its box, and the question is unchanged."""
     await tab.ask("A name, please")
     await tab.page.route(ASKING, lambda route: route.abort())
     box = await start_editing(tab, "Bread, please")
@@ -148,7 +148,7 @@ async def test_an_edit_that_fails_stays_in_its_box(tab: Tab, mine: UserStorage) 
 
 
 async def test_an_edit_stays_while_another_conversation_is_opened(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Begun, it waits in its box until it is asked or cancelled."""
+    """An unfinished edit stays in its box while another conversation is open."""
     await two_conversations(mine)
     tab = await open_tab()
     await tab.link("First").click()
@@ -166,7 +166,7 @@ async def test_an_edit_stays_while_another_conversation_is_opened(mine: UserStor
 
 
 async def test_what_is_being_written_outlives_its_conversation(mine: UserStorage, open_tab: OpenTab) -> None:
-    """Somebody deletes the conversation elsewhere: what is in the box stays there, for a new one."""
+    """If the conversation is deleted elsewhere, the unsent text stays in the box of a new one."""
     await two_conversations(mine)
     tab = await open_tab()
     await tab.link("First").click()
@@ -176,4 +176,4 @@ async def test_what_is_being_written_outlives_its_conversation(mine: UserStorage
 
     await expect(tab.page).to_have_url(re.compile("/$"))
     await expect(tab.box).to_have_value("A long question")
-    tab.expected = ["404"]  # it may look in between
+    tab.expected = ["404"]  # a poll may happen in between

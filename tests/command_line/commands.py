@@ -1,4 +1,4 @@
-"""What the tests of the command line share: how a command ended, and what a schema holds."""
+"""Helpers for the tests of the command line: the outcome of a command, and the state of a schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOWHERE = "postgresql://127.0.0.1:1/nowhere"
 
 
 class Outcome(NamedTuple):
-    """What came of a command."""
+    """The exit code and the output of a command."""
 
     code: int | None
     printed: str
@@ -48,7 +48,7 @@ async def process(
 
 
 async def is_empty(connection: Connection, schema: str) -> bool:
-    """Whether there is nothing in the schema, or no schema."""
+    """Return whether the schema is empty or missing."""
     sql = "SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1))"
     return await connection.fetchval(sql, schema) is True
 
@@ -59,7 +59,7 @@ def as_user(dsn: str, name: str, password: str) -> str:
 
 
 class Role(NamedTuple):
-    """A role that may log in."""
+    """A role with a login."""
 
     name: str
     dsn: str

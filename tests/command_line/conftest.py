@@ -1,4 +1,4 @@
-"""Commands, run in this process or in one of its own."""
+"""Fixtures that run commands in this process or in another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """A command, run by this process: in a thread, for it has an event loop of its own."""
+    """Runs a command in this process, in a thread, since it has an event loop of its own."""
 
     async def run(*words: str) -> Outcome:
         code = await asyncio.to_thread(main, words)
@@ -30,7 +30,7 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def command_here(command: Command, dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """A command on the test's schema."""
+    """Runs a command on the test's schema."""
     monkeypatch.setenv("VOLTMEM_DATABASE_URL", dsn)
 
     async def run(*words: str) -> Outcome:
@@ -41,7 +41,7 @@ def command_here(command: Command, dsn: str, schema: str, monkeypatch: pytest.Mo
 
 @pytest.fixture
 async def role(dsn: str, schema: str, connection: Connection) -> AsyncIterator[Role]:
-    """A role that may use the test's schema, which is empty, and make nothing there."""
+    """A role that may use the test's schema, which is empty, and create nothing in it."""
     name, password = f"voltmem_test_{secrets.token_hex(8)}", secrets.token_hex(8)
     await connection.execute(f"""
         CREATE ROLE {name} LOGIN PASSWORD '{password}';

@@ -1,4 +1,4 @@
-"""Which database a command uses, and that no password is printed."""
+"""The database that a command uses; passwords are never printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECRET = "s3cr3t-Pa55word"
 async def test_the_database_is_the_options_then_the_variables(
     command: Command, dsn: str, schema: str, monkeypatch: pytest.MonkeyPatch, places: dict[str, str]
 ) -> None:
-    """--connection, then VOLTMEM_DATABASE_URL, then DATABASE_URL."""
+    """The database is that of --connection, then VOLTMEM_DATABASE_URL, then DATABASE_URL."""
     urls = {"right": dsn, "wrong": NOWHERE, "": ""}
     words = ("--connection", dsn) if "--connection" in places else ()
     for variable in places.keys() - {"--connection"}:
@@ -41,7 +41,7 @@ async def test_the_database_is_the_options_then_the_variables(
 async def test_without_a_database_nothing_is_started(
     command: Command, monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
-    """No option and no variable, or an empty one, is an error: the embedded server is not for deploy scripts."""
+    """Without an option or a variable, or with an empty one, a command fails: it never starts the embedded server."""
     if variable is not None:
         monkeypatch.setenv(variable, "")
 
@@ -67,10 +67,10 @@ async def test_without_a_database_nothing_is_started(
         f"host=h password={SECRET}",
     ],
 )
-async def test_a_database_that_cannot_be_reached_is_told_in_one_line(
+async def test_an_unreachable_database_is_reported_in_one_line(
     command: Command, monkeypatch: pytest.MonkeyPatch, name: str, by_option: bool, url: str
 ) -> None:
-    """No server there, or a string that is none: 1, and on standard error one line without the password."""
+    """If the server is down or the string invalid: exit code 1, and on standard error one line without the password."""
     monkeypatch.setenv("DATABASE_URL", NOWHERE if by_option else url)
 
     code, printed, problems = await command(name, *(("--connection", url) if by_option else ()))
@@ -80,8 +80,8 @@ async def test_a_database_that_cannot_be_reached_is_told_in_one_line(
     assert SECRET not in problems
 
 
-async def test_a_wrong_password_is_told_in_one_line(dsn: str) -> None:
-    """A login that is refused ends with 1, in a program of its own too, and the password is not repeated."""
+async def test_a_wrong_password_is_reported_in_one_line(dsn: str) -> None:
+    """If the login is refused: exit code 1, in a separate process too, and the password is not repeated."""
     outcome = await process("status", "--connection", as_user(dsn, "no_such_role", SECRET))
 
     assert (outcome.code, outcome.printed) == (1, "")
@@ -103,8 +103,8 @@ async def test_a_wrong_password_is_told_in_one_line(dsn: str) -> None:
     ],
     ids=["place", "command", "sql", "option", "option=", "typo", "no value", "nothing"],
 )
-def test_arguments_that_are_none_are_not_repeated(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
-    """They end with 2 and the usage; what was typed may have been a password in the wrong place."""
+def test_invalid_arguments_are_not_repeated(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """Invalid arguments: exit code 2 and the usage, without repeating them, since one may be a misplaced password."""
     with pytest.raises(SystemExit) as ended:
         main(words)
 
@@ -115,7 +115,7 @@ def test_arguments_that_are_none_are_not_repeated(capsys: pytest.CaptureFixture[
 
 
 async def test_help_says_all_that_a_deploy_script_needs() -> None:
-    """The commands, the exit codes and the environment variables stand in --help."""
+    """--help has the commands, the exit codes and the environment variables."""
     code, printed, problems = await process("--help")
 
     assert (code, problems) == (0, "")

@@ -1,4 +1,4 @@
-"""The rights that a database role needs: rows for the verbs, tables only for the migrations."""
+"""The privileges of the database role: row access for the verbs, DDL only for the migrations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PERMISSION_DENIED = "42501"
 
 
 async def let_read_and_write(connection: Connection, schema: str, role: Role) -> None:
-    """Grant what an application needs, and no more; of the functions even what everybody has, only to the role."""
+    """Grant the privileges that an application needs, and no more; EXECUTE, usually PUBLIC's, only to the role."""
     await connection.execute(f"""
         REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC;
         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role.name};
@@ -31,7 +31,7 @@ async def let_read_and_write(connection: Connection, schema: str, role: Role) ->
 async def test_every_verb_needs_rows_only(
     case: Case, role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """With migrate="check" a role that may read and write rows does all that a superuser does."""
+    """With migrate="check" a role with access to rows can call all verbs."""
     await make_storage().upgrade_schema()
     await let_read_and_write(connection, schema, role)
     await Rows(connection, schema).seed()
@@ -42,7 +42,7 @@ async def test_every_verb_needs_rows_only(
 async def test_the_limit_and_the_archive_need_rows_only(
     role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """What the function does on the way, deleting or archiving beyond the limit, the role may do, too."""
+    """Deleting or archiving beyond the limit, within the function, needs only access to rows, too."""
     await make_storage().upgrade_schema()
     await let_read_and_write(connection, schema, role)
     await Rows(connection, schema).seed()
@@ -59,7 +59,7 @@ async def test_the_limit_and_the_archive_need_rows_only(
 async def test_check_says_what_is_missing_and_the_way(
     role: Role, command: Command, make_storage: MakeStorage, connection: Connection, dsn: str, schema: str
 ) -> None:
-    """The error names every migration, and the commands in it, as they stand there, are the way out."""
+    """The error of migrate="check" names every migration, and the commands in it work as written."""
     storage = make_storage(role.dsn, migrate="check")
 
     with pytest.raises(SchemaNotReadyError) as caught:
@@ -81,7 +81,11 @@ async def test_check_says_what_is_missing_and_the_way(
 async def test_auto_without_the_right_to_make_tables_makes_nothing(
     role: Role, make_storage: MakeStorage, connection: Connection, schema: str, there: bool
 ) -> None:
-    """It is an error of ours that names the right, with PostgreSQL's code for it."""
+    """
+    Without the privilege to create tables, an upgrade is an error that names it, with SQLSTATE.
+
+    Nothing is created.
+    """
     if not there:
         await connection.execute(f"DROP SCHEMA {schema}")
 
@@ -94,10 +98,10 @@ async def test_auto_without_the_right_to_make_tables_makes_nothing(
     assert await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema) is there
 
 
-async def test_migrate_without_the_right_is_told_in_one_line(
+async def test_migrate_without_the_privilege_is_reported_in_one_line(
     role: Role, command: Command, connection: Connection, schema: str
 ) -> None:
-    """The command fails like the storage: 1, the right it lacks, no traceback, nothing made."""
+    """Without the privilege, migrate exits with 1 and names it, without a traceback; nothing is created."""
     code, printed, problems = await command("migrate", "--schema", schema, "--connection", role.dsn)
 
     assert (code, printed) == (1, "")
@@ -108,7 +112,7 @@ async def test_migrate_without_the_right_is_told_in_one_line(
 async def test_auto_needs_no_rights_where_all_is_there(
     role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """On a schema that is current the default asks for nothing more than "check" does."""
+    """On a current schema migrate="auto" needs no more privileges than "check"."""
     await make_storage().upgrade_schema()
     await let_read_and_write(connection, schema, role)
     storage = make_storage(role.dsn)
@@ -122,7 +126,7 @@ async def test_auto_needs_no_rights_where_all_is_there(
 async def test_create_on_the_schema_is_enough_to_make_the_tables(
     role: Role, command: Command, make_storage: MakeStorage, connection: Connection, schema: str, way: str
 ) -> None:
-    """Whoever makes the tables needs no right to make schemas where the schema is there."""
+    """If the schema exists, creating the tables needs no privilege to create schemas."""
     await connection.execute(f"GRANT CREATE ON SCHEMA {schema} TO {role.name}")
 
     if way == "migrate":

@@ -1,4 +1,4 @@
-"""``python -m voltmem sql|migrate|status``: the script, and what they print and return."""
+"""``python -m voltmem sql|migrate|status``: the script, the output and the exit codes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 async def made(connection: Connection, schema: str) -> list[str]:
-    """Return all that was made in the schema, whatever the schema is called, and the ledger without its times."""
+    """Return everything in the schema, without the schema's name, and the ledger without its times."""
     tables = Tables(schema, PREFIX)
     return [*await catalog(connection, tables), *await ledger(connection, tables)]
 
 
 async def forget(connection: Connection, schema: str, *names: str) -> None:
-    """Take migrations out of the ledger, as if they had not been applied."""
+    """Delete migrations from the ledger, as if they had not been applied."""
     await connection.execute(f"DELETE FROM {schema}.{PREFIX}_migrations WHERE name = ANY ($1)", names)
 
 
@@ -33,7 +33,11 @@ async def forget(connection: Connection, schema: str, *names: str) -> None:
 async def test_the_script_makes_what_migrate_makes(
     command_here: Command, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Columns, keys, indexes, functions and ledger are the same, and stay so when the script is run again."""
+    """
+    The script creates the same columns, keys, indexes, functions and ledger as migrate.
+
+    A second run changes nothing.
+    """
     await make_storage().open()
     expected = await made(connection, schema)
     await connection.execute(f"DROP SCHEMA {schema} CASCADE")
@@ -53,7 +57,7 @@ async def test_the_script_makes_what_migrate_makes(
 async def test_the_script_goes_on_where_some_was_applied(
     command_here: Command, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """What the ledger lacks is applied, as an upgrade would."""
+    """The script applies the migrations that the ledger lacks, like an upgrade."""
     await make_storage().open()
     expected = await made(connection, schema)
     await forget(connection, schema, *NAMES[2:])
@@ -66,7 +70,7 @@ async def test_the_script_goes_on_where_some_was_applied(
 async def test_the_script_applies_nothing_twice(
     command_here: Command, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Rows that came after a migration are not changed by it: a tool call of VoltAgent's stays one."""
+    """The script does not change rows that were added after a migration: a tool call of VoltAgent's stays one."""
     await make_storage().open()
     rows = Rows(connection, schema)
     await rows.seed()
@@ -79,7 +83,7 @@ async def test_the_script_applies_nothing_twice(
 
 
 async def test_the_script_has_schema_and_prefix_and_nothing_of_the_template(command: Command) -> None:
-    """What it names is qualified, it needs no database, and there is nothing to be filled in."""
+    """The names in the script are qualified, no placeholder is left, and printing it needs no database."""
     code, printed, problems = await command("sql", "--schema", "app", "--prefix", "chat")
 
     assert (code, problems) == (0, "")
@@ -91,8 +95,8 @@ async def test_the_script_has_schema_and_prefix_and_nothing_of_the_template(comm
 
 @pytest.mark.parametrize("option", ["--schema", "--prefix"])
 @pytest.mark.parametrize("name", ["sql", "migrate", "status"])
-async def test_a_name_that_cannot_be_is_told_in_one_line(command: Command, name: str, option: str) -> None:
-    """A crafted schema or prefix ends with 1 and our error, before anything is sent or printed."""
+async def test_an_invalid_name_is_reported_in_one_line(command: Command, name: str, option: str) -> None:
+    """An invalid schema or prefix: exit code 1 and voltmem's error, before anything is sent or printed."""
     database = () if name == "sql" else ("--connection", NOWHERE)
 
     code, printed, problems = await command(name, option, 'a"; DROP TABLE b', *database)
@@ -105,7 +109,7 @@ async def test_a_name_that_cannot_be_is_told_in_one_line(command: Command, name:
 
 
 async def test_migrate_prints_what_it_applies(command_here: Command, make_storage: MakeStorage) -> None:
-    """Each name the first time; nothing to do the second; 0 both times."""
+    """migrate prints each name it applied, the second time that there is nothing to do; both exit with 0."""
     first, second = await command_here("migrate"), await command_here("migrate")
 
     assert first.code == second.code == 0
@@ -115,8 +119,10 @@ async def test_migrate_prints_what_it_applies(command_here: Command, make_storag
     assert await make_storage(migrate="check").count_conversations() == 0
 
 
-async def test_status_tells_missing_from_applied(command_here: Command, connection: Connection, schema: str) -> None:
-    """3 while anything is missing, which is listed; 0 when all is there, with its time."""
+async def test_status_distinguishes_missing_and_applied(
+    command_here: Command, connection: Connection, schema: str
+) -> None:
+    """status exits with 3 and lists what is missing; with 0 and the times when everything is applied."""
     empty = await command_here("status")
     assert await is_empty(connection, schema)
     await command_here("migrate")
@@ -136,7 +142,7 @@ async def test_status_tells_missing_from_applied(command_here: Command, connecti
 
 
 async def test_a_deploy_script_can_go_by_the_exit_codes(dsn: str, schema: str) -> None:
-    """As a program: 3 before, 0 with migrate, 0 after; 1 without a server, 2 for a command that is none."""
+    """As a process: exit code 3 before, 0 for migrate, 0 after; 1 without a server, 2 for an unknown command."""
     here = ("--schema", schema)
 
     assert (await process("status", *here, DATABASE_URL=dsn)).code == 3

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def stdin(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command read this."""
+    """Set the standard input of the command."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
 
 
 async def test_what_export_prints_import_reads(
     command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of one user becomes another's; a second time it is there, and said to be."""
+    """An exported user is imported as another one; a second import skips everything, and says so."""
     storage = make_storage()
     await storage.add_message({"role": "user", "content": "h\N{GRINNING FACE}"}, "ada", "c1", resource_id="docs")
 
@@ -50,7 +50,7 @@ async def test_what_export_prints_import_reads(
 async def test_import_reads_the_files_of_others(
     format: str, command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With --search they are found by their words."""
+    """With --search imported files of others are found by their words."""
     storage = make_storage(search=True)
     await storage.open()
     message = {"author": {"role": "user"}, "content": {"parts": ["Hello"]}}
@@ -67,10 +67,10 @@ async def test_import_reads_the_files_of_others(
 
 
 @pytest.mark.parametrize("command", ["export", "status", "sql"])
-async def test_what_cannot_be_written_is_told_in_one_line(
+async def test_unwritable_output_is_reported_in_one_line(
     command: str, make_storage: MakeStorage, dsn: str, schema: str
 ) -> None:
-    """Whether a pipe was left by its reader or a disk is full: 1, and no traceback."""
+    """If the output cannot be written, as for a closed pipe or a full disk: exit code 1, and no traceback."""
     storage = make_storage()
     await storage.add_message({"role": "user", "content": "x" * 100_000}, "ada", "c1", resource_id="docs")
     words = [command, "--schema", schema, *(["--user", "ada"] if command == "export" else [])]
@@ -84,10 +84,10 @@ async def test_what_cannot_be_written_is_told_in_one_line(
         assert re.fullmatch(f"voltmem: {problem}: .*\n", outcome.problems)
 
 
-async def test_an_id_is_told_on_every_terminal(
+async def test_an_id_is_printed_on_every_terminal(
     make_storage: MakeStorage, dsn: str, schema: str, tmp_path: Path
 ) -> None:
-    """One that has only ASCII sees the other letters' numbers."""
+    """On a terminal with ASCII only, other characters of an id are printed as escapes."""
     await make_storage().create_conversation({"id": "caf\u00e9", "user_id": "ada"})
     file = tmp_path / "messages.json"
     file.write_text(json.dumps({"id": "caf\u00e9", "messages": [{"role": "user", "content": "Hello"}]}))
@@ -104,10 +104,10 @@ async def test_an_id_is_told_on_every_terminal(
     assert outcome.printed.startswith(r"renamed   conversation caf\xe9: ")
 
 
-async def test_an_import_that_fails_is_told_in_one_line(
+async def test_a_failing_import_is_reported_in_one_line(
     command_here: Command, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the number of the line."""
+    """A failing import prints one line with the number of the malformed line."""
     await make_storage().open()
     stdin("no JSON\n", monkeypatch)
 
@@ -118,7 +118,7 @@ async def test_an_import_that_fails_is_told_in_one_line(
 
 
 async def test_the_search_is_turned_on_and_off(command_here: Command, make_storage: MakeStorage) -> None:
-    """What was there before is indexed, and forgotten again."""
+    """The search is turned on with existing messages indexed, and off with their words deleted."""
     storage = make_storage(search=True)
     await make_storage().add_message({"role": "user", "content": "bread"}, "ada", "c1", resource_id="docs")
 

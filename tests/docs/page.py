@@ -3,7 +3,7 @@ Run one page of the documentation, block by block, as a reader would: ``python -
 
 Python blocks share one namespace and one event loop, and may use ``await`` at top level, as in ``python -m asyncio``.
 Shell blocks run in bash, after ``shell.sh``. Both run in the current directory, with VOLTMEM_DATABASE_URL naming the
-page's database. A block whose first line is a comment with a file's name is that file: it is written, and not run.
+page's database. A block whose first line is a comment with a file name is written to that file, and not run.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Block:
 
     language: str
     line: int
-    """Where its code begins on the page."""
+    """The line of the page at which its code begins."""
     code: str
 
     @property
     def file_name(self) -> str | None:
-        """Which file the block is, if its first line names one."""
+        """The name of the file, if the first line is one."""
         named = _FILE_NAME.match(self.code)
         return named[1] if named else None
 
 
 def blocks(page: Path) -> list[Block]:
-    """Return the page's blocks of Python and shell, and those that are files, in their order."""
+    """Return the page's blocks of Python, shell and files, in their order."""
     tokens = MarkdownIt("commonmark").parse(page.read_text(encoding="utf-8"))
     fences = [(token.info.strip(), token.map, token.content) for token in tokens if token.type == "fence"]
     found = [Block(language, lines[0] + 2, code) for language, lines, code in fences if lines is not None]
@@ -54,7 +54,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def run(page: Path) -> None:
-    """Run the page's blocks. The first that fails is named by page and line, and its error is raised."""
+    """Run the page's blocks. The first failing one is reported by page and line, and its error is raised."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with asyncio.Runner() as runner:
         try:
@@ -78,7 +78,7 @@ def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyn
             raise SystemExit(f"exit status {status}")
     else:
         tree = ast.parse(block.code, str(page))
-        ast.increment_lineno(tree, block.line - 1)  # a traceback shows the page's own line
+        ast.increment_lineno(tree, block.line - 1)  # a traceback then shows the page's own line
         code = compile(tree, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         result = eval(code, namespace)  # noqa: S307 - the project's own documentation
         if inspect.iscoroutine(result):
@@ -86,12 +86,12 @@ def _run_block(block: Block, page: Path, namespace: dict[str, Any], runner: asyn
 
 
 async def _close_storages(namespace: dict[str, Any]) -> None:
-    """Close what the page left open: it shows calls, and not each time the end of the program."""
+    """Close the storages that the page left open, since a page shows calls and not always the end of a program."""
     for value in list(namespace.values()):
         if isinstance(value, PostgresStorage):
             await value.close()
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())  # where the page's files are
+    sys.path.insert(0, os.getcwd())  # the folder of the page's files
     run(Path(sys.argv[1]))

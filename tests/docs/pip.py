@@ -1,4 +1,4 @@
-"""Check what a page's ``pip install`` asks for, without installing: extras of the checkout, packages that are here."""
+"""Check the arguments of a page's ``pip install`` without installing: extras of the checkout, installed packages."""
 
 import sys
 import tomllib
@@ -10,7 +10,7 @@ from tests.checkout import ROOT
 
 
 def check(command: str, *arguments: str) -> None:
-    """Raise an error that names the command, the extra or the package that does not exist."""
+    """Check the command. Raises an error that names the command, the extra or the package that does not exist."""
     if command != "install":
         raise SystemExit(f"pip {command}: pages install, and nothing else")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,4 +1,4 @@
-# Sourced before each shell block of a page. The block runs as it stands, but for the programs below: they would take
+# Sourced before each shell block of a page. The block runs unchanged, apart from the programs below: they would take
 # minutes, change the reader's machine, or never end, so that what they are asked for is checked instead.
 set -euo pipefail
 

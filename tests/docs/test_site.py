@@ -1,4 +1,4 @@
-"""The documentation's site: built without a warning, readable without a server, listed for programs."""
+"""The documentation's site is built without a warning, and is readable without a server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUILD = ("-m", "sphinx", "--builder", "html", "--fail-on-warning", "--keep-going
 
 def test_the_site_is_built_without_a_warning_and_read_without_a_server(tmp_path: Path) -> None:
     """
-    Every page is built and listed, every link leads to a file, and a page loads nothing from elsewhere.
+    Every page is built and listed, every link leads to a file, and a page loads nothing from another site.
 
     One test, since building the site takes most of the time.
     """
@@ -39,7 +39,7 @@ def test_the_site_is_built_without_a_warning_and_read_without_a_server(tmp_path:
         for link, is_loaded in links(page)
         if not leads_somewhere(page, link, is_loaded)
     ] == []
-    # A script, which a browser loads from the file system too; it refuses to fetch JSON from there.
+    # A script, which a browser loads from the file system, too; it refuses to fetch JSON from there.
     assert "searchindex.js" in {link for link, _ in links(site / "search.html")}
 
     reference = "".join(page.read_text() for page in (site / "reference").glob("*.html.md"))
@@ -47,14 +47,14 @@ def test_the_site_is_built_without_a_warning_and_read_without_a_server(tmp_path:
 
 
 def links(page: Path) -> list[tuple[str, bool]]:
-    """Return where a page links to, and whether a browser loads it with the page."""
+    """Return the links of a page, each with whether a browser loads it with the page."""
     soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
     found = [(str(tag["href"]), tag.name == "link") for tag in soup.find_all(["a", "link"], href=True)]
     return found + [(str(tag["src"]), True) for tag in soup.find_all(["img", "script"], src=True)]
 
 
 def leads_somewhere(page: Path, link: str, is_loaded: bool) -> bool:
-    """Whether a link leads to a file of the site, or to another site that a reader may open."""
+    """Return whether a link leads to a file of the site, or to another site."""
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return not is_loaded
@@ -62,7 +62,7 @@ def leads_somewhere(page: Path, link: str, is_loaded: bool) -> bool:
 
 
 def test_the_examples_page_names_every_example() -> None:
-    """Each program in examples/ stands in the list."""
+    """The page of examples lists every program in examples/."""
     listed = (DOCS / "examples.md").read_text(encoding="utf-8")
     programs = (ROOT / "examples").glob("[!_]*.py")
 

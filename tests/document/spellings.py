@@ -1,4 +1,4 @@
-"""What the tests of VoltAgent's document share: hours of a day, and each test in both spellings."""
+"""Helpers for the tests of VoltAgent's document: hours of a day, and tests in both spellings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def hours(count: int) -> datetime:
 
 
 def in_both_spellings(camel: Callable[..., object], snake: Callable[..., object]) -> pytest.MarkDecorator:
-    """Run the test with each of a block's twins as its argument *block*."""
+    """Run the test with each translation of a block as its argument *block*."""
     return pytest.mark.parametrize("block", [camel, snake], ids=["camelCase", "snake_case"])
 
 

@@ -1,4 +1,4 @@
-"""VoltAgent's document on PostgreSQL memory: configuration and the tables that are made."""
+"""VoltAgent's document on PostgreSQL memory: configuration and the tables it creates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def environment(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables that the block reads, for the tests' server: the URL, and its parts where it has them."""
+    """The variables that the block reads, for the tests' server: the URL, and its parts if it has them."""
     parts = urlsplit(dsn)
     monkeypatch.setenv("DATABASE_URL", dsn)
     for variable, value in {
@@ -96,13 +96,13 @@ def snake_connection_object(schema: str) -> PostgresStorage:
 
 
 class Agent:
-    """What the block hands its storage to."""
+    """The agent that the block passes its storage to."""
 
     def __init__(self, name: str, memory: PostgresStorage) -> None:
         self.name = name
         self.memory = memory
 
-    async def hear(self, text: str) -> list[Message]:
+    async def remember(self, text: str) -> list[Message]:
         await self.memory.ensure_conversation({"id": "c1", "user_id": "ada"})
         await self.memory.add_message({"role": "user", "content": text}, "ada", "c1")
         return await self.memory.get_messages("ada", "c1")
@@ -116,14 +116,14 @@ class Agent:
 async def test_configuration_by_string_or_object_is_an_agents_memory(
     block: Callable[[str], PostgresStorage], schema: str
 ) -> None:
-    """A storage made from a connection string, or from an object with its parts, is ready for an agent as it is."""
+    """A storage made from a connection string or object works as an agent's memory."""
     memory = block(schema)
     agent = Agent(name="PostgreSQL Memory Agent", memory=memory)
 
-    heard = await agent.hear("Hello")
+    answer = await agent.remember("Hello")
 
     await memory.close()
-    assert [message.content for message in heard] == ["Hello"]
+    assert [message.content for message in answer] == ["Hello"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ async def test_configuration_by_string_or_object_is_an_agents_memory(
     ],
 )
 def test_configuration_options_have_the_documented_defaults(camel: str, snake: str, default: object) -> None:
-    """PostgresStorageOptions: each option is there in both spellings, is optional, and defaults to what it says."""
+    """PostgresStorageOptions: each option exists in both spellings, is optional, and has the documented default."""
     parameters = signature(PostgresStorage).parameters
 
     assert parameters[snake].default == default
@@ -144,7 +144,9 @@ def test_configuration_options_have_the_documented_defaults(camel: str, snake: s
 
 
 def test_configuration_options_of_the_connection_object_are_the_documented_ones() -> None:
-    """PostgresStorageOptions: a connection object has host, port, database, user, password and ssl, of these types."""
+    """
+    A connection object of PostgresStorageOptions has host, port, database, user, password and ssl, of these types.
+    """
     kinds = get_type_hints(ConnectionOptions)
 
     ssl = kinds.pop("ssl")
@@ -154,7 +156,7 @@ def test_configuration_options_of_the_connection_object_are_the_documented_ones(
 
 
 async def test_configuration_ssl_true_never_falls_back_to_plain_text(proxy: Proxy, schema: str) -> None:
-    """ "ssl: true" enables TLS with a verified certificate: a server that cannot show one gets no login."""
+    """ "ssl: true" enables TLS with a verified certificate: a server without one gets no login."""
     parts = urlsplit(proxy.dsn)
     storage = PostgresStorage({"host": "127.0.0.1", "port": parts.port, "user": "ada", "ssl": True}, schema=schema)
 
@@ -166,7 +168,7 @@ async def test_configuration_ssl_true_never_falls_back_to_plain_text(proxy: Prox
     "options", [{"maxConnections": 2}, {"max_connections": 2}], ids=lambda options: next(iter(options))
 )
 async def test_configuration_max_connections_bounds_the_pool(options: Any, proxy: Proxy, schema: str) -> None:
-    """Twenty calls at once share the maximum of connections that maxConnections allows."""
+    """Twenty concurrent calls share at most maxConnections connections."""
     async with PostgresStorage(proxy.dsn, schema=schema, **options) as storage:
         await asyncio.gather(*(storage.get_conversations("chatbot-v1") for _ in range(20)))
 
@@ -181,7 +183,7 @@ async def test_configuration_max_connections_bounds_the_pool(options: Any, proxy
 async def test_configuration_storage_limit_is_the_number_of_messages_kept_per_conversation(
     options: Any, kept: int, dsn: str, schema: str, numbered: Numbered
 ) -> None:
-    """Of each conversation the newest messages are retained, as many as storageLimit says, whatever others hold."""
+    """Each conversation keeps its newest storageLimit messages, independent of others."""
     async with PostgresStorage(dsn, schema=schema, **options) as storage:
         for conversation in ("full", "short"):
             await storage.create_conversation({"id": conversation, "user_id": "user-123"})
@@ -209,7 +211,7 @@ async def test_configuration_storage_limit_is_the_number_of_messages_kept_per_co
 async def test_automatic_table_creation_makes_the_tables_with_the_configured_prefix(
     options: Any, prefix: str, dsn: str, schema: str, connection: Connection
 ) -> None:
-    """Opening a storage on an empty database makes the five tables, named with the prefix, and no other's."""
+    """Opening a storage on an empty database creates the five tables with the prefix."""
     async with PostgresStorage(dsn, schema=schema, **options):
         pass
 
@@ -226,7 +228,7 @@ async def test_automatic_table_creation_makes_the_tables_with_the_configured_pre
 
 
 async def test_automatic_table_creation_leaves_tables_that_exist_as_they_are(make_storage: MakeStorage) -> None:
-    """ "If they don't already exist": the next storage finds the first one's tables, with what is in them."""
+    """ "If they don't already exist": a second storage uses the existing tables with their rows."""
     await make_storage().create_conversation({"id": "c1", "user_id": "ada"})
 
     again = make_storage()

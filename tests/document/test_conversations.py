@@ -1,4 +1,4 @@
-"""VoltAgent's document: the conversations of a user, queries, pages, and the examples with them."""
+"""VoltAgent's document: the conversations of a user, queries, pages, and their examples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def snake_users_conversations(storage: PostgresStorage) -> list[str]:
 async def test_get_users_conversations_is_a_sidebar(
     block: Callable[[PostgresStorage], Awaitable[list[str]]], storage: PostgresStorage
 ) -> None:
-    """A user's recent conversations, at most 50, come with title and time, the last active first."""
+    """The sidebar has at most 50 recent conversations of a user with title and time, the last active first."""
     for number in range(52):
         await storage.create_conversation(
             {
@@ -78,7 +78,7 @@ async def test_advanced_query_builder_and_pages(
     pages: str,
     storage: PostgresStorage,
 ) -> None:
-    """The builder returns the 20 that were active last; hasMore says whether another page of 10 follows."""
+    """The builder returns the 20 last active conversations; hasMore says whether another page of 10 follows."""
     for number in range(count):
         await storage.create_conversation({"id": f"c{number}", "user_id": "user-123", "updated_at": hours(number)})
     await storage.create_conversation({"id": "other", "user_id": "user-456"})
@@ -93,7 +93,7 @@ async def test_advanced_query_builder_and_pages(
 
 
 class Queried(TypedDict):
-    """The results of the block's four queries, by its names."""
+    """The results of the block's four queries, by the block's names."""
 
     work: list[Conversation]
     user: list[Conversation]
@@ -135,7 +135,7 @@ async def snake_querying(storage: PostgresStorage) -> Queried:
 
 @pytest.fixture
 async def four_conversations(storage: PostgresStorage) -> PostgresStorage:
-    """A storage whose conversations have another order by each of created_at, updated_at and title."""
+    """A storage whose conversations sort differently by created_at, updated_at and title."""
     for id, user, resource, created, updated, title in (
         ("work-1", "user-123", "work-agent", 1, 24, "Budget"),
         ("chat-1", "user-123", "chatbot-v1", 2, 22, None),
@@ -159,7 +159,7 @@ async def four_conversations(storage: PostgresStorage) -> PostgresStorage:
 async def test_querying_conversations_filters_and_orders(
     block: Callable[[PostgresStorage], Awaitable[Queried]], four_conversations: PostgresStorage
 ) -> None:
-    """Filters combine, each may be left out, none of them is the admin's view; the order is the one asked for."""
+    """Filters can be combined and left out (without any: the admin's view); the order is the requested one."""
     queried = await block(four_conversations)
 
     assert ids(queried["work"]) == ["work-2", "work-1"]
@@ -179,7 +179,7 @@ async def test_querying_conversations_filters_and_orders(
 async def test_querying_conversations_orders_by_each_documented_field_in_both_directions(
     order_by: Any, ascending: list[str], four_conversations: PostgresStorage
 ) -> None:
-    """orderBy is created_at, updated_at or title, orderDirection ASC or DESC; what has no title comes last in both."""
+    """orderBy is created_at, updated_at or title, orderDirection ASC or DESC; missing titles are last in both."""
     storage = four_conversations
     titled = [id for id in ascending if order_by != "title" or id != "chat-1"]
     descending = [*reversed(titled), *(id for id in ascending if id not in titled)]
@@ -230,7 +230,7 @@ async def test_multi_tenant_application_shows_each_user_their_own(
     block: Callable[[PostgresStorage], Awaitable[tuple[list[Conversation], list[Conversation]]]],
     storage: PostgresStorage,
 ) -> None:
-    """Each user only sees their own conversations, and all of them."""
+    """Each user sees their own conversations only, and all of them."""
     for user, count in (("user-a", 2), ("user-b", 3)):
         for number in range(count):
             await storage.create_conversation({"user_id": user, "title": f"{user} {number}"})
@@ -284,7 +284,7 @@ async def snake_conversation_list(storage: PostgresStorage, user_id: str, page: 
 async def test_conversation_management_ui_lists_conversations_page_by_page(
     block: Callable[..., Awaitable[dict[str, Any]]], storage: PostgresStorage
 ) -> None:
-    """Twenty to a page, with title, time and preview, or what stands in for them; hasMore until the last page."""
+    """A page has twenty conversations with title, time and preview, or placeholders; hasMore until the last page."""
     for number in range(1, 20):
         await storage.create_conversation({"id": f"c{number}", "user_id": "ada", "updated_at": hours(number)})
     await storage.create_conversation({"id": "untitled", "user_id": "ada", "updated_at": hours(30)})
@@ -329,7 +329,7 @@ async def snake_open_conversation(storage: PostgresStorage, conversation_id: str
 async def test_conversation_management_ui_opens_a_conversation_for_its_owner(
     block: Callable[..., Awaitable[Opened]], storage: PostgresStorage, numbered: Numbered
 ) -> None:
-    """A user who clicks on a conversation of theirs gets it with its messages."""
+    """A user who opens one of their conversations gets it with its messages."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Engines"})
     await storage.add_messages([numbered(1), numbered(2)], "ada", "c1")
 
@@ -344,7 +344,7 @@ async def test_conversation_management_ui_opens_a_conversation_for_its_owner(
 async def test_conversation_management_ui_denies_a_conversation_of_another(
     block: Callable[..., Awaitable[Opened]], conversation_id: str, user_id: str, storage: PostgresStorage
 ) -> None:
-    """Another user's conversation and one that does not exist look the same."""
+    """Another user's conversation and a missing one look the same."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     with pytest.raises(LookupError, match="not found or access denied"):
@@ -390,7 +390,7 @@ async def snake_user_stats(storage: PostgresStorage, user_id: str) -> dict[str, 
 async def test_analytics_and_reporting_counts_a_users_conversations_and_messages(
     block: Callable[[PostgresStorage, str], Awaitable[dict[str, float]]], storage: PostgresStorage, numbered: Numbered
 ) -> None:
-    """Times can be compared with now, messages counted per conversation, and a user without any has zeros."""
+    """Times can be compared with now, messages are counted per conversation, and a user without any has zeros."""
     now = datetime.now(UTC)
     for id, age, count in (("new", 1, 3), ("empty", 6, 0), ("old", 8, 2)):
         await storage.create_conversation({"id": id, "user_id": "ada", "created_at": now - timedelta(days=age)})

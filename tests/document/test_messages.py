@@ -1,4 +1,4 @@
-"""VoltAgent's document: the messages of a conversation, and how errors are told apart."""
+"""VoltAgent's document: the messages of a conversation, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voltmem import Message, PostgresStorage, VoltMemError
 
 
 class Batches(TypedDict):
-    """The results of the block's first three calls, by its names."""
+    """The results of the block's first three calls, by the block's names."""
 
     messages: list[Message]
     first_batch: list[Message]
@@ -40,7 +40,7 @@ async def snake_messages(storage: PostgresStorage) -> Batches:
 
 @pytest.fixture
 def long_conversation(make_storage: MakeStorage, numbered: Numbered) -> Callable[[int], Awaitable[PostgresStorage]]:
-    """A storage without a limit, with so many messages in conversation-456."""
+    """Makes a storage without a limit, with a number of messages in conversation-456."""
 
     async def make(count: int) -> PostgresStorage:
         storage = make_storage(storage_limit=None)
@@ -58,7 +58,7 @@ LongConversation = Callable[[int], Awaitable[PostgresStorage]]
 async def test_getting_conversation_messages_returns_them_from_the_oldest_on(
     block: Callable[[PostgresStorage], Awaitable[Batches]], long_conversation: LongConversation
 ) -> None:
-    """Without options come the first 100 messages; with limit and offset, that part; always the oldest first."""
+    """Without options the first 100 messages are returned, with limit and offset that part; always the oldest first."""
     storage = await long_conversation(101)
 
     batches = await block(storage)
@@ -95,7 +95,7 @@ async def snake_batch_loop(storage: PostgresStorage, process_batch: Callable[[li
 async def test_getting_conversation_messages_in_batches_meets_each_once(
     block: Callable[..., Awaitable[None]], count: int, sizes: list[int], long_conversation: LongConversation
 ) -> None:
-    """The loop that goes on while a batch is full ends, and has processed every message once, in order."""
+    """The loop that continues while a batch is full ends, and has processed every message once, in order."""
     storage = await long_conversation(count)
     batches: list[list[Message]] = []
 
@@ -112,7 +112,7 @@ async def test_getting_conversation_messages_in_batches_meets_each_once(
 async def test_getting_conversation_messages_is_chronological_whatever_the_order_of_adding(
     storage: PostgresStorage, numbered: Numbered
 ) -> None:
-    """Messages are returned in chronological order (oldest first) for natural conversation flow."""
+    """Messages are returned in chronological order (oldest first), in whatever order they were added."""
     await storage.create_conversation({"id": "conversation-456", "user_id": "user-123"})
     for number in (2, 0, 1):
         await storage.add_message({**numbered(number), "createdAt": hours(number)}, "user-123", "conversation-456")
@@ -154,30 +154,35 @@ ErrorHandling = Callable[[PostgresStorage, Mapping[str, object], str, str], Awai
 
 @in_both_spellings(camel_error_handling, snake_error_handling)
 @pytest.mark.parametrize(
-    ("user_id", "conversation_id", "told"),
+    ("user_id", "conversation_id", "expected"),
     [
         ("ada", "c1", "stored"),
         ("ada", "c2", "Conversation does not exist"),
         ("grace", "c1", "Conversation does not exist"),
     ],
 )
-async def test_error_handling_tells_a_missing_conversation_by_its_words(
-    block: ErrorHandling, user_id: str, conversation_id: str, told: str, storage: PostgresStorage, numbered: Numbered
+async def test_error_handling_recognises_a_missing_conversation(
+    block: ErrorHandling,
+    user_id: str,
+    conversation_id: str,
+    expected: str,
+    storage: PostgresStorage,
+    numbered: Numbered,
 ) -> None:
-    """A handler that looks for "foreign key constraint" in the message recognises a conversation that is not there."""
+    """A handler that looks for "foreign key constraint" in the message recognises a missing conversation."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     answer = await block(storage, numbered(1), user_id, conversation_id)
 
-    assert answer == told
-    assert len(await storage.get_conversation_messages("c1")) == (1 if told == "stored" else 0)
+    assert answer == expected
+    assert len(await storage.get_conversation_messages("c1")) == (1 if expected == "stored" else 0)
 
 
 @in_both_spellings(camel_error_handling, snake_error_handling)
-async def test_error_handling_tells_other_errors_apart(
+async def test_error_handling_distinguishes_other_errors(
     block: ErrorHandling, make_storage: MakeStorage, numbered: Numbered
 ) -> None:
-    """An error of the database itself has no "foreign key constraint" in it."""
+    """Other errors of the database do not have "foreign key constraint" in their text."""
     nowhere = make_storage("postgresql://ada@127.0.0.1:1/nowhere")
 
     answer = await block(nowhere, numbered(1), "ada", "c1")

@@ -42,7 +42,7 @@ CREATE INDEX idx_conversations_user ON voltagent_memory_conversations(user_id);
 CREATE INDEX idx_conversations_resource ON voltagent_memory_conversations(resource_id);
 CREATE INDEX idx_messages_lookup ON voltagent_memory_messages(conversation_id, created_at);
 """
-"""The three SQL blocks as they stand in the document."""
+"""The three SQL blocks of the document."""
 
 CONVERSATIONS, MESSAGES = "voltagent_memory_conversations", "voltagent_memory_messages"
 both_tables = pytest.mark.parametrize("table", [CONVERSATIONS, MESSAGES])
@@ -50,7 +50,7 @@ both_tables = pytest.mark.parametrize("table", [CONVERSATIONS, MESSAGES])
 
 @pytest.fixture
 async def documented(connection: Connection) -> AsyncIterator[str]:
-    """A schema with the tables and indexes that PostgreSQL makes of the document's SQL."""
+    """A schema with the tables and indexes of the document's SQL."""
     name = temporary_schema_name()
     async with connection.transaction():
         await connection.execute(f"CREATE SCHEMA {name}; SET LOCAL search_path = {name}; {DOCUMENTED_SQL}")
@@ -59,7 +59,7 @@ async def documented(connection: Connection) -> AsyncIterator[str]:
 
 
 async def columns_of(connection: Connection, schema: str, table: str) -> dict[str, tuple[str, str, str | None]]:
-    """Type, nullability and default of each column."""
+    """Return type, nullability and default of each column."""
     rows = await connection.fetch(
         """
         SELECT column_name, data_type, is_nullable, column_default
@@ -72,7 +72,7 @@ async def columns_of(connection: Connection, schema: str, table: str) -> dict[st
 
 
 async def keys_of(connection: Connection, schema: str, table: str) -> set[str]:
-    """The definitions of the primary key and of the foreign keys, without the schema's name."""
+    """Return the definitions of the primary key and of the foreign keys, without the schema's name."""
     rows = await connection.fetch(
         """
         SELECT pg_get_constraintdef(oid) AS definition
@@ -85,7 +85,7 @@ async def keys_of(connection: Connection, schema: str, table: str) -> set[str]:
 
 
 async def indexes_of(connection: Connection, schema: str, table: str) -> dict[str, list[str]]:
-    """The columns of each index that is whole (no WHERE) and is not the primary key's."""
+    """Return the columns of each index, without partial indexes and the primary key's."""
     rows = await connection.fetch(
         """
         SELECT indexrelid::regclass::text AS name,
@@ -106,7 +106,7 @@ async def indexes_of(connection: Connection, schema: str, table: str) -> dict[st
 async def test_new_schema_has_the_documented_columns(
     table: str, documented: str, storage: PostgresStorage, schema: str, connection: Connection
 ) -> None:
-    """Each documented column has its type, nullability and default; what is more never stands in a writer's way."""
+    """Each documented column has its type, nullability and default; other columns do not hinder a writer."""
     expected = await columns_of(connection, documented, table)
 
     columns = await columns_of(connection, schema, table)
@@ -122,7 +122,7 @@ async def test_new_schema_has_the_documented_columns(
 async def test_new_schema_has_the_documented_keys(
     table: str, documented: str, storage: PostgresStorage, schema: str, connection: Connection
 ) -> None:
-    """Primary and foreign keys are the documented ones, ON DELETE CASCADE included, and no others."""
+    """Primary and foreign keys are exactly the documented ones, ON DELETE CASCADE included."""
     expected = await keys_of(connection, documented, table)
 
     keys = await keys_of(connection, schema, table)
@@ -135,12 +135,12 @@ async def test_new_schema_has_the_documented_keys(
 async def test_indexes_lead_with_the_documented_columns(
     table: str, documented: str, storage: PostgresStorage, schema: str, connection: Connection
 ) -> None:
-    """Each documented index has a twin that begins with the same columns in the same order."""
+    """For each documented index there is one that begins with the same columns in the same order."""
     expected = await indexes_of(connection, documented, table)
 
     indexes = await indexes_of(connection, schema, table)
 
-    # Every read of ours holds "archived" constant (NOT archived), so behind it the order is that of the document's.
+    # Every query of voltmem has a constant "archived" (NOT archived), so the order after it is the document's.
     searched = [[column for column in columns if column != "archived"] for columns in indexes.values()]
     assert expected
     for name, columns in expected.items():
@@ -150,7 +150,7 @@ async def test_indexes_lead_with_the_documented_columns(
 async def test_new_schema_takes_and_gives_rows_with_the_documented_columns_alone(
     storage: PostgresStorage, schema: str, connection: Connection
 ) -> None:
-    """What another program writes with the document's columns is read, and what is stored is read by it."""
+    """Rows with only the documented columns are read, and stored rows can be read by them."""
     await connection.execute(
         f"INSERT INTO {schema}.{CONVERSATIONS} (id, resource_id, user_id) VALUES ('c1', 'chatbot-v1', 'user-123')"
     )
@@ -171,7 +171,7 @@ async def test_new_schema_takes_and_gives_rows_with_the_documented_columns_alone
 async def test_new_schema_deletes_a_conversations_messages_with_it(
     storage: PostgresStorage, schema: str, connection: Connection, numbered: Numbered
 ) -> None:
-    """ON DELETE CASCADE: no message outlives its conversation, and no other conversation loses one."""
+    """ON DELETE CASCADE: messages are deleted with their conversation, and only those."""
     for id in ("c1", "c2"):
         await storage.create_conversation({"id": id, "user_id": "user-123"})
         await storage.add_message(numbered(1), "user-123", id)

@@ -1,4 +1,4 @@
-"""A storage and event loops: it works in one after another, and says what is wrong in two at once."""
+"""A storage works in one event loop after another, and raises a clear error in two at once."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(program: str, *arguments: str) -> tuple[str, str]:
-    """Return what a Python program writes to its two outputs."""
+    """Run a Python program. Returns its standard output and error."""
     command = [sys.executable, "-c", program, *arguments]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     return ran.stdout, ran.stderr
 
 
 async def in_another_loop(coroutine: Coroutine[Any, Any, object]) -> object:
-    """Run it in a loop of its own, in a thread, while this one goes on."""
+    """Run it in an event loop of its own, in a thread, while this loop continues."""
     return await asyncio.to_thread(asyncio.run, coroutine)
 
 
 async def test_it_works_in_one_loop_after_another(make_storage: MakeStorage) -> None:
-    """Closed in the first loop it opens again in the second: one asyncio.run after the other."""
+    """A storage that was closed in the first loop opens again in the second: one asyncio.run() after the other."""
     storage = make_storage()
 
     async def program() -> int:
@@ -44,7 +44,7 @@ async def test_it_works_in_one_loop_after_another(make_storage: MakeStorage) -> 
 
 
 def test_it_works_in_a_second_run_without_close(dsn: str, schema_of_thread: str) -> None:
-    """A module-level storage is used by two asyncio.run, and never closed: the second opens connections of its own."""
+    """A module-level storage works in two asyncio.run() calls without close(), with connections of its own in each."""
     program = f"""
 import asyncio
 from voltmem import PostgresStorage
@@ -69,7 +69,7 @@ def schema_of_thread(dsn: str) -> Any:
 
 
 async def test_it_says_that_it_belongs_to_another_loop(storage: PostgresStorage) -> None:
-    """Used from a second loop while the first goes on, the error says why, and the ways out."""
+    """In a second loop, while the first one runs, the error says the reason and the ways out."""
     ways_out = r"another event loop.*await storage\.close\(\).*one PostgresStorage.*voltmem\.sync\.PostgresStorage"
     with pytest.raises(EventLoopError, match=ways_out):
         await in_another_loop(storage.count_conversations())
@@ -80,7 +80,7 @@ async def test_it_says_that_it_belongs_to_another_loop(storage: PostgresStorage)
 
 
 async def test_it_moves_when_it_was_closed(storage: PostgresStorage) -> None:
-    """After close() another loop may open it, and then this one must not use it."""
+    """After close() another loop may open it, and then the first must not use it."""
     await storage.close()
 
     async def program() -> None:
@@ -93,7 +93,7 @@ async def test_it_moves_when_it_was_closed(storage: PostgresStorage) -> None:
 
 
 async def test_open_in_a_second_loop_does_not_disturb_the_first(storage: PostgresStorage) -> None:
-    """open() is refused there before it changes anything."""
+    """open() in a second loop raises an error before it changes anything."""
     with pytest.raises(EventLoopError):
         await in_another_loop(storage.open())
 
@@ -127,7 +127,11 @@ print(bool(stored), asyncio.run(read()) == stored)
 
 
 def test_threads_with_a_loop_each_store_or_get_the_error(dsn: str, schema_of_thread: str) -> None:
-    """Of many asyncio.run at once each stores its message, or is told of voltmem.sync; none waits for ever."""
+    """
+    Of many concurrent asyncio.run() calls, each stores its message or gets the error with voltmem.sync.
+
+    None hangs.
+    """
     assert run(THREADS, dsn, schema_of_thread) == ("True True\n", "")
 
 
@@ -169,12 +173,12 @@ else:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_begins_with_a_pool_of_its_own(dsn: str, schema_of_thread: str) -> None:
-    """The storage works in the child's own loop, on other connections, and its parent's go on."""
+    """In a forked child the storage works in its own loop, on other connections, and the parent's continue."""
     assert run(FORK, dsn, schema_of_thread) == ("1 True\n", "")
 
 
 async def test_a_given_pool_stays_in_its_loop(dsn: str, schema: str) -> None:
-    """A pool is its loop's for good: elsewhere the error says to make both there."""
+    """A caller's pool stays in its loop: in another, the error says to make both there."""
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
         await storage.open()
@@ -186,7 +190,7 @@ async def test_a_given_pool_stays_in_its_loop(dsn: str, schema: str) -> None:
 
 
 async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str, schema: str) -> None:
-    """A pool that was made in another loop is said to be so, even if no call has gone through before."""
+    """A pool made in another loop is reported as such, even at the first call."""
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
 
@@ -197,7 +201,7 @@ async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str
 
 
 async def test_two_loops_have_a_storage_each(make_storage: MakeStorage) -> None:
-    """What the error says works: one storage for each loop, on the same tables."""
+    """The advice of the error works: one storage for each loop, on the same tables."""
     here, there = make_storage(), make_storage()
     await here.create_conversation({"id": "c1", "user_id": "ada"})
 

@@ -1,4 +1,4 @@
-"""Servers that go away: what is safe is tried again, what is not is said, and nothing is stored twice."""
+"""When servers fail, safe calls are repeated, others raise, and nothing is stored twice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from voltmem import (
     StorageClosedError,
 )
 
-# Long enough for whatever works, also on a machine with much to do.
+# Long enough for everything that works, even on a busy machine.
 IMPATIENT = 1.0
 
 
@@ -44,7 +44,7 @@ async def rows(storage: PostgresStorage, connection: Connection, schema: str) ->
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """A host that takes connections and says nothing."""
+    """A host that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         yield f"127.0.0.1:{silent.getsockname()[1]}"
 
@@ -53,7 +53,7 @@ def nowhere() -> Iterator[str]:
 
 
 async def test_a_connection_that_broke_while_idle_is_replaced(storage: PostgresStorage, proxy: Proxy) -> None:
-    """The next call does not notice."""
+    """A connection that broke while idle is replaced, and the next call succeeds."""
     proxy.cut()
 
     assert await storage.count_conversations() == 0
@@ -61,7 +61,7 @@ async def test_a_connection_that_broke_while_idle_is_replaced(storage: PostgresS
 
 
 async def test_a_read_that_is_cut_is_read_again(storage: PostgresStorage, proxy: Proxy, rows: Rows) -> None:
-    """The connection breaks while the answer is on its way: the caller gets the answer all the same."""
+    """If the connection breaks before the answer to a read, the read is repeated."""
     proxy.cut_when = lambda answer: b"words" in answer
 
     assert len(await storage.get_messages("ada", "c1")) == 3
@@ -72,8 +72,8 @@ async def test_a_read_that_is_cut_is_read_again(storage: PostgresStorage, proxy:
 async def test_a_write_that_may_be_repeated_is_done_once(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """The server has committed and its answer is lost: the second time changes nothing more."""
-    await call(storage, name)  # prepared: from now on the first answer is the one to the statement itself
+    """A repeatable write that was committed but not answered is repeated, and changes nothing more."""
+    await call(storage, name)  # prepared: so the next answer is that of the statement itself
     once = await rows.all()
     await rows.seed()
     proxy.cut_when = lambda _: True
@@ -88,8 +88,8 @@ async def test_a_write_that_may_be_repeated_is_done_once(
 async def test_a_write_that_must_not_be_repeated_says_that_it_may_have_happened(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """Its answer would be another the second time, so the caller decides: OutcomeUnknownError."""
-    await call(storage, name)  # prepared: from now on the first answer is the one to the statement itself
+    """A write that is not repeatable raises OutcomeUnknownError if its answer is lost, so that the caller decides."""
+    await call(storage, name)  # prepared: so the next answer is that of the statement itself
     await rows.seed()
     proxy.cut_when = lambda _: True
 
@@ -102,7 +102,7 @@ async def test_a_write_that_must_not_be_repeated_says_that_it_may_have_happened(
 async def test_giving_a_conversation_away_is_never_said_to_have_failed(
     storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """The owner changed and the answer is lost: a second time it would be another user's, and not found."""
+    """If the answer to a change of owner is lost, the result is not "not found", as a repetition would say."""
     await call(storage, "update_conversation")
     await rows.seed()
     proxy.cut_when = lambda _: True
@@ -117,7 +117,7 @@ async def test_giving_a_conversation_away_is_never_said_to_have_failed(
 
 
 async def test_a_commit_that_is_cut_may_have_happened(storage: PostgresStorage, proxy: Proxy) -> None:
-    """The answer to COMMIT is lost: the transaction's end is unknown, and says so."""
+    """If the answer to COMMIT is lost, the outcome of the transaction is unknown, and the error says so."""
     with pytest.raises(OutcomeUnknownError):
         async with storage.transaction() as tx:
             await tx.create_conversation({"id": "c1", "user_id": "ada"})
@@ -127,7 +127,7 @@ async def test_a_commit_that_is_cut_may_have_happened(storage: PostgresStorage, 
 
 
 async def test_transaction_that_is_cut_is_undone(storage: PostgresStorage, proxy: Proxy) -> None:
-    """The connection breaks in the middle: the body's own error comes out, and nothing is stored."""
+    """If the connection breaks within a transaction, the block's own error is raised, and nothing is stored."""
     with pytest.raises(DatabaseError):
         async with storage.transaction() as tx:
             await tx.create_conversation({"id": "c1", "user_id": "ada"})
@@ -140,7 +140,7 @@ async def test_transaction_that_is_cut_is_undone(storage: PostgresStorage, proxy
 async def test_backends_that_are_ended_under_load_lose_nothing(
     dsn: str, make_storage: MakeStorage, connection: Connection, numbered: Numbered
 ) -> None:
-    """An administrator ends all connections again and again: every message is stored, exactly once."""
+    """While all connections are terminated repeatedly, every message is stored exactly once."""
     name = f"load-{id(connection)}"
     storage = make_storage(with_parameters(dsn, application_name=name), storage_limit=None, max_connections=5)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
@@ -149,7 +149,7 @@ async def test_backends_that_are_ended_under_load_lose_nothing(
     async def end_them() -> None:
         nonlocal ended
         victims = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
-        while ended < 20:  # and no longer: who connects slowly would be ended again and again
+        while ended < 20:  # stop here: a slow client would otherwise be terminated again and again
             ended += len(await connection.fetch(victims, name))
             await asyncio.sleep(0.1)
 
@@ -167,17 +167,17 @@ async def test_backends_that_are_ended_under_load_lose_nothing(
     assert len(found) == next(numbers)
 
 
-# --- no server, or one that says nothing -------------------------------------------------------------------------
+# --- missing and silent servers ----------------------------------------------------------------------------------
 
 
-async def test_no_server_is_told_at_once(make_storage: MakeStorage) -> None:
-    """When opening, an address where nobody listens is an error, not a wait."""
+async def test_a_missing_server_is_reported_at_once(make_storage: MakeStorage) -> None:
+    """On opening, an address where no server listens is an error at once."""
     with pytest.raises(ConnectionFailedError, match="cannot reach PostgreSQL"):
         await make_storage("postgresql://127.0.0.1:1/postgres", retry_timeout=600).open()
 
 
 async def test_a_server_that_comes_back_is_waited_for(storage: PostgresStorage, proxy: Proxy) -> None:
-    """On an open storage a call gets over a server that is away for a while."""
+    """On an open storage a call survives a short outage of the server."""
     proxy.refusing = True
     proxy.cut()
 
@@ -190,7 +190,7 @@ async def test_a_server_that_comes_back_is_waited_for(storage: PostgresStorage, 
 
 
 async def test_a_server_that_is_starting_is_waited_for(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """A server that says it is starting up (57P03) is asked again until it is ready, at the opening too."""
+    """A server that is starting up (57P03) is tried again until it is ready, on opening, too."""
     proxy.start_up(times=3)
 
     await make_storage(proxy.dsn).open()
@@ -199,7 +199,7 @@ async def test_a_server_that_is_starting_is_waited_for(proxy: Proxy, make_storag
 
 
 async def test_a_server_that_never_gets_ready_is_given_up(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """A server that is still starting up after retry_timeout is one that could not be reached."""
+    """A server that is still starting up after retry_timeout is an error: it could not be reached."""
     proxy.start_up(times=1_000_000)
 
     with pytest.raises(ConnectionFailedError, match="starting up") as failed:
@@ -209,7 +209,7 @@ async def test_a_server_that_never_gets_ready_is_given_up(proxy: Proxy, make_sto
 
 
 async def test_a_server_that_stays_away_is_given_up(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """After retry_timeout the caller hears that there is no connection."""
+    """After retry_timeout the call fails with the error that there is no connection."""
     storage = make_storage(proxy.dsn, retry_timeout=IMPATIENT)
     await storage.open()
     proxy.refusing = True
@@ -223,7 +223,7 @@ async def test_a_server_that_stays_away_is_given_up(proxy: Proxy, make_storage: 
 
 
 async def test_a_server_that_hangs_is_given_up(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """No answer within command_timeout: a read may be repeated, a write may have happened; then all goes on."""
+    """Without an answer within command_timeout the call fails: a read may be repeated, a write may have happened."""
     storage = make_storage(
         proxy.dsn, command_timeout=IMPATIENT, connect_timeout=IMPATIENT, retry_timeout=IMPATIENT, max_connections=1
     )
@@ -242,7 +242,7 @@ async def test_a_server_that_hangs_is_given_up(proxy: Proxy, make_storage: MakeS
 async def test_a_host_that_is_dead_or_hangs_is_passed_over(
     proxy: Proxy, nowhere: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """Of several hosts the first that answers is taken, and asked first the next time."""
+    """Of several hosts the first one that answers is used, and tried first the next time."""
     login, _, place = proxy.dsn.partition("://")[2].rpartition("@")
     dsn = f"postgresql://{login}@127.0.0.1:1,{nowhere},{place}&target_session_attrs=read-write"
     storage = make_storage(dsn, connect_timeout=IMPATIENT, max_connections=2)
@@ -255,13 +255,13 @@ async def test_a_host_that_is_dead_or_hangs_is_passed_over(
 
 
 async def test_a_standby_is_not_written_to(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """With target_session_attrs=standby a primary is not what was asked for."""
+    """With target_session_attrs=standby a primary is refused."""
     with pytest.raises(DatabaseError):
         await make_storage(with_parameters(proxy.dsn, target_session_attrs="standby")).open()
 
 
 async def test_a_pool_that_is_used_up_says_so(dsn: str, make_storage: MakeStorage) -> None:
-    """All connections are held by transactions: after command_timeout the error names max_connections."""
+    """If all connections are held by transactions, the error after command_timeout names max_connections."""
     storage = make_storage(max_connections=1, command_timeout=IMPATIENT)
 
     async with storage.transaction():
@@ -272,7 +272,7 @@ async def test_a_pool_that_is_used_up_says_so(dsn: str, make_storage: MakeStorag
 
 
 async def test_a_connection_that_hangs_is_not_said_to_be_in_use(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """Where a new connection takes longer than a call may, the way out that is named is not more of them."""
+    """If connecting takes longer than command_timeout, the error does not advise to raise max_connections."""
     storage = make_storage(proxy.dsn, command_timeout=IMPATIENT, connect_timeout=60, retry_timeout=IMPATIENT)
     proxy.hang()
 
@@ -286,7 +286,7 @@ async def test_a_connection_that_hangs_is_not_said_to_be_in_use(proxy: Proxy, ma
 
 
 async def test_a_given_pool_is_used_and_left_alone(dsn: str, schema: str) -> None:
-    """It is neither closed nor changed: it works as before when the storage is closed."""
+    """A caller's pool is neither closed nor changed: it works as before after the storage is closed."""
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
         async with storage:
@@ -301,7 +301,7 @@ async def test_a_given_pool_is_used_and_left_alone(dsn: str, schema: str) -> Non
 
 
 async def test_close_waits_for_the_calls_under_way(storage: PostgresStorage, proxy: Proxy) -> None:
-    """close() answers what was begun before it and refuses what comes after; open() opens again."""
+    """close() lets running calls finish and refuses new ones; open() opens again."""
     proxy.hang()
     under_way = asyncio.create_task(storage.count_conversations())
     await proxy.something_held()
@@ -321,7 +321,7 @@ async def test_close_waits_for_the_calls_under_way(storage: PostgresStorage, pro
 async def test_close_refuses_the_calls_that_wait_for_a_connection(
     storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
-    """close() refuses a call that waits for a connection, and cuts none off in the middle."""
+    """close() refuses a call that waits for a connection, and interrupts no running one."""
     proxy.hang()
     under_way = asyncio.create_task(storage.count_conversations())
     await proxy.something_held()

@@ -1,4 +1,4 @@
-"""An upgrade that is killed, refused or kept waiting leaves whole migrations only, and locks no more than it says."""
+"""An upgrade that is killed, refused or delayed leaves only whole migrations, and holds only the documented locks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Picture: TypeAlias = tuple[list[str], list[str]]
 
 @pytest.fixture
 async def other(dsn: str) -> AsyncIterator[Connection]:
-    """Somebody else's connection."""
+    """A connection of another session."""
     connection: Connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
@@ -46,7 +46,7 @@ def tables(schema: str) -> Tables:
     return Tables(schema, "voltagent_memory")
 
 
-# --- where an upgrade begins, and all that can be seen of it -------------------------------------------------------
+# --- starts of upgrades, and their results -------------------------------------------------------------------------
 
 STARTS: Final = [
     "empty",
@@ -58,19 +58,19 @@ STARTS: Final = [
 
 
 async def begin(start: str, connection: Connection, tables: Tables, before: str | None = None) -> None:
-    """Make the tables as they are at the start, and apply all migrations that come before this one."""
+    """Create the tables of the start, and apply all migrations before this one."""
     await starts.begin(start, connection, tables)
     if before in NAMES[1:]:
         await apply_missing(connection, tables, KNOWN[: NAMES.index(before)])
 
 
 async def picture(connection: Connection, tables: Tables) -> Picture:
-    """Return all that is in the schema, catalog and rows, but for the times of migrations; nothing without a schema."""
+    """Return everything in the schema, catalog and rows, except the times of migrations; nothing without a schema."""
     found = await connection.fetch(
         "SELECT relname::text AS name FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'",
         tables.schema,
     )
-    # As text and not as jsonb, which cannot hold all that is in a column of type json.
+    # As text, not as jsonb, which cannot hold every value of a column of type json.
     row = """regexp_replace(to_json(row)::text, '"(applied_at|read_at)":"[^"]+"', '"\\1":"then"')"""
     parts = [f"SELECT '{each['name']} ' || {row} FROM {tables.schema}.{each['name']} AS row" for each in found]
     parts.append(f"SELECT sequencename || ' ' || last_value FROM pg_sequences WHERE schemaname = '{tables.schema}'")
@@ -86,7 +86,7 @@ async def ledger(connection: Connection, tables: Tables) -> list[str]:
 
 
 async def boundaries(start: str, connection: Connection, tables: Tables) -> list[Picture]:
-    """Return the picture before an undisturbed upgrade and after each of its steps, and leave nothing behind."""
+    """Return the pictures before an undisturbed upgrade and after each of its steps, and drop the schema."""
     await begin(start, connection, tables)
     pictures = [await picture(connection, tables)]
     if await unreleased.replace(connection, tables):
@@ -103,12 +103,12 @@ async def boundaries(start: str, connection: Connection, tables: Tables) -> list
 
 
 def make_all_tables_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From here on indexes are built concurrently, and what another process is building is asked for often."""
+    """Build all indexes concurrently from now on, and check often for builds of other processes."""
     monkeypatch.setattr("voltmem._postgres.migrations.indexes.LARGE", 0)
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LONGEST_DELAY", 0.02)
 
 
-# --- killed -------------------------------------------------------------------------------------------------------
+# --- killed upgrades ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["server", "client"])
@@ -116,13 +116,13 @@ def make_all_tables_large(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_upgrade_killed_at_any_statement_leaves_whole_migrations_and_the_next_goes_on(
     dsn: str, connection: Connection, tables: Tables, start: str, side: Side
 ) -> None:
-    """Whatever statement the server or the client dies at, all of a migration is there or nothing of it."""
+    """Whatever statement the server or the client is killed at, a migration is there completely or not at all."""
     pictures = await boundaries(start, connection, tables)
     await begin(start, connection, tables)
     before, number = pictures[0], 1
 
-    # Each attempt finds what the last one left: killed a statement later, and at all of them again from the next
-    # migration on.
+    # Each attempt starts from the state that the last one left: it is killed one statement later, and again at every
+    # statement from the next migration on.
     while await killed(dsn, connection, tables, side, number):
         after = await picture(connection, tables)
         position = pictures.index(before)
@@ -136,7 +136,9 @@ async def test_an_upgrade_killed_at_any_statement_leaves_whole_migrations_and_th
 async def test_an_upgrade_of_large_tables_killed_at_any_statement_is_finished_by_the_next(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch, side: Side
 ) -> None:
-    """What is built concurrently outlives its transaction, half-built or not; whoever comes next makes it whole."""
+    """
+    An index build that was killed half-way is completed by the next upgrade, although it outlives its transaction.
+    """
     pictures = await boundaries("0.1.7", connection, tables)
     await begin("0.1.7", connection, tables)
     make_all_tables_large(monkeypatch)
@@ -154,7 +156,7 @@ async def test_an_upgrade_of_large_tables_killed_at_any_statement_is_finished_by
 
 @pytest.fixture
 async def own_database(dsn: str) -> AsyncIterator[Connection]:
-    """A connection to a database of the test's own: an event trigger is the whole database's."""
+    """A connection to a database of the test's own, since an event trigger applies to the whole database."""
     name = temporary_schema_name()
     admin = await asyncpg.connect(dsn)
     await admin.execute(f"CREATE DATABASE {name}")
@@ -192,7 +194,11 @@ FULL_DISK: Final = """
 async def test_a_migration_that_meets_a_full_disk_leaves_nothing_of_itself(
     own_database: Connection, tables: Tables, start: str, command: str, name: str
 ) -> None:
-    """It is a MigrationError with the server's words, what came before it stays, and with room again all is done."""
+    """
+    A full disk is a MigrationError with the server's message.
+
+    Earlier migrations stay, and with space the rest follows.
+    """
     pictures = await boundaries(start, own_database, tables)
     await begin(start, own_database, tables, name)
     await own_database.execute(FULL_DISK)
@@ -228,11 +234,11 @@ async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itse
     start: str,
     name: str,
 ) -> None:
-    """It is a MigrationError, nothing has changed, and once the rows are free again the upgrade is done."""
+    """A statement timeout is a MigrationError and changes nothing; when the rows are free, the upgrade succeeds."""
     pictures = await boundaries(start, connection, tables)
     await begin(start, connection, tables, name)
     before = await picture(connection, tables)
-    monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 0)  # none: the statement's comes first
+    monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 0)  # the statement_timeout is first
 
     async with other.transaction():
         await other.execute(f"SELECT FROM {tables.messages} FOR UPDATE")
@@ -249,7 +255,7 @@ async def test_a_migration_that_meets_a_statement_timeout_leaves_nothing_of_itse
 
 # --- locks --------------------------------------------------------------------------------------------------------
 
-# The longest first, for one name is a part of another.
+# The longest first, since one name is a part of another.
 MODES: Final = re.compile(
     "ACCESS EXCLUSIVE|SHARE ROW EXCLUSIVE|SHARE UPDATE EXCLUSIVE|ROW EXCLUSIVE|ROW SHARE|EXCLUSIVE|SHARE"
 )
@@ -258,14 +264,14 @@ HARMLESS: Final = {"ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE"}
 
 
 def declared_locks(text: str) -> set[str]:
-    """Return the locks stronger than ROW EXCLUSIVE that the header of a migration names."""
+    """Return the locks above ROW EXCLUSIVE that the header of a migration names."""
     paragraph = LOCK_PARAGRAPH.search(text)
     assert paragraph is not None, "every numbered file says what it locks"
     return set(MODES.findall(" ".join(paragraph[0].replace("--", "").split()))) - HARMLESS
 
 
 async def held_locks(watcher: Connection, holder: WatchedConnection, existing: list[int]) -> set[str]:
-    """Return the locks stronger than ROW EXCLUSIVE that a connection has on tables."""
+    """Return the locks above ROW EXCLUSIVE that a connection holds on tables."""
     rows = await watcher.fetch(
         "SELECT DISTINCT mode FROM pg_locks WHERE pid = $1 AND granted AND relation = ANY($2)",
         holder.get_server_pid(),
@@ -283,7 +289,7 @@ async def existing_tables(connection: Connection, tables: Tables) -> list[int]:
 
 
 async def locks_of(dsn: str, watcher: Connection, tables: Tables, name: str) -> set[str]:
-    """Apply the migration, and return the locks that it has on tables that were there before it."""
+    """Apply the migration. Returns the locks that it holds on tables that existed before."""
     existing = await existing_tables(watcher, tables)
     held: set[str] = set()
 
@@ -299,7 +305,7 @@ async def locks_of(dsn: str, watcher: Connection, tables: Tables, name: str) -> 
 async def test_a_migration_locks_what_its_header_says(
     dsn: str, connection: Connection, tables: Tables, migration: Migration
 ) -> None:
-    """On tables that were there it takes the locks that its file names: no other ever, and each of them somewhere."""
+    """On existing tables a migration takes exactly the locks that the header of its file names."""
     declared = set[str]() if migration.is_function else declared_locks(migration.text)
     taken: set[str] = set()
     for start in ("empty", ADOPTED, "0.1.7", "2.1.2"):
@@ -316,7 +322,7 @@ async def test_a_migration_locks_what_its_header_says(
 
 
 async def files(connection: Connection, existing: list[int]) -> list[int]:
-    """Return the files that the rows of tables are in; one that is rewritten gets another."""
+    """Return the files of the tables on disk; a rewritten table has another file."""
     rows = await connection.fetch("SELECT pg_relation_filenode(oid) FROM unnest($1::oid[]) AS oid", existing)
     return [row[0] for row in rows]
 
@@ -325,7 +331,10 @@ async def files(connection: Connection, existing: list[int]) -> list[int]:
 async def test_nothing_scans_a_large_table_under_a_lock_that_keeps_others_out(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch, release: str
 ) -> None:
-    """Every index is built concurrently, every UPDATE is alone with its rows, and no table is rewritten."""
+    """
+    On large tables every index is built concurrently, every UPDATE is alone in its migration, and no table is
+    rewritten.
+    """
     pictures = await boundaries(release, connection, tables)
     await begin(release, connection, tables)
     make_all_tables_large(monkeypatch)
@@ -349,7 +358,7 @@ async def test_nothing_scans_a_large_table_under_a_lock_that_keeps_others_out(
 async def test_an_index_whose_build_was_killed_is_built_again(
     dsn: str, connection: Connection, other: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a killed CREATE INDEX CONCURRENTLY leaves, invalid and never used, does not pass for the index."""
+    """The invalid index that a killed CREATE INDEX CONCURRENTLY leaves is built again."""
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LONGEST_DELAY", 0.02)
     pictures = await boundaries("0.1.7", connection, tables)
     await begin("0.1.7", connection, tables)
@@ -360,7 +369,7 @@ async def test_an_index_whose_build_was_killed_is_built_again(
     builder = await asyncpg.connect(dsn)
 
     async with other.transaction():
-        await other.execute(f"LOCK TABLE {index.table} IN ROW EXCLUSIVE MODE")  # a writer, which the build waits for
+        await other.execute(f"LOCK TABLE {index.table} IN ROW EXCLUSIVE MODE")  # a writer that the build waits for
         building = asyncio.create_task(builder.execute(index.concurrent_statement))
         while not await connection.fetchval(invalid, index.name):
             assert not building.done()
@@ -378,7 +387,9 @@ async def test_an_index_whose_build_was_killed_is_built_again(
 async def test_upgrades_of_large_tables_that_start_together_all_succeed(
     connection: Connection, other: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two that build the same indexes concurrently wait for each other, and each migration is applied by one."""
+    """
+    Two upgrades that build the same indexes concurrently wait for each other, and one of them applies each migration.
+    """
     pictures = await boundaries("0.1.7", connection, tables)
     make_all_tables_large(monkeypatch)
     for _ in range(3):
@@ -401,7 +412,7 @@ DROPPED_LATER: Final = (
 async def test_an_upgrade_of_large_tables_that_is_overtaken_undoes_nothing(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever another process runs through while one is between its transactions, the tables end as they should."""
+    """If another process completes the upgrade between any two transactions of this one, the tables end up right."""
     pictures = await boundaries("0.1.7", connection, tables)
     make_all_tables_large(monkeypatch)
     for number in itertools.count(1):
@@ -416,10 +427,10 @@ async def test_an_upgrade_of_large_tables_that_is_overtaken_undoes_nothing(
             break
 
 
-async def test_an_index_that_a_later_migration_drops_is_not_built_again_by_whoever_was_overtaken(
+async def test_an_overtaken_upgrade_does_not_rebuild_a_dropped_index(
     dsn: str, connection: Connection, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever finds both files missing builds none on a large table, and so none after somebody else has dropped it."""
+    """An upgrade that was overtaken does not build an index on a large table again that a later migration drops."""
     monkeypatch.setattr("voltmem._postgres.schema.migrations", lambda: (*KNOWN, *DROPPED_LATER))
     make_all_tables_large(monkeypatch)
     for number in itertools.count(1):
@@ -436,9 +447,9 @@ async def test_an_index_that_a_later_migration_drops_is_not_built_again_by_whoev
 
 async def overtaken(dsn: str, fast: Connection, tables: Tables, number: int) -> tuple[list[str], list[str]]:
     """
-    Upgrade, and let another upgrade through before the n-th transaction or concurrent build, from 1.
+    Upgrade, and run another upgrade before the n-th transaction or concurrent build, counted from 1.
 
-    Return what each applied; the other one nothing where there are fewer.
+    Returns the names that each of the two applied; nothing for the other one if there are fewer than n.
     """
     sent, done = 0, list[str]()
 
@@ -462,7 +473,7 @@ async def test_a_table_in_use_is_waited_for_without_keeping_others_out(
     monkeypatch: pytest.MonkeyPatch,
     release: str,
 ) -> None:
-    """While somebody's transaction reads a table, others read it, too, between the tries of the upgrade."""
+    """While another transaction reads a table, reads of others succeed between the upgrade's tries for the lock."""
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 20)
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LONGEST_DELAY", 0.02)
     monkeypatch.setattr("voltmem._postgres.migrations.conversation_schema._TRIES_FOR_LOCK", 2)

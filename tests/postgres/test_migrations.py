@@ -1,4 +1,4 @@
-"""The tables come into being, grow, and are looked after, however many start at once and whatever goes wrong."""
+"""Tables are created, upgraded and checked, with any number of concurrent starts and any error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.checkout import ROOT
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
@@ -42,17 +42,17 @@ def processes() -> Iterator[list[Worker]]:
         yield processes
 
 
-# --- many at once -------------------------------------------------------------------------------------------------
+# --- concurrent calls ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["open", "upgrade"])
 def test_processes_that_start_together_all_succeed(dsn: str, processes: list[Worker], order: str) -> None:
-    """Of eight processes that meet an empty schema all succeed, and each migration is applied by one of them."""
+    """Eight processes start on an empty schema: all succeed, and each migration is applied by one of them."""
     for _ in range(ROUNDS // 2):
         schema = temporary_schema_name()
 
         for process in processes:
-            process.tell(order, dsn, schema=schema)
+            process.send(order, dsn, schema=schema)
         answers = [process.answer() for process in processes]
 
         asyncio.run(drop_schema(schema))
@@ -63,7 +63,7 @@ def test_processes_that_start_together_all_succeed(dsn: str, processes: list[Wor
 
 
 async def test_prefixes_that_start_together_in_a_new_schema_all_succeed(dsn: str, connection: Connection) -> None:
-    """Applications with a prefix each that meet a schema which is not there yet all succeed."""
+    """Applications with different prefixes start on a schema that does not exist yet: all succeed."""
     for _ in range(10):
         schema = temporary_schema_name()
         storages = [PostgresStorage(dsn, schema=schema, table_prefix=f"app{n}", max_connections=1) for n in range(4)]
@@ -78,26 +78,26 @@ async def test_prefixes_that_start_together_in_a_new_schema_all_succeed(dsn: str
 async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     dsn: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long that takes: only for tables nobody waits long."""
+    """A prefix waits as long as needed for another one that creates the schema; only waits for tables are short."""
     monkeypatch.setattr("voltmem._postgres.migrations.ledger.LOCK_TIMEOUT", 1)
     schema = temporary_schema_name()
     storage = PostgresStorage(dsn, schema=schema, max_connections=1)
 
-    async with connection.transaction():  # who makes the schema has this lock until its first tables are there
+    async with connection.transaction():  # holds the lock of a schema that is being created
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{schema}")
         opening = asyncio.create_task(storage.open())
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
     await opening
 
     await storage.close()
     await connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
-# --- what is done, and when ---------------------------------------------------------------------------------------
+# --- steps and their preconditions --------------------------------------------------------------------------------
 
 
 async def catalog(connection: Connection, schema: str) -> list[asyncpg.Record]:
-    """Return everything in the schema, with the transaction that changed it last, and the ledger."""
+    """Return everything in the schema with the transactions that last changed it, and the ledger."""
     ledger = f'"{schema}".voltagent_memory_migrations'
     return await connection.fetch(
         f"""
@@ -123,7 +123,7 @@ async def exists(connection: Connection, schema: str) -> bool:
 
 
 async def test_opening_again_changes_nothing(make_storage: MakeStorage, connection: Connection, schema: str) -> None:
-    """A schema that is current is left as it is, to the last catalog row."""
+    """Opening a current schema changes nothing, not even a row of the catalog."""
     await make_storage().open()
     before = await catalog(connection, schema)
 
@@ -150,7 +150,7 @@ async def test_check_names_all_that_is_missing_and_creates_nothing(
 async def test_check_names_only_what_is_missing(
     make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch, schema: str
 ) -> None:
-    """With migrate="check" a database of an older release is an error that names what was added since."""
+    """With migrate="check" a database of an older release is an error that names only the newer migrations."""
     await make_storage().open()
     monkeypatch.setattr(
         "voltmem._postgres.schema.migrations", lambda: [*migrations(), Migration("9999_new", "SELECT 1;")]
@@ -163,7 +163,7 @@ async def test_check_names_only_what_is_missing(
 
 
 async def test_check_opens_what_upgrade_schema_made(make_storage: MakeStorage) -> None:
-    """The way out that the error of migrate="check" names is one: upgrade_schema() on the same storage."""
+    """The advice of the error of migrate="check" works: upgrade_schema() on the same storage."""
     storage = make_storage(migrate="check")
 
     done = await storage.upgrade_schema()
@@ -173,7 +173,7 @@ async def test_check_opens_what_upgrade_schema_made(make_storage: MakeStorage) -
 
 
 async def test_upgrade_schema_returns_what_it_applied(make_storage: MakeStorage) -> None:
-    """upgrade_schema() returns the names of the migrations that it applied: the second time none."""
+    """upgrade_schema() returns the names of the migrations that it applied; the second time none."""
     storage = make_storage(migrate="off")
 
     assert await storage.upgrade_schema() == NAMES
@@ -190,7 +190,7 @@ async def test_off_sends_nothing_at_opening(make_storage: MakeStorage, proxy: Pr
 
 
 async def test_off_meets_missing_tables_with_the_first_call(make_storage: MakeStorage) -> None:
-    """With migrate="off" tables that are not there are a SchemaError that says how to make them."""
+    """With migrate="off" missing tables are a SchemaError that says how to create them."""
     storage = make_storage(migrate="off")
 
     with pytest.raises(SchemaError, match="upgrade_schema"):
@@ -201,7 +201,7 @@ async def test_off_meets_missing_tables_with_the_first_call(make_storage: MakeSt
 async def test_opening_a_current_schema_is_one_round_trip_more_than_connecting(
     make_storage: MakeStorage, proxy: Proxy, migrate: str
 ) -> None:
-    """Whether all migrations are there is asked in one round trip, over the one connection that is opened."""
+    """Opening a current schema checks all migrations in one round trip, over the one connection that it opens."""
     await make_storage().open()
     connection = await asyncpg.connect(proxy.dsn)
     await connection.close()
@@ -215,7 +215,9 @@ async def test_opening_a_current_schema_is_one_round_trip_more_than_connecting(
 async def test_workers_that_come_and_go_queue_on_no_lock(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """A thousand open a current schema and close again, while somebody holds every lock that migrations need."""
+    """
+    A thousand storages open a current schema while another session holds every lock that migrations need.
+    """
     await make_storage().open()
     tables = Tables(schema, "voltagent_memory")
 
@@ -238,7 +240,7 @@ async def test_workers_that_come_and_go_queue_on_no_lock(
 async def test_an_edited_migration_is_an_error_that_names_it(
     make_storage: MakeStorage, connection: Connection, schema: str, edited: str, migrate: str
 ) -> None:
-    """A file that is not the one that was applied is refused, whatever else may be run."""
+    """A file that differs from the applied one is an error that names it, whatever else is missing."""
     await make_storage().open()
     await connection.execute(
         f"UPDATE {schema}.voltagent_memory_migrations SET checksum = 'another' WHERE name = $1", edited
@@ -257,7 +259,7 @@ async def test_an_edited_migration_is_an_error_that_names_it(
 async def test_a_database_that_knows_a_newer_migration_opens(
     make_storage: MakeStorage, connection: Connection, schema: str, migrate: str
 ) -> None:
-    """An older release goes on working beside a newer one: migrations add, and take nothing away."""
+    """An older release works on a database with newer migrations, since migrations only add."""
     await make_storage().open()
     await connection.execute(f"INSERT INTO {schema}.voltagent_memory_migrations VALUES ('9999_newer', 'unknown')")
     storage = make_storage(migrate="auto" if migrate == "auto" else "check")
@@ -272,7 +274,7 @@ async def test_a_database_that_knows_a_newer_migration_opens(
 async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_start_goes_on(
     make_storage: MakeStorage, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch, position: int
 ) -> None:
-    """What came before it stays, what comes after it waits, and once it is mended everything is applied."""
+    """When a migration fails, earlier ones stay and later ones wait; after the fix the next start applies the rest."""
     half = "CREATE TABLE {schema}.{prefix}_half (id int);\n"
     broken = Migration("0000_broken", half + "SELECT * FROM {schema}.{prefix}_nothing;\n" + half)
     known = list(migrations())
@@ -299,7 +301,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_star
 
 
 async def test_two_prefixes_in_one_schema_do_not_meet(make_storage: MakeStorage) -> None:
-    """Applications that share a schema with a prefix each see their own rows only."""
+    """Applications that share a schema, each with a prefix, see only their own rows."""
     one, other = make_storage(table_prefix="one"), make_storage(table_prefix="other")
 
     await one.create_conversation({"id": "c1", "user_id": "ada"})
@@ -313,7 +315,7 @@ async def test_two_prefixes_in_one_schema_do_not_meet(make_storage: MakeStorage)
 
 
 async def test_one_prefix_in_two_schemas_does_not_meet(make_storage: MakeStorage, dsn: str) -> None:
-    """The same prefix in another schema is other tables, and other migrations."""
+    """The same prefix in another schema has its own tables and its own ledger."""
     storage, elsewhere = make_storage(), temporary_schema_name()
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -326,7 +328,7 @@ async def test_one_prefix_in_two_schemas_does_not_meet(make_storage: MakeStorage
 
 
 async def test_the_longest_prefix_works(make_storage: MakeStorage, connection: Connection, schema: str) -> None:
-    """With the longest prefix no name is cut: tables and indexes are called as with a short one."""
+    """With the longest prefix no name is cut: tables and indexes have the same names as with a short one."""
     short, long = "p", "p" * MAX_PREFIX_LENGTH
     for prefix in (short, long):
         storage = make_storage(table_prefix=prefix)
@@ -334,7 +336,7 @@ async def test_the_longest_prefix_works(make_storage: MakeStorage, connection: C
         await storage.add_message({"role": "user", "content": "hello"}, "ada", "c1")
         assert len(await storage.get_messages("ada", "c1")) == 1
 
-    # The names of primary keys are made up by PostgreSQL, which shortens them as it likes.
+    # PostgreSQL generates and shortens the names of primary keys.
     names = await connection.fetch(
         "SELECT relname FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relname NOT LIKE '%pkey'", schema
     )
@@ -345,7 +347,7 @@ async def test_the_longest_prefix_works(make_storage: MakeStorage, connection: C
 
 
 def test_a_prefix_that_is_too_long_is_refused() -> None:
-    """One character more would be cut by PostgreSQL, silently, and two prefixes would share a table."""
+    """One more character is refused: PostgreSQL would cut it silently, and two prefixes would share a table."""
     with pytest.raises(InvalidOptionError, match=f"{MAX_PREFIX_LENGTH + 1} characters"):
         PostgresStorage(table_prefix="p" * (MAX_PREFIX_LENGTH + 1))
 
@@ -354,7 +356,7 @@ def test_a_prefix_that_is_too_long_is_refused() -> None:
 
 
 def test_migrations_are_found_in_the_checkout_in_their_order() -> None:
-    """Every file of migrations_sql/ is known, by its path without .sql: functions first, then by number."""
+    """Every file of migrations_sql/ is found by its path without .sql, functions first, then by number."""
     functions = sorted(f"functions/{path.stem}" for path in FOLDER.glob("functions/*"))
     numbered = sorted(path.stem for path in FOLDER.glob("0*"))
 
@@ -363,7 +365,7 @@ def test_migrations_are_found_in_the_checkout_in_their_order() -> None:
 
 
 def test_the_ends_of_lines_do_not_change_a_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that Git checked out with Windows' line ends are the same migrations."""
+    """Files with Windows line ends, as Git may check them out, have the same checksums."""
     folder = tmp_path / "migrations_sql"
     (folder / "functions").mkdir(parents=True)
     for migration in migrations():
@@ -393,18 +395,18 @@ def test_the_ends_of_lines_do_not_change_a_checksum(tmp_path: Path, monkeypatch:
     ids=["two", "lines", "in quotes", "comments", "body", "tagged body", "body in a line", "windows", "last words"],
 )
 def test_a_file_is_split_into_its_statements(text: str, statements: list[str]) -> None:
-    """A statement ends with a semicolon at the end of a line, unless that is in a comment or a function's body."""
+    """A statement ends with a semicolon at the end of a line, but not in a comment or in a function's body."""
     assert list(Migration("0001_test", text).statements(TABLES)) == statements
 
 
 def test_a_last_statement_without_a_semicolon_is_not_lost() -> None:
-    """Nothing of a file is left out and recorded as applied."""
+    """A last statement without a semicolon is still executed."""
     assert list(Migration("0001_test", "SELECT 1;\nSELECT 2\n").statements(TABLES)) == ["SELECT 1;", "SELECT 2"]
 
 
 @pytest.mark.parametrize("migration", migrations(), ids=NAMES)
 def test_every_statement_names_schema_and_prefix(migration: Migration) -> None:
-    """What is created or altered is qualified, and nothing of the template is left."""
+    """Every created or altered object is qualified with schema and prefix, and no placeholder is left."""
     for statement in migration.statements(TABLES):
         assert '"app".chat_' in statement
         assert "{schema}" not in statement

@@ -1,4 +1,4 @@
-"""migrations_sql/schema.sql is what a new database holds."""
+"""migrations_sql/schema.sql is the schema of a new database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 async def test_schema_sql_shows_what_the_migrations_make(database: str) -> None:
-    """To the letter; "python -m tests.schema_sql" writes it anew."""
+    """schema.sql equals the rendered catalog of a migrated database; "python -m tests.schema_sql" rewrites it."""
     assert FILE.read_text() == await rendered(database), "write the file anew: python -m tests.schema_sql"
 
 
 async def test_schema_sql_makes_what_the_migrations_make(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Run as a script it leaves the catalog of a new database, row by row: nothing that is there is not shown."""
+    """Run as a script, schema.sql creates the same catalog as the migrations, so it omits nothing."""
     shown, made = Tables(schema, "voltagent_memory"), Tables(schema, "voltagent_newest")
 
     await load(connection, FILE.read_text(), shown)

@@ -1,10 +1,10 @@
-"""What schema_status() says of a database."""
+"""schema_status() lists the migrations of a database."""
 
 from tests.conftest import Connection, MakeStorage
 
 
 async def test_schema_status_lists_missing_and_applied_migrations(make_storage: MakeStorage) -> None:
-    """schema_status() lists every migration: without a time where it is missing, with one after upgrade_schema()."""
+    """schema_status() lists every migration: without a time if it is missing, with one after upgrade_schema()."""
     storage = make_storage(migrate="off")
 
     missing = await storage.schema_status()
@@ -17,7 +17,7 @@ async def test_schema_status_lists_missing_and_applied_migrations(make_storage: 
 
 
 async def test_schema_status_changes_nothing(make_storage: MakeStorage, connection: Connection, schema: str) -> None:
-    """schema_status() makes no table, whatever the option migrate says."""
+    """schema_status() creates no table, for any value of the option migrate."""
     await make_storage(migrate="auto").schema_status()
 
     assert await connection.fetch("SELECT FROM pg_tables WHERE schemaname = $1", schema) == []

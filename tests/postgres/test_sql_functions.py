@@ -1,4 +1,4 @@
-"""Functions have a version: a higher one replaces what is there, a lower one leaves it, an edited one is an error."""
+"""Functions have versions: a higher one replaces the function, a lower one does not, and an edited one is an error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Release = Callable[..., None]
 
 @pytest.fixture
 def release(monkeypatch: pytest.MonkeyPatch) -> Release:
-    """Be a release that has these files, too, from here on."""
+    """Act as a release that also has these files from here on."""
 
     def be(*more: Migration) -> None:
         known = sorted([*more, *FUNCTIONS], key=lambda each: each.name) + NUMBERED
@@ -41,7 +41,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Release:
 
 
 def answering(version: int, answer: int | None = None) -> Migration:
-    """A function that returns its version, and counts the messages of a table that the numbered files make."""
+    """A function that returns its version, and counts the messages of a table that the numbered files create."""
     return Migration(
         "functions/answer",
         f"-- version {version}\n"
@@ -58,7 +58,7 @@ async def answer(connection: Connection, schema: str) -> int:
 async def test_functions_are_applied_before_the_tables_that_they_read(
     make_storage: MakeStorage, connection: Connection, schema: str, release: Release
 ) -> None:
-    """Triggers find theirs, and no function is refused for what it names."""
+    """Functions are created before the tables that they read: triggers find theirs, and none is refused."""
     release(answering(1))
 
     done = await make_storage().upgrade_schema()
@@ -72,7 +72,7 @@ async def test_functions_are_applied_before_the_tables_that_they_read(
 async def test_a_function_of_a_higher_version_replaces_the_one_that_is_there(
     make_storage: MakeStorage, connection: Connection, schema: str, release: Release
 ) -> None:
-    """migrate="check" names it, upgrade_schema() applies it and nothing else, and the ledger has its version."""
+    """A higher version is named by migrate="check", applied alone by upgrade_schema(), and recorded in the ledger."""
     release(answering(2))
     await make_storage().open()
     release(answering(10))
@@ -99,7 +99,7 @@ async def test_an_older_release_leaves_a_newer_function_alone(
     older: list[Migration],
     migrate: str,
 ) -> None:
-    """It opens the database as current, and neither opening, upgrading nor the script touches the function."""
+    """An older release opens the database as current; opening, upgrading and the script leave the newer function."""
     release(answering(2))
     await make_storage().open()
     tables = Tables(schema, PREFIX)
@@ -119,7 +119,7 @@ async def test_an_older_release_leaves_a_newer_function_alone(
 async def test_another_text_of_the_same_version_is_an_error_that_says_what_to_do(
     make_storage: MakeStorage, connection: Connection, schema: str, release: Release, migrate: str
 ) -> None:
-    """Whoever edited a function's file and did not raise its number is told, and nothing is changed."""
+    """A function's file that was edited without a new version is an error with advice, and nothing is changed."""
     release(answering(3))
     await make_storage().open()
     release(answering(3, answer=4))
@@ -135,7 +135,7 @@ async def test_another_text_of_the_same_version_is_an_error_that_says_what_to_do
 async def test_an_older_and_a_newer_release_that_start_together_end_with_the_newer_function(
     dsn: str, connection: Connection, schema: str
 ) -> None:
-    """Whoever comes first, the higher version stays."""
+    """When an older and a newer release start together, the higher version remains, whichever is first."""
     tables = Tables(schema, PREFIX)
     other: Connection = await asyncpg.connect(dsn)
     for _ in range(10):
@@ -152,7 +152,7 @@ async def test_an_older_and_a_newer_release_that_start_together_end_with_the_new
 async def test_the_script_applies_a_function_of_a_higher_version(
     make_storage: MakeStorage, connection: Connection, schema: str, release: Release
 ) -> None:
-    """As opening does, before the tables are there and after."""
+    """The script applies a higher version of a function as opening does, with and without existing tables."""
     tables = Tables(schema, PREFIX)
     for version in (1, 2):
         release(answering(version))
@@ -166,7 +166,7 @@ async def test_the_script_applies_a_function_of_a_higher_version(
 async def test_schema_status_lists_a_function_that_is_behind_as_missing(
     make_storage: MakeStorage, release: Release
 ) -> None:
-    """Once, among the others in their order: a version of it is there, but not the one that this release calls."""
+    """schema_status() lists a function with a lower version once, as missing, in its place."""
     release(answering(1))
     storage = make_storage()
     await storage.open()
@@ -183,7 +183,7 @@ async def test_schema_status_lists_a_function_that_is_behind_as_missing(
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda each: each.name)
 def test_a_functions_file_begins_with_its_version_and_creates_what_it_is_called(function: Migration) -> None:
-    """One function a file: its first line is "-- version N", and its name stands in Tables."""
+    """One function per file: the first line is "-- version N", and Tables has its name."""
     name = function.name.removeprefix("functions/")
 
     (statement,) = function.statements(TABLES)
@@ -195,7 +195,7 @@ def test_a_functions_file_begins_with_its_version_and_creates_what_it_is_called(
 
 
 def test_tables_names_every_function() -> None:
-    """Whoever drops all of a prefix forgets none."""
+    """Tables names every function, so that dropping a prefix forgets none."""
     assert [f"functions/{bare(name).removeprefix('chat_')}" for name in TABLES.all_functions()] == [
         each.name for each in FUNCTIONS
     ]
@@ -204,7 +204,7 @@ def test_tables_names_every_function() -> None:
 async def test_tables_names_every_table_in_an_order_in_which_they_can_be_dropped(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """What is dropped by these names leaves nothing of the prefix."""
+    """Dropping the tables in the order of Tables works, and leaves nothing of the prefix."""
     await make_storage().open()
     tables = Tables(schema, PREFIX)
 
@@ -219,7 +219,7 @@ async def test_tables_names_every_table_in_an_order_in_which_they_can_be_dropped
 async def test_every_function_is_one_that_postgresql_can_parse(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Their bodies are not checked when they are applied, since the tables may be missing: here they are."""
+    """PostgreSQL can parse every function; their bodies are not checked when applied, since tables may be missing."""
     await make_storage().open()
     await connection.execute("SET check_function_bodies = on")
 

@@ -1,4 +1,4 @@
-"""Every statement is one that PostgreSQL knows, the hot ones walk an index, and every call is one round trip."""
+"""Every statement is valid, frequent ones use an index, and every call is one round trip."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 
 
 def statements(tables: Tables) -> Iterator[str]:
-    """Every text that is ever sent: those with one shape, and all shapes of the four queries."""
+    """Every text that is ever sent: the fixed statements, and all shapes of the four queries."""
     areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
     more = (
         NativeStatements,
@@ -96,7 +96,7 @@ def tables(large_schema: str) -> Tables:
 
 @pytest.fixture
 async def large(connection: Connection, tables: Tables) -> Connection:
-    """A connection to the large schema, filled by the first that asks."""
+    """A connection to the large schema, which the first test fills."""
     if await connection.fetchval(f"SELECT count(*) FROM {tables.conversations}") == 0:
         await connection.execute(f"""
             INSERT INTO {tables.conversations} (id, user_id, resource_id, title, created_at, updated_at)
@@ -114,7 +114,7 @@ async def large(connection: Connection, tables: Tables) -> Connection:
 
 
 async def test_postgresql_knows_every_statement(storage: PostgresStorage, connection: Connection) -> None:
-    """All SQL is prepared against the migrated schema, on a connection that searches no schema."""
+    """All SQL can be prepared against the migrated schema, on a connection with an empty search_path."""
     await connection.execute("SET search_path = ''")
     texts = set(statements(storage._options.tables))
 
@@ -127,7 +127,7 @@ async def test_postgresql_knows_every_statement(storage: PostgresStorage, connec
 @pytest.mark.parametrize("limit", [1, 50])
 @pytest.mark.parametrize("page", ["first", "following"])
 async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connection, tables: Tables) -> None:
-    """A user's conversations by last activity: no sort, and no row read that is not returned."""
+    """A user's conversations by last activity are read from an index: no sort, and no row that is not returned."""
     after = Conversation(id="c50007", user_id="u7", updated_at=datetime(2024, 2, 4, 17, 27, tzinfo=UTC))
     query = ConversationQuery("u7", limit=limit, after=after if page == "following" else None)
 
@@ -139,7 +139,11 @@ async def test_a_sidebar_walks_its_index(limit: int, page: str, large: Connectio
 
 @pytest.mark.parametrize("page", ["first", "after", "before"])
 async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
-    """Of a thousand conversations 21, by their index, and of each the last message; nothing is sorted but these."""
+    """
+    The list reads 21 of a thousand conversations by their index, and the last message of each.
+
+    Only these are sorted.
+    """
     cursor = str(SidebarCursor(False, datetime(2024, 2, 4, 17, 27, tzinfo=UTC), "c50007"))
     after, before = (cursor if page == way else None for way in ("after", "before"))
     query = SidebarQuery("u7", after=after, before=before)
@@ -156,7 +160,7 @@ async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection
 
 @pytest.mark.parametrize("page", ["first", "following"])
 async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, tables: Tables) -> None:
-    """Of a conversation of 50,000 messages 101, from where the page begins; nothing is sorted but these."""
+    """A link reads 101 of 50,000 messages from the start of its page; only these are sorted."""
     sql = ShareStatements(tables)
     await large.execute(f"DELETE FROM {tables.shares}")
     await large.fetch(sql.share, "c1", None, "m90000", "token")
@@ -172,7 +176,7 @@ async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, 
 
 
 async def test_a_look_at_what_changed_walks_indexes(large: Connection, tables: Tables) -> None:
-    """Of a user's thousand conversations, two of which changed: no other user's row, and no message but the last."""
+    """A query for changes reads the two changed conversations of a thousand by index, and their last messages only."""
     sql = ChangeStatements(tables)
     known = await large.fetch(sql.begin, "u7")
     versions = ["0" if number < 2 else row["version"] for number, row in enumerate(known)]
@@ -189,7 +193,7 @@ async def test_a_look_at_what_changed_walks_indexes(large: Connection, tables: T
 
 
 async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tables) -> None:
-    """Getting, updating and deleting by id touch one row by the primary key, with an owner or without."""
+    """Getting, updating and deleting by id read one row by the primary key, with an owner or without."""
     sql = ConversationStatements(tables)
 
     for owner in ("u7", None):
@@ -198,7 +202,7 @@ async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tab
 
 
 async def test_the_conversations_of_a_resource_walk_their_index(large: Connection, tables: Tables) -> None:
-    """The newest of an agent or project are read from its index."""
+    """The newest conversations of a resource are read from their index."""
     query = ConversationQuery(ANY_USER, "r3", limit=50, order_by="created_at")
 
     assert_walks("conversations_by_resource", await plan(large, *query.sql(tables)))
@@ -207,7 +211,7 @@ async def test_the_conversations_of_a_resource_walk_their_index(large: Connectio
 @pytest.mark.parametrize("user", ["u1", ANY_USER])
 @pytest.mark.parametrize("newest_first", [True, False])
 async def test_messages_walk_their_index(user: Owner, newest_first: bool, large: Connection, tables: Tables) -> None:
-    """The newest or the oldest 100 of a conversation of 50,000: 100 entries of the index, no sort."""
+    """The newest or oldest 100 of 50,000 messages are 100 entries of the index, without a sort."""
     query = MessageQuery("c1", user, limit=100, newest_first=newest_first)
 
     shown = await plan(large, *query.sql(tables))
@@ -217,7 +221,7 @@ async def test_messages_walk_their_index(user: Owner, newest_first: bool, large:
 
 
 async def test_messages_before_a_moment_walk_their_index(large: Connection, tables: Tables) -> None:
-    """Scrolling back into 50,000 messages starts in the middle of the index."""
+    """A page of older messages among 50,000 starts in the middle of the index."""
     query = MessageQuery("c1", "u1", limit=20, before=datetime(2024, 1, 1, 6, tzinfo=UTC), newest_first=True)
 
     shown = await plan(large, *query.sql(tables))
@@ -228,9 +232,9 @@ async def test_messages_before_a_moment_walk_their_index(large: Connection, tabl
 
 @pytest.fixture
 async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, list[str]]]:
-    """A connection that tells the plan of every statement, those inside of functions too."""
+    """A connection that logs the plan of every statement, those inside functions too."""
     connection: Connection = await asyncpg.connect(dsn)
-    told: list[str] = []
+    logged: list[str] = []
     try:
         await connection.execute("LOAD 'auto_explain'")
         await connection.execute("SET auto_explain.log_min_duration = 0")
@@ -240,13 +244,13 @@ async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, 
     except asyncpg.PostgresError as error:
         await connection.close()
         pytest.skip(f"this server has no auto_explain for us: {error}")
-    connection.add_log_listener(lambda _, message: told.append(str(message)))
-    yield connection, told
+    connection.add_log_listener(lambda _, message: logged.append(str(message)))
+    yield connection, logged
     await connection.close()
 
 
 def append_arguments(message_id: str) -> list[object]:
-    """One message of one call, as it crosses."""
+    """The arguments for one call with one message, as they are sent."""
     calls = [["c1"], ["u1"], [None], ["1"]]
     messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
     return [*calls, *messages, 100, True, False]
@@ -256,16 +260,16 @@ async def test_adding_a_message_walks_indexes_only(
     plans: tuple[Connection, list[str]], large: Connection, tables: Tables
 ) -> None:
     """Inside the append function nothing is scanned: the limit is found from the newest end of the index."""
-    connection, told = plans
+    connection, logged = plans
 
     transaction = connection.transaction()
     await transaction.start()
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-new"))
-    told.clear()  # the first call moved 49,900 messages into the archive
+    logged.clear()  # the first call moved 49,900 messages into the archive
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-newer"))
     await transaction.rollback()
 
-    shown = "\n".join(told)
+    shown = "\n".join(logged)
     assert shown.count("Query Text") >= 4, shown
     assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
     assert "Seq Scan" not in shown, shown
@@ -275,14 +279,14 @@ async def test_adding_a_message_walks_indexes_only(
 async def test_the_plan_made_on_empty_tables_is_by_index(
     plans: tuple[Connection, list[str]], storage: PostgresStorage
 ) -> None:
-    """A connection keeps the plans of its first message: on tables that are empty and unknown, they scan nothing."""
-    connection, told = plans
+    """The plans that a connection makes on empty tables without statistics use indexes, and are kept."""
+    connection, logged = plans
     tables = storage._options.tables
     await storage.create_conversation({"id": "c1", "user_id": "u1"})
 
     await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m1"))
 
-    shown = "\n".join(told)
+    shown = "\n".join(logged)
     assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"
     assert shown.count("Query Text") >= 4, shown
     assert "Seq Scan" not in shown, shown
@@ -292,14 +296,14 @@ async def test_the_plan_made_on_empty_tables_is_by_index(
 async def test_every_verb_takes_the_round_trips_it_may(
     proxy: Proxy, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """On an open storage that has prepared its statements, a call is one round trip; entries with details are three."""
+    """On an open storage with prepared statements, a call is one round trip; entries with details are three."""
     storage = make_storage(proxy.dsn, max_connections=1, search=True)
     await storage.open()
     rows = Rows(connection, schema)
     counted: dict[str, int] = {}
 
     for name in VERBS:
-        for _ in range(2):  # the first time prepares
+        for _ in range(2):  # the first call prepares the statements
             await rows.seed()
             before = proxy.round_trips
             await call(storage, name)

@@ -1,4 +1,4 @@
-"""Databases from before the first release: their fourteen migrations become today's files, and every row stays."""
+"""Unreleased databases are converted: today's files replace their fourteen migrations, and every row stays."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def processes() -> Iterator[list[Worker]]:
 
 
 async def rows(connection: Connection, tables: Tables) -> dict[str, list[asyncpg.Record]]:
-    """Return all rows, but the ledger's."""
+    """Return all rows except the ledger's."""
     names = set(tables.all_tables()) - {tables.migrations}
     return {name: await connection.fetch(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
 
 
 async def state(connection: Connection, tables: Tables) -> object:
-    """Return all that is there: catalog, rows and ledger."""
+    """Return the catalog, the rows and the ledger."""
     ledger = await connection.fetch(f"SELECT * FROM {tables.migrations} ORDER BY name")
     return await catalog(connection, tables), await rows(connection, tables), ledger
 
@@ -58,13 +58,13 @@ async def names(connection: Connection, tables: Tables) -> list[str]:
     return [row["name"] for row in await connection.fetch(f"SELECT name FROM {tables.migrations} ORDER BY name")]
 
 
-# --- what becomes of it -------------------------------------------------------------------------------------------
+# --- the result of a conversion -----------------------------------------------------------------------------------
 
 
 async def test_an_unreleased_database_keeps_every_row(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """Of the tables not one is without rows, and none of them is changed; only the ledger has other rows."""
+    """Only the rows of the ledger change; all other tables, each of which has rows, stay the same."""
     before = await rows(connection, tables)
     assert all(before.values())
     assert len(await names(connection, tables)) == FOURTEEN
@@ -77,7 +77,7 @@ async def test_an_unreleased_database_keeps_every_row(
 
 
 async def test_an_unreleased_database_is_read_as_it_was_written(make_storage: MakeStorage, tables: Tables) -> None:
-    """Content of every form, marks, archive, shares, forks, forms of frameworks, search and runs."""
+    """Every kind of content is readable: marks, archive, shares, forks, payloads, search and runs."""
     storage = make_storage(search=True)
 
     read = await storage.get_messages("ada", "pinned")
@@ -118,7 +118,7 @@ async def test_an_unreleased_database_is_read_as_it_was_written(make_storage: Ma
 async def test_an_unreleased_database_goes_on_being_written(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """Messages are added after those that are there, and only the functions that are called are left."""
+    """New messages are added after the existing ones, and only functions that are still called remain."""
     storage = make_storage()
 
     added = await storage.add_message({"role": "user", "content": "new"}, "ada", "pinned")
@@ -136,7 +136,7 @@ async def test_an_unreleased_database_goes_on_being_written(
 async def test_a_process_of_the_unreleased_version_goes_on_beside(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """The function that it calls takes the same arguments and returns the same."""
+    """A process of the unreleased version continues: its function has the same arguments and results."""
     await make_storage().open()
 
     stored = await connection.fetch(
@@ -152,7 +152,7 @@ async def test_a_process_of_the_unreleased_version_goes_on_beside(
 
 
 async def test_check_names_the_step(make_storage: MakeStorage, connection: Connection, tables: Tables) -> None:
-    """With migrate="check" the database is not ready, nothing is changed, and the status says what is missing."""
+    """With migrate="check" the database is not ready, nothing is changed, and the status names the missing step."""
     before = await state(connection, tables)
     storage = make_storage(migrate="check")
 
@@ -178,7 +178,7 @@ INCOMPLETE = {
 async def test_a_partial_ledger_is_an_error_that_says_what_to_do(
     make_storage: MakeStorage, connection: Connection, tables: Tables, change: str
 ) -> None:
-    """Whether it is opened, checked, upgraded, looked at or given the script; and nothing is changed."""
+    """A partial ledger is an error for open, check, upgrade, status and the script; nothing is changed."""
     await connection.execute(change.format(tables.migrations))
     before = await state(connection, tables)
     what_to_do = r"unreleased_ledger: .*Open it once with commit f020f2e of voltmem"
@@ -198,7 +198,7 @@ async def test_a_partial_ledger_is_an_error_that_says_what_to_do(
 async def test_a_ledger_without_any_of_the_fourteen_is_begun_anew(
     make_storage: MakeStorage, connection: Connection, tables: Tables, rest: list[str]
 ) -> None:
-    """As it is left when the conversation schema was restored: all files are applied, and rows stay."""
+    """A ledger without any of the fourteen, as after restoring the conversation schema, is created anew; rows stay."""
     before = await rows(connection, tables)
     await connection.execute(f"DELETE FROM {tables.migrations}")
     for name in rest:
@@ -210,13 +210,13 @@ async def test_a_ledger_without_any_of_the_fourteen_is_begun_anew(
     assert await rows(connection, tables) == before
 
 
-# --- at once, and not at all --------------------------------------------------------------------------------------
+# --- concurrent and failed conversions ----------------------------------------------------------------------------
 
 
 async def test_a_conversion_that_fails_in_the_middle_leaves_nothing_of_itself(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """Functions that were dropped or replaced are there again, and the ledger has its fourteen rows."""
+    """If the conversion fails, the functions and the fourteen rows of the ledger are rolled back."""
     await connection.execute(f"DROP FUNCTION {tables.plain}")
     await connection.execute(
         f"CREATE FUNCTION {tables.plain}(title text, separators text, unspaced text) RETURNS integer "
@@ -238,7 +238,7 @@ async def test_a_conversion_that_fails_in_the_middle_leaves_nothing_of_itself(
 async def test_a_conversion_that_is_killed_is_there_or_not_at_all(
     dsn: str, connection: Connection, tables: Tables, side: Side
 ) -> None:
-    """Whatever statement it dies at: the fourteen rows, or those of today's files; never some of both."""
+    """Whatever statement it is killed at, the ledger has the fourteen rows or today's, never some of both."""
     before, after = await names(connection, tables), sorted(each.name for each in migrations())
     number = 1
 
@@ -257,13 +257,13 @@ async def test_a_conversion_that_is_killed_is_there_or_not_at_all(
 async def test_processes_that_start_together_convert_once(
     dsn: str, connection: Connection, schema: str, processes: list[Worker]
 ) -> None:
-    """Of eight processes one does it, and the others find it done."""
+    """Of eight processes that start together, one converts, and the others find it done."""
     tables = Tables(schema, PREFIX)
     for _ in range(5):
         await begin(UNRELEASED, connection, tables)
 
         for process in processes:
-            process.tell("upgrade", dsn, schema=schema)
+            process.send("upgrade", dsn, schema=schema)
         answers = [process.answer() for process in processes]
 
         assert sorted(answers, key=str) == [[NAME], *[[]] * 7]
@@ -272,7 +272,7 @@ async def test_processes_that_start_together_convert_once(
 
 
 async def test_the_printed_script_converts(make_storage: MakeStorage, connection: Connection, tables: Tables) -> None:
-    """As opening does; a second time it changes nothing."""
+    """The printed script converts as opening does; a second run changes nothing."""
     before = await rows(connection, tables)
 
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Every start of an upgrade leads to the schema of a new database, and keeps the rows that are in it."""
+"""Every start of an upgrade leads to the schema of a new database, and keeps its rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
 ALL = [migration.name for migration in migrations()]
-# As long as the other: PostgreSQL shortens the names of constraints as it likes.
+# As long as the other prefix, since PostgreSQL shortens the names of constraints.
 PREFIX, NEW_PREFIX = "voltagent_memory", "voltagent_newest"
 
-# What a database of VoltAgent's has otherwise than a new one: columns with another default, or that are NULL there.
+# How a VoltAgent database differs from a new one: columns with another default, or that may be NULL.
 TIMES: Final = {"_conversations.created_at", "_conversations.updated_at", "_messages.created_at"}
 CONTENT: Final = {"_messages.content", "_messages.type"}
 DIFFERENT: Final[Mapping[str, set[str]]] = {
@@ -29,7 +29,7 @@ DIFFERENT: Final[Mapping[str, set[str]]] = {
     "1.0.0": TIMES | {"_agent_history.timestamp"} | CONTENT,
     "2.1.2": TIMES | {"_conversations.metadata"} | CONTENT,
 }
-# What an upgrade adds to it or changes in it that no new database has.
+# What an upgrade adds or changes in it that no new database has.
 ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"} | CONTENT}
 
 
@@ -39,7 +39,7 @@ def tables(schema: str) -> Tables:
 
 
 async def new_catalog(make_storage: MakeStorage, connection: Connection, schema: str, *, positions: bool) -> list[str]:
-    """Return what a database that begins empty holds."""
+    """Return the catalog of a database that was empty."""
     await make_storage(table_prefix=NEW_PREFIX).open()
     return await catalog(connection, Tables(schema, NEW_PREFIX), positions=positions)
 
@@ -53,7 +53,7 @@ def names_of_columns(lines: set[str]) -> set[str]:
 async def test_our_own_tables_become_those_of_a_new_database(
     make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
 ) -> None:
-    """To the last row of the catalog, the order of columns included."""
+    """Tables of older voltmem versions become those of a new database, with an equal catalog and order of columns."""
     await begin(start, connection, tables)
 
     await make_storage().open()
@@ -67,7 +67,7 @@ async def test_our_own_tables_become_those_of_a_new_database(
 async def test_every_start_leads_to_the_schema_of_a_new_database(
     make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
 ) -> None:
-    """What VoltAgent made stays, and all the rest is as in a new database; only columns may be in another order."""
+    """VoltAgent's tables become those of a new database; only the order of columns may differ."""
     await begin(start, connection, tables)
     before = set(await catalog(connection, tables, positions=False))
 
@@ -84,7 +84,7 @@ async def test_every_start_leads_to_the_schema_of_a_new_database(
 async def test_the_printed_script_makes_what_opening_makes(
     make_storage: MakeStorage, connection: Connection, tables: Tables, start: str
 ) -> None:
-    """From every start, however often it is run: catalog and ledger are the same."""
+    """From every start, the printed script leads to the same catalog and ledger as opening, also when repeated."""
     await begin(start, connection, tables)
     await make_storage().open()
     opened = [*await catalog(connection, tables), *await ledger(connection, tables)]
@@ -101,7 +101,7 @@ async def test_the_printed_script_makes_what_opening_makes(
 async def test_every_migration_can_be_repeated(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """All statements may be run again on the schema that they made: a migration that was not recorded is."""
+    """All statements of a migration can be repeated on the schema that they made, since its record may be missing."""
     await make_storage().open()
     before = await catalog(connection, tables)
     await connection.execute(f"DELETE FROM {tables.migrations}")
@@ -113,7 +113,7 @@ async def test_every_migration_can_be_repeated(
 async def test_what_was_said_before_there_were_marks_counts_as_read(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """No list begins with all of it unread; no row is written for it; what is said from then on is unread."""
+    """Existing conversations count as read, without a write to their rows; later messages are unread."""
     await begin(ADOPTED, connection, tables)
     rows = f"SELECT id, ctid, xmin::text FROM {tables.conversations}"
     before = await connection.fetch(rows)
@@ -131,7 +131,7 @@ async def test_what_was_said_before_there_were_marks_counts_as_read(
 async def test_adopted_messages_of_one_time_keep_their_order(
     make_storage: MakeStorage, connection: Connection, tables: Tables
 ) -> None:
-    """They are read as they were inserted, before all that comes later, also at the same time."""
+    """Adopted messages with equal times are read in the order of insertion, before later messages of the same time."""
     await begin(ADOPTED, connection, tables)
     storage = make_storage()
 

@@ -1,4 +1,4 @@
-"""A storage and rows of two users, for the tests of who sees what."""
+"""A storage and rows of two users, for the tests of access."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voltmem import PostgresStorage
 
 @pytest.fixture(scope="module")
 def schema() -> Iterator[str]:
-    """One migrated schema for all tests here; each begins with the same rows."""
+    """One migrated schema for all tests here; each test begins with the same rows."""
     with migrated_schema() as schema:
         yield schema
 

@@ -1,4 +1,4 @@
-"""A forgotten user, or an empty id, is an error and never "everybody": in every verb, found by its parameters."""
+"""A missing user or an empty id is an error, never "all users", in every verb with such a parameter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from voltmem import (
 )
 from voltmem.models import Model, Owner
 
-# What names a user in either spelling, and what names something else that has an id.
+# The parameters that name a user, in both spellings, and those that name other objects with an id.
 USERS: Final = ("user_id", "owner", "userId")
 IDS: Final = (
     *(
@@ -45,9 +45,9 @@ IDS: Final = (
     ),
     *("conversationId", "resourceId", "agentId", "historyId"),
 )
-# A run may be for nobody.
+# A run may have no user.
 FOR_NOBODY: Final = {("record_run", "user_id")}
-# What a verb is given for a parameter that must be there. A verb with a new one adds a line.
+# The values of required parameters. A verb with a new required parameter needs a line here.
 VALUES: Final[dict[str, Any]] = {
     "agent_id": "a1",
     "agentId": "a1",
@@ -75,7 +75,7 @@ VALUES: Final[dict[str, Any]] = {
 
 
 def verbs_with(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return each public method of a storage that has such a parameter, in either spelling, with the parameter."""
+    """Return each public method of a storage with one of these parameters, in both spellings, and the parameter."""
     methods = inspect.getmembers(PostgresStorage, inspect.isfunction)
     public = [(name, method) for name, method in methods if not name.startswith("_")]
     return [(name, each) for name, method in public for each in inspect.signature(method).parameters if each in names]
@@ -86,7 +86,7 @@ def annotation(verb: str, parameter: str) -> object:
 
 
 async def called(storage: PostgresStorage, verb: str, **given: Any) -> object:
-    """Call a verb with what it needs and with this; await what it returns, enter it, or take its first item."""
+    """Call a verb with its required arguments and these. Awaits the result, enters it, or takes its first item."""
     needed = [
         name
         for name, each in inspect.signature(getattr(storage, verb)).parameters.items()
@@ -104,14 +104,14 @@ async def called(storage: PostgresStorage, verb: str, **given: Any) -> object:
 
 
 def test_there_is_one_any_user() -> None:
-    """It is the enum's only member, shows its name, and a copy of it is itself."""
+    """ANY_USER is the enum's only member, its repr is its name, and a copy of it is the same object."""
     assert list(AnyUser) == [ANY_USER]
     assert repr(ANY_USER) == "voltmem.ANY_USER"
     assert deepcopy(ANY_USER) is ANY_USER
 
 
-def test_no_verb_takes_none_for_a_user() -> None:
-    """A user is typed as a string, or as one or ANY_USER, and ANY_USER is the only default that means everybody."""
+def test_no_verb_accepts_none_as_a_user() -> None:
+    """A user is typed as a string, or as a string or ANY_USER, and only ANY_USER as a default means all users."""
     for verb, parameter in verbs_with(USERS):
         if (verb, parameter) in FOR_NOBODY or verb in ("update_conversation", "updateConversation"):
             continue
@@ -128,7 +128,7 @@ def test_no_verb_takes_none_for_a_user() -> None:
 async def test_a_forgotten_user_is_an_error(
     verb: str, parameter: str, forgotten: Any, storage: PostgresStorage, rows: Rows
 ) -> None:
-    """None and "" as a user say what to pass instead; nothing is read or written."""
+    """None and "" as a user are an error that says what to pass; nothing is read or written."""
     before = await rows.all()
 
     with pytest.raises(InvalidInputError) as raised:
@@ -147,7 +147,7 @@ async def test_a_forgotten_user_is_an_error(
 async def test_what_works_for_one_user_refuses_any_user(
     verb: str, parameter: str, storage: PostgresStorage, rows: Rows
 ) -> None:
-    """for_user(), conversation(), watch(), search() and others say why ANY_USER is no user for them."""
+    """for_user(), conversation(), watch(), search() and others refuse ANY_USER, and say why."""
     before = await rows.all()
 
     with pytest.raises(InvalidInputError, match=r"user_id is voltmem\.ANY_USER, but .*: pass that user's id"):
@@ -158,7 +158,7 @@ async def test_what_works_for_one_user_refuses_any_user(
 
 @pytest.mark.parametrize(("verb", "parameter"), [each for each in verbs_with(USERS) if annotation(*each) == Owner])
 async def test_any_user_is_not_checked(verb: str, parameter: str, storage: PostgresStorage, rows: Rows) -> None:
-    """With ANY_USER, in either spelling, a verb does for trusted code what it does for the owner."""
+    """With ANY_USER, in both spellings, a verb works as it does for the owner."""
     conversation = {"conversationId" if "userId" in parameter else "conversation_id": "c1"}
     given = conversation if verb.startswith("clear") else {}
     if verb == "restore_conversation":
@@ -170,7 +170,7 @@ async def test_any_user_is_not_checked(verb: str, parameter: str, storage: Postg
 
 
 async def test_clearing_messages_of_everybody_is_refused(storage: PostgresStorage, rows: Rows) -> None:
-    """clear_messages takes ANY_USER with a conversation only; add_message makes no conversation for it."""
+    """clear_messages() takes ANY_USER only with a conversation; add_message() creates no conversation for it."""
     before = await rows.all()
 
     with pytest.raises(InvalidInputError, match="without a conversation_id all of one user's messages are deleted"):
@@ -182,7 +182,7 @@ async def test_clearing_messages_of_everybody_is_refused(storage: PostgresStorag
 
 
 async def test_leaving_the_user_out_means_everybody(storage: PostgresStorage, rows: Rows) -> None:
-    """query, count and purge without user_id are for all users, as in VoltAgent's document."""
+    """query, count and purge without user_id are for all users, as VoltAgent documents."""
     await rows.seed()
 
     assert await storage.count_conversations() == 3
@@ -192,8 +192,8 @@ async def test_leaving_the_user_out_means_everybody(storage: PostgresStorage, ro
     assert await storage.purge_deleted_conversations() == 1
 
 
-async def test_a_run_may_be_for_nobody(storage: PostgresStorage, rows: Rows) -> None:
-    """record_run(user_id=None) stays: an agent works on its own. Everybody's list has it, and no user's."""
+async def test_a_run_may_have_no_user(storage: PostgresStorage, rows: Rows) -> None:
+    """record_run(user_id=None) records a run without a user: lists of all users have it, and no user's list."""
     async with storage.record_run("a1", user_id=None, id="nobodys"):
         pass
 
@@ -206,7 +206,7 @@ async def test_a_run_may_be_for_nobody(storage: PostgresStorage, rows: Rows) -> 
 
 @pytest.mark.parametrize("forgotten", [None, ""], ids=repr)
 async def test_an_adapters_memory_needs_a_user(forgotten: Any, storage: PostgresStorage) -> None:
-    """NativeMemory is one user's; list_payloads() lists one user's or, with ANY_USER, all."""
+    """NativeMemory belongs to one user; list_payloads() lists one user's or, with ANY_USER, all."""
     users: list[Any] = [forgotten, ANY_USER]
     for user in users:
         with pytest.raises(InvalidInputError, match="user_id is "):
@@ -221,7 +221,7 @@ async def test_an_adapters_memory_needs_a_user(forgotten: Any, storage: Postgres
 
 @pytest.mark.parametrize(("verb", "parameter"), verbs_with(IDS))
 async def test_an_empty_id_is_an_error(verb: str, parameter: str, storage: PostgresStorage, rows: Rows) -> None:
-    """In every verb that takes one; nothing is read or written. A cursor is no id, and an empty one is an error too."""
+    """An empty id is an error in every verb, as is an empty cursor; nothing is read or written."""
     before = await rows.all()
 
     with pytest.raises(InvalidInputError):
@@ -231,7 +231,7 @@ async def test_an_empty_id_is_an_error(verb: str, parameter: str, storage: Postg
 
 
 async def test_an_empty_id_among_others_is_an_error(storage: PostgresStorage, rows: Rows) -> None:
-    """delete_messages() deletes none of the others; a memory reads none."""
+    """An empty id in a list is an error: delete_messages() deletes nothing, and a memory reads nothing."""
     with pytest.raises(InvalidInputError, match="ids is an empty string"):
         await storage.delete_messages(["m1", ""], "ada", "c1")
     with pytest.raises(InvalidInputError, match="ids is an empty string"):
@@ -253,7 +253,7 @@ async def test_an_empty_id_among_others_is_an_error(storage: PostgresStorage, ro
     ],
 )
 def test_no_model_has_an_empty_id(model: type[Model], fields: dict[str, str]) -> None:
-    """Made by hand or of a dict: an empty id is an error that names it."""
+    """A model made with an empty id, by its constructor or from a dict, is an error that names the field."""
     for name in fields:
         if name == "id" or name.endswith("_id"):
             with pytest.raises(InvalidInputError, match=name):
@@ -263,7 +263,7 @@ def test_no_model_has_an_empty_id(model: type[Model], fields: dict[str, str]) ->
 
 
 async def test_rows_with_empty_ids_are_read(storage: PostgresStorage, rows: Rows, connection: Connection) -> None:
-    """Another program may have left them: lists, pages, messages, the search and the export show them."""
+    """Rows with empty ids from another program are shown by lists, pages, messages, the search and the export."""
     await connection.execute(f"""
         INSERT INTO {rows.conversations} (id, user_id, resource_id) VALUES ('', 'ada', ''), ('nobodys', '', '');
         INSERT INTO {rows.messages} (conversation_id, message_id, role, content, type)
@@ -290,7 +290,7 @@ async def test_rows_with_empty_ids_are_read(storage: PostgresStorage, rows: Rows
 async def test_import_user_gives_ids_to_what_has_empty_ones(
     storage: PostgresStorage, rows: Rows, connection: Connection
 ) -> None:
-    """What another program stored with empty ids is exported, and imported with ids, the same each time."""
+    """Rows with empty ids are exported, and imported with new ids, the same each time."""
     await connection.execute(f"""
         INSERT INTO {rows.conversations} (id, user_id, resource_id, title) VALUES ('', 'carol', '', 'Carol''s');
         INSERT INTO {rows.messages} (conversation_id, message_id, role, content, type)

@@ -1,4 +1,4 @@
-"""Nobody gets in where they don't belong: another user, a crafted string, a reader of logs."""
+"""Data is protected from other users, crafted strings and readers of logs."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from voltmem.options import connection_target
 
 # --- another user's id -------------------------------------------------------------------------------------------
 
-# What names a user, and is looked at: in a filter it selects, everywhere else it must be the owner's.
+# The parameters that name a user. In a filter they select rows; elsewhere they must be the owner.
 OWNER_PARAMETERS = ("owner", "user_id")
-# What they are given becomes the user's, as what create_conversation() is given.
+# Verbs whose values become the user's, as in create_conversation().
 IMPORTS = {"import_user", "import_conversations"}
 
 
 def nothing(result: object) -> bool:
-    """Whether a call gave away nothing: no row, no count, no success, and no line but the first and the last."""
+    """Return whether a result discloses nothing: no row, no count, no success, and only the first and last line."""
     if isinstance(result, list) and all(isinstance(line, str) for line in result):
         result = [line for line in result if json.loads(line)["kind"] not in ("header", "end")]
     return not result or not all(getattr(result, each, True) for each in ("conversations", "entries", "items", "hits"))
 
 
 def selects_by_user(name: str) -> bool:
-    """Whether user_id says whose rows are asked for: other rows, not other rights."""
+    """Return whether user_id selects rows here, and is not an access check."""
     return {"user_id", "conversation_id"} & parameters(PostgresStorage, name) == {"user_id"}
 
 
@@ -58,7 +58,7 @@ def owner_parameter(name: str) -> str | None:
 async def test_another_users_id_reads_and_writes_nothing(
     name: str, user: str, storage: PostgresStorage, rows: Rows
 ) -> None:
-    """With another's id every verb behaves as if ada's conversation were not there."""
+    """With another user's id every verb behaves as if ada's conversation did not exist."""
     before = await rows.all()
     result: object = None
 
@@ -67,7 +67,7 @@ async def test_another_users_id_reads_and_writes_nothing(
 
     if user != "bob" or not selects_by_user(name):
         assert nothing(result)
-    else:  # what he asks for is his own
+    else:  # bob asks for his own rows
         assert not re.search(r"\bada\b", repr(result))
     if (user, name) == ("bob", "delete_user"):
         before = {table: [row for row in found if row[0] != "b1"] for table, found in before.items()}
@@ -77,7 +77,7 @@ async def test_another_users_id_reads_and_writes_nothing(
 @pytest.mark.parametrize("user", ["bob", "mallory"])
 @pytest.mark.parametrize("name", user_verbs())
 async def test_a_users_view_knows_no_other(name: str, user: str, storage: PostgresStorage, rows: Rows) -> None:
-    """Every verb of for_user(), a new one too, leaves other users' rows alone and shows none of them."""
+    """Every verb of for_user(), new ones included, leaves other users' rows alone and returns none of them."""
     before = await rows.all()
     own = {"conversation": {"id": "c1", "title": "Mine now"}} if "conversation" in parameters(UserStorage, name) else {}
     result: object = None
@@ -95,8 +95,8 @@ async def test_a_users_view_knows_no_other(name: str, user: str, storage: Postgr
     ]
 
 
-async def test_what_anybody_may_read_names_nobody(storage: PostgresStorage, rows: Rows) -> None:
-    """A link shows no user and no conversation's id, and a user's view, which shows what is the user's, has it not."""
+async def test_what_anybody_may_read_has_no_user(storage: PostgresStorage, rows: Rows) -> None:
+    """A public link shows no user or conversation id, and the view of a user has no verb to read links."""
     for name in PUBLIC:
         shown = repr(await call(storage, name))
 
@@ -109,7 +109,7 @@ async def test_what_anybody_may_read_names_nobody(storage: PostgresStorage, rows
 @pytest.mark.parametrize("user", ["bob", "mallory", "ADA"])
 @pytest.mark.parametrize("name", sorted(IMPORTS))
 async def test_an_import_adds_and_changes_nothing(name: str, user: str, storage: PostgresStorage, rows: Rows) -> None:
-    """With ids that are all ada's, everything becomes the user's under others, and each row of ada's stays."""
+    """Imported with ids that are all ada's, everything gets new ids, and each row of ada stays."""
     before = await rows.all()
     lines = [
         '{"voltmem": 1, "kind": "header", "user_id": "ada"}',
@@ -139,7 +139,7 @@ async def test_an_import_adds_and_changes_nothing(name: str, user: str, storage:
 async def test_a_users_view_makes_no_conversation_for_another(
     spelling: str, storage: PostgresStorage, rows: Rows
 ) -> None:
-    """A conversation that names somebody else is a mistake, not a way in."""
+    """A conversation that names another user is an error."""
     before = await rows.all()
 
     with pytest.raises(InvalidInputError, match="names user 'ada', but this is for_user\\('bob'\\)"):
@@ -175,7 +175,7 @@ CRAFTED = [
     "é" * 10_000,
 ]
 
-# Where a string goes in each verb, one parameter at a time; what is not listed here takes no string.
+# The string parameters of each verb, tested one at a time; verbs that are not listed take no string.
 STRINGS: Mapping[str, tuple[str, ...]] = {
     name: tuple(
         parameter
@@ -189,7 +189,7 @@ ALLOWED_ORDERS = {"created_at", "updated_at", "title", "ASC", "DESC", "asc", "de
 
 @pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
 async def test_a_crafted_string_is_a_value_and_no_more(crafted: str, storage: PostgresStorage, rows: Rows) -> None:
-    """In every string parameter of every verb it is refused, or finds nothing, or is the value that it is."""
+    """In every string parameter of every verb a crafted string is refused, finds nothing, or is used as a value."""
     for name, places in STRINGS.items():
         for place in places:
             await rows.seed()
@@ -207,13 +207,13 @@ async def test_a_crafted_string_is_a_value_and_no_more(crafted: str, storage: Po
 
 
 def others(rows: Mapping[str, list[tuple[object, ...]]]) -> list[tuple[object, ...]]:
-    """The rows that no call of ours is about."""
+    """Return the rows that the tested call must not change."""
     return [row for row in rows["conversations"] + rows["messages"] if row[0] in ("c2", "b1")]
 
 
 @pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
 async def test_a_crafted_string_is_stored_as_it_is(crafted: str, storage: PostgresStorage, rows: Rows) -> None:
-    """As id, user, resource, title, role, type, content or key of metadata it comes back, or is refused."""
+    """As an id, user, resource, title, role, type, content or key of metadata, it is stored unchanged or refused."""
     conversation = {
         "id": crafted,
         "user_id": crafted,
@@ -243,7 +243,7 @@ async def test_a_crafted_string_is_stored_as_it_is(crafted: str, storage: Postgr
 
 @pytest.mark.parametrize("crafted", CRAFTED, ids=lambda crafted: ascii(crafted)[:30])
 def test_a_crafted_name_is_refused(crafted: str) -> None:
-    """Prefix, schema, order field and direction are no place for it."""
+    """A crafted prefix, schema, order field or direction is refused."""
     for options in ({"table_prefix": crafted}, {"schema": crafted}, {"on_limit": crafted}, {"migrate": crafted}):
         arguments: Any = options
         with pytest.raises(InvalidOptionError):
@@ -261,8 +261,8 @@ def test_a_crafted_name_is_refused(crafted: str) -> None:
 SECRET = "s3cr3t-Pa55word"
 
 
-def told(error: BaseException | None) -> str:
-    """All that an error says, with its causes, as a traceback prints it."""
+def full_text(error: BaseException | None) -> str:
+    """Return the text of an error with its causes, as a traceback prints it."""
     return "".join(traceback.format_exception(error)) if error else ""
 
 
@@ -284,33 +284,33 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 async def test_a_password_is_in_no_error_and_no_log(
     place: str, make_storage: MakeStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever goes wrong on the way to the server, nobody reads the password."""
+    """The password is in no error and no log, whatever fails on the way to the server."""
     shown: list[object] = []
     with pytest.raises(VoltMemError) as failed:
         storage = make_storage(f"postgresql://ada:{SECRET}@{place}", debug=True, connect_timeout=2)
         shown += [storage, storage._options]
         await storage.open()
 
-    assert SECRET not in told(failed.value) + log.text + repr(shown)
+    assert SECRET not in full_text(failed.value) + log.text + repr(shown)
 
 
 async def test_a_wrong_password_is_not_repeated(
     connection: Connection, make_storage: MakeStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """A server that refuses the login is told of as such, without the password."""
+    """A login that the server refuses is reported as such, without the password."""
     host, port = connection._addr  # type: ignore[attr-defined]  # where the tests' server is, whatever its string
     storage = make_storage(f"postgresql://no_such_role:{SECRET}@{host}:{port}/postgres?sslmode=disable", debug=True)
 
     with pytest.raises(ConnectionError) as failed:
         await storage.open()
 
-    assert SECRET not in told(failed.value) + log.text
+    assert SECRET not in full_text(failed.value) + log.text
 
 
-async def test_debug_tells_statements_and_no_words(
+async def test_debug_logs_statements_and_no_data(
     dsn: str, schema: str, rows: Rows, log: pytest.LogCaptureFixture
 ) -> None:
-    """debug=True logs what was sent and how long it took, never what people wrote, nor the password."""
+    """debug=True logs statements and durations, never users' data or the password."""
     async with PostgresStorage(dsn, schema=schema, debug=True) as storage:
         await storage.add_message({"role": "user", "content": "my deepest secret"}, "ada", "c1")
         shown = repr(storage) + repr(storage.for_user("ada")) + repr(storage._options)
@@ -325,7 +325,7 @@ async def test_debug_tells_statements_and_no_words(
 
 @given(password=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=4, max_size=20))
 def test_no_part_of_a_password_is_in_the_error_of_a_bad_string(password: str) -> None:
-    """A password with characters that should have been encoded breaks the string, and is not shown for it."""
+    """A password with unencoded characters makes the string invalid, and is not shown in the error."""
     secret = f"S3{password}3S"
     try:
         target = connection_target(f"postgresql://ada:{secret}@localhost:1/db")
@@ -342,8 +342,8 @@ def test_no_part_of_a_password_is_in_the_error_of_a_bad_string(password: str) ->
     "password", ["a@Secret?b", "a@Secret/b?c", "a@Se,cret?b", "a/Secret?b", "a?Secret@b", "#Secret@"]
 )
 async def test_a_password_that_was_not_encoded_is_not_taken_for_a_host(password: str) -> None:
-    """What is left of a string that its password cuts short is no host and no parameter: it is refused, unseen."""
+    """If an unencoded password cuts the string short, the rest is not used as a host or a parameter, or shown."""
     with pytest.raises(InvalidOptionError) as refused:
         PostgresStorage(f"postgresql://ada:{password}@localhost:1/db")
 
-    assert "Se" not in told(refused.value)
+    assert "Se" not in full_text(refused.value)

@@ -40,7 +40,7 @@ def command(program: str, *arguments: str) -> list[str]:
 
 
 def run(program: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Return what a Python program ends with: its code, and what it wrote to its two outputs."""
+    """Run a Python program. Returns its exit code, standard output and standard error."""
     given = {name: value for name, value in os.environ.items() if not name.endswith("DATABASE_URL")} | environment
     ran = subprocess.run(
         command(program, *arguments), cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=given
@@ -53,7 +53,7 @@ def run(program: str, *arguments: str, **environment: str) -> tuple[int, str, st
 
 @needs_fork
 def test_a_forked_process_has_a_thread_and_connections_of_its_own(dsn: str, schema: str) -> None:
-    """What was made in the parent works in the child, on other connections; both end by themselves."""
+    """A storage of the parent works in a forked child on other connections; both processes end by themselves."""
     program = """
 ada, memory = storage.for_user("ada"), storage.conversation("ada", "c1")
 memory.add(hello("parent"))
@@ -71,7 +71,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), pid() == ours, [each.c
 
 @needs_fork
 def test_a_fork_of_a_fork_works_while_threads_call(dsn: str, schema: str) -> None:
-    """Locks that other threads hold at the moment of the fork hold up nobody in the child, nor in its own child."""
+    """Locks that other threads hold at the time of a fork do not block the child, nor its own child."""
     program = """
 def add():
     while not over.is_set():
@@ -101,7 +101,7 @@ print(len(storage.get_messages("eve", "c2")))
 
 @needs_fork
 def test_a_fork_within_a_transaction_leaves_it_to_the_parent(dsn: str, schema: str) -> None:
-    """The child can neither use nor end what lives on its parent's connection: transactions, iterators."""
+    """A child that was forked within a transaction can neither use nor end it, or the parent's iterators."""
     program = """
 storage.create_conversation({"id": "c1", "user_id": "ada"})
 changes, lines = storage.watch("ada"), storage.export_user("ada")
@@ -128,7 +128,7 @@ print([each.content for each in storage.get_messages("ada", "c1")], next(changes
 
 @needs_fork
 def test_multiprocessing_by_fork_works(dsn: str, schema: str) -> None:
-    """Workers of a pool use the storage that their parent has used."""
+    """Workers of a multiprocessing pool use the storage that their parent has used."""
     program = """
 import multiprocessing
 
@@ -188,14 +188,14 @@ time.sleep(0.1)
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_program_ends_by_itself(end: str, dsn: str, schema: str) -> None:
-    """Nobody calls close(), or somebody does: nothing is written to stderr, and nothing is waited for without end."""
+    """With or without close(), a program ends without output on stderr and without hanging."""
     program = f"storage.create_conversation({{'id': 'c1', 'user_id': 'ada'}})\n{ENDS[end]}"
 
     assert run(program, dsn, schema) == (0, "", "")
 
 
 def test_calls_of_threads_that_outlive_the_main_thread_are_done(dsn: str, schema: str) -> None:
-    """What was handed to a pool of threads is stored before the program ends; the storage is closed after that."""
+    """Calls that threads of a pool have started are stored before the program ends; then the storage is closed."""
     program = """
 from concurrent.futures import ThreadPoolExecutor
 
@@ -211,7 +211,7 @@ for number in range(60):
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """Where an embedded server can be made: a folder that its account can enter, which pytest's own are not."""
+    """A folder for an embedded server that its account can enter, unlike pytest's own."""
     folder = Path(tempfile.mkdtemp(prefix="voltmem-test-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder / "home"
@@ -219,7 +219,7 @@ def home() -> Iterator[Path]:
 
 
 def test_the_embedded_server_stops_with_the_program(home: Path) -> None:
-    """Without a connection string: the server that was started is stopped, and nothing is written to stderr."""
+    """Without a connection string, the embedded server stops with the program, without output on stderr."""
     program = """
 storage = PostgresStorage()
 storage.create_conversation({"id": "c1", "user_id": "ada"})
@@ -235,7 +235,7 @@ print(next(iter(running._running)).folder)
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_a_program_that_waits(dsn: str, schema: str) -> None:
-    """One traceback, which ends with KeyboardInterrupt, and none of asyncio's own."""
+    """Ctrl-C prints one traceback, which ends with KeyboardInterrupt, and none of asyncio's."""
     program = """
 import asyncio
 
@@ -266,7 +266,11 @@ storage.run(wait)
 
 
 def test_a_notebook_may_block_and_await(dsn: str, schema: str) -> None:
-    """A cell runs on the kernel's event loop: it may use both storages; code on another loop may not block."""
+    """
+    A notebook cell, which runs on the kernel's event loop, may use both storages.
+
+    Code on another loop may not block.
+    """
     cells = [
         f"""
 from voltmem.sync import PostgresStorage

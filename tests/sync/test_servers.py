@@ -1,4 +1,4 @@
-"""voltmem.sync in web applications under gunicorn: Flask and Django, with threads, and with workers that are forked."""
+"""voltmem.sync in web applications under gunicorn: Flask and Django, with threads, and with forked workers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ app = get_wsgi_application()
 
 @contextmanager
 def gunicorn(folder: Path, *options: str, **environment: str) -> Iterator[str]:
-    """Run gunicorn for ``application:app``; yields its address. SIGTERM ends it by itself, without a traceback."""
+    """Run gunicorn for ``application:app``. Yields its address. SIGTERM ends it, without a traceback."""
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread", *options]
     given = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}", **environment}
     log = folder / "log"
@@ -105,7 +105,7 @@ def gunicorn(folder: Path, *options: str, **environment: str) -> Iterator[str]:
 def test_workers_with_threads_share_a_storage(
     application: str, options: list[str], dsn: str, schema: str, tmp_path: Path
 ) -> None:
-    """Many requests at once, in two workers with four threads each: all are stored, and all is read."""
+    """Concurrent requests in two workers with four threads each are all stored and read."""
     (tmp_path / "application.py").write_text(application)
 
     with gunicorn(tmp_path, "--workers", "2", "--threads", "4", *options, DATABASE_URL=dsn, SCHEMA=schema) as address:

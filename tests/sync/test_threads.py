@@ -1,4 +1,4 @@
-"""voltmem.sync: the verbs from threads that block."""
+"""voltmem.sync: the verbs in threads that block."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def threads_of(schema: str) -> list[threading.Thread]:
 
 
 def test_one_storage_serves_many_threads(storage: PostgresStorage, schema: str) -> None:
-    """Eight threads and sixty requests: each gets its answer (the storage is made once, as in a web application)."""
+    """Eight threads share one storage for sixty requests, as in a web application, and each gets its answer."""
 
     def view(number: int) -> int:
         storage.add_message(HELLO, "ada", f"c{number % 4}", resource_id="chat")
@@ -68,7 +68,7 @@ def test_one_storage_serves_many_threads(storage: PostgresStorage, schema: str) 
 
 
 def test_a_builder_is_iterated_and_executed(storage: PostgresStorage) -> None:
-    """get_user_conversations() gives its builder in the blocking form, each step of it, too."""
+    """get_user_conversations() returns its builder in the blocking form, as does each of its steps."""
     for number in range(5):
         storage.create_conversation({"id": f"c{number}", "user_id": "ada", "title": f"{number}"})
     builder = storage.get_user_conversations("ada").order_by("title", "ASC")
@@ -79,7 +79,7 @@ def test_a_builder_is_iterated_and_executed(storage: PostgresStorage) -> None:
 
 
 def test_a_users_view_and_a_memory_block(storage: PostgresStorage, c1: str) -> None:
-    """for_user() and conversation() give their handles in the blocking form."""
+    """for_user() and conversation() return their handles in the blocking form."""
     ada, memory = storage.for_user("ada"), storage.conversation("ada", c1)
     memory.add(HELLO)
     ada.add_message({"role": "assistant", "content": "Hi"}, c1)
@@ -92,7 +92,7 @@ def test_a_users_view_and_a_memory_block(storage: PostgresStorage, c1: str) -> N
 
 
 def test_a_recorded_run_knows_which_event_is_in_which(storage: PostgresStorage) -> None:
-    """Events within the block of an event are its children, as in asynchronous code; fields are set on the way."""
+    """Events within the block of an event are its children, as in asynchronous code; fields can be set meanwhile."""
     with storage.record_run("cook", input="Soup") as run:
         with run.event("tool:search", type="tool") as event:
             run.add_event("cache:miss")
@@ -109,7 +109,7 @@ def test_a_recorded_run_knows_which_event_is_in_which(storage: PostgresStorage) 
 
 
 def test_a_failed_run_is_recorded_as_such(storage: PostgresStorage) -> None:
-    """What the block raises comes out, and stands in the entry."""
+    """The exception of a block is raised, and is in the entry of the run."""
     with pytest.raises(ZeroDivisionError), storage.record_run("cook") as run:
         _ = 1 / 0
 
@@ -122,7 +122,7 @@ def test_a_failed_run_is_recorded_as_such(storage: PostgresStorage) -> None:
 
 
 def test_a_transaction_commits_or_undoes(storage: PostgresStorage, c1: str) -> None:
-    """All of a block, or nothing of it; a block within it is a savepoint."""
+    """A transaction stores all of its block or nothing; a nested block is a savepoint."""
     with storage.transaction() as tx:
         tx.add_message(HELLO, "ada", c1)
         with pytest.raises(RuntimeError), tx.transaction() as savepoint:
@@ -136,7 +136,7 @@ def test_a_transaction_commits_or_undoes(storage: PostgresStorage, c1: str) -> N
 
 
 def test_a_transactions_connection_runs_statements_of_the_application(storage: PostgresStorage, c1: str) -> None:
-    """They are in the same transaction, and undone with it."""
+    """The application's statements on the transaction's connection are rolled back with it."""
     table = f'"{storage.run(schema_of)}".orders'
     with storage.transaction() as tx:
         tx.connection.execute(f"CREATE TABLE {table} (id int, what text)")
@@ -161,7 +161,7 @@ async def schema_of(storage: voltmem.PostgresStorage) -> str:
 
 
 def test_watch_yields_changes_until_it_is_left(storage: PostgresStorage, c1: str) -> None:
-    """Changes of any thread arrive; leaving the loop ends what watches in the storage's loop."""
+    """watch() yields changes of any thread; leaving the loop ends its watcher."""
     kinds = []
     for change in storage.watch("ada"):
         kinds.append(change.kind)
@@ -179,7 +179,7 @@ async def names_of_tasks(storage: voltmem.Storage) -> list[str]:
 
 
 def test_watch_ends_when_the_storage_is_closed(storage: PostgresStorage) -> None:
-    """A thread that watches goes on behind its loop."""
+    """Closing the storage ends watch() in another thread, which continues after its loop."""
     ready: Future[str] = Future()
 
     def watch() -> list[str]:
@@ -198,7 +198,7 @@ def test_watch_ends_when_the_storage_is_closed(storage: PostgresStorage) -> None
 
 
 def test_an_export_that_is_left_gives_its_connection_back(dsn: str, schema: str) -> None:
-    """export_user() holds a connection while it is iterated, and no longer."""
+    """export_user() holds a connection only while it is iterated."""
     with PostgresStorage(dsn, schema=schema, max_connections=1, command_timeout=5) as storage:
         for number in range(3):
             storage.create_conversation({"id": f"c{number}", "user_id": "ada"})
@@ -210,7 +210,7 @@ def test_an_export_that_is_left_gives_its_connection_back(dsn: str, schema: str)
 
 
 def test_what_one_user_exports_another_imports(storage: PostgresStorage, c1: str) -> None:
-    """A blocking iterator is an argument of a blocking verb."""
+    """A blocking iterator can be an argument of a blocking verb."""
     storage.add_messages((dict(HELLO) for _ in range(3)), "ada", c1)
 
     result = storage.import_user("eve", storage.export_user("ada"))
@@ -219,7 +219,7 @@ def test_what_one_user_exports_another_imports(storage: PostgresStorage, c1: str
 
 
 def test_import_takes_items_in_the_callers_thread(storage: PostgresStorage) -> None:
-    """Rows of SQLite, which belong to the thread that asked for them, are imported as they come; calls may be made."""
+    """An import fetches its items in the caller's thread, as SQLite requires, one by one; they may call other verbs."""
     source = sqlite3.connect(":memory:")
     source.execute("CREATE TABLE chats (title text)")
     source.executemany("INSERT INTO chats VALUES (?)", [(f"chat {number}",) for number in range(250)])
@@ -229,7 +229,7 @@ def test_import_takes_items_in_the_callers_thread(storage: PostgresStorage) -> N
         for (title,) in source.execute("SELECT title FROM chats"):
             seen.append(threading.get_ident())
             if len(seen) == 240:
-                assert storage.count_conversations() > 0  # what came before is stored by now
+                assert storage.count_conversations() > 0  # the items before it are stored by now
             yield ImportedConversation(title=title, messages=[Message.of(HELLO)])
 
     result = storage.import_conversations("ada", imported())
@@ -241,7 +241,11 @@ def test_import_takes_items_in_the_callers_thread(storage: PostgresStorage) -> N
 
 @pytest.mark.parametrize("error", [OSError("no such file"), KeyboardInterrupt(), SystemExit(3)])
 def test_an_error_of_the_callers_items_comes_out(error: BaseException, storage: PostgresStorage) -> None:
-    """What an iterable raises is raised by the verb, what came before it is stored, and the storage goes on."""
+    """
+    An exception of the caller's iterable is raised by the verb.
+
+    Items before it are stored, and the storage works on.
+    """
 
     def imported() -> Iterator[ImportedConversation]:
         for number in range(120):
@@ -256,8 +260,8 @@ def test_an_error_of_the_callers_items_comes_out(error: BaseException, storage: 
 
 
 @pytest.mark.parametrize("messages", [Message.of(HELLO), "Hello", HELLO, 7, [7]])
-def test_messages_that_are_none_are_refused(messages: Any, storage: PostgresStorage, c1: str) -> None:
-    """The error is the asynchronous verb's."""
+def test_invalid_messages_are_refused(messages: Any, storage: PostgresStorage, c1: str) -> None:
+    """Invalid messages raise the same error as the asynchronous verb."""
     with pytest.raises(InvalidInputError) as blocking:
         storage.add_messages(messages, "ada", c1)
     with pytest.raises(InvalidInputError) as asynchronous:
@@ -270,7 +274,7 @@ def test_messages_that_are_none_are_refused(messages: Any, storage: PostgresStor
 
 
 def test_an_error_shows_the_callers_line_and_where_it_was_raised(storage: PostgresStorage) -> None:
-    """The traceback goes from the caller's line to the verb's own."""
+    """The traceback leads from the caller's line to the line in the verb."""
     with pytest.raises(InvalidInputError) as raised:
         storage.get_messages("ada", "c1", limit=-1)
 
@@ -282,7 +286,7 @@ def test_an_error_shows_the_callers_line_and_where_it_was_raised(storage: Postgr
 
 
 def test_an_error_is_not_kept_by_the_call(storage: PostgresStorage) -> None:
-    """An error that was handled is freed at once, with all that its frames hold."""
+    """A handled exception is freed at once, with everything that its frames reference."""
 
     class Held:
         pass
@@ -303,7 +307,7 @@ def test_an_error_is_not_kept_by_the_call(storage: PostgresStorage) -> None:
 
 
 def test_context_variables_reach_the_call_and_come_back(storage: PostgresStorage) -> None:
-    """What the caller has set is seen in the call; what the call sets, the caller sees, and nobody else."""
+    """Context variables of the caller are set in the call, and those set in the call are set for its caller only."""
     request: ContextVar[str] = ContextVar("request", default="none")
     answer: ContextVar[str] = ContextVar("answer", default="none")
 
@@ -324,7 +328,7 @@ def test_context_variables_reach_the_call_and_come_back(storage: PostgresStorage
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[], None]]:
-    """Raises KeyboardInterrupt in the thread of the test, as Ctrl-C does in the main thread."""
+    """Raise KeyboardInterrupt in the thread of the test, as Ctrl-C does in the main thread."""
 
     def handler(*_: object) -> None:
         raise KeyboardInterrupt
@@ -336,7 +340,7 @@ def interrupt() -> Iterator[Callable[[], None]]:
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals for threads")
 def test_an_interrupt_cancels_the_call(dsn: str, schema: str, interrupt: Callable[[], None]) -> None:
-    """Ctrl-C while a call waits for a lock: the statement is cancelled, and its connection is free at once."""
+    """Ctrl-C while a call waits for a lock cancels the statement, and frees its connection."""
     with (
         PostgresStorage(dsn, schema=schema, max_connections=1) as storage,
         PostgresStorage(dsn, schema=schema) as other,
@@ -357,7 +361,7 @@ def test_an_interrupt_cancels_the_call(dsn: str, schema: str, interrupt: Callabl
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals for threads")
 def test_an_interrupt_undoes_the_transaction(dsn: str, schema: str, interrupt: Callable[[], None]) -> None:
-    """Ctrl-C in a transaction's call ends the block with nothing of it stored, and the connection is put back."""
+    """Ctrl-C in a transaction's call ends the block with a rollback, and releases the connection."""
     with (
         PostgresStorage(dsn, schema=schema, max_connections=1) as storage,
         PostgresStorage(dsn, schema=schema) as other,
@@ -375,7 +379,7 @@ def test_an_interrupt_undoes_the_transaction(dsn: str, schema: str, interrupt: C
 
 
 def wait_for_a_lock(storage: PostgresStorage, schema: str) -> None:
-    """Wait until somebody waits for a lock in a statement on this schema."""
+    """Wait until a statement on this schema waits for a lock."""
     with storage.transaction() as tx:
         sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'"
         while not tx.connection.fetchval(sql, schema):
@@ -386,7 +390,7 @@ def wait_for_a_lock(storage: PostgresStorage, schema: str) -> None:
 
 
 async def test_on_an_event_loop_the_error_says_what_to_use(storage: PostgresStorage) -> None:
-    """No verb blocks a running loop: neither a plain one, nor a block, nor an iterator."""
+    """On a running event loop every verb, block and iterator raises an error with advice."""
     ways: list[Callable[[], object]] = [
         lambda: storage.count_conversations(),
         lambda: storage.for_user("ada").get_messages("c1"),
@@ -408,7 +412,7 @@ async def test_on_an_event_loop_the_error_says_what_to_use(storage: PostgresStor
 
 
 async def test_submit_serves_an_event_loop(storage: PostgresStorage) -> None:
-    """submit() gives a future that a loop can wait for; cancelling it cancels the work."""
+    """submit() returns a future that an event loop can await; cancelling it cancels the work."""
     cancelled = threading.Event()
 
     async def forever(_: voltmem.Storage) -> None:
@@ -428,7 +432,7 @@ async def test_submit_serves_an_event_loop(storage: PostgresStorage) -> None:
 
 
 async def test_blocking_within_the_storages_own_loop_is_an_error(storage: PostgresStorage) -> None:
-    """Code that runs in the storage's loop would wait for itself."""
+    """A blocking call within the storage's own loop, which would wait for itself, is an error."""
 
     async def work(_: voltmem.Storage) -> int:
         return storage.count_conversations()
@@ -437,11 +441,11 @@ async def test_blocking_within_the_storages_own_loop_is_an_error(storage: Postgr
         await asyncio.to_thread(storage.run, work)
 
 
-# --- life -----------------------------------------------------------------------------------------------------------
+# --- lifetime -------------------------------------------------------------------------------------------------------
 
 
 def test_a_closed_storage_opens_again(storage: PostgresStorage, c1: str, schema: str) -> None:
-    """After close() its thread is gone and calls are refused; open() and ``with`` open it; close() may be repeated."""
+    """After close() the thread has ended and calls are refused; open() and ``with`` reopen; close() may be repeated."""
     storage.close()
     storage.close()
     assert threads_of(schema) == []
@@ -458,7 +462,7 @@ def test_a_closed_storage_opens_again(storage: PostgresStorage, c1: str, schema:
 
 
 def test_an_iterator_that_was_begun_before_close_ends_or_says_so(storage: PostgresStorage, c1: str) -> None:
-    """After close() watch() ends, as in asynchronous code; what had more to give raises, and nothing is left out."""
+    """After close() watch() ends, as in asynchronous code; other unfinished iterators raise, and skip nothing."""
     changes = storage.watch("ada")
     assert next(changes).kind == "ready"
     one, several = iter(storage.get_user_conversations("ada")), iter(storage.get_user_conversations("ada"))
@@ -474,7 +478,7 @@ def test_an_iterator_that_was_begun_before_close_ends_or_says_so(storage: Postgr
 
 
 def test_a_storage_that_was_not_used_closes(dsn: str, schema: str) -> None:
-    """close() before the first call: then it is closed."""
+    """close() before the first call closes the storage."""
     storage = PostgresStorage(dsn, schema=schema)
     assert threads_of(schema) == []
     storage.close()
@@ -485,7 +489,9 @@ def test_a_storage_that_was_not_used_closes(dsn: str, schema: str) -> None:
 
 
 def test_closing_waits_for_the_calls_of_other_threads(storage: PostgresStorage, c1: str, dsn: str, schema: str) -> None:
-    """A call and a transaction that are under way end well, two threads may close, and new calls are refused."""
+    """
+    close() waits for running calls and transactions of other threads, may be called by two, and refuses new calls.
+    """
     with ThreadPoolExecutor(4) as pool, PostgresStorage(dsn, schema=schema) as other:
         begun, go_on = threading.Event(), threading.Event()
 
@@ -524,7 +530,7 @@ def is_refused(storage: PostgresStorage) -> bool:
 
 
 def test_calls_that_do_not_end_do_not_keep_the_storage_from_closing(dsn: str, schema: str) -> None:
-    """Work that waits for ever is cancelled, and its thread hears that the storage is closed."""
+    """Work that does not end is cancelled by close(), and its thread gets the error that the storage is closed."""
     storage = PostgresStorage(dsn, schema=schema)
     started = threading.Event()
 
@@ -540,8 +546,8 @@ def test_calls_that_do_not_end_do_not_keep_the_storage_from_closing(dsn: str, sc
             waiting.result(60)
 
 
-def test_a_storage_that_nobody_has_ends_its_thread(dsn: str, schema: str) -> None:
-    """Without close() the connections and the thread go with the last reference; a handle is one."""
+def test_a_storage_without_references_ends_its_thread(dsn: str, schema: str) -> None:
+    """Without close(), the connections and the thread end when the last reference, handles included, is gone."""
     ada = PostgresStorage(dsn, schema=schema).for_user("ada")
     gc.collect()
     ada.create_conversation({"id": "c1"})
@@ -558,7 +564,7 @@ def test_a_storage_that_nobody_has_ends_its_thread(dsn: str, schema: str) -> Non
 
 
 def test_options_that_cannot_be_are_named() -> None:
-    """A pool belongs to its own loop; camelCase stays asynchronous."""
+    """An invalid option is named: a pool belongs to its own loop, and camelCase is only for the asynchronous class."""
     with pytest.raises(InvalidOptionError, match=r"pool: an asyncpg pool works in the event loop.*Give connection"):
         PostgresStorage(pool=object())  # type: ignore[call-arg]
     with pytest.raises(InvalidOptionError, match="unknown option 'maxConnections': did you mean max_connections"):
@@ -568,7 +574,7 @@ def test_options_that_cannot_be_are_named() -> None:
 
 
 def test_the_repr_shows_no_password() -> None:
-    """Neither the storage's nor its thread's name."""
+    """The repr of the storage and the name of its thread do not show the password."""
     storage = PostgresStorage("postgresql://ada:secret@localhost/app")
 
     assert "localhost/app" in repr(storage)

@@ -1,4 +1,4 @@
-"""voltmem.sync has every verb of the asynchronous classes, with its signature, and a type stub that says the same."""
+"""voltmem.sync has every verb of the asynchronous classes, with its signature, and a type stub that is equal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TWINS = {
     for each in vars(sync).values()
     if isinstance(each, type) and issubclass(each, Twin) and each not in (Twin, sync.Connection)
 }
-# What has no blocking form; voltmem/sync.py says why.
+# Names without a blocking form; voltmem/sync.py says why.
 LEFT_OUT = {"PostgresStorage": {"bind", "lifespan"}}
 
 
@@ -37,7 +37,7 @@ def verbs(cls: type) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", TWINS)
 def test_a_blocking_class_has_every_verb(name: str) -> None:
-    """What the asynchronous class has, the blocking one has, but for what cannot be; and run() and submit()."""
+    """A blocking class has every member of the asynchronous one, with a few exceptions, and run() and submit()."""
     asynchronous = verbs(TWINS[name].asynchronous_class())
     added = {"asynchronous", "run", "submit"} if issubclass(TWINS[name], sync.Storage) else set()
     attributes = {"id", "agent_id", "run", "connection"}  # not seen on the asynchronous class
@@ -48,7 +48,7 @@ def test_a_blocking_class_has_every_verb(name: str) -> None:
 
 @pytest.mark.parametrize("name", TWINS)
 def test_a_blocking_verb_has_the_parameters_of_its_verb(name: str) -> None:
-    """Names, kinds, types and defaults of parameters are the same, and the documentation speaks of no await."""
+    """Names, kinds, types and defaults of parameters are equal, and the documentation has no await."""
     asynchronous = verbs(TWINS[name].asynchronous_class())
 
     for verb, blocking in verbs(TWINS[name]).items():
@@ -61,7 +61,7 @@ def test_a_blocking_verb_has_the_parameters_of_its_verb(name: str) -> None:
 
 
 def test_the_constructor_has_the_options_of_the_asynchronous_one() -> None:
-    """All of them with their defaults, in snake_case, but for the pool."""
+    """The constructor has all options with their defaults, in snake_case, except the pool."""
     asynchronous = dict(inspect.signature(voltmem.PostgresStorage).parameters)
     del asynchronous["pool"], asynchronous["camel"]
 
@@ -69,7 +69,7 @@ def test_the_constructor_has_the_options_of_the_asynchronous_one() -> None:
 
 
 def test_whatever_a_verb_returns_has_a_blocking_form() -> None:
-    """A class of the package that has asynchronous methods, and that a verb returns, has its twin."""
+    """Every class of the package with asynchronous methods that a verb returns has a blocking form."""
     returned = {
         each
         for twin in TWINS.values()
@@ -128,7 +128,7 @@ class Example:
     ],
 )
 def test_a_blocking_signature_returns_the_blocking_type(method: Any, returned: str) -> None:
-    """Coroutines become values, asynchronous iterators and context managers plain ones."""
+    """Coroutines become values; asynchronous iterators and context managers become plain ones."""
     signature = blocking_signature(method)
 
     assert signature.return_annotation == returned
@@ -136,7 +136,7 @@ def test_a_blocking_signature_returns_the_blocking_type(method: Any, returned: s
 
 
 def test_blocking_documentation_has_blocking_examples() -> None:
-    """What is awaited in an example is called in its blocking form; other words stay."""
+    """In examples of docstrings, await and async are removed; other text stays."""
     text = """
     ``await storage.open()``, ``async with storage:``, ``async for each in aclosing(x):`` and ``async def f():``.
 
@@ -147,7 +147,7 @@ def test_blocking_documentation_has_blocking_examples() -> None:
 
 
 def test_a_verb_that_is_added_has_its_blocking_form_at_once() -> None:
-    """A class with one more method needs no other line: its twin, the signature and the stub have it."""
+    """A class with one more method needs no other line: the blocking class, the signature and the stub have it."""
 
     class Longer(voltmem.UserStorage):
         async def greet_user(self, name: str, *, times: int = 1) -> list[str]:
@@ -166,7 +166,7 @@ def test_a_verb_that_is_added_has_its_blocking_form_at_once() -> None:
 
 
 def test_the_stub_is_the_one_that_is_made() -> None:
-    """sync.pyi is what ``python -m tests.typing.stubs`` writes: run it again after a verb has changed."""
+    """sync.pyi is the output of ``python -m tests.typing.stubs``: run it again after changing a verb."""
     assert stubs.FILES[sync].read_text(encoding="utf-8") == stubs.made(sync)
 
 
@@ -176,7 +176,7 @@ def test_the_stub_is_the_one_that_is_made() -> None:
     ids=["stubtest", "mypy"],
 )
 def test_mypy_agrees_with_the_stub_and_with_the_module_behind_it(checker: list[str]) -> None:
-    """stubtest compares the stub with the classes; the module itself, which mypy reads no more, has no error."""
+    """stubtest accepts the stub for the classes, and mypy finds no error in the module behind it."""
     command = [sys.executable, "-m", *checker]
 
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1200)
@@ -188,7 +188,7 @@ def test_mypy_agrees_with_the_stub_and_with_the_module_behind_it(checker: list[s
 
 
 def test_the_package_has_one_kind_of_thread_with_an_event_loop() -> None:
-    """Adapters and the command line have none of their own: they use voltmem.sync."""
+    """Adapters and the command line use the threads of voltmem.sync, and have none of their own."""
     found = [
         str(file.relative_to(ROOT / "voltmem"))
         for file in sorted((ROOT / "voltmem").rglob("*.py"))
@@ -199,7 +199,7 @@ def test_the_package_has_one_kind_of_thread_with_an_event_loop() -> None:
 
 
 def test_importing_voltmem_does_not_import_its_blocking_form() -> None:
-    """Who awaits pays nothing for it."""
+    """Importing voltmem does not import its blocking form."""
     program = "import sys, voltmem; print({'voltmem.sync', 'voltmem._blocking'} & set(sys.modules))"
 
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,5 +1,5 @@
 # pyright: strict
-"""The public API as programs use it, in both spellings, with the types they get. Read by type checkers, never run."""
+"""Uses of the public API in both spellings, with the resulting types. Read by type checkers, never run."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ async def out_and_in(
 
 
 async def rename(storage: Storage, title: str | Unset | None = UNSET) -> Conversation:
-    """What was not given may be passed on as such."""
+    """Pass on an argument that may be "not given"."""
     return await storage.update_conversation("c1", title=title)
 
 
@@ -289,7 +289,7 @@ async def memory(storage: Storage, ada: UserStorage, message: Message, several: 
 
 
 class Notes:
-    """A memory of an application's own."""
+    """A memory implementation of an application."""
 
     def __init__(self) -> None:
         self._kept: list[Message] = []
@@ -439,11 +439,11 @@ async def recorded(storage: Storage) -> None:
         run.metadata = None
 
 
-# --- life and scopes ----------------------------------------------------------------------------------------------
+# --- lifetime and scopes ------------------------------------------------------------------------------------------
 
 
 class OurStorage(PostgresStorage):
-    """An application's own."""
+    """An application's subclass."""
 
 
 async def life() -> None:

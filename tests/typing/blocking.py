@@ -1,5 +1,5 @@
 # pyright: strict
-"""voltmem.sync as programs use it, with the types they get. Read by type checkers, never run."""
+"""Uses of voltmem.sync with the resulting types. Read by type checkers, never run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from voltmem.sync import (
 
 
 class OurStorage(PostgresStorage):
-    """An application's own."""
+    """An application's subclass."""
 
 
 def life() -> None:

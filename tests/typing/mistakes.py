@@ -1,9 +1,9 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 """
-Misuse that both type checkers must report, one mistake a line. Read by type checkers, never run.
+Misuse that both type checkers must report, one mistake per line. Read by type checkers, never run.
 
-mypy must report each under the code in its comment, pyright under whichever. A mistake that one of them lets pass
-leaves its comment without a use, and that is what is reported then.
+mypy must report each under the code in its comment, pyright under any. For a mistake that one of them does not report,
+it reports the comment as unused instead.
 """
 
 from __future__ import annotations

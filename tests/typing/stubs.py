@@ -1,5 +1,5 @@
 """
-Make the type stubs of modules whose classes are made at import: ``python -m tests.typing.stubs``.
+Generate the type stubs of modules whose classes are built at import: ``python -m tests.typing.stubs``.
 
 Names, parameters, defaults, types and docstrings are read from the classes, and from the verbs that they are made of.
 """
@@ -22,7 +22,7 @@ from voltmem import _user, sync
 FILES: dict[ModuleType, Path] = {module: Path(str(module.__file__)).with_suffix(".pyi") for module in (_user, sync)}
 HEADER = '"""The types of {}. Made by "python -m tests.typing.stubs": do not edit."""'
 SPECIAL = ("__init__", "__iter__", "__enter__", "__exit__")
-# What the types of made classes have, and the modules in which these are written do not import.
+# Names in the types of generated classes that the modules of these types do not import.
 ADDED = {
     "AbstractAsyncContextManager": "contextlib",
     "AbstractContextManager": "contextlib",
@@ -42,7 +42,7 @@ def made(module: ModuleType) -> str:
 
 
 def formatted(text: str, file: Path) -> str:
-    """Return the text as ruff would leave it in the file."""
+    """Return the text in ruff's format."""
     for command in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(file), "-"]
         text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, cwd=file.parent).stdout
@@ -69,7 +69,7 @@ def lines_of(name: str, defined: Any, types: Types) -> Iterator[str]:
 
 
 def member_lines(name: str, member: Any, types: Types) -> Iterator[str]:
-    """Yield the lines of a function, a method, a property or an attribute (a property that can be set)."""
+    """Yield the lines of a function, a method, a property or an attribute (a property with a setter)."""
     function = getattr(member, "fget", member)  # a property's
     module, signature = inspect.unwrap(function).__module__, inspect.signature(function)
     if isinstance(member, property) and member.fset is not None:
@@ -83,7 +83,7 @@ def member_lines(name: str, member: Any, types: Types) -> Iterator[str]:
 
 
 def returned(function: Callable[..., object]) -> str:
-    """Return the type of what a call returns, as it is written."""
+    """Return the type of a call's result, as source text."""
     annotation = inspect.signature(function).return_annotation
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     if inspect.isasyncgenfunction(inspect.unwrap(function)) and not inspect.isasyncgenfunction(function):
@@ -92,15 +92,15 @@ def returned(function: Callable[..., object]) -> str:
 
 
 def parameters(signature: inspect.Signature, module: str, types: Types) -> str:
-    """Return the parameters of a signature, whose types are known in a module."""
-    told: list[str] = []
+    """Return the parameters of a signature, with types that are known in a module."""
+    written: list[str] = []
     for each in signature.parameters.values():
-        if each.kind is each.KEYWORD_ONLY and not any(before.startswith("*") for before in told):
-            told.append("*")
+        if each.kind is each.KEYWORD_ONLY and not any(before.startswith("*") for before in written):
+            written.append("*")
         stars = "*" if each.kind is each.VAR_POSITIONAL else "**" if each.kind is each.VAR_KEYWORD else ""
         annotation = "" if each.annotation is each.empty else f": {types.known(each.annotation, module)}"
-        told.append(f"{stars}{each.name}{annotation}{default(each)}")
-    return ", ".join(told)
+        written.append(f"{stars}{each.name}{annotation}{default(each)}")
+    return ", ".join(written)
 
 
 def default(parameter: inspect.Parameter) -> str:
@@ -111,7 +111,7 @@ def default(parameter: inspect.Parameter) -> str:
 
 
 def docstring(documented: Any) -> Iterator[str]:
-    """Yield the docstring, or "..." where there is none, as the body of what is documented."""
+    """Yield the docstring, or "..." without one, as the body."""
     if not documented.__doc__:
         yield "    ..."
         return
@@ -124,7 +124,7 @@ def docstring(documented: Any) -> Iterator[str]:
 
 
 class Types:
-    """The names that a stub needs for its types, and imports."""
+    """The names that a stub needs for its types, and their imports."""
 
     def __init__(self, own: set[str]) -> None:
         self._own = own
@@ -135,7 +135,7 @@ class Types:
         return sorted(self._imports)
 
     def known(self, annotation: str, module: str) -> str:
-        """Return an annotation of a module, after its names were made known."""
+        """Return an annotation of a module, after registering its names."""
         for node in ast.walk(ast.parse(annotation, mode="eval")):
             if isinstance(node, ast.Name):
                 self._make_known(node.id, sys.modules[module])
@@ -151,7 +151,7 @@ class Types:
 
 
 def imports_of(module: ModuleType) -> dict[str, str]:
-    """Return the statement that imports each name that the module imports, for type checkers only or not."""
+    """Return the statement that imports each name of the module, those for type checkers included."""
     found: dict[str, str] = {}
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""A web application on a real server, and a client of it; whoever signs in says so in a header."""
+"""A web application on a real server, with a client; a header names the signed-in user."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from voltmem import PostgresStorage, web
 
 
 async def signed_in(x_user: Annotated[str | None, Header()] = None) -> str | None:
-    """The user, as a test tells it; None: nobody."""
+    """The user that a test gives; None: not signed in."""
     return x_user
 
 
 def application(storage: PostgresStorage, prefix: str = "/api") -> FastAPI:
-    """A FastAPI application with our routes."""
+    """A FastAPI application with voltmem's routes."""
     made = FastAPI()
     made.include_router(web.router(storage, user=signed_in), prefix=prefix)
     return made
@@ -32,14 +32,14 @@ def application(storage: PostgresStorage, prefix: str = "/api") -> FastAPI:
 
 @pytest.fixture
 async def storage(make_storage: MakeStorage) -> PostgresStorage:
-    """A storage that searches, too."""
+    """A storage with the search turned on."""
     storage = make_storage(search=True)
     await storage.open()
     return storage
 
 
 class Connect(Protocol):
-    """Makes a client of an application, for one user, without a server between them."""
+    """Makes a client of an application for one user, without a server."""
 
     def __call__(
         self, app: ASGIApp, user: str | None = "ada", prefix: str = "/api", root_path: str = ""
@@ -84,7 +84,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # those are pytest's
+        yield  # those signals are pytest's
 
 
 @asynccontextmanager
@@ -100,7 +100,7 @@ async def _serve(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class Serve(Protocol):
-    """Runs a real server for an application, on a port of the system's choosing; yields its address."""
+    """Runs a real server for an application, on a port of the system's choice. Yields its address."""
 
     def __call__(self, app: ASGIApp) -> AbstractAsyncContextManager[str]: ...
 

@@ -1,4 +1,4 @@
-"""Server-sent events: what changes reaches whoever listens, over a real server, and leaves nothing behind."""
+"""Server-sent events report changes to each listener, over a real server, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def listening(address: str, user: str = "ada") -> AsyncIterator[httpx2.Res
 
 
 async def lines(response: httpx2.Response) -> AsyncIterator[str]:
-    """The lines, as EventSource divides them: other separators than newlines are text."""
+    """Yield the lines as EventSource divides them: separators other than newlines are text."""
     rest = b""
     async for chunk in response.aiter_bytes():
         *whole, rest = (rest + chunk).split(b"\n")
@@ -38,7 +38,7 @@ async def lines(response: httpx2.Response) -> AsyncIterator[str]:
 
 
 async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
-    """Each event's name and data, as a browser's EventSource reads them."""
+    """Yield the name and the data of each event, like a browser's EventSource."""
     name = ""
     async for line in lines(response):
         field, _, value = line.partition(": ")
@@ -48,36 +48,40 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, Any]]:
             yield name, json.loads(value)
 
 
-async def test_what_changes_is_told(storage: PostgresStorage, serve: Serve) -> None:
-    """First that it begins; then each change, with the conversation as the list has it now."""
+async def test_each_change_is_an_event(storage: PostgresStorage, serve: Serve) -> None:
+    """
+    The first event says that watching has begun.
+
+    Then there is one for each change, with the conversation as listed.
+    """
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        assert await anext(told) == ("ready", {"conversationId": None, "conversation": None})
+        stream = events(response)
+        assert await anext(stream) == ("ready", {"conversationId": None, "conversation": None})
 
         await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "Bread\nand \u2028 soup"})
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversationId"]) == ("conversation.created", "c1")
         assert data["conversation"]["title"] == "Bread\nand \u2028 soup"
 
         await storage.add_message({"role": "assistant", "content": "Hi"}, "ada", "c1")
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversation"]["preview"], data["conversation"]["unread"]) == ("message.added", "Hi", True)
 
         await storage.pin_conversation("c1")
-        name, data = await anext(told)
+        name, data = await anext(stream)
         assert (name, data["conversation"]["pinned"]) == ("conversation.updated", True)
 
         await storage.soft_delete_conversation("c1")
-        assert await anext(told) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
+        assert await anext(stream) == ("conversation.deleted", {"conversationId": "c1", "conversation": None})
 
 
-async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresStorage, serve: Serve) -> None:
-    """So a front end puts it in the place of the one that it shows."""
+async def test_the_conversation_of_an_event_equals_the_lists(storage: PostgresStorage, serve: Serve) -> None:
+    """The conversation in an event equals that of the list, so that a front end can replace its own with it."""
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
-        _, data = await anext(told)
+        _, data = await anext(stream)
 
         async with httpx2.AsyncClient(headers={"X-User": "ada"}, timeout=30) as client:
             page = (await client.get(f"{address}/api/conversations")).json()
@@ -85,21 +89,21 @@ async def test_the_conversation_that_is_told_of_is_the_lists(storage: PostgresSt
     assert page["items"] == [data["conversation"]]
 
 
-async def test_nobody_hears_of_anothers(storage: PostgresStorage, serve: Serve) -> None:
-    """What is told to mallory is mallory's."""
+async def test_a_user_gets_only_their_own_events(storage: PostgresStorage, serve: Serve) -> None:
+    """A user gets events of their own conversations only."""
     async with serve(application(storage)) as address, listening(address, "mallory") as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.create_conversation({"id": "hers", "user_id": "ada"})
         await storage.create_conversation({"id": "his", "user_id": "mallory"})
 
-        _, data = await anext(told)
+        _, data = await anext(stream)
 
     assert data["conversationId"] == "his"
 
 
 async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) -> None:
-    """It is an event stream, neither stored nor buffered on the way."""
+    """The response is an event stream that proxies neither store nor buffer."""
     async with serve(application(storage)) as address, listening(address) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-store"
@@ -107,20 +111,20 @@ async def test_no_proxy_keeps_it_back(storage: PostgresStorage, serve: Serve) ->
 
 
 async def test_silence_is_kept_alive(storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By comments, which no EventSource shows."""
+    """Comments, which EventSource ignores, keep a quiet stream alive."""
     monkeypatch.setattr(_events, "KEEP_ALIVE_SECONDS", 0.05)
 
     async with serve(application(storage)) as address, listening(address) as response:
-        told = lines(response)
-        heard = [await anext(told) for _ in range(20)]
+        stream = lines(response)
+        comments = [await anext(stream) for _ in range(20)]
 
-    assert heard.count(": keep-alive") > 3
+    assert comments.count(": keep-alive") > 3
 
 
 async def test_a_client_that_goes_is_not_watched_for(
     storage: PostgresStorage, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watching ends soon, without a change to notice by that nobody is there."""
+    """When a client disconnects, its watcher ends soon, even without a change."""
     ended = asyncio.Event()
     watch = UserStorage.watch
 
@@ -143,7 +147,7 @@ async def test_a_client_that_goes_is_not_watched_for(
 
 
 async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() -> None:
-    """A stream that never began ends the watching, too, without the garbage collector's help."""
+    """When a client disconnects before the response begins, its watcher ends without the garbage collector."""
     ended = asyncio.Event()
 
     async def changes() -> AsyncGenerator[Change, None]:
@@ -165,18 +169,18 @@ async def test_a_client_that_goes_before_the_answer_is_not_watched_for_either() 
 
 
 async def test_a_storage_that_closes_ends_it(make_storage: MakeStorage, serve: Serve) -> None:
-    """The stream, not the patience of the client."""
+    """Closing the storage ends the stream."""
     storage = make_storage()
     async with serve(application(storage)) as address, listening(address) as response:
-        told = events(response)
-        await anext(told)
+        stream = events(response)
+        await anext(stream)
         await storage.close()
 
-        assert [each async for each in told] == []
+        assert [each async for each in stream] == []
 
 
-async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
-    """What goes wrong before there is anything to tell has a status of its own."""
+async def test_a_database_that_is_down_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
+    """An error before the first event is a problem document with its own status."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 
     answer = await connect(application(nowhere)).get("/events")

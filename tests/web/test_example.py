@@ -1,4 +1,4 @@
-"""The example application, run as a newcomer would run it: it answers, and Ctrl-C ends it."""
+"""The example application, run as documented, answers, and ends on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def running(database: str) -> AsyncIterator[tuple[asyncio.subprocess.Proce
             await program.wait()
 
 
-async def test_the_example_answers_and_ctrl_c_ends_it_while_somebody_listens(database: str) -> None:
-    """A stream of events has no end of its own; it holds up nobody who wants to stop the server."""
+async def test_the_example_answers_and_ctrl_c_ends_it_with_an_open_stream(database: str) -> None:
+    """Ctrl-C ends the server although a stream of events, which never ends by itself, is open."""
     async with (
         running(database) as (program, address),
         httpx2.AsyncClient(base_url=f"{address}/api", headers={"X-User": "ada"}, timeout=60) as client,

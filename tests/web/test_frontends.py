@@ -1,4 +1,4 @@
-"""The shapes of front ends: the AI SDK's UIMessages, assistant-ui's threads and history."""
+"""The formats of front ends: the AI SDK's UIMessages, assistant-ui's threads and history."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
 
 
 async def test_what_use_chat_has_comes_back_as_it_was(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """Parts that nobody else knows, metadata and order included."""
+    """useChat's messages are returned unchanged, with unknown parts, metadata and the order of keys."""
     stored = await ada.post(f"{conversation}/ui-messages", json={"messages": [ASKED, ANSWERED]})
 
     assert stored.json() == [ASKED, ANSWERED]
@@ -50,10 +50,10 @@ async def test_what_use_chat_has_comes_back_as_it_was(conversation: str, ada: ht
     assert await get(ada, f"{conversation}/ui-messages", limit=1) == [ANSWERED]
 
 
-async def test_everybody_else_reads_plain_messages(
+async def test_other_readers_get_plain_messages(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """Text as text, tools as calls and results, and no reasoning."""
+    """Other readers get plain messages: text as text, tools as calls and results, and no reasoning."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": [ASKED, ANSWERED]})
 
     asked, answered = await storage.conversation("ada", "c1").messages()
@@ -67,7 +67,7 @@ async def test_everybody_else_reads_plain_messages(
 
 
 async def test_a_message_is_stored_by_its_id(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """One that is there is replaced in its place, so that all of useChat's may be sent again and again."""
+    """A message replaces the stored one with its id, so useChat's messages can be sent repeatedly."""
     await ada.post(f"{conversation}/ui-messages", json=ASKED)
     longer = {**ASKED, "parts": [TEXT, TEXT]}
 
@@ -97,7 +97,11 @@ CHAT = [said("q1", "user"), said("a1"), said("q2", "user"), said("a2")]
 async def test_use_chats_whole_list_is_stored_as_it_is(
     whole: list[Any], conversation: str, ada: httpx2.AsyncClient
 ) -> None:
-    """With rewind, what is no more in it is gone; sent again, it changes nothing."""
+    """
+    The whole list of useChat is stored.
+
+    With rewind, messages that are not in it are deleted; a repetition changes nothing.
+    """
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
     for _ in range(2):
@@ -108,7 +112,11 @@ async def test_use_chats_whole_list_is_stored_as_it_is(
 
 
 async def test_an_end_may_begin_with_a_message_that_is_there(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """What stands before it stays; of messages that are all new nobody knows what they should replace."""
+    """
+    A list may begin in the middle of the stored messages, which stay before it.
+
+    With only new ids nothing is replaced.
+    """
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
     await ada.post(f"{conversation}/ui-messages", json={"messages": [CHAT[2], said("a3")], "rewind": True})
@@ -117,8 +125,8 @@ async def test_an_end_may_begin_with_a_message_that_is_there(conversation: str, 
     assert await get(ada, f"{conversation}/ui-messages") == [*CHAT[:3], said("a3"), said("q4", "user")]
 
 
-async def test_without_being_told_nothing_is_dropped(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """A client may send the new messages only, or those that have changed."""
+async def test_without_rewind_nothing_is_deleted(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """Without rewind nothing is deleted: a client may send only new or changed messages."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
     await ada.post(f"{conversation}/ui-messages", json={"messages": [CHAT[0], said("a3")]})
@@ -130,7 +138,7 @@ async def test_without_being_told_nothing_is_dropped(conversation: str, ada: htt
 async def test_a_list_that_cannot_be_stored_drops_nothing(
     conversation: str, ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dropping and storing are one transaction."""
+    """If a list cannot be stored, nothing is deleted: both are one transaction."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
     async def fail(*_: object, **__: object) -> NoReturn:
@@ -148,7 +156,7 @@ async def test_a_list_that_cannot_be_stored_drops_nothing(
 async def test_lists_that_come_at_once_are_stored_one_after_the_other(
     conversation: str, ada: httpx2.AsyncClient
 ) -> None:
-    """Of two windows the later has the end; never do both."""
+    """Of concurrent lists of two windows the later one decides the end; they are never mixed."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
     lists = [[*CHAT[:3], said(f"b{number}")] for number in range(8)]
 
@@ -173,8 +181,8 @@ async def test_lists_that_come_at_once_are_stored_one_after_the_other(
     ],
     ids=str,
 )
-async def test_what_is_no_ui_message_is_refused(message: Any, conversation: str, ada: httpx2.AsyncClient) -> None:
-    """The parts are the SDK's business, but that they are parts is not."""
+async def test_an_invalid_ui_message_is_refused(message: Any, conversation: str, ada: httpx2.AsyncClient) -> None:
+    """A message whose parts are not a list of parts is refused; their content is not checked."""
     assert (await ada.post(f"{conversation}/ui-messages", json=message)).status_code == 422
 
 
@@ -216,7 +224,7 @@ async def test_what_an_agent_stored_is_translated(
     storage: PostgresStorage,
     ada: httpx2.AsyncClient,
 ) -> None:
-    """Whichever framework's form it has: VoltAgent's, Anthropic's, OpenAI's."""
+    """Messages of agents are converted to UIMessages from VoltAgent's, Anthropic's and OpenAI's forms."""
     await storage.add_message({"id": "m1", **message}, "ada", "c1")
 
     (found,) = await get(ada, f"{conversation}/ui-messages")
@@ -226,10 +234,14 @@ async def test_what_an_agent_stored_is_translated(
     assert found["role"] == {"developer": "system"}.get(message["role"], message["role"])
 
 
-async def test_what_a_tool_answered_stands_with_its_call(
+async def test_a_tool_result_is_part_of_its_call(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """And not in a message of its own; a result whose call is not there is a part all the same."""
+    """
+    A tool result is put into the part of its call, not into a message of its own.
+
+    Without a call it is a part, too.
+    """
     calls = [{"type": "tool-call", "toolCallId": id, "toolName": "add", "args": [1]} for id in ("t1", "t2")]
     results = [{"type": "tool-result", "toolCallId": id, "toolName": "add", "result": id} for id in ("t2", "t1", "t3")]
     await storage.add_messages(
@@ -272,7 +284,7 @@ PAYLOADS = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"])
 
 @given(st.lists(PAYLOADS, max_size=4))
 def test_any_ui_message_can_be_stored_and_comes_back(payloads: list[dict[str, Any]]) -> None:
-    """Whatever its parts are; and its plain form is one that can be shown to a front end again."""
+    """Any UIMessage is stored and returned unchanged, and its plain form can be converted to one again."""
     own = [native_message(f"m{n}", payload, format="ai-sdk/v7") for n, payload in enumerate(payloads)]
     plain = [NativeMessage(id=each.id, role=each.role, content=each.content) for each in own]
 
@@ -289,7 +301,7 @@ def test_any_ui_message_can_be_stored_and_comes_back(payloads: list[dict[str, An
 async def test_the_thread_list_has_every_conversation_once(
     limit: int, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """The archived ones last; nextCursor is left out at the end."""
+    """The list of threads has every conversation once, the archived ones last; the last page has no nextCursor."""
     for number in range(5):
         await storage.create_conversation({"id": f"c{number}", "user_id": "ada", "title": f"T{number}"})
     for number in (1, 3):
@@ -314,7 +326,7 @@ async def test_the_thread_list_has_every_conversation_once(
 
 
 async def test_a_thread_is_a_conversation(ada: httpx2.AsyncClient) -> None:
-    """initialize, rename, updateCustom, archive, delete are the conversations' routes; fetch is the thread's."""
+    """The verbs of a thread are the routes of a conversation, except fetch, which has its own."""
     remote_id = (await ada.post("/conversations", json={})).json()["id"]
     untitled = await get(ada, f"/threads/{remote_id}")
     await ada.patch(f"/conversations/{remote_id}", json={"title": "Bread", "metadata": {"custom": None}})
@@ -333,7 +345,7 @@ def entry(text: str, parent_id: str | None) -> dict[str, Any]:
 
 
 async def test_a_history_has_branches(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """Each row names the one that it follows; the newest is the head."""
+    """A history has branches: each row names the previous message; the newest one is the head."""
     for id, parent in (("a", None), ("b", "a"), ("b2", "a")):
         assert (await ada.put(f"{conversation}/history/{id}", json=entry(id, parent))).status_code == 200
 
@@ -350,7 +362,7 @@ async def test_a_history_has_branches(conversation: str, ada: httpx2.AsyncClient
 
 
 async def test_a_history_entry_is_stored_by_its_id(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """append() and update() are the same: an update may come for one whose append never did."""
+    """append() and update() of a history store by id: an update may come without an append."""
     await ada.put(f"{conversation}/history/a", json=entry("first", None))
     await ada.put(f"{conversation}/history/b", json=entry("second", "a"))
     await ada.put(f"{conversation}/history/a", json=entry("edited", None))
@@ -360,10 +372,10 @@ async def test_a_history_entry_is_stored_by_its_id(conversation: str, ada: httpx
     assert [row["content"]["parts"][0]["text"] for row in rows] == ["edited", "second"]
 
 
-async def test_a_history_has_what_anybody_else_stored(
+async def test_a_history_has_messages_of_other_writers(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """Each after the one before it: assistant-ui drops what follows a message that it doesn't get."""
+    """A history includes messages of other writers, in a chain, since assistant-ui drops messages without a parent."""
     await ada.put(f"{conversation}/history/a", json=entry("first", None))
     await storage.add_message({"id": "m1", "role": "assistant", "content": "Hi"}, "ada", "c1")
     await ada.post(f"{conversation}/ui-messages", json=ASKED)
@@ -381,7 +393,7 @@ async def test_a_history_has_what_anybody_else_stored(
 
 
 async def test_another_format_is_its_own(conversation: str, ada: httpx2.AsyncClient) -> None:
-    """Only who stored a form that isn't the AI SDK's can read it."""
+    """A history in another format is returned only for that format."""
     content = {"role": "assistant", "content": [{"type": "text", "text": "Hi"}], "status": {"type": "complete"}}
     await ada.put(f"{conversation}/history/a", json={"format": "aui/v0", "content": content})
 

@@ -1,4 +1,4 @@
-"""storage.lifespan: what an application runs from its start to its end, under a real server."""
+"""storage.lifespan opens and closes the storage with an application, under a real server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def within_its_own(storage: PostgresStorage) -> ASGIApp:
 async def test_lifespan_opens_at_the_start_and_closes_at_the_end(
     application: Callable[[PostgresStorage], ASGIApp], make_storage: MakeStorage, serve: Serve
 ) -> None:
-    """The tables are there before the first request; after the server's end the storage is closed."""
+    """lifespan opens the storage before the first request, with its tables, and closes it when the server ends."""
     storage = make_storage()
 
     async with serve(application(storage)) as address, httpx2.AsyncClient() as client:
@@ -68,7 +68,7 @@ async def test_lifespan_opens_at_the_start_and_closes_at_the_end(
 
 
 async def test_lifespan_closes_when_the_application_fails(make_storage: MakeStorage) -> None:
-    """What is raised while the application runs closes the storage, too."""
+    """lifespan closes the storage when the application raises, too."""
     storage = make_storage()
 
     with pytest.raises(RuntimeError, match="broken"):

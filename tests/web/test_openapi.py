@@ -1,4 +1,4 @@
-"""The OpenAPI document: it is complete, and the routes do as it says, whatever is sent to them."""
+"""The OpenAPI document is complete, and the routes behave as it says, for any request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPEN_TO_ALL = {"GET /api/shared/{token}"}
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The operations of a document, by method and path."""
+    """Yield the operations of a document, by method and path."""
     return {
         f"{method.upper()} {path}": operation
         for path, methods in document["paths"].items()
@@ -32,7 +32,7 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_every_operation_says_all_of_itself() -> None:
-    """What it is for, by which name, and each of its answers, problems included."""
+    """Every operation has a summary, an id and all its responses, problems included."""
     document = application(PostgresStorage("postgresql://nowhere/none")).openapi()
     found = operations(document)
 
@@ -53,7 +53,7 @@ def test_every_operation_says_all_of_itself() -> None:
 
 
 def test_a_link_leads_to_an_operation() -> None:
-    """Of the names that the document has."""
+    """A link leads to an operation of the document."""
     found = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
     names = {operation["operationId"] for operation in found.values()}
     links = [
@@ -69,9 +69,9 @@ def test_a_link_leads_to_an_operation() -> None:
 
 async def schemathesis(address: str, count: int, *options: str, configuration: str, folder: Path) -> None:
     """
-    Run schemathesis against an application; it must find nothing. What it remembers it keeps in the folder.
+    Run schemathesis against an application, and check that it finds nothing. Its examples are kept in the folder.
 
-    The requests are the same each time, or so many times as many with a fresh seed under `make explore`.
+    The requests are the same each time, or several times as many with a fresh seed under `make explore`.
     """
     program = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -94,7 +94,7 @@ async def schemathesis(address: str, count: int, *options: str, configuration: s
 async def test_schemathesis_finds_nothing_about_a_user_with_data(
     storage: PostgresStorage, serve: Serve, tmp_path: Path
 ) -> None:
-    """Every operation, with good and bad parameters and bodies, on a conversation that is there."""
+    """schemathesis finds nothing in any operation on an existing conversation, with valid and invalid requests."""
 
     async def ada(_: Request) -> str:
         mine = storage.for_user("ada")
@@ -112,7 +112,7 @@ async def test_schemathesis_finds_nothing_about_a_user_with_data(
 async def test_schemathesis_finds_nothing_along_the_links(
     storage: PostgresStorage, serve: Serve, tmp_path: Path
 ) -> None:
-    """What was made is there, and what was deleted is not: conversations, and messages in them."""
+    """schemathesis finds nothing along the links: created conversations and messages exist, deleted ones do not."""
     about = ("createConversation", "getConversation", "deleteConversation", "addMessages")
     operations = [option for name in about for option in ("--include-operation-id", name)]
 

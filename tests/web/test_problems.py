@@ -1,4 +1,4 @@
-"""What goes wrong is told as a problem document, with a status that says whose it is, and nothing of anybody else."""
+"""Every error is a problem document with the right status, and discloses no other user's data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def problem(answer: httpx2.Response, status: int, kind: str | None = None) -> Any:
-    """Return the document, which must be one."""
+    """Return the problem document of a response, and check that it is one."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document = answer.json()
@@ -39,7 +39,7 @@ def problem(answer: httpx2.Response, status: int, kind: str | None = None) -> An
     return document
 
 
-# --- what is no request -------------------------------------------------------------------------------------------
+# --- invalid requests ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def problem(answer: httpx2.Response, status: int, kind: str | None = None) -> An
     ],
     ids=lambda body: body[:24].decode(errors="replace"),
 )
-async def test_what_is_no_json_is_refused(body: bytes, ada: httpx2.AsyncClient) -> None:
-    """400 (422 for nothing at all): no number that isn't one, no name twice, no depth that no parser bears."""
+async def test_invalid_json_is_refused(body: bytes, ada: httpx2.AsyncClient) -> None:
+    """400 for invalid JSON (422 for an empty body): non-numbers, duplicate names, excessive depth."""
     answer = await ada.post("/conversations", content=body, headers=JSON)
 
     problem(answer, 400 if body else 422)
@@ -91,14 +91,14 @@ async def test_what_is_no_json_is_refused(body: bytes, ada: httpx2.AsyncClient) 
     ids=lambda body: body[:32].decode(),
 )
 async def test_what_cannot_be_stored_is_refused(body: bytes, ada: httpx2.AsyncClient) -> None:
-    """422, before any SQL runs; the document is JSON whatever stood in the body."""
+    """422 for values that cannot be stored, before any SQL runs; the document is valid JSON for any body."""
     answer = await ada.post("/conversations", content=body, headers=JSON)
 
     problem(answer, 422, "invalid-request")
 
 
-async def test_each_thing_that_is_wrong_is_told(ada: httpx2.AsyncClient) -> None:
-    """With a pointer to where it stands."""
+async def test_each_error_of_a_body_is_listed(ada: httpx2.AsyncClient) -> None:
+    """Each error in a body is listed, with a pointer to its place."""
     answer = await ada.patch("/conversations/c1", json={"title": 7, "tags": ["ok", ""], "a/b~": 1})
 
     assert [error["pointer"] for error in problem(answer, 422)["errors"]] == [
@@ -110,7 +110,7 @@ async def test_each_thing_that_is_wrong_is_told(ada: httpx2.AsyncClient) -> None
 
 @pytest.mark.parametrize("time", [0, "0", "2026-01-01", "2026-01-01T00:00:00", "soon", "0001-01-01T00:00:00Z", True])
 async def test_a_time_is_a_whole_one(time: object, storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """RFC 3339, with a zone: no numbers, no dates, none that PostgreSQL takes for infinity."""
+    """A time is an RFC 3339 date and time with a zone: no number, no date alone, and no infinity."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     problem(await ada.post("/conversations/c1/read", json={"at": time}), 422)
@@ -140,20 +140,20 @@ async def test_a_time_is_a_whole_one(time: object, storage: PostgresStorage, ada
     ids=lambda query: query[:40],
 )
 async def test_a_query_that_no_list_can_have_is_refused(query: str, ada: httpx2.AsyncClient) -> None:
-    """Cursors that are none of ours, limits and zones that cannot be."""
+    """A query with an invalid cursor, limit or zone is refused."""
     problem(await ada.get(f"/conversations?{query}"), 422, "invalid-request")
 
 
 @pytest.mark.parametrize("id", ["%00", "x" * 1001, "%FF", "..%2F..", "%ED%A0%80"])
 async def test_an_id_that_cannot_be_is_not_there(id: str, ada: httpx2.AsyncClient) -> None:
-    """404, as for any other: in the path there is nothing to correct."""
+    """404 for an id in the path that cannot exist, as for any missing one."""
     for path in (f"/conversations/{id}", f"/conversations/{id}/messages", f"/threads/{id}"):
         assert (await ada.get(path)).status_code == 404
     assert (await ada.delete(f"/conversations/c1/messages/{id}")).status_code == 404
 
 
 async def test_a_body_is_not_too_large(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """10 MiB are read and no more: 413, also where nobody said beforehand how much would come."""
+    """413 for a body above 10 MiB, which is not read further, even without a Content-Length."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     def body(size: int) -> bytes:
@@ -174,12 +174,12 @@ async def test_a_body_is_not_too_large(storage: PostgresStorage, ada: httpx2.Asy
 
 @pytest.mark.parametrize("type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonish", "json"])
 async def test_a_body_is_json(type: str, ada: httpx2.AsyncClient) -> None:
-    """415: what a form of another site could send without asking is not read."""
+    """415 for a body that is not JSON, as a form of another site could send without a preflight."""
     problem(await ada.post("/conversations", content=b"{}", headers={"Content-Type": type}), 415, "about:blank")
 
 
 def posts() -> list[str]:
-    """The paths to which one can POST."""
+    """The paths that accept POST."""
     found = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
     return sorted(name.removeprefix("POST /api") for name in found if name.startswith("POST "))
 
@@ -188,7 +188,9 @@ def posts() -> list[str]:
 async def test_another_site_sends_nothing_without_asking(
     path: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """403 for each POST that a browser sends with no question first: without a body, too, or with one of no kind."""
+    """
+    403 for each POST that a browser sends to another site without a preflight, even without a body or content type.
+    """
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     before = (await ada.get("/conversations")).json()
     sent: list[dict[str, Any]] = [
@@ -220,25 +222,27 @@ async def test_another_site_sends_nothing_without_asking(
 async def test_a_front_end_sends_what_it_may(
     headers: dict[str, str], storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """From the same origin; from another, what a browser asks for first; and what is no browser."""
+    """
+    Accepted are requests of the same origin, of another origin after a preflight, and of clients without an origin.
+    """
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
     assert (await ada.post("/conversations/c1/archive", headers=headers)).status_code == 200
 
 
 async def test_a_method_that_a_path_has_not_names_those_that_it_has(ada: httpx2.AsyncClient) -> None:
-    """405, with Allow: all of the path's, not only the first route's."""
+    """405 for a method that a path does not have, with all of its methods in Allow."""
     answer = await ada.put("/conversations/c1")
 
     problem(answer, 405, "about:blank")
     assert answer.headers["allow"] == "DELETE, GET, PATCH"
 
 
-# --- what cannot be answered --------------------------------------------------------------------------------------
+# --- errors of the database and the application -------------------------------------------------------------------
 
 
 async def test_a_search_that_is_off_is_not_the_clients_fault(make_storage: MakeStorage, connect: Connect) -> None:
-    """501: whatever the request, this application does not search."""
+    """501 for a search if the application has it turned off."""
     problem(await connect(application(make_storage())).get("/search?q=bread"), 501, "search-off")
 
 
@@ -252,7 +256,7 @@ async def test_a_search_that_is_off_is_not_the_clients_fault(make_storage: MakeS
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_a_database_that_is_away_is_503(
+async def test_a_database_that_is_down_is_503(
     error: VoltMemError,
     kind: str,
     retry_after: str | None,
@@ -260,7 +264,7 @@ async def test_a_database_that_is_away_is_503(
     ada: httpx2.AsyncClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With Retry-After where repeating does no harm; nothing is told of the database itself."""
+    """503 if the database is down, with Retry-After if a repetition is safe, and without details of the database."""
 
     async def fail(*_: object, **__: object) -> NoReturn:
         raise error
@@ -275,7 +279,7 @@ async def test_a_database_that_is_away_is_503(
 
 
 async def test_a_server_that_is_not_there_is_503(make_storage: MakeStorage, connect: Connect) -> None:
-    """Not only in a simulation."""
+    """503 if there is no server, with a real connection attempt."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 
     answer = await connect(application(nowhere)).get("/conversations")
@@ -283,8 +287,8 @@ async def test_a_server_that_is_not_there_is_503(make_storage: MakeStorage, conn
     assert "127.0.0.1" not in problem(answer, 503, "unavailable")["detail"]
 
 
-def test_another_error_is_the_applications_business(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of ours that no client can do anything about reaches the application, its log and its handlers."""
+def test_another_error_reaches_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of voltmem that a client cannot mend reaches the application, its log and its handlers."""
     storage = PostgresStorage("postgresql://nowhere/none")
 
     async def fail(*_: object, **__: object) -> NoReturn:
@@ -295,17 +299,17 @@ def test_another_error_is_the_applications_business(monkeypatch: pytest.MonkeyPa
     with pytest.raises(DatabaseError):
         TestClient(application(storage)).get("/api/conversations", headers={"X-User": "ada"})
     mounted = TestClient(web.app(storage, user=lambda _: "ada"), raise_server_exceptions=False)
-    told = mounted.get("/conversations")
-    assert (told.status_code, told.headers["content-type"]) == (500, "application/problem+json")
-    assert "disk" not in told.text
+    response = mounted.get("/conversations")
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+    assert "disk" not in response.text
 
 
-# --- who may not --------------------------------------------------------------------------------------------------
+# --- missing privileges -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
 async def test_the_applications_refusal_is_a_problem(status: int, storage: PostgresStorage, connect: Connect) -> None:
-    """What its dependency raises comes out with its status, detail and headers."""
+    """An HTTPException of the application's dependency keeps its status, detail and headers in the problem."""
 
     def refuse(_: object) -> NoReturn:
         raise HTTPException(status, "No.", {"WWW-Authenticate": "Bearer"})
@@ -317,7 +321,7 @@ async def test_the_applications_refusal_is_a_problem(status: int, storage: Postg
 
 
 async def test_a_refusal_may_have_a_status_of_the_applications_own(storage: PostgresStorage, connect: Connect) -> None:
-    """One that is registered nowhere has no phrase, and is no mistake of the server's."""
+    """A dependency's exception may have an unregistered status, which has no phrase."""
 
     def refuse(_: object) -> NoReturn:
         raise HTTPException(499, "Gone.")
@@ -327,21 +331,21 @@ async def test_a_refusal_may_have_a_status_of_the_applications_own(storage: Post
     assert problem(answer, 499, "about:blank") | {"title": "Status 499", "detail": "Gone."} == answer.json()
 
 
-@pytest.mark.parametrize("told", [{"code": "plan", "until": None}, ["plan"], 7], ids=str)
-async def test_a_refusal_may_be_more_than_a_text(told: Any, storage: PostgresStorage, connect: Connect) -> None:
-    """What the application's other routes tell as JSON is JSON in the problem, too, beside the text."""
+@pytest.mark.parametrize("given", [{"code": "plan", "until": None}, ["plan"], 7], ids=str)
+async def test_a_refusal_may_be_more_than_a_text(given: Any, storage: PostgresStorage, connect: Connect) -> None:
+    """A detail that is JSON, not text, is in the problem, too."""
 
     def refuse(_: object) -> NoReturn:
-        raise HTTPException(403, told)
+        raise HTTPException(403, given)
 
     answer = await connect(web.app(storage, user=refuse), prefix="").get("/conversations")
 
     document = problem(answer, 403, "about:blank")
-    assert (document["detail"], document["data"]) == ("Forbidden", told)
+    assert (document["detail"], document["data"]) == ("Forbidden", given)
 
 
 async def test_a_dependency_that_lacks_something_says_what(storage: PostgresStorage, connect: Connect) -> None:
-    """A header that the application's dependency requires, for example: 422, and no route is called."""
+    """A request without a header that the application's dependency requires is a 422, and no route is called."""
     from fastapi import FastAPI, Header
 
     async def user(x_token: str = Header()) -> str:

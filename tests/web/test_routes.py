@@ -1,4 +1,4 @@
-"""The routes about conversations and messages: what a front end asks, and what it gets."""
+"""The routes for conversations and messages: requests and responses of a front end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage, Storage, web
 from voltmem.errors import DatabaseTimeoutError, MissingExtraError
 
-START = datetime(2026, 1, 15, tzinfo=UTC)  # in January anywhere on earth
+START = datetime(2026, 1, 15, tzinfo=UTC)  # in January in every time zone
 
 
 async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
@@ -28,7 +28,7 @@ async def get(client: httpx2.AsyncClient, path: str, **query: Any) -> Any:
 
 
 async def make(storage: PostgresStorage, count: int) -> list[str]:
-    """Make conversations, each an hour younger than the one before; return their ids, the youngest first."""
+    """Create conversations, each an hour older than the one before. Returns their ids, the newest first."""
     for number in range(count):
         await storage.create_conversation(
             {"id": f"c{number}", "user_id": "ada", "created_at": START + timedelta(hours=number)}
@@ -40,7 +40,7 @@ async def make(storage: PostgresStorage, count: int) -> list[str]:
 
 
 async def test_a_conversation_that_is_made_is_where_the_answer_says(ada: httpx2.AsyncClient) -> None:
-    """201, the conversation, and a Location that leads to it."""
+    """Creating a conversation is a 201 with the conversation and a Location that leads to it."""
     body = {"title": "Bread", "resourceId": "baker", "metadata": {"flour": [1, None]}}
 
     made = await ada.post("/conversations", json=body)
@@ -51,7 +51,7 @@ async def test_a_conversation_that_is_made_is_where_the_answer_says(ada: httpx2.
 
 
 async def test_a_conversation_may_have_an_id_of_the_clients(ada: httpx2.AsyncClient) -> None:
-    """Whatever is printable and no slash: it comes back in the Location, percent-encoded."""
+    """A client may choose the id: any printable characters but a slash, percent-encoded in the Location."""
     made = await ada.post("/conversations", json={"id": "what?#100%"})
 
     assert made.headers["location"] == "/api/conversations/what%3F%23100%25"
@@ -60,7 +60,7 @@ async def test_a_conversation_may_have_an_id_of_the_clients(ada: httpx2.AsyncCli
 
 @pytest.mark.parametrize("id", ["", ".", "..", ".hidden", "a/b", "a b", "é", "a\x00", "a\n", "x" * 201])
 async def test_an_id_that_no_path_can_name_is_refused(id: str, ada: httpx2.AsyncClient) -> None:
-    """422, rather than a conversation that cannot be reached."""
+    """422 for an id that cannot be in a path, since the conversation could not be reached."""
     assert (await ada.post("/conversations", json={"id": id})).status_code == 422
 
 
@@ -68,7 +68,7 @@ async def test_an_id_that_no_path_can_name_is_refused(id: str, ada: httpx2.Async
 async def test_an_id_with_a_slash_is_reached_as_any_other(
     id: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """The application's own, or one of an import: a slash is %2F in a path, whatever the id looks like with it."""
+    """An id with a slash, from the application or an import, is reached with %2F in the path."""
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.create_conversation({"id": id, "user_id": "ada", "title": "Bread"})
     await storage.add_message({"id": id, "role": "user", "content": "Hi"}, "ada", id)
@@ -90,7 +90,7 @@ async def test_an_id_with_a_slash_is_reached_as_any_other(
 
 
 async def test_a_slash_in_an_id_stays_one_over_a_real_server(storage: PostgresStorage, serve: Serve) -> None:
-    """Mounted as well, with a prefix that has an encoded character, too."""
+    """A real server keeps %2F in an id, also when mounted under a prefix with an encoded character."""
     await storage.create_conversation({"id": "team/42", "user_id": "ada"})
     inner = web.app(storage, user=lambda _: "ada")
 
@@ -104,7 +104,7 @@ async def test_a_slash_in_an_id_stays_one_over_a_real_server(storage: PostgresSt
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 9])
 async def test_the_list_is_paged_without_loss(limit: int, storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """nextCursor leads on until there is none."""
+    """nextCursor leads through the whole list, and is missing on the last page."""
     ids = await make(storage, 5)
     found: list[str] = []
     after: dict[str, str] = {}
@@ -120,7 +120,7 @@ async def test_the_list_is_paged_without_loss(limit: int, storage: PostgresStora
 
 
 async def test_the_list_can_be_narrowed(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """By mark, by tag, by resource; the archived ones are a list of their own."""
+    """The list is filtered by marks, tag and resource; archived conversations are a separate list."""
     await make(storage, 4)
     await storage.pin_conversation("c0")
     await storage.archive_conversation("c1")
@@ -139,7 +139,7 @@ async def test_the_list_can_be_narrowed(storage: PostgresStorage, ada: httpx2.As
 
 
 async def test_headings_are_the_viewers(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """With a time zone each comes with its heading, without one with none."""
+    """With a time zone each conversation has the heading of its group; without one, none."""
     await make(storage, 2)
     await storage.pin_conversation("c0")
     await storage.create_conversation({"id": "new", "user_id": "ada"})
@@ -155,7 +155,7 @@ async def test_headings_are_the_viewers(storage: PostgresStorage, ada: httpx2.As
 async def test_a_change_is_all_or_nothing(
     storage: PostgresStorage, ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Several fields are one transaction: where the last fails, the others are as they were."""
+    """A change of several fields is one transaction: if the last one fails, the others are unchanged."""
     await make(storage, 1)
     changes = {"title": "Bread", "pinned": True, "archived": True, "tags": ["b", "a"], "metadata": {"n": 1}}
 
@@ -178,7 +178,7 @@ async def test_a_change_is_all_or_nothing(
     ids=str,
 )
 async def test_what_is_not_given_stays(changes: Any, storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """Only what is given changes, and the place in the list is not among it."""
+    """A change affects only the given fields, and does not move the conversation in the list."""
     await make(storage, 1)
     before = await get(ada, "/conversations/c0")
 
@@ -188,14 +188,14 @@ async def test_what_is_not_given_stays(changes: Any, storage: PostgresStorage, a
 
 
 async def test_a_title_can_be_cleared(ada: httpx2.AsyncClient) -> None:
-    """null is no title, other than leaving it out."""
+    """null clears the title; leaving it out keeps it."""
     await ada.post("/conversations", json={"id": "c1", "title": "Bread"})
 
     assert (await ada.patch("/conversations/c1", json={"title": None})).json()["title"] is None
 
 
 async def test_a_model_never_replaces_a_persons_title(ada: httpx2.AsyncClient) -> None:
-    """By either route; its own it may replace."""
+    """A model's title never replaces a person's, by either route, but may replace a model's."""
     await ada.post("/conversations", json={"id": "c1"})
 
     first = await ada.post("/conversations/c1/title", json={"title": "Bread"})
@@ -209,7 +209,7 @@ async def test_a_model_never_replaces_a_persons_title(ada: httpx2.AsyncClient) -
 
 @pytest.mark.parametrize("changes", [{"title": None}, {}], ids=str)
 async def test_a_model_clears_no_title(changes: Any, ada: httpx2.AsyncClient) -> None:
-    """An automatic title that is none is refused, and the person's stays."""
+    """An automatic title of null is refused, and a person's stays."""
     await ada.post("/conversations", json={"id": "c1", "title": "My bread"})
 
     refused = await ada.patch("/conversations/c1", json=changes | {"titleIsAutomatic": True})
@@ -219,7 +219,7 @@ async def test_a_model_clears_no_title(changes: Any, ada: httpx2.AsyncClient) ->
 
 
 async def test_an_archived_conversation_can_be_got_back(ada: httpx2.AsyncClient) -> None:
-    """Put away by default, or as the body says."""
+    """Archiving without a body archives; the body can also restore."""
     await ada.post("/conversations", json={"id": "c1"})
 
     answers = [
@@ -232,7 +232,7 @@ async def test_an_archived_conversation_can_be_got_back(ada: httpx2.AsyncClient)
 
 
 async def test_reading_goes_forwards_only(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """Up to now, or up to a time; never less far than before."""
+    """Marking as read applies up to now or up to a time, and never moves back."""
     await make(storage, 1)
     await storage.add_message({"role": "assistant", "content": "Done."}, "ada", "c0")
     assert (await get(ada, "/conversations/c0"))["unread"] is True
@@ -246,8 +246,8 @@ async def test_reading_goes_forwards_only(storage: PostgresStorage, ada: httpx2.
     assert again.json()["readAt"] == now.json()["readAt"]
 
 
-async def test_nobody_has_read_what_is_still_to_come(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """A time ahead is now, so that what is said next is unread."""
+async def test_reading_up_to_a_future_time_means_now(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Marking as read up to a future time means now, so that the next message is unread."""
     await make(storage, 1)
 
     ahead = await ada.post("/conversations/c0/read", json={"at": "9999-12-31T23:59:59Z"})
@@ -258,7 +258,7 @@ async def test_nobody_has_read_what_is_still_to_come(storage: PostgresStorage, a
 
 
 async def test_a_deletion_can_be_undone_until_it_is_purged(ada: httpx2.AsyncClient) -> None:
-    """Deleted, it is listed apart; restored, it is back; purged, it is gone."""
+    """A deleted conversation is in a list of its own; restoring brings it back, and purging deletes it for good."""
     before = (await ada.post("/conversations", json={"id": "c1", "title": "Bread"})).json()
 
     assert (await ada.delete("/conversations/c1")).status_code == 204
@@ -272,7 +272,7 @@ async def test_a_deletion_can_be_undone_until_it_is_purged(ada: httpx2.AsyncClie
 
 
 async def test_a_fork_is_a_copy_with_a_place_of_its_own(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """Up to a message, with the id that was asked for; it knows where it came from."""
+    """A fork has the messages up to the given one, the requested id, and the id of its source."""
     await make(storage, 1)
     await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(3)], "ada", "c0")
 
@@ -289,7 +289,7 @@ async def test_a_fork_is_a_copy_with_a_place_of_its_own(storage: PostgresStorage
 
 
 async def test_the_search_shows_where_the_words_stand(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """Pieces that are the whole text, each a match or not; a cursor leads on."""
+    """The search returns the text in pieces, each a match or not, and a cursor for the next page."""
     await make(storage, 3)
     for id in ("c0", "c1"):
         await storage.add_message({"id": "m1", "role": "user", "content": "Why won't bread rise?"}, "ada", id)
@@ -304,7 +304,7 @@ async def test_the_search_shows_where_the_words_stand(storage: PostgresStorage, 
 
 
 async def test_a_user_can_be_forgotten(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """All that is theirs, the deleted ones included."""
+    """Deleting a user deletes all their data, soft-deleted conversations included."""
     await make(storage, 2)
     await ada.delete("/conversations/c0")
 
@@ -316,7 +316,7 @@ async def test_a_user_can_be_forgotten(storage: PostgresStorage, ada: httpx2.Asy
 
 
 async def test_messages_are_paged_both_ways(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """The newest first of all; then those before a message, those after it, those between two."""
+    """Messages are paged from the newest, before a message, after one, and between two."""
     await make(storage, 1)
     await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(6)], "ada", "c0")
 
@@ -339,7 +339,7 @@ async def test_messages_are_paged_both_ways(storage: PostgresStorage, ada: httpx
     ids=str,
 )
 async def test_content_comes_back_equal(content: Any, ada: httpx2.AsyncClient) -> None:
-    """Any JSON value, with its type and the order of its names."""
+    """Content of any JSON is returned with its types and the order of its keys."""
     await ada.post("/conversations", json={"id": "c1"})
 
     made = await ada.post("/conversations/c1/messages", json={"role": "user", "content": content})
@@ -350,7 +350,7 @@ async def test_content_comes_back_equal(content: Any, ada: httpx2.AsyncClient) -
 
 
 async def test_a_lone_surrogate_is_kept(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """JSON's escapes can say it, so it comes back as an escape."""
+    """A lone surrogate is returned as a JSON escape."""
     await make(storage, 1)
     body = b'{"id": "m1", "role": "user", "content": {"\\udc00": "half a \\ud83d smile"}}'
 
@@ -362,7 +362,7 @@ async def test_a_lone_surrogate_is_kept(storage: PostgresStorage, ada: httpx2.As
 
 
 async def test_several_messages_are_stored_together_or_not_at_all(ada: httpx2.AsyncClient) -> None:
-    """In their order; one that cannot be stored keeps the others out."""
+    """Several messages are stored together, in order, or not at all if one is invalid."""
     await ada.post("/conversations", json={"id": "c1"})
     good = {"id": "m1", "role": "user", "content": "Hi"}
 
@@ -375,7 +375,7 @@ async def test_several_messages_are_stored_together_or_not_at_all(ada: httpx2.As
 
 
 async def test_the_same_id_replaces_a_message_in_its_place(ada: httpx2.AsyncClient) -> None:
-    """So an answer can be saved while it grows."""
+    """A message with an existing id replaces it in its place, so that a growing answer can be saved."""
     await ada.post("/conversations", json={"id": "c1"})
     for id, content in (("m1", "It"), ("m2", "Well"), ("m1", "It is")):
         await ada.post("/conversations/c1/messages", json={"id": id, "role": "assistant", "content": content})
@@ -386,7 +386,7 @@ async def test_the_same_id_replaces_a_message_in_its_place(ada: httpx2.AsyncClie
 
 
 async def test_a_repeated_request_stores_once(ada: httpx2.AsyncClient) -> None:
-    """With an Idempotency-Key; another key, or another conversation, is another request."""
+    """Requests with the same Idempotency-Key store once; another key or conversation is another request."""
     for id in ("c1", "c2"):
         await ada.post("/conversations", json={"id": id})
     said = {"role": "user", "content": "Hi"}
@@ -410,7 +410,7 @@ async def test_a_repeated_request_stores_once(ada: httpx2.AsyncClient) -> None:
 
 
 async def test_a_message_can_be_deleted_once(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """204, and then 404: there is no such message."""
+    """Deleting a message is a 204, and a 404 the second time."""
     await make(storage, 1)
     await storage.add_message({"id": "m1", "role": "user", "content": "Hi"}, "ada", "c0")
 
@@ -421,7 +421,7 @@ async def test_a_message_can_be_deleted_once(storage: PostgresStorage, ada: http
 
 
 async def test_a_conversation_can_be_rewound(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """To a message, which stays; what follows it is gone."""
+    """Rewinding to a message keeps it and deletes the later ones."""
     await make(storage, 1)
     await storage.add_messages([{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(4)], "ada", "c0")
 
@@ -431,7 +431,7 @@ async def test_a_conversation_can_be_rewound(storage: PostgresStorage, ada: http
     assert [each["id"] for each in (await get(ada, "/conversations/c0/messages"))["items"]] == ["m0", "m1"]
 
 
-# --- where it is mounted ------------------------------------------------------------------------------------------
+# --- mounting -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ async def test_a_conversation_can_be_rewound(storage: PostgresStorage, ada: http
 async def test_the_location_is_right_under_any_prefix(
     prefix: str, root_path: str, asked: str, storage: PostgresStorage, connect: Connect
 ) -> None:
-    """Where the router is included, and where a proxy or a server has put the application."""
+    """The Location is right for any prefix of the router and any root path of a proxy or server."""
     client = connect(application(storage, prefix), prefix="", root_path=root_path)
 
     inside = await client.post(asked.removeprefix(root_path), json={"id": "c1"})
@@ -460,7 +460,7 @@ async def test_the_location_is_right_under_any_prefix(
 
 
 async def test_a_starlette_application_mounts_it(storage: PostgresStorage, connect: Connect) -> None:
-    """With its own OpenAPI document, and problems for paths that aren't there."""
+    """A Starlette application can mount the routes, with their own OpenAPI document and problems for unknown paths."""
 
     async def from_header(request: Any) -> str | None:
         user: str | None = request.headers.get("x-user")
@@ -479,8 +479,8 @@ async def test_a_starlette_application_mounts_it(storage: PostgresStorage, conne
     assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_a_user_of_an_application_may_be_told_without_waiting(storage: PostgresStorage, connect: Connect) -> None:
-    """The callable of app() may be a plain function."""
+async def test_the_user_callable_may_be_a_plain_function(storage: PostgresStorage, connect: Connect) -> None:
+    """The user callable of app() may be a plain function."""
     client = connect(web.app(storage, user=lambda request: request.headers.get("x-user")), prefix="")
 
     assert (await client.get("/conversations")).status_code == 200
@@ -489,7 +489,7 @@ async def test_a_user_of_an_application_may_be_told_without_waiting(storage: Pos
 
 
 async def test_the_applications_other_routes_are_left_alone(storage: PostgresStorage, connect: Connect) -> None:
-    """Their errors are FastAPI's, or the application's own."""
+    """Errors of the application's other routes stay FastAPI's, or the application's own."""
     app = application(storage)
 
     @app.get("/other")
@@ -504,7 +504,7 @@ async def test_the_applications_other_routes_are_left_alone(storage: PostgresSto
 
 
 def test_without_fastapi_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Importing the module where FastAPI is missing names the extra."""
+    """Importing the module without FastAPI is an error that names the extra."""
     for name in [name for name in sys.modules if name.split(".")[0] == "fastapi" or name.startswith("voltmem.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)

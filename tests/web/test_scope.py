@@ -1,4 +1,4 @@
-"""Nobody gets in: each route sees what is the user's who is signed in, and no more."""
+"""Each route gives access only to the data of the signed-in user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.web.conftest import Connect, application
 from tests.web.test_openapi import OPEN_TO_ALL, operations
 from voltmem import PostgresStorage, web
 
-# What each operation needs so that nothing but the user is wrong.
+# The arguments of each operation that make it valid, apart from the user.
 BODIES: dict[str, Any] = {
     "changeConversation": {"title": "Mine now", "pinned": True},
     "titleConversation": {"title": "Mine now"},
@@ -26,7 +26,7 @@ ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{conversationId}" in 
 
 
 def called(name: str, conversation_id: str) -> tuple[str, str, dict[str, Any]]:
-    """Method, path and arguments of a call that would be right for whose conversation it is."""
+    """Return the method, path and arguments of a call that would succeed for the owner of the conversation."""
     method, _, path = name.partition(" ")
     path = path.format(conversationId=conversation_id, messageId="m1", token="t1").removeprefix("/api")
     body = BODIES.get(EXAMPLE[name]["operationId"])
@@ -34,7 +34,7 @@ def called(name: str, conversation_id: str) -> tuple[str, str, dict[str, Any]]:
 
 
 async def stock(storage: PostgresStorage) -> None:
-    """Give ada a conversation with two messages, and one that she deleted."""
+    """Give ada a conversation with two messages, and a soft-deleted one."""
     ada = storage.for_user("ada")
     for id in ("c1", "c2"):
         await ada.create_conversation({"id": id, "title": "A secret", "metadata": {"pin": "swordfish"}})
@@ -43,7 +43,7 @@ async def stock(storage: PostgresStorage) -> None:
 
 
 async def seen(ada: httpx2.AsyncClient) -> list[object]:
-    """All that ada sees."""
+    """Return all that ada sees."""
     paths = ("/conversations", "/deleted", "/conversations/c1/messages", "/conversations/c1/history", "/search?q=pin")
     return [(await ada.get(path)).json() for path in paths]
 
@@ -52,7 +52,7 @@ async def seen(ada: httpx2.AsyncClient) -> list[object]:
 async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     name: str, storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
 ) -> None:
-    """Another's conversation, or deleted conversation, is the same 404 as none: to the letter."""
+    """For another user's conversation, soft-deleted or not, the 404 is identical to that of a missing one."""
     await stock(storage)
     before = await seen(ada)
 
@@ -68,7 +68,7 @@ async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     assert await seen(ada) == before
 
 
-# test_events.py, test_transfer.py and test_shares.py have those.
+# These are tested in test_events.py, test_transfer.py and test_shares.py.
 ELSEWHERE = {"GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", *OPEN_TO_ALL}
 ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - ELSEWHERE)
 
@@ -77,7 +77,9 @@ ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - ELSEWHERE)
 async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
     name: str, storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
 ) -> None:
-    """Nothing of ada's is in what mallory gets, and nothing that mallory does reaches ada's."""
+    """
+    A route for all of a user's data returns nothing of ada to mallory, and mallory's calls do not change ada's data.
+    """
     await stock(storage)
     before = await seen(ada)
 
@@ -92,7 +94,7 @@ async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLE) - OPEN_TO_ALL))
 async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStorage, connect: Connect) -> None:
-    """Nobody signed in is 401 on every route, whatever else is sent."""
+    """Every route is a 401 without a user, whatever else is sent."""
     await stock(storage)
     method, path, arguments = called(name, "c1")
 
@@ -102,8 +104,8 @@ async def test_without_a_user_there_is_nothing(name: str, storage: PostgresStora
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_an_empty_string_is_nobody(storage: PostgresStorage, connect: Connect) -> None:
-    """What an emptied session gives is not the id of a user, whom all such visitors would be together."""
+async def test_an_empty_string_is_not_a_user(storage: PostgresStorage, connect: Connect) -> None:
+    """An empty string is not a user: all visitors without a session would share it."""
     client = connect(application(storage), "")
 
     assert [(await client.get(path)).status_code for path in ("/conversations", "/export")] == [401, 401]
@@ -115,7 +117,7 @@ async def test_an_empty_string_is_nobody(storage: PostgresStorage, connect: Conn
 async def test_no_body_says_whose_a_conversation_is(
     field: str, storage: PostgresStorage, mallory: httpx2.AsyncClient
 ) -> None:
-    """A field that names a user, or that isn't known, is refused."""
+    """A body with a field that names a user, or an unknown field, is refused."""
     await stock(storage)
 
     made = await mallory.post("/conversations", json={"title": "Hi", field: "ada"})
@@ -128,7 +130,7 @@ async def test_no_body_says_whose_a_conversation_is(
 async def test_an_id_that_another_user_has_is_taken_and_says_no_more(
     storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
 ) -> None:
-    """Ids are unique in the whole application; whose it is, is not told."""
+    """An id that exists for another user is reported as taken, without naming the owner."""
     await stock(storage)
 
     hers, his = [(await client.post("/conversations", json={"id": "c1"})) for client in (ada, mallory)]
@@ -138,7 +140,7 @@ async def test_an_id_that_another_user_has_is_taken_and_says_no_more(
 
 
 async def test_a_user_is_a_string(storage: PostgresStorage, connect: Connect) -> None:
-    """A dependency that returns anything else is a mistake of the application's, and lets nobody in."""
+    """A dependency that returns anything but a string is an error of the application, and gives no access."""
     client = connect(web.app(storage, user=lambda _: 7), prefix="")  # type: ignore[arg-type, return-value]
 
     with pytest.raises(TypeError, match="must return an id, a string, not int"):

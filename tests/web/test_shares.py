@@ -1,4 +1,4 @@
-"""Links: their owner makes and revokes them, and whoever has one reads what it shows and no more."""
+"""Public links: the owner creates and revokes them, and anyone with the link can read up to its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MESSAGES: list[dict[str, object]] = [
 
 @pytest.fixture
 def anybody(storage: PostgresStorage, connect: Connect) -> httpx2.AsyncClient:
-    """Somebody who is not signed in."""
+    """A client that is not signed in."""
     return connect(application(storage), None)
 
 
@@ -32,8 +32,10 @@ async def token(storage: PostgresStorage, ada: httpx2.AsyncClient) -> str:
     return str(made.json()["token"])
 
 
-async def test_whoever_has_a_link_reads_what_was_said_up_to_there(token: str, anybody: httpx2.AsyncClient) -> None:
-    """Title and text, nobody's name, no instruction and no metadata; and no browser and no search engine tells."""
+async def test_a_link_shows_the_messages_up_to_its_end(token: str, anybody: httpx2.AsyncClient) -> None:
+    """
+    A link shows title and text without users, instructions or metadata, and is not cached, indexed or sent as referrer.
+    """
     shown = await anybody.get(f"/shared/{token}")
 
     assert shown.status_code == 200
@@ -49,7 +51,7 @@ async def test_whoever_has_a_link_reads_what_was_said_up_to_there(token: str, an
 
 
 async def test_a_link_is_read_page_by_page(token: str, anybody: httpx2.AsyncClient) -> None:
-    """By the cursor of the page before."""
+    """A link is read page by page, with the cursor of the previous page."""
     first = (await anybody.get(f"/shared/{token}", params={"limit": 1})).json()
     second = (await anybody.get(f"/shared/{token}", params={"limit": 1, "after": first["nextCursor"]})).json()
 
@@ -58,7 +60,7 @@ async def test_a_link_is_read_page_by_page(token: str, anybody: httpx2.AsyncClie
 
 
 async def test_a_revoked_link_leads_nowhere(token: str, ada: httpx2.AsyncClient, anybody: httpx2.AsyncClient) -> None:
-    """As one that never was, and one that can be none."""
+    """A revoked link is a 404, like an unknown or invalid one."""
     assert [link["token"] for link in (await ada.get("/conversations/c1/shares")).json()["items"]] == [token]
 
     revoked = await ada.delete(f"/shares/{token}")
@@ -74,7 +76,7 @@ async def test_a_revoked_link_leads_nowhere(token: str, ada: httpx2.AsyncClient,
 async def test_only_its_owner_revokes_a_link(
     token: str, mallory: httpx2.AsyncClient, anybody: httpx2.AsyncClient
 ) -> None:
-    """To another it is none, though it can be read."""
+    """Only the owner can revoke a link; for others it is a 404, though they can read it."""
     assert (await mallory.delete(f"/shares/{token}")).status_code == 404
     assert (await anybody.get(f"/shared/{token}")).status_code == 200
 
@@ -82,7 +84,7 @@ async def test_only_its_owner_revokes_a_link(
 async def test_a_link_of_a_deleted_conversation_leads_nowhere(
     token: str, ada: httpx2.AsyncClient, anybody: httpx2.AsyncClient
 ) -> None:
-    """Until it is restored."""
+    """A link of a soft-deleted conversation is a 404 until it is restored."""
     await ada.delete("/conversations/c1")
     gone = await anybody.get(f"/shared/{token}")
     await ada.post("/conversations/c1/restore")

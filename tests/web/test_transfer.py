@@ -1,4 +1,4 @@
-"""Export and import: what goes out comes in again, streamed, and a connection is never kept."""
+"""Export and import are streamed, round trips are equal, and connections are released."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def stock(storage: PostgresStorage, count: int = 2) -> None:
 
 
 def seen(export: httpx2.Response) -> list[object]:
-    """What is in an export, but for whose it is, and when it was made."""
+    """Return the lines of an export without its user and its time."""
     lines = [json.loads(line) for line in export.content.split(b"\n") if line]
     return [{**line, "user_id": None, "exported_at": None} for line in lines]
 
@@ -36,7 +36,7 @@ def seen(export: httpx2.Response) -> list[object]:
 async def test_what_was_exported_can_be_imported(
     storage: PostgresStorage, ada: httpx2.AsyncClient, make_storage: MakeStorage, connect: Connect
 ) -> None:
-    """By another user, elsewhere: it is all there, deleted conversations too; a second time, it is passed over."""
+    """Another user can import an export elsewhere, soft-deleted conversations included; a second import skips all."""
     await stock(storage)
     export = await ada.get("/export")
     elsewhere = connect(application(make_storage(table_prefix="elsewhere")), "grace")
@@ -52,7 +52,7 @@ async def test_what_was_exported_can_be_imported(
 
 
 async def test_what_was_imported_can_be_reached(ada: httpx2.AsyncClient) -> None:
-    """Whatever ids the lines have: a slash in one, too."""
+    """Imported conversations can be reached by any id, also with a slash."""
     lines = [
         {"voltmem": 1, "kind": "header", "user_id": "ada", "exported_at": "2026-01-01T00:00:00+00:00"},
         {"kind": "conversation", "id": "team/42", "title": "Bread"},
@@ -68,7 +68,7 @@ async def test_what_was_imported_can_be_reached(ada: httpx2.AsyncClient) -> None
 async def test_an_import_never_touches_another_users(
     storage: PostgresStorage, ada: httpx2.AsyncClient, mallory: httpx2.AsyncClient
 ) -> None:
-    """Whoever is named in the lines: they become the importing user's, under ids that are free."""
+    """Whatever user the lines name, the data is imported for the current user, under new ids where needed."""
     await stock(storage)
     export = await ada.get("/export")
 
@@ -80,7 +80,7 @@ async def test_an_import_never_touches_another_users(
 
 
 async def test_lines_may_come_in_any_pieces(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
-    """A byte at a time, even."""
+    """The body may arrive in any pieces, even byte by byte."""
     await stock(storage)
     export = (await ada.get("/export")).content
     await ada.delete("/me")
@@ -97,8 +97,8 @@ async def test_lines_may_come_in_any_pieces(storage: PostgresStorage, ada: httpx
     [b"", b"\n", b"{", b"null\n", b"\xff\n", b'{"kind": "header", "voltmem": 99}\n', b'{"kind": "conversation"}\n'],
     ids=str,
 )
-async def test_what_is_no_export_is_refused(lines: bytes, ada: httpx2.AsyncClient) -> None:
-    """422, with the line."""
+async def test_an_invalid_export_is_refused(lines: bytes, ada: httpx2.AsyncClient) -> None:
+    """An invalid export is a 422 with the number of the line."""
     answer = await ada.post("/import", content=lines, headers=NDJSON)
 
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:voltmem:invalid-request")
@@ -106,22 +106,20 @@ async def test_what_is_no_export_is_refused(lines: bytes, ada: httpx2.AsyncClien
 
 
 async def test_an_import_says_what_it_is(ada: httpx2.AsyncClient) -> None:
-    """415: what a form of another site could send without asking is not read."""
+    """415 without the media type of an export, as a form of another site could send without a preflight."""
     for headers in ({"Content-Type": "text/plain"}, {}):
         assert (await ada.post("/import", content=b"", headers=headers)).status_code == 415
 
 
 async def test_an_import_is_not_too_large(ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """413, as soon as it is."""
+    """413 as soon as an import exceeds the limit."""
     monkeypatch.setattr(_transfer, "MAX_IMPORT_BYTES", 1000)
 
     assert (await ada.post("/import", content=b" " * 1001, headers=NDJSON)).status_code == 413
 
 
-async def test_an_export_that_nobody_waits_for_gives_its_connection_back(
-    make_storage: MakeStorage, serve: Serve
-) -> None:
-    """A client that goes in the middle costs the others nothing."""
+async def test_an_export_without_a_client_releases_its_connection(make_storage: MakeStorage, serve: Serve) -> None:
+    """If a client disconnects during an export, the connection is released."""
     storage = make_storage(max_connections=1)
     await storage.create_conversation({"id": "c0", "user_id": "ada"})
     for _ in range(8):
@@ -139,7 +137,7 @@ async def test_an_export_that_nobody_waits_for_gives_its_connection_back(
 
 
 async def test_an_export_that_never_began_ends_too() -> None:
-    """A client that goes before the answer: the connection is given back without the garbage collector's help."""
+    """If a client disconnects before the response begins, the connection is released without the garbage collector."""
     ended = asyncio.Event()
 
     async def exported() -> AsyncGenerator[str, None]:
@@ -163,8 +161,8 @@ async def test_an_export_that_never_began_ends_too() -> None:
     assert ended.is_set()
 
 
-async def test_a_database_that_is_away_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
-    """What goes wrong before there is anything to send has a status of its own."""
+async def test_a_database_that_is_down_is_a_problem_document(make_storage: MakeStorage, connect: Connect) -> None:
+    """An error before the first line is a problem document with its own status."""
     nowhere = make_storage("postgresql://ada:secret@127.0.0.1:1/none", retry_timeout=0.1, connect_timeout=1)
 
     answer = await connect(application(nowhere)).get("/export")

@@ -153,7 +153,7 @@ class _Statement:
     """A statement and its calls."""
 
     conversations: deque[str]
-    """The conversations from whose queues it takes calls."""
+    """The conversations; it takes calls from their queues."""
     waits_for_locks: bool
     """Whether it waits for the locks of conversations."""
     filled: bool = False
@@ -177,7 +177,7 @@ class BatchedAppends(Appends):
         self._next: deque[str] = deque()
         self._running: dict[asyncio.Task[None], _Statement] = {}
         self._batches = 0
-        self._unfilled = 0  # the batches whose tasks have not begun
+        self._unfilled = 0  # batches with a task that has not started
 
     async def add(
         self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None

@@ -248,9 +248,9 @@ class WindowQuery:
     limit: int | None = None
     """The maximum number of messages."""
     turns: int | None = None
-    """The last so many turns, including the current one."""
+    """Only the messages of the newest *turns* turns, including the current one."""
     exchanges: int | None = None
-    """The last so many exchanges: only messages of the user and the assistant, without tools."""
+    """Only the newest *exchanges* exchanges: messages of the user and the assistant, without tools."""
     columns: str = MESSAGE_COLUMNS
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class UserStatements:
                 {has_backup(tables)} AS has_backup,
                 (
                     SELECT count({notify_sql(tables, "$1::text")}) FROM watchers WHERE until > statement_timestamp()
-                ) AS told"""
+                ) AS notified"""
 
 
 class Users(Area):

@@ -76,7 +76,7 @@ def _unspaced() -> re.Pattern[str]:
 
 
 class Word(NamedTuple):
-    """A word of a text, or a pair of characters, and its place in the text."""
+    """A word of a text, or a pair of characters, and its position in the text."""
 
     text: str
     start: int
@@ -127,22 +127,22 @@ def _indexed_words(text: str) -> Sequence[str]:
 
 
 def _fitting(entries: Sequence[str]) -> Iterator[str]:
-    """Yield the entries of a tsvector, first those that a text has first, until it is full."""
+    """Yield the entries that fit into a tsvector, in the order of the text."""
     sizes = accumulate(len(entry.encode()) + _MORE_PER_WORD for entry in entries)
     return (entry for entry, size in zip(entries, sizes, strict=True) if size <= _MOST_BYTES)
 
 
 @dataclass(frozen=True)
 class Term:
-    """What a query asks for: a word, or words side by side."""
+    """One term of a query: a word, or a phrase."""
 
     words: tuple[str, ...]
     typed: str
-    """As it was typed."""
+    """The text in the query."""
     without: bool = False
-    """Whether a text must not have it."""
+    """Whether it is an exclusion: a text must not contain it."""
     is_prefix: bool = False
-    """Whether the last word may go on: it is still being typed."""
+    """Whether the last word is a prefix, because it may still be being typed."""
 
     def tsquery(self) -> str:
         """Return the text form of the term's tsquery."""
@@ -158,11 +158,11 @@ class Term:
         return begins + " ".join(runs) + ends
 
     def is_in(self, text: str) -> bool:
-        """Whether a text from plain() may contain the term. A quick test, with false positives."""
+        """Return whether a text from plain() may contain the term. A quick test, with false positives."""
         return all(word in text for word in self.words)
 
-    def stands(self, first: int, found: Sequence[Word]) -> bool:
-        """Whether the term occurs in these words, starting at index *first*."""
+    def occurs_at(self, first: int, found: Sequence[Word]) -> bool:
+        """Return whether the term occurs in these words at index *first*."""
         texts = tuple([word.text for word in found[first : first + len(self.words)]])
         if self.is_prefix and len(texts) == len(self.words):
             texts = (*texts[:-1], texts[-1][: len(self.words[-1])])
@@ -178,7 +178,7 @@ def places(found: Sequence[Word], wanted: Sequence[Term]) -> Iterator[tuple[int,
     for first, word in enumerate(found):
         for text in {word.text, *(word.text[:length] for length in lengths)}:
             for term in beginning.get(text, ()):
-                if term.stands(first, found):
+                if term.occurs_at(first, found):
                     yield word.start, found[first + len(term.words) - 1].end
 
 

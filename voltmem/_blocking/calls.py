@@ -1,4 +1,4 @@
-"""A coroutine that runs in an event loop, the thread that waits for it, and what crosses between the two."""
+"""A coroutine that runs in an event loop, the thread that waits for it, and the data that they exchange."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from voltmem.errors import StorageClosedError
 
 T = TypeVar("T")
 
-# What a thread is to do while it waits for a call; None: only to look whether the call has ended.
+# Work for a thread while it waits for a call; None: only check whether the call has ended.
 Inbox: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
 
-# Seconds until a signal is seen that came just before the wait began; on Windows, any.
+# Seconds until a signal is handled that arrived just before the wait began; on Windows, any signal.
 _SIGNALS_WITHIN: Final = 0.5
-# So many items of a caller's iterable are taken at once.
+# The number of items of a caller's iterable that are fetched together.
 _AT_ONCE: Final = 100
 _UNSET: Final = object()
 
@@ -38,15 +38,15 @@ class Call(Generic[T]):
         self._context: Context | None = None
         self._exit: BaseException | None = None
 
-    # --- in the thread that waits -------------------------------------------------------------------------------
+    # --- in the waiting thread ----------------------------------------------------------------------------------
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Bring the coroutine into the loop."""
+        """Submit the coroutine to the loop."""
         self._loop = loop
         loop.call_soon_threadsafe(self._start)  # with the caller's context
 
     def wait(self) -> None:
-        """Wait for the end; do meanwhile what there is to do."""
+        """Wait for the end, and do the work of the inbox meanwhile."""
         while not self._has_ended:
             try:
                 work = self._inbox.get(timeout=_SIGNALS_WITHIN)
@@ -56,7 +56,7 @@ class Call(Generic[T]):
                 work()
 
     def cancel(self) -> None:
-        """Cancel the coroutine, wherever the signal has met this thread: before it began, or after."""
+        """Cancel the coroutine, whether the signal interrupted this thread before the coroutine began or after."""
         if self._loop is None:
             self._end()
             return
@@ -66,11 +66,11 @@ class Call(Generic[T]):
             self._end()
 
     def result(self) -> T:
-        """Return what the coroutine returned, or raise what it raised, in the context that it left."""
+        """Return the coroutine's result or raise its error, with the context variables that it set."""
         for variable, value in () if self._context is None else self._context.items():
             if variable.get(_UNSET) is not value:
                 variable.set(value)
-        task, self._task = self._task, None  # an error holds this frame, which is not to hold the error
+        task, self._task = self._task, None  # cleared, since the error references this frame
         assert task is not None
         try:
             if self._exit is not None:
@@ -110,9 +110,9 @@ class Call(Generic[T]):
 
 class FromCaller(AsyncIterator[T]):
     """
-    The items of an iterable, taken in the thread that waits for the call that they are for.
+    The items of a caller's iterable, fetched in the caller's thread while it waits for its call.
 
-    They may belong to that thread, as rows of SQLite do, or be made by calls that block.
+    They may be bound to that thread, like rows of SQLite, or be made by calls that block.
     """
 
     def __init__(self, items: Iterable[T], inbox: Inbox) -> None:

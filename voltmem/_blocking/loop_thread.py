@@ -35,7 +35,7 @@ Given = TypeVar("Given")
 # Seconds for calls of other threads when the program ends; and for the last steps of calls when a loop ends.
 _AT_EXIT: Final = 5.0
 _LAST_STEPS: Final = 2.0
-# Seconds until a fork goes on all the same.
+# Seconds to wait for the thread to pause; then the fork proceeds without that.
 _PAUSED_WITHIN: Final = 1.0
 _END: Final = object()
 
@@ -44,7 +44,7 @@ class Runner:
     """Runs coroutines in the event loop of another thread, while the caller waits."""
 
     def thread(self) -> LoopThread:
-        """Return the thread that runs; StorageClosedError where there is none any more."""
+        """Return the running thread; StorageClosedError if it has ended."""
         raise NotImplementedError
 
     def run(self, coroutine: Coroutine[Any, Any, T], inbox: Inbox | None = None) -> T:
@@ -54,8 +54,8 @@ class Runner:
         As with await, it sees the caller's context variables, and the caller sees those that it sets.
 
         Args:
-            coroutine: What to run.
-            inbox: Where the coroutine leaves what the caller is to do meanwhile (FromCaller).
+            coroutine: The coroutine.
+            inbox: A queue of work that the caller's thread does while it waits (FromCaller).
 
         Raises:
             EventLoopError: The caller's thread runs an event loop, which it would block.
@@ -73,7 +73,7 @@ class Runner:
             call.wait()
         except BaseException:  # of a signal's handler, too: Ctrl-C, or a server that stops its worker
             call.cancel()
-            call.wait()  # nothing goes on behind the caller's back; a second Ctrl-C does not wait
+            call.wait()  # so that nothing continues after the error; a second Ctrl-C does not wait
             raise
         return call.result()
 
@@ -86,7 +86,7 @@ class Runner:
             raise
 
     def iterate(self, iterator: AsyncIterator[T]) -> Generator[T, None, None]:
-        """Yield what an asynchronous iterator yields, and close it at the end."""
+        """Yield the items of an asynchronous iterator, and close it at the end."""
         thread = self.thread()
 
         async def following() -> object:
@@ -119,8 +119,8 @@ class Runner:
         Return a context manager that enters and leaves an asynchronous one.
 
         Args:
-            context: The asynchronous one.
-            receive: Returns what the block is given for what *context* gives, and for the runner in which that lives.
+            context: The asynchronous context manager.
+            receive: Called with the value of *context* and its runner. Returns the value for the ``with`` block.
         """
         return _Entered(self, context, receive)
 
@@ -132,13 +132,13 @@ class Runner:
 
 class OwnLoop(Runner):
     """
-    A thread with an event loop, which starts with the first call, and again with the first after end().
+    A thread with an event loop. It starts with the first call, and again with the first call after end().
 
-    It ends with end(), with the program, or when nobody has this object any more.
+    It ends with end(), with the program, or when this object is garbage-collected.
 
     Args:
         name: The thread's name.
-        close: Closes in the loop what lives in it, before it ends.
+        close: Closes the objects of the loop, called in it before it ends.
     """
 
     def __init__(self, name: str, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -149,24 +149,24 @@ class OwnLoop(Runner):
         _own_loops.add(self)
 
     def _forget(self) -> None:
-        """Begin with nothing, in a forked process too: the locks may be held by its parent's threads."""
+        """Reset the state. In a forked process new locks are needed: threads of the parent may hold the old ones."""
         self._running = None
         self._starting, self._ending = threading.Lock(), threading.Lock()
 
     def __del__(self) -> None:
-        # Whoever collects garbage does not wait.
+        # The garbage collector must not wait.
         if (running := getattr(self, "_running", None)) is not None:
             running.end_soon()
 
     def thread(self) -> LoopThread:
-        """Return the thread that runs, started if there is none; StorageClosedError when the program ends."""
+        """Return the running thread, or start one; StorageClosedError when the program ends."""
         with self._starting:
             if self._running is None or not self._running.takes_calls:
                 self._running = LoopThread(self._name, self._close)
             return self._running
 
     def end(self) -> None:
-        """Close what lives in the loop, after the calls under way, and end the thread."""
+        """Close the objects of the loop, after the running calls, and end the thread."""
         with self._ending:
             try:
                 thread = self.thread()
@@ -187,11 +187,11 @@ class LoopThread(Runner):
             raise StorageClosedError
         self.takes_calls = True
         self.iterators: set[AsyncIterator[Any]] = set()
-        """Those that somebody iterates."""
+        """The iterators in use."""
         self.ended_iterators: set[AsyncIterator[Any]] = set()
-        """Those of them that had nothing more to give when the loop ended, as those of watch()."""
+        """Those of them that were exhausted when the loop ended, like those of watch()."""
         self.contexts: dict[AbstractAsyncContextManager[Any], None] = {}
-        """Those that somebody has entered, in this order."""
+        """The contexts that were entered, in this order."""
         self._close = close
         self._lock = threading.RLock()  # reentrant: garbage is collected anywhere
         self._loop = asyncio.new_event_loop()
@@ -202,7 +202,7 @@ class LoopThread(Runner):
 
     def thread(self) -> LoopThread:
         """Return this thread; StorageClosedError when it has ended, EventLoopError in a forked process."""
-        if self in _of_the_parent:
+        if self in _inherited:
             raise EventLoopError(
                 "this belongs to a connection of the parent process: create it again in the forked process"
             )
@@ -211,7 +211,7 @@ class LoopThread(Runner):
         return self
 
     def begin(self, begin: Callable[[asyncio.AbstractEventLoop], T]) -> tuple[T] | None:
-        """Return what *begin* returns, which brings a coroutine into the loop; None where the loop takes none."""
+        """Call *begin*, which submits a coroutine to the loop. Returns its result; None if the loop takes no calls."""
         with self._lock:
             return (begin(self._loop),) if self.takes_calls else None
 
@@ -221,24 +221,24 @@ class LoopThread(Runner):
         self._system_thread.join()
 
     def end_soon(self) -> None:
-        """Close and end, at once where nothing is under way, without waiting for it."""
+        """Begin to close and end, without waiting for it."""
         if self in _running:  # otherwise it has ended, or is the parent's
             self.begin(lambda loop: loop.call_soon_threadsafe(self._begin_ending))
 
     def wait(self, seconds: float) -> None:
-        """Wait until the thread has ended, or so many seconds."""
+        """Wait until the thread has ended, at most this number of seconds."""
         self._system_thread.join(seconds)
 
     def pause(self, until: threading.Event) -> None:
-        """Let the thread stand between two steps of the loop, where it holds no lock of a library's."""
+        """Pause the thread between two steps of the loop, where it holds no library's lock."""
         paused = threading.Event()
 
-        def stand() -> None:
+        def block() -> None:
             paused.set()
             until.wait()
 
         is_another = threading.current_thread() is not self._system_thread
-        if is_another and self.begin(lambda loop: loop.call_soon_threadsafe(stand)) is not None:
+        if is_another and self.begin(lambda loop: loop.call_soon_threadsafe(block)) is not None:
             paused.wait(_PAUSED_WITHIN)
 
     # --- in the thread ------------------------------------------------------------------------------------------
@@ -257,14 +257,14 @@ class LoopThread(Runner):
         self._ending = self._ending or asyncio.get_running_loop().create_task(self._end())
 
     async def _end(self) -> None:
-        with _logged("a storage that nobody closed could not be closed"):
+        with _logged("a storage that was left open could not be closed"):
             async with asyncio.timeout(_AT_EXIT):
                 await self._leave()
                 await self._close()
         asyncio.get_running_loop().stop()
 
     async def _finish(self) -> None:
-        """Let calls take their last steps, and cancel those that take longer."""
+        """Give running calls a short time to finish, and cancel the others."""
         if tasks := _other_tasks():
             await asyncio.wait(tasks, timeout=_LAST_STEPS)
         while tasks := _other_tasks():
@@ -276,7 +276,7 @@ class LoopThread(Runner):
         await self._loop.shutdown_asyncgens()
 
     async def _leave(self) -> None:
-        """Close the iterators and leave the contexts that nobody goes on with: transactions are undone."""
+        """Close the iterators and leave the contexts that are still open: transactions are rolled back."""
         for iterator in list(self.iterators):  # other threads add to them
             if isinstance(iterator, AsyncGeneratorType) and not iterator.ag_running:
                 with _logged("an iterator could not be closed"):
@@ -290,7 +290,7 @@ class LoopThread(Runner):
 
 @contextmanager
 def _logged(what: str) -> Iterator[None]:
-    """Log an error, at the end of a loop, when nobody is there to whom it could be raised."""
+    """Log an error at the end of a loop, where there is no caller to raise it to."""
     try:
         yield
     except Exception as error:
@@ -340,13 +340,13 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
             del self._thread.contexts[self._context]
             return await self._context.__aexit__(kind, error, traceback)
 
-        if self._thread in _of_the_parent:
+        if self._thread in _inherited:
             return None  # forked within the block: its parent leaves it
         return self._thread.run(left())
 
 
 def runs_event_loop() -> bool:
-    """Return whether this thread runs an event loop, other than a notebook's: that is blocked by every cell."""
+    """Return whether this thread runs an event loop, apart from a notebook's, which every cell blocks anyway."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -360,8 +360,9 @@ def runs_event_loop() -> bool:
 
 _own_loops: WeakSet[OwnLoop] = WeakSet()
 _running: set[LoopThread] = set()
-# Kept, as a loop that is closed takes its parent's sockets out of the epoll that both share.
-_of_the_parent: set[LoopThread] = set()
+# In a forked child: the parent's threads. Kept, because closing their loops would remove the parent's sockets from the
+# epoll instance that both processes share.
+_inherited: set[LoopThread] = set()
 _fork = threading.local()
 _is_exiting = False
 
@@ -390,7 +391,7 @@ def _resume_all() -> None:
 
 
 def _forget_all() -> None:
-    _of_the_parent.update(_running)
+    _inherited.update(_running)
     _running.clear()
     for own_loop in _own_loops:
         own_loop._forget()

@@ -29,7 +29,7 @@ _RETURNED: Final = (
     (r"\bAsyncIterator\[", "Iterator["),
     (r"\bAbstractAsyncContextManager\[", "AbstractContextManager["),
 )
-# Iterable, but one value all the same.
+# Iterable, but used as one value.
 _ONE_VALUE: Final = (str, bytes, Mapping, BaseModel)
 
 
@@ -68,7 +68,7 @@ class Twin:
 
     @classmethod
     def around(cls, asynchronous: object, runner: Runner) -> Self:
-        """Return the blocking form of an asynchronous object, which lives in the runner's loop."""
+        """Return the blocking form of an asynchronous object of the runner's loop."""
         twin = cls.__new__(cls)
         twin._asynchronous, twin._runner = asynchronous, runner
         return twin
@@ -81,7 +81,7 @@ _twins: Final[dict[type, type[Twin]]] = {}
 
 
 def blocking(value: Any, runner: Runner) -> Any:
-    """Return the blocking form of what an asynchronous method gave; a value that has none is returned as it is."""
+    """Return the blocking form of an asynchronous method's result. A value without one is returned unchanged."""
     for kind in type(value).__mro__:
         if kind in _twins:
             return _twins[kind].around(value, runner)
@@ -93,7 +93,7 @@ def blocking(value: Any, runner: Runner) -> Any:
 
 
 def public_members(of: type) -> dict[str, object]:
-    """Return what an asynchronous class has for its twin, by name, in the order of definition: no constructors."""
+    """Return the public members of an asynchronous class by name, in the order of definition, without constructors."""
     names = [
         name
         for base in reversed(of.__mro__)
@@ -126,7 +126,7 @@ def _twin_member(cls: type[Twin], name: str, member: object) -> object:
 
 
 def _describe(get: Callable[..., Any], module: str, annotation: str) -> None:
-    """Let a getter have the type that is known in the module of the asynchronous class."""
+    """Set the return type of a getter, resolved in the module of the asynchronous class."""
     itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     get.__module__ = module
     get.__signature__ = inspect.Signature([itself], return_annotation=annotation)  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def _verb(cls: type[Twin], name: str, function: Callable[..., Any]) -> Callable[
 
 
 def blocking_signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature of a method's blocking form: another return type, where that is asynchronous."""
+    """Return the signature of a method's blocking form. An asynchronous return type becomes the blocking one."""
     signature = inspect.signature(function)
     returned = str(signature.return_annotation)
     if not inspect.isasyncgenfunction(function) and inspect.isasyncgenfunction(inspect.unwrap(function)):
@@ -167,20 +167,20 @@ def blocking_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def blocking_text(text: str | None) -> str | None:
-    """Return a docstring whose examples are blocking ones."""
+    """Return a docstring with its examples converted to blocking code."""
     return text and re.sub(r"\bawait |\basync (?=with |for |def )|\ba(?=closing\b)", "", text)
 
 
-# --- iterables that a caller gives ----------------------------------------------------------------------------------
+# --- iterables of the caller ----------------------------------------------------------------------------------------
 
 
 class _IterableParameter(NamedTuple):
-    """A parameter that takes any iterable, whose items may be made by calls that block."""
+    """A parameter that takes any iterable. Producing its items may call blocking methods."""
 
     position: int
     name: str
     is_streamed: bool
-    """Whether it also takes an asynchronous one, so that its items can come one after the other."""
+    """Whether it also takes an asynchronous iterable, so that its items can be passed on one by one."""
 
 
 def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
@@ -195,7 +195,7 @@ def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
 def _taken(
     iterables: Iterable[_IterableParameter], arguments: tuple[Any, ...], named: dict[str, Any], inbox: Inbox
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments with iterables whose items are taken in this thread, the caller's."""
+    """Return the arguments with iterables that fetch their items in this thread, the caller's."""
     positional = list(arguments)
     for position, name, is_streamed in iterables:
         where: Any = named if name in named else positional

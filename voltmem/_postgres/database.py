@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
 
-_THREADS: Final = (
+_SYNC_HINT: Final = (
     "For threads that block, as those of Flask, Django under WSGI or Celery, there is voltmem.sync.PostgresStorage: "
     "one for all of them."
 )
@@ -199,22 +199,22 @@ class Database:
         if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
             raise EventLoopError(
                 "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
-                f"the loop that uses them, one of each for each loop. {_THREADS}"
+                f"the loop that uses them, one of each for each loop. {_SYNC_HINT}"
             )
         with self._claiming:  # the event loops of two threads may do this at the same time
             if self._loop is not None and not self._loop.is_closed():
                 raise EventLoopError(
                     "this storage belongs to another event loop, which still runs: its connections live there. Close "
-                    f"it there first ('await storage.close()'), or make one PostgresStorage for each loop. {_THREADS}"
+                    f"it there first ('await storage.close()'), or make one PostgresStorage for each loop. {_SYNC_HINT}"
                 )
             # The other loop is over (asyncio.run has ended), and its connections ended with it.
             self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
 
     def _forget(self) -> None:
         """Forget the event loop and its connections in a forked child, because they belong to the parent."""
-        # Keep references, so that they are not closed: the child would remove the parent's sockets from the epoll that
-        # both share.
-        _of_the_parent.append((self._loop, self._pool))
+        # Keep references so that they are not garbage-collected and closed: closing them would remove the parent's
+        # sockets from the epoll instance that both processes share.
+        _inherited.append((self._loop, self._pool))
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
 
@@ -409,7 +409,8 @@ class Database:
 
 
 _databases: WeakSet[Database] = WeakSet()
-_of_the_parent: list[object] = []
+# In a forked child: event loops and pools of the parent process, which must not be closed here.
+_inherited: list[object] = []
 
 
 def _forget_all() -> None:

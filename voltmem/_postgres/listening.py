@@ -35,7 +35,7 @@ _PROOF_WITHIN: Final = 2.0
 _ANSWER_WITHIN: Final = 10.0
 _BEGIN_WITHIN: Final = 5.0
 
-# Errors of the way to the server. They may be gone at the next try.
+# The server could not be reached. The next try may succeed.
 UNREACHABLE: Final = (ConnectionFailedError, DatabaseTimeoutError)
 
 
@@ -96,10 +96,10 @@ class Watcher:
 
     async def wait(self, poll_interval: float) -> bool:
         """Wait until it is time to query: after a hint, or a while. Returns False when the watcher is closed."""
-        hears = self._listener.hears and not self.missed
+        listening = self._listener.is_listening and not self.missed
         if not self._closed:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_ANYWAY if hears else poll_interval):
+                async with asyncio.timeout(_LOOK_ANYWAY if listening else poll_interval):
                     await self._hint.wait()
         time = asyncio.get_running_loop().time
         if not self._closed and (rest := self._looked + _TOGETHER - time()) > 0:
@@ -128,21 +128,21 @@ class Listener:
     """The connection that listens, open from the first watcher to the last."""
 
     def __init__(self, options: StorageOptions, database: Database) -> None:
-        self.hears = False
+        self.is_listening = False
         """Whether notifications arrive. Until then, watchers query every few seconds."""
         self._database = database
         self._sql = rendered(ListenerStatements, options.tables)
         self._channel = channel(options.tables)
         self._name = uuid7()
         self._watchers: dict[str, set[Watcher]] = {}
-        self._has_heard = False
+        self._was_listening = False
         self._registered: set[str] = set()
         self._proof = asyncio.Event()
         self._tried = asyncio.Event()
         self._delay = FIRST_DELAY
         self._task = asyncio.create_task(self._run(), name="voltmem: listens for changes")
 
-    # --- those who watch --------------------------------------------------------------------------------------
+    # --- the watchers -----------------------------------------------------------------------------------------
 
     def add(self, watcher: Watcher) -> None:
         """Send the watcher the hints for its user."""
@@ -161,11 +161,11 @@ class Listener:
         return [watcher for each in self._watchers.values() for watcher in each]
 
     async def watched(self, user_id: str) -> None:
-        """Wait until changes of the user are notified, or it is known that none will be."""
+        """Wait until notifications for the user are registered, or it is known that none will arrive."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_BEGIN_WITHIN):
                 await self._tried.wait()
-        if self.hears and user_id not in self._registered:
+        if self.is_listening and user_id not in self._registered:
             await self._database.fetch(self._sql.watch, [user_id], self._name)
             self._registered.add(user_id)
 
@@ -182,7 +182,7 @@ class Listener:
                 try:
                     await self._listen()
                 except VoltMemError as error:
-                    if not self._has_heard and not isinstance(error, UNREACHABLE):
+                    if not self._was_listening and not isinstance(error, UNREACHABLE):
                         logger.info("no notifications: watch() queries every few seconds instead (%s)", error)
                         return
                     logger.debug("the connection that listens for changes was lost: %s", error)
@@ -197,7 +197,7 @@ class Listener:
         gone = asyncio.Event()
         async with self._database.connection_to_listen() as connection:
             connection.add_termination_listener(lambda _: gone.set())
-            await connection.add_listener(self._channel, self._hear)
+            await connection.add_listener(self._channel, self._on_notification)
             try:
                 await self._prove()
                 while self._users() - self._registered:  # others may be added meanwhile
@@ -211,17 +211,17 @@ class Listener:
                         await self._renew(connection)
             finally:
                 self._end()
-                await self._part(connection)
+                await self._unregister(connection)
         raise ConnectionFailedError("the server closed it")
 
-    def _hear(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
+    def _on_notification(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
         if payload == self._name:
             self._proof.set()
         for watcher in self._watchers.get(str(payload), ()):
             watcher.hint()
 
     async def _prove(self) -> None:
-        """Check that a notification from another connection arrives. Through some poolers none does."""
+        """Check that a notification from another connection arrives. Some poolers deliver none."""
         self._proof.clear()
         row = await self._database.fetchrow(self._sql.prove, self._channel, self._name)
         if row is None or not row["has_trigger"]:
@@ -242,25 +242,25 @@ class Listener:
         return {watcher.user_id for watcher in self.all_watchers()}
 
     def _begin(self) -> None:
-        self._has_heard = self.hears = True
+        self._was_listening = self.is_listening = True
         self._delay = FIRST_DELAY
         self._tried.set()
         for watcher in self.all_watchers():
             watcher.hint()
 
     def _end(self) -> None:
-        if self.hears:
+        if self.is_listening:
             for watcher in self.all_watchers():
                 watcher.hint(missed=True)
-        self.hears = False
+        self.is_listening = False
         self._registered = set()
 
-    async def _part(self, connection: Connection) -> None:
+    async def _unregister(self, connection: Connection) -> None:
         """Remove our rows if the server still answers; otherwise they expire."""
         with suppress(*DRIVER_ERRORS):
             if not connection.is_closed():
                 await connection.execute(self._sql.leave, self._name, timeout=CLOSE_TIMEOUT)
-                await connection.remove_listener(self._channel, self._hear)
+                await connection.remove_listener(self._channel, self._on_notification)
 
 
 class Watching:

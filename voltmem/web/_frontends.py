@@ -124,7 +124,7 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
 
 async def _rewind_to_what_is_there(mine: UserStorage, conversation_id: str, messages: list[NativeMessage]) -> None:
     memory = NativeMemory.of(mine.conversation(conversation_id))
-    await memory.lock()  # nobody else adds or deletes messages until the transaction ends
+    await memory.lock()  # no other call adds or deletes messages until the transaction ends
     there = await memory.messages_by_id([message.id for message in messages])
     kept = next((message.id for message in reversed(messages) if message.id in there), None)
     if kept is not None:

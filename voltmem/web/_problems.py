@@ -87,9 +87,9 @@ def problem_response(error: Exception) -> ProblemResponse | None:
     return None
 
 
-def _blank(status: int, told: JsonValue) -> Problem:
+def _blank(status: int, given: JsonValue) -> Problem:
     phrase = phrases.get(status, f"Status {status}")  # an application may use a status that is not registered
-    detail, data = (told, None) if isinstance(told, str) else (phrase, told)
+    detail, data = (given, None) if isinstance(given, str) else (phrase, given)
     return Problem(type="about:blank", title=phrase, status=status, detail=detail, data=data)
 
 

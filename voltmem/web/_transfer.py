@@ -96,9 +96,9 @@ async def _from_the_first(first: str, lines: AsyncIterator[str]) -> AsyncIterato
 )
 async def import_me(mine: Mine, request: Request) -> Response:
     """
-    Import the lines of an export for the user, whoever was exported.
+    Import the lines of an export for the user. The exported user may be another one.
 
-    What is there already is skipped, so an import that failed can be repeated.
+    Conversations and runs that are already stored are skipped, so a failed import can be repeated.
     """
     if media_type(request) != MEDIA_TYPE:
         raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")

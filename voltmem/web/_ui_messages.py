@@ -2,8 +2,8 @@
 Converting messages to the Vercel AI SDK's UIMessages, and back.
 
 A UIMessage that a front end stored comes back unchanged. The parts of a UIMessage change with the SDK's releases, so
-only those that other readers understand are converted. A message that somebody else stored is converted: text,
-reasoning, files, and tool calls with their results.
+only those that other readers understand are converted. A message from another writer is converted: text, reasoning,
+files, and tool calls with their results.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REASONING: Final = frozenset({"reasoning", "thinking"})
 _Waiting: TypeAlias = dict[str, JsonObject]
 
 
-# --- from what is stored ------------------------------------------------------------------------------------------
+# --- from stored values -------------------------------------------------------------------------------------------
 
 
 def ui_messages(messages: Iterable[NativeMessage]) -> list[JsonObject]:
@@ -108,7 +108,7 @@ def _answer(result: ToolResult) -> JsonObject:
     return {"state": "output-available", "output": result.result}
 
 
-# --- to what is stored --------------------------------------------------------------------------------------------
+# --- to stored values ---------------------------------------------------------------------------------------------
 
 
 def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str | None = None) -> NativeMessage:

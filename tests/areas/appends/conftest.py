@@ -1,4 +1,4 @@
-"""Storages with ten conversations, for the tests of appends."""
+"""Fixtures for the tests of appends: storages with ten conversations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def storage(make_storage: MakeStorage) -> PostgresStorage:
-    """An open storage without a limit, with the ten conversations c0 … c9."""
+    """An open storage without a limit, with the ten conversations c0 to c9."""
     storage = make_storage(storage_limit=None)
     await make_conversations(storage, 10)
     return storage
@@ -24,7 +24,7 @@ async def storage(make_storage: MakeStorage) -> PostgresStorage:
 
 @pytest.fixture
 async def behind_proxy(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage:
-    """The same behind the proxy, with a pool of two whose statements are prepared."""
+    """The same storage behind the proxy, with a pool of two connections that have their statements prepared."""
     storage = make_storage(proxy.dsn, storage_limit=None, max_connections=2)
     names = await make_conversations(storage, 10)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What the tests of appends share: messages, and calls that are made at the same time."""
+"""Helpers for the tests of appends: messages, and concurrent calls."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def ids(messages: Iterable[Message]) -> list[str]:
 
 
 def start(storage: PostgresStorage, calls: Iterable[tuple[str, str]]) -> list[Task]:
-    """Call add_message for each conversation and message id, in this order, and wait for none of them."""
+    """Start add_message for each conversation and message id, in this order, without waiting for any."""
     return [asyncio.create_task(storage.add_message(text(id), "ada", conversation)) for conversation, id in calls]
 
 
 async def stored(tasks: Iterable[Awaitable[Message]]) -> list[str]:
-    """Return the ids of what all of them have stored; the first error is everybody's."""
+    """Return the ids of the stored messages of all calls. Raises the first error."""
     async with asyncio.timeout(PATIENCE):
         return ids(await asyncio.gather(*tasks))
 
 
 async def outcomes_of(calls: Iterable[Awaitable[Message]]) -> list[Message | BaseException]:
-    """Return what became of each."""
+    """Return the result or the error of each call."""
     async with asyncio.timeout(PATIENCE):
         return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -55,7 +55,7 @@ def by_conversation(calls: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 async def make_conversations(storage: Storage, count: int) -> list[str]:
-    """Make conversations of ada's: c0, c1 …"""
+    """Create conversations of ada: c0, c1 …"""
     names = [f"c{number}" for number in range(count)]
     for name in names:
         await storage.create_conversation({"id": name, "user_id": "ada"})
@@ -63,11 +63,11 @@ async def make_conversations(storage: Storage, count: int) -> list[str]:
 
 
 def spread(count: int, conversations: Sequence[str]) -> list[tuple[str, str]]:
-    """Return so many calls, each for the next of the conversations."""
+    """Return *count* calls, spread over the conversations in turn."""
     return [(conversations[number % len(conversations)], f"m{number}") for number in range(count)]
 
 
 async def lock(connection: Connection, schema: str, conversation: str) -> None:
-    """Lock a conversation's row until the connection's transaction ends."""
+    """Lock the row of a conversation until the connection's transaction ends."""
     table = Rows(connection, schema).conversations
     await connection.execute(f"SELECT FROM {table} WHERE id = $1 FOR UPDATE", conversation)

@@ -1,4 +1,4 @@
-"""What was acknowledged is stored, whatever happens to the server, the connection or the event loop."""
+"""Acknowledged messages are stored, whatever happens to the server, the connection or the event loop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ IMPATIENT: Final = 0.3
 
 
 async def test_what_is_said_to_be_stored_is_committed(storage: PostgresStorage, make_storage: MakeStorage) -> None:
-    """When a caller hears that its message is stored, another connection sees it already."""
+    """When add_message() returns, another connection sees the message."""
     reader = make_storage(storage_limit=None)
 
     async def add_and_look(conversation: str, id: str) -> None:
@@ -60,7 +60,7 @@ async def test_what_is_said_to_be_stored_is_committed(storage: PostgresStorage, 
 
 
 async def test_close_stores_what_waits(storage: PostgresStorage) -> None:
-    """Three hundred calls that were made before close() are stored and told so; one that comes later is refused."""
+    """Three hundred calls made before close() are stored and return; a later one is refused."""
     calls = spread(300, ["c0", "c1", "c2"])
     tasks = start(storage, calls)
     await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def test_close_stores_what_waits(storage: PostgresStorage) -> None:
 async def all_acknowledged_are_there(
     storage: PostgresStorage, calls: Sequence[tuple[str, str]], outcomes: Sequence[Message | BaseException]
 ) -> None:
-    """Assert that each call is stored once or failed with an error of ours, and that the order is that of the calls."""
+    """Check that each call is stored once or failed with an error of voltmem, in the order of the calls."""
     acknowledged: set[tuple[str, str]] = set()
     for call, outcome in zip(calls, outcomes, strict=True):
         if isinstance(outcome, Message):
@@ -102,8 +102,8 @@ async def all_acknowledged_are_there(
 async def test_what_is_acknowledged_outlives_the_ending_of_backends(
     make_storage: MakeStorage, dsn: str, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Backends are ended again and again under a thousand calls: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    """Backends are terminated repeatedly under a thousand calls: acknowledged messages are stored once, in order."""
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements instead of three
     storage = make_storage(with_parameters(dsn, application_name=schema), storage_limit=None)
     calls = spread(1000, await make_conversations(storage, 7))
     end_them = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1"
@@ -122,8 +122,8 @@ async def test_what_is_acknowledged_outlives_the_ending_of_backends(
 
 @pytest.mark.skipif(not is_available() or sys.platform == "win32", reason="no PostgreSQL here that may be killed")
 async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is killed under a thousand calls and recovers: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    """The server is killed under a thousand calls and recovers: acknowledged messages are stored once, in order."""
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements instead of three
     server = await asyncio.to_thread(start_temporary, durable_writes=True)
     try:
         async with PostgresStorage(server.dsn, storage_limit=None) as storage:
@@ -135,7 +135,7 @@ async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: 
             tasks = start(storage, calls)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
-            os.kill(backends[0]["pid"], signal.SIGKILL)  # PostgreSQL ends all others, and starts from its log
+            os.kill(backends[0]["pid"], signal.SIGKILL)  # PostgreSQL then restarts, with a recovery
             before = sum(task.done() for task in tasks)
             outcomes = await outcomes_of(tasks)
 
@@ -150,8 +150,8 @@ async def test_what_is_acknowledged_outlives_a_crash_of_the_server(monkeypatch: 
 async def test_what_is_acknowledged_outlives_cuts_of_the_way(
     behind_proxy: PostgresStorage, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The way is cut ten times, each time with an answer lost on it: what was acknowledged is there, once, in order."""
-    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements, rather than three
+    """The connection is cut ten times, each time losing an answer: acknowledged messages are stored once, in order."""
+    monkeypatch.setattr("voltmem._areas.appends._FULL_AT_MESSAGES", 10)  # in a hundred statements instead of three
     cuts = 0
 
     def tenth_answer() -> Callable[[bytes], bool]:
@@ -163,7 +163,7 @@ async def test_what_is_acknowledged_outlives_cuts_of_the_way(
             if answers < 10:
                 return False
             cuts += 1
-            if cuts < 10:  # the proxy forgets the condition once it was met
+            if cuts < 10:  # the proxy drops the condition once it has matched
                 asyncio.get_running_loop().call_soon(lambda: setattr(proxy, "cut_when", tenth_answer()))
             return True
 
@@ -181,7 +181,7 @@ async def test_what_is_acknowledged_outlives_cuts_of_the_way(
 
 @pytest.fixture
 async def left_alone(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage:
-    """An open storage that soon loses patience, and whose server is away; conversations c0 … c9 are there."""
+    """An open storage with a short retry_timeout and a server that has stopped; it has the conversations c0 to c9."""
     await make_conversations(make_storage(), 10)
     storage = make_storage(proxy.dsn, retry_timeout=IMPATIENT)
     await storage.open()
@@ -192,10 +192,10 @@ async def left_alone(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage
 
 @pytest.mark.parametrize("conversations", [1, 10])
 async def test_no_deadline_follows_the_other(left_alone: PostgresStorage, conversations: int) -> None:
-    """Without a server a thousand callers hear so within about two deadlines, each an error of its own."""
+    """Without a server a thousand callers get an error each within about two deadlines."""
     calls = spread(1000, [f"c{number}" for number in range(conversations)])
 
-    async with asyncio.timeout(50 * IMPATIENT):  # one after the other they would be a hundred, or a thousand
+    async with asyncio.timeout(50 * IMPATIENT):  # one after the other it would take a hundred or a thousand deadlines
         outcomes = await outcomes_of(start(left_alone, calls))
 
     for outcome in outcomes:
@@ -204,17 +204,17 @@ async def test_no_deadline_follows_the_other(left_alone: PostgresStorage, conver
 
 
 async def test_an_error_says_to_each_caller_what_happened(left_alone: PostgresStorage) -> None:
-    """The text of the error and its SQLSTATE tell of its cause, as those of any other call do."""
+    """The text of the error and its SQLSTATE say the cause, as for any other call."""
     for outcome in await outcomes_of(start(left_alone, spread(10, ["c0", "c1"]))):
         assert isinstance(outcome, ConnectionFailedError)
         assert outcome.__cause__ is not None
-        told = cast(ConnectionFailedError, translated(outcome.__cause__))
-        assert str(outcome).endswith(str(told))  # after the name of the server
-        assert outcome.sqlstate == told.sqlstate
+        expected = cast(ConnectionFailedError, translated(outcome.__cause__))
+        assert str(outcome).endswith(str(expected))  # the part after the name of the server
+        assert outcome.sqlstate == expected.sqlstate
 
 
 async def test_calls_go_on_when_the_server_is_back(left_alone: PostgresStorage, proxy: Proxy) -> None:
-    """After all have heard that the server is away, the next calls find it again."""
+    """After all calls failed because the server was down, the next calls succeed again."""
     await outcomes_of(start(left_alone, spread(100, ["c0", "c1"])))
     proxy.refusing = False
 
@@ -243,7 +243,7 @@ asyncio.run(use("two", True))
 
 
 async def test_calls_join_in_one_event_loop_after_another(dsn: str, schema: str) -> None:
-    """A storage that two asyncio.run use, the first without close(), stores what both add."""
+    """One storage in two asyncio.run() calls, the first without close(), stores the messages of both."""
     assert await python("-c", PROGRAM.format(dsn=dsn, schema=schema)) == "20\n40\n"
 
 
@@ -286,7 +286,7 @@ FOLLOWS: Final = {
 async def test_calls_whose_loop_has_ended_do_not_keep_the_next(
     dsn: str, schema: str, end: str, what_follows: str
 ) -> None:
-    """Calls under way when their loop ends are nobody's any more: in the next loop the storage works, and closes."""
+    """Calls under way when their loop ends are dropped: in the next loop the storage works, and closes."""
     program = ABANDONING_PROGRAM.format(dsn=dsn, schema=schema, the_end=ENDS[end], what_follows=FOLLOWS[what_follows])
 
     assert await python("-c", program) == "ok\n"

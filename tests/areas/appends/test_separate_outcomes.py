@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.areas.appends.sending import Task, by_conversation, found, lock, outcomes_of, spread, start, stored, text
-from tests.calls import PATIENCE, Rows, somebody_waits, use_all_connections, waiting_for
+from tests.calls import PATIENCE, Rows, use_all_connections, wait_until_blocked, waiting_for
 from tests.proxy import Proxy
 from voltmem import ANY_USER, ConversationNotFoundError, DatabaseError, Message, PostgresStorage
 from voltmem._values import check_owner
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Connection
 
 
-async def nobody_waits(connection: Connection) -> None:
+async def wait_until_none_blocked(connection: Connection) -> None:
     async with asyncio.timeout(PATIENCE):
         while await waiting_for(connection, connection.get_server_pid()):
             pass
@@ -31,7 +31,7 @@ async def nobody_waits(connection: Connection) -> None:
 async def test_locked_conversations_keep_only_their_own_callers(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """While somebody has conversations locked, calls for others complete; their own do so afterwards, in order."""
+    """While some conversations are locked, calls for others complete; their own complete afterwards, in order."""
     locked, free = ["c1", "c3", "c4"], ["c0", "c2", "c5", "c6"]
     calls = spread(280, sorted([*locked, *free]))
     async with connection.transaction():
@@ -39,7 +39,7 @@ async def test_locked_conversations_keep_only_their_own_callers(
             await lock(connection, schema, conversation)
         tasks = start(storage, calls)
         await stored(task for task, (name, _) in zip(tasks, calls, strict=True) if name in free)
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         later = start(storage, [(name, f"{name} later") for name in locked])
         await stored(start(storage, [(name, f"{name} later") for name in [*free, "c7", "c8"]]))
         kept = [task for task, (name, _) in zip(tasks, calls, strict=True) if name in locked]
@@ -53,13 +53,15 @@ async def test_locked_conversations_keep_only_their_own_callers(
 async def test_an_application_that_waits_within_its_transaction_does_not_wait_for_itself(
     storage: PostgresStorage, connection: Connection
 ) -> None:
-    """Tasks wait for conversations that a transaction has written to; the transaction's task can write to others."""
+    """
+    Tasks wait for conversations that a transaction has written to, while the transaction's task can write to others.
+    """
     written = ["c1", "c2", "c3"]
     async with storage.transaction() as tx:
         for conversation in written:
             await tx.add_message(text("m1"), "ada", conversation)
         waiting = start(storage, [(conversation, "m2") for conversation in written])
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
         await stored([storage.add_message(text("m3"), "ada", "c4")])
         assert not any(task.done() for task in waiting)
 
@@ -69,13 +71,13 @@ async def test_an_application_that_waits_within_its_transaction_does_not_wait_fo
     assert await found(storage, "c4") == ["m3"]
 
 
-# --- each its own error ----------------------------------------------------------------------------------------------
+# --- separate errors -------------------------------------------------------------------------------------------------
 
 
 async def test_what_postgresql_refuses_fails_alone(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Of a hundred calls that come together, those that break a constraint fail, and all others are stored in order."""
+    """Of a hundred concurrent calls, those that break a constraint fail, and all others are stored in order."""
     table = Rows(connection, schema).messages
     await connection.execute(f"ALTER TABLE {table} ADD CHECK (message_id NOT IN ('m17', 'm18', 'm57'))")
     calls = spread(100, ["c0", "c1", "c2", "c3", "c4"])
@@ -94,12 +96,12 @@ async def test_what_postgresql_refuses_fails_alone(
 async def test_a_refusal_in_a_locked_conversation_fails_alone(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Of those who waited for a locked conversation, too, only the one that PostgreSQL refuses fails."""
+    """Of the calls that waited for a locked conversation, only the one that PostgreSQL refuses fails."""
     await connection.execute(f"ALTER TABLE {Rows(connection, schema).messages} ADD CHECK (message_id <> 'm3')")
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = start(storage, spread(8, ["c0"]))
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
 
     outcomes = await outcomes_of(tasks)
 
@@ -108,7 +110,7 @@ async def test_a_refusal_in_a_locked_conversation_fails_alone(
 
 
 async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresStorage) -> None:
-    """A list that was changed after it was checked is its caller's error, the same as in a transaction."""
+    """A list that was changed after its check is an error of its own call only, the same error as in a transaction."""
     spoilt = Message(id="spoilt", role="user", content=["fine"])
     cast("list[object]", spoilt.content).append(object())
     with pytest.raises(Exception, match="object") as alone:
@@ -127,8 +129,8 @@ async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresS
         assert await found(storage, conversation) == called
 
 
-async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresStorage) -> None:
-    """A missing conversation, or another user's, is an error to its own callers, to each one of its own."""
+async def test_a_missing_conversation_is_an_error_of_its_own_calls_only(storage: PostgresStorage) -> None:
+    """Only the calls for a missing conversation, or another user's, fail, each with an error of its own."""
     names = ["c0", "missing", "c1"]
     users: list[Owner] = ["ada", "eve", ANY_USER]
     called = [(name, user) for user in users for name in names]
@@ -151,8 +153,8 @@ async def test_whose_conversation_is_missing_hears_so_alone(storage: PostgresSto
 # --- cancelled callers -----------------------------------------------------------------------------------------------
 
 
-async def test_who_is_cancelled_in_line_is_not_stored(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
-    """A caller that gives up before its turn is left behind; those before and after it are stored."""
+async def test_a_call_cancelled_in_the_queue_is_not_stored(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+    """A call that is cancelled while it is queued is not stored; those before and after it are."""
     proxy.hang()
     tasks = start(behind_proxy, [("c0", "first")])
     await proxy.something_held()
@@ -166,8 +168,8 @@ async def test_who_is_cancelled_in_line_is_not_stored(behind_proxy: PostgresStor
     assert await found(behind_proxy, "c0") == ["first", "third"]
 
 
-async def test_who_is_cancelled_on_the_way_takes_nobody_along(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
-    """A caller that gives up while its statement is under way: the others in it are stored, and told so."""
+async def test_a_call_cancelled_under_way_affects_no_other(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
+    """A call is cancelled while its statement is under way: the other messages in it are stored and acknowledged."""
     proxy.hang()
     tasks = start(behind_proxy, spread(20, ["c0", "c1", "c2", "c3", "c4"]))
     await proxy.something_held()
@@ -179,18 +181,20 @@ async def test_who_is_cancelled_on_the_way_takes_nobody_along(behind_proxy: Post
     assert await stored(tasks) == [f"m{number}" for number in range(20) if number not in (15, 10, 5, 1, 0)]
 
 
-async def test_a_statement_that_nobody_waits_for_is_cancelled(
+async def test_a_statement_without_callers_is_cancelled(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """All who wait for a locked conversation give up: nobody waits for its lock any more, and nothing is stored."""
+    """
+    When all callers that wait for a locked conversation are cancelled, so is the statement, and nothing is stored.
+    """
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = start(storage, spread(5, ["c0"]))
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         await cancel(tasks[:4])
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         await cancel(tasks[4:])
-        await nobody_waits(connection)
+        await wait_until_none_blocked(connection)
         await use_all_connections(storage, 10)
 
     assert await stored(start(storage, [("c0", "later")])) == ["later"]

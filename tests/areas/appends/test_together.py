@@ -1,4 +1,4 @@
-"""Messages that are added at the same time leave together, in few statements, in the order of the calls."""
+"""Concurrent messages are sent together, in few statements, in the order of the calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.areas.appends.sending import (
     stored,
     text,
 )
-from tests.calls import LONG_AGO, PATIENCE, Rows, somebody_waits, waiting_for
+from tests.calls import LONG_AGO, PATIENCE, Rows, wait_until_blocked, waiting_for
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Message, PostgresStorage
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The statements that leave: the ids of the messages in each."""
+    """The statements that were sent: the ids of the messages in each."""
     statements: list[list[str]] = []
     original = BatchedAppends._send
 
@@ -66,7 +66,7 @@ class Call:
     messages: list[Message]
 
     async def on(self, storage: PostgresStorage) -> object:
-        """Return what the caller hears, as far as it is the same whenever it is called."""
+        """Make the call. Returns the part of its outcome that does not depend on when it is made."""
         try:
             if len(self.messages) == 1:
                 answers = [await storage.add_message(self.messages[0], self.user_id, self.conversation_id)]
@@ -84,7 +84,7 @@ messages: st.SearchStrategy[Message] = st.builds(
         optional={"id": st.sampled_from(["m1", "m2", "m3", "m4"]), "created_at": st.sampled_from(TIMES)},
     ),
 )
-# One conversation is called more often than the others, so that many stand in one line.
+# One conversation is called more often than the others, so that its queue gets long.
 calls = st.builds(
     Call,
     st.sampled_from(["a1", "a1", "a1", *OWNERS, *MISSING]),
@@ -94,7 +94,7 @@ calls = st.builds(
 
 
 async def refill(rows: Rows, connection: Connection) -> None:
-    """Leave the conversations and no messages: far cheaper than new tables for each example."""
+    """Delete the messages, but not the conversations: far cheaper than new tables for each example."""
     owners = ", ".join(f"('{id}', '{owner}')" for id, owner in OWNERS.items())
     await connection.execute(f"""
         DELETE FROM {rows.conversations};
@@ -109,7 +109,7 @@ async def all_at_once(storage: PostgresStorage, calls: list[Call]) -> list[objec
 async def all_while_locked(
     storage: PostgresStorage, calls: list[Call], connection: Connection, rows: Rows
 ) -> list[object]:
-    """Make the calls while all conversations are locked, until somebody waits for one of them."""
+    """Make the calls while all conversations are locked, until at least one statement waits for a lock."""
     async with connection.transaction():
         await connection.execute(f"SELECT FROM {rows.conversations} FOR UPDATE")
         answers = asyncio.create_task(all_at_once(storage, calls))
@@ -134,7 +134,7 @@ async def test_calls_that_come_together_have_the_outcome_of_one_at_a_time(
     calls: list[Call],
     locked: bool,
 ) -> None:
-    """Each caller hears, and each conversation holds, what it would if the calls had been made one at a time."""
+    """Each call and each conversation has the same outcome as if the calls had been made one at a time."""
     for prefix in ("together", "one_by_one"):
         if prefix not in storages:
             storages[prefix] = make_storage(table_prefix=prefix, storage_limit=storage_limit, on_limit=on_limit)
@@ -145,21 +145,21 @@ async def test_calls_that_come_together_have_the_outcome_of_one_at_a_time(
 
     expected = [await call.on(storages["one_by_one"]) for call in calls]
     if locked:
-        heard = await all_while_locked(storages["together"], calls, connection, together)
+        outcomes_together = await all_while_locked(storages["together"], calls, connection, together)
     else:
-        heard = await all_at_once(storages["together"], calls)
+        outcomes_together = await all_at_once(storages["together"], calls)
 
-    assert heard == expected
+    assert outcomes_together == expected
     assert await together.all() == await one_by_one.all()
 
 
 @pytest.fixture
 def storages() -> dict[str, PostgresStorage]:
-    """The two storages of a property test, by their prefix, made by its first example."""
+    """The two storages of a property test, by prefix. The first example creates them."""
     return {}
 
 
-# The limit is one. In one statement with a single pruning at its end, the message that comes second would remain.
+# The limit is one. If one statement pruned once at its end, the second message would remain.
 FORGOTTEN: Final[dict[str, tuple[OnLimit, list[Fields]]]] = {
     "an id that was deleted": ("delete", [text("m1"), text("m2"), text("m1")]),
     **{
@@ -180,7 +180,7 @@ FORGOTTEN: Final[dict[str, tuple[OnLimit, list[Fields]]]] = {
 async def test_the_limit_holds_between_two_calls_of_one_statement(
     make_storage: MakeStorage, connection: Connection, schema: str, on_limit: OnLimit, given_messages: list[Fields]
 ) -> None:
-    """Of calls that wait in one line, each is followed by the limit, as it is when they are made one at a time."""
+    """The limit is applied after each of the calls that wait in one queue, as if they were made one at a time."""
     storage = make_storage(storage_limit=1, on_limit=on_limit)
     await make_conversations(storage, 1)
     for message in given_messages:
@@ -191,7 +191,7 @@ async def test_the_limit_holds_between_two_calls_of_one_statement(
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks = [asyncio.create_task(storage.add_message(message, "ada", "c0")) for message in given_messages]
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
 
     assert await stored(tasks) == [message["id"] for message in given_messages]
     assert await found(storage, "c0") == one_at_a_time
@@ -201,7 +201,7 @@ async def test_the_limit_holds_between_two_calls_of_one_statement(
 
 
 async def test_calls_that_come_together_travel_in_few_statements(make_storage: MakeStorage, proxy: Proxy) -> None:
-    """Sixty-four calls for as many conversations take a few round trips; a lone call takes one."""
+    """Sixty-four calls for as many conversations take a few round trips; a single call takes one."""
     storage = make_storage(proxy.dsn, max_connections=2)
     names = await make_conversations(storage, 64)
     for id in ("prepared", "prepared again"):
@@ -219,14 +219,14 @@ async def test_calls_that_come_together_travel_in_few_statements(make_storage: M
 async def test_calls_for_one_conversation_travel_in_few_statements(
     storage: PostgresStorage, sent: list[list[str]]
 ) -> None:
-    """Those who wait in the line of one conversation leave together, too."""
+    """The calls in the queue of one conversation are sent together, too."""
     await stored(start(storage, spread(200, ["c0"])))
 
     assert len(sent) <= 8
 
 
 async def test_a_statement_takes_so_many_and_no_more(make_storage: MakeStorage, sent: list[list[str]]) -> None:
-    """Fifteen hundred callers on as many conversations leave in statements of at most 500; none is left out."""
+    """Fifteen hundred calls for as many conversations are sent in statements of at most 500, without losing any."""
     storage = make_storage()
     await storage.open()
     async with storage.transaction() as tx:
@@ -242,7 +242,7 @@ async def test_a_statement_takes_so_many_and_no_more(make_storage: MakeStorage, 
 async def test_a_call_with_more_than_a_statement_takes_is_one_statement(
     storage: PostgresStorage, sent: list[list[str]]
 ) -> None:
-    """Seven hundred messages of one call leave in one statement, behind those who came before them."""
+    """Seven hundred messages of one call are sent in one statement, after the calls before it."""
     batch = [f"b{number}" for number in range(700)]
 
     before = start(storage, [("c0", "before")])
@@ -259,7 +259,7 @@ async def test_a_call_with_more_than_a_statement_takes_is_one_statement(
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["one conversation", "mixed with others"])
 async def test_the_order_of_calls_is_the_order_of_messages(storage: PostgresStorage, mixed: bool) -> None:
-    """Two hundred calls for a conversation are stored in the order in which they were made."""
+    """Two hundred calls for one conversation are stored in the order in which they were made."""
     calls = spread(1000, ["c0", "c1", "c2", "c0", "c3"]) if mixed else spread(200, ["c0"])
 
     await stored(start(storage, calls))
@@ -271,7 +271,7 @@ async def test_the_order_of_calls_is_the_order_of_messages(storage: PostgresStor
 async def test_the_order_of_calls_is_kept_when_the_conversation_is_locked_for_a_while(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """Somebody locks the conversation in the middle of two hundred calls for it: their order stays."""
+    """The conversation is locked in the middle of two hundred calls for it: their order does not change."""
     calls = spread(400, ["c0", "c1"])
     tasks = start(storage, calls[:200])
     await tasks[0]
@@ -279,7 +279,7 @@ async def test_the_order_of_calls_is_kept_when_the_conversation_is_locked_for_a_
     async with connection.transaction():
         await lock(connection, schema, "c0")
         tasks += start(storage, calls[200:])
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         tasks += start(storage, [("c0", "the last")])
         await stored(tasks[1:400:2])
         assert not tasks[-1].done()
@@ -292,7 +292,7 @@ async def test_the_order_of_calls_is_kept_when_the_conversation_is_locked_for_a_
 async def test_the_order_of_calls_holds_from_the_first_use_on(
     storage: PostgresStorage, make_storage: MakeStorage
 ) -> None:
-    """Those who wait until the storage is open are not overtaken by who calls when it is."""
+    """Calls that wait until the storage is open are stored before calls that are made after that."""
     opening = make_storage(storage_limit=None)
     calls = spread(50, ["c0"])
     opened = asyncio.create_task(opening.open())
@@ -308,7 +308,7 @@ async def test_the_order_of_calls_holds_from_the_first_use_on(
 
 
 async def test_rows_are_made_for_what_leaves_only(behind_proxy: PostgresStorage, proxy: Proxy) -> None:
-    """Behind a way that hangs, two thousand calls wait as they came; their rows are made when they leave."""
+    """On a connection that hangs, two thousand calls wait unconverted; their rows are made when they are sent."""
     proxy.hang()
     calls = spread(2000, [f"c{number}" for number in range(10)])
     tasks = start(behind_proxy, calls)
@@ -330,7 +330,7 @@ async def test_rows_are_made_for_what_leaves_only(behind_proxy: PostgresStorage,
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_calls_go_on_after_all_tasks_were_cancelled(storage: PostgresStorage, turns: int) -> None:
-    """An application that ends by cancelling every task, whoever's, can still store what it wants to keep."""
+    """After an application has cancelled every task at its end, it can still store messages."""
     start(storage, [(f"c{number % 3}", f"m{number}") for number in range(30)])
     for _ in range(turns):
         await asyncio.sleep(0)

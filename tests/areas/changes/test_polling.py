@@ -30,26 +30,26 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 async def assert_polls(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """Assert that watching polls, and reports what another storage does."""
-    async with watching(storage, poll_interval=SOON) as heard:
+    """Check that watching polls, and reports the changes of another storage."""
+    async with watching(storage, poll_interval=SOON) as recorder:
         assert is_polling(storage)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_where_notifications_do_not_arrive_it_polls(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """It is found out at the beginning, and logged once, however many watch."""
+    """A missing notification is detected at the start, and logged once for any number of watchers."""
     proxy.muffling = True
     storage = make_storage(proxy.dsn)
 
-    async with watching(storage, poll_interval=SOON) as heard, watching(storage, "bob", SOON):
+    async with watching(storage, poll_interval=SOON) as recorder, watching(storage, "bob", SOON):
         assert is_polling(storage)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
         await other.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
-        assert await heard.pair() == ("message-added", "c1")
+        assert await recorder.pair() == ("message-added", "c1")
 
     assert [record.levelname for record in log.records] == ["INFO"]
     assert "no notification arrives" in log.text
@@ -58,12 +58,12 @@ async def test_where_notifications_do_not_arrive_it_polls(
 async def test_with_pgbouncer_in_the_connection_string_it_does_not_even_try(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """There is no connection but the pool's."""
+    """With pgbouncer=true in the connection string, no connection but the pool's is opened."""
     storage = make_storage(with_parameters(proxy.dsn, pgbouncer="true"), max_connections=1)
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
     assert proxy.connections == 1
     assert [record.levelname for record in log.records] == ["INFO"]
@@ -87,7 +87,7 @@ async def pgbouncer(dsn: str) -> AsyncIterator[str]:
             f"auth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
         )
         user = []
-        if os.geteuid() == 0:  # it refuses to be root
+        if os.geteuid() == 0:  # PgBouncer refuses to run as root
             user = ["-u", "nobody"]
             for path in (folder, *folder.iterdir()):
                 shutil.chown(path, "nobody")
@@ -114,7 +114,7 @@ async def answers(port: int) -> bool:
 async def test_behind_a_pgbouncer_it_polls(
     pgbouncer: str, schema: str, other: PostgresStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """A real one, in transaction mode, that nobody has told us of: LISTEN is accepted there, and nothing arrives."""
+    """Behind a real PgBouncer in transaction mode, without pgbouncer=true: LISTEN is accepted, and nothing arrives."""
     async with asyncpg.create_pool(pgbouncer, min_size=0, max_size=3, statement_cache_size=0) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
 
@@ -127,13 +127,13 @@ async def test_behind_a_pgbouncer_it_polls(
 async def test_a_server_that_may_not_be_written_to_is_polled(
     dsn: str, make_storage: MakeStorage, other: PostgresStorage, log: pytest.LogCaptureFixture
 ) -> None:
-    """On a standby nobody can say whom they watch."""
+    """On a standby, where watchers cannot be registered, watch() polls."""
     await other.open()
     storage = make_storage(with_parameters(dsn, default_transaction_read_only="on"), retry_timeout=0.1)
 
-    async with watching(storage, poll_interval=SOON) as heard:
+    async with watching(storage, poll_interval=SOON) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
     assert "read-only" in log.text
 
@@ -142,27 +142,29 @@ async def test_a_server_that_may_not_be_written_to_is_polled(
 async def test_tables_without_what_notifies_are_polled(
     missing: str, make_storage: MakeStorage, storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
-    """As Citus has them, or with migrate="off" those of an earlier release."""
+    """
+    Tables without the trigger are polled, as with Citus, or with migrate="off" on the tables of an earlier release.
+    """
     tables = storage._options.tables
     await connection.execute(f"DROP TRIGGER {tables.prefix}_tell_watchers ON {tables.conversations}")
     if "TABLE" in missing:
         await connection.execute(f"DROP TABLE {tables.watchers}")
     late = make_storage(migrate="off")
 
-    async with watching(late, poll_interval=SOON) as heard:
+    async with watching(late, poll_interval=SOON) as recorder:
         assert is_polling(late)
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_a_pool_that_was_given_lends_a_connection(dsn: str, schema: str, other: PostgresStorage) -> None:
-    """For as long as somebody watches, and gets it back as it was."""
+    """A caller's pool lends a connection while there is a watcher, and gets it back unchanged."""
     async with asyncpg.create_pool(dsn, min_size=0, max_size=2) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
-        async with watching(storage) as heard:
+        async with watching(storage) as recorder:
             assert not is_polling(storage)
             await other.create_conversation({"id": "c1", "user_id": "ada"})
-            assert await heard.pair() == ("created", "c1")
+            assert await recorder.pair() == ("created", "c1")
             assert pool.get_size() - pool.get_idle_size() == 1
 
         assert pool.get_size() == pool.get_idle_size()
@@ -171,7 +173,7 @@ async def test_a_pool_that_was_given_lends_a_connection(dsn: str, schema: str, o
 
 
 async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: PostgresStorage) -> None:
-    """It has none to lend."""
+    """A caller's pool with one connection has none to lend, so watch() polls."""
     async with asyncpg.create_pool(dsn, min_size=0, max_size=1) as pool:
         storage = PostgresStorage(pool=pool, schema=schema)
         await assert_polls(storage, other)
@@ -181,7 +183,7 @@ async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: 
 async def test_tables_that_were_restored_notify_again(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """The backup takes the place of the table that had the trigger; the next opening makes it anew."""
+    """A restored backup replaces the table that had the trigger; the next opening creates the trigger again."""
     storage = make_storage()
     await connection.execute(f"CREATE SCHEMA {schema}")
     for statement in MigrateStatements(storage._options.tables).make_missing_tables:
@@ -191,7 +193,7 @@ async def test_tables_that_were_restored_notify_again(
     await storage.close()
     await storage.open()
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert not is_polling(storage)
         await make_storage().create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")

@@ -1,4 +1,4 @@
-"""Each committed write is reported to who watches its user, and to nobody else."""
+"""Each committed write is reported to the watchers of its user, and to no others."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from voltmem._postgres.listening import channel
 from voltmem._values import user_key
 from voltmem.testing import server
 
-# --- what is told ----------------------------------------------------------------------------------------------------
+# --- reported changes ------------------------------------------------------------------------------------------------
 
 
 async def test_watch_yields_each_kind_of_change_with_the_item_of_the_list(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """watch() yields what somebody else does, equal to the item of the list."""
+    """watch() yields the writes of another storage, with an item equal to that of the list."""
     steps: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         ("created", lambda: other.create_conversation({"id": "c1", "user_id": "ada"})),
         ("message-added", lambda: other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")),
@@ -44,10 +44,10 @@ async def test_watch_yields_each_kind_of_change_with_the_item_of_the_list(
         ("deleted", lambda: other.delete_conversation("c1")),
     ]
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         for kind, step in steps:
             await step()
-            change = await heard.next()
+            change = await recorder.next()
 
             shown = (await other.list_conversations("ada")).items
             assert (change.kind, change.conversation_id) == (kind, "c1")
@@ -58,7 +58,7 @@ Listed = dict[str, tuple[ConversationItem, list[Message]]]
 
 
 async def listed(storage: PostgresStorage) -> Listed:
-    """Return what a sidebar can show of ada's conversations, by their ids."""
+    """Return the items that a sidebar can show of ada's conversations, by id."""
     items = [
         item
         for archived in (False, True)
@@ -83,25 +83,25 @@ def differences(before: Listed, after: Listed) -> set[tuple[str, str | None]]:
 async def test_every_write_reports_what_the_list_shows_otherwise(
     name: str, seeded: str, dsn: str, connection: Connection
 ) -> None:
-    """Each verb reports at once, by notification, what the list of its user shows otherwise, and nothing else."""
+    """Each verb reports at once, by notification, exactly the differences in the list of its user."""
     await Rows(connection, seeded).seed()
     async with (
         PostgresStorage(dsn, schema=seeded) as storage,
         PostgresStorage(dsn, schema=seeded) as other,
-        watching(storage) as heard,
+        watching(storage) as recorder,
     ):
         before = await listed(other)
 
         await call(other, name)
 
         changes = differences(before, await listed(other))
-        assert {await heard.pair() for _ in changes} == changes
+        assert {await recorder.pair() for _ in changes} == changes
         if not changes:
             await other.create_conversation({"id": "last", "user_id": "ada"})
-            assert await heard.pair() == ("created", "last")
+            assert await recorder.pair() == ("created", "last")
 
 
-# What agents and adapters do to a conversation that has messages and a payload.
+# The writes of agents and adapters to a conversation that has messages and a payload.
 OF_AGENTS: Mapping[str, Callable[[NativeMemory], Awaitable[object]]] = {
     "clear": lambda memory: memory.clear(),
     "title": lambda memory: memory.title("Named"),
@@ -112,18 +112,18 @@ OF_AGENTS: Mapping[str, Callable[[NativeMemory], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("name", OF_AGENTS)
-async def test_what_agents_and_adapters_write_is_told(
+async def test_writes_of_agents_and_adapters_are_reported(
     name: str, storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """Also where the conversation keeps its place in the list."""
+    """The writes of agents and adapters are reported, even if the conversation keeps its place in the list."""
     memory = NativeMemory(other, "ada", "c1")
     await memory.add({"id": "m1", "role": "user", "content": "one"})
     await memory.save_payload({"n": 1}, "a framework")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await OF_AGENTS[name](memory)
 
-        assert await heard.pair() == ("updated", "c1")
+        assert await recorder.pair() == ("updated", "c1")
 
 
 async def test_clear_messages_is_reported_for_conversations_that_had_some(
@@ -134,11 +134,11 @@ async def test_clear_messages_is_reported_for_conversations_that_had_some(
         await other.create_conversation({"id": name, "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c2")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert await other.clear_messages("ada") == 1
-        assert await heard.pair() == ("updated", "c2")
+        assert await recorder.pair() == ("updated", "c2")
         await other.pin_conversation("c1")
-        assert await heard.pair() == ("updated", "c1")
+        assert await recorder.pair() == ("updated", "c1")
 
 
 async def test_delete_messages_of_nothing_is_not_reported(storage: PostgresStorage, other: PostgresStorage) -> None:
@@ -146,17 +146,17 @@ async def test_delete_messages_of_nothing_is_not_reported(storage: PostgresStora
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         assert await other.delete_messages(["m9"], "ada", "c1") == 0
         assert await other.clear_messages("bob", "c1") == 0
         assert await other.rewind_conversation("c1", "m1") == 0
         await other.create_conversation({"id": "c2", "user_id": "ada"})
 
-        assert await heard.pair() == ("created", "c2")
+        assert await recorder.pair() == ("created", "c2")
 
 
 async def test_delete_messages_keeps_the_conversation_in_its_place(storage: PostgresStorage) -> None:
-    """delete_messages() writes the row of the conversation for watchers, and its updated_at stays."""
+    """delete_messages() writes the row of the conversation to notify watchers, and its updated_at does not change."""
     for number in range(3):
         await storage.create_conversation({"id": f"c{number}", "user_id": "ada"})
         await storage.add_messages([{"id": f"m{n}", "role": "user", "content": "x"} for n in range(4)], "ada", "c0")
@@ -170,23 +170,23 @@ async def test_delete_messages_keeps_the_conversation_in_its_place(storage: Post
     assert [(item.id, item.updated_at) for item in (await storage.list_conversations("ada")).items] == before
 
 
-async def test_a_deletion_that_waits_for_a_writer_is_done_and_told(
+async def test_a_deletion_that_waits_for_a_writer_is_done_and_reported(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """The row that it writes is the one that the writer left."""
+    """A deletion that waited for a writer keeps the row that the writer committed, and is reported."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await other.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1")
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         async with other.transaction() as tx:
             await tx.pin_conversation("c1")
             deleting = asyncio.create_task(other.delete_messages(["m1"], "ada", "c1"))
             await asyncio.sleep(SOON)
         assert await deleting == 1
 
-        changes = [await heard.next()]
+        changes = [await recorder.next()]
         while changes[-1].conversation is not None and changes[-1].conversation.preview is not None:
-            changes.append(await heard.next())
+            changes.append(await recorder.next())
         last = changes[-1].conversation
         assert last is not None
         assert (last.pinned, last.updated_at) == (True, changes[0].conversation and changes[0].conversation.updated_at)
@@ -194,19 +194,19 @@ async def test_a_deletion_that_waits_for_a_writer_is_done_and_told(
 
 async def test_watch_yields_nothing_of_another_user(storage: PostgresStorage, other: PostgresStorage) -> None:
     """watch() of bob yields nothing of ada."""
-    async with watching(storage, "bob") as heard, watching(storage, "ada") as adas:
+    async with watching(storage, "bob") as recorder, watching(storage, "ada") as adas:
         await other.create_conversation({"id": "a1", "user_id": "ada"})
         await other.add_message({"role": "user", "content": "Hello"}, "ada", "a1")
         await other.create_conversation({"id": "b1", "user_id": "bob"})
 
-        assert await heard.pair() == ("created", "b1")
+        assert await recorder.pair() == ("created", "b1")
         assert (await adas.next()).conversation_id == "a1"
 
 
-async def test_a_conversation_that_is_given_away_is_told_to_both(
+async def test_a_conversation_that_is_given_away_is_reported_to_both_users(
     storage: PostgresStorage, other: PostgresStorage
 ) -> None:
-    """Deleted for the one, created for the other."""
+    """A conversation that is given away is reported as deleted to the one user and as created to the other."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
 
     async with watching(storage, "ada") as adas, watching(storage, "bob") as bobs:
@@ -217,8 +217,8 @@ async def test_a_conversation_that_is_given_away_is_told_to_both(
 
 
 async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """watch() yields a transaction as a whole when it is committed, never when it is undone."""
-    async with watching(storage) as heard:
+    """watch() yields a transaction's changes together at its commit, and never those of a rollback."""
+    async with watching(storage) as recorder:
         with suppress(ZeroDivisionError):
             async with other.transaction() as tx:
                 await tx.create_conversation({"id": "undone", "user_id": "ada"})
@@ -228,14 +228,14 @@ async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, oth
             await tx.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
             await tx.pin_conversation("c1")
 
-        change = await heard.next()
+        change = await recorder.next()
         assert (change.kind, change.conversation_id) == ("created", "c1")
         assert change.conversation is not None
         assert (change.conversation.pinned, change.conversation.preview) == (True, "Hello")
 
 
 async def test_for_user_watches_its_user(storage: PostgresStorage, other: PostgresStorage) -> None:
-    """for_user() has watch() without a user_id, and yields nobody else's."""
+    """for_user() has watch() without a user_id, and yields no other user's changes."""
     changes = storage.for_user("ada").watch(poll_interval=60)
     async with aclosing(changes):
         assert (await anext(changes)).kind == "ready"
@@ -249,27 +249,27 @@ async def test_for_user_watches_its_user(storage: PostgresStorage, other: Postgr
 async def test_writes_that_come_together_are_looked_at_together(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
-    """However many notifications arrive, there are ten looks a second at most."""
+    """Whatever the number of notifications, a watcher queries at most ten times a second."""
     storage = make_storage(proxy.dsn)
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     time = asyncio.get_running_loop().time
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         began, before = time(), proxy.round_trips
         for number in range(300):
             await other.add_message({"role": "user", "content": f"{number}"}, "ada", "c1")
         await other.create_conversation({"id": "last", "user_id": "ada"})
-        await heard.until("last")
+        await recorder.until("last")
 
         assert proxy.round_trips - before <= (time() - began) / 0.1 + 2
 
 
-# --- whom notifications are sent to ----------------------------------------------------------------------------------
+# --- recipients of notifications -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 async def notifications(storage: PostgresStorage, connection: Connection) -> asyncio.Queue[str]:
-    """All payloads that are sent to who watches on the test's tables."""
+    """The payloads of all notifications that are sent to watchers of the test's tables."""
     payloads: asyncio.Queue[str] = asyncio.Queue()
     await connection.add_listener(
         channel(storage._options.tables), lambda _, __, ___, payload: payloads.put_nowait(str(payload))
@@ -278,20 +278,20 @@ async def notifications(storage: PostgresStorage, connection: Connection) -> asy
 
 
 async def sent(connection: Connection, notifications: asyncio.Queue[str]) -> list[str]:
-    """Return what has been sent by now: it comes before the answer to whatever is asked for afterwards."""
+    """Return the payloads that have arrived: all that were sent before the answer to the query made here."""
     await connection.execute("SELECT 1")
     return [notifications.get_nowait() for _ in range(notifications.qsize())]
 
 
-async def test_users_who_are_not_watched_cause_no_notification(
+async def test_users_without_watchers_cause_no_notification(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
-    """Not before, not for another user, and not after somebody has watched."""
+    """A write notifies only while its user is watched: not before the first watcher, and not after the last."""
     await other.create_conversation({"id": "a1", "user_id": "ada"})
     assert await sent(connection, notifications) == []
 
     async with watching(storage):
-        await sent(connection, notifications)  # the proof that they arrive
+        await sent(connection, notifications)  # the check that notifications arrive
         await other.create_conversation({"id": "b1", "user_id": "bob"})
         assert await sent(connection, notifications) == []
         await other.pin_conversation("a1")
@@ -301,10 +301,10 @@ async def test_users_who_are_not_watched_cause_no_notification(
     assert await sent(connection, notifications) == []
 
 
-async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
+async def test_the_row_of_a_killed_watcher_expires(
     storage: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
-    """What a process that was killed leaves expires, and goes with the next that watches, whoever that is."""
+    """The row of a watcher whose process was killed expires, and the next watcher of any user deletes it."""
     await connection.execute(
         f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() - interval '1 second')"
     )
@@ -319,72 +319,76 @@ async def test_a_watcher_that_is_gone_without_a_word_is_forgotten(
 async def test_delete_user_leaves_no_row_of_a_watcher(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
-    """delete_user() deletes the rows of watchers; those who still watch are told all the same."""
+    """delete_user() deletes the rows of watchers; the running watchers are notified all the same."""
     await other.create_conversation({"id": "c1", "user_id": "ada"})
     await connection.execute(
         f"INSERT INTO {storage._options.tables.watchers} VALUES ('ada', 'killed', now() + interval '1 minute')"
     )
 
-    async with watching(storage) as heard, watching(storage, "bob"):
+    async with watching(storage) as recorder, watching(storage, "bob"):
         await other.delete_user("ada")
         assert [row["user_id"] for row in await rows_of_watchers(other)] == ["bob"]
-        assert await heard.pair() == ("deleted", "c1")
+        assert await recorder.pair() == ("deleted", "c1")
 
 
-async def test_who_watches_says_so_again_and_again(
+async def test_the_rows_of_watchers_are_renewed(
     storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that were lost, as in a crash of the server, are back with the next renewal."""
+    """Rows of watchers that were lost, as in a crash of the server, are back with the next renewal."""
     monkeypatch.setattr("voltmem._postgres.listening._RENEWED_EVERY", SOON)
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await other._executor.execute(f"DELETE FROM {storage._options.tables.watchers}")
         async with asyncio.timeout(PATIENCE):
             while not await rows_of_watchers(other):
                 pass
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_a_change_without_a_notification_is_found_all_the_same(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while, by the look that is due anyway."""
+    """A change without a notification is found by the periodic query."""
     monkeypatch.setattr("voltmem._postgres.listening._LOOK_ANYWAY", SOON)
 
-    async with watching(storage) as heard:
+    async with watching(storage) as recorder:
         await connection.execute(f"ALTER TABLE {storage._options.tables.conversations} DISABLE TRIGGER USER")
         await other.create_conversation({"id": "c1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
 
 
 async def test_two_prefixes_hear_nothing_of_each_other(make_storage: MakeStorage, storage: PostgresStorage) -> None:
-    """Each has a channel of its own, whatever the schema and the prefix are called."""
+    """Each schema and prefix has a channel of its own, whatever their names are."""
     twin = make_storage(table_prefix="twin")
 
     assert channel(twin._options.tables) != channel(storage._options.tables)
     assert len(channel(make_storage(table_prefix="x" * 33)._options.tables)) < 64
-    async with watching(twin) as heard:
+    async with watching(twin) as recorder:
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
         await twin.create_conversation({"id": "t1", "user_id": "ada"})
-        assert await heard.pair() == ("created", "t1")
+        assert await recorder.pair() == ("created", "t1")
 
 
-async def test_whoever_may_write_need_not_see_who_is_watched(
+async def test_a_writer_needs_no_privilege_on_the_watchers(
     storage: PostgresStorage, dsn: str, schema: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """A role with no right to the table of watchers writes, and is told of; to watch, it polls."""
+    """
+    A role without a privilege on the table of watchers can write, and its writes are reported.
+
+    To watch, it polls.
+    """
     tables = storage._options.tables
     await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO pg_monitor")
     for table in (tables.conversations, tables.messages):
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO pg_monitor")
     writer = make_storage(with_parameters(dsn, role="pg_monitor"), migrate="off")
 
-    async with watching(storage) as heard, watching(writer, poll_interval=SOON) as polled:
+    async with watching(storage) as recorder, watching(writer, poll_interval=SOON) as polled:
         assert is_polling(writer)
         await writer.create_conversation({"id": "c1", "user_id": "ada"})
 
-        assert await heard.pair() == ("created", "c1")
+        assert await recorder.pair() == ("created", "c1")
         assert await polled.pair() == ("created", "c1")
 
 
@@ -427,14 +431,14 @@ async def do(storage: PostgresStorage, proxy: Proxy, name: str, arguments: dict[
     if name == "add_message":
         message = {"id": arguments["id"], "role": "assistant", "content": arguments["content"]}
         arguments = {"message": message, "conversation_id": arguments["conversation_id"], "resource_id": "docs"}
-    with suppress(LookupError, ValueError):  # there is no such conversation, or there is one
+    with suppress(LookupError, ValueError):  # the conversation is missing, or exists already
         await getattr(ada, name)(**arguments)
 
 
 @examples(40)
 @given(before=st.lists(STEPS, max_size=6), steps=st.lists(st.tuples(STEPS, FLAGS), max_size=12))
 def test_a_list_that_follows_the_changes_is_the_list(seeded: str, before: list[Any], steps: list[Any]) -> None:
-    """Whatever is done, and whenever the connection breaks: the list at "ready" and the changes since make the list."""
+    """After any writes and lost connections, the list at "ready" with the changes applied equals the current list."""
     asyncio.run(follow(seeded, before, steps))
 
 
@@ -448,13 +452,13 @@ async def follow(schema: str, before: list[Any], steps: list[Any]) -> None:
         await other.delete_user("ada")
         for name, arguments in before:
             await do(other, proxy, name, arguments)
-        async with watching(storage, poll_interval=SOON) as heard:
+        async with watching(storage, poll_interval=SOON) as recorder:
             shown = await everything(other)
             for (name, arguments), is_slow in steps:
                 await do(other, proxy, name, arguments)
                 await asyncio.sleep(SOON if is_slow else 0)
             await other.create_conversation({"id": "last", "user_id": "ada"})
-            for change in await heard.until("last"):
+            for change in await recorder.until("last"):
                 if change.conversation_id is None:
                     assert change.kind == "reconnected"
                 elif change.conversation is None:

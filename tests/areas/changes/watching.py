@@ -1,4 +1,4 @@
-"""What the tests of watching share: a watcher, and what it was told."""
+"""Helpers for the tests of watching: a watcher that records its changes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SOON: Final = 0.05
 PATIENCE: Final = 20.0
 
 
-class Heard:
-    """What a watcher was told, one after the other."""
+class ChangeRecorder:
+    """Records the changes that a watcher yields."""
 
     def __init__(self) -> None:
         self._changes: asyncio.Queue[Change] = asyncio.Queue()
@@ -35,7 +35,7 @@ class Heard:
         return change.kind, change.conversation_id
 
     async def until(self, conversation_id: str) -> list[Change]:
-        """Return all that is told up to a change of this conversation."""
+        """Return all changes up to one of this conversation."""
         found = [await self.next()]
         while found[-1].conversation_id != conversation_id:
             found.append(await self.next())
@@ -43,18 +43,20 @@ class Heard:
 
 
 @asynccontextmanager
-async def watching(storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60) -> AsyncIterator[Heard]:
-    """What is told of a user from "ready" on. Nothing is found by polling, unless it is asked for."""
-    heard = Heard()
-    task = asyncio.create_task(heard.listen(storage, user_id, poll_interval))
+async def watching(
+    storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60
+) -> AsyncIterator[ChangeRecorder]:
+    """Yield the changes of a user from "ready" on. Nothing is found by polling, unless the test asks for it."""
+    recorder = ChangeRecorder()
+    task = asyncio.create_task(recorder.listen(storage, user_id, poll_interval))
     try:
-        waiting = asyncio.create_task(heard.next())
+        waiting = asyncio.create_task(recorder.next())
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             waiting.cancel()
             task.result()
         assert (await waiting).kind == "ready"
-        yield heard
+        yield recorder
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -68,4 +70,4 @@ async def rows_of_watchers(storage: Storage) -> list[Any]:
 def is_polling(storage: PostgresStorage) -> bool:
     listener = storage._watchers._listener
     assert listener is not None
-    return not listener.hears and listener._task.done()
+    return not listener.is_listening and listener._task.done()

@@ -1,4 +1,4 @@
-"""The agent history: what is stored comes back, in order, page by page, and beside what VoltAgent itself wrote."""
+"""The agent history returns what was stored, in order, in pages, and together with VoltAgent's own rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ JSON_OF_EVENTS = ("status_message", "input", "output", "error", "metadata")
 
 
 def exactly(value: JsonValue) -> str:
-    """The value with its types, whatever the order of its keys: 1 is not 1.0, nor True."""
+    """Return the value with its types, independent of the order of its keys: 1 is not 1.0, nor True."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -54,7 +54,7 @@ def ids(entries: list[AgentHistoryEntry]) -> list[str]:
 
 
 async def test_get_history_entry_returns_the_entry_with_steps_and_events(storage: PostgresStorage) -> None:
-    """get_history_entry() returns what the writing verbs returned, all of it together."""
+    """get_history_entry() returns the entry with its steps and events, equal to what the writing verbs returned."""
     value = {"status": "working", "input": {"text": "Hi"}, "userId": "ada", "conversation_id": "c1"}
     entry = await storage.add_history_entry("h1", value, "a1")
     step = await storage.add_history_step("s1", {"type": "text", "content": "Hi", "role": "user"}, "h1", "a1")
@@ -69,7 +69,7 @@ async def test_get_history_entry_returns_the_entry_with_steps_and_events(storage
 
 
 async def test_get_history_step_returns_the_step_or_none(storage: PostgresStorage) -> None:
-    """get_history_step() returns a step as it was added last, or None."""
+    """get_history_step() returns a step as it was last added, or None."""
     await storage.add_history_entry("h1", {}, "a1")
     await storage.add_history_step("s1", {"type": "text", "content": "Hi"}, "h1", "a1")
     changed = await storage.update_history_step("s1", {"content": "Ho"}, "h1", "a1")
@@ -79,7 +79,7 @@ async def test_get_history_step_returns_the_step_or_none(storage: PostgresStorag
 
 
 async def test_what_is_absent_is_none(storage: PostgresStorage) -> None:
-    """An entry, a step, an agent and a page that are not there are None or empty."""
+    """For a missing entry, step, agent or page, the result is None or empty."""
     assert await storage.get_history_entry("nothing") is None
     assert await storage.get_history_step("nothing") is None
     assert await storage.get_all_history_entries_by_agent("nobody") == []
@@ -94,7 +94,7 @@ async def test_what_is_absent_is_none(storage: PostgresStorage) -> None:
 @example(values=[DEEP] * 4)
 @examples(60)
 async def test_add_history_entry_keeps_any_json(storage: PostgresStorage, values: list[JsonValue]) -> None:
-    """add_history_entry() keeps input, output, usage and metadata as they were, type included."""
+    """add_history_entry() keeps input, output, usage and metadata equal, type included."""
     fields: dict[str, Any] = dict(zip(JSON_OF_ENTRIES, values, strict=True))
 
     stored = await storage.add_history_entry("h1", AgentHistoryEntry(agent_id="a1", **fields), "a1")
@@ -112,7 +112,7 @@ async def test_add_history_entry_keeps_any_json(storage: PostgresStorage, values
 async def test_add_history_step_keeps_any_json(
     storage: PostgresStorage, content: JsonValue, arguments: JsonValue, more: dict[str, JsonValue]
 ) -> None:
-    """add_history_step() keeps content, arguments and every field that we know nothing of as they were."""
+    """add_history_step() keeps content, arguments and every unknown field equal."""
     more = {name: value for name, value in more.items() if name not in ("id", "type", "name", "content", "arguments")}
     await storage.add_history_entry("h1", {}, "a1")
 
@@ -128,7 +128,7 @@ async def test_add_history_step_keeps_any_json(
 @example(values=[DEEP] * 5)
 @examples(60)
 async def test_add_timeline_event_keeps_any_json(storage: PostgresStorage, values: list[JsonValue]) -> None:
-    """add_timeline_event() keeps status message, input, output, error and metadata as they were."""
+    """add_timeline_event() keeps status message, input, output, error and metadata equal."""
     fields: dict[str, Any] = dict(zip(JSON_OF_EVENTS, values, strict=True))
     await storage.add_history_entry("h1", {}, "a1")
 
@@ -142,7 +142,7 @@ async def test_add_timeline_event_keeps_any_json(storage: PostgresStorage, value
 
 @pytest.mark.parametrize("value", [*FALSY, None], ids=repr)
 async def test_only_none_is_null(storage: PostgresStorage, connection: Connection, value: JsonValue) -> None:
-    """0, "", False and [] are values in the tables as well, where VoltAgent reads them."""
+    """0, "", False and [] are stored as values, not as NULL, in the columns that VoltAgent reads."""
     await storage.add_history_entry("h1", dict.fromkeys(JSON_OF_ENTRIES, value), "a1")
 
     table = storage._options.tables.agent_history
@@ -155,7 +155,11 @@ async def test_only_none_is_null(storage: PostgresStorage, connection: Connectio
 
 
 async def test_voltagent_can_read_what_jsonb_cannot_hold(storage: PostgresStorage, connection: Connection) -> None:
-    """Beside the exact value stands a copy with U+FFFD for what cannot be stored; nothing else is kept twice."""
+    """
+    For a value that jsonb cannot hold, a copy with U+FFFD is stored beside the exact one.
+
+    Other values are stored once.
+    """
     await storage.add_history_entry("h1", {"input": "a\x00b", "output": "plain"}, "a1")
 
     row = await connection.fetchrow(
@@ -167,10 +171,8 @@ async def test_voltagent_can_read_what_jsonb_cannot_hold(storage: PostgresStorag
     assert json.loads(row["exact"]).keys() == {"input"}
 
 
-async def test_what_voltagent_writes_afterwards_is_what_stands(
-    storage: PostgresStorage, connection: Connection
-) -> None:
-    """A row with an exact value that VoltAgent replaces, not knowing of it, is read as VoltAgent wrote it."""
+async def test_a_later_value_of_voltagent_is_read(storage: PostgresStorage, connection: Connection) -> None:
+    """If VoltAgent overwrites a value without changing the exact one, reads return VoltAgent's value."""
     await storage.add_history_entry("h1", {"input": "\x00", "output": "\x00"}, "a1")
     await connection.execute(f"UPDATE {storage._options.tables.agent_history} SET input = '\"new\"'")
 
@@ -184,7 +186,7 @@ async def test_what_voltagent_writes_afterwards_is_what_stands(
 
 
 async def test_add_history_entry_with_an_existing_key_replaces_it(storage: PostgresStorage) -> None:
-    """add_history_entry() with an existing key keeps its place only; so do steps and events."""
+    """add_history_entry() with an existing key replaces all but the place of the entry; steps and events likewise."""
     first = await storage.add_history_entry("h1", {"input": "\x00", "output": 1, "userId": "ada"}, "a1")
     await storage.add_history_step("s1", {"content": "\x00", "role": "user"}, "h1", "a1")
     await storage.add_history_step("s2", {"content": 2}, "h1", "a1")
@@ -202,7 +204,7 @@ async def test_add_history_entry_with_an_existing_key_replaces_it(storage: Postg
 
 
 async def test_update_history_entry_keeps_what_is_not_given(storage: PostgresStorage) -> None:
-    """update_history_entry() changes a field that is given, clears one that is None, and keeps every other."""
+    """update_history_entry() sets the fields that are given, clears those that are None, and keeps all others."""
     value = {"timestamp": MORNING, "input": "\x00", "output": "\ud800", "usage": 1, "metadata": {"n": 1}}
     before = await storage.add_history_entry("h1", {**value, "userId": "ada", "status": "working"}, "a1")
 
@@ -210,12 +212,14 @@ async def test_update_history_entry_keeps_what_is_not_given(storage: PostgresSto
 
     assert changed == before.model_copy(update={"status": "completed", "output": 0, "usage": None})
     assert await storage.update_history_entry("h1", {}, "a1") == changed
-    told = AgentHistoryEntry(agent_id="ignored", conversation_id="c1")
-    assert await storage.update_history_entry("h1", told, "a1") == changed.model_copy(update={"conversation_id": "c1"})
+    update = AgentHistoryEntry(agent_id="ignored", conversation_id="c1")
+    assert await storage.update_history_entry("h1", update, "a1") == changed.model_copy(
+        update={"conversation_id": "c1"}
+    )
 
 
 async def test_update_history_step_keeps_what_is_not_given(storage: PostgresStorage) -> None:
-    """update_history_step() changes the fields one by one, known or not, storable as jsonb or not."""
+    """update_history_step() changes single fields, known and unknown, with values that jsonb can or cannot hold."""
     await storage.add_history_entry("h1", {}, "a1")
     await storage.add_history_step("s1", {"type": "tool_call", "content": "\x00", "role": "\ud800"}, "h1", "a1")
 
@@ -226,15 +230,15 @@ async def test_update_history_step_keeps_what_is_not_given(storage: PostgresStor
 
 
 async def test_update_history_entry_and_step_add_what_is_missing(storage: PostgresStorage) -> None:
-    """update_history_entry() and update_history_step() add what is missing, as VoltAgent's do."""
+    """update_history_entry() and update_history_step() create what is missing, like VoltAgent's."""
     entry = await storage.update_history_entry("h1", {"status": "working"}, "a1")
     step = await storage.update_history_step("s1", {"content": 1}, "h1", "a1")
 
     assert await storage.get_history_entry("h1") == entry.model_copy(update={"steps": [step]})
 
 
-async def test_a_value_need_not_repeat_what_stands_beside_it(storage: PostgresStorage) -> None:
-    """VoltAgent's whole objects are taken: ids and agents in them give way to the arguments, details to their verbs."""
+async def test_a_value_may_repeat_fields_of_its_columns(storage: PostgresStorage) -> None:
+    """VoltAgent's whole objects are accepted: the arguments override their ids and agents."""
     step, event = {"type": "text"}, {"type": "t", "name": "n"}
     whole = {"id": "x", "_agentId": "x", "steps": [step], "events": [event], "_sequenceNumber": 7, "status": "working"}
 
@@ -251,7 +255,7 @@ async def test_a_value_need_not_repeat_what_stands_beside_it(storage: PostgresSt
 
 
 async def test_nothing_hangs_on_an_entry_that_is_missing(storage: PostgresStorage) -> None:
-    """A step or an event of no entry is a HistoryEntryNotFoundError that names it, and a LookupError."""
+    """A step or an event without an entry raises HistoryEntryNotFoundError, a LookupError, with the id of the entry."""
     with pytest.raises(HistoryEntryNotFoundError, match="'nowhere'") as missing:
         await storage.add_history_step("s1", {}, "nowhere", "a1")
     with pytest.raises(HistoryEntryNotFoundError):
@@ -286,7 +290,7 @@ async def test_nothing_hangs_on_an_entry_that_is_missing(storage: PostgresStorag
     ],
 )
 async def test_a_bad_value_is_refused(storage: PostgresStorage, verb: str, value: Any) -> None:
-    """What an entry, a step or an event cannot be is an InvalidInputError, and nothing is stored."""
+    """An invalid value in an entry, step or event raises InvalidInputError, and nothing is stored."""
     arguments = ("k1", value, "a1") if "entry" in verb else ("k1", value, "h1", "a1")
 
     with pytest.raises(InvalidInputError):
@@ -299,7 +303,7 @@ async def test_a_bad_value_is_refused(storage: PostgresStorage, verb: str, value
 
 
 async def test_steps_and_events_come_in_order(storage: PostgresStorage) -> None:
-    """Steps in the order of adding, whosever they are; events by their start, and where that ties, as added."""
+    """Steps are in the order of adding, for any agent; events by start time, and then in the order of adding."""
     await storage.add_history_entry("h1", {}, "a1")
     for name in ("s3", "s1", "s2"):
         await storage.add_history_step(name, {"timestamp": "2026-01-01T08:00:00.000Z"}, "h1", f"agent of {name}")
@@ -336,7 +340,7 @@ async def test_list_history_entries_filters_by_agent_user_and_conversation(stora
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 20])
 async def test_list_history_entries_pages_neither_repeat_nor_skip(storage: PostgresStorage, limit: int) -> None:
-    """list_history_entries() lists each entry once, whatever the length of a page, with equal times and new entries."""
+    """list_history_entries() lists each entry once for any page size, with equal times and new entries."""
     for number in range(7):
         await storage.add_history_entry(f"h{number}", {"timestamp": MORNING + timedelta(number // 3)}, "a1")
     pages: list[AgentHistoryPage] = []
@@ -356,8 +360,8 @@ def cursor_of(pages: list[AgentHistoryPage]) -> str | None:
 
 @given(id=storable_texts.filter(lambda text: len(text.encode()) <= 1000), time=st.datetimes(timezones=st.just(UTC)))
 @examples(100)
-def test_a_cursor_stands_for_its_place(id: str, time: datetime) -> None:
-    """A cursor is safe in a URL, and means the place that it was made from."""
+def test_a_cursor_keeps_its_position(id: str, time: datetime) -> None:
+    """A cursor is safe in a URL, and keeps its position when its entry is gone."""
     if time.replace(tzinfo=None) in (datetime.min, datetime.max):
         return
     cursor = HistoryCursor(time, id)
@@ -370,14 +374,14 @@ def test_a_cursor_stands_for_its_place(id: str, time: datetime) -> None:
     "cursor", ["", "h1", "=", "****", "MjAyNg", str(HistoryCursor(datetime(2026, 1, 1), "h1")), "é", 7, "x" * 99]
 )
 async def test_list_history_entries_refuses_an_invalid_cursor(storage: PostgresStorage, cursor: Any) -> None:
-    """list_history_entries() refuses what no page gave as its next_cursor."""
+    """list_history_entries() refuses a cursor that was not a next_cursor."""
     with pytest.raises(InvalidQueryError, match="next_cursor"):
         await storage.list_history_entries(after=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True])
 async def test_a_page_holds_at_least_one_entry(storage: PostgresStorage, limit: Any) -> None:
-    """A limit below 1, or that is no number, is an InvalidQueryError."""
+    """A limit below 1, or one that is not an integer, is an InvalidQueryError."""
     with pytest.raises(InvalidQueryError, match="limit"):
         await storage.list_history_entries(limit=limit)
 
@@ -386,12 +390,12 @@ async def test_a_page_holds_at_least_one_entry(storage: PostgresStorage, limit: 
 async def test_get_all_history_entries_by_agent_sends_three_statements(
     make_storage: MakeStorage, proxy: Proxy, count: int
 ) -> None:
-    """get_all_history_entries_by_agent() sends a statement each for entries, steps and events."""
+    """get_all_history_entries_by_agent() sends one statement each for entries, steps and events."""
     storage = make_storage(proxy.dsn, max_connections=1)
     for number in range(count):
         await storage.add_history_entry(f"h{number}", {}, "a1")
         await storage.add_history_step(f"s{number}", {"content": number}, f"h{number}", "a1")
-    await storage.list_history_entries(limit=count or 1)  # opens, and prepares
+    await storage.list_history_entries(limit=count or 1)  # opens the pool, and prepares the statements
     before = proxy.round_trips
 
     page = await storage.list_history_entries(limit=count or 1)
@@ -411,7 +415,7 @@ def large_schema() -> Iterator[str]:
 async def test_lists_walk_their_index(
     connection: Connection, large_schema: str, filter: str, index: str | None, page: str
 ) -> None:
-    """The newest of an agent, a user or a conversation among 20,000 are read from its index, without a sort."""
+    """The newest entries of an agent, a user or a conversation among 20,000 are read from an index, without a sort."""
     tables = Tables(large_schema, DEFAULT_TABLE_PREFIX)
     if not await connection.fetchval(f"SELECT EXISTS (SELECT FROM {tables.agent_history})"):
         await connection.execute(f"""
@@ -433,13 +437,13 @@ async def test_lists_walk_their_index(
 
 
 def tree(*events: tuple[str, str | None]) -> list[tuple[int, str]]:
-    """The depths and ids of events with such ids and parents."""
+    """Return the depths and ids of events with these ids and parents."""
     made = [TimelineEvent(id=id, type="t", name="n", parent_event_id=parent) for id, parent in events]
     return [(depth, event.id) for depth, event in AgentHistoryEntry(agent_id="a1", events=made).event_tree()]
 
 
 def test_events_stand_below_the_one_they_happened_in() -> None:
-    """Depth first, in the order of the timeline; without a parent, or with one that is not there, at depth 0."""
+    """Events are listed depth first, in the order of the timeline; with a missing parent, they are at depth 0."""
     assert tree(("a", None), ("b", None), ("a1", "a"), ("a11", "a1"), ("a2", "a"), ("c", "gone")) == [
         (0, "a"),
         (1, "a1"),
@@ -451,12 +455,12 @@ def test_events_stand_below_the_one_they_happened_in() -> None:
 
 
 def test_events_that_go_round_in_circles_are_shown_once() -> None:
-    """An event within itself, and two within each other, neither hang the tree nor are left out."""
+    """Events in a cycle, an event that is its own parent included, are listed once, without an endless loop."""
     assert tree(("a", "b"), ("b", "a"), ("c", "c"), ("d", None)) == [(0, "d"), (0, "a"), (1, "b"), (0, "c")]
 
 
 def test_a_tree_may_be_deep() -> None:
-    """Ten thousand events, each within the one before, are a tree of that depth."""
+    """Ten thousand nested events are a tree of that depth."""
     deep = tree(*((f"{number}", f"{number - 1}") for number in range(10_000)))
 
     assert [depth for depth, _ in deep] == [*range(10_000)]
@@ -466,7 +470,7 @@ def test_a_tree_may_be_deep() -> None:
 
 
 def history_in(release: str, schema: str) -> str:
-    """The script of a database that VoltAgent made, in another schema, of its tables those of the history only."""
+    """The script of a VoltAgent database in another schema, with only the tables of the history."""
     statements = script_of(release, schema).split(";\n")
     return ";\n".join(each for each in statements if "_agent_history" in each or "timeline_events" in each)
 
@@ -475,7 +479,7 @@ def history_in(release: str, schema: str) -> str:
 async def test_rows_that_voltagent_wrote_are_read(
     make_storage: MakeStorage, connection: Connection, schema: str, release: str
 ) -> None:
-    """The runs in a database of VoltAgent's are there after the upgrade, with their steps and events, in order."""
+    """VoltAgent's runs are readable after the upgrade, with their steps and events, in order."""
     await connection.execute(f"CREATE SCHEMA {schema}; {history_in(release, schema)}")
     storage = make_storage()
 
@@ -502,7 +506,9 @@ async def test_rows_that_voltagent_wrote_are_read(
 async def test_what_a_row_of_voltagents_may_have_is_read(
     storage: PostgresStorage, connection: Connection, schema: str
 ) -> None:
-    """A status message that is no JSON, a step that is no object, no level: all is read, nothing raises."""
+    """
+    VoltAgent's rows with a status message that is not JSON, a step that is not an object or no level are readable.
+    """
     rows = Rows(connection, schema)
     await rows.seed()
     await connection.execute(f"UPDATE {rows.events} SET status_message = 'plain text', level = NULL, error = '0'")

@@ -1,4 +1,4 @@
-"""Runs that are recorded while they happen: their end is written, however they end, and masks nothing."""
+"""Runs that are recorded while they happen: the end is always written, and hides no exception."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_record_run_writes_the_run_from_its_start(storage: PostgresStorage
 
 
 async def test_a_run_keeps_what_its_body_does_not_set(storage: PostgresStorage) -> None:
-    """The end writes the status and what the run was given, and clears nothing."""
+    """The end writes the status and the fields that were set, and clears no others."""
     async with storage.record_run("cook", metadata={"n": 1}, id="r1", user_id="ada") as run:
         await storage.update_history_entry("r1", {"usage": {"totalTokens": 7}}, "cook")
 
@@ -64,7 +64,7 @@ async def test_a_run_keeps_what_its_body_does_not_set(storage: PostgresStorage) 
 
 
 async def test_an_event_lasts_as_long_as_its_block(storage: PostgresStorage) -> None:
-    """It is "running" until its block is over, then "completed", with the output that the block gave it."""
+    """An event is "running" until its block ends, then "completed", with the output that the block set."""
     async with storage.record_run("cook") as run:
         async with run.event("tool:search", type="tool", input={"q": "soup"}, tags=["web"]) as event:
             (begun,) = (await entry_of(storage, run.id)).events
@@ -80,7 +80,7 @@ async def test_an_event_lasts_as_long_as_its_block(storage: PostgresStorage) -> 
 
 
 async def test_events_that_begin_within_an_event_belong_to_it(storage: PostgresStorage) -> None:
-    """So do those of tasks that are started in its block; what comes after it does not."""
+    """Events that begin within an event's block, or in tasks started there, become its children; later ones do not."""
     async with storage.record_run("cook") as run:
 
         async def look(name: str) -> None:
@@ -102,7 +102,7 @@ async def test_events_that_begin_within_an_event_belong_to_it(storage: PostgresS
 
 
 async def test_two_runs_at_once_know_nothing_of_each_other(storage: PostgresStorage) -> None:
-    """A sub-agent's run within an event of another has a timeline of its own; its parents are its own events."""
+    """A sub-agent's run within an event of another run has its own timeline; its parents are only its own events."""
     async with (
         storage.record_run("cook") as outer,
         outer.event("delegate"),
@@ -117,7 +117,7 @@ async def test_two_runs_at_once_know_nothing_of_each_other(storage: PostgresStor
 
 
 async def test_record_run_in_a_transaction_is_undone_with_it(storage: PostgresStorage) -> None:
-    """record_run() on a transaction's storage is kept by a commit, and gone with what is undone."""
+    """record_run() on a transaction's storage is kept by a commit and removed by a rollback."""
     async with storage.transaction() as tx, tx.record_run("cook", id="kept") as run:
         await run.add_event("inside")
     with pytest.raises(ValueError, match="undo"):
@@ -133,13 +133,13 @@ async def test_record_run_in_a_transaction_is_undone_with_it(storage: PostgresSt
     [{"agent_id": "\x00"}, {"id": 7}, {"user_id": "x" * 1001}, {"input": object()}, {"metadata": {1: 1}}],
 )
 async def test_record_run_refuses_what_cannot_be_stored(storage: PostgresStorage, arguments: Any) -> None:
-    """record_run() refuses a bad argument itself, before anything is sent."""
+    """record_run() refuses an invalid argument before anything is sent."""
     with pytest.raises(InvalidInputError):
         storage.record_run(**{"agent_id": "cook", **arguments})
 
 
 async def test_what_cannot_be_stored_cannot_be_set(storage: PostgresStorage) -> None:
-    """An output, usage or metadata that is no JSON is refused where it is set, and the run is in error."""
+    """Setting an output, usage or metadata that is not JSON raises an error, and the run ends with "error"."""
     unstorable: Any = object()
     with pytest.raises(InvalidInputError, match="output"):
         async with storage.record_run("cook", id="r1") as run:
@@ -148,11 +148,13 @@ async def test_what_cannot_be_stored_cannot_be_set(storage: PostgresStorage) -> 
     assert (await entry_of(storage, "r1")).status == "error"
 
 
-# --- bodies that raise or are cancelled ---------------------------------------------------------------------------
+# --- blocks that raise or are cancelled ---------------------------------------------------------------------------
 
 
 async def test_record_run_whose_body_raises_is_in_error(storage: PostgresStorage) -> None:
-    """record_run() passes on what was raised, notes it in the timeline, and writes what the run has by then."""
+    """
+    record_run() re-raises the exception of its block, records it in the timeline, and writes the fields set so far.
+    """
     burnt = ValueError("burnt \x00")
     with pytest.raises(ValueError, match="burnt") as raised:
         async with storage.record_run("cook", id="r1") as run, run.event("tool:fry", type="tool") as event:
@@ -163,13 +165,13 @@ async def test_record_run_whose_body_raises_is_in_error(storage: PostgresStorage
     assert raised.value is burnt
     assert (entry.status, entry.output) == ("error", "half a meal")
     assert names(entry) == [(0, "tool:fry", "error"), (0, "agent:error", "error")]
-    told = {"message": "burnt \x00", "code": "ValueError"}
-    assert [(event.level, event.status_message) for event in entry.events] == [("ERROR", told)] * 2
-    assert (entry.events[0].output, entry.events[1].error) == ("smoke", told)
+    description = {"message": "burnt \x00", "code": "ValueError"}
+    assert [(event.level, event.status_message) for event in entry.events] == [("ERROR", description)] * 2
+    assert (entry.events[0].output, entry.events[1].error) == ("smoke", description)
 
 
 class Kitchen:
-    """A run that waits in its body, or in the writing of its end, to be cancelled there."""
+    """A run that waits in its block, or while its end is being written, to be cancelled there."""
 
     def __init__(self, storage: PostgresStorage, proxy: Proxy) -> None:
         self.storage = storage
@@ -200,7 +202,7 @@ async def kitchen(make_storage: MakeStorage, proxy: Proxy) -> AsyncIterator[Kitc
 
 
 async def test_record_run_whose_body_is_cancelled_says_so(kitchen: Kitchen) -> None:
-    """record_run() writes "cancelled" for the run and the event in it, and the task is cancelled."""
+    """record_run() writes "cancelled" for the run and its open event, and the task is cancelled."""
     task = asyncio.create_task(kitchen.cook())
     await kitchen.cooking.wait()
     task.cancel()
@@ -213,7 +215,7 @@ async def test_record_run_whose_body_is_cancelled_says_so(kitchen: Kitchen) -> N
 
 
 async def test_a_run_that_is_cancelled_again_while_its_end_is_written_is_written(kitchen: Kitchen) -> None:
-    """However often it is cancelled meanwhile, the end is written before the task ends, as cancelled."""
+    """However often the task is cancelled meanwhile, the end is written as "cancelled" before the task ends."""
     kitchen.hanging = True
     task = asyncio.create_task(kitchen.cook())
     await kitchen.cooking.wait()
@@ -233,7 +235,7 @@ async def test_a_run_that_is_cancelled_again_while_its_end_is_written_is_written
 
 
 async def test_a_run_is_ended_also_when_all_tasks_are_cancelled(kitchen: Kitchen) -> None:
-    """The end that is being written when asyncio.run cancels all that is left is written all the same."""
+    """The end of a run is written even when asyncio.run() cancels the task that writes it."""
     kitchen.hanging = True
     before = asyncio.all_tasks()
     task = asyncio.create_task(kitchen.cook())
@@ -252,7 +254,9 @@ async def test_a_run_is_ended_also_when_all_tasks_are_cancelled(kitchen: Kitchen
 
 
 async def test_what_the_body_raised_prevails_over_a_cancellation(kitchen: Kitchen) -> None:
-    """Cancelled while the end of a failed run is written, the failure goes out, and the next await is cancelled."""
+    """
+    If a failed run is cancelled while its end is written, its exception is raised, and the next await is cancelled.
+    """
     kitchen.hanging, kitchen.failure = True, ValueError("burnt")
     seen: list[Exception] = []
 
@@ -276,7 +280,9 @@ async def test_what_the_body_raised_prevails_over_a_cancellation(kitchen: Kitche
 
 
 async def test_a_timeout_while_the_end_is_written_cancels_nothing_else(kitchen: Kitchen) -> None:
-    """The failure goes out of the timeout's block, and what follows runs on."""
+    """
+    If a timeout expires while the end is written, the block's exception is raised, and later code is not cancelled.
+    """
     kitchen.hanging, kitchen.failure = True, ValueError("burnt")
 
     timeout = asyncio.timeout(60)
@@ -300,7 +306,7 @@ async def test_a_timeout_while_the_end_is_written_cancels_nothing_else(kitchen: 
 
 
 async def test_a_run_that_is_cancelled_while_it_starts_does_not_stay_working(kitchen: Kitchen) -> None:
-    """Whether its start was stored or not, the run is "cancelled" and its body never ran."""
+    """A run that is cancelled at its start is stored as "cancelled", and its block never runs."""
     kitchen.proxy.hang()
     task = asyncio.create_task(kitchen.cook())
     await kitchen.proxy.something_held()
@@ -325,7 +331,7 @@ async def impatient(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage:
 
 
 def leave(proxy: Proxy) -> None:
-    """The server goes away."""
+    """Stop the server."""
     proxy.refusing = True
     proxy.cut()
 
@@ -333,7 +339,7 @@ def leave(proxy: Proxy) -> None:
 async def test_an_end_that_cannot_be_written_is_raised_after_a_body_that_did_not(
     impatient: PostgresStorage, proxy: Proxy
 ) -> None:
-    """The caller hears that the run's end is not stored."""
+    """If the block succeeds and the end cannot be written, record_run() raises that error."""
     with pytest.raises(DatabaseError):
         async with impatient.record_run("cook"):
             leave(proxy)
@@ -343,7 +349,7 @@ async def test_an_end_that_cannot_be_written_is_raised_after_a_body_that_did_not
 async def test_an_end_that_cannot_be_written_masks_nothing(
     impatient: PostgresStorage, proxy: Proxy, failure: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the body raised comes out; that the end is not stored is told to the log."""
+    """If the block raises and the end cannot be written, its exception is raised, and the other error is logged."""
     caught: BaseException | None = None
     try:
         async with impatient.record_run("cook"):
@@ -357,8 +363,8 @@ async def test_an_end_that_cannot_be_written_masks_nothing(
     assert "could not be written" in caplog.text
 
 
-async def test_a_server_that_comes_back_is_told_the_end(make_storage: MakeStorage, proxy: Proxy) -> None:
-    """The connection breaks before the end, and the next one is used."""
+async def test_an_end_is_written_on_the_next_connection(make_storage: MakeStorage, proxy: Proxy) -> None:
+    """If the connection is lost before the end, the end is written on the next one."""
     storage = make_storage(proxy.dsn, max_connections=1)
     with pytest.raises(ValueError, match="burnt"):
         async with storage.record_run("cook", id="r1"):
@@ -371,5 +377,5 @@ async def test_a_server_that_comes_back_is_told_the_end(make_storage: MakeStorag
 
 
 def test_a_run_says_which_it_is(make_storage: MakeStorage) -> None:
-    """Its repr names the run and the agent."""
+    """The repr of a run has its id and its agent."""
     assert repr(AgentRun(make_storage(), "r1", "cook")) == "<AgentRun 'r1' of 'cook'>"

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the sidebar."""
+"""Fixtures for the tests of the sidebar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voltmem import PostgresStorage
 
 @pytest.fixture
 async def talk(storage: PostgresStorage) -> PostgresStorage:
-    """A conversation of five messages, three of them of the same moment."""
+    """A conversation of five messages, three of them with equal times."""
     moment = START
     await storage.add_messages(
         [

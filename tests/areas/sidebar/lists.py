@@ -1,4 +1,4 @@
-"""What the tests of the sidebar share: lists of conversations, made and read."""
+"""Helpers for the tests of the sidebar: create and read lists of conversations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def make(storage: PostgresStorage, count: int, user_id: str = "ada", prefix: str = "c") -> list[str]:
-    """Make conversations, each an hour younger than the one before; return their ids, the youngest first."""
+    """Create conversations, each an hour older than the one before. Returns their ids, the newest first."""
     for number in range(count):
         await storage.create_conversation(
             {"id": f"{prefix}{number}", "user_id": user_id, "created_at": START + timedelta(hours=number)}

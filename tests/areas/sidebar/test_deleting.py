@@ -17,7 +17,7 @@ from voltmem._agents.native import NativeMemory
 
 
 async def test_soft_delete_conversation_looks_absent_until_restored(storage: PostgresStorage) -> None:
-    """soft_delete_conversation() makes it look absent to every reader and writer, until it is restored, whole."""
+    """After soft_delete_conversation() it looks absent to every reader and writer until it is restored, complete."""
     message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
     before = await storage.get_conversation("c1")
     gone = await storage.soft_delete_conversation("c1")
@@ -59,7 +59,7 @@ async def test_soft_delete_conversation_looks_absent_until_restored(storage: Pos
 
 
 async def test_restore_conversation_brings_back_what_clear_messages_spared(storage: PostgresStorage) -> None:
-    """restore_conversation() brings back all messages, also after the user's messages were cleared."""
+    """restore_conversation() restores all messages, also if the user's messages were cleared meanwhile."""
     message = await storage.conversation("ada", "c1").add({"role": "user", "content": "Hello"})
     await storage.soft_delete_conversation("c1")
 
@@ -69,7 +69,7 @@ async def test_restore_conversation_brings_back_what_clear_messages_spared(stora
     assert await storage.get_messages("ada", "c1") == [message]
 
 
-# Verbs for one conversation of an owner to which a deleted one is not missing.
+# Verbs for a conversation of a user who may know that it was deleted.
 OTHER_OUTCOME = {
     "delete_conversation": "deletes it for good",
     "get_conversation_messages": "an empty list, as of a missing one",
@@ -82,7 +82,7 @@ async def attempt(verb: str, storage: PostgresStorage, user: str) -> object:
     return await call(storage, verb, owner=user)
 
 
-# What can be done to a conversation by its id, if it is there.
+# The calls that can be made for an existing conversation by its id.
 ATTEMPTS: dict[str, Callable[[PostgresStorage, str], Awaitable[object]]] = {
     **{
         verb: partial(attempt, verb)
@@ -107,7 +107,11 @@ WAY_BACK = r"was deleted.*restore_conversation\(\).*delete_conversation\(\)"
 
 @pytest.mark.parametrize("name", ATTEMPTS)
 async def test_restore_conversation_is_named_in_the_error_of_a_deleted_one(storage: PostgresStorage, name: str) -> None:
-    """restore_conversation() is named in the error that its own user gets; to somebody else it looks absent."""
+    """
+    restore_conversation() is named in the error that the owner gets.
+
+    To another user the conversation looks absent.
+    """
     await storage.conversation("ada", "c1").add({"id": "m1", "role": "user", "content": "Hello"})
     await storage.soft_delete_conversation("c1")
 
@@ -142,8 +146,8 @@ async def test_soft_delete_conversation_keeps_its_id_taken(storage: PostgresStor
     await MAKINGS[name](storage, "bob")
 
 
-async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: PostgresStorage) -> None:
-    """Stored, deleted, another's and missing ones in one statement."""
+async def test_calls_in_one_statement_each_get_their_own_error(storage: PostgresStorage) -> None:
+    """Concurrent calls for stored, deleted, missing and another user's conversations each get the right result."""
     for conversation_id, user in (("here", "ada"), ("gone", "ada"), ("bob's", "bob")):
         await storage.create_conversation({"id": conversation_id, "user_id": user})
     await storage.soft_delete_conversation("gone")
@@ -154,13 +158,13 @@ async def test_of_calls_that_leave_together_each_hears_why_it_failed(storage: Po
     calls = [storage.add_messages([text, text], "ada", name) for name, text in zip(names, texts, strict=True)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
-    told = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
-    assert [told[0], told[2], told[3], told[4]] == [True, False, False, True]
+    results = [each.is_deleted if isinstance(each, ConversationNotFoundError) else each for each in outcomes]
+    assert [results[0], results[2], results[3], results[4]] == [True, False, False, True]
     assert [len(each) for each in (outcomes[1], outcomes[5]) if isinstance(each, list)] == [2, 2]
 
 
 async def test_list_deleted_conversations_begins_with_the_last_deleted(storage: PostgresStorage) -> None:
-    """list_deleted_conversations() lists what can be restored, the last deleted first, and nobody else's."""
+    """list_deleted_conversations() lists the user's restorable conversations, the last deleted first."""
     await make(storage, 3)
     await make(storage, 1, "bob", "b")
     for conversation_id in ("c1", "c0", "b0"):
@@ -173,7 +177,11 @@ async def test_list_deleted_conversations_begins_with_the_last_deleted(storage: 
 async def test_purge_deleted_conversations_deletes_what_is_old_enough(
     storage: PostgresStorage, connection: Connection
 ) -> None:
-    """purge_deleted_conversations() deletes a user's, or everybody's, old enough ones; what is not deleted stays."""
+    """
+    purge_deleted_conversations() deletes the old enough ones of one user or of all.
+
+    What is not soft-deleted stays.
+    """
     await make(storage, 3)
     await make(storage, 1, "bob", "b")
     for conversation_id in ("c0", "c1", "b0"):
@@ -191,7 +199,7 @@ async def test_purge_deleted_conversations_deletes_what_is_old_enough(
 
 @pytest.mark.parametrize(("age", "purged"), [(timedelta.max, 0), (timedelta.min, 1)])
 async def test_purge_deleted_conversations_takes_any_age(storage: PostgresStorage, age: timedelta, purged: int) -> None:
-    """purge_deleted_conversations() takes any age: nothing is older than time itself."""
+    """purge_deleted_conversations() takes any age, also one before the earliest time."""
     await make(storage, 1)
     await storage.soft_delete_conversation("c0")
 
@@ -199,7 +207,7 @@ async def test_purge_deleted_conversations_takes_any_age(storage: PostgresStorag
 
 
 async def test_delete_user_leaves_nothing_behind(storage: PostgresStorage, connection: Connection, schema: str) -> None:
-    """delete_user() leaves no row of any table that names the user or what was the user's."""
+    """delete_user() leaves no row with the user or the user's data in any table."""
     for user in ("ophelia", "horatio"):
         memory = storage.conversation(user, f"{user}-1")
         await memory.add({"role": "user", "content": f"{user} was here"})

@@ -1,4 +1,4 @@
-"""Rewinding drops the end of a conversation, forking copies its beginning."""
+"""Rewinding deletes the end of a conversation; forking copies its beginning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def said(storage: PostgresStorage, conversation_id: str = "c1") -> list[st
 
 
 async def test_rewind_conversation_deletes_what_follows_the_message(talk: PostgresStorage) -> None:
-    """rewind_conversation() deletes what follows the message, in the order of adding where times tie."""
+    """rewind_conversation() deletes the messages after a given one, in the order of adding where times are equal."""
     await talk.add_message({"id": "m1", "role": "user", "content": "other"}, "ada", "c2", resource_id="docs")
 
     assert await talk.rewind_conversation("c1", "m4") == 0
@@ -30,7 +30,7 @@ async def test_rewind_conversation_deletes_what_follows_the_message(talk: Postgr
 
 
 async def windowed(storage: PostgresStorage, count: int) -> None:
-    """A conversation of so many messages, as the storage's limit leaves it."""
+    """A conversation of *count* messages, after the storage's limit was applied."""
     messages = [{"id": f"m{n}", "role": "user", "content": str(n)} for n in range(count)]
     await storage.add_messages(messages, "ada", "c1", resource_id="docs")
 
@@ -39,7 +39,7 @@ async def windowed(storage: PostgresStorage, count: int) -> None:
 async def test_rewind_conversation_and_forks_bring_back_archived_messages(
     make_storage: MakeStorage, up_to: str, shown: list[str]
 ) -> None:
-    """rewind_conversation() and forks to an archived message bring back what led to it, within the limit."""
+    """rewind_conversation() and forks at an archived message restore the messages before it, within the limit."""
     storage = make_storage(storage_limit=3, on_limit="archive")
     await windowed(storage, 8)
 
@@ -56,7 +56,7 @@ async def test_rewind_conversation_and_forks_bring_back_archived_messages(
 async def test_without_a_limit_all_that_was_put_aside_comes_back(
     make_storage: MakeStorage, limit: int | None, shown: list[str]
 ) -> None:
-    """And with a limit of none, nothing."""
+    """Without a limit all archived messages are restored; with a limit of 0, none."""
     await windowed(make_storage(storage_limit=1, on_limit="archive"), 5)
     storage = make_storage(storage_limit=limit, on_limit="archive")
 
@@ -67,7 +67,7 @@ async def test_without_a_limit_all_that_was_put_aside_comes_back(
 
 
 async def test_fork_conversation_copies_up_to_the_message(talk: PostgresStorage) -> None:
-    """fork_conversation() copies up to the message, with ids, times and order; then each goes its own way."""
+    """fork_conversation() copies up to the message, with ids, times and order; then the two are independent."""
     await talk.rename_conversation("c1", "Trip")
     await talk.tag_conversation("c1", ["work"])
 
@@ -89,7 +89,7 @@ async def test_fork_conversation_without_a_message_copies_all(talk: PostgresStor
 
 
 async def test_fork_conversation_is_younger_than_its_source(storage: PostgresStorage) -> None:
-    """fork_conversation() makes a younger conversation, in the transaction that made both, too."""
+    """fork_conversation() makes a newer conversation, even in the transaction that made its source."""
     async with storage.transaction() as tx:
         source = await tx.create_conversation({"id": "c2", "user_id": "ada"})
         fork = await tx.fork_conversation("c2", id="c1")
@@ -101,7 +101,7 @@ async def test_fork_conversation_is_younger_than_its_source(storage: PostgresSto
 
 
 async def test_fork_conversation_that_fails_leaves_nothing(talk: PostgresStorage) -> None:
-    """fork_conversation() of a missing message or conversation, or to a taken id, leaves nothing."""
+    """fork_conversation() of a missing message or conversation, or to an existing id, stores nothing."""
     await talk.create_conversation({"id": "taken", "user_id": "bob"})
 
     with pytest.raises(MessageNotFoundError):

@@ -1,4 +1,4 @@
-"""The list of conversations pages without loss, in every filter, and says what was said last."""
+"""The list of conversations has pages without loss, with every filter, and previews the last message."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_list_conversations_of_a_user_without_any_is_empty(storage: Postgr
 
 
 async def test_pin_conversation_puts_it_first(storage: PostgresStorage) -> None:
-    """pin_conversation() moves it before the others; pages go from one part to the other."""
+    """pin_conversation() puts it before the others; pages continue from the pinned ones to the rest."""
     ids = await make(storage, 6)
     await storage.pin_conversation("c0")
     await storage.pin_conversation("c3")
@@ -47,7 +47,7 @@ async def test_pin_conversation_puts_it_first(storage: PostgresStorage) -> None:
 
 
 async def test_list_conversations_begins_with_the_last_active(storage: PostgresStorage) -> None:
-    """list_conversations() is sorted by activity, and a message is one."""
+    """list_conversations() is sorted by activity, and adding a message is an activity."""
     await make(storage, 3)
     await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c0")
 
@@ -55,7 +55,7 @@ async def test_list_conversations_begins_with_the_last_active(storage: PostgresS
 
 
 async def test_nothing_else_moves_it(storage: PostgresStorage) -> None:
-    """Renaming, pinning and unpinning, archiving and back, tags, reading, deleting and restoring."""
+    """Renaming, pinning, archiving, tagging, reading, deleting and restoring do not move a conversation in the list."""
     ids = await make(storage, 3)
     for conversation_id in ids:
         await storage.rename_conversation(conversation_id, "Named")
@@ -73,12 +73,12 @@ async def test_nothing_else_moves_it(storage: PostgresStorage) -> None:
 
 
 async def test_list_conversations_after_a_cursor_repeats_nothing(storage: PostgresStorage) -> None:
-    """list_conversations() after a cursor repeats nothing, whatever was created, deleted or moved."""
+    """list_conversations() after a cursor repeats nothing, whatever was created, deleted or moved meanwhile."""
     ids = await make(storage, 6)
     first = await storage.list_conversations("ada", limit=2)
 
     await storage.create_conversation({"id": "new", "user_id": "ada"})
-    await storage.delete_conversation(ids[1])  # what the cursor was made of
+    await storage.delete_conversation(ids[1])  # the conversation that the cursor was made from
     await storage.delete_conversation(ids[2])
     await storage.add_message({"role": "user", "content": "up"}, "ada", ids[4])
     second = await storage.list_conversations("ada", limit=10, after=first.next_cursor)
@@ -87,7 +87,7 @@ async def test_list_conversations_after_a_cursor_repeats_nothing(storage: Postgr
 
 
 async def test_list_conversations_pages_through_ties_without_loss(storage: PostgresStorage) -> None:
-    """list_conversations() pages through fifty conversations of one moment by id, each once."""
+    """list_conversations() lists fifty conversations with equal times by id, each once."""
     for number in range(50):
         await storage.create_conversation({"id": f"c{number:02}", "user_id": "ada", "created_at": START})
 
@@ -95,7 +95,7 @@ async def test_list_conversations_pages_through_ties_without_loss(storage: Postg
 
 
 async def test_list_conversations_before_a_cursor_goes_back(storage: PostgresStorage) -> None:
-    """list_conversations() with before= returns what stands right before, in the list's order."""
+    """list_conversations() with before= returns the items directly before the cursor, in the list's order."""
     ids = await make(storage, 9)
     await storage.pin_conversation("c0")
     order = await walk(storage, 9)
@@ -146,7 +146,7 @@ async def test_archive_conversation_moves_it_to_the_archived_list(storage: Postg
 
 
 async def test_list_conversations_previews_what_was_said_last(storage: PostgresStorage) -> None:
-    """list_conversations() previews the last text of the user or the assistant, not tools and system messages."""
+    """list_conversations() previews the last text of the user or the assistant, not of tools or system messages."""
     await storage.add_messages(
         [
             {"role": "user", "content": "A coat?"},
@@ -181,7 +181,7 @@ async def test_mark_conversation_read_makes_the_assistants_answers_read(storage:
     assert await unread()
     assert not (await storage.mark_conversation_read("c1")).unread
     assert not await unread()
-    # Reading less far than before unreads nothing.
+    # Marking fewer messages as read does not make later ones unread.
     assert not (await storage.mark_conversation_read("c1", at=answer.created_at - timedelta(days=1))).unread
     await storage.add_message({"role": "assistant", "content": "Are you there?"}, "ada", "c1")
     assert await unread()
@@ -189,7 +189,7 @@ async def test_mark_conversation_read_makes_the_assistants_answers_read(storage:
 
 
 async def test_mark_conversation_read_counts_what_is_there_whatever_its_time(storage: PostgresStorage) -> None:
-    """mark_conversation_read() counts an answer of a clock that is ahead as read; the next one is unread."""
+    """mark_conversation_read() counts an answer with a time in the future as read; the next one is unread."""
     ahead = datetime.now(UTC) + timedelta(minutes=3)
     memory = storage.conversation("ada", "c1")
     await memory.add({"role": "assistant", "content": "Hello", "created_at": ahead})
@@ -214,7 +214,7 @@ async def test_mark_conversation_read_leaves_a_later_answer_unread(storage: Post
 
 @pytest.mark.parametrize("up_to", [None, "answer"])
 async def test_fork_conversation_is_read_at_first(storage: PostgresStorage, up_to: str | None) -> None:
-    """fork_conversation() makes a conversation that is read; what is answered in it is unread."""
+    """fork_conversation() makes a conversation without unread messages; a later answer in it is unread."""
     ahead = datetime.now(UTC) + timedelta(minutes=3)
     await storage.conversation("ada", "c1").add_turn(
         [
@@ -242,7 +242,7 @@ def shared_schema() -> Iterator[str]:
 
 
 class Row(NamedTuple):
-    """A conversation of a list that is made up."""
+    """A generated conversation of a list."""
 
     hour: int
     pinned: bool
@@ -251,7 +251,7 @@ class Row(NamedTuple):
     resource_id: str
 
 
-# Few hours, so that they tie.
+# Few hours, so that many are equal.
 ROWS = st.lists(
     st.builds(Row, st.integers(0, 5), st.booleans(), st.booleans(), st.booleans(), st.sampled_from(["docs", "code"])),
     max_size=25,
@@ -269,7 +269,7 @@ def test_list_conversations_pages_make_the_whole_list(
     pinned: bool | None,
     resource: str | None,
 ) -> None:
-    """list_conversations() pages make the list that a sort in Python makes, in every filter."""
+    """The pages of list_conversations() together are the list as sorted in Python, with every filter."""
     made = {f"c{number:02}": row for number, row in enumerate(rows)}
     wanted = [
         id
@@ -307,7 +307,7 @@ def test_list_conversations_pages_make_the_whole_list(
 
 
 async def test_get_conversation_item_is_the_item_of_the_list(storage: PostgresStorage) -> None:
-    """get_conversation_item() returns the item that list_conversations() has, for its owner only."""
+    """get_conversation_item() returns the same item as list_conversations(), for its owner only."""
     await make(storage, 2)
     await storage.add_message({"role": "assistant", "content": "words"}, "ada", "c1")
     await storage.pin_conversation("c1")
@@ -319,7 +319,7 @@ async def test_get_conversation_item_is_the_item_of_the_list(storage: PostgresSt
 
 
 def test_an_item_is_a_conversation() -> None:
-    """Whatever takes a conversation takes an item of the list, and its JSON is VoltAgent's with what is ours."""
+    """An item of the list is accepted as a conversation; its JSON is VoltAgent's with the additional fields."""
     item = ConversationItem(id="c1", user_id="ada", created_at=START, updated_at=START)
 
     assert item.model_dump(by_alias=True)["titleIsAutomatic"] is False

@@ -11,7 +11,7 @@ from voltmem import MessageNotFoundError, PostgresStorage
 async def test_get_conversation_messages_pages_from_any_message_in_both_directions(
     limit: int, talk: PostgresStorage
 ) -> None:
-    """get_conversation_messages() pages from any message, ties in time included: every message once."""
+    """get_conversation_messages() pages from any message in both directions, without repeats or gaps."""
     backwards: list[str] = []
     page = await talk.get_messages("ada", "c1", limit=limit)
     while page:
@@ -25,7 +25,7 @@ async def test_get_conversation_messages_pages_from_any_message_in_both_directio
 
 
 async def test_get_conversation_messages_refuses_a_message_that_is_not_there(talk: PostgresStorage) -> None:
-    """get_conversation_messages() from a missing message is an error, since an empty page would look like the end."""
+    """get_conversation_messages() from a missing message is an error, since an empty page would mean the end."""
     with pytest.raises(MessageNotFoundError):
         await talk.get_messages("ada", "c1", before="nowhere")
     with pytest.raises(MessageNotFoundError):

@@ -1,4 +1,4 @@
-"""Titles and tags: a person's title wins over a model's."""
+"""Titles and tags: a person's title has precedence over a model's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from voltmem import ImportedConversation, InvalidInputError, PostgresStorage
 
 
 async def test_rename_conversation_by_a_model_keeps_a_persons_title(storage: PostgresStorage) -> None:
-    """rename_conversation() by a model names what has no title or a model's, and keeps a person's."""
+    """rename_conversation() by a model sets a missing title or replaces a model's, and keeps a person's."""
     await make(storage, 1)
 
     async def by_model(title: str) -> str | None:
@@ -29,7 +29,7 @@ async def test_rename_conversation_by_a_model_keeps_a_persons_title(storage: Pos
 
 
 async def test_a_title_that_an_agents_memory_gave_is_a_models(storage: PostgresStorage) -> None:
-    """memory.title(if_unset=True) can be followed by a better one, memory.title() cannot."""
+    """A title set by memory.title(if_unset=True) can be replaced by a model, one set by memory.title() cannot."""
     memory = storage.conversation("ada", "c1")
     await memory.title("from the first words", if_unset=True)
     assert (await storage.rename_conversation("c1", "better", automatic=True)).title == "better"
@@ -38,7 +38,7 @@ async def test_a_title_that_an_agents_memory_gave_is_a_models(storage: PostgresS
 
 
 async def test_rename_conversation_at_once_leaves_the_persons_title(storage: PostgresStorage) -> None:
-    """rename_conversation() by a person and a model at once leaves the person's title."""
+    """Concurrent rename_conversation() calls of a person and a model leave the person's title."""
     await make(storage, 1)
     await asyncio.gather(
         *(storage.rename_conversation("c0", f"auto {n}", automatic=True) for n in range(5)),
@@ -52,7 +52,7 @@ async def test_rename_conversation_at_once_leaves_the_persons_title(storage: Pos
 
 
 async def test_tag_conversation_sets_the_tags(storage: PostgresStorage) -> None:
-    """tag_conversation() sets the tags in their order, each once; an empty list removes all."""
+    """tag_conversation() sets the tags in the given order, without duplicates; an empty list removes all."""
     await make(storage, 1)
 
     assert (await storage.tag_conversation("c0", ["b", "a", "b"])).tags == ["b", "a"]
@@ -60,7 +60,7 @@ async def test_tag_conversation_sets_the_tags(storage: PostgresStorage) -> None:
 
 
 async def test_tag_conversation_takes_tags_that_can_be_listed(storage: PostgresStorage) -> None:
-    """tag_conversation() takes tags as long as an id may be; so does an import."""
+    """tag_conversation() takes tags up to the length of an id; so does an import."""
     await make(storage, 1)
     longest = "\N{GRINNING FACE}" * 250
 

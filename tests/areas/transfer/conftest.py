@@ -1,4 +1,4 @@
-"""Storages to export from and to import into."""
+"""Fixtures: storages to export from and to import into."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from voltmem._agents.native import NativeMemory
 
 @pytest.fixture
 def other(make_storage: MakeStorage) -> PostgresStorage:
-    """A second storage, with tables of its own, a search, and a limit below what is imported."""
+    """A second storage, with tables of its own, the search on, and a limit below the size of the import."""
     return make_storage(table_prefix=OTHER, search=True, storage_limit=2)
 
 
 @pytest.fixture
 async def filled(storage: PostgresStorage) -> PostgresStorage:
-    """A storage in which ada has something of all that a user can have, and bob a little."""
+    """A storage with every kind of data of ada, and a little of bob."""
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "One", "metadata": {"n": [1.5]}})
     parts: JsonValue = ["parts", {"b": 1, "a": None}]
     said: list[JsonValue] = ["message", "\ud83d\ude00 \x00", parts, nested([True] * 200)]

@@ -1,4 +1,4 @@
-"""What the tests of export and import share: lines, and what a storage exports."""
+"""Helpers for the tests of export and import: lines, and the export of a storage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OTHER = "voltmem_other"
 
 
 async def exported(storage: Storage, user_id: str = "ada") -> list[str]:
-    """Return the lines of an export without its header, which tells the time."""
+    """Return the lines of an export without its header, which has the time."""
     header, *lines = [line async for line in storage.export_user(user_id)]
     assert json.loads(header)["user_id"] == user_id
     return lines
@@ -27,7 +27,7 @@ def line(kind: str, **values: object) -> str:
 
 
 def conversation(id: str, *texts: str) -> list[str]:
-    """The lines of a conversation with these messages."""
+    """Return the lines of a conversation with these messages."""
     messages = (line("message", id=f"m{n}", role="user", content=text) for n, text in enumerate(texts))
     return [line("conversation", id=id), *messages]
 

@@ -1,4 +1,4 @@
-"""An export reads one state of the database, row by row, and gives its connection back."""
+"""An export reads one snapshot of the database, row by row, and releases its connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voltmem import PostgresStorage
 
 
 async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
-    """export_user() reads what is written, moved and deleted meanwhile as it was before."""
+    """export_user() reads one snapshot: concurrent writes, moves and deletions are not in it."""
     expected = await exported(filled)
     lines: list[str] = []
 
@@ -34,7 +34,7 @@ async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
 async def test_export_user_that_is_left_gives_its_connection_back(
     filled: PostgresStorage, make_storage: MakeStorage
 ) -> None:
-    """export_user() gives its connection back after a break, a close, an error or a cancellation."""
+    """export_user() releases its connection after a break, a close, an error or a cancellation."""
     storage = make_storage(max_connections=1, command_timeout=20)
 
     async def read(stop: Callable[[], object]) -> None:
@@ -58,7 +58,7 @@ async def test_export_user_that_is_left_gives_its_connection_back(
 
 
 async def test_export_user_reads_some_rows_at_a_time(proxy: Proxy, make_storage: MakeStorage) -> None:
-    """export_user() has read a part of a long conversation when it has yielded a part."""
+    """export_user() reads only a part of a long conversation before it yields its first lines."""
     storage = make_storage(proxy.dsn, storage_limit=None)
     messages = [{"id": f"m{number}", "role": "user", "content": "words"} for number in range(3000)]
     await storage.add_messages(messages, "ada", "c1", resource_id="docs")
@@ -75,7 +75,7 @@ async def test_export_user_reads_some_rows_at_a_time(proxy: Proxy, make_storage:
 
 
 async def test_export_user_in_a_transaction_sees_what_that_sees(filled: PostgresStorage) -> None:
-    """export_user() in a transaction sees what that has written, and the transaction goes on afterwards."""
+    """export_user() in a transaction sees its writes, and the transaction continues afterwards."""
     async with filled.transaction() as tx:
         await tx.delete_conversation("c1")
         lines = await exported(tx)

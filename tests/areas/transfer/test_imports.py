@@ -1,4 +1,4 @@
-"""An import stores whole conversations, or none of what fails."""
+"""An import stores a conversation completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.areas.transfer.exported import END, NOON, conversation, exported, header, line
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.conftest import Connection, MakeStorage
 from voltmem import DatabaseError, ImportedConversation, InvalidInputError, Message, PostgresStorage, Skipped
 from voltmem._areas.transfer import imports
@@ -19,7 +19,7 @@ from voltmem._areas.transfer import imports
 SECOND = timedelta(seconds=1)
 
 
-# --- in --------------------------------------------------------------------------------------------------------------
+# --- conversion from other formats -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_batches")
 async def test_a_conversation_of_many_statements_is_imported_whole(storage: PostgresStorage) -> None:
-    """In its order, ties included; a second time it is there."""
+    """A conversation of many statements is imported in order, with equal times too; a second import skips it."""
     lines = [header(), *conversation("c1", *map(str, range(10))), END]
 
     first, second = [await storage.import_user("ada", lines) for _ in range(2)]
@@ -42,7 +42,11 @@ async def test_a_conversation_of_many_statements_is_imported_whole(storage: Post
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("how", ["error", "cancelled"])
 async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, connection: Connection) -> None:
-    """Of a conversation whose last statement fails, or is cancelled, no message is stored; that before it is whole."""
+    """
+    If the last statement of a conversation fails or is cancelled, none of it is stored.
+
+    The one before is complete.
+    """
     schema, messages = storage._options.tables.schema, storage._options.tables.messages
     action = (
         "RAISE EXCEPTION 'made to fail'" if how == "error" else "PERFORM pg_advisory_xact_lock(hashtext(new.content))"
@@ -57,7 +61,7 @@ async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, 
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", schema)
         importing = asyncio.create_task(storage.import_user("ada", lines))
         if how == "cancelled":
-            await somebody_waits(connection)
+            await wait_until_blocked(connection)
             importing.cancel()
         with pytest.raises((DatabaseError, asyncio.CancelledError)):
             await importing
@@ -66,7 +70,7 @@ async def test_nothing_half_written_remains(how: str, storage: PostgresStorage, 
 
 
 async def test_import_user_twice_at_once_stores_it_once(storage: PostgresStorage) -> None:
-    """import_user() twice at once stores a conversation once; the other call finds it."""
+    """Two concurrent import_user() calls store a conversation once; the other call skips it."""
     lines = [header(), *(each for number in range(10) for each in conversation(f"c{number}", "words")), END]
 
     results = await asyncio.gather(*(storage.import_user("ada", lines) for _ in range(4)))
@@ -80,14 +84,18 @@ async def test_import_user_twice_at_once_stores_it_once(storage: PostgresStorage
 async def test_a_run_that_is_just_being_imported_is_waited_for(
     user_id: str, skipped: int, renamed: int, storage: PostgresStorage, connection: Connection
 ) -> None:
-    """In a transaction that is still open; then it is there for the same user, and not free for another."""
+    """
+    An import waits for an open transaction that is importing the same run, and then skips it.
+
+    For another user the run gets a new id.
+    """
     step = line("step", id="s", agent_id="a", value={"content": "x"})
     lines = [header(), line("run", id="h", agent_id="a"), step, END]
 
     async with storage.transaction() as tx:
         await tx.import_user("ada", lines)
         importing = asyncio.create_task(storage.import_user(user_id, lines))
-        await somebody_waits(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection.get_server_pid())
 
     result = await importing
     assert (len(result.skipped), result.runs, len(result.renamed)) == (skipped, renamed, renamed)
@@ -96,7 +104,7 @@ async def test_a_run_that_is_just_being_imported_is_waited_for(
 
 
 async def test_an_import_asks_for_nothing_while_it_waits_for_lines(make_storage: MakeStorage) -> None:
-    """Whoever sends lines slowly keeps no connection from others."""
+    """An import that waits for slow lines holds no connection."""
     storage = make_storage(max_connections=1, command_timeout=20)
 
     async def lines() -> AsyncIterator[str]:
@@ -110,7 +118,7 @@ async def test_an_import_asks_for_nothing_while_it_waits_for_lines(make_storage:
 async def test_what_voltagent_wrote_stays_where_it_reads_it(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
-    """In the column of its parts."""
+    """Messages of VoltAgent are imported into the column of its parts."""
     parts = '[{"type": "text", "text": "from VoltAgent"}]'
     await storage.add_message({"id": "m1", "role": "user", "content": "Hello"}, "ada", "c1", resource_id="docs")
     await connection.execute(f"UPDATE {storage._options.tables.messages} SET parts = $1", parts)
@@ -124,11 +132,13 @@ async def test_what_voltagent_wrote_stays_where_it_reads_it(
     assert [hit.message_id for hit in (await other.search("ada", "voltagent")).hits] == ["m1"]
 
 
-# --- conversations from elsewhere ------------------------------------------------------------------------------------
+# --- conversations of other sources ----------------------------------------------------------------------------------
 
 
 async def test_import_conversations_gives_a_time_to_what_has_none(storage: PostgresStorage) -> None:
-    """import_conversations() takes the time of a message beside it, of the conversation, or of the import."""
+    """
+    import_conversations() fills a missing time from the next message, the conversation, or the time of the import.
+    """
     timed = [
         Message(role="user", content="1"),
         Message(role="user", content="2", created_at=NOON),
@@ -160,28 +170,28 @@ async def test_import_conversations_gives_a_time_to_what_has_none(storage: Postg
 
 @pytest.mark.parametrize("ahead", [None, timedelta(days=-9), timedelta(days=9)])
 async def test_import_conversations_counts_as_read(storage: PostgresStorage, ahead: timedelta | None) -> None:
-    """import_conversations() counts messages as read, unless the conversation says otherwise."""
+    """import_conversations() marks messages as read, unless the conversation says otherwise."""
     time: dict[str, Any] = {} if ahead is None else {"created_at": datetime.now(UTC) + ahead}
     said = [Message(role="user", content="1"), Message(role="assistant", content="2", **time)]
     answer = line("message", id="m", role="assistant", content="2")
     soon = datetime.now(UTC) + timedelta(days=3)
-    told: dict[str, dict[str, Any]] = {
+    given: dict[str, dict[str, Any]] = {
         **{"nothing": {}, "its begin": {"created_at": NOON}, "its begin ahead": {"created_at": soon}},
         **{"never": {"read_at": None}, "long ago": {"read_at": NOON}},
     }
 
     await storage.import_conversations(
-        "ada", [ImportedConversation(id=id, messages=said, **times) for id, times in told.items()]
+        "ada", [ImportedConversation(id=id, messages=said, **times) for id, times in given.items()]
     )
     await storage.import_user("ada", [header(), *conversation("line"), answer, END])
 
     found = {item.id: item.unread for item in (await storage.list_conversations("ada")).items}
     assert {id for id, unread in found.items() if unread} == {"never", "long ago", "line"}
-    assert len(found) == len(told) + 1
+    assert len(found) == len(given) + 1
 
 
 async def test_import_conversations_knows_by_its_content_what_has_no_id(storage: PostgresStorage) -> None:
-    """import_conversations() skips the same content again; two equal ones are two, and another user's is another."""
+    """import_conversations() derives a missing id from user and content, so that a repetition is skipped."""
     hello = ImportedConversation(messages=[Message(role="user", content="Hello \ud800")])
     ho = ImportedConversation(messages=[Message(role="user", content="Ho")])
 
@@ -199,7 +209,7 @@ async def in_conversations(conversations: list[ImportedConversation]) -> AsyncIt
 
 
 async def test_import_conversations_leaves_out_what_has_no_messages(storage: PostgresStorage) -> None:
-    """import_conversations() leaves out a conversation without messages, and the result says why."""
+    """import_conversations() skips a conversation without messages, and the summary says why."""
     result = await storage.import_conversations("ada", [ImportedConversation(id="c1")])
 
     assert (result.conversations, result.skipped) == (
@@ -208,8 +218,8 @@ async def test_import_conversations_leaves_out_what_has_no_messages(storage: Pos
     )
 
 
-async def test_what_is_no_conversation_is_refused(storage: PostgresStorage) -> None:
-    """What came before it is stored."""
+async def test_an_invalid_conversation_is_refused(storage: PostgresStorage) -> None:
+    """An invalid conversation raises an error; those before it are stored."""
     wrong: Any = [ImportedConversation(id="c1", messages=[Message(role="user", content="Hello")]), {"id": "c2"}]
 
     with pytest.raises(InvalidInputError, match="an ImportedConversation is needed"):
@@ -219,7 +229,7 @@ async def test_what_is_no_conversation_is_refused(storage: PostgresStorage) -> N
 
 
 async def test_import_conversations_refuses_a_message_id_twice(storage: PostgresStorage) -> None:
-    """import_conversations() refuses a message id twice before anything of the conversation is stored."""
+    """import_conversations() refuses a duplicate message id before anything of the conversation is stored."""
     message = Message(id="m1", role="user", content="Hello")
 
     with pytest.raises(InvalidInputError, match="'m1' twice"):

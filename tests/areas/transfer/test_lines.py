@@ -1,4 +1,4 @@
-"""The lines of an export: any iterable of them, and none that is malformed."""
+"""An import takes any iterable of lines, and refuses malformed ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_import_user_takes_lines_from_any_iterable(storage: PostgresStorag
         assert (await storage.import_user("ada", given_as)).messages == 1
         assert (await storage.get_messages("ada", "c1"))[0].content == "h\N{GRINNING FACE}"
         await storage.delete_conversation("c1")
-    for encoding in ("utf-8", "utf-8-sig"):  # with a byte-order mark, as some editors save it
+    for encoding in ("utf-8", "utf-8-sig"):  # with a byte-order mark, which some editors write
         file.write_text("\n".join(lines), encoding=encoding)
         for mode in ("r", "rb"):
             with file.open(mode, encoding="utf-8" if mode == "r" else None) as opened:
@@ -85,7 +85,7 @@ WRONG: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 async def test_import_user_names_a_malformed_line_by_its_number(wrong: list[Any], storage: PostgresStorage) -> None:
-    """import_user() names a malformed line by its number; what stood before it is stored."""
+    """import_user() names a malformed line by its number; what came before it is stored."""
     lines = [header(), *conversation("c1", "first"), *wrong]
 
     with pytest.raises(InvalidLineError, match=f"^line {len(lines)}: ") as refused:
@@ -115,7 +115,7 @@ async def test_import_user_names_a_malformed_line_by_its_number(wrong: list[Any]
     ],
 )
 async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: str, storage: PostgresStorage) -> None:
-    """Another version, no header, or no end: then nobody knows what else is missing."""
+    """Lines of another version, without a header or without an end are refused, since other lines may be missing."""
     with pytest.raises(InvalidLineError, match=what):
         await storage.import_user("ada", lines)
 
@@ -123,14 +123,14 @@ async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: s
 
 
 @given(st.lists(st.text(max_size=20) | any_json.map(json.dumps), max_size=3))
-async def test_no_line_is_an_error_of_anothers(lines: list[str]) -> None:
-    """Whatever stands in it; nothing is sent for it."""
+async def test_any_malformed_line_is_an_invalid_line_error(lines: list[str]) -> None:
+    """Any malformed line raises an InvalidLineError, and nothing of it is sent."""
     with pytest.raises(InvalidLineError):
         await PostgresStorage("postgresql://127.0.0.1:1/nowhere").import_user("ada", [header(), *lines, "{"])
 
 
-async def test_whose_a_line_says_it_is_means_nothing(storage: PostgresStorage) -> None:
-    """It becomes the argument's."""
+async def test_the_user_of_a_line_is_ignored(storage: PostgresStorage) -> None:
+    """The user in a line is ignored: the argument decides."""
     lines = [
         header(user_id="bob"),
         line("conversation", id="c1", user_id="bob"),

@@ -1,4 +1,4 @@
-"""What is exported is all that a user has; imported it is the same again, for any user."""
+"""An export has all data of a user, and its import is equal, for any user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from voltmem._areas.transfer import exports
 
 
 async def test_export_user_yields_all_that_a_user_has(filled: PostgresStorage) -> None:
-    """export_user() yields an object a line, in the documented order, with nothing of anybody else's."""
+    """export_user() yields one object a line, in the documented order, with no other user's data."""
     lines = [line async for line in filled.export_user("ada")]
 
     kinds = [json.loads(line)["kind"] for line in lines]
@@ -63,7 +63,7 @@ async def test_import_user_stores_what_was_exported(
 
 
 async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: PostgresStorage) -> None:
-    """import_user() again changes nothing, counts what it skipped, and completes what was begun."""
+    """A second import_user() changes nothing, counts what it skipped, and completes a partial import."""
     lines = [line async for line in filled.export_user("ada")]
     await other.import_user("ada", lines)
     await other.delete_conversation("c1")
@@ -81,8 +81,12 @@ async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: P
     assert await exported(other) == lines[1:] != before
 
 
-async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) -> None:
-    """Imported for somebody else beside the first: under new ids, the same each time, and the first's rows are left."""
+async def test_another_users_ids_are_replaced_with_new_ones(filled: PostgresStorage) -> None:
+    """
+    Imported for another user in the same storage, it gets new ids, the same each time.
+
+    The first user's rows stay.
+    """
     before, others = await exported(filled), await exported(filled, "bob")
     lines = [line async for line in filled.export_user("ada")]
 
@@ -113,7 +117,7 @@ async def test_another_users_ids_are_taken_by_nobody(filled: PostgresStorage) ->
 async def test_what_was_missing_of_an_import_gets_the_names_of_before(
     filled: PostgresStorage, connection: Connection
 ) -> None:
-    """A run that is imported later names the conversation by the id that it got then."""
+    """A run that is imported later refers to the conversation by the new id."""
     lines = [line async for line in filled.export_user("ada")]
     names = {each.id: each.new_id for each in (await filled.import_user("eve", lines)).renamed}
     await connection.execute(f"DELETE FROM {filled._options.tables.agent_history} WHERE userid = 'eve'")
@@ -125,8 +129,8 @@ async def test_what_was_missing_of_an_import_gets_the_names_of_before(
     assert run.id == names["h1"]
 
 
-async def test_an_empty_conversation_stands_in_its_place(storage: PostgresStorage) -> None:
-    """Before, between and after those with messages."""
+async def test_a_conversation_without_messages_keeps_its_place(storage: PostgresStorage) -> None:
+    """A conversation without messages keeps its place before, between and after others."""
     begun = (line("conversation", id=f"c{number}", created_at=f"2024-01-0{number}T00:00:00Z") for number in range(1, 7))
     said = line("message", id="m1", role="user", content="words")
     lines = [each for number, first in enumerate(begun) for each in ([first, said] if number in (2, 4) else [first])]
@@ -139,7 +143,7 @@ async def test_an_empty_conversation_stands_in_its_place(storage: PostgresStorag
 
 @pytest.mark.parametrize("squatted", [1, 3])
 async def test_a_new_id_that_is_taken_too_gets_another(storage: PostgresStorage, squatted: int) -> None:
-    """Somebody who knows how ids are made keeps nobody's import from its end."""
+    """If a new id is taken, too, another is used: a user who predicts ids cannot block an import."""
     lines = [header(), *conversation("c1", "hello"), END]
     for number in range(squatted):
         (new_id,) = [each.new_id for each in (await storage.import_user("ada", lines)).renamed] or ["c1"]
@@ -151,8 +155,8 @@ async def test_a_new_id_that_is_taken_too_gets_another(storage: PostgresStorage,
     assert (await storage.import_user("ada", lines)).skipped[0].reason == "it is there already"
 
 
-async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorage) -> None:
-    """One that names a conversation of somebody else's names none; one that is stored nowhere it goes on naming."""
+async def test_an_imported_run_does_not_name_another_users_conversation(storage: PostgresStorage) -> None:
+    """An imported run does not refer to another user's conversation; a reference to one that is not stored stays."""
     await storage.create_conversation({"id": "b1", "user_id": "bob"})
     runs = [line("run", id=id, agent_id="a", conversation_id=id) for id in ("b1", "elsewhere")]
 
@@ -163,8 +167,12 @@ async def test_a_run_gets_into_nobody_elses_conversation(storage: PostgresStorag
     assert found.id == "elsewhere"
 
 
-async def test_a_copy_names_nobody_elses_conversation_as_its_source(storage: PostgresStorage) -> None:
-    """Whatever the line says; one that comes later under its own id, or never, is named as it was."""
+async def test_an_imported_fork_does_not_name_another_users_conversation(storage: PostgresStorage) -> None:
+    """
+    An imported fork does not refer to another user's conversation.
+
+    A source that is imported later, or never, stays.
+    """
     await storage.create_conversation({"id": "b1", "user_id": "bob"})
     copies = [
         line("conversation", id=f"of {source}", forked_from=source, forked_up_to="m0")
@@ -221,7 +229,7 @@ imported_conversations = st.builds(
 async def test_whatever_is_imported_is_exported_and_imported_equal(
     storage: PostgresStorage, other: PostgresStorage, conversations: list[ImportedConversation]
 ) -> None:
-    """Any texts, values, marks and times: out, in and out again, the lines stay."""
+    """Any texts, values, marks and times survive export, import and another export with equal lines."""
     result = await storage.import_conversations("ada", conversations)
     assert (result.conversations, result.skipped) == (len(conversations), [])
     lines = [line async for line in storage.export_user("ada")]
@@ -236,7 +244,9 @@ async def test_whatever_is_imported_is_exported_and_imported_equal(
 async def test_a_callers_pool_with_codecs_exports_and_imports(
     filled: PostgresStorage, dsn: str, schema: str, other: PostgresStorage
 ) -> None:
-    """JSON crosses as text, whatever the connections make of it; an export may be what an import reads."""
+    """
+    With a caller's pool that has JSON codecs, export and import work, and an export can be the input of an import.
+    """
     await other.open()
     async with asyncpg.create_pool(dsn, init=set_json_codecs, min_size=0, max_size=2) as pool:
         first = PostgresStorage(pool=pool, schema=schema)
@@ -250,7 +260,7 @@ async def test_a_callers_pool_with_codecs_exports_and_imports(
 async def test_without_prepared_statements_both_work(
     filled: PostgresStorage, dsn: str, make_storage: MakeStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As behind a pooler that hands out connections by the transaction."""
+    """Export and import work without prepared statements, as behind a pooler in transaction mode."""
     monkeypatch.setattr(exports, "_AT_ONCE", 2)
     pooled = make_storage(with_parameters(dsn, pgbouncer="true"), table_prefix=OTHER)
     lines = [line async for line in make_storage(with_parameters(dsn, pgbouncer="true")).export_user("ada")]
@@ -264,7 +274,7 @@ async def test_without_prepared_statements_both_work(
 async def test_dialogues_come_back_equal(
     dialogues: Dialogues, storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many of them, with ties in time, through more than one batch of conversations."""
+    """Many conversations with equal times, in more than one batch, are exported and imported equal."""
     monkeypatch.setattr(exports, "_AT_ONCE", 40)
     chosen = list(islice(dialogues, 120))
     given_ones = [

@@ -17,7 +17,7 @@ from tests.postgres.embedded.processes import processes_in
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """An empty folder that every account can use, which pytest's own are not."""
+    """An empty folder that every account can use, unlike pytest's own folders."""
     folder = Path(tempfile.mkdtemp(prefix="voltmem-test-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder
@@ -31,5 +31,5 @@ def reachable() -> Iterator[Path]:
 
 @pytest.fixture
 def home(reachable: Path) -> Path:
-    """Where a shared server can be made; missing yet."""
+    """A folder for a shared server, which does not exist yet."""
     return reachable / "home"

@@ -1,4 +1,4 @@
-"""Programs that use an embedded server, and the processes that they leave."""
+"""Programs that use an embedded server, and their processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IS_ROOT = os.geteuid() == 0
 
 
 class Program:
-    """A Python program of its own, in a process group of its own, that lives until it is told to end."""
+    """A Python program in its own process and process group. It runs until end() or kill()."""
 
     def __init__(self, source: str, *arguments: object, **options: Any) -> None:
         options["env"] = {**os.environ, "PYTHONPATH": str(ROOT), **options.get("env", {})}
@@ -39,12 +39,12 @@ class Program:
         return self.process.stdout.readline().split()
 
     def end(self) -> int:
-        """Let it run to its end, without a word of complaint, and return how that went."""
+        """Let it finish, and check that it prints no error. Returns its exit status."""
         assert self.process.communicate("\n", timeout=60) == ("", "")
         return self.process.returncode
 
     def kill(self) -> None:
-        """Kill it as ``kill -9`` does, which it cannot notice."""
+        """Kill it with ``kill -9``, which it cannot handle."""
         self.process.kill()
         self.process.communicate()
 
@@ -63,7 +63,11 @@ def ask(dsn: str, *statements: str) -> Any:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Return whether it came true in time; it need not stay so (initdb makes and removes a lock file)."""
+    """
+    Return whether the condition became true in time.
+
+    It need not stay true (initdb creates and removes a lock file).
+    """
     deadline = time.monotonic() + seconds
     while not (came_true := condition()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -78,7 +82,7 @@ def serves(dsn: str) -> bool:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Return who works in *folder* or was started with it on the command line; who is about to end does neither."""
+    """Return the processes that work in *folder* or have it on their command line, except those that are ending."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -86,7 +90,7 @@ def processes_in(folder: Path) -> list[int]:
             place = os.readlink(process / "cwd")
         except OSError:
             continue
-        if not words:  # a process that ends loses its memory first, and its folder a moment later
+        if not words:  # an ending process first loses its memory, and its folder a moment later
             continue
         started_here = os.fsencode(folder) in words and b"postgres" in words and b"python" not in words
         if started_here or Path(place).is_relative_to(folder):

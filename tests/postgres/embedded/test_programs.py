@@ -1,4 +1,4 @@
-"""PostgreSQL's programs, the accounts that run them, and the rights on the folder."""
+"""PostgreSQL's programs, the accounts that run them, and the permissions of the folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOBODY = 65534
 
 
 def test_without_any_postgresql_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any PostgreSQL the error says how to get one."""
+    """Without any PostgreSQL the error says how to install one."""
     assert is_available()
     monkeypatch.setattr(programs, "_program_folders", lambda: iter([Path("/nowhere")]))
 
@@ -35,7 +35,7 @@ def test_without_any_postgresql_the_error_says_how_to_get_one(monkeypatch: pytes
 def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
     reachable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Programs that are no PostgreSQL are an error with what they said."""
+    """Programs that are not PostgreSQL's are an error with their output."""
     for name in ("initdb", "pg_ctl", "postgres"):
         (reachable / name).write_text(f"#!/bin/sh\necho {name} 18, not really\ntest $1 = --version\n")
         (reachable / name).chmod(0o755)
@@ -48,7 +48,7 @@ def test_programs_that_are_no_postgresql_are_an_error_with_what_they_said(
 
 
 def test_a_postgresql_of_the_machine_serves_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PostgreSQL of the machine serves as well, be it older than the wheel's."""
+    """A PostgreSQL that is installed on the machine is used, even if it is older than the wheel's."""
     monkeypatch.setattr(programs, "_WHEELS", [])
     try:
         programs.find_programs()
@@ -61,7 +61,7 @@ def test_a_postgresql_of_the_machine_serves_as_well(home: Path, monkeypatch: pyt
 
 
 def test_a_temporary_server_needs_no_other_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A temporary server needs no other package; a shared one says which extra brings the one it needs."""
+    """A temporary server needs no other package; the error of a shared one names the extra to install."""
     monkeypatch.setitem(sys.modules, "fasteners", None)
     monkeypatch.setitem(sys.modules, "platformdirs", None)
 
@@ -72,7 +72,7 @@ def test_a_temporary_server_needs_no_other_package(home: Path, monkeypatch: pyte
 
 @ONLY_ROOT
 def test_programs_out_of_the_accounts_reach_are_copied(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs out of the account's reach are copied, and nothing is opened up."""
+    """Programs that the server's account cannot reach are copied, and no permissions are changed."""
     found = programs.find_programs()
     package, private = found.parents[1], reachable / "private"
     private.mkdir(mode=0o700)
@@ -89,7 +89,7 @@ def test_programs_out_of_the_accounts_reach_are_copied(reachable: Path, monkeypa
 
 @ONLY_ROOT
 def test_a_folder_out_of_the_accounts_reach_is_an_error(reachable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder out of the account's reach is an error, and its rights stay as they are."""
+    """A folder that the server's account cannot reach is an error, and its permissions stay as they are."""
     private = reachable / "private"
     private.mkdir(mode=0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(private))
@@ -104,12 +104,12 @@ def test_a_folder_out_of_the_accounts_reach_is_an_error(reachable: Path, monkeyp
 
 @ONLY_ROOT_CAN_BE_ANOTHER
 def test_an_ordinary_user_needs_no_more_than_a_folder(reachable: Path) -> None:
-    """An ordinary user needs no more than a folder, which nobody else can enter."""
+    """An ordinary user needs only a folder, which no other user can enter."""
     found = programs.find_programs()
     if not programs.Account(NOBODY, NOBODY, []).may("-x", found / "postgres"):
         pytest.skip(f"{found} is out of the reach of the account 'nobody'")
 
-    # Everything is imported first, as the interpreter's own folder may be out of reach, too.
+    # Import everything first, since the account may be unable to reach the interpreter's own folder, too.
     source = """
 import os, fasteners, platformdirs
 from voltmem._postgres.embedded import start_shared, start_temporary
@@ -131,7 +131,7 @@ input()
 
 
 def test_a_folder_that_exists_keeps_its_rights(home: Path) -> None:
-    """A folder that exists keeps its rights; what is made in it is for nobody else."""
+    """An existing folder keeps its permissions; what is created in it is private."""
     home.mkdir()
     home.chmod(0o755)
 

@@ -38,7 +38,7 @@ def kill_postmaster_of(home: Path) -> None:
 
 
 def test_processes_share_one_server_until_the_last_has_left(home: Path) -> None:
-    """Processes share one server and its rows until the last has left; the rows outlive it."""
+    """Processes share one server and its rows until the last one has left; the rows survive the server."""
     with Program(SHARED, home) as first, Program(SHARED, home) as second:
         [dsn] = first.says()
         assert second.says() == [dsn]
@@ -56,7 +56,7 @@ def test_processes_share_one_server_until_the_last_has_left(home: Path) -> None:
 
 
 def test_programs_that_start_at_once_get_the_same_server(home: Path) -> None:
-    """Programs that start at once, with nothing there yet, get the same server."""
+    """Programs that start at the same time in an empty folder get the same server."""
     programs = [Program(SHARED, home) for _ in range(6)]
     try:
         answers = {tuple(program.says()) for program in programs}
@@ -72,7 +72,7 @@ def test_programs_that_start_at_once_get_the_same_server(home: Path) -> None:
 
 
 def test_threads_share_one_server_until_the_last_has_left(home: Path) -> None:
-    """Threads of one process share one server until the last has left it."""
+    """Threads of one process share one server until the last one has left it."""
     with ThreadPoolExecutor(8) as pool:
         servers = list(pool.map(lambda _: start_shared(home), range(8)))
         assert len({server.dsn for server in servers}) == 1
@@ -87,7 +87,7 @@ def test_threads_share_one_server_until_the_last_has_left(home: Path) -> None:
 
 
 def test_the_server_of_a_killed_program_is_used_and_stopped_by_the_next(home: Path) -> None:
-    """The server of a killed program is used by the next, who stops it."""
+    """The server of a killed program is used, and later stopped, by the next program."""
     with Program(SHARED, home) as program:
         [dsn] = program.says()
         program.kill()
@@ -101,7 +101,7 @@ def test_the_server_of_a_killed_program_is_used_and_stopped_by_the_next(home: Pa
 
 
 def test_a_killed_server_is_started_again(home: Path) -> None:
-    """A killed server is started again, with all that was committed, by the process that used it and by others."""
+    """A killed server is started again, with all committed data, by the process that used it and by others."""
     with start_shared(home) as server:
         ask(server.dsn, "CREATE TABLE notes (text text)", "INSERT INTO notes VALUES ('kept')")
         kill_postmaster_of(home)
@@ -119,7 +119,7 @@ def test_a_killed_server_is_started_again(home: Path) -> None:
 
 
 def test_a_lock_file_whose_pid_is_another_programs_by_now_does_not_keep_it_from_starting(home: Path) -> None:
-    """A lock file whose pid is another program's by now does not keep the server from starting."""
+    """A lock file with a pid that now belongs to another program does not prevent the start."""
     start_shared(home).stop()
     lock_file = home / "server/data/postmaster.pid"
     owner = lock_file.parent.stat()
@@ -135,7 +135,7 @@ def test_a_lock_file_whose_pid_is_another_programs_by_now_does_not_keep_it_from_
 
 @pytest.mark.parametrize("sign", ["unfinished-*/data/base", "server/data/postmaster.pid"])
 def test_a_start_that_was_killed_half_way_does_not_spoil_the_folder(home: Path, sign: str) -> None:
-    """A start that was killed half-way does not spoil the folder."""
+    """A start that was killed half-way does not damage the folder."""
     with Program(SHARED, home) as program:
         assert eventually(lambda: any(home.glob(sign)))
         program.kill()
@@ -146,7 +146,7 @@ def test_a_start_that_was_killed_half_way_does_not_spoil_the_folder(home: Path, 
 
 
 def test_ctrl_c_in_the_program_that_started_it_does_not_end_the_server_for_others(home: Path) -> None:
-    """Ctrl-C in the program that started it does not end the server for others."""
+    """Ctrl-C in the program that started the server does not stop it for others."""
     with Program(SHARED, home) as first, Program(SHARED, home) as second:
         [dsn] = first.says()
         assert second.says() == [dsn]
@@ -161,7 +161,7 @@ def test_ctrl_c_in_the_program_that_started_it_does_not_end_the_server_for_other
 
 @pytest.mark.parametrize("sign", ["unfinished-*/data/base", "server/data/postmaster.pid"])
 def test_ctrl_c_while_it_starts_leaves_no_server(home: Path, sign: str) -> None:
-    """Ctrl-C while it starts leaves no server behind."""
+    """Ctrl-C during the start leaves no server behind."""
     with Program(SHARED, home) as program:
         assert eventually(lambda: any(home.glob(sign)))
 
@@ -172,7 +172,7 @@ def test_ctrl_c_while_it_starts_leaves_no_server(home: Path, sign: str) -> None:
 
 
 def test_a_forked_child_neither_stops_nor_holds_its_parents_server(home: Path) -> None:
-    """A forked child neither stops its parent's server nor holds it, and can join it for itself."""
+    """A forked child neither stops its parent's server nor keeps it running, and can use it with a start of its own."""
     child = """
 import os
 if os.fork() == 0:
@@ -209,7 +209,7 @@ def test_data_of_another_major_version_are_an_error_that_names_both(home: Path) 
 
 
 def test_a_folder_that_cannot_be_made_is_an_error() -> None:
-    """A folder that cannot be made is an error with the system's reason."""
+    """A folder that cannot be created is an error with the system's reason."""
     with pytest.raises(EmbeddedPostgresError, match=r"/dev/null/home cannot be used: .*Not a directory"):
         start_shared(Path("/dev/null/home"))
 
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_made_is_an_error() -> None:
 def test_the_folder_is_voltmem_home_or_the_users_own(
     monkeypatch: pytest.MonkeyPatch, root: bool, home: str, expected: str
 ) -> None:
-    """The folder is VOLTMEM_HOME, or else the user's own; root's is one that the server's account can enter."""
+    """The folder is VOLTMEM_HOME, or the user's own; for root it is one that the server's account can enter."""
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
     monkeypatch.setenv("VOLTMEM_HOME", home)
     monkeypatch.setenv("XDG_DATA_HOME", "/data")

@@ -1,4 +1,4 @@
-"""The temporary server: alone, closed to others, and gone with its program."""
+"""The temporary server: used by one program, closed to others, and removed with its program."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def is_gone(folder: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def temporary() -> Iterator[EmbeddedPostgres]:
-    # Started in a thread, which ends: its server must not end with it.
+    # Started in a thread that ends: the server must not end with it.
     with ThreadPoolExecutor(1) as pool:
         server = pool.submit(start_temporary).result()
     with server:
@@ -52,8 +52,8 @@ def temporary() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.mark.parametrize("login", ["postgres", "postgres:", "postgres:wrong"])
-def test_without_the_password_nobody_gets_in(temporary: EmbeddedPostgres, login: str) -> None:
-    """Without the password nobody gets in."""
+def test_without_the_password_no_connection_is_accepted(temporary: EmbeddedPostgres, login: str) -> None:
+    """Without the password no connection is accepted."""
     address = temporary.dsn.partition("@")[2]
 
     assert ask(temporary.dsn, "SELECT current_user") == "postgres"
@@ -62,11 +62,11 @@ def test_without_the_password_nobody_gets_in(temporary: EmbeddedPostgres, login:
 
 
 def test_the_password_is_in_the_dsn_and_nowhere_else(temporary: EmbeddedPostgres) -> None:
-    """The password is in the DSN, in a file of the account's own, and nowhere else."""
+    """The password is in the DSN, in a file that only the account can read, and nowhere else."""
     password = temporary.dsn.split(":")[2].partition("@")[0]
     command_lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             command_lines.append(path.read_bytes())
 
     assert len(password) > 40
@@ -79,7 +79,7 @@ def test_the_password_is_in_the_dsn_and_nowhere_else(temporary: EmbeddedPostgres
 
 
 def test_it_listens_on_this_machine_alone(temporary: EmbeddedPostgres) -> None:
-    """It listens on this machine alone, on TCP and nothing else."""
+    """The server listens on the loopback interface only, over TCP only."""
     assert ask(temporary.dsn, "SHOW listen_addresses") == "127.0.0.1"
     assert ask(temporary.dsn, "SHOW unix_socket_directories") == ""
 
@@ -87,7 +87,7 @@ def test_it_listens_on_this_machine_alone(temporary: EmbeddedPostgres) -> None:
 def test_settings_reach_the_server_but_cannot_move_it(
     temporary: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings reach the server; neither they nor the environment's PG variables can move it."""
+    """Settings are passed to the server, but neither they nor PG environment variables can change its address."""
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nowhere")
     settings = {"work_mem": "5MB", "application_name": 'it\'s "ours"', "port": "1"}
@@ -100,7 +100,7 @@ def test_settings_reach_the_server_but_cannot_move_it(
 
 
 def test_a_stopped_server_is_gone_with_its_folder(temporary: EmbeddedPostgres) -> None:
-    """A stopped server is gone with its folder, however often it is stopped; another one does not notice."""
+    """A stopped server is removed with its folder; it can be stopped twice, and other servers keep running."""
     server = start_temporary()
     assert server.folder != temporary.folder
     assert server.dsn != temporary.dsn
@@ -113,7 +113,7 @@ def test_a_stopped_server_is_gone_with_its_folder(temporary: EmbeddedPostgres) -
 
 
 def test_a_server_stops_though_a_client_is_busy_and_the_server_suspended() -> None:
-    """A server stops though a client is busy, and even though the server itself is suspended."""
+    """A server is stopped even if a client is busy, or the server is suspended."""
 
     async def stop_under(server: EmbeddedPostgres) -> None:
         connection = await asyncpg.connect(server.dsn)
@@ -132,12 +132,12 @@ def test_a_server_stops_though_a_client_is_busy_and_the_server_suspended() -> No
 
 
 def test_the_thread_that_started_a_server_may_end(temporary: EmbeddedPostgres) -> None:
-    """The thread that started a server may end, as the fixture's has by now."""
+    """The server continues after the thread that started it has ended, like the fixture's."""
     assert serves(temporary.dsn)
 
 
 def test_a_server_is_gone_when_its_program_has_ended() -> None:
-    """A server is gone when its program has ended, though nobody stopped it."""
+    """A server is removed when its program ends without stopping it."""
     with Program(TEMPORARY) as program:
         dsn, folder = program.says()
         assert serves(dsn)
@@ -148,7 +148,7 @@ def test_a_server_is_gone_when_its_program_has_ended() -> None:
 
 
 def test_a_server_is_gone_when_its_program_was_killed() -> None:
-    """A server is gone when its program was killed; a child forked from that neither stops nor keeps it."""
+    """A server is removed when its program is killed; a child forked from it neither stops nor keeps it."""
     with Program(TEMPORARY.replace("input()", FORKING + "input()")) as program:
         dsn, folder = program.says()
         assert program.says() == ["stopped"]
@@ -161,7 +161,7 @@ def test_a_server_is_gone_when_its_program_was_killed() -> None:
 
 
 def test_ctrl_c_does_not_end_the_server_of_a_program_that_goes_on() -> None:
-    """Ctrl-C does not end the server of a program that goes on, as pytest does to clean up."""
+    """Ctrl-C does not stop the server of a program that continues, like pytest during its cleanup."""
     going_on = "import signal\nsignal.signal(signal.SIGINT, lambda *_: print('ouch', flush=True))\n"
     with Program(going_on + TEMPORARY) as program:
         [dsn, folder] = program.says()
@@ -176,7 +176,7 @@ def test_ctrl_c_does_not_end_the_server_of_a_program_that_goes_on() -> None:
 
 @pytest.mark.parametrize("sign", ["data/base", "data/postmaster.pid"])
 def test_nothing_is_left_when_a_program_is_killed_while_it_starts_a_server(reachable: Path, sign: str) -> None:
-    """Nothing is left when a program is killed while it starts a server."""
+    """When a program is killed while it starts a server, nothing is left."""
     with Program(TEMPORARY, env={"TMPDIR": str(reachable)}) as program:
         assert eventually(lambda: any(reachable.glob(f"voltmem-*/{sign}")))
 
@@ -188,7 +188,7 @@ def test_nothing_is_left_when_a_program_is_killed_while_it_starts_a_server(reach
 def test_a_server_that_does_not_come_up_is_an_error_that_ends_with_its_log(
     reachable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that does not come up is an error that ends with its log; nothing is left of it."""
+    """A server that does not start is an error with the end of its log; nothing is left of it."""
     monkeypatch.setattr(tempfile, "tempdir", str(reachable))
 
     with pytest.raises(EmbeddedPostgresError, match='unrecognized configuration parameter "no_such"'):
@@ -198,7 +198,7 @@ def test_a_server_that_does_not_come_up_is_an_error_that_ends_with_its_log(
 
 
 def test_a_port_that_another_program_takes_first_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port that another program takes first is no harm."""
+    """A port that another program takes first is replaced by another."""
     free_port = cluster._free_port
     with socket.create_server(("127.0.0.1", 0)) as other:
         ports = iter([other.getsockname()[1]])

@@ -1,4 +1,4 @@
-"""What the tests of VoltAgent's databases share: rows and columns as they are."""
+"""Helpers for the tests of VoltAgent's databases: rows and columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def columns(connection: Connection, schema: str) -> list[asyncpg.Record]:
 
 
 def content_of(row: asyncpg.Record) -> JsonValue:
-    """What VoltAgent was given."""
+    """Return the content that was given to VoltAgent."""
     if row.get("parts") is not None:
         return json.loads(row["parts"])  # type: ignore[no-any-return]
     tool = row["type"] in ("tool-call", "tool-result")

@@ -1,4 +1,4 @@
-"""Tables that VoltAgent made open as they are: nothing is lost, and VoltAgent may go on writing to them."""
+"""VoltAgent's tables are opened without losing anything, and VoltAgent may continue to write to them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WITH_USERS = [release for release in RELEASES if release != "0.1.0"]
 
 @pytest.fixture
 async def release(request: pytest.FixtureRequest, connection: Connection, schema: str) -> str:
-    """The test's schema holds the database of this release."""
+    """The release whose database the test's schema holds."""
     await load(connection, request.param, schema)
     return str(request.param)
 
 
 def by_conversation(messages: list[asyncpg.Record]) -> Iterator[tuple[str, list[asyncpg.Record]]]:
-    """The messages of each conversation, in the order of their numbers: m0, m1, …, m10."""
+    """Return the messages of each conversation, in the order of their numbers: m0, m1, …, m10."""
     ordered = sorted(messages, key=lambda row: (row["conversation_id"], int(row["message_id"][1:])))
     for conversation, group in groupby(ordered, key=lambda row: row["conversation_id"]):
         yield conversation, list(group)
@@ -43,7 +43,7 @@ def by_conversation(messages: list[asyncpg.Record]) -> Iterator[tuple[str, list[
 async def test_all_that_voltagent_stored_is_read(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Every conversation and message comes back with its order, role, content, metadata and times."""
+    """Every conversation and message is read with its order, role, content, metadata and times."""
     conversations = await rows(connection, schema, "conversations")
     messages = await rows(connection, schema, "messages")
     storage = make_storage()
@@ -73,7 +73,7 @@ async def test_all_that_voltagent_stored_is_read(
 async def test_opening_loses_no_row_of_any_table(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """After opening each of VoltAgent's tables has the rows that it had, with all their columns."""
+    """After opening, each of VoltAgent's tables has the same rows, with all their columns."""
     tables = [
         row["name"]
         for row in await connection.fetch(
@@ -98,7 +98,7 @@ async def test_opening_loses_no_row_of_any_table(
 
 @pytest.mark.parametrize("release", RELEASES, indirect=True)
 async def test_tables_that_were_adopted_take_new_rows(release: str, make_storage: MakeStorage) -> None:
-    """Conversations and messages are added to VoltAgent's tables as to our own, after what is there."""
+    """Conversations and messages are added to VoltAgent's tables after the existing ones, as to new tables."""
     storage = make_storage()
     await storage.create_conversation({"id": "new", "user_id": "ada"})
     await storage.add_message({"id": "n1", "role": "user", "content": "hello"}, "user-1", "1_00001")
@@ -115,7 +115,7 @@ async def test_tables_that_were_adopted_take_new_rows(release: str, make_storage
 
 @pytest.mark.parametrize("release", RELEASES, indirect=True)
 async def test_the_limit_holds_in_adopted_tables(release: str, make_storage: MakeStorage) -> None:
-    """Of a conversation that VoltAgent wrote the newest messages are kept, ties in time included."""
+    """Of a conversation that VoltAgent wrote, the newest messages are kept, with equal times too."""
     storage = make_storage(storage_limit=4)
 
     for number in range(2):
@@ -127,14 +127,14 @@ async def test_the_limit_holds_in_adopted_tables(release: str, make_storage: Mak
     assert int(ids[1][1:]) == int(ids[0][1:]) + 1
 
 
-# --- VoltAgent goes on -----------------------------------------------------------------------------------------------
+# --- VoltAgent keeps writing -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("release", WITH_USERS, indirect=True)
 async def test_voltagent_goes_on_writing(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """What a VoltAgent application sends to tables that were adopted is stored, and we read it, between our own."""
+    """The statements of a VoltAgent application on adopted tables are stored, and read together with voltmem's rows."""
     storage = make_storage()
     await storage.open()
     parts: list[Any] = [{"type": "text", "text": "from VoltAgent"}]
@@ -157,7 +157,7 @@ async def test_voltagent_goes_on_writing(
 async def test_a_message_without_parts_is_empty(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """A UIMessage that VoltAgent stored without parts is read as it reads it: with none."""
+    """A UIMessage that VoltAgent stored without parts is read as one without parts."""
     storage = make_storage()
     await create_conversation(connection, schema, "va", "ada", AT)
     await add_message(connection, release, schema, "va", "v1", "ada", None, AT)
@@ -169,10 +169,10 @@ async def test_a_message_without_parts_is_empty(
 
 
 @pytest.mark.parametrize("release", ["2.1.2"], indirect=True)
-async def test_whoever_replaces_a_message_last_is_read(
+async def test_the_last_writer_of_a_message_is_read(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """VoltAgent's version of a message of ours is read, and our version of one of VoltAgent's."""
+    """The last writer of a message is read: VoltAgent's version of voltmem's message, and the reverse."""
     storage = make_storage()
     await storage.create_conversation({"id": "c", "user_id": "ada"})
     await storage.add_message({"id": "m", "role": "user", "content": "ours"}, "ada", "c")
@@ -189,7 +189,9 @@ async def test_whoever_replaces_a_message_last_is_read(
 async def test_voltagent_reads_our_messages_as_their_users(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """Where VoltAgent keeps a user beside each message, ours have their conversation's, also in one transaction."""
+    """
+    If VoltAgent stores a user in each message, voltmem's messages have their conversation's, also in one transaction.
+    """
     storage = make_storage()
     async with storage.transaction() as transaction:
         for user in ("ada", "bob"):
@@ -204,7 +206,7 @@ async def test_voltagent_reads_our_messages_as_their_users(
 async def test_adopted_tables_are_not_taken_for_old_ones_by_voltagent(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """VoltAgent 0.1 rebuilds tables in which messages have a user_id: tables that have none get none."""
+    """Tables without a user_id in messages get none, since VoltAgent 0.1 would rebuild them."""
     await load(connection, "0.1.7", schema)
 
     await make_storage().open()
@@ -217,7 +219,7 @@ async def test_adopted_tables_are_not_taken_for_old_ones_by_voltagent(
 async def test_voltagent_goes_on_recording_runs(
     release: str, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
-    """What addHistoryEntry, addHistoryStep and addTimelineEvent send is stored, and read in its order."""
+    """The statements of addHistoryEntry, addHistoryStep and addTimelineEvent are stored, and read in their order."""
     storage = make_storage()
     await storage.open()
     history = f"{schema}.{PREFIX}_agent_history"
@@ -227,7 +229,7 @@ async def test_voltagent_goes_on_recording_runs(
         "VALUES ('h', 'agent-9', $1, 'working', '\"asked\"', NULL, NULL, '{\"n\": 1}')",
         AT,
     )
-    for number in (2, 1):  # a step of VoltAgent's has no time; a later key may be less
+    for number in (2, 1):  # VoltAgent's steps have no time, and a later key may sort first
         await connection.execute(
             f"INSERT INTO {history}_steps (key, value, history_id, agent_id) VALUES ($1, $2, 'h', 'agent-9') "
             "ON CONFLICT (key) DO UPDATE SET value = $2, history_id = 'h', agent_id = 'agent-9'",
@@ -254,7 +256,7 @@ async def test_voltagent_goes_on_recording_runs(
     ]
 
 
-# What VoltAgent 1 does when it meets tables of 0.1 (addUIMessageColumnsToMessagesTable, migrateDefaultUserIds).
+# VoltAgent 1's changes to tables of 0.1 (addUIMessageColumnsToMessagesTable, migrateDefaultUserIds).
 UPGRADE_BY_VOLTAGENT_1 = """
     ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS parts jsonb;
     ALTER TABLE {messages} ADD COLUMN IF NOT EXISTS metadata jsonb;
@@ -270,7 +272,9 @@ UPGRADE_BY_VOLTAGENT_1 = """
 async def test_tables_that_voltagent_1_upgraded_are_read_and_written(
     make_storage: MakeStorage, connection: Connection, schema: str, first: str
 ) -> None:
-    """Between the releases lie tables of 0.1 that 1.x has added to, before we adopt them or after."""
+    """
+    Tables of 0.1 that VoltAgent 1 has upgraded are read and written, whether it upgraded before or after the adoption.
+    """
     await load(connection, "0.1.7", schema)
     upgrade = UPGRADE_BY_VOLTAGENT_1.format(
         messages=f"{schema}.{PREFIX}_messages", conversations=f"{schema}.{PREFIX}_conversations"

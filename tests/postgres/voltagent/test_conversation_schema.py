@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def old(connection: Connection, schema: str) -> str:
-    """The test's schema holds the database of 0.1.0."""
+    """The test's schema, with the database of 0.1.0."""
     await load(connection, "0.1.0", schema)
     return schema
 
@@ -26,7 +26,9 @@ async def old(connection: Connection, schema: str) -> str:
 async def test_migrate_conversation_schema_makes_old_tables_user_centric(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """migrate_conversation_schema() gives each conversation the user who wrote first in it, and loses no word."""
+    """
+    migrate_conversation_schema() assigns each conversation to the first user who wrote in it, and loses no message.
+    """
     before = await rows(connection, old, "messages")
     storage = make_storage()
 
@@ -55,8 +57,10 @@ async def test_migrate_conversation_schema_makes_old_tables_user_centric(
     assert await connection.fetchval(f"SELECT count(*) FROM {old}.{PREFIX}_messages") == len(before)
 
 
-async def test_nobody_sees_anothers_words(old: str, make_storage: MakeStorage, connection: Connection) -> None:
-    """After the migration each user reads exactly what they wrote or were answered, and nothing in another's name."""
+async def test_each_user_reads_only_their_own_messages(
+    old: str, make_storage: MakeStorage, connection: Connection
+) -> None:
+    """After the migration each user reads exactly their own messages and the answers to them."""
     before = await rows(connection, old, "messages")
     storage = make_storage()
 
@@ -70,7 +74,11 @@ async def test_nobody_sees_anothers_words(old: str, make_storage: MakeStorage, c
 
 
 async def test_a_split_conversation_shows_nothing_of_the_first_writers(old: str, make_storage: MakeStorage) -> None:
-    """Title and metadata stay with the first writer; the others' part has the agent and the times of their messages."""
+    """
+    Title and metadata stay with the first writer.
+
+    The others' parts have the agent and the times of their messages.
+    """
     storage = make_storage()
     result = await storage.migrate_conversation_schema()
 
@@ -89,7 +97,7 @@ async def test_a_split_conversation_shows_nothing_of_the_first_writers(old: str,
 async def test_migrate_conversation_schema_twice_changes_nothing_more(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """migrate_conversation_schema() again migrates nothing, makes no backup, and changes no row."""
+    """A second migrate_conversation_schema() migrates nothing, makes no backup, and changes no row."""
     storage = make_storage()
     await storage.migrate_conversation_schema(create_backup=False)
     before = await rows(connection, old, "messages")
@@ -101,7 +109,7 @@ async def test_migrate_conversation_schema_twice_changes_nothing_more(
 
 
 async def test_the_printed_script_does_the_same(old: str, make_storage: MakeStorage, connection: Connection) -> None:
-    """What ``python -m voltmem sql`` prints brings old tables to the rows, and the backup, that opening does."""
+    """The script of ``python -m voltmem sql`` converts old tables to the same rows and the same backup as opening."""
     before = await rows(connection, old, "messages")
     await make_storage().open()
     tables = ("conversations", "messages", "conversations_backup", "messages_backup")
@@ -114,7 +122,7 @@ async def test_the_printed_script_does_the_same(old: str, make_storage: MakeStor
     scripted = [await rows(connection, old, table) for table in tables]
     assert scripted[3] == before
     for ours, theirs in zip(scripted, opened, strict=True):
-        # What was there counts as read, as of the upgrade: at another time each.
+        # Existing conversations count as read at the time of the upgrade, which differs.
         assert [{**row, "read_at": None} for row in ours] == [{**row, "read_at": None} for row in theirs]
         assert [row.get("read_at") is None for row in ours] == [row.get("read_at") is None for row in theirs]
     await make_storage(migrate="check").open()
@@ -123,7 +131,7 @@ async def test_the_printed_script_does_the_same(old: str, make_storage: MakeStor
 async def test_opening_migrates_once_and_keeps_a_backup(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """With migrate="auto" the first use does it, with a backup, and the ledger says so."""
+    """With migrate="auto" the first use migrates, with a backup, and records it in the ledger."""
     before = await rows(connection, old, "messages")
 
     await make_storage().open()
@@ -138,7 +146,7 @@ async def test_opening_migrates_once_and_keeps_a_backup(
 async def test_restoring_brings_back_exactly_what_was_there(
     old: str, make_storage: MakeStorage, connection: Connection, opened: bool
 ) -> None:
-    """Columns, their order, keys and rows are those of before, also after the migration was recorded as done."""
+    """Restoring brings back the original columns, their order, keys and rows, also after the migration was recorded."""
     tables = ("conversations", "messages")
     before = [*[await rows(connection, old, table) for table in tables], await columns(connection, old)]
     keys = f"""
@@ -172,7 +180,7 @@ async def test_restoring_brings_back_exactly_what_was_there(
 async def test_restoring_keeps_the_rights_on_the_tables(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """Whoever may read the tables before may read them after migrating and restoring."""
+    """Migrating and restoring keep the privileges on the tables."""
     await connection.execute(f"GRANT SELECT ON {old}.{PREFIX}_messages TO PUBLIC")
     rights = f"SELECT relacl::text FROM pg_class WHERE oid = '{old}.{PREFIX}_messages'::regclass"
     before = await connection.fetchval(rights)
@@ -199,10 +207,12 @@ async def test_a_backup_can_be_left_out_or_dropped(old: str, make_storage: MakeS
     assert isinstance(restored.error, MigrationError)
 
 
-async def test_a_user_who_is_deleted_is_in_no_backup(
+async def test_a_deleted_user_is_removed_from_the_backup(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """Of a conversation of several, the others' messages stay in it, and a title that was the user's does not."""
+    """
+    When a user is deleted, the backup keeps the other users' messages of a conversation, but not the user's title.
+    """
     storage = make_storage()
     await storage.open()
     conversations, messages = (f"{old}.{PREFIX}_{table}_backup" for table in ("conversations", "messages"))
@@ -226,7 +236,7 @@ async def test_a_user_who_is_deleted_is_in_no_backup(
 
 
 async def test_a_backup_is_never_overwritten(old: str, make_storage: MakeStorage, connection: Connection) -> None:
-    """A backup that is there is an error that names the ways out, and nothing is changed."""
+    """An existing backup is an error that names the ways out, and nothing is changed."""
     await connection.execute(f"CREATE TABLE {old}.{PREFIX}_conversations_backup (id text)")
     before = await rows(connection, old, "messages")
     storage = make_storage()
@@ -242,7 +252,7 @@ async def test_a_backup_is_never_overwritten(old: str, make_storage: MakeStorage
 async def test_conversations_that_only_their_messages_know_are_made(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """Messages whose conversation is missing get one, and the key that keeps the two together."""
+    """A conversation is created for messages without one, with the foreign key between the two tables."""
     await connection.execute(f"""
         ALTER TABLE {old}.{PREFIX}_messages DROP CONSTRAINT {PREFIX}_messages_conversation_id_fkey;
         DELETE FROM {old}.{PREFIX}_conversations WHERE id = '1_00001'""")
@@ -261,7 +271,7 @@ async def test_conversations_that_only_their_messages_know_are_made(
 async def test_old_tables_without_a_user_anywhere_become_the_defaults(
     old: str, make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """Where neither table knows a user, all conversations are the user "default"'s."""
+    """If neither table has a user, all conversations belong to the user "default"."""
     await connection.execute(f"""
         DELETE FROM {old}.{PREFIX}_messages WHERE user_id = 'user-other';
         ALTER TABLE {old}.{PREFIX}_messages DROP COLUMN user_id,
@@ -278,7 +288,7 @@ async def test_old_tables_without_a_user_anywhere_become_the_defaults(
 
 
 async def test_what_hangs_on_the_tables_stays(old: str, make_storage: MakeStorage, connection: Connection) -> None:
-    """Foreign keys, views and rights of the application on the old tables work on the new ones."""
+    """The application's foreign keys, views and privileges on the old tables work on the new ones."""
     await connection.execute(f"""
         CREATE TABLE {old}.invoices (conversation_id text REFERENCES {old}.{PREFIX}_conversations (id));
         INSERT INTO {old}.invoices VALUES ('1_00001');
@@ -307,7 +317,7 @@ async def test_check_names_the_old_schema(old: str, make_storage: MakeStorage, c
 
 @pytest.mark.parametrize("option", ["create_backup", "restore_from_backup", "delete_backup_after_success"])
 async def test_migrate_conversation_schema_takes_flags_only(make_storage: MakeStorage, option: str) -> None:
-    """migrate_conversation_schema() refuses anything but True and False before it looks at a table."""
+    """migrate_conversation_schema() refuses any flag but True and False before it reads a table."""
     storage: Any = make_storage()
 
     with pytest.raises(InvalidInputError, match=option):
@@ -315,7 +325,7 @@ async def test_migrate_conversation_schema_takes_flags_only(make_storage: MakeSt
 
 
 async def test_migrate_conversation_schema_without_tables_does_nothing(make_storage: MakeStorage) -> None:
-    """migrate_conversation_schema() finds nothing to do on an empty database, nor on one of ours."""
+    """migrate_conversation_schema() does nothing on an empty database, and nothing on voltmem's tables."""
     storage = make_storage()
 
     empty = await storage.migrate_conversation_schema()
@@ -326,7 +336,7 @@ async def test_migrate_conversation_schema_without_tables_does_nothing(make_stor
 
 
 async def test_a_derived_id_is_the_same_for_the_same_two(connection: Connection, dsn: str, schema: str) -> None:
-    """Two databases with the same rows get the same ids, and no two pairs of conversation and user share one."""
+    """Two databases with the same rows get the same ids, and each pair of conversation and user gets its own."""
     tables = f"""
         CREATE SCHEMA {schema};
         CREATE TABLE {schema}.{PREFIX}_conversations (

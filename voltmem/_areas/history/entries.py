@@ -58,7 +58,7 @@ class HistoryStatements:
                 {given},
                 exact = {_exact("$3")}
             RETURNING {ENTRY_COLUMNS}"""
-        # FOR KEY SHARE: nobody can delete the entry before its step or event is stored.
+        # FOR KEY SHARE: the entry cannot be deleted before its step or event is stored.
         self.put_step = f"""
             INSERT INTO {steps} AS existing (key, value, exact, agent_id, history_id)
             SELECT $1::text, $2::text::jsonb, $3::text::jsonb, $6::text, entry.id

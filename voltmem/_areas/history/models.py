@@ -50,20 +50,20 @@ EVENT_JSON: Final = ("tags", "input", "output", "error", "metadata")
 
 
 class _Recorded(Model):
-    """What belongs to an agent's run. VoltAgent's objects repeat, in the value, what stands beside it."""
+    """Base class of a run's entry, steps and events. VoltAgent's objects repeat, in the value, some of the columns."""
 
     _beside: ClassVar[frozenset[str]]
     """Fields of a value that are ignored: the verbs take them as arguments, or have verbs of their own."""
 
     @classmethod
     def _takes_none(cls, name: str) -> bool:
-        # None clears what may be None; for the others, too, it is "not given".
+        # None clears a field that may be None. For any other field it means "not given".
         needed = {each for each, info in cls.model_fields.items() if info.default is not None}
         return name not in needed | {to_camel(each) for each in needed}
 
     @classmethod
     def kept_under(cls, value: object, **beside: str) -> Self:
-        """Return the value, a model or a dict, with the fields that stand beside it, whatever it says of them."""
+        """Return the model of a value (a model or a dict). The keyword arguments replace its fields of these names."""
         if isinstance(value, cls):
             return value.model_copy(update=beside)
         if not isinstance(value, Mapping):
@@ -73,9 +73,9 @@ class _Recorded(Model):
 
 class AgentHistoryStep(_Recorded):
     """
-    One step of an agent's run: what was said, a tool's call, its result.
+    One step of an agent's run: a text, a tool call, or its result.
 
-    Fields beyond these, such as role, result, usage or timestamp, are kept and come back, by the names they have.
+    Additional fields, such as role, result, usage or timestamp, are stored and returned under their own names.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -87,11 +87,11 @@ class AgentHistoryStep(_Recorded):
     type: Text = "text"
     """"message", "tool_call", "tool_result", "text", or a name of the application's."""
     name: Text | None = None
-    """The tool's, or the agent's."""
+    """The name of the tool or the agent."""
     content: Json = None
     """Any JSON value. Comes back equal, type included; the order of keys may change."""
     arguments: Json = None
-    """What a tool was called with."""
+    """The arguments of a tool call."""
 
     if TYPE_CHECKING:
 
@@ -158,21 +158,21 @@ class TimelineEvent(_Recorded):
     status: Text | None = None
     """"running", "completed", "error", "cancelled", or a name of the application's."""
     status_message: Json = None
-    """Why it stands so: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
+    """The reason of the status: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
     level: Text = "INFO"
     """"DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL"."""
     version: Text | None = None
-    """Of what made it."""
+    """The version of the component that made it."""
     parent_event_id: Id | None = None
-    """The event that it happened in."""
+    """The id of the event that it is a part of."""
     tags: list[Text] | None = None
-    """Words to find it by."""
+    """Labels to find it by."""
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
     output: Json = None
-    """What came of it."""
+    """The result."""
     error: Json = None
-    """What went wrong."""
+    """The error."""
     metadata: Json = None
     """The application's own."""
     trace_id: Id | None = None
@@ -257,7 +257,7 @@ class TimelineEvent(_Recorded):
             self.name,
             self.end_time,
             self.status,
-            # Text, in which JSON's escapes say all that jsonb cannot.
+            # The column is text, and JSON's escapes represent the characters that jsonb cannot hold.
             None if self.status_message is None else to_json(self.status_message),
             self.level,
             self.version,
@@ -268,9 +268,9 @@ class TimelineEvent(_Recorded):
 
 class AgentHistoryEntry(_Recorded):
     """
-    One run of an agent: what it was asked, what came of it, and how it got there.
+    One run of an agent: its input, its output, and its steps and events.
 
-    Made without an id it gets a UUIDv7, made without a time the database's at the moment it is stored.
+    Without an id it gets a UUIDv7; without a timestamp, the database's time when it is stored.
     """
 
     _beside: ClassVar[frozenset[str]] = frozenset(
@@ -280,7 +280,7 @@ class AgentHistoryEntry(_Recorded):
     id: Id = Field(default_factory=uuid7)
     """Unique in its storage; the key that it is stored under."""
     agent_id: Id = Field(validation_alias=AliasChoices("_agentId", "agentId"), serialization_alias="_agentId")
-    """Whose run it was; ``_agentId`` in JSON, as VoltAgent has it."""
+    """The agent whose run it was; ``_agentId`` in JSON, like VoltAgent's."""
     timestamp: Time = Field(default_factory=now)
     """When it began: its place in lists."""
     status: Text | None = None
@@ -288,17 +288,17 @@ class AgentHistoryEntry(_Recorded):
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
     output: Json = None
-    """What the agent answered."""
+    """The agent's answer."""
     usage: Json = None
-    """What it cost: VoltAgent's {"promptTokens": …, "completionTokens": …, "totalTokens": …}."""
+    """The token usage: VoltAgent's {"promptTokens": …, "completionTokens": …, "totalTokens": …}."""
     metadata: Json = None
     """The application's own."""
     user_id: Id | None = None
-    """For whom it ran."""
+    """The user for whom it ran; None for a run without a user."""
     conversation_id: Id | None = None
     """The conversation that it ran in; it need not be stored here."""
     steps: list[AgentHistoryStep] = Field(default_factory=list)
-    """What it did, in order; stored by add_history_step()."""
+    """Its steps, in order; stored by add_history_step()."""
     events: list[TimelineEvent] = Field(default_factory=list)
     """What happened, in order; stored by add_timeline_event()."""
 
@@ -418,22 +418,22 @@ class AgentHistoryPage(Model):
 
 
 def step_fields(row: Row) -> JsonObject:
-    """Return what a step's row says, whoever wrote it, without its key."""
+    """Return the fields of a step's row, without its key. VoltAgent or voltmem wrote it."""
     value = from_stored_json(row["value"])
     return _restored(value if isinstance(value, dict) else {"content": value}, row["exact"])
 
 
 def step_columns(fields: JsonObject) -> tuple[str, str | None]:
-    """Return value and exact (JSON texts) of what a step says."""
+    """Return the columns value and exact (JSON texts) for the fields of a step."""
     copies, exact = _split(fields)
     return to_json(copies), exact
 
 
-# --- jsonb, and what it cannot hold -----------------------------------------------------------------------------
+# --- values that jsonb cannot hold ------------------------------------------------------------------------------
 
 
 def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
-    """Return the fields as jsonb can hold them, and as JSON the texts of those it cannot hold as they are."""
+    """Return copies of the fields that jsonb can hold, and, as JSON, the exact texts of the fields that it cannot."""
     copies = {name: jsonb_copy(field) for name, field in fields.items()}
     exact: JsonObject = {
         name: text for name, field in fields.items() if (text := to_json(field)) != to_json(copies[name])
@@ -442,7 +442,7 @@ def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
 
 
 def _restored(fields: JsonObject, exact: str | None) -> JsonObject:
-    """Return the fields with what jsonb could not hold, unless somebody else (VoltAgent) has written since."""
+    """Return the fields with their exact values, unless another writer (VoltAgent) has changed the jsonb since."""
     texts = {} if exact is None else from_stored_json(exact)
     values = {name: from_stored_json(str(text)) for name, text in texts.items()} if isinstance(texts, dict) else {}
     return fields | {name: value for name, value in values.items() if jsonb_copy(value) == fields.get(name)}

@@ -146,7 +146,7 @@ class AgentRun(_Recorder):
         given = {name: value for name, value in fields.items() if value is not None}
         await self._history.update_history_entry(self.id, {**given, "status": _status(failure)}, self.agent_id)
         if isinstance(failure, Exception):
-            told = _describe_error(failure)
+            description = _describe_error(failure)
             moment = now()
             event: dict[str, object] = {
                 "name": "agent:error",
@@ -154,7 +154,7 @@ class AgentRun(_Recorder):
                 "start_time": moment,
                 "end_time": moment,
             }
-            event |= {"status": "error", "level": "ERROR", "status_message": told, "error": told}
+            event |= {"status": "error", "level": "ERROR", "status_message": description, "error": description}
             await self._history.add_timeline_event(uuid7(), event, self.id, self.agent_id)
 
 
@@ -249,7 +249,7 @@ class AgentRuns(AgentHistory):
         return run._recorded({**fields, "user_id": user_id, "conversation_id": conversation_id})
 
 
-# --- ends that are written whatever happens -----------------------------------------------------------------------
+# --- ends that are always written ---------------------------------------------------------------------------------
 
 
 @asynccontextmanager

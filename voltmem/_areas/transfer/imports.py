@@ -147,7 +147,7 @@ class Imports(Area):
         Import the lines of an export for a user. Returns a summary.
 
         Args:
-            user_id: The user who owns everything from now on, whoever was exported.
+            user_id: The user who will own everything. The exported user is ignored.
             lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
 
         Raises:

@@ -54,8 +54,8 @@ class _SharedServer:
 
     Processes coordinate by two lock files. ``start.lock`` is held while a process starts, joins or leaves the server.
     ``users.lock`` is held *shared* for as long as a process uses the server; the kernel releases it when the process
-    is killed. Whoever gets it exclusively is the last user. On POSIX a process loses its lock on a file when it closes
-    *any* descriptor of it (hence one object), and a forked child inherits none of the locks.
+    is killed. The process that acquires it exclusively is the last user. On POSIX a process loses its lock on a file
+    when it closes *any* descriptor of it (hence one object), and a forked child does not inherit the locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -90,7 +90,7 @@ class _SharedServer:
             self._folder.mkdir(mode=0o700, parents=True)
             if self._cluster.account.user is not None:
                 self._folder.chmod(0o711)  # so that the user that runs the server can enter
-        for name in ("start.lock", "users.lock"):  # whoever can open them can block starts and stops
+        for name in ("start.lock", "users.lock"):  # private: a user who can open them could block starts and stops
             (self._folder / name).touch(mode=0o600)
         self._start_lock = fasteners.InterProcessLock(self._folder / "start.lock")
         self._users_lock = fasteners.InterProcessReaderWriterLock(self._folder / "users.lock")

@@ -176,7 +176,7 @@ class MigrateStatements(ConversationSchemaStatements):
 
 
 def has_backup(tables: Tables) -> str:
-    """Return the condition that there is a backup whose messages have a user_id."""
+    """Return the condition that there is a backup and its messages have a user_id."""
     return f"""to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
                     SELECT FROM pg_attribute
                     WHERE attrelid = to_regclass('{tables.messages_backup}') AND attname = 'user_id'

@@ -15,7 +15,7 @@ import pytest
 from tests.adapters.agno.agno_1.sessions import ASK, PREFIX, WITH_ALL, MakeStore, agent, run, session, stored_runs
 from tests.adapters.agno.both import assert_costs_stay, assert_reads_by_index, wal_of
 from tests.adapters.agno.fakes import FakeModel, echo
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.checkout import ROOT
 from tests.conftest import Connection
 from tests.programs import python
@@ -336,7 +336,7 @@ async def test_arun_waits_for_the_database_in_another_thread(
         await connection.execute(f"SELECT FROM \"{schema}\".{PREFIX}_conversations WHERE id = 's1' FOR UPDATE")
         running = asyncio.create_task(asyncio.to_thread(agent(store).run, "locked"))
         # A blocked event loop could neither see the run wait nor release the lock.
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         assert not running.done()
     await running
 

@@ -27,7 +27,7 @@ from tests.adapters.agno.agno_3.sessions import (
 )
 from tests.adapters.agno.both import assert_costs_stay, assert_reads_by_index, wal_of
 from tests.adapters.agno.fakes import FakeModel
-from tests.calls import somebody_waits
+from tests.calls import wait_until_blocked
 from tests.conftest import Connection
 from tests.programs import python
 from voltmem import ANY_USER, PostgresStorage
@@ -294,7 +294,7 @@ async def test_the_event_loop_is_not_blocked_while_a_row_is_locked(
         )
         running = asyncio.create_task(agent(db).arun("locked"))
         # A blocked event loop could neither see the run wait nor release the lock.
-        await somebody_waits(connection)
+        await wait_until_blocked(connection)
         assert not running.done()
     await running
 
