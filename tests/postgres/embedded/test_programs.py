@@ -120,7 +120,8 @@ shared, temporary = start_shared(), start_temporary()
 print(shared.folder, shared.dsn, temporary.dsn, flush=True)
 input()
 """
-    with Program(source, env={"VOLTMEM_HOME": str(reachable / "home")}) as program:
+    # Coverage, if it runs, would measure the program as well, in a file that this user cannot write.
+    with Program(source, env={"VOLTMEM_HOME": str(reachable / "home"), "COVERAGE_PROCESS_CONFIG": ""}) as program:
         folder, shared_dsn, temporary_dsn = program.says()
 
         assert serves(shared_dsn)
