@@ -89,7 +89,7 @@ async def test_the_script_has_schema_and_prefix_and_nothing_of_the_template(comm
     assert (code, problems) == (0, "")
     assert '"app".chat_messages' in printed
     assert all(name in printed for name in NAMES)
-    for word in ("{schema}", "{prefix}", PREFIX, "public"):
+    for word in ("{schema}", "{prefix}", PREFIX, "public.", '"public"'):
         assert word not in printed
 
 
