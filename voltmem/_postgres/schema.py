@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from voltmem._postgres.migrations import conversation_schema, unreleased
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
-from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql
+from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql, refuse_edited_sql
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def script(tables: Tables) -> str:
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
         create_ledger,
         unreleased.script(tables),
+        refuse_edited_sql(tables, migrations()),
     ]
     old = conversation_schema.MigrateStatements(tables)
     parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))
