@@ -135,7 +135,7 @@ async def test_another_text_of_the_same_version_is_an_error_that_says_what_to_do
 def test_a_functions_file_without_a_version_is_an_error() -> None:
     """A function's file that does not begin with a version is an error that names it."""
     for text in ("SELECT 1;\n", "-- version 0\nSELECT 1;\n", "\n-- version 1\nSELECT 1;\n"):
-        with pytest.raises(MigrationError, match="functions/answer: .*begin the file with"):
+        with pytest.raises(MigrationError, match=r"functions/answer: .*begin the file with"):
             _ = Migration("functions/answer", text).version
 
 
