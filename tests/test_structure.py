@@ -102,6 +102,16 @@ def test_every_make_target_explains_itself() -> None:
     assert unexplained == []
 
 
+def test_the_hooks_run_each_tool_of_lint_and_types() -> None:
+    """The hooks of git run each tool that "make lint" and "make types" run."""
+    makefile, hooks = ((ROOT / name).read_text() for name in ("Makefile", ".pre-commit-config.yaml"))
+    recipes = re.findall(r"^(?:lint|types):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    tools = re.findall(r"\$\(BIN\)/(ruff \w+|[\w-]+)", "".join(recipes))
+
+    assert len(recipes) == 2
+    assert set(tools) == set(re.findall(r"entry: \.venv/bin/(ruff \w+|[\w-]+)", hooks))
+
+
 def is_explained(line: str, target: str) -> bool:
     return line.startswith(f"{target}:") and "## " in line
 
