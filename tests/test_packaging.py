@@ -93,7 +93,7 @@ async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None
 
 
 def test_the_classifiers_name_pythons_that_the_matrix_tests() -> None:
-    """The classifiers name each Python from the oldest that may be installed on, and the test matrix has all of them."""
+    """The classifiers name each Python from the oldest that is supported, and the test matrix has all of them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     language = "Programming Language :: Python :: "
     named = [each.removeprefix(language) for each in project["classifiers"] if each.startswith(f"{language}3.")]
