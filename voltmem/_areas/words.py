@@ -142,7 +142,7 @@ class Term:
     without: bool = False
     """Whether it is an exclusion: a text must not contain it."""
     is_prefix: bool = False
-    """Whether the last word is a prefix, because it may still be being typed."""
+    """Whether the last word is a prefix, because the user may still be typing it."""
 
     def tsquery(self) -> str:
         """Return the text form of the term's tsquery."""
@@ -186,8 +186,8 @@ def terms(query: str) -> list[Term]:
     """
     Return the terms of a query: words, "phrases" and -exclusions, as in a web search.
 
-    The last word is a prefix, because it may still be being typed, unless a space or a quotation mark follows it. Only
-    the first 64 words or pairs of characters of a long query count.
+    The last word is a prefix, because the user may still be typing it, unless a space or a quotation mark follows it.
+    Only the first 64 words or pairs of characters of a long query count.
     """
     found: list[Term] = []
     left = _MOST_ASKED
