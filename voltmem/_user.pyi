@@ -432,7 +432,7 @@ class UserStorage:
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
@@ -515,8 +515,8 @@ class UserStorage:
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
     async def delete_user(self) -> int:
         """

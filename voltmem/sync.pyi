@@ -608,7 +608,7 @@ class UserStorage:
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
@@ -691,8 +691,8 @@ class UserStorage:
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
     def delete_user(self) -> int:
         """
@@ -764,8 +764,8 @@ class Storage:
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
     def export_user(self, user_id: str) -> Iterator[str]:
         """
@@ -820,7 +820,7 @@ class Storage:
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
@@ -1065,7 +1065,7 @@ class Storage:
         Raises:
             InvalidInputError: A field is unknown or has the wrong type.
 
-        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
+        VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
         """
     def add_history_step(
         self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str

@@ -77,7 +77,7 @@ def script(tables: Tables) -> str:
     """Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it."""
     create_schema, create_ledger = create_statements(tables)
     parts = [
-        f"-- All that voltmem needs for {tables}. What was applied is left out when it is run again.\n"
+        f"-- All statements that voltmem needs for {tables}. Those that were applied are skipped in another run.\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1",
         # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),

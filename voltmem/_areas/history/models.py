@@ -368,7 +368,7 @@ class AgentHistoryEntry(_Recorded):
 
     @classmethod
     def from_row(cls, row: Row, steps: Sequence[AgentHistoryStep] = (), events: Sequence[TimelineEvent] = ()) -> Self:
-        """Return the entry of a row, with what was read for it; its JSON fields arrive as text."""
+        """Return the entry of a row, with its steps and events; its JSON fields arrive as text."""
         return cls.model_construct(
             id=row["id"],
             agent_id=row["agent_id"],
