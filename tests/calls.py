@@ -29,13 +29,12 @@ PATIENCE: Final = 50
 
 # --- the verbs and their arguments --------------------------------------------------------------------------------
 
-# The values of parameters by name: valid ones that have an effect on the rows of Rows.seed().
+# The values of parameters by name: valid ones that have an effect on the rows of Rows.seed(). A parameter with a number
+# or a boolean as its default needs none.
 VALUES: Final[Mapping[str, object]] = {
     "after": LONG_AGO,
     "agent_id": "a1",
-    "archived": True,
     "at": LATER,
-    "automatic": False,
     "before": LATER,
     "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}},
     "conversation_id": "c1",
@@ -45,7 +44,6 @@ VALUES: Final[Mapping[str, object]] = {
     "history_id": "h1",
     "id": "fork",
     "ids": ["m1", "m2"],
-    "include_archived": False,
     "limit": 5,
     "lines": [
         '{"voltmem": 1, "kind": "header"}',
@@ -57,15 +55,11 @@ VALUES: Final[Mapping[str, object]] = {
     "message_id": "m1",
     "messages": [{"id": f"m{n}", "role": "user", "content": [n]} for n in (3, 4, 5)],
     "metadata": {"n": 2},
-    "offset": 0,
     "older_than": timedelta(days=1),
     "order_by": "title",
     "order_direction": "ASC",
     "owner": "ada",
-    "page": 1,
     "page_size": 5,
-    "pinned": True,
-    "preview": True,
     "resource_id": "docs",
     "roles": ["user"],
     "tag": "work",
@@ -73,7 +67,6 @@ VALUES: Final[Mapping[str, object]] = {
     "text": "one",
     "title": "Changed",
     "token": "t1",
-    "touch": True,
     "types": ["text"],
     "up_to": "m1",
     "user_id": "ada",
@@ -84,7 +77,6 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     "list_conversations": {
         "after": str(SidebarCursor(False, LATER, "c9")),
         "before": None,
-        "archived": False,
         "pinned": False,
     },
     "search": {"after": str(SearchCursor(9.0, LATER, "c9"))},
@@ -121,6 +113,7 @@ NO_VERBS: Final[Mapping[str, str]] = {
 }
 # The first words of read-only verbs. A read-only session verifies them (test_errors.py).
 READING: Final = ("get_", "list_", "query_", "count_", "export_", "search")
+NAMES_OF_READING_VERBS: Final = f"verbs that only read, and no others, have names that begin with one of {READING}"
 # The second call has another result, so these are never repeated. All other writes are.
 NOT_REPEATED: Final = frozenset(
     {
@@ -176,7 +169,9 @@ def parameters(kind: type, name: str) -> set[str]:
 
 def arguments(name: str) -> dict[str, object]:
     """Return valid values for all arguments of a verb."""
-    values = {**VALUES, **OTHERWISE.get(name, {})}
+    signature = inspect.signature(getattr(PostgresStorage, name))
+    defaults = {each.name: each.default for each in signature.parameters.values() if isinstance(each.default, int)}
+    values = {**defaults, **VALUES, **OTHERWISE.get(name, {})}
     names = parameters(PostgresStorage, name)
     if unknown := names - values.keys():
         raise LookupError(f"{name}() has parameters that no verb had so far: add {unknown} to VALUES in {__file__}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, TypeVar, cast, get_origin
+from typing import Any, NamedTuple, cast, get_origin
 
 from pydantic import BaseModel
 
@@ -37,6 +37,10 @@ MODULES = (
     "voltmem.web",
 )
 # The methods that "with", "async for" and "await" call.
+# Members that make models of values and rows: voltmem's own, and not in the reference either.
+INTERNAL = frozenset(
+    {"from_row", "given", "kept_under", "model_config", "model_post_init", "of", "stored_at", "to_row"}
+)
 SPECIAL = {"__init__", "__aenter__", "__aexit__", "__aiter__", "__await__", "__enter__", "__exit__", "__iter__"}
 
 
@@ -53,13 +57,8 @@ def public_api() -> list[str]:
 
 
 def public_names(module: ModuleType) -> dict[str, Any]:
-    """Return the names in a module's __all__, or else those that it defines."""
-    names = getattr(module, "__all__", None) or [
-        *(name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__),
-        *constants(module),
-    ]
-    values = {name: getattr(module, name) for name in names if not name.startswith("_")}
-    return {name: value for name, value in values.items() if not isinstance(value, TypeVar)}
+    """Return the names in a module's __all__."""
+    return {name: getattr(module, name) for name in module.__all__}
 
 
 def constants(module: ModuleType) -> dict[str, str]:
@@ -107,7 +106,7 @@ def member_names_of(cls: type) -> list[str]:
     # A protocol has its constructor from typing.
     own = [name for name, member in vars(cls).items() if getattr(member, "__module__", None) != "typing"]
     names = dict.fromkeys([*inspect.get_annotations(cls), *own])
-    return [name for name in names if name in SPECIAL or not name.startswith(("_", "model_config"))]
+    return [name for name in names if name in SPECIAL or not (name.startswith("_") or name in INTERNAL)]
 
 
 def member_line(path: str, cls: type, name: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 import voltmem.errors
 import voltmem.testing
-from tests.calls import VERBS, WRITES, Rows, call, parameters, with_parameters
+from tests.calls import NAMES_OF_READING_VERBS, VERBS, WRITES, Rows, call, parameters, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import (
@@ -289,7 +289,8 @@ async def test_a_fault_of_the_server_is_an_error_of_ours(
             assert isinstance(error.__cause__, asyncpg.PostgresError), name
             assert await rows.all() == before, name
 
-    assert failed >= (WRITES if fault == "disk full" else {"add_message", "add_messages"})
+    expected = WRITES if fault == "disk full" else {"add_message", "add_messages"}
+    assert failed >= expected, f"{expected - failed} did not fail; {NAMES_OF_READING_VERBS}"
 
 
 # Restrictions of a session, by SQLSTATE: no privileges, read-only, short timeouts.
@@ -325,7 +326,8 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
             assert error.sqlstate == sqlstate, name
             assert isinstance(error.__cause__, asyncpg.PostgresError), name
 
-    assert failed == (WRITES if sqlstate == "25006" else set(VERBS))
+    expected = WRITES if sqlstate == "25006" else set(VERBS)
+    assert failed == expected, f"{failed ^ expected} failed, or did not; {NAMES_OF_READING_VERBS}"
     assert await rows.all() == before
 
 

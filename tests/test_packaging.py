@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.checkout import ROOT
+from tests.matrix import PYTHONS
 from voltmem._postgres.migrations.files import migrations
 
 PROGRAM = """
@@ -89,6 +90,16 @@ async def test_the_sdist_holds_what_the_wheel_is_made_of(tmp_path: Path) -> None
     assert {f"migrations_sql/{each.name}.sql" for each in migrations()} <= names
     assert {"migrations_sql/schema.sql", "voltmem/storage.py", "examples/hello.py", "tests/conftest.py"} <= names
     assert {"LICENSE", "README.md"} <= names
+
+
+def test_the_classifiers_name_pythons_that_the_matrix_tests() -> None:
+    """The classifiers name each Python from the oldest that is supported, and the test matrix has all of them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    language = "Programming Language :: Python :: "
+    named = [each.removeprefix(language) for each in project["classifiers"] if each.startswith(f"{language}3.")]
+
+    assert project["requires-python"] == f">={named[0]}"
+    assert [f"python{each}" for each in named] == PYTHONS[: len(named)]
 
 
 def test_the_lock_pins_what_the_project_asks_for() -> None:

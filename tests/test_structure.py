@@ -48,8 +48,6 @@ def imports_of(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def is_standard(name: str) -> bool:
-    import sys
-
     return name in sys.stdlib_module_names
 
 
@@ -102,6 +100,16 @@ def test_every_make_target_explains_itself() -> None:
     assert unexplained == []
 
 
+def test_the_hooks_run_each_tool_of_lint_and_types() -> None:
+    """The hooks of git run each tool that "make lint" and "make types" run."""
+    makefile, hooks = ((ROOT / name).read_text() for name in ("Makefile", ".pre-commit-config.yaml"))
+    recipes = re.findall(r"^(?:lint|types):.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    tools = re.findall(r"\$\(BIN\)/(ruff \w+|[\w-]+)", "".join(recipes))
+
+    assert len(recipes) == 2
+    assert set(tools) == set(re.findall(r"entry: \.venv/bin/(ruff \w+|[\w-]+)", hooks))
+
+
 def is_explained(line: str, target: str) -> bool:
     return line.startswith(f"{target}:") and "## " in line
 
@@ -111,9 +119,14 @@ def is_explained(line: str, target: str) -> bool:
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 45
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-every_file = pytest.mark.parametrize(
-    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE))
-)
+
+
+def each_file_of(*folders: str) -> pytest.MarkDecorator:
+    files = sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+    return pytest.mark.parametrize("file", files, ids=lambda file: str(file.relative_to(ROOT)))
+
+
+every_file = each_file_of("voltmem")
 
 
 @every_file
@@ -122,7 +135,7 @@ def test_a_file_is_not_longer_than_the_bound(file: Path) -> None:
     assert len(file.read_text().splitlines()) <= LONGEST_FILE
 
 
-@every_file
+@each_file_of("voltmem", "tests", "examples", "docs")
 def test_a_function_is_short_enough_to_be_seen_whole(file: Path) -> None:
     """A function is not longer than the bound, without its docstring and the text of its SQL."""
     counts = [(function.name, len(lines_of(function))) for function in functions(file)]

@@ -40,7 +40,7 @@ list of processes. A password is never printed."""
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Print no argument, as argparse's message would: it may be a connection string in the wrong place."""
+        """Leave the arguments out of the message; argparse would print them, and one may be a connection string."""
         self.print_usage(sys.stderr)
         self.exit(2, f"{self.prog}: invalid arguments; see --help\n")
 

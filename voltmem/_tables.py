@@ -21,6 +21,7 @@ StatementsT = TypeVar("StatementsT")
 
 _TABLE: Final = {"kind": "table"}
 _FUNCTION: Final = {"kind": "function"}
+_TEMPORARY: Final = {"schema": "pg_temp"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Tables:
     # The backup of migrate_conversation_schema().
     conversations_backup: str = field(init=False)
     messages_backup: str = field(init=False)
+    # The writers of each conversation, while it runs.
+    writers: str = field(init=False, metadata=_TEMPORARY)
 
     # Each function is a file in migrations_sql/functions/.
     add_messages: str = field(init=False, metadata=_FUNCTION)
@@ -53,6 +56,9 @@ class Tables:
     plain: str = field(init=False, metadata=_FUNCTION)
     tell_watchers: str = field(init=False, metadata=_FUNCTION)
 
+    # A function of unreleased versions, which migrations/unreleased.py drops.
+    append: str = field(init=False)
+
     def __post_init__(self) -> None:
         _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
         _check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
@@ -60,7 +66,8 @@ class Tables:
             raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ are PostgreSQL's; use another")
         for each in fields(self):
             if not each.init:
-                object.__setattr__(self, each.name, f'"{self.schema}".{self.prefix}_{each.name}')
+                schema = each.metadata.get("schema", f'"{self.schema}"')
+                object.__setattr__(self, each.name, f"{schema}.{self.prefix}_{each.name}")
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.prefix}_*"

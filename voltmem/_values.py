@@ -271,7 +271,7 @@ def describe_field_error(fields: Iterable[str], error: ErrorDetails) -> str:
     except InvalidInputError as refused:
         return str(refused)
     if kind == "value_error":
-        # That of a check of ours begins with the name of the field.
+        # Messages from our own checks already begin with the field's name.
         text = str(error.get("ctx", {}).get("error", error["msg"]))
         return text if text.startswith(where) else f"{where}: {text}"
     return f"{where} {short_repr(value)}: {error['msg']}"

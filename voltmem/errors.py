@@ -58,7 +58,6 @@ __all__ = [
     "SchemaNotReadyError",
     "StorageClosedError",
     "VoltMemError",
-    "translated",
 ]
 
 

@@ -39,7 +39,7 @@ Json: TypeAlias = Mapping[str, object]
 
 # --- ChatGPT ------------------------------------------------------------------------------------------------------
 
-# What ChatGPT does not show: what it knows about its user, and its reasoning.
+# Content types that ChatGPT does not show: its notes about the user, and its reasoning.
 _HIDDEN: Final = frozenset({"user_editable_context", "model_editable_context", "thoughts", "reasoning_recap"})
 # The fields with the text in content types other than lists of parts.
 _TEXTS: Final = ("text", "result", "content", "output_str")

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool
 
 
+__all__ = ["BoundStorage", "PostgresStorage", "Storage"]
+
+
 class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes, Users, Exports, Imports):
     """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
 from voltmem._blocking.loop_thread import OwnLoop
-from voltmem._blocking.twin import Twin
+from voltmem._blocking.twin import Twin, twin_of
 from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.options import ConnectionOptions
@@ -122,7 +122,7 @@ class BoundStorage(Storage, of=voltmem.BoundStorage):
     @property
     def connection(self) -> Connection:
         """The connection, for the application's own statements in the same transaction."""
-        return Connection.around(self._asynchronous.connection, self._runner)
+        return twin_of(self._asynchronous.connection, Connection, self._runner)
 
 
 class Connection(Twin):

@@ -567,9 +567,9 @@ class UserStorage:
 
         Args:
             text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
-                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
-                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
-                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                that begin with it, because the user may still be typing it, unless a space follows. Case, accents and
+                vowel points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters
+                in titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
@@ -581,8 +581,8 @@ class UserStorage:
         A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
         searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
-        match is after the first 20,000 characters, the snippet is the beginning of the message.
+        Of a very long message, the first 16,000 words are indexed, or as many distinct words as fit into a megabyte. If
+        the match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
     def watch(self, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -608,7 +608,7 @@ class UserStorage:
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
@@ -654,8 +654,8 @@ class UserStorage:
                     file.write(line)
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
-        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
+        import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
@@ -691,8 +691,8 @@ class UserStorage:
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
     def delete_user(self) -> int:
         """
@@ -764,8 +764,8 @@ class Storage:
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
     def export_user(self, user_id: str) -> Iterator[str]:
         """
@@ -778,8 +778,8 @@ class Storage:
                     file.write(line)
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
-        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
+        import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
@@ -820,7 +820,7 @@ class Storage:
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
@@ -884,9 +884,9 @@ class Storage:
         Args:
             user_id: The user. Only this user's conversations are searched.
             text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
-                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
-                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
-                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                that begin with it, because the user may still be typing it, unless a space follows. Case, accents and
+                vowel points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters
+                in titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
@@ -898,8 +898,8 @@ class Storage:
         A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
         searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
-        match is after the first 20,000 characters, the snippet is the beginning of the message.
+        Of a very long message, the first 16,000 words are indexed, or as many distinct words as fit into a megabyte. If
+        the match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
     def index_messages(self) -> int:
         """
@@ -1065,7 +1065,7 @@ class Storage:
         Raises:
             InvalidInputError: A field is unknown or has the wrong type.
 
-        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
+        VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
         """
     def add_history_step(
         self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str

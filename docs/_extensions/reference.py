@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from inspect import getattr_static, unwrap
-from typing import Any, Final
+from typing import Any
 
 from docutils.nodes import Element, Node, TextElement, abbreviation, document
 from pydantic import BaseModel
@@ -28,11 +28,9 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
 import voltmem.web  # here: autodoc would import it with TYPE_CHECKING set, and pydantic refuses FastAPI's models then
+from tests.public_api import INTERNAL
 
 logger = logging.getLogger(__name__)
-
-# Of pydantic's models, what is no business of an application's.
-_INTERNAL: Final = frozenset({"from_row", "given", "model_config", "model_post_init", "of", "stored_at", "to_row"})
 
 
 def public_names(owner: type) -> Iterator[str]:
@@ -102,7 +100,7 @@ def read_sections(app: Sphinx, what: Any, name: str, member: object, options: An
 def leave_out(app: Sphinx, what: str, name: str, member: object, skip: bool, options: Any) -> bool | None:
     """Leave out what the reference says elsewhere, or what is internal."""
     last = name.rpartition(".")[2]
-    return True if last in _INTERNAL or (is_voltagents(last) and not isinstance(member, type)) else None
+    return True if last in INTERNAL or (is_voltagents(last) and not isinstance(member, type)) else None
 
 
 def as_people_write_it(

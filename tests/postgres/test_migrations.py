@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from tests.calls import wait_until_blocked
+from tests.catalog import ledger
 from tests.checkout import ROOT
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
@@ -24,6 +25,7 @@ from voltmem import (
 )
 from voltmem._postgres.migrations.files import Migration, migrations
 from voltmem._postgres.migrations.ledger import schema_lock
+from voltmem._postgres.schema import script
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -253,6 +255,22 @@ async def test_an_edited_migration_is_an_error_that_names_it(
     assert caught.value.name == edited
     with pytest.raises(MigrationError, match=edited):
         await storage.upgrade_schema()
+
+
+@pytest.mark.parametrize("edited", NAMES)
+async def test_the_script_refuses_an_edited_migration(
+    make_storage: MakeStorage, connection: Connection, schema: str, edited: str
+) -> None:
+    """The script raises the same error for a file that differs from the applied one, and leaves the ledger."""
+    tables = Tables(schema, "voltagent_memory")
+    await make_storage().open()
+    await connection.execute(f"UPDATE {tables.migrations} SET checksum = 'another' WHERE name = $1", edited)
+    before = await ledger(connection, tables)
+
+    with pytest.raises(asyncpg.RaiseError, match=f"{edited}: .*Install the release"):
+        await connection.execute(script(tables))
+
+    assert await ledger(connection, tables) == before
 
 
 @pytest.mark.parametrize("migrate", ["auto", "check"])

@@ -125,11 +125,18 @@ async def test_another_text_of_the_same_version_is_an_error_that_says_what_to_do
     release(answering(3, answer=4))
     storage = make_storage(migrate="auto" if migrate == "auto" else "check")
 
-    with pytest.raises(MigrationError, match=r"functions/answer: .*version 3.*raise the number") as caught:
+    with pytest.raises(MigrationError, match=r"functions/answer: .*Install the release.*raise the number") as caught:
         await storage.open()
 
     assert caught.value.name == "functions/answer"
     assert await answer(connection, schema) == 3
+
+
+def test_a_functions_file_without_a_version_is_an_error() -> None:
+    """A function's file that does not begin with a version is an error that names it."""
+    for text in ("SELECT 1;\n", "-- version 0\nSELECT 1;\n", "\n-- version 1\nSELECT 1;\n"):
+        with pytest.raises(MigrationError, match=r"functions/answer: .*begin the file with"):
+            _ = Migration("functions/answer", text).version
 
 
 async def test_an_older_and_a_newer_release_that_start_together_end_with_the_newer_function(

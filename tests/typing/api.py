@@ -93,7 +93,7 @@ def options(pool: asyncpg.Pool[asyncpg.Record]) -> None:
 # --- models -------------------------------------------------------------------------------------------------------
 
 
-def models(conversation: Conversation, message: Message, page: ConversationPage) -> None:
+def new_models(conversation: Conversation) -> None:
     Conversation(user_id="ada")
     Conversation(
         id="c1",
@@ -120,6 +120,8 @@ def models(conversation: Conversation, message: Message, page: ConversationPage)
     ConversationPage(conversations=[conversation], page=1, page_size=10, has_more=False)
     ConversationPage(conversations=[conversation], page=1, pageSize=10, hasMore=False)
 
+
+def models(conversation: Conversation, message: Message, page: ConversationPage) -> None:
     assert_type(conversation.id, str)
     assert_type(conversation.resource_id, str)
     assert_type(conversation.resourceId, str)
@@ -353,6 +355,8 @@ async def messages(storage: Storage, message: Message, several: Sequence[Message
     assert_type(await storage.clear_messages("ada"), int)
     assert_type(await storage.clear_messages(ANY_USER, "c1"), int)
 
+
+async def messages_in_camel_case(storage: Storage, message: Message, several: Sequence[Message]) -> None:
     assert_type(await storage.addMessage(message, userId="ada", conversationId="c1"), Message)
     assert_type(await storage.addMessages(several, userId="ada", conversationId="c1"), list[Message])
     assert_type(await storage.getMessages("ada", "c1", limit=10), list[Message])

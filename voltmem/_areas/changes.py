@@ -121,7 +121,7 @@ class Changes(Area):
             InvalidInputError: The storage is bound to a connection or a transaction.
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
-        All watchers of a storage share one connection beside the pool, or one of the pool if the caller passed a pool.
+        All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.

@@ -198,9 +198,9 @@ class Search(Area):
         Args:
             user_id: The user. Only this user's conversations are searched.
             text: Words, ``"phrases"`` and ``-exclusions``, as in a web search. The last word also matches longer words
-                that begin with it, because it may still be being typed, unless a space follows. Case, accents and vowel
-                points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters in
-                titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
+                that begin with it, because the user may still be typing it, unless a space follows. Case, accents and
+                vowel points are ignored (but not accents in titles on PostgreSQL 12, nor the case of non-ASCII letters
+                in titles in a database with LC_CTYPE C, before PostgreSQL 17, without ICU). Scripts without spaces, and
                 emoji, are searched by pairs of characters. Only the first 64 words or pairs of a long query count.
             limit: The maximum number of conversations.
             after: The next_cursor of the page before, of the same search.
@@ -212,8 +212,8 @@ class Search(Area):
         A message or a title matches if it contains all the terms. Archived messages and deleted conversations are not
         searched. One statement; it reads this user's entries of the index of words, and the messages found.
 
-        Of a very long message, the first 16,000 words are indexed, or the first distinct words up to a megabyte. If the
-        match is after the first 20,000 characters, the snippet is the beginning of the message.
+        Of a very long message, the first 16,000 words are indexed, or as many distinct words as fit into a megabyte. If
+        the match is after the first 20,000 characters, the snippet is the beginning of the message.
         """
         check_user("user_id", user_id, "a search reads the words of one user's conversations")
         check_text(text=text)

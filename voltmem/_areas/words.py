@@ -37,7 +37,7 @@ _UNSPACED: Final = (
     r"\u231a\u231b\u23e9-\u23fa\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"  # emoji
     r"\U00020000-\U0003ffff"
 )
-_OTHER_PLANES: Final = r"\U00010000-\U0001efff"  # letters, but for a few signs of old scripts
+_OTHER_PLANES: Final = r"\U00010000-\U0001efff"  # letters, except for a few signs of old scripts
 # Accents of Latin, Greek and Cyrillic, points of Hebrew and Arabic, the Arabic tatweel, and variation selectors. The
 # signs of Indic scripts are not accents but vowels, so they stay.
 _MARKS: Final = (
@@ -142,7 +142,7 @@ class Term:
     without: bool = False
     """Whether it is an exclusion: a text must not contain it."""
     is_prefix: bool = False
-    """Whether the last word is a prefix, because it may still be being typed."""
+    """Whether the last word is a prefix, because the user may still be typing it."""
 
     def tsquery(self) -> str:
         """Return the text form of the term's tsquery."""
@@ -186,8 +186,8 @@ def terms(query: str) -> list[Term]:
     """
     Return the terms of a query: words, "phrases" and -exclusions, as in a web search.
 
-    The last word is a prefix, because it may still be being typed, unless a space or a quotation mark follows it. Only
-    the first 64 words or pairs of characters of a long query count.
+    The last word is a prefix, because the user may still be typing it, unless a space or a quotation mark follows it.
+    Only the first 64 words or pairs of characters of a long query count.
     """
     found: list[Term] = []
     left = _MOST_ASKED
@@ -205,7 +205,7 @@ def terms(query: str) -> list[Term]:
 
 
 def _wanted(text: str, most: int) -> tuple[tuple[str, ...], str]:
-    """Return the first *most* words of what was typed, and the text up to there."""
+    """Return the first *most* words of a query, and the text up to them."""
     found = words(text, most + 1)
     if len(found) > 1 and found[-1].end == found[-2].end:
         found.pop()  # the last single character of a run; in a longer text it is part of a pair

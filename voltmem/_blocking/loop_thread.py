@@ -346,7 +346,11 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
 
 
 def runs_event_loop() -> bool:
-    """Return whether this thread runs an event loop, apart from a notebook's, which every cell blocks anyway."""
+    """
+    Return whether this thread runs an event loop.
+
+    False in a notebook's main thread, where a cell blocks the loop anyway.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:

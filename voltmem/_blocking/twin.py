@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from queue import SimpleQueue
-from typing import Any, ClassVar, Final, NamedTuple, Self, get_args, get_origin
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -61,30 +61,32 @@ class Twin:
             if not (is_inherited or blocking_name in vars(cls) or name in without):
                 setattr(cls, blocking_name, _twin_member(cls, name, member))
 
-    @classmethod
-    def asynchronous_class(cls) -> type:
-        """Return the class of which this one is the blocking form."""
-        return cls._of
-
-    @classmethod
-    def around(cls, asynchronous: object, runner: Runner) -> Self:
-        """Return the blocking form of an asynchronous object of the runner's loop."""
-        twin = cls.__new__(cls)
-        twin._asynchronous, twin._runner = asynchronous, runner
-        return twin
-
     def __repr__(self) -> str:
         return f"<blocking {self._asynchronous!r}>"
 
 
 _twins: Final[dict[type, type[Twin]]] = {}
+TwinT = TypeVar("TwinT", bound=Twin)
+
+
+# Not methods of Twin: its classes have the names of the asynchronous ones, and no others.
+def asynchronous_class(twin: type[Twin]) -> type:
+    """Return the class of which this one is the blocking form."""
+    return twin._of
+
+
+def twin_of(asynchronous: object, kind: type[TwinT], runner: Runner) -> TwinT:
+    """Return the blocking form of an asynchronous object of the runner's loop."""
+    twin = kind.__new__(kind)
+    twin._asynchronous, twin._runner = asynchronous, runner
+    return twin
 
 
 def blocking(value: Any, runner: Runner) -> Any:
     """Return the blocking form of an asynchronous method's result. A value without one is returned unchanged."""
     for kind in type(value).__mro__:
         if kind in _twins:
-            return _twins[kind].around(value, runner)
+            return twin_of(value, _twins[kind], runner)
     if isinstance(value, AsyncIterator):
         return runner.iterate(value)
     if isinstance(value, AbstractAsyncContextManager):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from voltmem._postgres.migrations import conversation_schema, unreleased
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
-from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql
+from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql, refuse_edited_sql
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -77,12 +77,13 @@ def script(tables: Tables) -> str:
     """Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it."""
     create_schema, create_ledger = create_statements(tables)
     parts = [
-        f"-- All that voltmem needs for {tables}. What was applied is left out when it is run again.\n"
+        f"-- All statements that voltmem needs for {tables}. Those that were applied are skipped in another run.\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1",
         # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
         _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
         create_ledger,
         unreleased.script(tables),
+        refuse_edited_sql(tables, migrations()),
     ]
     old = conversation_schema.MigrateStatements(tables)
     parts.append(_where(f"({dedent(old.is_old)})", ";\n\n".join(old.script()) + ";"))

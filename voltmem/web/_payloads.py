@@ -68,7 +68,7 @@ def _reachable(missing: Callable[[str], Exception]) -> Callable[[str], str]:
         try:
             check_id(id=id)
         except InvalidInputError:
-            raise missing(id) from None  # such an id cannot be stored, so there is none
+            raise missing(id) from None  # no stored row can have this id
         return id
 
     return check

@@ -23,11 +23,11 @@ _UNLISTED = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
 def _reachable(token: str) -> str:
     if not is_storable(token):
-        raise _nowhere()  # such a token cannot be stored, so there is none
+        raise _not_found()  # no stored link can have this token
     return token
 
 
-def _nowhere() -> HTTPException:
+def _not_found() -> HTTPException:
     return HTTPException(404, "There is no such link, or it was revoked.")
 
 
@@ -48,7 +48,7 @@ class Link(Answer):
     """A public, read-only link to a conversation."""
 
     token: str
-    """Whoever has it can read the conversation."""
+    """Anyone who has it can read the conversation."""
     conversation_id: str
     up_to: str | None
     """The last message that is shown; null if there was none."""
@@ -110,7 +110,7 @@ async def list_shares(mine: Mine, conversationId: ConversationId) -> Response:
 async def revoke_share(mine: Mine, token: Token) -> None:
     """Revoke a link."""
     if not await mine.revoke_share(token):
-        raise _nowhere()
+        raise _not_found()
 
 
 @public_routes.get(
@@ -123,6 +123,6 @@ async def get_shared(storage: Anybodys, token: Token, limit: Limit = 100, after:
     """Get a shared conversation: the text of user and assistant messages. Needs no sign-in, names no user."""
     found = await storage.get_shared_conversation(token, limit=limit, after=after)
     if found is None:
-        raise _nowhere()
+        raise _not_found()
     items = [SharedMessage.model_validate(each) for each in found.messages]
     return JsonResponse(SharedPage(title=found.title, items=items, next_cursor=found.next_cursor), headers=_UNLISTED)

@@ -1,4 +1,4 @@
-"""Who makes the request: only the application's dependency says so, never the request itself."""
+"""The user of a request, from the application's dependency; nothing in the request itself is trusted."""
 
 from __future__ import annotations
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 
 import pytest
+from pydantic import BaseModel
 
 from tests.areas.transfer.exported import END, conversation, exported, header
+from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from tests.proxy import Proxy
-from voltmem import PostgresStorage
+from voltmem import AgentHistoryEntry, PostgresStorage
+from voltmem._areas.transfer.lines import RunEvent, RunStep
+from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload
 
 
 async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
@@ -29,6 +34,31 @@ async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
 
     assert lines[1:] == expected
     assert [json.loads(each)["kind"] for each in await exported(filled)] == ["end"]
+
+
+async def test_export_user_has_the_fields_that_the_reference_describes(filled: PostgresStorage) -> None:
+    """The reference lists the fields that an import reads, and an export has no others."""
+    table = (ROOT / "docs/reference/users.md").read_text().partition("| `kind` |")[2].partition("\n\n")[0]
+    described = {
+        re.findall(r"`(\w+)`", kind)[0]: set(re.findall(r"`(\w+)`", fields))
+        for _, kind, _, fields, _ in (row.split("|") for row in table.splitlines()[2:])
+    }
+    models: list[tuple[str, type[BaseModel], set[str]]] = [
+        ("conversation", ImportedConversation, {"messages", "payloads"}),
+        ("payload", ImportedPayload, set()),
+        ("message", ImportedMessage, set()),
+        ("run", AgentHistoryEntry, {"user_id", "steps", "events"}),
+        ("step", RunStep, set()),
+        ("event", RunEvent, {"trace_id"}),
+    ]
+
+    lines = [json.loads(line) async for line in filled.export_user("ada")]
+
+    for kind, model, of_other_lines in models:
+        assert described[kind] == model.model_fields.keys() - of_other_lines, kind
+    assert list(described) == list(dict.fromkeys(line["kind"] for line in lines))
+    for line in lines:
+        assert line.keys() - {"kind", "exact"} <= described[line["kind"]]
 
 
 async def test_export_user_that_is_left_gives_its_connection_back(

@@ -182,7 +182,7 @@ class AgentHistory(Area):
         Raises:
             InvalidInputError: A field is unknown or has the wrong type.
 
-        VoltAgent: ``updateHistoryEntry`` (which clears what is not given).
+        VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
         """
         return await self._put_entry(key, value, agent_id, whole=False)
 

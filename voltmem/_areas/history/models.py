@@ -1,7 +1,7 @@
 """
 The history of agents' runs as values: an entry, its steps, its timeline events, and a page of entries.
 
-Like the models of conversations and messages, in both spellings; from_row and to_row live here and nowhere else.
+Like the models of conversations and messages, in both spellings; only this module converts rows to values and back.
 """
 
 from __future__ import annotations
@@ -138,9 +138,9 @@ class AgentHistoryStep(_Recorded):
 
 class TimelineEvent(_Recorded):
     """
-    One event of an agent's run: something that was begun, done, or went wrong, perhaps within another.
+    One event of an agent's run, such as a tool call. Events can be nested.
 
-    Made without an id it gets a UUIDv7, made without a start the database's time at the moment it is stored.
+    Without an id it gets a UUIDv7; without a start time, the database's time when it is stored.
     """
 
     _beside: ClassVar[frozenset[str]] = frozenset({"id", "traceId", "trace_id"})
@@ -346,9 +346,9 @@ class AgentHistoryEntry(_Recorded):
 
     def event_tree(self) -> list[tuple[int, TimelineEvent]]:
         """
-        Return each event with its depth, an event right before those that happened in it.
+        Return each event with its depth; the events within an event follow it.
 
-        Depth 0 is for what happened in no other, or in one that is not here.
+        Events without a parent in this list have depth 0.
         """
         parents = {event.id for event in self.events}
         within: dict[str | None, list[TimelineEvent]] = {}
@@ -356,7 +356,7 @@ class AgentHistoryEntry(_Recorded):
             parent = event.parent_event_id
             within.setdefault(parent if parent in parents else None, []).append(event)
         tree: dict[str, tuple[int, TimelineEvent]] = {}
-        # Then all of them: what no root leads to is its own ancestor.
+        # The remaining events form a cycle, so return them all.
         for first in [*within.get(None, ()), *self.events]:
             waiting = [(0, first)]
             while waiting:
@@ -368,7 +368,7 @@ class AgentHistoryEntry(_Recorded):
 
     @classmethod
     def from_row(cls, row: Row, steps: Sequence[AgentHistoryStep] = (), events: Sequence[TimelineEvent] = ()) -> Self:
-        """Return the entry of a row, with what was read for it; its JSON fields arrive as text."""
+        """Return the entry of a row, with its steps and events; its JSON fields arrive as text."""
         return cls.model_construct(
             id=row["id"],
             agent_id=row["agent_id"],
@@ -449,7 +449,7 @@ def _restored(fields: JsonObject, exact: str | None) -> JsonObject:
 
 
 def _json_columns(model: BaseModel, names: Sequence[str]) -> tuple[str | None, ...]:
-    """Return the JSON text of each of these fields, NULL for None, and at last that of exact."""
+    """Return the JSON text of each of these fields, NULL for None; the last item is the JSON text of *exact*."""
     copies, exact = _split({name: getattr(model, name) for name in names})
     return *(None if copy is None else to_json(copy) for copy in copies.values()), exact
 

@@ -21,7 +21,7 @@ _around: Final[ContextVar[RunEvent | None]] = ContextVar("voltmem_run_event", de
 
 
 class _Recorder:
-    """Checks and copies what is written at the end, at the time it is set: so that the end can always be written."""
+    """Checks and copies a value when it is set, so that writing it at the end cannot fail."""
 
     output: JsonValue = None
     """The result; written at the end."""
@@ -254,7 +254,7 @@ class AgentRuns(AgentHistory):
 
 @asynccontextmanager
 async def _with_an_end(end: Callable[[BaseException | None], Coroutine[object, object, None]]) -> AsyncIterator[None]:
-    """Call end with the exception of the block, or None, when the block is over."""
+    """Call *end* after the block, with its exception or None."""
     try:
         yield
     except BaseException as failure:
@@ -287,7 +287,7 @@ async def _to_its_end(write: Callable[[], Coroutine[object, object, None]], fail
 
 
 def _cancel_again(task: asyncio.Task[object] | None) -> None:
-    if task is not None and task.cancelling():  # otherwise a timeout around it has taken the request back
+    if task is not None and task.cancelling():  # otherwise an enclosing timeout has already cleared the request
         task.uncancel()  # counted once
         task.cancel()
 

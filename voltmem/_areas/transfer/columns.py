@@ -1,4 +1,4 @@
-"""What is imported, as the columns of its tables: all that a message, a step or an event says is text."""
+"""Convert imported objects to column values. Values of messages, steps and events are passed as text."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ EVENT: Final = (
 STEP: Final = ("key", "value", "exact", "agent_id")
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
 
-# Of a message, an event or a step, as it crosses: all of it is text.
+# The column values of a message, an event or a step.
 Columns: TypeAlias = tuple[str | None, ...]
 
 
 def conversation_columns(conversation: ImportedConversation, names: Mapping[str, str]) -> tuple[object, ...]:
     """
-    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, and whether it was
-    read: up to read_at, or to now where that is later.
+    Return resource_id, title, metadata (JSON text), created_at, updated_at (None: now), the marks, and whether it is
+    marked as read, up to the later of read_at and now.
 
     *names* maps the ids of the import to those in the storage.
     """
@@ -91,7 +91,7 @@ def message_columns(conversation: ImportedConversation, *, search: bool) -> Iter
 def run_columns(
     run: ImportedRun, ids: Mapping[tuple[RunKind, str], str], user_id: str, names: Mapping[str, str]
 ) -> tuple[object, ...]:
-    """Return what a run, its steps and its events are stored as, under their new ids."""
+    """Return the columns of a run, its steps and its events, with their new ids."""
     entry = run.entry
     _, agent_id, _, timestamp, status, _, conversation, *values = entry.to_row()
     in_conversation = names.get(str(conversation), conversation)

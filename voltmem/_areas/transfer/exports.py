@@ -71,8 +71,8 @@ class Exports(Area):
                     file.write(line)
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are not: a token is a key. import_user() reads the
-        lines; the first lines of ``voltmem/_areas/transfer/lines.py`` document their format.
+        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
+        import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.

@@ -187,8 +187,8 @@ class Imports(Area):
             conversations: From ``voltmem.importers``, or your own.
 
         A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. Otherwise as import_user(): one transaction each, what is there already is skipped, ids that are
-        taken are replaced, and nothing is deleted.
+        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
+        are taken are replaced, and nothing is deleted.
         """
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("conversations", conversations)

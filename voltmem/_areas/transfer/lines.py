@@ -1,27 +1,8 @@
 """
 The format of an export: writing its lines, and reading them as conversations and runs.
 
-A line is a JSON object in UTF-8; "kind" says what it is. The lines come in this order::
-
-    {"voltmem": 1, "kind": "header", "user_id", "exported_at"}
-    {"kind": "conversation", "id", "resource_id", "title", "metadata", "created_at", "updated_at", "pinned",
-        "archived", "tags", "read_at", "deleted_at", "title_is_automatic", "forked_from", "forked_up_to"}
-    {"kind": "payload", "format", "revision", "updated_at", "payload"}           of the conversation above
-    {"kind": "message", "id", "role", "content", "type", "metadata", "created_at", "archived", "in_parts",
-        "format", "payload", "parent_id"}                                        of the conversation above, in order
-    {"kind": "run", "id", "agent_id", "timestamp", "status", "conversation_id", "input", "output", "usage",
-        "metadata"}
-    {"kind": "step", "id", "agent_id", "value"}                                  of the run above, in order
-    {"kind": "event", "id", "agent_id", "type", "name", "start_time", "end_time", "status", "status_message",
-        "level", "version", "parent_event_id", "tags", "input", "output", "error", "metadata"}     likewise
-    {"kind": "end"}
-
-Null fields, false marks, and empty tags and metadata are left out. Times are ISO 8601 with their offset. A value that
-many JSON parsers cannot read (strings with lone surrogates, very deep values) is not in its field: its JSON text is in
-the object "exact", under the name of the field. An import ignores "user_id".
-
-The number in the header is the version of this format. A reader refuses a version, a kind or a field that it does not
-know, and lines that stop before the end line.
+docs/reference/users.md describes the format. The number in the header is its version. A reader refuses a version, a
+kind or a field that it does not know, and lines that stop before the end line.
 """
 
 from __future__ import annotations

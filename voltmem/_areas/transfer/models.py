@@ -24,7 +24,7 @@ class ImportedMessage(NativeMessage):
 
 
 class ImportedPayload(Model):
-    """What a framework keeps of a whole conversation, beside the messages."""
+    """A framework's own data about a whole conversation, in addition to the messages."""
 
     format: Id
     """The framework's name for its form."""
@@ -54,7 +54,7 @@ class ImportedConversation(Marks):
     messages: list[Message] = Field(default_factory=list)
     """In order. A message without a time gets the time of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
-    """What frameworks keep of the whole conversation."""
+    """Frameworks' own data about the whole conversation."""
 
 
 class Skipped(Model):

@@ -30,20 +30,8 @@ def missing(known: Sequence[Migration], applied: Mapping[str, Entry]) -> list[Mi
     for each in known:
         entry = applied.get(each.name)
         if entry is not None and entry.version == each.version and entry.checksum != each.checksum:
-            raise MigrationError(each.name, _edited(each))
+            raise MigrationError(each.name, ledger.EDITED)
     return [each for each in known if each.name not in applied or applied[each.name].version < each.version]
-
-
-def _edited(migration: Migration) -> str:
-    if migration.is_function:
-        return (
-            f"version {migration.version} was applied to this database with another text. After changing a text, raise "
-            f'the number in its first line, "-- version {migration.version}"; or restore the text'
-        )
-    return (
-        "its file was changed after it was applied to this database. Restore the file, and put the change into a new "
-        "migration"
-    )
 
 
 async def apply_missing(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str]:

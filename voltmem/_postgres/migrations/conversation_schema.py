@@ -91,8 +91,7 @@ class MigrateStatements(ConversationSchemaStatements):
     def __init__(self, tables: Tables) -> None:
         super().__init__(tables)
         conversations, messages = tables.conversations, tables.messages
-        name = bare(messages)
-        writers = f"pg_temp.{tables.prefix}_writers"
+        name, writers = bare(messages), tables.writers
         self.make_missing_tables = _old_tables(tables)
         # Writers wait from here on, so that no row is missed. Readers are not blocked until the end.
         self.lock = f"LOCK TABLE {conversations}, {messages} IN SHARE ROW EXCLUSIVE MODE"

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from voltmem._tables import Tables
+from voltmem._values import short_repr
+from voltmem.errors import MigrationError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -33,7 +35,7 @@ FUNCTIONS: Final = "functions/"
 
 _NUMBERED = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _FUNCTION = re.compile(r"[a-z][a-z0-9_]*\.sql")
-_VERSION = re.compile(r"-- version (\d+)\n")
+_VERSION = re.compile(r"-- version ([1-9]\d*)\n")
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class Migration:
     @property
     def version(self) -> int:
         """The number in the first line of a function's file; 1 for a numbered file."""
-        found = _VERSION.match(self.text) if self.is_function else None
-        return 1 if found is None else int(found[1])
+        if not self.is_function:
+            return 1
+        found = _VERSION.match(self.text)
+        if found is None:
+            line = short_repr(self.text.partition("\n")[0])
+            raise MigrationError(self.name, f'its first line is {line}: begin the file with "-- version N"')
+        return int(found[1])
 
     @property
     def checksum(self) -> str:

@@ -36,6 +36,13 @@ _LOCK_PATIENCE: Final = 600.0
 # Lock not available, deadlock: the table is in use.
 _IN_USE: Final = frozenset({"55P03", "40P01"})
 
+EDITED: Final = (
+    "this database has another text of the same version. Install the release of voltmem that upgraded the database, or "
+    "a later one. If you edited the file: raise the number in the first line of a function, or restore a numbered file "
+    "and put the change into a new one"
+)
+"""The error for a file that differs from the applied one."""
+
 
 class Entry(NamedTuple):
     """A row of the ledger."""
@@ -63,15 +70,34 @@ async def is_current(connection: Connection, tables: Tables, known: Sequence[Mig
 
     Migrations of a newer release are ignored: its files only add, and its functions can still be called.
     """
-    rows = ", ".join(f"('{each.name}', {each.version}, '{each.checksum}')" for each in known)
     try:
         tag = await connection.execute(f"""
-            SELECT 1 FROM {tables.migrations} AS l JOIN (VALUES {rows}) AS known (name, version, checksum)
-            ON l.name = known.name
+            SELECT 1 FROM {tables.migrations} AS l JOIN {_values(known)} ON l.name = known.name
                 AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)""")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
         return False
     return tag == f"SELECT {len(known)}"
+
+
+def refuse_edited_sql(tables: Tables, known: Sequence[Migration]) -> str:
+    """Return the statement that raises an error if the ledger has another text of a known version."""
+    return f"""DO $voltmem$
+DECLARE
+    edited text := (
+        SELECT string_agg(l.name, ', ' ORDER BY l.name) FROM {tables.migrations} AS l JOIN {_values(known)}
+        ON l.name = known.name AND l.version = known.version AND l.checksum <> known.checksum
+    );
+BEGIN
+IF edited IS NOT NULL THEN
+    RAISE EXCEPTION USING MESSAGE = 'migration ' || edited || ': {EDITED}';
+END IF;
+END
+$voltmem$;"""
+
+
+def _values(known: Sequence[Migration]) -> str:
+    rows = ", ".join(f"('{each.name}', {each.version}, '{each.checksum}')" for each in known)
+    return f"(VALUES {rows}) AS known (name, version, checksum)"
 
 
 async def entries(connection: Connection, tables: Tables) -> dict[str, Entry]:
@@ -127,7 +153,7 @@ async def _create_missing(connection: Connection, tables: Tables) -> None:
     create_schema, create_ledger = create_statements(tables)
     if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
         # Another prefix may be creating it with its first tables, which may take long on a busy machine. The lock is a
-        # statement of its own, so that the next statement has a snapshot of after the wait.
+        # statement of its own, so that the next statement's snapshot is taken after the wait.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables.schema}", timeout=PATIENCE
         )

@@ -28,12 +28,6 @@ _INCOMPLETE: Final = (
     "an unreleased version of voltmem created this database, and it was not upgraded to the last of them. Open it once "
     "with commit f020f2e of voltmem, and then with this version; or drop its tables, if you need nothing in them"
 )
-# Functions that nothing calls any more, by the number of text[] arguments.
-_UNUSED: Final = (
-    ("append", 8, "timestamptz[], bigint, boolean"),
-    ("add_messages", 10, "bigint, boolean, boolean"),
-    ("add_messages", 14, "bigint, boolean, boolean"),
-)
 
 
 def _is_there(tables: Tables) -> str:
@@ -54,19 +48,24 @@ def _is_incomplete(tables: Tables) -> str:
     return f"(SELECT encode(sha256(convert_to({listed}, 'UTF8')), 'hex') {_rows(tables)}) <> '{_COMPLETE}'"
 
 
+def _drop_unused(tables: Tables) -> list[str]:
+    """Return the statements that drop the functions that nothing calls any more, by their arguments."""
+    booleans = "bigint, boolean, boolean"
+    return [
+        f"DROP FUNCTION IF EXISTS {tables.append}({'text[], ' * 8}timestamptz[], bigint, boolean);",
+        *(f"DROP FUNCTION IF EXISTS {tables.add_messages}({'text[], ' * texts}{booleans});" for texts in (10, 14)),
+    ]
+
+
 def script(tables: Tables) -> str:
     """Return the statement that replaces the ledger of an unreleased version, or does nothing."""
-    unused = [
-        f"DROP FUNCTION IF EXISTS {tables.render('{schema}.{prefix}')}_{name}({'text[], ' * texts}{others});"
-        for name, texts, others in _UNUSED
-    ]
     functions = [each for each in migrations() if each.is_function]
     numbered = [each for each in migrations() if not each.is_function and each.name <= _LAST_FILE]
     return "\n".join([
         f"DO $voltmem$\nBEGIN\nIF {_is_there(tables)} THEN\n",
         f"IF {_is_incomplete(tables)} THEN RAISE EXCEPTION USING MESSAGE = '{_INCOMPLETE}'; END IF;\n",
         f"ALTER TABLE {tables.migrations} ADD COLUMN version integer NOT NULL DEFAULT 1;\n",
-        *unused,
+        *_drop_unused(tables),
         f"\nIF EXISTS (SELECT 1 {_rows(tables)}) THEN\n",
         f"DELETE {_rows(tables)};\n",
         *(tables.render(each.text) for each in functions),
