@@ -121,7 +121,7 @@ class PostgresStorage(Storage):
 
     Creating a storage does no I/O, so you can create it at module level. The first call opens the pool and creates or
     upgrades the tables, once, even if many tasks call at the same time. Tasks may share a storage; its connections
-    belong to the event loop of the first call.
+    belong to the event loop of the first call until close(); in any other loop a call raises EventLoopError.
 
     Args:
         connection: A connection string, or a dict with host, port, database, user, password, ssl. None:

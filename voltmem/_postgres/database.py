@@ -191,7 +191,7 @@ class Database:
         return self._pool
 
     def _check_loop(self) -> None:
-        """Bind the storage to the running event loop, until close() or the loop's end. EventLoopError in any other."""
+        """Bind the storage to the running event loop, until close(). EventLoopError in any other."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
@@ -202,13 +202,14 @@ class Database:
                 f"the loop that uses them, one of each for each loop. {_SYNC_HINT}"
             )
         with self._claiming:  # the event loops of two threads may do this at the same time
-            if self._loop is not None and not self._loop.is_closed():
+            # A loop that is over without an open pool, for example because no server was reached, leaves nothing open.
+            if self._loop is not None and not (self._loop.is_closed() and self._pool is None):
                 raise EventLoopError(
-                    "this storage belongs to another event loop, which still runs: its connections live there. Close "
-                    f"it there first ('await storage.close()'), or make one PostgresStorage for each loop. {_SYNC_HINT}"
+                    "this storage belongs to another event loop: its connections live there, even if the loop is over. "
+                    "Close it there first ('await storage.close()', or 'async with storage:'), or make one "
+                    f"PostgresStorage for each loop. {_SYNC_HINT}"
                 )
-            # The other loop is over (asyncio.run has ended), and its connections ended with it.
-            self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
+            self._loop, self._opening = loop, asyncio.Lock()
 
     def _forget(self) -> None:
         """Forget the event loop and its connections in a forked child, because they belong to the parent."""
