@@ -180,7 +180,7 @@ class StorageClosedError(VoltMemError, RuntimeError):
 
 
 class EventLoopError(VoltMemError, RuntimeError):
-    """The storage was used in a second event loop, but it is still open in the first, to which its connections belong."""
+    """The storage was used in a second event loop, while it is still open in the first."""
 
 
 class MissingExtraError(VoltMemError, ImportError):

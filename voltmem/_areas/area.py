@@ -7,6 +7,8 @@ from typing import NamedTuple, TypeVar
 
 from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables, rendered
+from voltmem._values import short_repr
+from voltmem.errors import InvalidOptionError
 from voltmem.options import StorageOptions
 
 StatementsT = TypeVar("StatementsT")
@@ -34,6 +36,26 @@ class Area:
         return rendered(kind, self._options.tables)
 
 
+def check_storage(storage: object, *classes: type) -> None:
+    """Raise InvalidOptionError unless the storage is one of these classes: asynchronous, blocking, or either."""
+    if not isinstance(storage, classes):
+        needed = " or a ".join(f"{_package(each)}.PostgresStorage" for each in classes)
+        given = f"{_package(type(storage))}.{type(storage).__qualname__}"
+        raise InvalidOptionError(f"storage must be a {needed}, not {short_repr(storage)}, a {given}")
+
+
+def _package(cls: type) -> str:
+    """Return the package from which callers import a class."""
+    is_internal = cls.__module__.startswith("voltmem.") and cls.__module__ != "voltmem.sync"
+    return "voltmem" if is_internal else cls.__module__
+
+
 def access(area: Area) -> Access:
-    """Return the access of an area, for code outside of the areas (an agent's memory, an adapter)."""
+    """
+    Return the access of an area, for code outside of the areas (an agent's memory, an adapter).
+
+    Raises:
+        InvalidOptionError: It is not an asynchronous storage.
+    """
+    check_storage(area, Area)
     return Access(area._options, area._executor)
