@@ -115,9 +115,12 @@ class ConversationNotFoundError(VoltMemError, LookupError):
             what = "does not exist"
             way_out = "Check the id, or create it first with create_conversation() or ensure_conversation()."
         else:
-            # The same text for both, so that a user cannot find out whether another user has such a conversation.
+            # The same text for both, so that a read or a write does not show whether another user has this id.
             what = f"was not found among those of user {user_id!r}: it does not exist, or it is another user's"
-            way_out = "Check both ids, or create it first with create_conversation() or ensure_conversation()."
+            way_out = (
+                "Check both ids. If it does not exist, create it with ensure_conversation(); if it is another user's, "
+                "use another id."
+            )
         # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
         why = "; a message in it would violate the foreign key constraint" if is_for_message else ""
         super().__init__(f"conversation {conversation_id!r} {what}{why}. {way_out}")
@@ -145,7 +148,7 @@ class ConversationExistsError(VoltMemError, ValueError):
             f"conversation {conversation_id!r} was deleted, but it keeps its id. {_BACK}"
             if is_deleted
             else f"conversation {conversation_id!r} already exists. "
-            "Leave the id out to get a new one, or call ensure_conversation() to use the existing conversation."
+            "Leave the id out to get a new one. If it is this user's, ensure_conversation() returns it."
         )
 
 
