@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.conftest import MakeStorage
+from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import ConnectionFailedError, EventLoopError, PostgresStorage
 
@@ -225,6 +225,26 @@ async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str
             await in_another_loop(storage.count_conversations())
 
         assert await pool.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("kind", ["transaction", "view", "bound"])
+async def test_a_bound_storage_stays_in_its_loop(kind: str, storage: PostgresStorage, connection: Connection) -> None:
+    """A storage that is bound to a connection raises EventLoopError in another loop, and works on in its own."""
+    async with storage.transaction() as tx:
+        bound = {"transaction": tx, "view": tx.for_user("ada"), "bound": storage.bind(connection)}[kind]
+
+        async def nested() -> None:
+            async with bound.transaction():
+                pass
+
+        async def exported() -> list[str]:
+            return [line async for line in tx.export_user("ada")]
+
+        for call in (bound.query_conversations(), nested(), exported()):
+            with pytest.raises(EventLoopError, match=r"bound to a connection of another.*voltmem\.sync"):
+                await in_another_loop(call)
+
+        assert await bound.query_conversations() == []
 
 
 async def test_two_loops_have_a_storage_each(make_storage: MakeStorage) -> None:
