@@ -179,7 +179,7 @@ class StorageClosedError(VoltMemError, RuntimeError):
     """The storage was used after close()."""
 
     def __init__(self) -> None:
-        super().__init__("this storage is closed. Open it again with 'await storage.open()' or 'async with storage:'.")
+        super().__init__("this storage is closed. Its open() opens it again.")
 
 
 class EventLoopError(VoltMemError, RuntimeError):
@@ -214,7 +214,7 @@ class SchemaNotReadyError(SchemaError):
             f"the tables {schema}.{prefix}_* lack {len(self.missing)} of voltmem's migrations: "
             f'{", ".join(self.missing)}. With migrate="check" nothing is changed. With a role that may create tables '
             f"run 'python -m voltmem migrate {options}' ('python -m voltmem sql {options}' shows what it runs) or "
-            "'await storage.upgrade_schema()', or open the storage with migrate=\"auto\"."
+            'call upgrade_schema(), or open the storage with migrate="auto".'
         )
 
 
@@ -256,7 +256,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "08P01": "A pooler may refuse a startup parameter of the connection string: leave out all but application_name",
     "25006": "This server is a standby: add target_session_attrs=read-write to the connection string",
     "25P02": "An earlier statement of the transaction failed: end the transaction. Put what may fail into a savepoint, "
-    "with 'async with tx.transaction():'",
+    "with the transaction's own transaction()",
     "26000": _POOLER,
     "28000": "Check the user, the password and the server's pg_hba.conf",
     "28P01": "Check the user and the password",
@@ -296,7 +296,7 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
     if sqlstate in _NO_SUCH_OBJECT:
         return SchemaError(
             f"{error} [{sqlstate}]. The tables are missing or older than this release: check schema and table_prefix, "
-            "open the storage with migrate=\"auto\", or run 'await storage.upgrade_schema()' or 'python -m voltmem "
+            'open the storage with migrate="auto", call upgrade_schema() or run \'python -m voltmem '
             "migrate'."
         )
     message = describe(error, role)
@@ -317,7 +317,8 @@ def describe(error: BaseException, role: str | None = None) -> str:
     hint = _HINTS.get(getattr(error, "sqlstate", None) or "")
     if "another operation is in progress" in message:
         hint = (
-            "A connection runs one statement at a time: await each call on it, or in its transaction, before the next"
+            "A connection runs one statement at a time: wait for the end of each call on it, or in its transaction, "
+            "before the next"
         )
     if hint is None:
         return message

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
 from voltmem._blocking.calls import awaited
-from voltmem._blocking.loop_thread import OwnLoop
+from voltmem._blocking.loop_thread import ContextThatBlocks, IterableThatBlocks, OwnLoop
 from voltmem._blocking.twin import Twin
 from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
@@ -71,7 +71,7 @@ class ConversationMemory(Twin, of=voltmem.ConversationMemory):
     """
 
 
-class UserConversations(Twin, of=voltmem.UserConversations):
+class UserConversations(Twin, IterableThatBlocks, of=voltmem.UserConversations):
     """
     A query for one user's conversations, built step by step, in any order; each step returns a new object.
 
@@ -163,7 +163,7 @@ _CONSTRUCTOR = _ASYNCHRONOUS.replace(
 
 # bind() and pool= have no blocking form: an asyncpg connection works only in the event loop that made it, and callers
 # cannot make one in this storage's loop. lifespan() is for asynchronous applications.
-class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
+class PostgresStorage(Storage, ContextThatBlocks, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
     """
     Keeps conversations and their messages in PostgreSQL, for code that blocks.
 

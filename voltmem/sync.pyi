@@ -665,7 +665,7 @@ class UserStorage:
         Import the lines of an export for a user. Returns a summary.
 
         Args:
-            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -740,7 +740,7 @@ class Storage:
 
         Args:
             user_id: The user who will own everything. The exported user is ignored.
-            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.

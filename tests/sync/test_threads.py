@@ -270,6 +270,27 @@ def test_invalid_messages_are_refused(messages: Any, storage: PostgresStorage, c
     assert str(blocking.value) == str(asynchronous.value)
 
 
+# --- asynchronous code ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [lambda storage: storage, lambda storage: storage.transaction(), lambda storage: storage.record_run("cook")],
+)
+async def test_async_with_is_refused(opened: Any, storage: PostgresStorage) -> None:
+    """``async with`` on a blocking storage, a transaction or a run says to use ``with``, and opens nothing."""
+    with pytest.raises(TypeError, match=r"blocks: use 'with', or voltmem\.PostgresStorage"):
+        async with opened(storage):
+            pass
+
+
+async def test_async_for_is_refused(storage: PostgresStorage) -> None:
+    """``async for`` over a blocking builder says to use ``for``."""
+    with pytest.raises(TypeError, match=r"blocks: use 'for', or voltmem\.PostgresStorage"):
+        async for _ in storage.get_user_conversations("ada"):  # type: ignore[attr-defined]
+            pass
+
+
 # --- run() and submit() ---------------------------------------------------------------------------------------------
 
 
