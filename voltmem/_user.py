@@ -6,10 +6,10 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.area import async_context
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
 from voltmem._areas.forks import Forks
@@ -106,7 +106,7 @@ class UserStorage:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._user_id!r} of {self._storage!r}>"
 
-    @asynccontextmanager
+    @async_context
     async def transaction(self) -> AsyncIterator[UserStorage]:
         """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
         async with self._storage.transaction() as transaction:
