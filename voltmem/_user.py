@@ -129,7 +129,7 @@ class UserStorage:
         elif isinstance(conversation, Mapping):
             fields = dict(conversation)
         else:
-            raise InvalidInputError(f"a Conversation or a dict is needed, not {short_repr(conversation)}")
+            raise InvalidInputError(f"a dict or Conversation is needed, not {short_repr(conversation)}")
         for name in ("user_id", "userId"):
             if (named := fields.pop(name, None)) not in (None, self._user_id):
                 raise InvalidInputError(
