@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import NoneType
@@ -219,6 +221,14 @@ def test_an_error_is_also_what_python_calls_it() -> None:
     assert issubclass(ConversationNotFoundError, LookupError)
     assert issubclass(ConnectionFailedError, ConnectionError)
     assert issubclass(DatabaseTimeoutError, TimeoutError)
+
+
+def test_no_advice_is_for_asynchronous_code_only() -> None:
+    """The texts of errors fit the blocking storage, too: they contain no await and no async."""
+    source = Path(voltmem.errors.__file__).read_text(encoding="utf-8")
+    texts = [each.value for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Constant)]
+
+    assert not [text for text in texts if isinstance(text, str) and re.search(r"\b(await|async)\b", text)]
 
 
 # --- no driver's error escapes -----------------------------------------------------------------------------------

@@ -122,6 +122,22 @@ def test_a_connection_that_cannot_be_is_refused_without_its_secrets(connection: 
     assert not [part for part in ("secret", "sec/", "/ret", "sec#", "sec?", "12?") if part in said]
 
 
+@pytest.mark.parametrize(
+    ("connection", "why"),
+    [
+        ("mysql://u:secret@h/db", "has the scheme 'mysql'; it must look like"),
+        ("localhost", "connection string must look like"),
+        ("postgresql://h:abc/db", "host or port in the connection string is invalid: the port is a number"),
+        ("postgresql://u:secret@h:99999/db", "host or port in the connection string is invalid: the port is a number"),
+        ("postgresql://u:sec/ret@h/db", "percent-encode special characters"),
+    ],
+)
+def test_the_error_names_what_is_wrong_in_a_connection_string(connection: str, why: str) -> None:
+    """The error names the scheme, the port, or characters that are not percent-encoded."""
+    with pytest.raises(InvalidOptionError, match=why):
+        PostgresStorage(connection)
+
+
 @given(user=st.text(min_size=1, max_size=20), password=st.text(max_size=30), database=st.text(min_size=1, max_size=20))
 def test_a_percent_encoded_login_is_never_shown(user: str, password: str, database: str) -> None:
     """A percent-encoded password of any characters is decoded, and never shown."""
@@ -224,5 +240,7 @@ async def test_the_variables_name_the_database(dsn: str, schema: str, monkeypatc
         assert await storage.count_conversations() == 0
 
     monkeypatch.delenv("VOLTMEM_DATABASE_URL")
-    with pytest.raises(InvalidOptionError, match="DATABASE_URL: the connection string must look like"):
+    with pytest.raises(
+        InvalidOptionError, match="DATABASE_URL: the connection string has the scheme 'mysql'; it must look like"
+    ):
         await PostgresStorage(schema=schema).open()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conftest import Connection
@@ -55,3 +57,20 @@ async def test_bind_joins_the_callers_own_transaction(storage: PostgresStorage, 
     assert {each.id for each in await storage.query_conversations()} == {"kept"}
     await bound.create_conversation({"id": "at once", "user_id": "ada"})
     assert await storage.get_conversation("at once") is not None
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        lambda storage: storage.transaction(),
+        lambda storage: storage.for_user("ada").transaction(),
+        lambda storage: storage.record_run("cook"),
+        lambda storage: storage.lifespan(None),
+    ],
+    ids=["transaction", "view", "run", "lifespan"],
+)
+async def test_a_plain_with_is_refused(opened: Any, storage: PostgresStorage) -> None:
+    """``with`` on a context manager of the asynchronous storage says what to use."""
+    way_out = r"use 'async with', or 'with' and voltmem\.sync\.PostgresStorage"
+    with pytest.raises(TypeError, match=way_out), opened(storage):
+        pass

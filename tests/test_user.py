@@ -76,7 +76,7 @@ async def test_for_user_refuses_a_user(name: str) -> None:
     for parameter in USER_PARAMETERS:
         with pytest.raises(TypeError, match=parameter):
             await called(name, **given, **{parameter: "bob"})
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"takes at most \d positional arguments, not \d.*Leave the user out"):
         await called(name, *given.values(), "bob")
 
 
@@ -119,6 +119,21 @@ async def test_for_user_calls_what_a_subclass_overrides(dsn: str, schema: str) -
     found = await view.get_conversation("c1")
     assert found is not None
     assert (found.user_id, found.title) == ("ada", "OVERRIDDEN")
+
+
+@pytest.mark.parametrize("user", ["bob", ["ada"], {"ada": 1}, 7, ""])
+@pytest.mark.parametrize("spelling", ["user_id", "userId"])
+async def test_for_user_refuses_a_conversation_of_another_user(
+    user: object, spelling: str, storage: PostgresStorage
+) -> None:
+    """for_user() refuses a conversation whose user is not its own, whatever the value is."""
+    ada = storage.for_user("ada")
+    for create in (ada.create_conversation, ada.ensure_conversation):
+        with pytest.raises(InvalidInputError, match=f"leave {spelling} out"):
+            await create({spelling: user})
+
+    assert (await ada.create_conversation({spelling: "ada"})).user_id == "ada"
+    assert (await ada.create_conversation({spelling: None})).user_id == "ada"
 
 
 async def test_for_user_takes_part_in_a_transaction(storage: PostgresStorage) -> None:

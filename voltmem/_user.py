@@ -6,10 +6,10 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._areas.area import async_context
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
 from voltmem._areas.forks import Forks
@@ -46,10 +46,18 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
     # The index among the positional arguments without self; None for a keyword-only parameter.
     place = None if filled.kind is filled.KEYWORD_ONLY else list(signature.parameters).index(filled.name) - 1
 
+    visible = [each for each in signature.parameters.values() if each.name not in hidden]
+    most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in visible) - 1  # without self
+
     def call(view: UserStorage, arguments: tuple[object, ...], named: dict[str, object]) -> Any:
         for parameter in hidden:
             if parameter in named:
                 raise TypeError(f"{name}() of for_user() takes no {parameter}: it works for {view!r}. Leave it out.")
+        if len(arguments) > most:
+            raise TypeError(
+                f"{name}() of for_user() takes at most {most} positional arguments, not {len(arguments)}: it works for "
+                f"{view!r}. Leave the user out."
+            )
         if place is not None and len(arguments) > place:
             arguments = (*arguments[:place], view.user_id, *arguments[place:])
         else:
@@ -64,7 +72,6 @@ def own(verb: Callable[..., Any]) -> Callable[..., Any]:
 
     method: Callable[..., Any] = awaited if inspect.iscoroutinefunction(verb) else called
     functools.update_wrapper(method, verb)
-    visible = [each for each in signature.parameters.values() if each.name not in hidden]
     method.__signature__ = signature.replace(parameters=visible)  # type: ignore[attr-defined]
     method.__annotations__ = {key: kind for key, kind in verb.__annotations__.items() if key not in hidden}
     method.__qualname__ = f"UserStorage.{name}"
@@ -99,7 +106,7 @@ class UserStorage:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._user_id!r} of {self._storage!r}>"
 
-    @asynccontextmanager
+    @async_context
     async def transaction(self) -> AsyncIterator[UserStorage]:
         """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
         async with self._storage.transaction() as transaction:
@@ -122,13 +129,13 @@ class UserStorage:
         elif isinstance(conversation, Mapping):
             fields = dict(conversation)
         else:
-            raise InvalidInputError(f"a Conversation or a dict is needed, not {short_repr(conversation)}")
-        named = {fields.pop(name) for name in ("user_id", "userId") if fields.get(name) is not None}
-        if named - {self._user_id}:
-            raise InvalidInputError(
-                f"the conversation names user {short_repr(*(named - {self._user_id}))}, but this is "
-                f"for_user({self._user_id!r}): leave user_id out"
-            )
+            raise InvalidInputError(f"a dict or Conversation is needed, not {short_repr(conversation)}")
+        for name in ("user_id", "userId"):
+            if (named := fields.pop(name, None)) not in (None, self._user_id):
+                raise InvalidInputError(
+                    f"the conversation names user {short_repr(named)}, but this is for_user({self._user_id!r}): leave "
+                    f"{name} out"
+                )
         return {**fields, "user_id": self._user_id}
 
     get_conversation = own(Conversations.get_user_conversation)

@@ -142,10 +142,10 @@ def check_key(**values: object) -> None:
 
 def check_id(**values: object) -> None:
     """Raise InvalidInputError unless every value is an id: a non-empty string that fits into an index entry."""
-    check_key(**values)
     for name, value in values.items():
-        if value == "":
-            raise InvalidInputError(f"{name} is an empty string: pass an id")
+        if value is None or value == "":
+            raise InvalidInputError(f"{name} is {'None' if value is None else 'an empty string'}: pass an id")
+    check_key(**values)
 
 
 def check_key_or_none(**values: object) -> None:
@@ -203,8 +203,10 @@ def check_texts(name: str, values: object) -> list[str]:
 def check_ids(name: str, values: object) -> list[str]:
     """Return the ids of an iterable as a list."""
     ids = check_texts(name, values)
+    if "" in ids:
+        raise InvalidInputError(f"{name} contains an empty string: pass ids only")
     for id in ids:
-        check_id(**{name: id})
+        check_key(**{name: id})
     return ids
 
 

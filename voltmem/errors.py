@@ -114,9 +114,12 @@ class ConversationNotFoundError(VoltMemError, LookupError):
             what = "does not exist"
             way_out = "Check the id, or create it first with create_conversation() or ensure_conversation()."
         else:
-            # The same text for both, so that a user cannot find out whether another user has such a conversation.
+            # The same text for both, so that a read or a write does not show whether another user has this id.
             what = f"was not found among those of user {user_id!r}: it does not exist, or it is another user's"
-            way_out = "Check both ids, or create it first with create_conversation() or ensure_conversation()."
+            way_out = (
+                "Check both ids. If it does not exist, create it with ensure_conversation(); if it is another user's, "
+                "use another id."
+            )
         # "foreign key constraint" stays in the text: VoltAgent's documented error handler looks for these words.
         why = "; a message in it would violate the foreign key constraint" if is_for_message else ""
         super().__init__(f"conversation {conversation_id!r} {what}{why}. {way_out}")
@@ -144,7 +147,7 @@ class ConversationExistsError(VoltMemError, ValueError):
             f"conversation {conversation_id!r} was deleted, but it keeps its id. {_BACK}"
             if is_deleted
             else f"conversation {conversation_id!r} already exists. "
-            "Leave the id out to get a new one, or call ensure_conversation() to use the existing conversation."
+            "Leave the id out to get a new one. If it is this user's, ensure_conversation() returns it."
         )
 
 
@@ -175,11 +178,11 @@ class StorageClosedError(VoltMemError, RuntimeError):
     """The storage was used after close()."""
 
     def __init__(self) -> None:
-        super().__init__("this storage is closed. Open it again with 'await storage.open()' or 'async with storage:'.")
+        super().__init__("this storage is closed. Its open() opens it again.")
 
 
 class EventLoopError(VoltMemError, RuntimeError):
-    """The storage was used in a second event loop, but its connections belong to the first."""
+    """The storage was used in a second event loop, while it is still open in the first."""
 
 
 class MissingExtraError(VoltMemError, ImportError):
@@ -210,7 +213,7 @@ class SchemaNotReadyError(SchemaError):
             f"the tables {schema}.{prefix}_* lack {len(self.missing)} of voltmem's migrations: "
             f'{", ".join(self.missing)}. With migrate="check" nothing is changed. With a role that may create tables '
             f"run 'python -m voltmem migrate {options}' ('python -m voltmem sql {options}' shows what it runs) or "
-            "'await storage.upgrade_schema()', or open the storage with migrate=\"auto\"."
+            'call upgrade_schema(), or open the storage with migrate="auto".'
         )
 
 
@@ -252,7 +255,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "08P01": "A pooler may refuse a startup parameter of the connection string: leave out all but application_name",
     "25006": "This server is a standby: add target_session_attrs=read-write to the connection string",
     "25P02": "An earlier statement of the transaction failed: end the transaction. Put what may fail into a savepoint, "
-    "with 'async with tx.transaction():'",
+    "with the transaction's own transaction()",
     "26000": _POOLER,
     "28000": "Check the user, the password and the server's pg_hba.conf",
     "28P01": "Check the user and the password",
@@ -292,7 +295,7 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
     if sqlstate in _NO_SUCH_OBJECT:
         return SchemaError(
             f"{error} [{sqlstate}]. The tables are missing or older than this release: check schema and table_prefix, "
-            "open the storage with migrate=\"auto\", or run 'await storage.upgrade_schema()' or 'python -m voltmem "
+            'open the storage with migrate="auto", call upgrade_schema() or run \'python -m voltmem '
             "migrate'."
         )
     message = describe(error, role)
@@ -313,7 +316,8 @@ def describe(error: BaseException, role: str | None = None) -> str:
     hint = _HINTS.get(getattr(error, "sqlstate", None) or "")
     if "another operation is in progress" in message:
         hint = (
-            "A connection runs one statement at a time: await each call on it, or in its transaction, before the next"
+            "A connection runs one statement at a time: wait for the end of each call on it, or in its transaction, "
+            "before the next"
         )
     if hint is None:
         return message

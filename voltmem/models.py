@@ -145,7 +145,7 @@ class Model(BaseModel):
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not {short_repr(value)}")
+            raise InvalidInputError(f"a dict or {cls.__name__} is needed, not {short_repr(value)}")
         given = {name: field for name, field in value.items() if field is not None or cls._takes_none(name)}
         try:
             return cls.model_validate(given)

@@ -189,13 +189,21 @@ _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "pre
 def _from_url(url: str) -> ConnectionTarget:
     found = _URL.fullmatch(url.strip())
     if found is None:
-        raise InvalidOptionError(f"the connection string must look like {_EXAMPLE}")
+        scheme, separator, _ = url.strip().partition("://")  # the rest may contain the password
+        is_scheme = separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme)
+        wrong = f"has the scheme {short_repr(scheme)}; it " if is_scheme else ""
+        raise InvalidOptionError(f"the connection string {wrong}must look like {_EXAMPLE}")
     login, _, authority = found["authority"].rpartition("@")
     hosts = authority.split(",")
     # A "/", "?" or "#" in a password ends the authority too early, and asyncpg's error would contain part of the
     # password, as the port.
     cut_short = "@" in found["path"] + (found["query"] or "")
-    if cut_short or not all(map(_is_place, hosts)):
+    if not cut_short and not all(map(_is_place, hosts)):  # the value is not shown: it may be a password without a host
+        raise InvalidOptionError(
+            f"the host or port in the connection string is invalid: the port is a number from 0 to {_MAX_PORT}, and an "
+            "IPv6 address is in brackets"
+        )
+    if cut_short:
         raise InvalidOptionError(
             "the connection string must have host:port between '@' and '/': percent-encode special characters in the "
             "user name and password (urllib.parse.quote)"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.appends import Appends, BatchedAppends
+from voltmem._areas.area import async_context
 from voltmem._areas.changes import Changes
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
@@ -61,7 +61,7 @@ class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes
         self._appends = appends
         self._watching = watching
 
-    @asynccontextmanager
+    @async_context
     async def transaction(self) -> AsyncIterator[BoundStorage]:
         """
         Run all calls of the block in one transaction: committed at its end, rolled back if it raises.
@@ -124,7 +124,7 @@ class PostgresStorage(Storage):
 
     Creating a storage does no I/O, so you can create it at module level. The first call opens the pool and creates or
     upgrades the tables, once, even if many tasks call at the same time. Tasks may share a storage; its connections
-    belong to the event loop of the first call.
+    belong to the event loop of the first call until close(); in any other loop a call raises EventLoopError.
 
     Args:
         connection: A connection string, or a dict with host, port, database, user, password, ssl. None:
@@ -245,7 +245,7 @@ class PostgresStorage(Storage):
         def __exit__(self, *_: object) -> None:
             """Exist, as Python asks for it before it calls __enter__()."""
 
-    @asynccontextmanager
+    @async_context
     async def lifespan(self, app: object) -> AsyncIterator[None]:
         """
         Open when an application starts, and close when it ends: ``FastAPI(lifespan=storage.lifespan)``.

@@ -17,13 +17,14 @@ The classes are built from the asynchronous ones at import. Type checkers read `
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
-from voltmem._blocking.loop_thread import OwnLoop
+from voltmem._blocking.calls import awaited
+from voltmem._blocking.loop_thread import ContextThatBlocks, IterableThatBlocks, OwnLoop
 from voltmem._blocking.twin import Twin, twin_of
 from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
@@ -70,7 +71,7 @@ class ConversationMemory(Twin, of=voltmem.ConversationMemory):
     """
 
 
-class UserConversations(Twin, of=voltmem.UserConversations):
+class UserConversations(Twin, IterableThatBlocks, of=voltmem.UserConversations):
     """
     A query for one user's conversations, built step by step, in any order; each step returns a new object.
 
@@ -91,7 +92,7 @@ class Storage(Twin, of=voltmem.Storage):
         storage: voltmem.Storage = self._asynchronous
         return storage
 
-    def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[voltmem.Storage], Awaitable[T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
 
@@ -103,17 +104,20 @@ class Storage(Twin, of=voltmem.Storage):
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage; its result is awaited.
-        """
-        return self._runner.run(work(self._asynchronous))
+            work: Called with the asynchronous storage, in its event loop; its result, any awaitable, is awaited.
 
-    def submit(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> Future[T]:
+        Raises:
+            InvalidInputError: *work* is not callable, or its result cannot be awaited.
+        """
+        return self._runner.run(awaited(work, self.asynchronous))
+
+    def submit(self, work: Callable[[voltmem.Storage], Awaitable[T]]) -> Future[T]:
         """
         Do as run(), without waiting. Returns a future; cancelling it cancels the work.
 
         On an event loop, ``await asyncio.wrap_future(storage.submit(work))`` waits for it.
         """
-        return self._runner.submit(work(self._asynchronous))
+        return self._runner.submit(awaited(work, self.asynchronous))
 
 
 class BoundStorage(Storage, of=voltmem.BoundStorage):
@@ -159,7 +163,7 @@ _CONSTRUCTOR = _ASYNCHRONOUS.replace(
 
 # bind() and pool= have no blocking form: an asyncpg connection works only in the event loop that made it, and callers
 # cannot make one in this storage's loop. lifespan() is for asynchronous applications.
-class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
+class PostgresStorage(Storage, ContextThatBlocks, of=voltmem.PostgresStorage, without=["bind", "lifespan"]):
     """
     Keeps conversations and their messages in PostgreSQL, for code that blocks.
 
@@ -203,13 +207,13 @@ class PostgresStorage(Storage, of=voltmem.PostgresStorage, without=["bind", "lif
         storage: voltmem.PostgresStorage = self._asynchronous
         return storage
 
-    def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[voltmem.PostgresStorage], Awaitable[T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""
-        return self._runner.run(work(self._asynchronous))
+        return self._runner.run(awaited(work, self.asynchronous))
 
-    def submit(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(self, work: Callable[[voltmem.PostgresStorage], Awaitable[T]]) -> Future[T]:
         """Do as Storage.submit(), with the asynchronous PostgresStorage."""
-        return self._runner.submit(work(self._asynchronous))
+        return self._runner.submit(awaited(work, self.asynchronous))
 
     def close(self) -> None:
         """

@@ -1,6 +1,6 @@
 """The types of voltmem.sync. Made by "python -m tests.typing.stubs": do not edit."""
 
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -665,7 +665,7 @@ class UserStorage:
         Import the lines of an export for a user. Returns a summary.
 
         Args:
-            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -711,7 +711,7 @@ class Storage:
     @property
     def asynchronous(self) -> voltmem.Storage:
         """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
-    def run(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[voltmem.Storage], Awaitable[T]]) -> T:
         """
         Run asynchronous code with the asynchronous storage, in the storage's event loop. Returns its result.
 
@@ -723,9 +723,12 @@ class Storage:
             storage.run(newest)
 
         Args:
-            work: Called with the asynchronous storage; its result is awaited.
+            work: Called with the asynchronous storage, in its event loop; its result, any awaitable, is awaited.
+
+        Raises:
+            InvalidInputError: *work* is not callable, or its result cannot be awaited.
         """
-    def submit(self, work: Callable[[voltmem.Storage], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(self, work: Callable[[voltmem.Storage], Awaitable[T]]) -> Future[T]:
         """
         Do as run(), without waiting. Returns a future; cancelling it cancels the work.
 
@@ -737,7 +740,7 @@ class Storage:
 
         Args:
             user_id: The user who will own everything. The exported user is ignored.
-            lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -1587,9 +1590,9 @@ class PostgresStorage(Storage):
     @property
     def asynchronous(self) -> voltmem.PostgresStorage:
         """The asynchronous storage, for objects that run() and submit() use: it works in this storage's event loop."""
-    def run(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[voltmem.PostgresStorage], Awaitable[T]]) -> T:
         """Do as Storage.run(), with the asynchronous PostgresStorage."""
-    def submit(self, work: Callable[[voltmem.PostgresStorage], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(self, work: Callable[[voltmem.PostgresStorage], Awaitable[T]]) -> Future[T]:
         """Do as Storage.submit(), with the asynchronous PostgresStorage."""
     def close(self) -> None:
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from agents import TResponseInputItem
@@ -18,12 +18,13 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
-from voltmem import PostgresStorage
+import voltmem.sync
+from voltmem import InvalidOptionError, PostgresStorage, web
 from voltmem._agents.native import NativeMemory
 from voltmem._parts import tool_calls, tool_results
-from voltmem.adapters.langchain import VoltMemChatMessageHistory
+from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware
 from voltmem.adapters.openai_agents import VoltMemSession
-from voltmem.adapters.pydantic_ai import load_history, save_history
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
 
 Turn = list[tuple[str, str]]
 """The messages, calls and results in order: ("user", …), ("call", …), ("result", …), ("assistant", …)."""
@@ -179,3 +180,48 @@ async def test_no_window_has_half_a_tool_turn(writer: str, limit: int, storage: 
     answered = {result.id for message in window for result in tool_results(message)}
     assert called == answered
     assert len(window) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]
+
+
+# --- a wrong storage ------------------------------------------------------------------------------------------------
+
+ASYNCHRONOUS_ONLY: Final[dict[str, Callable[[Any], object]]] = {
+    "VoltMemSession": lambda storage: VoltMemSession("c1", storage, user_id="ada"),
+    "VoltMemConversationStore": lambda storage: VoltMemConversationStore(storage, user_id="ada"),
+    "NativeMemory": lambda storage: NativeMemory(storage, "ada", "c1"),
+    "web.router": lambda storage: web.router(storage, user=lambda: "ada"),
+    "web.app": lambda storage: web.app(storage, user=lambda _: "ada"),
+}
+EITHER: Final[dict[str, Callable[[Any], object]]] = {
+    "VoltMemMiddleware": lambda storage: VoltMemMiddleware(storage, user_id="ada"),
+    "VoltMemChatMessageHistory": lambda storage: VoltMemChatMessageHistory(storage, "ada", "c1"),
+}
+
+
+@pytest.mark.parametrize("name", ASYNCHRONOUS_ONLY | EITHER)
+@pytest.mark.parametrize("given", ["view", "None", "string", "blocking"])
+def test_a_wrong_storage_is_refused_when_it_is_given(name: str, given: str) -> None:
+    """Each constructor refuses what is no storage for it; the error names its class, and the class to use."""
+    asynchronous, blocking = PostgresStorage("postgresql://h/db"), voltmem.sync.PostgresStorage("postgresql://h/db")
+    wrong: object = {
+        "view": asynchronous.for_user("ada"),
+        "None": None,
+        "string": "postgresql://h/db",
+        "blocking": blocking.for_user("ada") if name in EITHER else blocking,
+    }[given]
+    cls = type(wrong)
+    needed = "a voltmem.PostgresStorage" + (" or a voltmem.sync.PostgresStorage" if name in EITHER else "")
+    package = {"view": "voltmem", "blocking": "voltmem.sync"}.get(given, "builtins")
+
+    with pytest.raises(InvalidOptionError) as raised:
+        (ASYNCHRONOUS_ONLY | EITHER)[name](wrong)
+
+    text = str(raised.value)
+    assert text.startswith(f"storage must be {needed}, not ")
+    assert text.endswith(f", a {package}.{cls.__name__}")
+
+
+def test_a_wrong_dependency_for_the_user_is_refused() -> None:
+    """web.router() and web.app() refuse a user that is not callable, instead of answering every request with 500."""
+    for make in (web.router, web.app):
+        with pytest.raises(InvalidOptionError, match=r"user must be a function that returns .* not None"):
+            make(PostgresStorage("postgresql://h/db"), user=None)  # type: ignore[arg-type]

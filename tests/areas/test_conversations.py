@@ -1,5 +1,7 @@
 """Conversations can be created, found, listed, changed and deleted."""
 
+import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,13 @@ from voltmem import (
     PostgresStorage,
 )
 
+TAKEN_CALLS: dict[str, Callable[[PostgresStorage], Awaitable[object]]] = {
+    "create": lambda storage: storage.create_conversation({"id": "c1", "user_id": "bob"}),
+    "ensure": lambda storage: storage.ensure_conversation({"id": "c1", "user_id": "bob"}),
+    "add": lambda storage: storage.add_message({"role": "user", "content": "x"}, "bob", "c1", resource_id="r"),
+    "handle": lambda storage: storage.conversation("bob", "c1").add({"role": "user", "content": "x"}),
+    "title": lambda storage: storage.conversation("bob", "c1").title("x"),
+}
 LONG_AGO = datetime(2001, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 
 
@@ -27,6 +36,20 @@ async def test_create_conversation_makes_what_is_not_given(storage: PostgresStor
     assert (made.resource_id, made.title, made.metadata) == ("default", None, {})
     assert made.created_at == made.updated_at
     assert await storage.get_conversation(made.id) == made
+
+
+@pytest.mark.parametrize("name", TAKEN_CALLS)
+async def test_the_id_of_another_user_is_an_error_with_a_way_out(name: str, storage: PostgresStorage) -> None:
+    """A call that would create another user's conversation says to use another id, not only to create it."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    with pytest.raises((ConversationExistsError, ConversationNotFoundError)) as raised:
+        await TAKEN_CALLS[name](storage)
+
+    way_out = r"Leave the id out to get a new one\. If it is this|if it is another user's, use another id\."
+    assert re.search(way_out, str(raised.value))
+    assert "or create it first" not in str(raised.value)
+    assert "ada" not in str(raised.value)
 
 
 async def test_create_conversation_keeps_what_it_is_given(storage: PostgresStorage) -> None:

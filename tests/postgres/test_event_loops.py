@@ -1,4 +1,4 @@
-"""A storage works in one event loop after another, and raises a clear error in two at once."""
+"""A storage works in one event loop after another if it is closed in between; otherwise it raises a clear error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.conftest import MakeStorage
-from voltmem import EventLoopError, PostgresStorage
+from tests.conftest import Connection, MakeStorage
+from tests.proxy import Proxy
+from voltmem import ConnectionFailedError, EventLoopError, PostgresStorage
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,20 +44,42 @@ async def test_it_works_in_one_loop_after_another(make_storage: MakeStorage) -> 
     assert await in_another_loop(program()) == 0
 
 
-def test_it_works_in_a_second_run_without_close(dsn: str, schema_of_thread: str) -> None:
-    """A module-level storage works in two asyncio.run() calls without close(), with connections of its own in each."""
-    program = f"""
-import asyncio
-from voltmem import PostgresStorage
-storage = PostgresStorage({dsn!r}, schema={schema_of_thread!r})
+LEFT_OPEN = """
+import asyncio, sys
+from voltmem import EventLoopError, PostgresStorage
+storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
 
 async def use(name):
-    await storage.ensure_conversation({{"id": name, "user_id": "ada"}})
+    await storage.ensure_conversation({"id": name, "user_id": "ada"})
     return await storage.count_conversations()
 
-print(asyncio.run(use("one")), asyncio.run(use("two")))
+print(asyncio.run(use("one")))
+for coroutine in (use("two"), storage.open(), storage.close()):
+    try:
+        asyncio.run(coroutine)
+    except EventLoopError as error:
+        print("voltmem.sync.PostgresStorage" in str(error), "even if the loop is over" in str(error))
 """
-    assert run(program) == ("1 2\n", "")
+
+
+def test_a_second_run_without_close_is_an_error(dsn: str, schema_of_thread: str) -> None:
+    """A storage that asyncio.run() left open raises an error in the next asyncio.run(), which leaks no connections."""
+    assert run(LEFT_OPEN, dsn, schema_of_thread) == ("1\n" + 3 * "True True\n", "")
+
+
+async def test_a_second_loop_may_open_what_the_first_could_not(dsn: str, schema: str, proxy: Proxy) -> None:
+    """If the server was not reached in the first loop, nothing is open, so the second loop may try again."""
+    storage = PostgresStorage(proxy.dsn, schema=schema, connect_timeout=5)
+    proxy.refusing = True
+    with pytest.raises(ConnectionFailedError):
+        await in_another_loop(storage.open())
+    proxy.refusing = False
+
+    async def program() -> int:
+        async with storage:
+            return await storage.count_conversations()
+
+    assert await in_another_loop(program()) == 0
 
 
 @pytest.fixture
@@ -108,10 +131,14 @@ from voltmem import EventLoopError, PostgresStorage
 storage = PostgresStorage(sys.argv[1], schema=sys.argv[2])
 together = threading.Barrier(8)
 
+async def added():
+    async with storage:
+        return await storage.add_message({"role": "user", "content": "x"}, "ada", "c1", resource_id="r")
+
 def add(number):
     together.wait()
     try:
-        return asyncio.run(storage.add_message({"role": "user", "content": "x"}, "ada", "c1", resource_id="r")).id
+        return asyncio.run(added()).id
     except EventLoopError as error:
         assert "voltmem.sync.PostgresStorage" in str(error)
 
@@ -198,6 +225,26 @@ async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str
             await in_another_loop(storage.count_conversations())
 
         assert await pool.fetchval("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("kind", ["transaction", "view", "bound"])
+async def test_a_bound_storage_stays_in_its_loop(kind: str, storage: PostgresStorage, connection: Connection) -> None:
+    """A storage that is bound to a connection raises EventLoopError in another loop, and works on in its own."""
+    async with storage.transaction() as tx:
+        bound = {"transaction": tx, "view": tx.for_user("ada"), "bound": storage.bind(connection)}[kind]
+
+        async def nested() -> None:
+            async with bound.transaction():
+                pass
+
+        async def exported() -> list[str]:
+            return [line async for line in tx.export_user("ada")]
+
+        for call in (bound.query_conversations(), nested(), exported()):
+            with pytest.raises(EventLoopError, match=r"bound to a connection of another.*voltmem\.sync"):
+                await in_another_loop(call)
+
+        assert await bound.query_conversations() == []
 
 
 async def test_two_loops_have_a_storage_each(make_storage: MakeStorage) -> None:

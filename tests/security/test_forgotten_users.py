@@ -230,11 +230,18 @@ async def test_an_empty_id_is_an_error(verb: str, parameter: str, storage: Postg
     assert await rows.all() == before
 
 
+async def test_an_id_that_is_none_is_an_error_with_a_way_out(storage: PostgresStorage) -> None:
+    """None as a conversation's id is an error that says what to pass."""
+    for call in (storage.get_conversation(None), storage.get_messages("ada", None)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="conversation_id is None: pass an id"):
+            await call
+
+
 async def test_an_empty_id_among_others_is_an_error(storage: PostgresStorage, rows: Rows) -> None:
     """An empty id in a list is an error: delete_messages() deletes nothing, and a memory reads nothing."""
-    with pytest.raises(InvalidInputError, match="ids is an empty string"):
+    with pytest.raises(InvalidInputError, match="ids contains an empty string"):
         await storage.delete_messages(["m1", ""], "ada", "c1")
-    with pytest.raises(InvalidInputError, match="ids is an empty string"):
+    with pytest.raises(InvalidInputError, match="ids contains an empty string"):
         await NativeMemory(storage, "ada", "c1").messages_by_id(["m1", ""])
 
     assert len(await storage.get_messages("ada", "c1")) == 3

@@ -1,15 +1,22 @@
-"""The base of all areas: the options of the storage, the executor, and the statements of an area."""
+"""The base of all areas: the options of the storage, the executor, the statements of an area, context managers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import wraps
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables, rendered
+from voltmem._values import short_repr
+from voltmem.errors import InvalidOptionError
 from voltmem.options import StorageOptions
 
 StatementsT = TypeVar("StatementsT")
+T = TypeVar("T")
+Parameters = ParamSpec("Parameters")
 
 
 class Access(NamedTuple):
@@ -34,6 +41,65 @@ class Area:
         return rendered(kind, self._options.tables)
 
 
+class _AsyncContext(AbstractAsyncContextManager[T]):
+    """An asynchronous context manager: for ``with``, TypeError says what to use."""
+
+    def __init__(self, context: AbstractAsyncContextManager[T]) -> None:
+        self._context = context
+
+    async def __aenter__(self) -> T:
+        return await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._context.__aexit__(kind, error, traceback)
+
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __enter__(self) -> NoReturn:
+            """Refuse ``with``."""
+            raise TypeError(
+                "this is asynchronous: use 'async with', or 'with' and voltmem.sync.PostgresStorage in code that blocks"
+            )
+
+        def __exit__(self, *_: object) -> None:
+            """Exist, as Python asks for it before it calls __enter__()."""
+
+
+def async_context(
+    function: Callable[Parameters, AsyncIterator[T]],
+) -> Callable[Parameters, AbstractAsyncContextManager[T]]:
+    """Like contextlib.asynccontextmanager, with a clear error for ``with``."""
+    make = asynccontextmanager(function)
+
+    @wraps(function)
+    def made(*arguments: Parameters.args, **named: Parameters.kwargs) -> AbstractAsyncContextManager[T]:
+        return _AsyncContext(make(*arguments, **named))
+
+    return made
+
+
+def check_storage(storage: object, *classes: type) -> None:
+    """Raise InvalidOptionError unless the storage is one of these classes: asynchronous, blocking, or either."""
+    if not isinstance(storage, classes):
+        needed = " or a ".join(f"{_package(each)}.PostgresStorage" for each in classes)
+        given = f"{_package(type(storage))}.{type(storage).__qualname__}"
+        raise InvalidOptionError(f"storage must be a {needed}, not {short_repr(storage)}, a {given}")
+
+
+def _package(cls: type) -> str:
+    """Return the package from which callers import a class."""
+    is_internal = cls.__module__.startswith("voltmem.") and cls.__module__ != "voltmem.sync"
+    return "voltmem" if is_internal else cls.__module__
+
+
 def access(area: Area) -> Access:
-    """Return the access of an area, for code outside of the areas (an agent's memory, an adapter)."""
+    """
+    Return the access of an area, for code outside of the areas (an agent's memory, an adapter).
+
+    Raises:
+        InvalidOptionError: It is not an asynchronous storage.
+    """
+    check_storage(area, Area)
     return Access(area._options, area._executor)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
+from inspect import isawaitable
 from itertools import islice
 from queue import Empty, SimpleQueue
+from types import CoroutineType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from voltmem.errors import StorageClosedError
+from voltmem._values import short_repr
+from voltmem.errors import InvalidInputError, StorageClosedError
 
 T = TypeVar("T")
+Given = TypeVar("Given")
 
 # Work for a thread while it waits for a call; None: only check whether the call has ended.
 Inbox: TypeAlias = "SimpleQueue[Callable[[], object] | None]"
@@ -24,6 +28,7 @@ _SIGNALS_WITHIN: Final = 0.5
 # The number of items of a caller's iterable that are fetched together.
 _AT_ONCE: Final = 100
 _UNSET: Final = object()
+_WORK: Final = "pass an async function that takes the storage, as in 'async def work(storage): …'"
 
 
 class Call(Generic[T]):
@@ -103,9 +108,32 @@ class Call(Generic[T]):
             self._context = copy_context()
 
     def _end(self, _: object = None) -> None:
-        self._coroutine.close()  # cancelled before it began
-        self._has_ended = True
-        self._inbox.put(None)
+        try:
+            self._coroutine.close()  # cancelled before it began
+        finally:
+            self._has_ended = True
+            self._inbox.put(None)
+
+
+def awaited(work: Callable[[Given], Awaitable[T]], given: Given) -> Coroutine[Any, Any, T]:
+    """
+    Return a coroutine that calls *work* in the loop and awaits the result, any awaitable.
+
+    Raises:
+        InvalidInputError: *work* is not callable, at once; or its result cannot be awaited, in the coroutine.
+    """
+    if not callable(work):
+        if isinstance(work, CoroutineType):
+            work.close()  # otherwise Python warns that it was never awaited
+        raise InvalidInputError(f"work {short_repr(work)} is not a function: {_WORK}")
+
+    async def called() -> T:
+        awaitable = work(given)
+        if not isawaitable(awaitable):
+            raise InvalidInputError(f"work returned {short_repr(awaitable)}, which cannot be awaited: {_WORK}")
+        return await awaitable
+
+    return called()
 
 
 class FromCaller(AsyncIterator[T]):

@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from functools import partial
 from queue import SimpleQueue
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, cast
 from weakref import WeakSet
 
 from voltmem._blocking.calls import Call, Inbox
@@ -307,7 +307,30 @@ async def _has_ended(iterator: AsyncIterator[object]) -> bool:
     return False
 
 
-class _Entered(AbstractContextManager[Given], Generic[T, Given]):
+class ContextThatBlocks:
+    """The base of what is entered by ``with``: for ``async with``, TypeError says what to use."""
+
+    if not TYPE_CHECKING:  # type checkers say it themselves
+
+        def __aenter__(self) -> NoReturn:
+            """Refuse ``async with``."""
+            raise TypeError(f"{self!r} blocks: use 'with', or voltmem.PostgresStorage in asynchronous code")
+
+        def __aexit__(self, *_: object) -> None:
+            """Exist, as Python asks for it before it calls __aenter__()."""
+
+
+class IterableThatBlocks:
+    """The base of what is iterated by ``for``: for ``async for``, TypeError says what to use."""
+
+    if not TYPE_CHECKING:
+
+        def __aiter__(self) -> NoReturn:
+            """Refuse ``async for``."""
+            raise TypeError(f"{self!r} blocks: use 'for', or voltmem.PostgresStorage in asynchronous code")
+
+
+class _Entered(ContextThatBlocks, AbstractContextManager[Given], Generic[T, Given]):
     """An asynchronous context manager that was entered in the loop, and is left there."""
 
     def __init__(
@@ -316,6 +339,9 @@ class _Entered(AbstractContextManager[Given], Generic[T, Given]):
         self._runner = runner
         self._context = context
         self._receive = receive
+
+    def __repr__(self) -> str:
+        return f"<blocking {self._context!r}>"
 
     def __enter__(self) -> Given:
         async def entered() -> T:

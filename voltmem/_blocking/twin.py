@@ -170,7 +170,8 @@ def blocking_signature(function: Callable[..., Any]) -> inspect.Signature:
 
 def blocking_text(text: str | None) -> str | None:
     """Return a docstring with its examples converted to blocking code."""
-    return text and re.sub(r"\bawait |\basync (?=with |for |def )|\ba(?=closing\b)", "", text)
+    text = text and re.sub(r"\bawait |\basync (?=with |for |def )|\ba(?=closing\b)", "", text)
+    return text and text.replace("an asynchronous iterator", "an iterator")
 
 
 # --- iterables of the caller ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
-from voltmem._postgres.driver import DRIVER_ERRORS, final_error, is_lost, logger, translated_errors
+from voltmem._postgres.driver import DRIVER_ERRORS, check_loop, final_error, is_lost, logger, translated_errors
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Record
@@ -56,27 +56,39 @@ class BoundConnection:
         return changed_rows(cast(str, await self._run("execute", sql, arguments)))
 
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
-        if self._ready is not None:
-            await self._ready()
+        await self._begin()
         with translated_errors(self.connection):
             return await getattr(self.connection, method)(sql, *arguments)
+
+    async def _begin(self) -> None:
+        self._check_loop()
+        if self._ready is not None:
+            await self._ready()
+
+    def _check_loop(self) -> None:
+        check_loop(
+            self.connection,
+            "this storage is bound to a connection of another event loop: use it in the task that opened the "
+            "transaction, or bound the connection.",
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[BoundConnection]:
         """Open a transaction, or a savepoint if the connection is in a transaction."""
+        self._check_loop()
         async with transaction_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[BoundConnection]:
         """Open a snapshot, or a savepoint if the connection is in a transaction, with that transaction's snapshots."""
+        self._check_loop()
         async with snapshot_on(self.connection):
             yield BoundConnection(self.connection, self._ready)
 
     async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
         """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""
-        if self._ready is not None:
-            await self._ready()
+        await self._begin()
         with translated_errors(self.connection):
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import asyncpg
@@ -28,7 +28,9 @@ from voltmem._postgres.driver import (
     LONGEST_DELAY,
     READ_ONLY,
     STARTING,
+    SYNC_HINT,
     UNDONE,
+    check_loop,
     final_error,
     is_lost,
     jittered,
@@ -48,11 +50,6 @@ from voltmem.options import ConnectionTarget, StorageOptions, connection_target
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
-
-_SYNC_HINT: Final = (
-    "For threads that block, as those of Flask, Django under WSGI or Celery, there is voltmem.sync.PostgresStorage: "
-    "one for all of them."
-)
 
 
 class _NotConnectedError(Exception):
@@ -191,24 +188,25 @@ class Database:
         return self._pool
 
     def _check_loop(self) -> None:
-        """Bind the storage to the running event loop, until close() or the loop's end. EventLoopError in any other."""
+        """Bind the storage to the running event loop, until close(). EventLoopError in any other."""
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        # asyncpg stores the loop of a pool in this private attribute only.
-        if self._given is not None and getattr(self._given, "_loop", loop) is not loop:
-            raise EventLoopError(
-                "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in "
-                f"the loop that uses them, one of each for each loop. {_SYNC_HINT}"
+        if self._given is not None:
+            check_loop(
+                self._given,
+                "the pool of this storage belongs to another event loop. Make the pool and its PostgresStorage in the "
+                "loop that uses them, one of each for each loop.",
             )
         with self._claiming:  # the event loops of two threads may do this at the same time
-            if self._loop is not None and not self._loop.is_closed():
+            # A loop that is over without an open pool, for example because no server was reached, leaves nothing open.
+            if self._loop is not None and not (self._loop.is_closed() and self._pool is None):
                 raise EventLoopError(
-                    "this storage belongs to another event loop, which still runs: its connections live there. Close "
-                    f"it there first ('await storage.close()'), or make one PostgresStorage for each loop. {_SYNC_HINT}"
+                    "this storage belongs to another event loop: its connections live there, even if the loop is over. "
+                    "Close it there first ('await storage.close()', or 'async with storage:'), or make one "
+                    f"PostgresStorage for each loop. {SYNC_HINT}"
                 )
-            # The other loop is over (asyncio.run has ended), and its connections ended with it.
-            self._loop, self._pool, self._opening = loop, None, asyncio.Lock()
+            self._loop, self._opening = loop, asyncio.Lock()
 
     def _forget(self) -> None:
         """Forget the event loop and its connections in a forked child, because they belong to the parent."""

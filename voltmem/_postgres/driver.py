@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 
 from voltmem.errors import (
+    EventLoopError,
     OutcomeUnknownError,
     VoltMemError,
     translated,
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Record] | PooledConnection
 
 logger = logging.getLogger("voltmem")
+
+SYNC_HINT: Final = (
+    "For threads that block, as those of Flask, Django under WSGI or Celery, there is voltmem.sync.PostgresStorage: "
+    "one for all of them."
+)
 
 # Errors of the driver and of the network (a TimeoutError is an OSError). Anything else is a bug and is not translated.
 # InternalClientError is a plain Exception: asyncpg raises it on a connection whose backend was just terminated, even if
@@ -43,6 +50,14 @@ LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
 CLOSE_TIMEOUT: Final = 2.0
+
+
+def check_loop(of: Pool | Connection, message: str) -> None:
+    """Raise EventLoopError with this message unless a pool or a connection belongs to the running event loop."""
+    running = asyncio.get_running_loop()
+    # asyncpg stores the loop in this private attribute only.
+    if getattr(of, "_loop", running) is not running:
+        raise EventLoopError(f"{message} {SYNC_HINT}")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
+from voltmem._areas.area import check_storage
 from voltmem._blocking.loop_thread import runs_event_loop
 from voltmem.errors import EventLoopError
 from voltmem.storage import Storage
@@ -21,9 +22,13 @@ class EitherStorage:
 
     Args:
         storage: An asynchronous storage, which serves awaited work only; or a blocking storage, which serves both.
+
+    Raises:
+        InvalidOptionError: It is neither.
     """
 
     def __init__(self, storage: Storage | BlockingStorage) -> None:
+        check_storage(storage, Storage, BlockingStorage)
         self._storage = storage
 
     def run(self, work: Work[T], instead: str) -> T:

@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from voltmem._agents.native import NativeMemory
+from voltmem._areas.area import check_storage
 from voltmem._parts import (
     TOOL_CALL,
     TOOL_RESULT,
@@ -274,7 +275,7 @@ class VoltMemSession(Generic[TContext]):
         session_settings: The SDK's settings: ``{"limit": 50}`` passes the newest 50 items to the model.
 
     Raises:
-        InvalidInputError: An id is invalid.
+        InvalidInputError: An id or the storage is invalid.
     """
 
     def __init__(
@@ -286,6 +287,7 @@ class VoltMemSession(Generic[TContext]):
         resource_id: str = DEFAULT_RESOURCE_ID,
         session_settings: SessionSettings | dict[str, int | None] | None = None,
     ) -> None:
+        check_storage(storage, Storage)
         check_id(session_id=session_id, resource_id=resource_id)
         if not callable(user_id):
             check_user("user_id", user_id, "a session belongs to one user")

@@ -30,7 +30,9 @@ from inspect import isawaitable
 from typing import Any
 
 from voltmem import __version__
-from voltmem.errors import MissingExtraError
+from voltmem._areas.area import check_storage
+from voltmem._values import short_repr
+from voltmem.errors import InvalidOptionError, MissingExtraError
 from voltmem.storage import Storage
 
 try:
@@ -63,7 +65,11 @@ def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
         storage: The storage. The application opens and closes it.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
+
+    Raises:
+        InvalidOptionError: The storage is not an asynchronous one, or *user* is not callable.
     """
+    _check(storage, user)
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
         made.include_router(part, dependencies=[Depends(sign_in(storage, user))])
@@ -81,7 +87,11 @@ def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] 
         user: Returns the user's id for a request; None or an empty string if nobody is signed in. It may be async.
 
     Its OpenAPI document is at ``/openapi.json``.
+
+    Raises:
+        InvalidOptionError: The storage is not an asynchronous one, or *user* is not callable.
     """
+    _check(storage, user)
 
     async def signed_in(request: Request) -> str | None:
         found = user(request)
@@ -92,3 +102,11 @@ def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] 
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
+
+
+def _check(storage: object, user: object) -> None:
+    check_storage(storage, Storage)
+    if not callable(user):
+        raise InvalidOptionError(
+            f"user must be a function that returns the signed-in user's id, not {short_repr(user)}"
+        )

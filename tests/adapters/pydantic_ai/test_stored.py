@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from pydantic_ai.messages import (
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, asked, called, returned, turns, words
 from tests.checkout import ROOT
 from tests.properties import examples
-from voltmem import ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
 from voltmem._parts import tool_calls, tool_results
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
 from voltmem.adapters.pydantic_ai._messages import _plain_request
@@ -275,6 +276,40 @@ try:
 except errors.MissingExtraError as error:
     print(error)
 """
+
+
+SCOPED: dict[str, Callable[[Any], Any]] = {
+    "load": lambda store: store.load("c1", scope=""),
+    "load_entries": lambda store: store.load_entries("c1", scope=""),
+    "save": lambda store: store.save(Conversation(messages=turns(1)), scope=""),
+    "branch": lambda store: store.branch("c1", at=0, expected_revision=None, scope=""),
+    "fork": lambda store: store.fork("c1", scope=""),
+    "fork_from": lambda store: store.fork("c1", source_scope=""),
+    "list_conversations": lambda store: store.list_conversations(scope=""),
+    "read_records": lambda store: store.read_records(scope=""),
+    "delete": lambda store: store.delete("c1", scope=""),
+}
+
+
+@pytest.mark.parametrize("name", SCOPED)
+@pytest.mark.parametrize("user_id", ["ada", ANY_USER], ids=str)
+async def test_an_empty_scope_is_refused(name: str, user_id: Any, storage: PostgresStorage) -> None:
+    """An empty scope, which may be the user, is an error in each method, whatever is stored."""
+    with pytest.raises(InvalidInputError, match="scope is an empty string"):
+        await SCOPED[name](VoltMemConversationStore(storage, user_id=user_id))
+
+    assert await storage.count_conversations() == 0
+
+
+def test_every_method_with_a_scope_is_tested() -> None:
+    """The methods of SCOPED are all that have a scope."""
+    with_scope = {
+        name
+        for name, method in inspect.getmembers(VoltMemConversationStore, inspect.iscoroutinefunction)
+        if not name.startswith("_") and {"scope", "source_scope"} & inspect.signature(method).parameters.keys()
+    }
+
+    assert with_scope == set(SCOPED) - {"fork_from"}
 
 
 def test_on_an_older_release_the_store_says_what_it_needs() -> None:

@@ -67,7 +67,7 @@ class _Recorded(Model):
         if isinstance(value, cls):
             return value.model_copy(update=beside)
         if not isinstance(value, Mapping):
-            raise InvalidInputError(f"a {cls.__name__} or a dict is needed, not {short_repr(value)}")
+            raise InvalidInputError(f"a dict or {cls.__name__} is needed, not {short_repr(value)}")
         return cls.of({**{name: field for name, field in value.items() if name not in cls._beside}, **beside})
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem._areas.area import async_context
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryStep, TimelineEvent
 from voltmem._postgres.driver import logger
@@ -135,7 +136,7 @@ class AgentRun(_Recorder):
             event = event._outer
         return None if event is None else event.id
 
-    @asynccontextmanager
+    @async_context
     async def _recorded(self, entry: Mapping[str, object]) -> AsyncIterator[AgentRun]:
         async with _with_an_end(self._end):
             await self._history.add_history_entry(self.id, entry, self.agent_id)
@@ -174,7 +175,7 @@ class RunEvent(_Recorder):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.run!r}>"
 
-    @asynccontextmanager
+    @async_context
     async def _recorded(self, fields: Mapping[str, object]) -> AsyncIterator[RunEvent]:
         async with _with_an_end(partial(self._end, fields)):
             await self._put({**fields, "metadata": self.metadata, "status": "running"})

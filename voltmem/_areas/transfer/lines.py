@@ -279,7 +279,7 @@ class _Groups:
     def _in(self, cls: type[GroupT], kind: str, id: str) -> GroupT:
         """Return the conversation or run above, to which the line belongs."""
         if not isinstance(self._group, cls):
-            raise InvalidInputError(f"a {kind} must follow the line that it belongs to")
+            raise InvalidInputError(f"the {kind} must follow the line that it belongs to")
         if (kind, id) in self._ids:
             raise InvalidInputError(f"{kind} {short_repr(id)} comes a second time")
         self._ids.add((kind, id))

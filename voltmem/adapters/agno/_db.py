@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from voltmem._agents.native import Payload, list_payloads
+from voltmem._areas.area import check_storage
 from voltmem._values import UNSET, AnyUser, JsonObject, Unset
 from voltmem.adapters.agno._documents import document_of, epoch_seconds, objects_of, plain_json
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
@@ -86,9 +87,12 @@ class VoltMemDb(AsyncBaseDb):
     ) -> None:
         check_agno("VoltMemDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         super().__init__(id=id)
-        self._owns_storage = not isinstance(storage, PostgresStorage)
-        self.storage = storage if isinstance(storage, PostgresStorage) else PostgresStorage(storage, storage_limit=None)
+        self._owns_storage = storage is None or isinstance(storage, str)
+        self.storage = (
+            PostgresStorage(storage, storage_limit=None) if storage is None or isinstance(storage, str) else storage
+        )
         """The storage with the sessions as conversations and messages."""
+        check_storage(self.storage, PostgresStorage)
         self.last_error: Exception | None = None
         """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from voltmem._areas.area import check_storage
 from voltmem._tables import Tables
 from voltmem._values import UNSET, JsonObject, from_stored_json
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of
@@ -26,6 +27,7 @@ async def import_sessions(storage: PostgresStorage, table_name: str, *, schema: 
     Raises:
         ConversationNotFoundError: A conversation with the id of a session exists and is another user's.
     """
+    check_storage(storage, PostgresStorage)
     source = Tables(schema, table_name)  # checks both names, because they become part of a statement
     name = f'"{source.schema}"."{source.prefix}"'
     async with storage.transaction() as tx:

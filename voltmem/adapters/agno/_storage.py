@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from voltmem._agents.native import Payload, list_payloads
-from voltmem._areas.area import access
+from voltmem._areas.area import access, check_storage
 from voltmem._parts import SYSTEM_ROLES
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
@@ -94,10 +94,6 @@ class VoltMemStorage:
         check_agno("VoltMemStorage", "VoltMemDb", is_supported=IS_AGNO_1)
         if schema_version != 1:
             raise InvalidOptionError(f"schema_version {short_repr(schema_version)}: use 1, the only one that Agno has")
-        if storage is not None and not isinstance(storage, BlockingStorage):
-            raise InvalidOptionError(
-                f"storage {short_repr(storage)}: Agno 1 calls it blocking, so use a voltmem.sync.PostgresStorage"
-            )
         if storage is None:
             storage = BlockingStorage(
                 db_engine.url.render_as_string(hide_password=False) if db_engine is not None else db_url,
@@ -114,6 +110,7 @@ class VoltMemStorage:
                 "storage was given, with its own prefix and connection: leave out table_name, db_url and db_engine"
             )
         else:
+            check_storage(storage, BlockingStorage)
             prepare = storage.asynchronous.open
         self.auto_upgrade_schema = auto_upgrade_schema
         self._sessions = Sessions(storage.asynchronous, user_id, runs)

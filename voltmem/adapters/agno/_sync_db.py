@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
+from voltmem._areas.area import check_storage
 from voltmem._blocking.loop_thread import runs_event_loop
 from voltmem._values import UNSET, AnyUser, Unset
 from voltmem.adapters.agno._db import VoltMemDb, not_supported
@@ -58,9 +59,12 @@ class VoltMemSyncDb(_Database):
     ) -> None:
         check_agno("VoltMemSyncDb", "VoltMemStorage", is_supported=not IS_AGNO_1)
         BaseDb.__init__(self, id=id)
-        self._owns_storage = not isinstance(storage, BlockingStorage)
-        self.storage = storage if isinstance(storage, BlockingStorage) else BlockingStorage(storage, storage_limit=None)
+        self._owns_storage = storage is None or isinstance(storage, str)
+        self.storage = (
+            BlockingStorage(storage, storage_limit=None) if storage is None or isinstance(storage, str) else storage
+        )
         """The storage with the sessions as conversations and messages."""
+        check_storage(self.storage, BlockingStorage)
         self.last_error: Exception | None = None
         """The last error of a method that Agno called; None: no error yet."""
         self._on_error = on_error

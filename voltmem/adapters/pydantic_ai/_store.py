@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, wraps
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from inspect import iscoroutinefunction, signature
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from pydantic import ConfigDict, TypeAdapter
 
-from voltmem._values import ANY_USER, JsonObject, check_id, uuid7
+from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
 from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
 from voltmem.errors import (
@@ -37,6 +38,7 @@ else:  # a release before 2.66; load_history() and save_history() work with it
             raise MissingExtraError("pydantic-ai-slim 2.66, or a later one,", "pydantic-ai")
 
 
+_SCOPES: Final = frozenset({"scope", "source_scope"})  # keyword-only, in each method
 DEFAULT_USER_ID: Final = "default"  # the user of conversations without a scope, in a store for ANY_USER
 
 
@@ -76,6 +78,7 @@ class VoltMemConversationStore(ConversationStore):
     Args:
         storage: The storage. Creating a store does no I/O, and a store needs no closing.
         user_id: The user of the store. ANY_USER: the scope is the user, and a call without a scope concerns all users.
+            An empty scope is an InvalidInputError.
         resource_id: The agent or project of new conversations.
     """
 
@@ -264,6 +267,23 @@ class VoltMemConversationStore(ConversationStore):
                 raise ConversationConflict(conversation_id)
             shared.update((message.id, message) for message in line)
         return list(shared.values())
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of the store that refuses an empty scope. It may be the user, and an empty id is no user's."""
+
+    @wraps(method)
+    async def call(*arguments: Any, **named: Any) -> Any:
+        check_id_or_none(**{name: value for name, value in named.items() if name in _SCOPES})
+        return await method(*arguments, **named)
+
+    return call
+
+
+for _name in dir(ConversationStore):
+    _method = getattr(VoltMemConversationStore, _name)
+    if not _name.startswith("_") and iscoroutinefunction(_method) and _SCOPES & signature(_method).parameters.keys():
+        setattr(VoltMemConversationStore, _name, _checked(_method))
 
 
 def _was_continued_elsewhere(tip: Tip) -> bool:

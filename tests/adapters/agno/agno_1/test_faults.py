@@ -19,7 +19,7 @@ from tests.calls import wait_until_blocked
 from tests.checkout import ROOT
 from tests.conftest import Connection
 from tests.programs import python
-from voltmem import ANY_USER, InvalidInputError, PostgresStorage
+from voltmem import ANY_USER, InvalidInputError, InvalidOptionError, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
 from voltmem.adapters.agno import VoltMemStorage, import_sessions
@@ -220,6 +220,14 @@ def test_a_storage_is_made_for_a_user_or_for_any(user: Any, make_store: MakeStor
         make_store().for_user(ANY_USER)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="user_id is ''"):
         make_store().get_all_session_ids("")
+
+
+def test_an_asynchronous_storage_is_refused(plain: PostgresStorage) -> None:
+    """VoltMemStorage refuses the asynchronous storage, and names the class to use."""
+    with pytest.raises(
+        InvalidOptionError, match=r"storage must be a voltmem\.sync\.PostgresStorage, not .* a voltmem\."
+    ):
+        VoltMemStorage(storage=plain)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("user", ["eve", None])

@@ -17,7 +17,7 @@ from agno.workflow import Step, StepInput, StepOutput, Workflow
 from tests.adapters.agno.agno_3.sessions import add, delegate, session
 from tests.adapters.agno.agno_3.sessions import run as a_run
 from tests.adapters.agno.fakes import FakeModel
-from voltmem import ANY_USER, ConversationNotFoundError, EventLoopError, InvalidInputError
+from voltmem import ANY_USER, ConversationNotFoundError, EventLoopError, InvalidInputError, InvalidOptionError
 from voltmem.adapters.agno import VoltMemDb, VoltMemSyncDb
 from voltmem.sync import PostgresStorage
 
@@ -157,3 +157,17 @@ async def test_arun_says_which_database_to_give(db: VoltMemSyncDb, storage: Post
 
     assert not isinstance(db, AsyncBaseDb)
     assert isinstance(VoltMemDb(storage.asynchronous), AsyncBaseDb)
+
+
+def test_a_storage_of_the_other_kind_is_refused(storage: PostgresStorage) -> None:
+    """VoltMemSyncDb takes the blocking storage, VoltMemDb the asynchronous one; each error names the class to use."""
+    with pytest.raises(
+        InvalidOptionError, match=r"must be a voltmem\.sync\.PostgresStorage, not .* a voltmem\.Postgres"
+    ):
+        VoltMemSyncDb(storage.asynchronous)  # type: ignore[arg-type]
+    with pytest.raises(
+        InvalidOptionError, match=r"must be a voltmem\.PostgresStorage, not .* a voltmem\.sync\.Postgres"
+    ):
+        VoltMemDb(storage)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOptionError, match=r"must be a voltmem\.PostgresStorage, not .* a voltmem\.UserStorage"):
+        VoltMemDb(storage.asynchronous.for_user("ada"))  # type: ignore[arg-type]
