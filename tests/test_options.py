@@ -240,5 +240,7 @@ async def test_the_variables_name_the_database(dsn: str, schema: str, monkeypatc
         assert await storage.count_conversations() == 0
 
     monkeypatch.delenv("VOLTMEM_DATABASE_URL")
-    with pytest.raises(InvalidOptionError, match="DATABASE_URL: the connection string has the scheme 'mysql'; it must look like"):
+    with pytest.raises(
+        InvalidOptionError, match="DATABASE_URL: the connection string has the scheme 'mysql'; it must look like"
+    ):
         await PostgresStorage(schema=schema).open()
