@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import asyncpg
 import pytest
+from pydantic import ValidationError
 
 import voltmem.errors
 import voltmem.testing
@@ -32,6 +33,7 @@ from voltmem import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    Message,
     MessageNotFoundError,
     MigrationError,
     MissingExtraError,
@@ -229,6 +231,16 @@ def test_no_advice_is_for_asynchronous_code_only() -> None:
     texts = [each.value for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Constant)]
 
     assert not [text for text in texts if isinstance(text, str) and re.search(r"\b(await|async)\b", text)]
+
+
+def test_a_constructor_of_a_model_raises_pydantics_error() -> None:
+    """A model's constructor raises pydantic's ValidationError; of(), which storages call, raises InvalidInputError."""
+    fields: dict[str, Any] = {"id": "", "role": "user", "content": "Hello"}
+
+    with pytest.raises(ValidationError):
+        Message(**fields)
+    with pytest.raises(InvalidInputError, match="id is an empty string: pass an id"):
+        Message.of(fields)
 
 
 # --- no driver's error escapes -----------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ All errors that voltmem raises.
 
 The message of an error says what happened, with the value, and what to do. The driver's error is its ``__cause__``.
 A call that raises has stored all of its data or nothing.
+
+The constructors of the models are pydantic's: ``Message(id="")`` raises ``pydantic.ValidationError``. ``Message.of(…)``
+and the methods of a storage, which take dicts, raise InvalidInputError.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ async def test_a_given_pool_of_another_loop_is_refused_at_the_first_use(dsn: str
 async def test_a_bound_storage_stays_in_its_loop(kind: str, storage: PostgresStorage, connection: Connection) -> None:
     """A storage that is bound to a connection raises EventLoopError in another loop, and works on in its own."""
     async with storage.transaction() as tx:
-        bound = {"transaction": tx, "view": tx.for_user("ada"), "bound": storage.bind(connection)}[kind]
+        bound: Any = {"transaction": tx, "view": tx.for_user("ada"), "bound": storage.bind(connection)}[kind]
 
         async def nested() -> None:
             async with bound.transaction():

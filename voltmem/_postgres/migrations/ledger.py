@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import asyncpg
@@ -15,7 +15,7 @@ from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, logger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError, describe
+from voltmem.errors import MigrationError, SchemaError, describe
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -100,11 +100,24 @@ def _values(known: Sequence[Migration]) -> str:
     return f"(VALUES {rows}) AS known (name, version, checksum)"
 
 
+@contextmanager
+def foreign_refused(tables: Tables) -> Iterator[None]:
+    """Raise SchemaError if the block reads name and checksum, and the ledger's table does not have them."""
+    try:
+        yield
+    except asyncpg.UndefinedColumnError as error:
+        raise SchemaError(
+            f"the table {tables.migrations} is not voltmem's list of migrations but another program's: {error}. Choose "
+            "another table_prefix or schema."
+        ) from error
+
+
 async def entries(connection: Connection, tables: Tables) -> dict[str, Entry]:
-    """Return the rows of the ledger by name; empty if there is no ledger."""
+    """Return the rows of the ledger by name; empty if there is no ledger. SchemaError if the table is not voltmem's."""
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
         return {}
-    rows = await connection.fetch(f"SELECT name, version, checksum FROM {tables.migrations}")
+    with foreign_refused(tables):
+        rows = await connection.fetch(f"SELECT name, checksum, version FROM {tables.migrations}")
     return {row["name"]: Entry(row["version"], row["checksum"]) for row in rows}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._postgres.migrations.files import migrations
-from voltmem._postgres.migrations.ledger import execute, record_sql, retry_while_in_use, schema_lock
+from voltmem._postgres.migrations.ledger import execute, foreign_refused, record_sql, retry_while_in_use, schema_lock
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError
 
@@ -79,7 +79,9 @@ async def is_there(connection: Connection, tables: Tables) -> bool:
     if not await connection.fetchval(f"SELECT {_is_there(tables)}"):
         return False
     # Both conditions in one snapshot: another process may be replacing the ledger.
-    if await connection.fetchval(f"SELECT {_is_there(tables)} AND {_is_incomplete(tables)}"):
+    with foreign_refused(tables):
+        is_incomplete = await connection.fetchval(f"SELECT {_is_there(tables)} AND {_is_incomplete(tables)}")
+    if is_incomplete:
         raise MigrationError(NAME, _INCOMPLETE)
     return True
 
