@@ -187,9 +187,9 @@ async def test_a_store_is_made_for_a_user_or_for_any(storage: PostgresStorage, u
     with pytest.raises(InvalidInputError, match=r"user_id is .*voltmem\.ANY_USER"):
         VoltMemConversationStore(storage, user_id=user)
     for_all = VoltMemConversationStore(storage, user_id=ANY_USER)
-    with pytest.raises(InvalidInputError, match="user_id is ''"):
+    with pytest.raises(InvalidInputError, match="scope is an empty string"):
         await for_all.list_conversations(scope="")
-    with pytest.raises(InvalidInputError, match="user_id is ''"):
+    with pytest.raises(InvalidInputError, match="scope is an empty string"):
         await for_all.save(Conversation(conversation_id="c1", messages=[asked("Hello")]), scope="")
 
 

@@ -276,15 +276,16 @@ async def test_watch_on_a_closed_storage_is_an_error(storage: PostgresStorage) -
 
 
 def test_it_can_be_watched_in_one_loop_after_the_other(dsn: str, seeded: str) -> None:
-    """A storage that was never closed gets another listener in another asyncio.run()."""
+    """A storage that was closed gets another listener in another asyncio.run()."""
     program = f"""
 import asyncio
 from voltmem import PostgresStorage
 storage = PostgresStorage({dsn!r}, schema={seeded!r})
 
 async def watch():
-    async for change in storage.watch("ada"):
-        return change.kind, storage._watchers._listener.is_listening
+    async with storage:
+        async for change in storage.watch("ada"):
+            return change.kind, storage._watchers._listener.is_listening
 
 print(asyncio.run(watch()), asyncio.run(watch()))
 """

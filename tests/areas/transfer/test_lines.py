@@ -110,8 +110,8 @@ async def test_import_user_names_a_malformed_line_by_its_number(wrong: list[Any]
         ([header(voltmem=True), END], "line 1: the export has version True"),
         ([line("header"), END], "line 1: the export has version None"),
         ([header(), *conversation("c1", "words")], "line 4: the end line is missing"),
-        ([header(), MESSAGE, END], "line 2: a message must follow"),
-        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: a step must follow"),
+        ([header(), MESSAGE, END], "line 2: the message must follow"),
+        ([header(), line("step", id="s", agent_id="a", value={}), END], "line 2: the step must follow"),
     ],
 )
 async def test_lines_that_are_no_export_import_nothing(lines: list[str], what: str, storage: PostgresStorage) -> None:
