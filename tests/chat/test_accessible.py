@@ -160,7 +160,7 @@ TOO_SMALL = """
         .filter(each => each.checkVisibility({visibilityProperty: true, contentVisibilityAuto: true}))
         .filter(each => !each.closest("figure"))
         .map(each => [each.getBoundingClientRect(), each.ariaLabel || each.textContent])
-        .filter(([box]) => box.width < 44 || box.height < 44)
+        .filter(([box]) => Math.round(box.width) < 44 || Math.round(box.height) < 44)
         .map(([box, name]) => `${name} ${box.width}x${box.height}`)"""
 
 
