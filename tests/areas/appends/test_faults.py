@@ -285,10 +285,10 @@ FOLLOWS: Final = {
 
 @pytest.mark.parametrize("what_follows", FOLLOWS)
 @pytest.mark.parametrize("end", ENDS)
-async def test_calls_whose_loop_has_ended_do_not_keep_the_next(
+async def test_add_message_or_close_in_a_second_loop_raises_at_once(
     dsn: str, schema: str, end: str, what_follows: str
 ) -> None:
-    """Calls under way when their loop ends keep nobody waiting: in the next loop the storage raises EventLoopError."""
+    """Calls under way when their loop ends do not block the next loop, which gets an EventLoopError at once."""
     program = ABANDONING_PROGRAM.format(dsn=dsn, schema=schema, the_end=ENDS[end], what_follows=FOLLOWS[what_follows])
 
     assert await python("-c", program) == "ok\n"
