@@ -1,0 +1,104 @@
+"""
+What a message says, whoever wrote it: text, reasoning, tool calls and results, files, sources.
+
+::
+
+    from voltmem.parts import Text, ToolCall, parts
+
+    for message in await storage.get_messages("ada", "c1"):
+        for part in parts(message):
+            match part:
+                case Text(text):
+                    print(text)
+                case ToolCall(name=name, arguments=arguments):
+                    print("calls", name, arguments)
+
+There is one module for each form: ``openai_chat``, ``responses``, ``anthropic``, ``ai_sdk``, ``assistant_ui``,
+``gemini``, ``langchain``, ``pydantic_ai``, ``agno``, and ``plain``. None of them imports a framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from voltmem.parts import ai_sdk, anthropic, openai_chat, responses
+from voltmem.parts._read import parts
+from voltmem.parts._settled import settle
+from voltmem.parts._steps import SYSTEM_ROLES, Readable, steps
+from voltmem.parts._types import (
+    CallState,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    ResultState,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+
+__all__ = [
+    "SYSTEM_ROLES",
+    "CallState",
+    "File",
+    "Other",
+    "Part",
+    "Readable",
+    "Reasoning",
+    "ResultState",
+    "Source",
+    "Text",
+    "ToolCall",
+    "ToolResult",
+    "parts",
+    "system_prompt",
+    "to_anthropic",
+    "to_openai",
+    "to_responses",
+    "to_ui_messages",
+]
+
+
+def to_openai(messages: Iterable[Readable]) -> list[JsonObject]:
+    """
+    Return messages for OpenAI's Chat Completions, and for the many providers that accept the same.
+
+    Each call is answered once, right after it; calls without a result and results without a call are left out. A
+    denied or failed call is answered with what became of it. What was stored in this form is returned as it was.
+    """
+    return openai_chat.write(steps(settle(list(messages))))
+
+
+def to_responses(messages: Iterable[Readable]) -> list[JsonObject]:
+    """Return items for OpenAI's Responses API, by the same rules as to_openai()."""
+    return responses.write(settle(list(messages)))
+
+
+def to_anthropic(messages: Iterable[Readable]) -> list[JsonObject]:
+    """
+    Return messages for Anthropic's Messages API, by the same rules as to_openai().
+
+    The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. Thinking is
+    returned if Anthropic signed it.
+    """
+    return anthropic.write(steps(settle(list(messages))))
+
+
+def system_prompt(messages: Iterable[Readable]) -> str:
+    """Return the text of the system's messages, with an empty line between two; "" if there are none."""
+    said = (
+        part.text for each in messages if each.role in SYSTEM_ROLES for part in parts(each) if isinstance(part, Text)
+    )
+    return "\n\n".join(said)
+
+
+def to_ui_messages(messages: Iterable[Readable]) -> list[JsonObject]:
+    """
+    Return UIMessages for the AI SDK's useChat.
+
+    A tool's result joins the part of its call. A call that later messages have passed over has failed. What a front end
+    stored in this form is returned as it was.
+    """
+    return ai_sdk.write(settle(list(messages)))

@@ -1,0 +1,154 @@
+"""
+What is said, step by step, as models are told it.
+
+The forms write from these: Chat Completions and Anthropic's Messages from steps, the others from settled messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, Protocol, TypeVar
+
+from pydantic import JsonValue
+
+from voltmem.parts._types import STEP, File, Other, Part, Reasoning, Source, Text, ToolCall, ToolResult
+
+
+class Readable(Protocol):
+    """What parts() reads: a Message, or anything with its fields."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def content(self) -> JsonValue: ...
+    @property
+    def metadata(self) -> dict[str, JsonValue]: ...
+
+
+ReadableT = TypeVar("ReadableT", bound=Readable)
+
+SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Generic[ReadableT]):
+    """A message and what it says, among the others."""
+
+    message: ReadableT
+    parts: list[Part]
+    """The parts. A call has its final state. Results are of calls in these messages: others are left out."""
+    results: dict[int, ToolResult] = field(default_factory=dict)
+    """The result of each call that has one, by the call's place in the parts."""
+    orphans: list[ToolResult] = field(default_factory=list)
+    """Results without a call in these messages. A model refuses them."""
+    is_whole: bool = True
+    """Whether each call has a result and each result has its call, so that a model accepts the message as it is."""
+
+    @property
+    def speaker(self) -> str:
+        """Who speaks, as every provider knows it: "system", "user", "assistant" or "tool"."""
+        role = self.message.role
+        if role in SYSTEM_ROLES:
+            return "system"
+        if role in ("assistant", "model"):
+            return "assistant"
+        return "tool" if role in ("tool", "function") else "user"
+
+
+@dataclass(slots=True)
+class Step(Generic[ReadableT]):
+    """What is said at once: by the system, by the user, or by the model in one call, with the tools' answers."""
+
+    speaker: str
+    parts: list[Part]
+    """Text, reasoning, files, sources: no calls and no results."""
+    calls: list[tuple[ToolCall, ToolResult]]
+    """Of the model: its calls, each with its result. Calls without one are left out."""
+    sources: list[Settled[ReadableT]]
+    """The messages that say this step."""
+
+    @property
+    def source(self) -> Settled[ReadableT] | None:
+        """The message that says this step and no other, if it is whole; None: the step is made of parts."""
+        return self.sources[0] if len(self.sources) == 1 and self.sources[0].is_whole else None
+
+
+def steps(settled: Sequence[Settled[ReadableT]]) -> list[Step[ReadableT]]:
+    """Return what is said, step by step, as models are told it: each call is answered once, right after it."""
+    found: list[Step[ReadableT]] = []
+    joins = False  # whether the next message's calls belong to the last step: nobody else spoke, no tool answered
+    for each in settled:
+        if each.speaker == "assistant":
+            own = _steps_of(each)
+            answers = any(isinstance(part, ToolResult) for part in each.parts)
+            if joins and own and not answers and not _says(own[0]):
+                first = own.pop(0)
+                found[-1].calls += first.calls
+                found[-1].parts += first.parts
+                found[-1].sources += first.sources
+            found += own
+            joins = not answers and (joins or bool(own))
+        else:
+            speaker = "user" if each.speaker == "tool" else each.speaker
+            said: list[Part] = [part for part in each.parts if not isinstance(part, ToolCall | ToolResult)]
+            if any(isinstance(part, Text | File) for part in said):
+                found.append(Step(speaker, said, [], [each]))
+            joins = False
+    return found
+
+
+def _says(step: Step[ReadableT]) -> bool:
+    return any(isinstance(part, Text | File) for part in step.parts)
+
+
+def _steps_of(settled: Settled[ReadableT]) -> list[Step[ReadableT]]:
+    """Return the steps of a model's message: what follows an answered call is said in the next one."""
+    found = [Step[ReadableT]("assistant", [], [], [settled])]
+    for place, part in enumerate(settled.parts):
+        step = found[-1]
+        if isinstance(part, ToolCall):
+            if place in settled.results:
+                step.calls.append((part, settled.results[place]))
+        elif isinstance(part, Other):
+            if part.type == STEP and (step.calls or _says(step)):
+                found.append(Step("assistant", [], [], [settled]))
+        elif isinstance(part, Text | Reasoning | File | Source):
+            if step.calls:
+                found.append(Step("assistant", [], [], [settled]))
+            found[-1].parts.append(part)
+    return _whole([step for step in found if step.calls or _says(step)])
+
+
+def _whole(found: list[Step[ReadableT]]) -> list[Step[ReadableT]]:
+    """Mark the steps of a message that says several: none of them is the message."""
+    if len(found) > 1:
+        for step in found:
+            step.sources = [replace(each, is_whole=False) for each in step.sources]
+    return found
+
+
+def pieces(settled: Settled[ReadableT]) -> Iterator[tuple[list[Part], list[ToolResult]]]:
+    """
+    Yield what one message says, piece by piece: parts with calls, then the results that follow them.
+
+    A UIMessage has several such pieces. Calls without a result are left out.
+    """
+    said: list[Part] = []
+    results: list[ToolResult] = []
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolResult):
+            results.append(part)
+            continue
+        begins = not isinstance(part, ToolCall) or not said
+        if results and begins:
+            yield said, results
+            said, results = [], []
+        if not isinstance(part, ToolCall) or place in settled.results:
+            said.append(part)
+    if said or results:
+        yield said, results

@@ -1,0 +1,172 @@
+"""What a message says, independent of who wrote it: the parts, and small readers of JSON that every form needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from pydantic import JsonValue
+from pydantic_core import from_json, to_json
+
+from voltmem._values import JsonObject as JsonObject  # every form imports it with the parts
+from voltmem._values import json_value
+
+CallState: TypeAlias = Literal["running", "waiting", "answered", "failed", "denied", "abandoned"]
+"""
+The state of a tool call: running; waiting for a person's approval; answered; failed; denied by a person; abandoned: a
+running or waiting call that later messages have passed over.
+"""
+ResultState: TypeAlias = Literal["answered", "failed", "denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What the author says."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """What a model thinks before it answers. It is never part of a message's text."""
+
+    text: str
+    """The readable part; "" if the provider keeps it to itself."""
+    provider: str = ""
+    """Who made it: "anthropic", "openai", "google", …; "" if the message does not say."""
+    opaque: JsonObject = field(default_factory=dict)
+    """What this provider, and no other, wants back: a signature, encrypted content, an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's call of a tool."""
+
+    id: str
+    """The id, which the result repeats; "" if the message has none."""
+    name: str
+    arguments: JsonValue
+    """An object as a rule; a string if what the model wrote is not JSON."""
+    state: CallState = "running"
+    """Of a single message, what that message says; steps() knows what later messages made of it."""
+    provider_executed: bool = False
+    """Whether the provider runs the tool itself, such as a web search."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The result of a tool call, or why there is none."""
+
+    call_id: str
+    """The id of the call; "" if the message has none: the last call without a result."""
+    value: JsonValue
+    """The result; of a failed call the error, of a denied call the reason or None."""
+    name: str = ""
+    """The tool's name; "" if the message has none."""
+    state: ResultState = "answered"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An image, a document, a recording: its bytes, or where they are."""
+
+    media_type: str = ""
+    """The media type, such as "image/png" or just "image"; "" if the message does not say."""
+    name: str = ""
+    url: str = ""
+    """An address that is no data: URL; "" if the bytes are in the message, or there is an id only."""
+    data: str = ""
+    """The bytes in base64, as they were written."""
+    id: str = ""
+    """A provider's id of the file."""
+
+    @property
+    def address(self) -> str:
+        """The url, or a data: URL with the bytes; "" if there is neither."""
+        return self.url or (
+            f"data:{self.media_type or 'application/octet-stream'};base64,{self.data}" if self.data else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page or a document that an answer refers to."""
+
+    url: str = ""
+    title: str = ""
+    id: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A part without a common meaning. Only the framework that wrote it can read it."""
+
+    type: str
+    """What the form calls it; "step-start" begins another call of the model."""
+    value: JsonValue = None
+
+
+Part: TypeAlias = Text | Reasoning | ToolCall | ToolResult | File | Source | Other
+BlockReader: TypeAlias = Callable[[JsonObject], list[Part] | None]
+"""Reads a block of the reader's form; None: the block is another form's that uses the same type."""
+
+STEP: Final = "step-start"
+JSON: Final = "json"
+"""The type of an Other that is no part of any form, but any JSON value: some applications store such content."""
+
+_DATA_URL: Final = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,", re.IGNORECASE)
+
+
+def string(values: Mapping[str, JsonValue], *names: str) -> str:
+    """Return the first of these values that is a string and not empty; "" if there is none."""
+    found = (values.get(name) for name in names)
+    return next((value for value in found if isinstance(value, str) and value), "")
+
+
+def objects(value: JsonValue) -> list[JsonObject]:
+    """Return the objects of a list; [] for anything else."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def object_of(values: Mapping[str, JsonValue], *names: str) -> JsonObject:
+    """Return the first of these values that is an object; {} if there is none."""
+    found = (values.get(name) for name in names)
+    return next((value for value in found if isinstance(value, dict)), {})
+
+
+def arguments(written: JsonValue) -> JsonValue:
+    """Return a call's arguments: those that are JSON text are parsed, and stay text if they are no JSON."""
+    if not isinstance(written, str):
+        return written
+    try:  # a model may write invalid JSON, or a number such as 1e999
+        return json_value(from_json(written), "arguments") if written else {}
+    except (ValueError, TypeError):  # the latter for a lone surrogate
+        return written
+
+
+def file(address: str, media_type: str = "", name: str = "", id: str = "") -> File:
+    """Return a file: of a data: URL the bytes, of any other address the address."""
+    found = _DATA_URL.match(address)
+    if found is None or found.end() == len(address):
+        return File(media_type, name, url=address, id=id)
+    return File(
+        media_type if "/" in media_type else found["type"] or media_type, name, data=address[found.end() :], id=id
+    )
+
+
+def json_text(value: JsonValue) -> str:
+    """Return the value as JSON text."""
+    return to_json(value, inf_nan_mode="constants").decode(errors="replace")
+
+
+def readable(value: JsonValue) -> str:
+    """Return a tool's result as text for a model: of blocks the texts or the type, of anything else JSON."""
+    if isinstance(value, str):
+        return value
+    typed = [each for each in objects(value) if string(each, "type")]
+    if not isinstance(value, list) or not typed or len(typed) < len(value):
+        return json_text(value)
+    return "\n".join(string(each, "text") or f"[{string(each, 'type')}]" for each in typed)

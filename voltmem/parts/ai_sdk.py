@@ -1,0 +1,336 @@
+"""
+The Vercel AI SDK: the UIMessages of versions 5 to 7, those of version 4, and the parts of its ModelMessages.
+
+VoltAgent stores these too: version 0.1 the parts of ModelMessages, 1.0 and later those of UIMessages.
+https://ai-sdk.dev/docs/reference/ai-sdk-core/ui-message
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from mimetypes import guess_type
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._types import (
+    STEP,
+    BlockReader,
+    CallState,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    arguments,
+    file,
+    object_of,
+    objects,
+    readable,
+    string,
+)
+
+FAMILY: Final = "ai-sdk/"
+FORMAT: Final = "ai-sdk/v7"
+
+TOOL_CALL: Final = "tool-call"
+TOOL_RESULT: Final = "tool-result"
+DYNAMIC: Final = "dynamic-tool"
+_TOOL: Final = "tool-"
+
+# The providers whose names are the keys of a part's providerMetadata.
+_PROVIDERS: Final = {
+    "anthropic": "anthropic",
+    "openai": "openai",
+    "azure": "openai",
+    "google": "google",
+    "vertex": "google",
+}
+
+# What a tool call of each state is; those with a result have one.
+_STATES: Final[Mapping[str, CallState]] = {
+    "input-streaming": "running",
+    "input-available": "running",
+    "approval-requested": "waiting",
+    "approval-responded": "running",
+    "output-available": "answered",
+    "output-error": "failed",
+    "output-denied": "denied",
+    "partial-call": "running",  # version 4
+    "call": "running",
+    "result": "answered",
+}
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is a UIMessage of any version."""
+    parts = value.get("parts")
+    if value.get("role") not in ("system", "user", "assistant") or not isinstance(parts, list):
+        return False
+    return all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts)
+
+
+def _text(block: JsonObject) -> list[Part] | None:
+    return [Text(string(block, "text"))] if isinstance(block.get("text"), str) else None
+
+
+def _reasoning(block: JsonObject) -> list[Part] | None:
+    text = string(block, "text", "reasoning")
+    made_by = object_of(block, "providerMetadata", "providerOptions")
+    key = next((each for each in made_by if each in _PROVIDERS), "")
+    return [Reasoning(text, _PROVIDERS.get(key, ""), object_of(made_by, key))]
+
+
+def _file(block: JsonObject) -> list[Part] | None:
+    media_type = string(block, "mediaType", "mimeType")
+    name = string(block, "filename", "name")
+    address = string(block, "url")
+    given = block.get("data", block.get("image"))
+    if not address and isinstance(given, dict):  # ModelMessages of version 7 say what the data is
+        address, given = string(given, "url"), given.get("data")
+    data = given if isinstance(given, str) else ""
+    media_type = media_type or ("image" if block.get("type") == "image" else "")
+    if not (address or data or media_type or name):
+        return None
+    if address or data.startswith(("http:", "https:", "data:", "voltmem:")):
+        return [file(address or data, media_type, name)]
+    return [File(media_type, name, data=data)]
+
+
+def _source(block: JsonObject) -> list[Part] | None:
+    id, title = string(block, "sourceId", "id"), string(block, "title", "filename")
+    return [Source(string(block, "url"), title, id, string(block, "mediaType"))]
+
+
+def _old_source(block: JsonObject) -> list[Part] | None:
+    source = block.get("source")
+    if isinstance(source, dict):
+        return _source(source)
+    return _source(block) if "url" in block else None
+
+
+def _call(block: JsonObject) -> list[Part] | None:
+    call_id, name = string(block, "toolCallId", "id"), string(block, "toolName", "name")
+    given = block.get("input", block.get("args"))
+    state: CallState = "waiting" if block.get("state") == "waiting" else "running"
+    call = ToolCall(call_id, name, given, state, block.get("providerExecuted") is True)
+    if "result" not in block:
+        return [call]
+    failed = block.get("isError") is True  # assistant-ui has both in one part
+    return [call, ToolResult(call_id, block["result"], name, "failed" if failed else "answered")]
+
+
+def _result(block: JsonObject) -> list[Part] | None:
+    call_id, name, output = string(block, "toolCallId"), string(block, "toolName", "name"), block.get("output")
+    if "result" in block or not isinstance(output, dict) or "type" not in output:
+        value = block.get("result", output if "output" in block else block.get("content"))
+        state = string(block, "state")
+        if state in ("failed", "denied"):
+            return [ToolResult(call_id, value, name, "denied" if state == "denied" else "failed")]
+        return [ToolResult(call_id, value, name, "failed" if block.get("isError") is True else "answered")]
+    kind = output["type"]
+    if kind == "execution-denied":
+        return [ToolResult(call_id, output.get("reason"), name, "denied")]
+    return [
+        ToolResult(call_id, output.get("value"), name, "failed" if kind in ("error-text", "error-json") else "answered")
+    ]
+
+
+def _invocation(block: JsonObject) -> list[Part] | None:
+    return read_tool(object_of(block, "toolInvocation"))
+
+
+def read_tool(part: JsonObject) -> list[Part]:
+    """Return the call, and the result if there is one, of a tool's part of a UIMessage."""
+    type, call_id = string(part, "type"), string(part, "toolCallId")
+    name = string(part, "toolName") or (type.removeprefix(_TOOL) if type.startswith(_TOOL) else "")
+    given = part.get("input", part.get("rawInput", part.get("args")))
+    state, approval = string(part, "state"), object_of(part, "approval")
+    executed = part.get("providerExecuted") is True
+    found = _STATES.get(state, "running")
+    if state == "approval-responded" and approval.get("approved") is False:
+        found = "denied"
+    call = ToolCall(call_id, name, arguments(given) if "rawInput" in part else given, found, executed)
+    if found == "answered":
+        return [call, ToolResult(call_id, part.get("output", part.get("result")), name)]
+    if found == "failed":
+        return [call, ToolResult(call_id, part.get("errorText"), name, "failed")]
+    if found == "denied":
+        return [call, ToolResult(call_id, approval.get("reason"), name, "denied")]
+    return [call]
+
+
+def _step(block: JsonObject) -> list[Part] | None:
+    return [Other(STEP)]
+
+
+BLOCKS: Final[Mapping[str, BlockReader]] = {
+    "text": _text,
+    "reasoning": _reasoning,
+    "redacted-reasoning": lambda _: [Reasoning("")],
+    "file": _file,
+    "image": _file,
+    "source-url": _source,
+    "source-document": _source,
+    "source": _old_source,
+    TOOL_CALL: _call,
+    TOOL_RESULT: _result,
+    "tool-invocation": _invocation,
+    "tool-approval-request": lambda _: [Other("tool-approval-request")],
+    "tool-approval-response": lambda _: [Other("tool-approval-response")],
+    DYNAMIC: lambda block: read_tool(block),
+    STEP: _step,
+}
+
+
+def is_tool(block: JsonObject) -> bool:
+    """Return whether a block of another type is a tool's: tool-NAME, with an id or a state."""
+    return string(block, "type").startswith(_TOOL) and ("toolCallId" in block or "state" in block)
+
+
+def read(message: JsonObject) -> list[Part]:
+    """Return the parts of a UIMessage."""
+    parts = message.get("parts")
+    found: list[Part] = []
+    for block in objects(parts):
+        type = string(block, "type")
+        if type in BLOCKS:
+            found += BLOCKS[type](block) or [Other(type, block)]
+        else:
+            found += read_tool(block) if is_tool(block) else [Other(type, block)]
+    if not isinstance(parts, list):
+        found += _of_version_4(message)
+    for each in objects(message.get("experimental_attachments")):
+        found.append(file(string(each, "url"), string(each, "contentType"), string(each, "name")))
+    return found
+
+
+def _of_version_4(message: JsonObject) -> list[Part]:
+    content = string(message, "content")
+    thought = string(message, "reasoning")
+    invocations: list[JsonValue] = [*objects(message.get("toolInvocations"))]
+    found: list[Part] = [Reasoning(thought)] if thought else []
+    for each in objects(invocations):
+        found += read_tool(each)
+    return [*found, Text(content)] if content else found
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+ABANDONED: Final = "The call was abandoned: it has no result."
+
+
+def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
+    """Return the UIMessages. One that was stored as such is returned as it was, with results that came later."""
+    found: list[JsonObject] = []
+    for each in settled:
+        payload = getattr(each.message, "payload", None)
+        if (getattr(each.message, "format", None) or "").startswith(FAMILY) and isinstance(payload, dict):
+            found.append({"id": each.message.id, **_with_results(payload, each)})
+        elif parts := _written(each):
+            metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
+            found.append({"id": each.message.id, "role": _role(each), **metadata, "parts": parts})
+    return found
+
+
+def _role(settled: Settled[ReadableT]) -> str:
+    """Return the role: a tool's results without their calls are the assistant's, what is said beside is the user's."""
+    if settled.speaker != "tool":
+        return settled.speaker
+    return "assistant" if settled.orphans else "user"
+
+
+def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
+    """Return the payload; a call whose result another message has gets that result."""
+    late = {
+        part.id: settled.results[place]
+        for place, part in enumerate(settled.parts)
+        if isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts
+    }
+    parts = payload.get("parts")
+    if not late or not isinstance(parts, list):
+        return payload
+    filled: list[JsonValue] = [
+        {**part, **_outcome(late[string(part, "toolCallId")])}
+        if isinstance(part, dict) and string(part, "toolCallId") in late
+        else part
+        for part in parts
+    ]
+    return {**payload, "parts": filled}
+
+
+def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
+    found: list[JsonValue] = []
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolCall):
+            found.append(_written_call(part, settled.results.get(place)))
+        elif (written := _written_part(part)) is not None:
+            found.append(written)
+    for number, result in enumerate(settled.orphans):
+        id = result.call_id or f"{settled.message.id}:{number}"
+        found.append(_written_call(ToolCall(id, result.name, None), replace(result, call_id=id)))
+    return found if any(isinstance(part, dict) and part.get("type") != STEP for part in found) else []
+
+
+def _written_part(part: Part) -> JsonObject | None:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, Reasoning):
+        made_by: JsonObject = (
+            {"providerMetadata": {part.provider: part.opaque}} if part.provider and part.opaque else {}
+        )
+        return {"type": "reasoning", "text": part.text, **made_by} if part.text else None
+    if isinstance(part, File):
+        named: JsonObject = {"filename": part.name} if part.name else {}
+        if not part.address:
+            return {"type": "data-file", "data": {"mediaType": part.media_type, "id": part.id, **named}}
+        return {"type": "file", "mediaType": part.media_type or _guessed(part), "url": part.address, **named}
+    if isinstance(part, Source):
+        title: JsonObject = {"title": part.title} if part.title else {}
+        if part.url:
+            return {"type": "source-url", "sourceId": part.id or part.url, "url": part.url, **title}
+        media_type = part.media_type or "application/octet-stream"
+        return {"type": "source-document", "sourceId": part.id, "mediaType": media_type, "title": part.title}
+    if isinstance(part, Other):
+        if part.type == STEP:
+            return {"type": STEP}
+        return part.value if part.type.startswith("data-") and isinstance(part.value, dict) else None
+    return None
+
+
+def _guessed(part: File) -> str:
+    return guess_type(part.name or part.url.partition("?")[0])[0] or "application/octet-stream"
+
+
+def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
+    kind: JsonObject = {"type": f"{_TOOL}{call.name}"} if call.name else {"type": DYNAMIC, "toolName": "tool"}
+    executed: JsonObject = {"providerExecuted": True} if call.provider_executed else {}
+    written: JsonObject = {
+        **kind,
+        "toolCallId": call.id,
+        "state": "input-available",
+        "input": call.arguments,
+        **executed,
+    }
+    if result is not None:
+        return {**written, **_outcome(result)}
+    if call.state == "waiting":
+        return {**written, "state": "approval-requested", "approval": {"id": call.id}}
+    if call.state == "abandoned":
+        return {**written, "state": "output-error", "errorText": ABANDONED}
+    return written
+
+
+def _outcome(result: ToolResult) -> JsonObject:
+    if result.state == "answered":
+        return {"state": "output-available", "output": result.value}
+    if result.state == "failed":
+        return {"state": "output-error", "errorText": readable(result.value)}
+    reason: JsonObject = {} if result.value is None else {"reason": readable(result.value)}
+    return {"state": "output-denied", "approval": {"id": result.call_id, "approved": False, **reason}}

@@ -1,0 +1,240 @@
+"""
+Anthropic's Messages API: text, thinking, tool use and results, the provider's own tools, images, documents.
+
+https://docs.anthropic.com/en/api/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem.parts._providers import CallIds, legal_name, named_file, result_text
+from voltmem.parts._steps import ReadableT, Step
+from voltmem.parts._types import (
+    BlockReader,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    file,
+    object_of,
+    objects,
+    string,
+)
+
+FORMAT: Final = "anthropic"
+PROVIDER: Final = "anthropic"
+
+# What a response of the API has beside role and content.
+_OF_RESPONSES: Final = frozenset({"model", "stop_reason", "stop_sequence", "usage", "container"})
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is a response of the API as it came; messages with a role and content only are plain."""
+    return (
+        value.get("type") == "message"
+        and isinstance(value.get("content"), list)
+        and not _OF_RESPONSES.isdisjoint(value)
+    )
+
+
+def _text(block: JsonObject) -> list[Part] | None:
+    if not isinstance(block.get("text"), str):
+        return None
+    cited = (
+        Source(string(each, "url"), string(each, "title", "document_title")) for each in objects(block.get("citations"))
+    )
+    return [Text(string(block, "text")), *(each for each in cited if each.url)]
+
+
+def _thinking(block: JsonObject) -> list[Part] | None:
+    if not isinstance(block.get("thinking"), str):
+        return None
+    signature = string(block, "signature")
+    return [
+        Reasoning(
+            string(block, "thinking"), PROVIDER if signature else "", {"signature": signature} if signature else {}
+        )
+    ]
+
+
+def _redacted(block: JsonObject) -> list[Part] | None:
+    return [Reasoning("", PROVIDER, {"data": block.get("data")})]
+
+
+def _call(block: JsonObject) -> list[Part] | None:
+    executed = block.get("type") != "tool_use"
+    return [ToolCall(string(block, "id"), string(block, "name"), block.get("input"), provider_executed=executed)]
+
+
+def _result(block: JsonObject) -> list[Part] | None:
+    content = block.get("content")
+    failed = block.get("is_error") is True or string(object_of(block, "content"), "type").endswith("_error")
+    return [ToolResult(string(block, "tool_use_id"), content, state="failed" if failed else "answered")]
+
+
+def _media(block: JsonObject) -> list[Part] | None:
+    source = block.get("source")
+    if not isinstance(source, dict):
+        return None
+    kind = "image" if block.get("type") == "image" else ""
+    media_type, name = string(source, "media_type") or kind, string(block, "title", "filename")
+    if source.get("type") == "text" or source.get("type") == "content":
+        return [File(media_type or "text/plain", name), Text(_document_text(source))]
+    if data := string(source, "data"):
+        return [File(media_type, name, data=data)]
+    if url := string(source, "url"):
+        return [file(url, media_type, name)]
+    return [File(media_type, name, id=string(source, "file_id"))]
+
+
+def _document_text(source: Mapping[str, JsonValue]) -> str:
+    content = source.get("content")
+    return string(source, "data") or (
+        content if isinstance(content, str) else "\n".join(string(each, "text") for each in objects(content))
+    )
+
+
+def _search_result(block: JsonObject) -> list[Part] | None:
+    return [Source(string(block, "source"), string(block, "title"))]
+
+
+def _upload(block: JsonObject) -> list[Part] | None:
+    return [File(id=string(block, "file_id"))]
+
+
+BLOCKS: Final[Mapping[str, BlockReader]] = {
+    "text": _text,
+    "thinking": _thinking,
+    "redacted_thinking": _redacted,
+    "tool_use": _call,
+    "server_tool_use": _call,
+    "mcp_tool_use": _call,
+    "tool_result": _result,
+    "mcp_tool_result": _result,
+    "web_search_tool_result": _result,
+    "web_fetch_tool_result": _result,
+    "code_execution_tool_result": _result,
+    "bash_code_execution_tool_result": _result,
+    "text_editor_code_execution_tool_result": _result,
+    "tool_search_tool_result": _result,
+    "image": _media,
+    "document": _media,
+    "search_result": _search_result,
+    "container_upload": _upload,
+}
+
+
+def read(message: JsonObject) -> list[Part]:
+    """Return the parts of a message."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [Text(content)]
+    found: list[Part] = []
+    for block in objects(content):
+        reader = BLOCKS.get(string(block, "type"))
+        found += (reader(block) if reader else None) or [Other(string(block, "type"), block)]
+    return found
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+_LONGEST_ID: Final = 64
+
+
+def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
+    """
+    Return the messages of the steps, without the system's, which the API takes as an argument of its own.
+
+    The results of a message's calls begin the user's message after it.
+    """
+    ids = CallIds(_LONGEST_ID)
+    found: list[JsonObject] = []
+    for step in steps:
+        if step.speaker == "system":
+            continue
+        if step.speaker == "user":
+            _add(found, "user", _blocks(step))
+            continue
+        named = [(ids.legal(call.id), call, result) for call, result in step.calls]
+        _add(found, "assistant", [*_blocks(step), *(_written_call(id, call) for id, call, _ in named)])
+        if named:
+            _add(found, "user", [_written_result(id, result) for id, _, result in named])
+    return [{**message, "content": _content(message["content"])} for message in found]
+
+
+def _add(found: list[JsonObject], role: str, blocks: list[JsonValue]) -> None:
+    """Add the blocks to the last message if it has the same role: roles alternate."""
+    if not blocks:
+        return
+    if found and found[-1]["role"] == role:
+        there = found[-1]["content"]
+        found[-1] = {"role": role, "content": [*(there if isinstance(there, list) else []), *blocks]}
+    else:
+        found.append({"role": role, "content": blocks})
+
+
+def _content(blocks: JsonValue) -> JsonValue:
+    match blocks:
+        case [{"type": "text", "text": str(text)}]:
+            return text
+        case _:
+            return blocks
+
+
+def _blocks(step: Step[ReadableT]) -> list[JsonValue]:
+    return [block for part in step.parts if (block := _block(part)) is not None]
+
+
+def _block(part: Part) -> JsonObject | None:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text} if part.text.strip() else None  # the API refuses an empty text
+    if isinstance(part, Reasoning):
+        if part.provider != PROVIDER:
+            return None
+        if "data" in part.opaque:
+            return {"type": "redacted_thinking", "data": part.opaque["data"]}
+        signature = part.opaque.get("signature")
+        return {"type": "thinking", "thinking": part.text, "signature": signature} if signature else None
+    return _written_file(part) if isinstance(part, File) else None
+
+
+def _written_file(part: File) -> JsonObject:
+    kind = part.media_type.partition("/")[0]
+    source: JsonObject
+    named: JsonObject = {"title": part.name} if part.name else {}
+    if part.data:
+        media_type = (
+            part.media_type if "/" in part.media_type else "image/png" if kind == "image" else "application/pdf"
+        )
+        source = {"type": "base64", "media_type": media_type, "data": part.data}
+    elif part.url.startswith(("http:", "https:")):
+        source = {"type": "url", "url": part.url}
+    elif part.id:
+        source = {"type": "file", "file_id": part.id}
+    else:
+        return {"type": "text", "text": named_file(part)}
+    if kind == "image":
+        return {"type": "image", "source": source}
+    if part.data and part.media_type != "application/pdf":
+        return {"type": "text", "text": named_file(part)}
+    return {"type": "document", "source": source, **named}
+
+
+def _written_call(id: str, call: ToolCall) -> JsonObject:
+    given = call.arguments
+    shown: JsonValue = given if isinstance(given, dict) else {} if given is None else {"arguments": given}
+    return {"type": "tool_use", "id": id, "name": legal_name(call.name), "input": shown}
+
+
+def _written_result(id: str, result: ToolResult) -> JsonObject:
+    written: JsonObject = {"type": "tool_result", "tool_use_id": id, "content": result_text(result)}
+    return written if result.state == "answered" else {**written, "is_error": True}

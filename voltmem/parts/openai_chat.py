@@ -1,0 +1,206 @@
+"""
+OpenAI's Chat Completions, which most other providers accept as well: text, images, audio, files, tool calls.
+
+https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem.parts._providers import CallIds, audio_format, legal_name, named_file, result_text
+from voltmem.parts._steps import ReadableT, Step
+from voltmem.parts._types import (
+    BlockReader,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    arguments,
+    file,
+    json_text,
+    object_of,
+    objects,
+    string,
+)
+
+FORMAT: Final = "openai-chat"
+
+_ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+# What a message may have beside role and content.
+_OF_MESSAGES: Final = frozenset(
+    {"tool_calls", "tool_call_id", "function_call", "name", "refusal", "audio", "annotations", "weight"}
+    | {"reasoning_content", "reasoning", "reasoning_details"}  # of DeepSeek, OpenRouter, vLLM
+)
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is a chat message with more than a role and content, which alone are plain."""
+    return string(value, "role") in _ROLES and not _OF_MESSAGES.isdisjoint(value) and "parts" not in value
+
+
+def _text(block: JsonObject) -> list[Part] | None:
+    return [Text(string(block, "text"))] if isinstance(block.get("text"), str) else None
+
+
+def _refusal(block: JsonObject) -> list[Part] | None:
+    return [Text(string(block, "refusal"))]
+
+
+def _image(block: JsonObject) -> list[Part] | None:
+    image = block.get("image_url")
+    url = image if isinstance(image, str) else string(object_of(block, "image_url"), "url")
+    return [file(url, "image")] if url else None
+
+
+def _audio(block: JsonObject) -> list[Part] | None:
+    audio = object_of(block, "input_audio")
+    return [File(f"audio/{string(audio, 'format') or 'wav'}", data=string(audio, "data"))] if audio else None
+
+
+def _file(block: JsonObject) -> list[Part] | None:
+    given = block.get("file")
+    if not isinstance(given, dict):
+        return None
+    return [file(string(given, "file_data"), "", string(given, "filename"), string(given, "file_id"))]
+
+
+BLOCKS: Final[Mapping[str, BlockReader]] = {
+    "text": _text,
+    "refusal": _refusal,
+    "image_url": _image,
+    "input_audio": _audio,
+    "file": _file,
+}
+
+
+def read(message: JsonObject) -> list[Part]:
+    """Return the parts of a message."""
+    if message.get("role") in ("tool", "function"):
+        call_id, name = string(message, "tool_call_id"), string(message, "name")
+        return [ToolResult(call_id, message.get("content"), name)]
+    thought = string(message, "reasoning_content", "reasoning")
+    found: list[Part] = [Reasoning(thought)] if thought else []
+    found += _content(message)
+    found += [Text(refusal)] if (refusal := string(message, "refusal")) else []
+    if audio := object_of(message, "audio"):
+        found += [Text(said)] if (said := string(audio, "transcript")) else []
+        found.append(File("audio", data=string(audio, "data"), id=string(audio, "id")))
+    for each in objects(message.get("annotations")):
+        cited = object_of(each, "url_citation")
+        found += [Source(string(cited, "url"), string(cited, "title"))] if cited else []
+    return [*found, *calls(message)]
+
+
+def _content(message: JsonObject) -> list[Part]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    found: list[Part] = []
+    for block in objects(content):
+        reader = BLOCKS.get(string(block, "type"))
+        found += (reader(block) if reader else None) or [Other(string(block, "type"), block)]
+    return found
+
+
+def calls(message: Mapping[str, object]) -> list[Part]:
+    """Return the tool calls of a message, of functions and of custom tools."""
+    listed = message.get("tool_calls")
+    found: list[Part] = [call(each) for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    old = message.get("function_call")
+    return found or (
+        [ToolCall("", string(old, "name"), arguments(old.get("arguments")))] if isinstance(old, dict) else []
+    )
+
+
+def call(given: JsonObject) -> ToolCall:
+    """Return one of the tool_calls, in OpenAI's form or in the short one of Ollama and LangChain."""
+    called = object_of(given, "function", "custom") or given
+    written = next((called[key] for key in ("arguments", "input", "args") if key in called), None)
+    read = written if "custom" in given else arguments(written)
+    return ToolCall(string(given, "id", "call_id", "tool_call_id", "toolCallId"), string(called, "name"), read)
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+# OpenAI's own bound for the id of a call.
+_LONGEST_ID: Final = 40
+
+
+def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
+    """Return the messages of the steps. A message that was stored in this form is returned as it was."""
+    ids = CallIds(_LONGEST_ID)
+    found: list[JsonObject] = []
+    for step in steps:
+        if step.speaker == "assistant":
+            found += _assistant(step, ids)
+        else:
+            own = _own(step)
+            found.append(own or {"role": _role_of(step), "content": _written(step.parts)})
+    return found
+
+
+def _own(step: Step[ReadableT]) -> JsonObject | None:
+    """Return the message that says the step, as it was stored; None: another form's, or it says more than the step."""
+    message = None if step.source is None else step.source.message
+    payload = getattr(message, "payload", None)
+    return payload if getattr(message, "format", None) == FORMAT and isinstance(payload, dict) else None
+
+
+def _role_of(step: Step[ReadableT]) -> str:
+    role = step.sources[0].message.role
+    return role if role == "developer" else step.speaker
+
+
+def _assistant(step: Step[ReadableT], ids: CallIds) -> Iterator[JsonObject]:
+    own = _own(step)
+    is_legal = all(ids.is_free(call.id) for call, _ in step.calls)
+    named = [(ids.legal(call.id), call, result) for call, result in step.calls]
+    yield own if own is not None and is_legal else _said(step, [_written_call(id, call) for id, call, _ in named])
+    for id, _, result in named:
+        yield {"role": "tool", "tool_call_id": id, "content": result_text(result)}
+
+
+def _said(step: Step[ReadableT], calls: list[JsonValue]) -> JsonObject:
+    text = "\n".join(part.text for part in step.parts if isinstance(part, Text))
+    if not calls:
+        return {"role": "assistant", "content": text}
+    return {"role": "assistant", "content": text or None, "tool_calls": calls}
+
+
+def _written_call(id: str, call: ToolCall) -> JsonObject:
+    written = call.arguments if isinstance(call.arguments, str) else json_text(call.arguments or {})
+    return {"id": id, "type": "function", "function": {"name": legal_name(call.name), "arguments": written}}
+
+
+def _written(parts: Iterable[Part]) -> JsonValue:
+    """Return the content: a text, or blocks if there are files. What the API has no block for is named in text."""
+    blocks: list[JsonValue] = [block for part in parts if (block := _block(part)) is not None]
+    if all(isinstance(block, dict) and block["type"] == "text" for block in blocks):
+        return "\n".join(str(block["text"]) for block in blocks if isinstance(block, dict))
+    return blocks
+
+
+def _block(part: Part) -> JsonObject | None:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if not isinstance(part, File):
+        return None
+    kind = part.media_type.partition("/")[0]
+    if kind == "image" and part.address:
+        return {"type": "image_url", "image_url": {"url": part.address}}
+    if kind == "audio" and part.data:
+        return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format(part.media_type)}}
+    if part.data:
+        return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.address}}
+    if part.id:
+        return {"type": "file", "file": {"file_id": part.id}}
+    return {"type": "text", "text": named_file(part)}

@@ -1,0 +1,184 @@
+"""
+The plain form, which every reader of the database understands: text, or a list of parts as VoltAgent stores them.
+
+It is derived from a message's parts where a message is stored in a framework's own form as well. Bytes and signatures
+stay in that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem._values import is_storable
+from voltmem.parts import openai_chat
+from voltmem.parts._types import (
+    JSON,
+    STEP,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    string,
+)
+from voltmem.parts.ai_sdk import TOOL_CALL, TOOL_RESULT
+
+_IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
+
+# Objects are not text, but their strings and numbers are, without what is for programs.
+_FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "tool_use_id", "call_id"})
+# A longer string without a space is no text that a person reads: bytes in base64, a token.
+_LONGEST_WORD: Final = 1000
+
+
+def read(
+    role: str,
+    type: str,
+    content: JsonValue,
+    metadata: Mapping[str, JsonValue],
+    blocks: Callable[[JsonObject], list[Part]],
+) -> list[Part]:
+    """Return the parts of a plain message; *blocks* reads an object in the content."""
+    if type in ("reasoning", "thinking") and isinstance(content, str):
+        return [Reasoning(content)]
+    found = _content(role, content, blocks)
+    has_result = any(isinstance(part, ToolResult) for part in found)
+    if not has_result and (role in ("tool", "function") or type == TOOL_RESULT):
+        return [ToolResult(string(metadata, *_IDS), content, string(metadata, "toolName", "name"))]
+    has_call = any(isinstance(part, ToolCall) for part in found)
+    if not has_call:  # calls in the content may be repeated in the metadata
+        beside = openai_chat.calls(metadata) if "tool_calls" in metadata else []
+        if not beside and type == TOOL_CALL:
+            return [ToolCall("", "", None)]
+        found += beside
+    return found
+
+
+def _content(role: str, content: JsonValue, blocks: Callable[[JsonObject], list[Part]]) -> list[Part]:
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    if isinstance(content, list):
+        found: list[Part] = []
+        for each in content:
+            if isinstance(each, str):
+                found.append(Text(each))
+            else:
+                found += blocks(each) if isinstance(each, dict) else [Other(JSON, each)]
+        return found
+    if not isinstance(content, dict):
+        return [] if content is None else [Other(JSON, content)]
+    if "tool_calls" in content or "function_call" in content:
+        return openai_chat.read({**content, "role": "assistant"})
+    if role in ("tool", "function") and "type" not in content and string(content, *_IDS):
+        value = next((content[key] for key in ("result", "output", "content") if key in content), None)
+        return [ToolResult(string(content, *_IDS), value, string(content, "toolName", "name"))]
+    return blocks(content)
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+
+def derive(role: str, parts: Sequence[Part]) -> tuple[str, JsonValue]:
+    """Return the type and the content of the plain message that says these parts."""
+    content = write(parts)
+    calls = {part.id for part in parts if isinstance(part, ToolCall)}
+    results = {part.call_id for part in parts if isinstance(part, ToolResult)}
+    says = any(isinstance(part, Text | File | Source) for part in parts)
+    if calls - results or (calls and not says):
+        return TOOL_CALL, content
+    if results and not calls and not (role == "user" and says):
+        return TOOL_RESULT, content
+    if not says and any(isinstance(part, Reasoning) for part in parts):
+        return "reasoning", content
+    others = [part.type for part in parts if isinstance(part, Other) and part.type not in (STEP, JSON)]
+    if says or not others:
+        return "text", content
+    return others[0] if is_storable(others[0]) else "item", content
+
+
+def write(parts: Iterable[Part]) -> JsonValue:
+    """Return the content: a string if there is only text, else a list. Reasoning only where there is nothing else."""
+    parts = list(parts)
+    written: list[JsonValue] = [part for each in parts if (part := _write(each)) is not None]
+    if not written:
+        written = [{"type": "reasoning", "text": each.text} for each in parts if isinstance(each, Reasoning)]
+    if not written:
+        written = [{"type": each.type} for each in parts if isinstance(each, Other) and each.type not in (STEP, JSON)]
+    match written:
+        case []:
+            found = [each.value for each in parts if isinstance(each, Other) and each.type == JSON]
+            return found[0] if len(found) == 1 else found or ""
+        case [{"type": "text", "text": str(text)}]:
+            return text
+        case _:
+            return written
+
+
+def _write(part: Part) -> JsonObject | None:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ToolCall):
+        call: JsonObject = {"type": TOOL_CALL, "toolCallId": part.id, "toolName": part.name, "args": part.arguments}
+        return {**call, "state": "waiting"} if part.state == "waiting" else call
+    if isinstance(part, ToolResult):
+        result: JsonObject = {
+            "type": TOOL_RESULT,
+            "toolCallId": part.call_id,
+            "toolName": part.name,
+            "result": part.value,
+        }
+        return result if part.state == "answered" else {**result, "isError": True, "state": part.state}
+    if isinstance(part, File):
+        named: JsonObject = {"mediaType": part.media_type, "filename": part.name, "url": part.url, "id": part.id}
+        return {"type": "file", **{key: value for key, value in named.items() if value}}
+    if isinstance(part, Source):
+        kind = "source-url" if part.url else "source-document"
+        told: JsonObject = {"sourceId": part.id, "url": part.url, "title": part.title, "mediaType": part.media_type}
+        return {"type": kind, **{key: value for key, value in told.items() if value}}
+    return None
+
+
+# --- the text -------------------------------------------------------------------------------------------------------
+
+
+def text(parts: Iterable[Part]) -> str:
+    """
+    Return what a person reads: the texts, one a line; without any, the strings of results and of other JSON.
+
+    Reasoning, calls, files and sources are no text.
+    """
+    parts = list(parts)
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    if texts:
+        return "\n".join(texts)
+    values = [
+        part.value for part in parts if isinstance(part, ToolResult) or (isinstance(part, Other) and part.type == JSON)
+    ]
+    return "\n".join(leaf for value in values for leaf in _leaves(value))
+
+
+def as_text(part: Part) -> Part:
+    """Return JSON that is no part of a form as the text that a person reads in it, any other part as it is."""
+    if not isinstance(part, Other) or part.type != JSON:
+        return part
+    return Text("\n".join(_leaves(part.value)))
+
+
+def _leaves(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = [item for key, item in value.items() if key not in _FOR_PROGRAMS]
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, str):
+        if len(value) <= _LONGEST_WORD or any(map(str.isspace, value[:_LONGEST_WORD])):
+            yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)

@@ -1,0 +1,123 @@
+"""
+Pydantic AI: a ModelRequest or a ModelResponse as ModelMessagesTypeAdapter writes it.
+
+https://ai.pydantic.dev/message-history/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from pydantic import JsonValue
+
+from voltmem.parts._types import (
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    arguments,
+    file,
+    object_of,
+    objects,
+    string,
+)
+
+FORMAT: Final = "pydantic-ai"
+
+_CALLS: Final = frozenset({"tool-call", "builtin-tool-call", "native-tool-call"})
+_RETURNS: Final = frozenset({"tool-return", "builtin-tool-return", "native-tool-return"})
+_OUTCOMES: Final = {"failed": "failed", "error": "failed", "denied": "denied"}
+_KINDS: Final = {"image-url": "image", "audio-url": "audio", "video-url": "video", "document-url": ""}
+# Their names for a provider whose reasoning only this provider reads.
+_PROVIDERS: Final = {"google-gla": "google", "google-vertex": "google", "azure": "openai"}
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is a request or a response."""
+    return value.get("kind") in ("request", "response") and isinstance(value.get("parts"), list)
+
+
+def role(message: JsonObject) -> str:
+    """Return who speaks: the model, the user, or else the tools, or else the system."""
+    if message.get("kind") == "response":
+        return "assistant"
+    kinds = {string(part, "part_kind") for part in objects(message.get("parts"))}
+    if not kinds.isdisjoint(_RETURNS):
+        return "tool"
+    if "user-prompt" in kinds:
+        return "user"
+    return "tool" if any(_is_of_tool(part) for part in objects(message.get("parts"))) else "system"
+
+
+def _is_of_tool(part: JsonObject) -> bool:
+    return part.get("part_kind") == "retry-prompt" and bool(string(part, "tool_name"))
+
+
+def read(message: JsonObject) -> list[Part]:
+    """Return the parts of a message. Instructions and the feedback on an output are no parts: nobody says them."""
+    parts = objects(message.get("parts"))
+    if role(message) == "system":
+        prompts = [string(part, "content") for part in parts if part.get("part_kind") == "system-prompt"]
+        return [Text("\n\n".join(prompts))] if prompts else [each for part in parts for each in _read(part)]
+    # Beside what a user or a tool says, the system's words are nobody's.
+    return [each for part in parts if part.get("part_kind") != "system-prompt" for each in _read(part)]
+
+
+def _read(part: JsonObject) -> Iterator[Part]:
+    kind, content, call_id, name = (
+        string(part, "part_kind"),
+        part.get("content"),
+        string(part, "tool_call_id"),
+        string(part, "tool_name"),
+    )
+    if kind == "text" and isinstance(content, str):
+        yield Text(content)
+    elif kind == "speech":
+        yield Text(string(part, "transcript"))
+    elif kind == "user-prompt":
+        for item in content if isinstance(content, list) else [content]:
+            yield from _said(item)
+    elif kind == "thinking":
+        provider = string(part, "provider_name")
+        opaque: JsonObject = {
+            key: part[key] for key in ("id", "signature", "provider_details") if part.get(key) is not None
+        }
+        yield Reasoning(content if isinstance(content, str) else "", _PROVIDERS.get(provider, provider), opaque)
+    elif kind in _CALLS:
+        yield ToolCall(call_id, name, arguments(part.get("args")), provider_executed=kind != "tool-call")
+    elif kind in _RETURNS:
+        outcome = _OUTCOMES.get(string(part, "outcome"))
+        yield ToolResult(
+            call_id, content, name, "denied" if outcome == "denied" else "failed" if outcome else "answered"
+        )
+    elif _is_of_tool(part):
+        yield ToolResult(call_id, content, name, "failed")
+    elif kind == "file":
+        yield from _said(content)
+    else:
+        yield Other(kind, part)
+
+
+def _said(item: JsonValue) -> Iterator[Part]:
+    if isinstance(item, str):
+        yield Text(item)
+    elif isinstance(item, dict):
+        kind = string(item, "kind")
+        media_type, id = string(item, "media_type"), string(item, "identifier")
+        name = string(object_of(item, "vendor_metadata"), "filename")
+        if isinstance(text := item.get("content"), str):
+            yield Text(text)
+        elif kind == "binary":
+            # Its bytes are in URL-safe base64; everybody else reads the standard alphabet.
+            yield File(media_type, name, data=string(item, "data").replace("-", "+").replace("_", "/"))
+        elif kind in _KINDS:
+            yield file(string(item, "url"), media_type or _KINDS[kind], name)
+        elif kind == "uploaded-file":
+            yield File(media_type, name, id=string(item, "file_id") or id)
+        else:
+            yield Other(kind, item)

@@ -1,0 +1,274 @@
+"""
+OpenAI's Responses API, and the OpenAI Agents SDK, which stores its items: each item is a message of its own.
+
+https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from voltmem.parts._providers import CallIds, audio_format, legal_name, named_file, result_text
+from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._types import (
+    BlockReader,
+    File,
+    JsonObject,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    arguments,
+    file,
+    json_text,
+    objects,
+    string,
+)
+
+FORMAT: Final = "openai-responses"
+PROVIDER: Final = "openai"
+
+# The calls that an item of their own answers, with the field of their arguments.
+CALLS: Final = {
+    "function_call": "arguments",
+    "custom_tool_call": "input",
+    "computer_call": "action",
+    "shell_call": "action",
+    "local_shell_call": "action",
+    "apply_patch_call": "operation",
+    "tool_search_call": "arguments",
+}
+RESULTS: Final = frozenset({f"{call}_output" for call in CALLS} | {"tool_search_output"})
+# The calls that OpenAI runs itself: the item has the result as well, with these fields.
+_HOSTED: Final = {
+    "web_search_call": ("action", "results"),
+    "file_search_call": ("queries", "results"),
+    "code_interpreter_call": ("code", "outputs"),
+    "image_generation_call": ("prompt", "result"),
+    "mcp_call": ("arguments", "output"),
+    "mcp_list_tools": ("server_label", "tools"),
+}
+ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", "mcp_approval_request", "mcp_approval_response"}) | {
+    "item_reference",
+    "compaction",
+    "message",
+}
+_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is an item: without a role, or a message with an item's fields."""
+    kind = string(value, "type") or ("message" if "status" in value or "phase" in value else "")
+    if "role" not in value:
+        return kind in ITEMS and kind != "message"
+    return kind == "message" and not {"status", "phase", "type"}.isdisjoint(value) and "parts" not in value
+
+
+def role(item: JsonObject) -> str:
+    """Return who speaks in an item; what has no role is the model's, or a tool's."""
+    given = string(item, "role")
+    return given if given in _ROLES else "tool" if string(item, "type") in RESULTS else "assistant"
+
+
+def _text(block: JsonObject) -> list[Part] | None:
+    if not isinstance(block.get("text"), str):
+        return None
+    cited = [
+        Source(string(each, "url"), string(each, "title", "filename"), string(each, "file_id"))
+        for each in objects(block.get("annotations"))
+    ]
+    return [Text(string(block, "text")), *(each for each in cited if each.url or each.id)]
+
+
+def _refusal(block: JsonObject) -> list[Part] | None:
+    return [Text(string(block, "refusal"))]
+
+
+def _image(block: JsonObject) -> list[Part] | None:
+    url, id = string(block, "image_url"), string(block, "file_id")
+    return [file(url, "image", id=id)] if url or id else None
+
+
+def _file(block: JsonObject) -> list[Part] | None:
+    address = string(block, "file_data", "file_url")
+    return [file(address, "", string(block, "filename"), string(block, "file_id"))]
+
+
+def _audio(block: JsonObject) -> list[Part] | None:
+    audio = block.get("input_audio")
+    if not isinstance(audio, dict):
+        return None
+    return [File(f"audio/{string(audio, 'format') or 'wav'}", data=string(audio, "data"))]
+
+
+BLOCKS: Final[Mapping[str, BlockReader]] = {
+    "input_text": _text,
+    "output_text": _text,
+    "text": _text,
+    "refusal": _refusal,
+    "input_image": _image,
+    "input_file": _file,
+    "input_audio": _audio,
+}
+
+
+def _message(item: JsonObject) -> list[Part]:
+    content = item.get("content")
+    if isinstance(content, str):
+        return [Text(content)] if content else []
+    found: list[Part] = []
+    for block in objects(content):
+        reader = BLOCKS.get(string(block, "type"))
+        found += (reader(block) if reader else None) or [Other(string(block, "type"), block)]
+    return found
+
+
+def _reasoning(item: JsonObject) -> list[Part]:
+    texts = [string(each, "text") for each in (*objects(item.get("summary")), *objects(item.get("content")))]
+    opaque: JsonObject = {key: item[key] for key in ("id", "summary", "encrypted_content") if item.get(key) is not None}
+    return [Reasoning("\n".join(filter(None, texts)), PROVIDER, opaque)]
+
+
+def _call(item: JsonObject) -> list[Part]:
+    kind = string(item, "type")
+    written = item.get(CALLS[kind])
+    read = arguments(written) if kind == "function_call" else written
+    return [ToolCall(string(item, "call_id", "id"), string(item, "name") or kind, read)]
+
+
+def _result(item: JsonObject) -> list[Part]:
+    value = item.get("tools" if item.get("type") == "tool_search_output" else "output")
+    failed = item.get("status") in ("failed", "incomplete")
+    return [ToolResult(string(item, "call_id", "id"), value, state="failed" if failed else "answered")]
+
+
+def _hosted(item: JsonObject) -> list[Part]:
+    kind = string(item, "type")
+    given, answer = _HOSTED[kind]
+    id, name = string(item, "id"), string(item, "name") or kind
+    call = ToolCall(id, name, arguments(item.get(given)), provider_executed=True)
+    if kind == "image_generation_call":
+        data = string(item, "result")
+        return [call, ToolResult(id, None, name), *([File("image/png", data=data)] if data else [])]
+    error = item.get("error")
+    if error is not None or item.get("status") == "failed":
+        return [call, ToolResult(id, error, name, "failed")]
+    return [call, ToolResult(id, item.get(answer), name)]
+
+
+def _approval(item: JsonObject) -> list[Part]:
+    return [ToolCall(string(item, "id"), string(item, "name"), arguments(item.get("arguments")), "waiting", True)]
+
+
+_ITEMS: Final[Mapping[str, Callable[[JsonObject], list[Part]]]] = {
+    "message": _message,
+    "reasoning": _reasoning,
+    **dict.fromkeys(CALLS, _call),
+    **dict.fromkeys(RESULTS, _result),
+    **dict.fromkeys(_HOSTED, _hosted),
+    "mcp_approval_request": _approval,
+}
+
+
+def read(item: JsonObject) -> list[Part]:
+    """Return the parts of an item."""
+    kind = string(item, "type") or ("message" if "role" in item else "item")
+    reader = _ITEMS.get(kind)
+    return reader(item) if reader else [Other(kind, item)]
+
+
+def _in_list(item: JsonObject) -> list[Part] | None:
+    """Read an item in the content of a message, where some applications store it."""
+    return read(item)
+
+
+ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS, *_HOSTED], _in_list)
+
+
+# --- the way back ---------------------------------------------------------------------------------------------------
+
+_LONGEST_ID: Final = 64
+FORMATS: Final = frozenset({FORMAT, "openai-agents"})
+
+
+def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> list[JsonObject]:
+    """
+    Return the items of the messages. One that was stored as an item is returned as it was.
+
+    A call without a result and a result without a call are left out, because the API refuses them; *keep_all* keeps
+    them, for somebody who leaves them out.
+    """
+    ids = CallIds(_LONGEST_ID)
+    found: list[JsonObject] = []
+    for each in settled:
+        payload = getattr(each.message, "payload", None)
+        if getattr(each.message, "format", None) in FORMATS and isinstance(payload, dict):
+            for part in each.parts:
+                if isinstance(part, ToolCall):
+                    ids.keep(part.id)
+            found += [payload] if each.is_whole or keep_all else []
+        else:
+            if keep_all:
+                found += [_written_result(ids, result) for result in each.orphans if result.call_id]
+            found += _items(each, ids, keep_all=keep_all)
+    return found
+
+
+def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iterator[JsonObject]:
+    role = settled.message.role if settled.message.role == "developer" else settled.speaker
+    said: list[Part] = []
+    for place, part in enumerate(settled.parts):
+        if not isinstance(part, ToolCall | ToolResult):
+            said.append(part)
+        elif isinstance(part, ToolResult) or place in settled.results or (keep_all and part.name):
+            yield from _said(role, said)
+            said = []
+            yield _written_call(ids, part) if isinstance(part, ToolCall) else _written_result(ids, part)
+    yield from _said(role, said)
+
+
+def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
+    written = call.arguments if isinstance(call.arguments, str) else json_text(call.arguments or {})
+    return {"type": "function_call", "call_id": ids.legal(call.id), "name": legal_name(call.name), "arguments": written}
+
+
+def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
+    return {"type": "function_call_output", "call_id": ids.last(result.call_id), "output": result_text(result)}
+
+
+def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
+    """Yield OpenAI's own reasoning, and a message with what is said."""
+    for part in parts:
+        if isinstance(part, Reasoning) and part.provider == PROVIDER and "encrypted_content" in part.opaque:
+            yield {"type": "reasoning", "summary": [], **part.opaque}
+    role = "user" if role == "tool" else role
+    blocks = [block for part in parts if (block := _block(part)) is not None]
+    if role != "user" or all(block["type"] == "input_text" for block in blocks):  # only a user's message has files
+        text = "\n".join(part.text for part in parts if isinstance(part, Text))
+        if text:
+            yield {"role": role, "content": text}
+    elif blocks:
+        yield {"role": role, "content": list(blocks)}
+
+
+def _block(part: Part) -> JsonObject | None:
+    if isinstance(part, Text):
+        return {"type": "input_text", "text": part.text}
+    if not isinstance(part, File):
+        return None
+    kind = part.media_type.partition("/")[0]
+    if kind == "image" and (part.address or part.id):
+        where: JsonObject = {"image_url": part.address} if part.address else {"file_id": part.id}
+        return {"type": "input_image", "detail": "auto", **where}
+    if kind == "audio" and part.data:
+        audio: JsonObject = {"data": part.data, "format": audio_format(part.media_type)}
+        return {"type": "input_audio", "input_audio": audio}
+    if part.data:
+        return {"type": "input_file", "filename": part.name or "file", "file_data": part.address}
+    if part.url.startswith(("http:", "https:")):
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "file_id": part.id} if part.id else {"type": "input_text", "text": named_file(part)}
