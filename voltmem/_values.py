@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
@@ -376,33 +376,9 @@ def from_stored_json(text: str) -> JsonValue:
         return cast(JsonValue, json.loads(text))
 
 
-def plain_text(content: JsonValue) -> str:
-    """
-    Return the readable text of a message's content, in a form that PostgreSQL's type text can store.
-
-    A string is returned as it is. A list of parts gives the "text" of each part that has one, one a line. Anything else
-    gives its strings and numbers, one a line, without types and ids, which are for programs.
-    """
-    text = content if isinstance(content, str) else "\n".join(_texts_of_parts(content) or _leaves(content))
+def storable_text(text: str) -> str:
+    """Return the text in a form that PostgreSQL's type text can store: without NUL and lone surrogates."""
     return text if is_storable(text) else _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\x00", ""))
-
-
-def _texts_of_parts(content: JsonValue) -> list[str]:
-    parts: Sequence[JsonValue] = content if isinstance(content, list) else [content]
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return [text for text in texts if isinstance(text, str)]
-
-
-def _leaves(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, dict):
-        value = [item for key, item in value.items() if key not in _FOR_PROGRAMS]
-    if isinstance(value, list):
-        for item in value:
-            yield from _leaves(item)
-    elif isinstance(value, str):
-        yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
 
 
 class spelled(Generic[T]):  # noqa: N801  # reads as a declaration: createdAt = spelled[datetime]("created_at")

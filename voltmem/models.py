@@ -7,54 +7,29 @@ VoltAgent's JSON. from_row() makes a model of a row, to_row() a row of a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    Self,
-    TypeAlias,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast, overload
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PlainValidator,
-    SkipValidation,
-    StrictStr,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import Field, JsonValue
 from pydantic.alias_generators import to_camel
 
+from voltmem._model import Content, Id, Metadata, Model, String, Time, construct_unchecked
 from voltmem._values import (
     AnyUser,
     JsonObject,
-    check_id,
-    check_key,
-    check_text,
-    check_time,
-    describe_field_error,
     from_stored_json,
     is_storable,
     json_value,
     now,
-    plain_text,
-    short_repr,
     spelled,
+    storable_text,
     to_json,
     uuid7,
 )
-from voltmem.errors import InvalidInputError
+from voltmem.parts import Part, plain
+from voltmem.parts._forms import Form, form_of
+from voltmem.parts._read import text
 
 __all__ = [
     "Conversation",
@@ -69,130 +44,8 @@ __all__ = [
 ]
 
 
-class Row(Protocol):
-    """The part of asyncpg.Record that from_row() needs: a column by name, or all in the order of the statement."""
-
-    def __getitem__(self, key: str, /) -> Any: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-def _name(info: ValidationInfo) -> str:
-    """Return the name of the field that is validated, for an error."""
-    return info.field_name or "the value"
-
-
-def _checked_text(text: str, info: ValidationInfo) -> str:
-    if not is_storable(text):
-        check_text(**{_name(info): text})  # raises, with the reason
-    return text
-
-
-def _checked_key(text: str, info: ValidationInfo) -> str:
-    check_key(**{_name(info): text})
-    return text
-
-
-def _checked_id(text: str, info: ValidationInfo) -> str:
-    check_id(**{_name(info): text})
-    return text
-
-
-def _checked_time(time: datetime, info: ValidationInfo) -> datetime:
-    check_time(_name(info), time)
-    return time
-
-
-def _content(value: object) -> JsonValue:
-    return json_value(value, "content")
-
-
-def _metadata(value: object) -> JsonObject:
-    copy = json_value({} if value is None else value, "metadata", for_jsonb=True)
-    if not isinstance(copy, dict):
-        raise InvalidInputError(f"metadata must be a dict, not {short_repr(value)}")
-    return copy
-
-
-Text: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_text)]
-Id: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_id)]
-# Rows that other programs wrote may have empty ids.
-Key: TypeAlias = Annotated[StrictStr, AfterValidator(_checked_key)]
-Time: TypeAlias = Annotated[datetime, AfterValidator(_checked_time)]
-Content: TypeAlias = Annotated[SkipValidation[JsonValue], PlainValidator(_content)]
 OrderBy: TypeAlias = Literal["created_at", "updated_at", "title"]
 OrderDirection: TypeAlias = Literal["ASC", "DESC", "asc", "desc"]
-Metadata: TypeAlias = Annotated[SkipValidation[JsonObject], PlainValidator(_metadata)]
-
-
-class Model(BaseModel):
-    """The base of all models: frozen, in either spelling, without unknown fields."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",  # an unknown field would be lost silently
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=False,
-        ignored_types=(spelled,),
-        defer_build=True,  # until the first use: not every program that imports voltmem uses every model
-    )
-
-    @classmethod
-    def of(cls, value: Self | Mapping[str, object]) -> Self:
-        """Return the value as a model of this class; InvalidInputError, with all reasons, if a dict is invalid."""
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise InvalidInputError(f"a dict or {cls.__name__} is needed, not {short_repr(value)}")
-        given = {name: field for name, field in value.items() if field is not None or cls._takes_none(name)}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            problems = (describe_field_error(cls.model_fields, each) for each in error.errors(include_url=False))
-            raise InvalidInputError(f"invalid {cls.__name__}: {'; '.join(problems)}") from error
-
-    @classmethod
-    def _takes_none(cls, name: str) -> bool:
-        # None means "not given", like undefined in VoltAgent's objects. Only as content is it a value.
-        return name == "content"
-
-    # The names of all fields. All models made of rows share this set, because frozen models never change theirs.
-    _names: ClassVar[set[str]]
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls._names = set(cls.model_fields)
-
-    def given(self, name: str) -> Any:
-        """Return the value of a field that was set, else None, for which the database fills in its default."""
-        return getattr(self, name) if name in self.model_fields_set else None
-
-
-StoredModel = TypeVar("StoredModel", bound=Model)
-
-# The four slots of a pydantic model. A frozen model can be filled only by them.
-_new = object.__new__
-_set_fields = BaseModel.__dict__["__dict__"].__set__
-_set_names = BaseModel.__dict__["__pydantic_fields_set__"].__set__
-_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
-_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
-
-
-def construct_unchecked(cls: type[StoredModel], fields: dict[str, Any]) -> StoredModel:
-    """
-    Return a model with these values of all its fields, unchecked: they were checked before they were stored.
-
-    Like model_construct(), without aliases and defaults, which rows don't need. Fetching a page of 100 rows takes
-    0.25 ms; making their models takes 0.25 ms with model_construct(), and 0.06 ms with this function.
-    """
-    model = _new(cls)
-    _set_fields(model, fields)
-    _set_names(model, cls._names)
-    _set_extra(model, None)
-    _set_private(model, None)
-    return model
 
 
 class Conversation(Model):
@@ -208,7 +61,7 @@ class Conversation(Model):
     """The agent, assistant or project that the conversation is with (VoltAgent's resourceId)."""
     user_id: Id
     """The owner."""
-    title: Text | None = None
+    title: String | None = None
     """The title; None: it has none yet."""
     metadata: Metadata = Field(default_factory=dict)
     """The application's own JSON object, stored as jsonb: values stay equal, the order of keys does not."""
@@ -306,6 +159,32 @@ MessageRow: TypeAlias = tuple[
 ]
 
 
+def _fields_of(
+    id: str,
+    role: str,
+    content: Any,
+    content_json: str | None,
+    type: str,
+    metadata: str | None,
+    created_at: datetime,
+) -> dict[str, Any]:
+    """Return the fields of a message's row. content_json is NULL if content is plain text, or VoltAgent 0.1's JSON."""
+    if content_json is not None:
+        content = from_stored_json(content_json)
+    elif content is None:  # a UIMessage that VoltAgent stored without parts
+        content = []
+    elif content[:1] in _BEGIN_JSON:
+        content = _voltagent_content(content, type)
+    return {
+        "id": id,
+        "role": role,
+        "content": content,
+        "type": type,
+        "metadata": {} if metadata is None else from_stored_json(metadata),
+        "created_at": created_at,
+    }
+
+
 class Message(Model):
     """
     A message of a conversation.
@@ -316,11 +195,11 @@ class Message(Model):
 
     id: Id = Field(default_factory=uuid7)
     """The id, unique in the conversation."""
-    role: Text
+    role: String
     """The role of the author: "user", "assistant", "system", "tool", or one of the application's own."""
     content: Content
     """Text, or any JSON value: a list of parts, a tool call, a tool result. It is returned equal, type included."""
-    type: Text = "text"
+    type: String = "text"
     """"text", "tool-call", "tool-result", or one of the application's own."""
     metadata: Metadata = Field(default_factory=dict)
     """The application's own JSON object, stored as jsonb: values stay equal, the order of keys does not."""
@@ -358,33 +237,32 @@ class Message(Model):
     @property
     def text(self) -> str:
         """The readable text of the content: a string itself, or the text parts of a list."""
-        return plain_text(self.content)
+        return storable_text(text(self))
 
     @classmethod
-    def from_row(cls, row: Iterable[Any]) -> Self:
+    def of(cls, value: Model | Mapping[str, object]) -> Message:
         """
-        Return the message of a row, in the order of MESSAGE_COLUMNS.
+        Return the value as a message; InvalidInputError, with all reasons, if a dict is invalid.
 
-        content_json is NULL if content is plain text, or JSON text of VoltAgent 0.1.
+        A dict in one of the forms of voltmem.parts becomes a NativeMessage, which has that form as its payload.
         """
-        id, role, content, content_json, type, metadata, created_at = row
-        if content_json is not None:
-            content = from_stored_json(content_json)
-        elif content is None:  # a UIMessage that VoltAgent stored without parts
-            content = []
-        elif content[:1] in _BEGIN_JSON:
-            content = _voltagent_content(content, type)
-        return construct_unchecked(
-            cls,
-            {
-                "id": id,
-                "role": role,
-                "content": content,
-                "type": type,
-                "metadata": {} if metadata is None else from_stored_json(metadata),
-                "created_at": created_at,
-            },
-        )
+        if isinstance(value, Message):
+            return value
+        if isinstance(value, Mapping) and not value.keys() <= _PLAIN_FIELDS:
+            given = {name: field for name, field in value.items() if field is not None or name == "content"}
+            form = form_of(cast(JsonObject, given))
+            if form is not None:
+                return NativeMessage.in_form(form, given)
+        return super().of(cast(Any, value))
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> Message:
+        """Return the message of a row, in the order of MESSAGE_COLUMNS; a NativeMessage if it has another form."""
+        *plain_row, format, payload, parent_id = row
+        fields = _fields_of(*plain_row)
+        if format is None:
+            return construct_unchecked(Message, fields)
+        return NativeMessage.of_fields(fields, format, payload, parent_id)
 
     def to_row(self) -> MessageRow:
         """Return the values of the columns; content_json is None if the content is plain text."""
@@ -393,7 +271,7 @@ class Message(Model):
         return (
             self.id,
             self.role,
-            plain_text(self.content),
+            self.text,
             None if is_text else to_json(self.content),
             self.type,
             to_json(self.metadata) if self.metadata else None,
@@ -403,9 +281,17 @@ class Message(Model):
             None,
         )
 
+    def saying(self, parts: Sequence[Part]) -> Self:
+        """Return this message as a plain one that says only these parts."""
+        type, content = plain.derive(self.role, parts)
+        return self._changed({"type": type, "content": content})
+
+    def _changed(self, fields: dict[str, Any]) -> Self:
+        return construct_unchecked(self.__class__, {**self.__dict__, **fields})
+
     def stored_at(self, created_at: datetime) -> Self:
         """Return this message with the time at which the database stored it."""
-        return construct_unchecked(type(self), {**self.__dict__, "created_at": created_at})
+        return self._changed({"created_at": created_at})
 
 
 class NativeMessage(Message):
@@ -415,11 +301,11 @@ class NativeMessage(Message):
     The other verbs return the plain message. Storing a plain message with its id replaces both forms.
     """
 
-    format: Text | None = None
+    format: String | None = None
     """The adapter's name for its form, such as "openai-agents"; None: there is only the plain message."""
     payload: Content = None
     """The framework's form: any JSON value. It is returned equal, type and order of keys included."""
-    parent_id: Text | None = None
+    parent_id: String | None = None
     """The message before it, in a conversation with branches; "": it begins a branch; None: not known, or keep it."""
 
     if TYPE_CHECKING:
@@ -438,21 +324,49 @@ class NativeMessage(Message):
             parent_id: str | None = None,
         ) -> None: ...
 
+    def _changed(self, fields: dict[str, Any]) -> Self:
+        # A message that says something else has no form of the framework's any more.
+        beside = {"format": None, "payload": None} if "content" in fields else {}
+        return super()._changed({**beside, **fields})
+
     @classmethod
-    def from_row(cls, row: Iterable[Any]) -> Self:
-        """Return the message of a row, in the order of NATIVE_COLUMNS; payload is JSON text."""
-        *plain, format, payload, parent_id = row
-        beside = {
-            "format": format,
-            "payload": None if payload is None else from_stored_json(payload),
-            "parent_id": parent_id,
-        }
-        return construct_unchecked(cls, {**super().from_row(plain).__dict__, **beside})
+    def of(cls, value: Model | Mapping[str, object]) -> NativeMessage:
+        """Return the value as a NativeMessage; InvalidInputError, with all reasons, if a dict is invalid."""
+        if isinstance(value, Message) and not isinstance(value, cls):
+            return construct_unchecked(cls, {**value.__dict__, "format": None, "payload": None, "parent_id": None})
+        return super(Message, cls).of(cast(Any, value))
+
+    @classmethod
+    def in_form(cls, form: Form, given: Mapping[str, object]) -> NativeMessage:
+        """Return a message that was given in this form: the form itself as the payload, and the plain message."""
+        payload = cast(JsonObject, json_value(dict(given), "message"))
+        ours = {name: payload.pop(name) for name in form.outside if name in payload}
+        role = form.role(payload)
+        type, content = plain.derive(role, form.read(payload))
+        values = {"role": role, "type": type, "content": content, "format": form.format, "payload": payload}
+        return cls.of({**values, **ours})
+
+    @classmethod
+    def from_row(cls, row: Iterable[Any]) -> NativeMessage:
+        """Return the message of a row, in the order of MESSAGE_COLUMNS; payload is JSON text."""
+        *plain_row, format, payload, parent_id = row
+        return cls.of_fields(_fields_of(*plain_row), format, payload, parent_id)
+
+    @classmethod
+    def of_fields(
+        cls, fields: dict[str, Any], format: str | None, payload: str | None, parent_id: str | None
+    ) -> NativeMessage:
+        """Return the message with these fields; payload is JSON text."""
+        own = None if payload is None else from_stored_json(payload)
+        return construct_unchecked(cls, {**fields, "format": format, "payload": own, "parent_id": parent_id})
 
     def to_row(self) -> MessageRow:
         """Return the values of the columns."""
         payload = None if self.payload is None else to_json(self.payload)
         return (*super().to_row()[:7], self.format, payload, self.parent_id)
+
+
+_PLAIN_FIELDS: Final = {*NativeMessage.model_fields, *map(to_camel, NativeMessage.model_fields)}
 
 
 class ConversationPage(Model):

@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from voltmem._areas.area import Area
 from voltmem._areas.sidebar import ConversationItem, items
+from voltmem._model import Key, Model
 from voltmem._postgres.listening import UNREACHABLE, Watching
 from voltmem._tables import Tables
 from voltmem._values import check_seconds, check_user
 from voltmem.errors import InvalidInputError, StorageClosedError
-from voltmem.models import Key, Model
 from voltmem.options import DEFAULT_POLL_INTERVAL
 
 ChangeKind: TypeAlias = Literal["ready", "created", "updated", "message-added", "deleted", "reconnected"]

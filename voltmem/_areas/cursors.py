@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 from pydantic import Field
 from pydantic_core import from_json, to_json
 
+from voltmem._model import Key, Time
 from voltmem._values import MAX_BIGINT, short_repr
 from voltmem.errors import InvalidQueryError
-from voltmem.models import Key, Time
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -29,10 +29,8 @@ CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text A
 MESSAGE_COLUMNS: Final = (
     "message_id, role, CASE WHEN content_json IS NULL AND parts IS NULL THEN content END AS content, "
     "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
-    "metadata::text AS metadata, created_at"
+    "metadata::text AS metadata, created_at, format, payload::text AS payload, parent_id"
 )
-
-NATIVE_COLUMNS: Final = f"{MESSAGE_COLUMNS}, format, payload::text AS payload, parent_id"
 
 
 def runs_of_user(tables: Tables) -> str:
@@ -251,7 +249,6 @@ class WindowQuery:
     """Only the messages of the newest *turns* turns, including the current one."""
     exchanges: int | None = None
     """Only the newest *exchanges* exchanges: messages of the user and the assistant, without tools."""
-    columns: str = MESSAGE_COLUMNS
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
@@ -279,9 +276,9 @@ class WindowQuery:
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
-                (SELECT true AS is_first, {self.columns} {of_it} ORDER BY created_at, seq LIMIT 1)
+                (SELECT true AS is_first, {MESSAGE_COLUMNS} {of_it} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
-                (SELECT false, {self.columns} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
+                (SELECT false, {MESSAGE_COLUMNS} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
             ) AS m ON true
             WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments
@@ -323,6 +320,6 @@ _IS_TOOL_RESULT: Final = (
 _SPEAKER: Final = f"CASE WHEN role = 'user' AND {_IS_TOOL_RESULT} THEN 'tool' ELSE role END"
 # Messages of the user and the assistant, without tool calls and results.
 _SPOKEN: Final = (
-    "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result') "
+    "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result', 'reasoning') "
     f"AND (role <> 'user' OR NOT {_IS_TOOL_RESULT})"
 )

@@ -10,10 +10,11 @@ from voltmem._areas.area import Area
 from voltmem._areas.cursors import SearchCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
+from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key, user_key_sql
 from voltmem.errors import InvalidOptionError
-from voltmem.models import Conversation, Key, Model, Text, Time
+from voltmem.models import Conversation
 from voltmem.options import SEARCH_LIMIT
 
 # Characters of a snippet, and those in it before the first match.
@@ -43,7 +44,7 @@ class SearchHit(Model):
     """Its title, in pieces; empty if it has none."""
     message_id: Key | None
     """The id of the message that matches best; None: only the title matches."""
-    role: Text | None
+    role: String | None
     """The role of the message."""
     created_at: Time | None
     """The time of the message."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from pydantic import JsonValue
-
+from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
 from voltmem._areas.queries import MESSAGE_COLUMNS, is_deleted
+from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -20,20 +20,17 @@ from voltmem._values import (
     check_owner,
     check_text,
     check_user,
-    plain_text,
+    storable_text,
 )
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
-from voltmem.models import Key, Message, Model, Owner, Text, Time, construct_unchecked
+from voltmem.models import Message, Owner
 from voltmem.options import SHARED_LIMIT
-
-# The types of parts that a link shows: an allow-list, so that neither reasoning nor unknown parts are shown.
-_SHOWN_TYPES: Final = ("text", "input_text", "output_text")
 
 
 class Share(Model):
     """A public, read-only link to a conversation."""
 
-    token: Text
+    token: String
     """The secret that gives access: 256 random bits, safe in a URL."""
     conversation_id: Key
     """The conversation."""
@@ -51,7 +48,7 @@ class Share(Model):
 class SharedConversation(Model):
     """What a link shows: the messages of the user and the assistant, without any user's id."""
 
-    title: Text | None
+    title: String | None
     """The current title; None: it has none."""
     messages: list[Message]
     """The messages, oldest first, each with its text only."""
@@ -60,26 +57,12 @@ class SharedConversation(Model):
 
 
 def as_shared(message: Message) -> Message | None:
-    """Return the message with its text as the content and without metadata; None if it has no text."""
-    text = plain_text(_text(message.content))
-    return construct_unchecked(Message, {**message.__dict__, "content": text, "metadata": {}}) if text else None
-
-
-def _text(content: JsonValue) -> str:
-    """Return a text, or the texts of the parts of a list, one a line."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else [content]
-    return "\n".join(filter(None, map(_text_of, parts)))
-
-
-def _text_of(part: JsonValue) -> str:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, dict) or part.get("type", "text") not in _SHOWN_TYPES or part.get("thought"):
-        return ""
-    text = part.get("text")
-    return text if isinstance(text, str) else ""
+    """Return a plain message with the text and no metadata; None if nothing is said in it."""
+    texts = "\n".join(part.text for part in said.parts(message) if isinstance(part, said.Text) and part.text)
+    if not texts:
+        return None
+    plain = {name: getattr(message, name) for name in Message.model_fields}
+    return construct_unchecked(Message, {**plain, "content": storable_text(texts), "metadata": {}})
 
 
 _COLUMNS: Final = "token, conversation_id, up_to, created_at"

@@ -12,6 +12,7 @@ from pydantic import Field
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, require_found, with_is_deleted
+from voltmem._model import Key, Model, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -33,7 +34,7 @@ from voltmem.errors import (
     InvalidInputError,
     InvalidQueryError,
 )
-from voltmem.models import Conversation, Key, Model, Owner, Time, construct_unchecked
+from voltmem.models import Conversation, Owner
 from voltmem.options import SIDEBAR_LIMIT
 
 

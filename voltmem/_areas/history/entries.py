@@ -18,10 +18,11 @@ from voltmem._areas.history.models import (
     TimelineEvent,
 )
 from voltmem._areas.queries import Select
+from voltmem._model import Row
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_id, check_id_or_none, check_owner
 from voltmem.errors import HistoryEntryNotFoundError
-from voltmem.models import Owner, Row
+from voltmem.models import Owner
 from voltmem.options import HISTORY_LIMIT
 
 

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from voltmem._model import Id, Model, Row, String, Time
 from voltmem._values import (
     JsonObject,
     check_text,
@@ -35,7 +36,6 @@ from voltmem._values import (
     uuid7,
 )
 from voltmem.errors import InvalidInputError
-from voltmem.models import Id, Model, Row, Text, Time
 
 
 def _json(value: object) -> JsonValue:
@@ -84,9 +84,9 @@ class AgentHistoryStep(_Recorded):
 
     id: Id = Field(default_factory=uuid7)
     """Unique in its storage; the key that it is stored under."""
-    type: Text = "text"
+    type: String = "text"
     """"message", "tool_call", "tool_result", "text", or a name of the application's."""
-    name: Text | None = None
+    name: String | None = None
     """The name of the tool or the agent."""
     content: Json = None
     """Any JSON value. Comes back equal, type included; the order of keys may change."""
@@ -147,25 +147,25 @@ class TimelineEvent(_Recorded):
 
     id: Id = Field(default_factory=uuid7)
     """Unique in its storage; the key that it is stored under."""
-    type: Text
+    type: String
     """"agent", "tool", "memory", "retriever", or a name of the application's."""
-    name: Text
+    name: String
     """What happened: "agent:start", "tool:search"."""
     start_time: Time = Field(default_factory=now)
     """When it began: its place in the timeline; among equal times, the order of adding decides."""
     end_time: Time | None = None
     """When it ended; None while it lasts."""
-    status: Text | None = None
+    status: String | None = None
     """"running", "completed", "error", "cancelled", or a name of the application's."""
     status_message: Json = None
     """The reason of the status: {"message": …, "stack": …, "code": …} in VoltAgent, or any JSON value."""
-    level: Text = "INFO"
+    level: String = "INFO"
     """"DEBUG", "INFO", "WARNING", "ERROR" or "CRITICAL"."""
-    version: Text | None = None
+    version: String | None = None
     """The version of the component that made it."""
     parent_event_id: Id | None = None
     """The id of the event that it is a part of."""
-    tags: list[Text] | None = None
+    tags: list[String] | None = None
     """Labels to find it by."""
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""
@@ -283,7 +283,7 @@ class AgentHistoryEntry(_Recorded):
     """The agent whose run it was; ``_agentId`` in JSON, like VoltAgent's."""
     timestamp: Time = Field(default_factory=now)
     """When it began: its place in lists."""
-    status: Text | None = None
+    status: String | None = None
     """"working", "completed", "error", "cancelled", or a name of the application's."""
     input: Json = None
     """Any JSON value, as in the three that follow. Comes back equal; the order of keys may change."""

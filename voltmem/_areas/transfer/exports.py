@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
-from voltmem._areas.queries import NATIVE_COLUMNS, runs_of_user
+from voltmem._areas.queries import MESSAGE_COLUMNS, runs_of_user
 from voltmem._areas.sidebar import MARKS
 from voltmem._postgres.connection import BoundConnection
 from voltmem._tables import Tables
@@ -39,7 +39,7 @@ class ExportStatements:
             ORDER BY conversation_id, format"""
         # The conversations in the order of the array.
         self.messages = f"""
-            SELECT conversation_id, archived, parts IS NOT NULL AS in_parts, {NATIVE_COLUMNS}
+            SELECT conversation_id, archived, parts IS NOT NULL AS in_parts, {MESSAGE_COLUMNS}
             FROM {messages} WHERE conversation_id = ANY($1::text[])
             ORDER BY array_position($1, conversation_id), created_at, seq"""
         self.runs = f"""

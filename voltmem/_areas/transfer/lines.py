@@ -24,9 +24,10 @@ from voltmem._areas.history.models import (
 )
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
+from voltmem._model import Id, Model, Row, String
 from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, short_repr, strip_bom, to_json
 from voltmem.errors import InvalidInputError, InvalidLineError
-from voltmem.models import Id, Message, Model, NativeMessage, Row, Text
+from voltmem.models import Message, NativeMessage
 
 VERSION: Final = 1
 # Fields in which null is a value.
@@ -39,7 +40,7 @@ class RunStep(Model):
 
     id: Id
     agent_id: Id
-    value: dict[Text, Json]
+    value: dict[String, Json]
 
 
 class RunEvent(TimelineEvent):
@@ -80,7 +81,7 @@ def payload_line(row: Row) -> str:
 
 
 def message_line(row: Row) -> str:
-    """Return the line of a message. Its row has conversation_id, archived, in_parts and the NATIVE_COLUMNS."""
+    """Return the line of a message. Its row has conversation_id, archived, in_parts and the MESSAGE_COLUMNS."""
     _, archived, in_parts, *columns = row
     message = NativeMessage.from_row(columns)
     return _line(

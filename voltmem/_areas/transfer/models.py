@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, TypeVar
 from pydantic import Field
 
 from voltmem._areas.sidebar import Marks
-from voltmem.models import Content, Id, Message, Metadata, Model, NativeMessage, Text, Time
+from voltmem._model import Content, Id, Metadata, Model, String, Time
+from voltmem.models import Message, NativeMessage
 
 Kind: TypeAlias = Literal["conversation", "run"]
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
@@ -30,7 +31,7 @@ class ImportedPayload(Model):
     """The framework's name for its form."""
     payload: Content = None
     """Any JSON value."""
-    revision: Text | None = None
+    revision: String | None = None
     """The framework's name for this state of it."""
     updated_at: Time | None = None
     """When it was written; None: the time of the import."""
@@ -43,7 +44,7 @@ class ImportedConversation(Marks):
     """Unique in its storage; None: derived from the user and the content."""
     resource_id: Id = "default"
     """The agent, assistant or project that it is with."""
-    title: Text | None = None
+    title: String | None = None
     """What a sidebar shows."""
     metadata: Metadata = Field(default_factory=dict)
     """A JSON object of the application's own."""
@@ -64,7 +65,7 @@ class Skipped(Model):
     """A conversation or a run."""
     id: Id
     """Its id, or the id that it would have got."""
-    reason: Text
+    reason: String
     """Why."""
 
 
