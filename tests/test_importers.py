@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import MakeStorage
+from tests.said import tool_calls, tool_results
 from voltmem import ImportedConversation, InvalidInputError, Message
-from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
 from voltmem.importers import from_chatgpt, from_openai
+from voltmem.parts import ToolCall, ToolResult
 
 BEGAN = 1_700_000_000.5
 
@@ -151,8 +152,8 @@ def test_what_is_said_to_a_tool_is_a_call_and_what_comes_back_its_result() -> No
     messages = conversation.messages
 
     assert tool_calls(messages[1]) == [ToolCall("m2", "browser", {"query": "weather"})]
-    assert tool_results(messages[2]) == [ToolResult("m2", "browser", "4 degrees")]
-    assert tool_results(messages[3]) == [ToolResult("", "python", "more")]
+    assert tool_results(messages[2]) == [ToolResult("m2", "4 degrees", "browser")]
+    assert tool_results(messages[3]) == [ToolResult("", "more", "python")]
     assert tool_calls(messages[4]) == [ToolCall("m5", "python", "print(1)")]
     types = [message.type for message in messages]
     assert types == ["text", "tool-call", "tool-result", "tool-result", "tool-call", "text"]
@@ -378,8 +379,8 @@ def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) 
     *before, asked, answered = conversation.messages
 
     (call,), (result,) = tool_calls(asked), tool_results(answered)
-    assert (call.name, call.args) == ("search", {"q": 1})
-    assert (result.id, result.name, result.result) == (call.id, "search", "found")
+    assert (call.name, call.arguments) == ("search", {"q": 1})
+    assert (result.call_id, result.name, result.value) == (call.id, "search", "found")
     assert (asked.type, answered.type, answered.role) == ("tool-call", "tool-result", "tool")
     assert before or asked.text == ("Let me look." if messages[0].get("content") else asked.text)
     assert asked.metadata == answered.metadata == {}

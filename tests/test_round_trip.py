@@ -32,8 +32,8 @@ from tests.values import (
     storable_texts,
     unstorable_texts,
 )
-from voltmem import InvalidInputError, PostgresStorage
-from voltmem._values import plain_text, uuid7
+from voltmem import InvalidInputError, Message, PostgresStorage
+from voltmem._values import uuid7
 
 # --- storages -----------------------------------------------------------------------------------------------------
 
@@ -394,7 +394,7 @@ async def test_an_invalid_time_is_refused(closed_storage: PostgresStorage, call:
 @given(content=contents)
 def test_the_plain_text_of_anything_can_be_stored(content: JsonValue) -> None:
     """The plain text of any content has neither a NUL nor a lone surrogate."""
-    text = plain_text(content)
+    text = Message(role="user", content=content).text
 
     assert "\x00" not in text
     assert text.encode().decode() == text
@@ -404,7 +404,7 @@ def test_the_plain_text_of_anything_can_be_stored(content: JsonValue) -> None:
 @given(text=storable_texts)
 def test_the_plain_text_of_a_text_is_itself(text: str) -> None:
     """The plain text of a string that can be stored is the string."""
-    assert plain_text(text) == text
+    assert Message(role="user", content=text).text == text
 
 
 @examples(50)
@@ -413,14 +413,16 @@ def test_the_plain_text_of_parts_is_their_text(texts: list[str], others: dict[st
     """The plain text of a list of parts is the text of each, one per line."""
     parts: list[JsonValue] = [{"type": "text", "text": text} for text in texts]
 
-    assert plain_text([{**others}, *parts, {**others}]) == "\n".join(texts)
+    message = Message(role="user", content=[{**others}, *parts, {**others}])
+
+    assert message.text == "\n".join(texts)
 
 
 def test_the_plain_text_of_a_tool_result_is_its_strings_and_numbers() -> None:
     """The plain text of any other value is its strings and numbers, one per line."""
-    assert plain_text({"city": "Paris", "days": [{"high": 21.5, "rain": False}, {"high": 19, "rain": None}]}) == (
-        "Paris\n21.5\n19"
-    )
+    weather: JsonValue = {"city": "Paris", "days": [{"high": 21.5, "rain": False}, {"high": 19, "rain": None}]}
+
+    assert Message(role="tool", content=weather).text == "Paris\n21.5\n19"
 
 
 # --- ids ----------------------------------------------------------------------------------------------------------

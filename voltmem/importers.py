@@ -11,13 +11,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeAlias, cast
 
 from pydantic import JsonValue
 
 from voltmem._areas.transfer.models import ImportedConversation
-from voltmem._parts import TOOL_CALL, TOOL_RESULT, ToolCall, ToolResult, call_part, result_part, text_part, tool_calls
 from voltmem._values import (
     MAX_ID_BYTES,
     JsonObject,
@@ -26,12 +26,15 @@ from voltmem._values import (
     is_storable,
     json_value,
     jsonb_copy,
-    plain_text,
     short_repr,
+    storable_text,
     strip_bom,
 )
 from voltmem.errors import InvalidInputError
 from voltmem.models import Message
+from voltmem.parts import ToolCall, ToolResult, openai_chat, plain
+from voltmem.parts._types import objects
+from voltmem.parts.ai_sdk import TOOL_CALL, TOOL_RESULT
 
 __all__ = ["from_chatgpt", "from_openai"]
 
@@ -132,13 +135,13 @@ def _chatgpt_messages(branch: Iterable[tuple[str, Json]]) -> Iterator[Message]:
         values: dict[str, object] = {"role": role, "content": text}
         if role == "assistant" and isinstance(recipient, str) and recipient not in ("", "all"):
             call = ToolCall(id, recipient, _arguments(text))
-            values |= {"type": TOOL_CALL, "content": [call_part(call)]}
+            values |= {"type": TOOL_CALL, "content": plain.write([call])}
         elif role == "tool":
             # Only one of several results can belong to the call; the others name just their tool.
             answered, call = call or ToolCall("", "", None), None
             name = _object(message, "author").get("name")
-            result = ToolResult(answered.id, name if isinstance(name, str) else answered.name, text)
-            values |= {"type": TOOL_RESULT, "content": [result_part(result)]}
+            result = ToolResult(answered.id, text, name if isinstance(name, str) else answered.name)
+            values |= {"type": TOOL_RESULT, "content": plain.write([result])}
         model = _object(message, "metadata").get("model_slug")
         yield _message(values, {} if model is None else {"model": model}, id=_id(id), created_at=before)
 
@@ -251,14 +254,17 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
         calls = _openai_calls(more, kind, number)
         names |= {call.id: call.name for call in calls}
         if calls:
-            said: JsonValue = [text_part(content)] if isinstance(content, str) and content else content or []
-            parts: list[JsonValue] = [*(said if isinstance(said, list) else [said]), *map(call_part, calls)]
+            said: JsonValue = (
+                [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
+            )
+            written = cast(list[JsonValue], plain.write(calls))
+            parts: list[JsonValue] = [*(said if isinstance(said, list) else [said]), *written]
             values: dict[str, object] = {"role": "assistant", "type": TOOL_CALL, "content": parts}
         elif role in ("tool", "function") or kind == "function_call_output":
             id = more.pop("tool_call_id", None) or more.pop("call_id", None) or next(reversed(names), "")
             name = more.pop("name", None) or names.get(str(id), "")
-            result = ToolResult(str(id), str(name), more.pop("output", content))
-            values = {"role": "tool", "type": TOOL_RESULT, "content": [result_part(result)]}
+            result = ToolResult(str(id), more.pop("output", content), str(name))
+            values = {"role": "tool", "type": TOOL_RESULT, "content": plain.write([result])}
         elif isinstance(role, str):
             values = {"role": role, "content": content}
         else:
@@ -268,20 +274,14 @@ def _openai_messages(messages: Iterable[object], place: int) -> Iterator[Message
 
 def _openai_calls(message: JsonObject, kind: JsonValue, number: int) -> list[ToolCall]:
     """Remove the tool calls from a message and return them. A call without an id gets one."""
-    legacy, listed = message.pop("function_call", None), message.pop("tool_calls", None)
+    legacy = message.pop("function_call", None)
+    listed: JsonValue = message.pop("tool_calls", None)
     if kind == "function_call":
         listed = [{name: message.pop(name, None) for name in ("call_id", "name", "arguments")}]
     elif legacy is not None:
         listed = [{"function": legacy}]
-    found = [_with_function(call) for call in listed if isinstance(call, dict)] if isinstance(listed, list) else []
-    calls = tool_calls(Message(role="assistant", content={"tool_calls": list(found)}))
-    return [ToolCall(call.id or f"call-{number}-{place}", call.name, call.args) for place, call in enumerate(calls)]
-
-
-def _with_function(call: Mapping[str, JsonValue]) -> JsonObject:
-    """Return a call with its name under "function"; other kinds of calls have it under the name of their kind."""
-    kind = call.get("type")
-    return {**call, "function": call[kind]} if isinstance(kind, str) and kind in call else dict(call)
+    found = [openai_chat.call(call) for call in objects(listed)]
+    return [replace(call, id=call.id or f"call-{number}-{place}") for place, call in enumerate(found)]
 
 
 # --- shapes -------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def _parsed(text: str | bytes) -> object:
 
 
 def _conversation(metadata: Json, title: object, **values: object) -> ImportedConversation:
-    name = plain_text(title) if isinstance(title, str) else ""
+    name = storable_text(title) if isinstance(title, str) else ""
     fields = {**values, "title": name or None, "metadata": _metadata(metadata)}
     return ImportedConversation.of(fields)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from inspect import getattr_static, unwrap
-from typing import Any
+from inspect import signature as signature_of
+from typing import Any, get_type_hints
 
 from docutils.nodes import Element, Node, TextElement, abbreviation, document
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.typing import ExtensionMetadata
 
 import voltmem.web  # here: autodoc would import it with TYPE_CHECKING set, and pydantic refuses FastAPI's models then
@@ -112,7 +114,18 @@ def as_people_write_it(
     )
     if signature and what in ("class", "exception") and not is_made_by_users:
         return "", None
+    if isinstance(member, type) and issubclass(member, BaseModel):
+        signature = _signature_of_model(member)
     return signature and signature.replace(repr(voltmem.UNSET), "UNSET").replace("Ellipsis", "..."), returns
+
+
+def _signature_of_model(model: type[BaseModel]) -> str:
+    """Return the signature of a model's constructor, each field with its type, without the checks of its value."""
+    signature = signature_of(model)
+    fields = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    types = get_type_hints(type("", (), {"__annotations__": fields}))
+    parameters = [each.replace(annotation=types[name]) for name, each in signature.parameters.items()]
+    return stringify_signature(signature.replace(parameters=parameters), unqualified_typehints=True)
 
 
 def resolve_by_public_name(

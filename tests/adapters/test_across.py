@@ -19,9 +19,9 @@ from pydantic_ai.messages import (
 )
 
 import voltmem.sync
+from tests.said import tool_calls, tool_results
 from voltmem import InvalidOptionError, PostgresStorage, web
 from voltmem._agents.native import NativeMemory
-from voltmem._parts import tool_calls, tool_results
 from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware
 from voltmem.adapters.openai_agents import VoltMemSession
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
@@ -86,7 +86,7 @@ async def read_plain(storage: PostgresStorage) -> Turn:
     turn: Turn = []
     for message in await storage.conversation("ada", "c1").messages():
         calls, results = tool_calls(message), tool_results(message)
-        turn += [("call", call.name) for call in calls] + [("result", str(result.result)) for result in results]
+        turn += [("call", call.name) for call in calls] + [("result", str(result.value)) for result in results]
         turn += [] if calls or results else [(message.role, message.text)]
     return turn
 
@@ -177,7 +177,7 @@ async def test_no_window_has_half_a_tool_turn(writer: str, limit: int, storage: 
     window = await NativeMemory(storage, "ada", "c1").native_messages(limit=limit)
 
     called = {call.id for message in window for call in tool_calls(message)}
-    answered = {result.id for message in window for result in tool_results(message)}
+    answered = {result.call_id for message in window for result in tool_results(message)}
     assert called == answered
     assert len(window) == {1: 1, 2: 1, 3: 3, 4: 4}[limit]
 

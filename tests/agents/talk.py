@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.said import written
 from voltmem import ConversationMemory
-from voltmem._parts import ToolCall, ToolResult, call_part, result_part
+from voltmem.parts import ToolCall, ToolResult
 
 Fields = dict[str, Any]
 
@@ -16,11 +17,11 @@ def says(role: str, text: str = "words", **fields: object) -> Fields:
 
 
 def asks(*ids: str) -> Fields:
-    return {"role": "assistant", "content": [call_part(ToolCall(id, "search", {})) for id in ids], "type": "tool-call"}
+    return {"role": "assistant", "content": [written(ToolCall(id, "search", {})) for id in ids], "type": "tool-call"}
 
 
 def answers(*ids: str) -> Fields:
-    parts = [result_part(ToolResult(id, "search", "found")) for id in ids]
+    parts = [written(ToolResult(id, "found", "search")) for id in ids]
     return {"role": "tool", "content": parts, "type": "tool-result"}
 
 

@@ -1,4 +1,4 @@
-"""Windows: tools are recognised in every form, no turn is divided, and each window is as long as possible."""
+"""Windows: no turn is divided, each window is valid, and as long as possible."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ from pydantic import JsonValue
 
 from tests.dialogues import OWN, Dialogues, with_dialogues
 from tests.properties import examples
+from tests.said import tool_calls, tool_results, written
 from voltmem import Message
-from voltmem._parts import (
-    ToolCall,
-    ToolResult,
-    call_part,
-    exchanges,
-    result_part,
-    text_part,
-    tool_calls,
-    tool_results,
-    tool_turns,
-    window,
-)
+from voltmem._agents.windows import exchanges, tool_turns, window
+from voltmem.parts import ToolCall, ToolResult, parts
 
 LIMITS: Final = range(1, 41)
+
+Seen: TypeAlias = tuple[str, tuple[str, ...], int]
+"""The id of a message, with the ids of its calls and the number of its results."""
 
 
 # --- conversations ------------------------------------------------------------------------------------------------
@@ -56,7 +50,7 @@ def asks(*calls: str) -> Step:
     """Make a message of the assistant with a tool call for each id; "" for a call without one."""
     if calls == ("",):
         return Step(Message(role="assistant", content="search", type="tool-call"), calls)
-    parts = [call_part(ToolCall(call, "search", {})) for call in calls]
+    parts = [written(ToolCall(call, "search", {})) for call in calls]
     return Step(Message(role="assistant", content=list[JsonValue](parts), type="tool-call"), calls)
 
 
@@ -64,14 +58,14 @@ def answers(*results: str) -> Step:
     """Make a message with a tool result for each id; "" for a result without one."""
     if results == ("",):
         return Step(Message(role="tool", content="found", type="tool-result"), (), results)
-    parts = [result_part(ToolResult(result, "search", "found")) for result in results]
+    parts = [written(ToolResult(result, "found", "search")) for result in results]
     return Step(Message(role="tool", content=list[JsonValue](parts), type="tool-result"), (), results)
 
 
 def answers_and_asks(results: Sequence[str], calls: Sequence[str]) -> Step:
     """Make one message with results and calls, the results first."""
-    parts = [result_part(ToolResult(result, "search", "found")) for result in results]
-    parts += [call_part(ToolCall(call, "search", {})) for call in calls]
+    parts = [written(ToolResult(result, "found", "search")) for result in results]
+    parts += [written(ToolCall(call, "search", {})) for call in calls]
     return Step(Message(role="assistant", content=list[JsonValue](parts)), tuple(calls), tuple(results))
 
 
@@ -81,8 +75,8 @@ def messages(steps: Sequence[Step]) -> list[Message]:
 
 # --- an independent definition of valid windows -------------------------------------------------------------------
 
-Call: TypeAlias = tuple[str, int]
-"""The id of a call, and the position of its message."""
+Call: TypeAlias = tuple[str, int, int]
+"""The id of a call, the position of its message, and its place among the message's calls."""
 
 
 def is_valid(steps: Sequence[Step]) -> bool:
@@ -96,42 +90,52 @@ def is_valid(steps: Sequence[Step]) -> bool:
         if waiting and not step.has_tools:
             return False
         own = once(step.calls, position)
-        if any(taken(result, own, waiting) is None for result in step.results):
+        if any(taken(result, waiting, own) is None for result in step.results):
             return False
-        if any(id and id in [waited for waited, _ in waiting] for id, _ in own):
+        if any(id and id in [waited for waited, *_ in waiting] for id, *_ in own):
             return False
         waiting += own
     return not waiting
 
 
 def once(calls: Sequence[str], position: int) -> list[Call]:
-    """Return the calls of a message without duplicate ids: two calls with the same id are one."""
-    return [(call, position) for place, call in enumerate(calls) if not call or call not in calls[:place]]
+    """Return the calls of a message. Of two calls with the same id only the last can have a result."""
+    return [(call, position, n) for n, call in enumerate(calls) if not call or call not in calls[n + 1 :]]
 
 
 def taken(result: str, *lists: list[Call]) -> Call | None:
     """
     Remove the call that a result answers from the first list that has it.
 
-    Of calls that match, the result answers the last. A result without an id matches every call. The call is removed by
-    its position: two calls without an id are equal, and the one that is left must be the earlier one.
+    A result without an id answers the first call without a result of the last message that has one.
     """
     for calls in lists:
-        places = [place for place, (id, _) in enumerate(calls) if result in ("", id)]
+        last = max((position for _, position, _ in calls), default=-1)
+        places = [
+            place for place, (id, position, _) in enumerate(calls) if (id == result if result else position == last)
+        ]
         if places:
-            return calls.pop(places[-1])
+            return calls.pop(places[0])
     return None
 
 
 def whole(steps: Sequence[Step]) -> list[Step]:
     """
-    Return the conversation without turns that lack a call or a result, with the messages said during a turn after it.
+    Return the conversation as a model accepts it.
+
+    Calls without a result and results without a call are left out, and messages with nothing else. Messages that are
+    said during a turn come after it.
     """
-    pairs, lacking = paired(steps)
-    while more := {one for pair in pairs for one in pair if lacking & set(pair)} - lacking:
-        lacking |= more
-    kept = [position for position in range(len(steps)) if position not in lacking]
-    spans = [pair for pair in pairs if lacking.isdisjoint(pair)]
+    pairs = paired(steps)
+    complete = [
+        replace(
+            step,
+            calls=tuple(call for n, call in enumerate(step.calls) if any(pair[0][1:] == (at, n) for pair in pairs)),
+            results=tuple(result for n, result in enumerate(step.results) if any(pair[1] == (at, n) for pair in pairs)),
+        )
+        for at, step in enumerate(steps)
+    ]
+    kept = [at for at, step in enumerate(complete) if step.has_tools or not steps[at].has_tools]
     swapped = True
     while swapped:
         swapped = False
@@ -139,39 +143,50 @@ def whole(steps: Sequence[Step]) -> list[Step]:
             one, other = kept[place : place + 2]
             if steps[one].has_tools or not steps[other].has_tools:
                 continue
-            if any(kept.index(call) < place < kept.index(result) for call, result in spans):
+            if any(kept.index(call[1]) < place < kept.index(result[0]) for call, result in pairs):
                 kept[place : place + 2] = [other, one]
                 swapped = True
-    return [steps[position] for position in kept]
+    return [complete[position] for position in kept]
 
 
-def paired(steps: Sequence[Step]) -> tuple[list[tuple[int, int]], set[int]]:
-    """Return the positions of each call and its result, and of calls or results without the other."""
+def paired(steps: Sequence[Step]) -> list[tuple[Call, tuple[int, int]]]:
+    """Return each call that has a result, with the places of its result: of the message, and in the message."""
     waiting: list[Call] = []
-    pairs: list[tuple[int, int]] = []
-    lacking: set[int] = set()
+    pairs: list[tuple[Call, tuple[int, int]]] = []
     for position, step in enumerate(steps):
         own = once(step.calls, position)
-        for result in step.results:
-            call = taken(result, own, waiting)
-            if call is None:
-                lacking.add(position)
-            else:
-                pairs.append((call[1], position))
-        for id, _ in own:
-            again = [each for each in waiting if id and each[0] == id]
-            lacking.update(position for _, position in again)
-            waiting = [each for each in waiting if each not in again]
+        for number, result in enumerate(step.results):
+            call = taken(result, waiting, own)
+            if call is not None:
+                pairs.append((call, (position, number)))
+        waiting = [each for each in waiting if not each[0] or each[0] not in step.calls]
         waiting += own
-    return pairs, lacking | {position for _, position in waiting}
+    return pairs
 
 
-def longest(steps: Sequence[Step], limits: Sequence[int]) -> Iterator[list[Message]]:
+def longest(steps: Sequence[Step], limits: Sequence[int]) -> Iterator[list[Seen]]:
     """Yield for each limit the longest valid end of the conversation within it."""
     starts = [start for start in range(len(steps) + 1) if is_valid(steps[start:])]
     for limit in limits:
         start = next(start for start in starts if len(steps) - start <= limit)
-        yield messages(steps[start:])
+        yield [(step.message.id, step.calls, len(step.results)) for step in steps[start:]]
+
+
+def seen(messages: Sequence[Message]) -> list[Seen]:
+    """Return what is seen of each message."""
+    return [
+        (
+            message.id,
+            tuple(own(call.id) for call in tool_calls(message)),
+            len(tool_results(message)),
+        )
+        for message in messages
+    ]
+
+
+def own(id: str) -> str:
+    """Return the id that a message has; "" for one that was made because there is none."""
+    return "" if ":" in id else id
 
 
 def assert_windows_are_right(steps: Sequence[Step], limits: Sequence[int] = LIMITS) -> None:
@@ -179,8 +194,10 @@ def assert_windows_are_right(steps: Sequence[Step], limits: Sequence[int] = LIMI
     assert is_valid(kept), "the oracle's own mistake"
     groups = tool_turns(messages(steps))
     for limit, expected in zip(limits, longest(kept, limits), strict=True):
-        assert window(groups, limit) == (expected, len(expected) < len(kept)), limit
-    assert window(groups, None) == (messages(kept), False)
+        found, others_follow = window(groups, limit)
+        assert seen(found) == expected, limit
+        assert others_follow == (len(expected) < len(kept)), limit
+    assert seen(window(groups, None)[0]) == next(longest(kept, [len(kept)]))
 
 
 def assert_a_part_is_the_end_of_the_whole(steps: Sequence[Step], begin: int) -> None:
@@ -336,31 +353,60 @@ USER, BOT = says("user"), says("assistant")
     [
         ([USER, asks("a"), answers("a"), BOT], [0, 1, 2, 3]),
         ([asks("a"), USER, answers("a"), BOT], [0, 2, 1, 3]),
-        ([asks("a", "b"), answers("a"), USER], [2]),
+        ([asks("a", "b"), answers("a"), USER], [(0, "a", ""), 1, 2]),
         ([answers("a"), USER], [1]),
         ([USER, asks("a")], [0]),
         ([asks("a"), asks("a"), answers("a")], [1, 2]),
         ([asks("a"), answers("a"), answers("a"), BOT], [0, 1, 3]),
+        ([asks("a"), answers("a", "a"), BOT], [0, (1, "", "a"), 2]),
         ([asks("a"), answers("a"), asks("a"), answers("a")], [0, 1, 2, 3]),
         ([asks("a"), asks("b"), answers("b"), answers("a")], [0, 1, 2, 3]),
         ([asks("a"), asks("b"), answers("b"), USER], [1, 2, 3]),
-        ([asks(""), answers("")], [0, 1]),
-        ([asks("a"), asks("b"), answers("")], [1, 2]),
-        ([asks("", ""), answers("", "")], [0, 1]),
-        ([asks("", ""), answers(""), answers("")], [0, 1, 2]),
-        ([asks("", ""), answers("")], []),
         ([asks("a"), answers_and_asks(["a"], ["b"]), answers("b"), BOT], [0, 1, 2, 3]),
+        ([asks("a"), answers_and_asks(["a"], ["a"]), answers("a"), BOT], [0, 1, 2, 3]),
         ([answers_and_asks(["a"], ["a"]), BOT], [0, 1]),
-        ([answers_and_asks(["a"], ["b"]), answers("b"), BOT], [2]),
-        ([answers_and_asks(["", "", "c"], ["", "c", ""]), BOT], [1]),
-        ([answers_and_asks(["c", "", ""], ["", "c", ""]), BOT], [0, 1]),
+        ([answers_and_asks(["a"], ["b"]), answers("b"), BOT], [(0, "b", ""), 1, 2]),
     ],
 )
-def test_what_of_a_conversation_may_be_handed_on(steps: list[Step], kept: list[int]) -> None:
-    """A turn that lacks a call or a result is left out; messages said during a turn come after it."""
+def test_what_of_a_conversation_may_be_handed_on(steps: list[Step], kept: list[int | tuple[int, str, str]]) -> None:
+    """A call without a result and a result without a call are left out; what is said during a turn comes after it."""
     groups = tool_turns(messages(steps))
 
-    assert [message for group in groups for message in group] == [steps[position].message for position in kept]
+    expected = [
+        (steps[each].message.id, steps[each].calls, len(steps[each].results))
+        if isinstance(each, int)
+        else (steps[each[0]].message.id, tuple(each[1]), len(each[2]))
+        for each in kept
+    ]
+    assert seen([message for group in groups for message in group]) == expected
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_calls_without_ids_are_answered_by_results_without_ids(number: int) -> None:
+    """A result without an id is for the last call without a result."""
+    steps = [asks(*[""] * number), answers(*[""] * number)]
+
+    assert tool_turns(messages(steps)) == [messages(steps)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "Let me see."}, {"type": "tool_use", "id": "a", "name": "search", "input": {}}],
+        [
+            {"type": "text", "text": "Let me see."},
+            {"type": "tool-call", "toolCallId": "a", "toolName": "s", "args": {}},
+        ],
+        [{"type": "image_url", "image_url": "https://x.test"}, {"type": "tool-s", "toolCallId": "a", "state": "call"}],
+    ],
+)
+def test_what_is_said_beside_a_call_without_a_result_stays(content: list[JsonValue]) -> None:
+    """Only the call is left out of the message; its text and its files stay."""
+    (group,) = tool_turns([Message(role="assistant", content=content, id="m1")])
+
+    assert [message.id for message in group] == ["m1"]
+    assert tool_calls(group[0]) == []
+    assert len(parts(group[0])) == 1
 
 
 def test_a_turn_that_began_before_what_was_read_keeps_its_messages_out() -> None:
@@ -386,123 +432,6 @@ def test_ten_thousand_calls_that_wait_are_looked_through_once() -> None:
     steps = [asks(f"{number}") for number in range(10_000)] + [asks("last"), answers("last")] * 1_000
 
     assert len(tool_turns(messages(steps))) == 1_000
-
-
-# --- all forms ----------------------------------------------------------------------------------------------------
-
-CALL, RESULT = ToolCall("c1", "search", {"q": 1}), ToolResult("c1", "search", "found")
-CHAT_CALL: Final[dict[str, JsonValue]] = {
-    "id": "c1",
-    "type": "function",
-    "function": {"name": "search", "arguments": '{"q": 1}'},
-}
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        Message(role="assistant", content=[text_part("Let me see."), call_part(CALL)], type="tool-call"),
-        Message(role="assistant", content=[call_part(CALL)]),
-        Message(role="assistant", content=call_part(CALL), type="tool-call"),
-        Message(role="assistant", content=[{"type": "tool_use", "id": "c1", "name": "search", "input": {"q": 1}}]),
-        Message(
-            role="assistant",
-            content=[
-                {"type": "function_call", "id": "fc9", "call_id": "c1", "name": "search", "arguments": '{"q": 1}'}
-            ],
-        ),
-        Message(
-            role="assistant",
-            content={"type": "function_call", "call_id": "c1", "name": "search", "arguments": '{"q": 1}'},
-        ),
-        Message(role="assistant", content=[{"type": "tool_call", "id": "c1", "name": "search", "args": {"q": 1}}]),
-        Message(role="assistant", content={"role": "assistant", "content": None, "tool_calls": [CHAT_CALL]}),
-        Message(role="assistant", content="", metadata={"tool_calls": [CHAT_CALL]}),
-        Message(role="assistant", content=[call_part(CALL)], metadata={"tool_calls": [CHAT_CALL]}),
-        Message(role="assistant", content={"tool_calls": [CHAT_CALL]}, metadata={"tool_calls": [CHAT_CALL]}),
-    ],
-)
-def test_a_call_is_found_in_every_form(message: Message) -> None:
-    """A call is recognised in the forms of VoltAgent, the AI SDK, Anthropic, and OpenAI's items and chat messages."""
-    assert tool_calls(message) == [CALL]
-    assert tool_results(message) == []
-
-
-@pytest.mark.parametrize(
-    ("message", "result"),
-    [
-        (Message(role="tool", content=[result_part(RESULT)], type="tool-result"), RESULT),
-        (Message(role="tool", content=result_part(RESULT)), RESULT),
-        (
-            Message(role="user", content=[{"type": "tool_result", "tool_use_id": "c1", "content": "found"}]),
-            ToolResult("c1", "", "found"),
-        ),
-        (
-            Message(role="user", content=[{"type": "function_call_output", "call_id": "c1", "output": "found"}]),
-            ToolResult("c1", "", "found"),
-        ),
-        (
-            Message(role="tool", content={"type": "function_call_output", "call_id": "c1", "output": "found"}),
-            ToolResult("c1", "", "found"),
-        ),
-        (Message(role="tool", content="found", metadata={"tool_call_id": "c1", "name": "search"}), RESULT),
-        (
-            Message(role="tool", content="found", metadata={"toolCallId": "c1", "toolName": "search"}),
-            RESULT,
-        ),
-        (Message(role="tool", content="found"), ToolResult("", "", "found")),
-        (Message(role="assistant", content="found", type="tool-result"), ToolResult("", "", "found")),
-    ],
-)
-def test_a_result_is_found_in_every_form(message: Message, result: ToolResult) -> None:
-    """A result is recognised in the same forms; a message of a tool is a result, even without the id of a call."""
-    assert tool_results(message) == [result]
-    assert tool_calls(message) == []
-
-
-def test_a_chat_message_as_content_names_its_call() -> None:
-    """An OpenAI chat message with the role tool, stored whole, has the id of its call."""
-    (result,) = tool_results(
-        Message(role="tool", content={"role": "tool", "tool_call_id": "c1", "name": "search", "content": "found"})
-    )
-
-    assert (result.id, result.name) == ("c1", "search")
-    assert result.result == "found"
-
-
-def test_several_calls_and_results_come_in_their_order() -> None:
-    """Parallel calls are one message, and so may be their results; the order stays."""
-    calls = [ToolCall(id, "search", id) for id in ("z", "a", "m")]
-    results = [ToolResult(id, "search", [id]) for id in ("m", "z", "a")]
-
-    assert tool_calls(Message(role="assistant", content=[call_part(each) for each in calls])) == calls
-    assert tool_results(Message(role="tool", content=[result_part(each) for each in results])) == results
-
-
-@pytest.mark.parametrize("arguments", ["{not JSON", "", '"text"', "[1]", "7"])
-def test_arguments_that_a_model_wrote_wrong_are_its_words(arguments: str) -> None:
-    """OpenAI's arguments are JSON in a string; if the model wrote invalid JSON, they are the string."""
-    expected: dict[str, JsonValue] = {"{not JSON": "{not JSON", "": "", '"text"': "text", "[1]": [1], "7": 7}
-    call: dict[str, JsonValue] = {"type": "function_call", "call_id": "c1", "name": "search", "arguments": arguments}
-
-    assert tool_calls(Message(role="assistant", content=[call])) == [ToolCall("c1", "search", expected[arguments])]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        Message(role="user", content="tool_calls"),
-        Message(role="user", content=["tool-call", 1, None, [{"type": "tool-call"}]]),
-        Message(role="user", content={"tool_calls": "none", "type": ["tool-call"]}, metadata={"tool_calls": None}),
-        Message(role="assistant", content={"tool_calls": [], "tool_call_id": "c1"}),
-        Message(role="assistant", content=[{"type": {"a": 1}}, {"type": None}, {}]),
-        Message(role="user", content=None, type="image"),
-    ],
-)
-def test_other_json_is_not_mistaken_for_tools(message: Message) -> None:
-    """Any JSON may be a content; nothing in it is mistaken for a tool, and nothing raises."""
-    assert tool_calls(message) == []
-    assert tool_results(message) == []
 
 
 json = st.recursive(

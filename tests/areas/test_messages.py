@@ -130,7 +130,7 @@ async def test_a_missing_conversation_says_foreign_key_constraint(storage: Postg
         {"content": "hello"},
         {"role": "user"},
         {"role": "user", "content": object()},
-        {"role": "user", "content": "hello", "tool_calls": []},
+        {"role": "user", "content": "hello", "color": "red"},
         {"role": None, "content": "hello"},
         {"role": "user\x00", "content": "hello"},
         {"role": "user", "content": "hello", "id": 1},

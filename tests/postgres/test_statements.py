@@ -24,8 +24,6 @@ from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
 from voltmem._areas.messages import MessageStatements
 from voltmem._areas.queries import (
-    MESSAGE_COLUMNS,
-    NATIVE_COLUMNS,
     ConversationQuery,
     MessageQuery,
     WindowQuery,
@@ -66,9 +64,9 @@ def statements(tables: Tables) -> Iterator[str]:
     )
     for group in (*areas, *more, ChangeStatements, ListenerStatements):
         yield from vars(group(tables)).values()
-    for user, limit, columns in product(OWNERS, (None, 5), (MESSAGE_COLUMNS, NATIVE_COLUMNS)):
+    for user, limit in product(OWNERS, (None, 5)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
-            yield WindowQuery("c", user, limit, turns, exchanges, columns).sql(tables)[0]
+            yield WindowQuery("c", user, limit, turns, exchanges).sql(tables)[0]
     for user, resource, limit, offset in product(OWNERS, (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]

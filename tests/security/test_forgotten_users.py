@@ -26,7 +26,8 @@ from voltmem import (
     TimelineEvent,
     list_payloads,
 )
-from voltmem.models import Model, Owner
+from voltmem._model import Model
+from voltmem.models import Owner
 
 # The parameters that name a user, in both spellings, and those that name other objects with an id.
 USERS: Final = ("user_id", "owner", "userId")

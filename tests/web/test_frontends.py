@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from voltmem import PostgresStorage, Storage
 from voltmem.errors import DatabaseTimeoutError
 from voltmem.models import NativeMessage
-from voltmem.web._ui_messages import native_message, ui_messages
+from voltmem.parts import to_ui_messages
+from voltmem.web._ui_messages import native_message
 
 TEXT = {"type": "text", "text": "Why won't it rise?"}
 CALL = {"type": "tool-weather", "toolCallId": "t1", "state": "output-available", "input": {"in": "Oslo"}, "output": 4}
@@ -288,8 +289,8 @@ def test_any_ui_message_can_be_stored_and_comes_back(payloads: list[dict[str, An
     own = [native_message(f"m{n}", payload, format="ai-sdk/v7") for n, payload in enumerate(payloads)]
     plain = [NativeMessage(id=each.id, role=each.role, content=each.content) for each in own]
 
-    assert ui_messages(own) == [{"id": f"m{n}", **payload} for n, payload in enumerate(payloads)]
-    for message in ui_messages(plain):
+    assert to_ui_messages(own) == [{"id": f"m{n}", **payload} for n, payload in enumerate(payloads)]
+    for message in to_ui_messages(plain):
         assert message["role"] in ("system", "user", "assistant")
         assert message["parts"]
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
+from voltmem._agents.windows import exchanges, tool_turns, window
 from voltmem._areas.area import access
 from voltmem._areas.messages import Messages, MessageStatements
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery, require_found, with_is_deleted
-from voltmem._parts import SYSTEM_ROLES, exchanges, tool_turns, window
+from voltmem._areas.queries import CONVERSATION_COLUMNS, WindowQuery, require_found, with_is_deleted
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, Message, MessageLike
 from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.parts import SYSTEM_ROLES
 
 # How many rows are read beyond the window, so that a tool turn at its beginning is usually read whole.
 _ROWS_BEYOND: Final = 8
 _ALL: Final = 2**31
 
 MessageT = TypeVar("MessageT", bound=Message)
+FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
 
 
 @runtime_checkable
@@ -141,7 +143,7 @@ class ConversationMemory:
         Reads a few rows more than it returns, by the index ``{prefix}_messages_in_order``. More round trips only if so
         many of the rows are left out that the limit is not reached.
         """
-        return await self._window(Message, MESSAGE_COLUMNS, limit, turns)
+        return await self._window(Message.from_row, limit, turns)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """
@@ -156,23 +158,23 @@ class ConversationMemory:
             ConversationNotFoundError: The conversation is another user's.
         """
         query = WindowQuery(self._id, self._user_id, exchanges=limit if limit is not None else _ALL)
-        _, spoken = await self._read(Message, query)
+        _, spoken = await self._read(Message.from_row, query)
         return exchanges(spoken) if limit != 0 else []
 
     async def _window(
-        self, kind: type[MessageT], columns: str, limit: int | Unset | None, turns: int | None
+        self, from_row: FromRow[MessageT], limit: int | Unset | None, turns: int | None
     ) -> list[MessageT]:
         if turns is not None:
             if limit is not UNSET:
                 raise InvalidQueryError("limit, which counts messages, and turns were both given: pass one of them")
-            query = WindowQuery(self._id, self._user_id, turns=turns, columns=columns)
-            system, found = _without_system(*await self._read(kind, query))
+            query = WindowQuery(self._id, self._user_id, turns=turns)
+            system, found = _without_system(*await self._read(from_row, query))
             return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
         most = self._access.options.storage_limit if limit is UNSET else limit
-        query = WindowQuery(self._id, self._user_id, limit=most, columns=columns)
+        query = WindowQuery(self._id, self._user_id, limit=most)
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
-            first, newest = await self._read(kind, replace(query, limit=read))
+            first, newest = await self._read(from_row, replace(query, limit=read))
             system, found = _without_system(first, newest)
             all_read = read is None or len(newest) < read
             room = None if most is None else max(most - len(system), 0)
@@ -181,14 +183,14 @@ class ConversationMemory:
                 return [*system, *fitting] if most != 0 else []
             read *= 4
 
-    async def _read(self, kind: type[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
+    async def _read(self, from_row: FromRow[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
         """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
         sql, arguments = query.sql(self._access.options.tables)
         rows = await self._access.executor.fetch(sql, *arguments)
         if rows and rows[0]["owner"] != self._user_id:
             raise ConversationNotFoundError(self._id, self._user_id)
-        first = [kind.from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
-        newest_first = [kind.from_row(tuple(row)[2:]) for row in rows if row["is_first"] is False]
+        first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
+        newest_first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"] is False]
         return first, newest_first[::-1]
 
     # --- writing ----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
 from voltmem._areas.messages import Messages
-from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS, WindowQuery
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -56,7 +56,7 @@ class NativeStatements:
             ), popped AS (
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
-                RETURNING {NATIVE_COLUMNS}
+                RETURNING {MESSAGE_COLUMNS}
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
             )
@@ -81,7 +81,7 @@ class NativeStatements:
             SELECT c.user_id AS owner, m.*
             FROM {conversations} AS c
             LEFT JOIN LATERAL (
-                SELECT {NATIVE_COLUMNS} FROM {messages}
+                SELECT {MESSAGE_COLUMNS} FROM {messages}
                 WHERE conversation_id = $1 AND NOT archived AND c.user_id = $2
                     AND (created_at, seq) >= (
                         (SELECT coalesce(max(created_at), '-infinity') FROM start),
@@ -92,7 +92,7 @@ class NativeStatements:
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
         self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
         self.get_messages = f"""
-            SELECT {NATIVE_COLUMNS} FROM {messages}
+            SELECT {MESSAGE_COLUMNS} FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($3::text[])
                 AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
@@ -166,7 +166,7 @@ class NativeMemory(ConversationMemory):
         self, *, limit: int | Unset | None = UNSET, turns: int | None = None
     ) -> list[NativeMessage]:
         """Return the same messages as messages(), with the framework's form of each that has one."""
-        return await self._window(NativeMessage, NATIVE_COLUMNS, limit, turns)
+        return await self._window(NativeMessage.from_row, limit, turns)
 
     async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """
@@ -178,8 +178,8 @@ class NativeMemory(ConversationMemory):
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
         """
-        query = WindowQuery(self._id, self._user_id, limit=limit, columns=NATIVE_COLUMNS)
-        _, found = await self._read(NativeMessage, query)
+        query = WindowQuery(self._id, self._user_id, limit=limit)
+        _, found = await self._read(NativeMessage.from_row, query)
         return found
 
     async def messages_since(self, format: str, count: int, *, limit: int | None = None) -> list[NativeMessage]:

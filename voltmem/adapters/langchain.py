@@ -20,30 +20,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
 
-from pydantic import JsonValue
-
 from voltmem._agents.native import NativeMemory
-from voltmem._parts import (
-    SYSTEM_ROLES,
-    TOOL_CALL,
-    TOOL_RESULT,
-    ToolCall,
-    ToolResult,
-    call_part,
-    result_part,
-    text_part,
-    tool_calls,
-    tool_results,
-)
-from voltmem._values import UNSET, Unset, check_id, check_user, json_value, to_json, uuid7
+from voltmem._values import UNSET, JsonObject, Unset, check_id, check_user, json_value, uuid7
 from voltmem.adapters._either import EitherStorage
 from voltmem.errors import InvalidInputError, MissingExtraError
-from voltmem.models import Message, NativeMessage
+from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.parts import File, Part, Text, ToolCall, plain
+from voltmem.parts import langchain as forms
+from voltmem.parts._providers import result_text
+from voltmem.parts._settled import settle
+from voltmem.parts._shapes import read_block
+from voltmem.parts._steps import Settled, pieces
 from voltmem.storage import Storage
 from voltmem.sync import Storage as BlockingStorage
 
@@ -79,12 +70,6 @@ _log = logging.getLogger("voltmem")
 # --- conversion of messages -----------------------------------------------------------------------------------------
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
-# Content blocks in which providers repeat a call that is also in tool_calls.
-_CALL_BLOCKS: Final = frozenset({"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use", "function_call"})
-_TEXTS: Final = frozenset({"", "text", "input_text", "output_text"})
-# Parts with media. They are passed to a model, whichever framework stored them.
-_MEDIA: Final = frozenset({"image", "image_url", "audio", "input_audio", "video", "file"})
-
 Content: TypeAlias = str | list[str | dict[Any, Any]]
 """The content of a LangChain message."""
 
@@ -101,8 +86,8 @@ def to_native(message: BaseMessage) -> NativeMessage:
     """
     message.id = message.id or uuid7()
     role = _role(message)
-    type, content = _plain(message)
-    payload = message_to_dict(_without_foreign_artifact(message))
+    payload = cast(JsonObject, json_value(message_to_dict(_without_foreign_artifact(message)), "message"))
+    type, content = plain.derive(role, forms.read(payload, read_block))
     return NativeMessage.of(
         {"id": message.id, "role": role, "content": content, "type": type, "format": FORMAT, "payload": payload}
     )
@@ -110,21 +95,12 @@ def to_native(message: BaseMessage) -> NativeMessage:
 
 def to_langchain(messages: Iterable[NativeMessage]) -> list[BaseMessage]:
     """
-    Convert stored messages to LangChain's. Its own are unchanged; others are converted from their plain form.
+    Convert stored messages to LangChain's. Its own are unchanged; others are converted.
 
-    A message with several tool results becomes several messages. Parts that only the framework that stored them can
-    read, such as reasoning, are left out.
+    A message with tool results, or with a call and what was said after its result, becomes several messages. Parts that
+    only the framework that stored them can read, such as reasoning, are left out.
     """
-    converted: list[BaseMessage] = []
-    unanswered: list[str] = []
-    for message in messages:
-        calls = [replace(call, id=call.id or f"{message.id}:{n}") for n, call in enumerate(tool_calls(message))]
-        unanswered += [call.id for call in calls]
-        # A result without a call's id answers the oldest unanswered call.
-        results = [replace(result, id=result.id or (unanswered or [""])[0]) for result in tool_results(message)]
-        unanswered = [id for id in unanswered if all(id != result.id for result in results)]
-        converted += _own(message) if message.format == FORMAT else _from_plain(message, calls, results)
-    return converted
+    return [each for one in settle(list(messages)) for each in _own(one.message) or _converted(one)]
 
 
 def _role(message: BaseMessage) -> str:
@@ -133,30 +109,6 @@ def _role(message: BaseMessage) -> str:
     if role is None:
         raise InvalidInputError(f"a {type(message).__name__} of type {message.type!r} cannot be stored: leave it out")
     return role
-
-
-def _plain(message: BaseMessage) -> tuple[str, JsonValue]:
-    """Return the type and the content of the plain message."""
-    content = cast("str | list[JsonValue]", message.content)
-    if isinstance(message, ToolMessage):
-        return TOOL_RESULT, [result_part(ToolResult(message.tool_call_id, message.name or "", content))]
-    calls = _calls(message)
-    if isinstance(content, str) and not calls:
-        return "text", content
-    parts = [content] if isinstance(content, str) else content
-    plain: list[JsonValue] = [text_part(part) if isinstance(part, str) else part for part in parts if part]
-    if not calls:
-        return "text", plain
-    plain = [part for part in plain if _type(part) not in _CALL_BLOCKS]
-    return TOOL_CALL, [*plain, *map(call_part, calls)]
-
-
-def _calls(message: BaseMessage) -> list[ToolCall]:
-    """Return the calls of a model, including calls with invalid JSON, because each call needs a result."""
-    if not isinstance(message, AIMessage):
-        return []
-    valid = [ToolCall(call["id"] or "", call["name"], call["args"]) for call in message.tool_calls]
-    return valid + [ToolCall(call["id"] or "", call["name"] or "", call["args"]) for call in message.invalid_tool_calls]
 
 
 def _without_foreign_artifact(message: BaseMessage) -> BaseMessage:
@@ -172,63 +124,73 @@ def _without_foreign_artifact(message: BaseMessage) -> BaseMessage:
 
 
 def _own(message: NativeMessage) -> list[BaseMessage]:
-    return messages_from_dict([cast("dict[str, Any]", message.payload)])
+    """Return the message that LangChain stored, unchanged; none if another framework stored it."""
+    if message.format != FORMAT or not isinstance(message.payload, dict):
+        return []
+    try:
+        return messages_from_dict([cast("dict[str, Any]", message.payload)])
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+        _log.warning("this LangChain cannot read the message %s: its plain form is read (%s)", message.id, type(error))
+        return []
 
 
-def _from_plain(message: NativeMessage, calls: list[ToolCall], results: list[ToolResult]) -> list[BaseMessage]:
-    """Convert a message that LangChain did not store: its text and media, its tool calls and its tool results."""
-    content = "" if results and not isinstance(message.content, list) else _content(message)
-    own = [_with_content(message, content, calls)] if content or calls else []
-    answers: list[BaseMessage] = [
-        ToolMessage(_result_text(result.result), tool_call_id=result.id, name=result.name or None) for result in results
-    ]
-    converted = own + answers if calls else answers + own
+def _converted(settled: Settled[NativeMessage]) -> list[BaseMessage]:
+    """Convert a message that LangChain did not store, piece by piece."""
+    converted: list[BaseMessage] = []
+    for said, results in pieces(settled):
+        converted += _with_content(settled, said)
+        converted += [
+            ToolMessage(
+                result_text(result),
+                tool_call_id=result.call_id,
+                name=result.name or None,
+                status="success" if result.state == "answered" else "error",
+            )
+            for result in results
+        ]
     for number, each in enumerate(converted):
-        each.id = f"{message.id}:{number}" if number else message.id
+        each.id = f"{settled.message.id}:{number}" if number else settled.message.id
     return converted
 
 
-def _with_content(message: Message, content: Content, calls: list[ToolCall]) -> BaseMessage:
-    if message.role == "assistant" or calls:
-        return AIMessage(content, tool_calls=[_langchain_call(call) for call in calls])
-    if message.role in SYSTEM_ROLES:
-        return SystemMessage(content)
-    return HumanMessage(content) if message.role == "user" else ChatMessage(content=content, role=message.role)
+def _with_content(settled: Settled[NativeMessage], said: Sequence[Part]) -> list[BaseMessage]:
+    content = _content(said)
+    calls = [_langchain_call(part) for part in said if isinstance(part, ToolCall)]
+    if not content and not calls:
+        return []
+    role = settled.message.role
+    if settled.speaker == "assistant":
+        return [AIMessage(content, tool_calls=calls)]
+    if settled.speaker == "system":
+        return [SystemMessage(content)]
+    is_known = role in ("user", "tool", "function")
+    return [HumanMessage(content) if is_known else ChatMessage(content=content, role=role)]
 
 
 def _langchain_call(call: ToolCall) -> LangChainCall:
-    args = call.args if isinstance(call.args, dict) else {} if call.args is None else {"input": call.args}
+    given = call.arguments
+    args = given if isinstance(given, dict) else {} if given is None else {"input": given}
     return LangChainCall(id=call.id, name=call.name, args=args)
 
 
-def _content(message: Message) -> Content:
-    """Return the text of a message; a list of its text and media parts if it has media."""
-    parts = message.content if isinstance(message.content, list) else [message.text]
-    found = [known for part in parts if (known := _text_or_media(part))]
-    if all(part["type"] == "text" for part in found):
-        return "\n".join(part["text"] for part in found)
-    return [*found]
+def _content(said: Sequence[Part]) -> Content:
+    """Return the text; a list of content blocks if there are files."""
+    blocks = [block for part in said if (block := _block(part)) is not None]
+    if all(block["type"] == "text" for block in blocks):
+        return "\n".join(block["text"] for block in blocks)
+    return [*blocks]
 
 
-def _text_or_media(part: JsonValue) -> dict[Any, Any] | None:
-    if isinstance(part, str):
-        return dict(text_part(part)) if part else None
-    if not isinstance(part, dict):
+def _block(part: Part) -> dict[Any, Any] | None:
+    if isinstance(part, Text):
+        return {"type": "text", "text": part.text} if part.text else None
+    if not isinstance(part, File):
         return None
-    if _type(part) in _TEXTS and isinstance(text := part.get("text"), str):
-        return dict(text_part(text))
-    return dict(part) if _type(part) in _MEDIA else None
-
-
-def _type(part: JsonValue) -> str:
-    """Return the type of a part; "" if it has none."""
-    type = part.get("type") if isinstance(part, dict) else None
-    return type if isinstance(type, str) else ""
-
-
-def _result_text(result: JsonValue) -> str:
-    """Return a tool's result as text for a model."""
-    return result if isinstance(result, str) else to_json(result)
+    kind = part.media_type.partition("/")[0]
+    where = {"base64": part.data} if part.data else {"url": part.url} if part.url else {"file_id": part.id}
+    named = {"mime_type": part.media_type if "/" in part.media_type else "", "filename": part.name}
+    type = kind if kind in ("image", "audio", "video") else "file"
+    return {"type": type, **where, **{name: value for name, value in named.items() if value}}
 
 
 # --- called by the framework ----------------------------------------------------------------------------------------

@@ -14,29 +14,21 @@ OpenAI Agents SDK: a session that keeps a conversation in PostgreSQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from typing import Final, Generic, cast
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 
 from voltmem._agents.native import NativeMemory
 from voltmem._areas.area import check_storage
-from voltmem._parts import (
-    TOOL_CALL,
-    TOOL_RESULT,
-    ToolCall,
-    ToolResult,
-    call_part,
-    result_part,
-    text_part,
-    tool_calls,
-    tool_results,
-)
-from voltmem._values import JsonObject, check_id, check_user, is_storable, json_value, short_repr, to_json
+from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.parts import Part, ToolCall, ToolResult, plain, responses
+from voltmem.parts._settled import settle
+from voltmem.parts._types import string
 from voltmem.storage import Storage
 
 __all__ = ["FORMAT", "VoltMemSession", "to_items", "to_messages"]
@@ -51,26 +43,6 @@ FORMAT: Final = "openai-agents"
 
 # --- conversion of messages -----------------------------------------------------------------------------------------
 
-_ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
-
-# Calls whose result is an item of its own, and the field with their arguments.
-_CALLS: Final = {
-    "function_call": "arguments",
-    "custom_tool_call": "input",
-    "computer_call": "action",
-    "shell_call": "action",
-    "local_shell_call": "action",
-    "apply_patch_call": "operation",
-    "tool_search_call": "arguments",
-}
-_RESULTS: Final = frozenset({f"{call}_output" for call in _CALLS} | {"tool_search_output"})
-
-# Parts of a user's message other than text, and the fields that hold their bytes.
-_BYTES: Final = frozenset({"image_url", "file_data", "input_audio"})
-_INPUTS: Final = frozenset({"input_image", "input_file", "input_audio"})
-_THOUGHTS: Final = frozenset({"reasoning", "thinking"})
-_TEXTS: Final = frozenset({"text", "input_text", "output_text"})
-
 
 def to_messages(items: Iterable[TResponseInputItem]) -> list[NativeMessage]:
     """
@@ -84,145 +56,25 @@ def to_messages(items: Iterable[TResponseInputItem]) -> list[NativeMessage]:
 
 
 def to_items(messages: Iterable[NativeMessage]) -> list[TResponseInputItem]:
-    """Convert messages to items. The SDK's own are unchanged; others are converted from their plain form."""
-    return [cast(TResponseInputItem, item) for message in messages for item in _items_of(message)]
+    """Convert messages to items. The SDK's own are unchanged; others are converted."""
+    return [cast(TResponseInputItem, item) for item in responses.write(settle(list(messages)), keep_all=True)]
 
 
 def _to_message(given: object, tool_names: dict[str, str]) -> NativeMessage:
     if not isinstance(given, dict):
         raise InvalidInputError(f"an item must be a dict, not {short_repr(given)}")
-    item = cast(JsonObject, given)
-    role, type, content = _plain(item, tool_names)
+    item = cast(JsonObject, json_value(given, "item"))
+    said = [_named(part, tool_names) for part in responses.read(item)]
+    role = responses.role(item)
+    type, content = plain.derive(role, said)
     return NativeMessage.of({"role": role, "type": type, "content": content, "format": FORMAT, "payload": item})
 
 
-def _plain(item: JsonObject, tool_names: dict[str, str]) -> tuple[str, str, JsonValue]:
-    """Return the role, the type and the content of the plain message."""
-    kind, role, call_id = _kind(item), item.get("role"), item.get("call_id")
-    if kind == "message" and isinstance(role, str) and role in _ROLES:
-        return role, "text", _plain_content(item.get("content"))
-    if kind in _CALLS and isinstance(call_id, str):
-        call = _call(item, kind, call_id)
-        tool_names[call_id] = call.name
-        return "assistant", TOOL_CALL, [call_part(call)]
-    if kind in _RESULTS and isinstance(call_id, str):
-        result = item.get("tools" if kind == "tool_search_output" else "output")
-        return "tool", TOOL_RESULT, [result_part(ToolResult(call_id, tool_names.get(call_id, ""), result))]
-    if kind == "reasoning":
-        return "assistant", kind, [{"type": kind, "text": text} for text in _texts(_list(item.get("summary")))]
-    # Only its kind, because the results of hosted tools are long (images, for example). The item has them.
-    return "assistant", kind, [{"type": kind}]
-
-
-def _kind(item: JsonObject) -> str:
-    kind = item.get("type", "message" if "role" in item else None)
-    return kind if isinstance(kind, str) and is_storable(kind) else "item"
-
-
-def _plain_content(content: JsonValue) -> JsonValue:
-    """Return the text of a content with a single text part, as in most messages; otherwise a list of parts."""
-    if not isinstance(content, list):
-        return content
-    parts = [_plain_part(part) for part in content]
-    only = parts[0] if len(parts) == 1 else None
-    return only["text"] if isinstance(only, dict) and only.get("type") == "text" else parts
-
-
-def _plain_part(part: JsonValue) -> JsonValue:
-    if not isinstance(part, dict):
-        return part
-    for text in (part.get("text"), part.get("refusal")):
-        if isinstance(text, str):
-            return text_part(text)
-    image = part.get("image_url")
-    if isinstance(image, str) and not image.startswith("data:"):
-        return {"type": "image", "url": image}
-    # Without the bytes, which are in the item.
-    return {key: value for key, value in part.items() if key not in _BYTES}
-
-
-def _list(value: JsonValue) -> list[JsonValue]:
-    return value if isinstance(value, list) else []
-
-
-def _texts(parts: Sequence[JsonValue]) -> list[str]:
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return [text for text in texts if isinstance(text, str)]
-
-
-def _call(item: JsonObject, kind: str, call_id: str) -> ToolCall:
-    name = item.get("name")
-    args = item.get(_CALLS[kind])
-    call = ToolCall(call_id, name if isinstance(name, str) else kind, args)
-    if kind != "function_call" or not isinstance(args, str):
-        return call
-    try:  # A model may write invalid JSON, or JSON that PostgreSQL cannot store.
-        parsed = ToolCall(call_id, call.name, from_json(args))
-        json_value([call_part(parsed)], "arguments")
-    except ValueError:
-        return call
-    return parsed
-
-
-def _items_of(message: NativeMessage) -> list[JsonObject]:
-    if message.format == FORMAT and isinstance(message.payload, dict):
-        return [message.payload]
-    results: list[JsonObject] = [
-        {"type": "function_call_output", "call_id": result.id, "output": _json_text(result.result)}
-        for result in tool_results(message)
-        if result.id
-    ]
-    calls: list[JsonObject] = [
-        {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": _json_text(call.args or {})}
-        for call in tool_calls(message)
-        if call.id
-    ]
-    return [*results, *_text_items(message), *calls]
-
-
-def _json_text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else to_json(value)
-
-
-def _text_items(message: NativeMessage) -> list[JsonObject]:
-    """Return one item with the text, images and files of a message, or none. Parts of unknown types are left out."""
-    if message.role == "tool" or message.type in _THOUGHTS:
-        return []
-    role = message.role if message.role in _ROLES else "user"
-    content = message.content
-    if isinstance(content, dict) and "tool_calls" in content:  # a message of OpenAI's chat API, stored unchanged
-        content = content.get("content") or ""
-    parts = content if isinstance(content, list) else [content]
-    if all(isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts):
-        inputs = [each for part in parts for each in _input_parts(part)]
-        texts = _texts(inputs)
-        # Only a user's message may have parts other than text, and an assistant's may have no input parts.
-        content = inputs if role == "user" and len(texts) < len(inputs) else "\n".join(texts)
-    elif message.type in (TOOL_CALL, TOOL_RESULT):
-        return []
-    elif not isinstance(content, str):
-        content = message.text
-    return [{"role": role, "content": content}] if content else []
-
-
-def _input_parts(part: JsonValue) -> list[JsonValue]:
-    if not isinstance(part, dict):
-        return []
-    kind, text = part.get("type"), part.get("text")
-    if kind in _TEXTS and isinstance(text, str):
-        return [{"type": "input_text", "text": text}]
-    if kind in ("image", "image_url") and (image := _image_url(part)):
-        return [{"type": "input_image", "detail": "auto", "image_url": image}]
-    return [part] if kind in _INPUTS else []
-
-
-def _image_url(part: JsonObject) -> str | None:
-    """Return the URL of an image part, as OpenAI's chat API, Agno or LangChain write it; None if it has none."""
-    named = part.get("image_url")
-    url = named.get("url") if isinstance(named, dict) else named or part.get("url")
-    if url is None and isinstance(data := part.get("base64"), str):
-        return f"data:{part.get('mime_type', 'image/png')};base64,{data}"
-    return url if isinstance(url, str) else None
+def _named(part: Part, tool_names: dict[str, str]) -> Part:
+    """Return a result with the name of its tool, which only the call has."""
+    if isinstance(part, ToolCall):
+        tool_names[part.id] = part.name
+    return replace(part, name=tool_names.get(part.call_id, "")) if isinstance(part, ToolResult) else part
 
 
 def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResponseInputItem]:
@@ -233,14 +85,14 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     The runner itself leaves out calls without a result.
     """
     found = [cast(JsonObject, item) for item in items]
-    if any(_kind(item) == "reasoning" for item in found):
+    if any(item.get("type") == "reasoning" for item in found):
         found = list(dropwhile(_may_need_reasoning, found))
     called: set[JsonValue] = set()
     valid: list[JsonObject] = []
     for item in found:
         call_id = item.get("call_id")
         if isinstance(call_id, str):
-            if _kind(item) in _RESULTS and call_id not in called:
+            if string(item, "type") in responses.RESULTS and call_id not in called:
                 continue
             called.add(call_id)
         valid.append(item)
@@ -249,7 +101,7 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
 
 def _may_need_reasoning(item: JsonObject) -> bool:
     """Return whether the provider may require a reasoning before the item: it is the model's and has its id."""
-    is_from_model = _kind(item) in _CALLS or item.get("role") == "assistant"
+    is_from_model = string(item, "type") in responses.CALLS or item.get("role") == "assistant"
     return is_from_model and isinstance(item.get("id"), str)
 
 

@@ -18,6 +18,8 @@ from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
 from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
+from voltmem.parts import to_ui_messages
+from voltmem.parts.ai_sdk import FAMILY, FORMAT
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
@@ -36,9 +38,12 @@ from voltmem.web._payloads import (
 )
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
-from voltmem.web._ui_messages import FAMILY, FORMAT, native_message, ui_messages
+from voltmem.web._ui_messages import Stored, native_message
 
 routes = APIRouter(route_class=ProblemRoute)
+
+# How many of the newest messages are compared with those that a front end sends back.
+_COMPARED: Final = 1000
 
 Newest: TypeAlias = Annotated[
     int, Query(description="The maximum number of messages; the newest are returned.", ge=1, le=1000)
@@ -99,7 +104,7 @@ OneOrSeveral: TypeAlias = Annotated[
 )
 async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Newest = 100) -> Response:
     """List the newest messages as UIMessages for the AI SDK's useChat, oldest first."""
-    return JsonResponse(cast(JsonValue, ui_messages(await _newest(mine, conversationId, limit))))
+    return JsonResponse(cast(JsonValue, to_ui_messages(await _newest(mine, conversationId, limit))))
 
 
 @routes.post(
@@ -109,26 +114,27 @@ async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Ne
     operation_id="saveUIMessages",
 )
 async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneOrSeveral) -> Response:
-    """Store messages of useChat. A message with an existing id replaces that message; others are appended."""
+    """
+    Store messages of useChat: those that are new, and those that were changed.
+
+    A message that comes back as it was given stays as it was stored, in the form of the framework that stored it. A
+    changed message replaces the one with its id; others are appended.
+    """
     given, rewind = (new.messages, new.rewind) if isinstance(new, UIMessages) else ([new], False)
     payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
-    messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in payloads]
-    if rewind:
-        async with mine.transaction() as mine_together:
-            await _rewind_to_what_is_there(mine_together, conversationId, messages)
-            await mine_together.add_messages(messages, conversationId)
-    else:
-        await mine.add_messages(messages, conversationId)
-    return JsonResponse(cast(JsonValue, ui_messages(messages)))
-
-
-async def _rewind_to_what_is_there(mine: UserStorage, conversation_id: str, messages: list[NativeMessage]) -> None:
-    memory = NativeMemory.of(mine.conversation(conversation_id))
-    await memory.lock()  # no other call adds or deletes messages until the transaction ends
-    there = await memory.messages_by_id([message.id for message in messages])
-    kept = next((message.id for message in reversed(messages) if message.id in there), None)
-    if kept is not None:
-        await mine.rewind_conversation(conversation_id, kept)
+    ids = [str(payload["id"]) for payload in payloads]
+    async with mine.transaction() as mine_together:
+        memory = NativeMemory.of(mine_together.conversation(conversationId))
+        await memory.lock()  # no other call adds or deletes messages until the transaction ends
+        are_new = not await memory.messages_by_id(ids)
+        stored = Stored([] if are_new else await memory.newest_messages(_COMPARED))
+        last = stored.last_row_of(ids) if rewind else None
+        if last is not None:
+            await mine_together.rewind_conversation(conversationId, last)
+        changed = [payload for payload in payloads if not stored.is_unchanged(payload)]
+        messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in changed]
+        await mine_together.add_messages(messages, conversationId)
+    return JsonResponse(cast(JsonValue, payloads))
 
 
 # --- assistant-ui -------------------------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ async def load_history(
 def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
     parents = {message.id: message.parent_id for message in found}
     if format.startswith(FAMILY):
-        contents = {str(each.pop("id")): each for each in ui_messages(found)}
+        contents = {str(each.pop("id")): each for each in to_ui_messages(found)}
     else:
         contents = {each.id: each.payload for each in found if each.format == format and isinstance(each.payload, dict)}
     rows: list[HistoryRow] = []

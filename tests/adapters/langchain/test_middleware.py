@@ -28,10 +28,11 @@ from tests.adapters.langchain.scripted import (
 )
 from tests.conftest import MakeStorage
 from tests.programs import python
+from tests.said import tool_calls, tool_results
 from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
-from voltmem._parts import ToolCall, ToolResult, tool_calls, tool_results
 from voltmem.adapters.langchain import VoltMemChatMessageHistory, VoltMemMiddleware, to_langchain
 from voltmem.errors import EventLoopError
+from voltmem.parts import ToolCall, ToolResult
 
 OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}])
 
@@ -48,7 +49,7 @@ async def test_a_run_is_stored_as_plain_messages(storage: PostgresStorage) -> No
     assert (call.role, call.type) == ("assistant", "tool-call")
     assert tool_calls(call) == [ToolCall("k1", "weather", {"city": "Oslo"})]
     assert (result.role, result.type) == ("tool", "tool-result")
-    assert tool_results(result) == [ToolResult("k1", "weather", "4 °C in Oslo\x00")]
+    assert tool_results(result) == [ToolResult("k1", "4 °C in Oslo\x00", "weather")]
     assert (answer.role, answer.type, answer.content) == ("assistant", "text", "Take a coat.")
 
 
@@ -224,7 +225,7 @@ async def test_a_history_within_a_storage_limit_is_valid(limit: int, make_storag
     for window in range(limit + 1):
         kept = await storage.conversation("ada", "c1").messages(limit=window)
         assert len(kept) <= window
-        assert [result.id for message in kept for result in tool_results(message)] == [
+        assert [result.call_id for message in kept for result in tool_results(message)] == [
             call.id for message in kept for call in tool_calls(message)
         ]
 

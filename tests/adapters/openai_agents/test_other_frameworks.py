@@ -58,14 +58,18 @@ def plain(item: Mapping[str, object]) -> tuple[str, str, JsonValue]:
                     {"type": "input_image", "image_url": "http://x/y"},
                 ],
             },
-            ("user", "text", [{"type": "text", "text": "This?"}, {"type": "image", "url": "http://x/y"}]),
+            (
+                "user",
+                "text",
+                [{"type": "text", "text": "This?"}, {"type": "file", "mediaType": "image", "url": "http://x/y"}],
+            ),
         ),
         (
             {
                 "role": "user",
                 "content": [{"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,AA"}],
             },
-            ("user", "text", [{"type": "input_image", "detail": "auto"}]),
+            ("user", "text", [{"type": "file", "mediaType": "image/png"}]),
         ),
         (
             {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
@@ -98,7 +102,15 @@ def plain(item: Mapping[str, object]) -> tuple[str, str, JsonValue]:
         ),
         (
             {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"},
-            ("assistant", "image_generation_call", [{"type": "image_generation_call"}]),
+            (
+                "assistant",
+                "text",
+                [
+                    {"type": "tool-call", "toolCallId": "ig_1", "toolName": "image_generation_call", "args": None},
+                    {"type": "tool-result", "toolCallId": "ig_1", "toolName": "image_generation_call", "result": None},
+                    {"type": "file", "mediaType": "image/png"},
+                ],
+            ),
         ),
         ({"__enc__": 1, "payload": "gAAAA"}, ("assistant", "item", [{"type": "item"}])),
     ],

@@ -86,7 +86,11 @@ def agent_of(model: Echo, *, with_tool: bool = False) -> Agent[None, str]:
 
 BEGUN: list[dict[str, Any]] = [
     {"id": "m1", "role": "system", "content": "Be kind."},
-    {"id": "m2", "role": "user", "content": [{"type": "text", "text": "A coat?"}, {"type": "image", "url": "u"}]},
+    {
+        "id": "m2",
+        "role": "user",
+        "content": [{"type": "text", "text": "A coat?"}, {"type": "image", "url": "https://x.test/a.png"}],
+    },
     {
         "id": "m3",
         "role": "assistant",

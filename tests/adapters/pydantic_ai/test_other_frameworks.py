@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationConflict
-from pydantic_ai.messages import SystemPromptPart, TextPart, ThinkingPart, ToolCallPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import (
+    ImageUrl,
+    SystemPromptPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 
 from tests.adapters.pydantic_ai.histories import BEGUN, Echo, agent_of, answered, asked, begin_elsewhere, turns, words
 from tests.conftest import MakeStorage
@@ -33,7 +42,9 @@ async def test_a_conversation_begun_elsewhere_is_continued(
 
     question, call, result, answer, _ = model.requests[0]
     assert [type(part) for part in question.parts] == [SystemPromptPart, UserPromptPart]
-    assert words([question, answer]) == ["Be kind. A coat?\n[image]", "Yes."]
+    asked: list[Any] = [*question.parts]
+    assert [part.content for part in asked] == ["Be kind.", ["A coat?", ImageUrl("https://x.test/a.png")]]
+    assert words([answer]) == ["Yes."]
     assert [part.content if isinstance(part, TextPart) else part for part in call.parts] == [
         "I look.",
         ToolCallPart("weather", {"city": "Oslo"}, "call1"),

@@ -32,10 +32,11 @@ from pydantic_ai.messages import (
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, asked, called, returned, turns, words
 from tests.checkout import ROOT
 from tests.properties import examples
-from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, Message, PostgresStorage
-from voltmem._parts import tool_calls, tool_results
+from tests.said import tool_calls, tool_results
+from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
-from voltmem.adapters.pydantic_ai._messages import _plain_request
+from voltmem.parts import ToolResult, parts, plain
+from voltmem.parts.pydantic_ai import role
 
 # --- what is stored --------------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ async def test_a_binary_file_comes_back(storage: PostgresStorage, store: VoltMem
     assert isinstance(plain.content, list)
     assert plain.content[0] == {"type": "text", "text": "Look"}
     assert isinstance(plain.content[1], dict)
-    assert (plain.content[1]["media_type"], "data" in plain.content[1]) == ("image/png", False)
+    assert plain.content[1] == {"type": "file", "mediaType": "image/png"}
 
 
 # A retry prompt that answers a call, in the form of releases before 2.0.
@@ -122,10 +123,11 @@ OLD_RETRY = {"part_kind": "retry-prompt", "tool_name": "weather", "tool_call_id"
 
 def test_a_retry_of_an_old_release_answers_its_call() -> None:
     """A retry prompt with a tool's name is the tool's result; without one it is feedback."""
-    result = {"type": "tool-result", "toolCallId": "1", "toolName": "weather", "result": "Which city?"}
+    of_tool: dict[str, Any] = {"kind": "request", "parts": [OLD_RETRY]}
+    feedback: dict[str, Any] = {"kind": "request", "parts": [{**OLD_RETRY, "tool_name": None}]}
 
-    assert _plain_request([{**OLD_RETRY}]) == ("tool", "tool-result", [result])
-    assert _plain_request([{**OLD_RETRY, "tool_name": None}])[:2] == ("system", "retry-prompt")
+    assert (role(of_tool), parts(of_tool)) == ("tool", [ToolResult("1", "Which city?", "weather", "failed")])
+    assert (role(feedback), plain.derive("system", parts(feedback))[0]) == ("system", "retry-prompt")
 
 
 PLAIN: list[tuple[ModelMessage, tuple[str, str, Any]]] = [
@@ -184,12 +186,12 @@ async def test_every_message_has_a_plain_form(
 
 
 async def test_thoughts_alone_are_no_answer(storage: PostgresStorage, store: VoltMemConversationStore) -> None:
-    """A response with only thinking has the type "thinking" in its plain form."""
+    """A response with only thinking has the type "reasoning" in its plain form."""
     await store.save(Conversation(conversation_id="c1", messages=[ModelResponse([ThinkingPart("Hm.")])]))
 
     (read,) = await storage.get_messages("ada", "c1")
 
-    assert (read.role, read.type) == ("assistant", "thinking")
+    assert (read.role, read.type) == ("assistant", "reasoning")
 
 
 @pytest.mark.parametrize("limit", range(1, 10))
@@ -201,12 +203,9 @@ async def test_as_an_agents_memory_it_is_valid(
 
     window = await storage.conversation("ada", "c1").messages(limit=limit)
 
-    assert _ids(window, tool_calls) == _ids(window, tool_results)
+    called = [call.id for message in window for call in tool_calls(message)]
+    assert called == [result.call_id for message in window for result in tool_results(message)]
     assert len(window) <= limit
-
-
-def _ids(messages: Sequence[Message], of: Callable[[Message], Sequence[Any]]) -> list[str]:
-    return [each.id for message in messages for each in of(message)]
 
 
 async def test_a_save_that_cannot_be_stored_raises_and_stores_nothing(

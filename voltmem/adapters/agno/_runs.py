@@ -9,20 +9,17 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem._parts import (
-    SYSTEM_ROLES,
-    ToolCall,
-    ToolResult,
-    call_part,
-    result_part,
-    text_part,
-    tool_calls,
-    tool_results,
-    tool_turns,
-)
+from voltmem._agents.windows import tool_turns
 from voltmem._values import JsonObject, to_json
 from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
+from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, plain
+from voltmem.parts import agno as forms
+from voltmem.parts._providers import result_text
+from voltmem.parts._settled import settle
+from voltmem.parts._shapes import read_block
+from voltmem.parts._steps import Settled, pieces
+from voltmem.parts.ai_sdk import TOOL_RESULT
 
 FORMAT: Final = "agno"
 
@@ -34,8 +31,7 @@ UNFINISHED: Final = frozenset({"PAUSED", "CANCELLED", "ERROR", "REGENERATED"})
 _FOREIGN: Final = "voltmem:"
 
 _ROLES: Final = {"model": "assistant", "developer": "system", "function": "tool"}
-_MEDIA: Final = {"images": "image", "audio": "audio", "videos": "video", "files": "file"}
-_MEDIA_KEYS: Final = ("id", "url", "filepath", "filename", "mime_type", "format")
+_MEDIA_KEYS: Final = {"image": "images", "audio": "audio", "video": "videos"}
 
 
 @dataclass(frozen=True)
@@ -165,40 +161,10 @@ def own_runs(runs: Iterable[JsonObject]) -> list[JsonObject]:
 
 def plain_message(message: JsonObject) -> tuple[str, str, JsonValue]:
     """Return the role, the type and the content of the plain message."""
-    role, content = str(message.get("role") or "user"), message.get("content")
+    role = str(message.get("role") or "user")
     role = _ROLES.get(role, role)
-    if results := _results(message, role):
-        return "tool", "tool-result", [result_part(each) for each in results]
-    media: list[JsonValue] = [
-        _media_part(kind, each) for key, kind in _MEDIA.items() for each in objects_of(message, key)
-    ]
-    calls = tool_calls(Message(role=role, content={"tool_calls": message.get("tool_calls")}))
-    if calls or media:
-        text = content if isinstance(content, list) else [] if content in (None, "") else [_text_part(content)]
-        parts: list[JsonValue] = [*text, *media, *(call_part(each) for each in calls)]
-        return role, "tool-call" if calls else "text", parts
-    return role, "text", "" if content is None else content
-
-
-def _text_part(content: JsonValue) -> JsonObject:
-    return text_part(content if isinstance(content, str) else to_json(content))
-
-
-def _media_part(kind: str, media: JsonObject) -> JsonObject:
-    # Only its description and location. The bytes are in the framework's own form.
-    return {"type": kind, **{key: media[key] for key in _MEDIA_KEYS if media.get(key) is not None}}
-
-
-def _results(message: JsonObject, role: str) -> list[ToolResult]:
-    content = message.get("content")
-    if role != "tool":
-        return tool_results(Message(role=role, content=content)) if isinstance(content, list) else []
-    # Some models of Agno answer several calls in one message.
-    holders = objects_of(message, "tool_calls") or [message]
-    return [
-        ToolResult(str(each.get("tool_call_id") or ""), str(each.get("tool_name") or ""), each.get("content"))
-        for each in holders
-    ]
+    type, content = plain.derive(role, forms.read({**message, "role": role}, read_block))
+    return "tool" if type == TOOL_RESULT else role, type, content
 
 
 def _input_and_output(run: JsonObject) -> list[tuple[str, str, JsonValue]]:
@@ -260,7 +226,7 @@ def _run_with_members(first: NativeMessage, rows: Mapping[str, NativeMessage]) -
 
 def _native(message: NativeMessage, first: NativeMessage) -> JsonValue:
     if message.format is None:  # an application has changed the message
-        return next(iter(_foreign_messages(message)), None)
+        return next(iter(_foreign_messages(settle([message])[0])), None)
     payload = message.payload
     return payload.get("message") if message is first and isinstance(payload, dict) else payload
 
@@ -292,32 +258,50 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
     }
     if "workflow_id" in component:
         return {**run, "input": turn[0].text}
-    return {**run, "messages": [message for each in turn for message in _foreign_messages(each)]}
+    return {**run, "messages": [message for each in settle(turn) for message in _foreign_messages(each)]}
 
 
-def _foreign_messages(message: Message) -> list[JsonObject]:
-    """Convert a plain message to Agno's: one message, or one for each tool result."""
-    created_at = epoch_seconds(message.created_at)
-    results = tool_results(message)
-    native: list[JsonObject] = [
-        {
-            "role": "tool",
-            "content": each.result if isinstance(each.result, str) else to_json(each.result),
-            "tool_call_id": each.id,
-            "tool_name": each.name,
-            "created_at": created_at,
-        }
-        for each in results
-    ]
-    calls: list[JsonValue] = [_native_call(each) for each in tool_calls(message)]
-    if not results:
-        role = message.role if message.role in ("user", "assistant") else "user"
-        native.append({"role": role, "content": message.text, "created_at": created_at})
-    if calls:
-        native[-1].update({"role": "assistant", "content": message.text or None, "tool_calls": calls})
+def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
+    """Convert a message that Agno did not store, piece by piece: a message, and one for each tool result."""
+    created_at = epoch_seconds(settled.message.created_at)
+    native: list[JsonValue] = []
+    for said, results in pieces(settled):
+        if said:
+            native.append({**_said(settled.speaker, said), "created_at": created_at})
+        native += [{**_native_result(each), "created_at": created_at} for each in results]
     return native
 
 
+def _said(speaker: str, said: Sequence[Part]) -> JsonObject:
+    text = "\n".join(part.text for part in said if isinstance(part, Text))
+    media: dict[str, list[JsonValue]] = {}
+    for part in said:
+        if isinstance(part, File):
+            media.setdefault(_MEDIA_KEYS.get(part.media_type.partition("/")[0], "files"), []).append(
+                _native_media(part)
+            )
+    calls: list[JsonValue] = [_native_call(part) for part in said if isinstance(part, ToolCall)]
+    if calls:
+        return {"role": "assistant", "content": text or None, "tool_calls": calls}
+    return {"role": "assistant" if speaker == "assistant" else "user", "content": text, **media}
+
+
+def _native_media(part: File) -> JsonObject:
+    where: JsonObject = {"content": part.data} if part.data else {"url": part.url} if part.url else {"id": part.id}
+    named: JsonObject = {"mime_type": part.media_type if "/" in part.media_type else None, "filename": part.name}
+    return {**where, **{name: value for name, value in named.items() if value}}
+
+
 def _native_call(call: ToolCall) -> JsonObject:
-    arguments = to_json({} if call.args is None else call.args)
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    written = call.arguments if isinstance(call.arguments, str) else to_json(call.arguments or {})
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written}}
+
+
+def _native_result(result: ToolResult) -> JsonObject:
+    native: JsonObject = {
+        "role": "tool",
+        "content": result_text(result),
+        "tool_call_id": result.call_id,
+        "tool_name": result.name,
+    }
+    return native if result.state == "answered" else {**native, "tool_call_error": True}

@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self
 
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import access, check_storage
-from voltmem._parts import SYSTEM_ROLES
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
@@ -30,6 +29,7 @@ from voltmem.adapters.agno._sessions_of_1 import (
 )
 from voltmem.errors import InvalidOptionError, SchemaNotReadyError
 from voltmem.options import DEFAULT_RESOURCE_ID, DEFAULT_TABLE_PREFIX, OnLimit
+from voltmem.parts import SYSTEM_ROLES
 from voltmem.storage import PostgresStorage
 from voltmem.sync import PostgresStorage as BlockingStorage
 

@@ -16,13 +16,13 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
-from voltmem._areas.queries import CONVERSATION_COLUMNS, NATIVE_COLUMNS
-from voltmem._parts import tool_calls, tool_results
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
 from voltmem.models import NativeMessage, Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.parts._settled import Settling
 from voltmem.storage import Storage
 
 
@@ -70,7 +70,7 @@ class BranchStatements:
                     ON m.conversation_id = (SELECT id FROM home) AND m.message_id = line.parent_id
                 WHERE NOT m.archived AND ($3::bigint IS NULL OR line.step < $3)
             )
-            SELECT conversation_id, {NATIVE_COLUMNS} FROM (SELECT step, id FROM line) AS line
+            SELECT conversation_id, {MESSAGE_COLUMNS} FROM (SELECT step, id FROM line) AS line
             JOIN {messages} ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             ORDER BY step DESC"""
         # $2 is the parent of the first loose message; if it is gone, the newest linked message is. NULL: no parent.
@@ -266,9 +266,5 @@ class Branches:
 
 def from_the_last_gap(line: Sequence[NativeMessage]) -> list[NativeMessage]:
     """Return the messages after the last tool result whose call is missing: models refuse such a result."""
-    called, begin = set[str](), 0
-    for position, message in enumerate(line, 1):
-        if any(result.id not in called for result in tool_results(message)):
-            begin = position
-        called.update(call.id for call in tool_calls(message))
-    return list(line[begin:])
+    gaps = {position for position, _ in Settling(line).orphans}
+    return list(line[max(gaps, default=-1) + 1 :])

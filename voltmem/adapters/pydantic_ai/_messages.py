@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias, cast
+import logging
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
 
-from pydantic import JsonValue
-from pydantic_core import from_json
+from pydantic import ValidationError
 
-from voltmem._parts import (
-    TOOL_CALL,
-    TOOL_RESULT,
-    ToolCall,
-    ToolResult,
-    call_part,
-    result_part,
-    text_part,
-    tool_calls,
-    tool_results,
-)
-from voltmem._values import JsonObject, plain_text, to_json
-from voltmem.errors import (
-    InvalidInputError,
-    MissingExtraError,
-)
-from voltmem.models import Message, NativeMessage
+from voltmem.errors import InvalidInputError, MissingExtraError
+from voltmem.models import NativeMessage
+from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, plain
+from voltmem.parts import pydantic_ai as forms
+from voltmem.parts._providers import named_file, result_text
+from voltmem.parts._settled import settle
+from voltmem.parts._steps import Settled, pieces
+from voltmem.parts._types import json_text
 
 try:
     from pydantic_ai.messages import (
+        AudioUrl,
+        BinaryContent,
+        DocumentUrl,
+        FilePart,
+        ImageUrl,
         ModelMessage,
         ModelMessagesTypeAdapter,
         ModelRequest,
@@ -39,12 +37,19 @@ try:
         ThinkingPart,
         ToolCallPart,
         ToolReturnPart,
+        UserContent,
         UserPromptPart,
+        VideoUrl,
     )
 except ImportError as error:
     raise MissingExtraError("pydantic-ai-slim", "pydantic-ai") from error
 
 FORMAT: Final = "pydantic-ai"
+
+_log = logging.getLogger("voltmem")
+
+_Outcome: TypeAlias = Literal["success", "failed", "denied"]
+_OUTCOMES: Final[Mapping[str, _Outcome]] = {"answered": "success", "failed": "failed", "denied": "denied"}
 
 
 def to_message(message: ModelMessage) -> NativeMessage:
@@ -64,152 +69,103 @@ def to_message(message: ModelMessage) -> NativeMessage:
         raise InvalidInputError(
             f"a {type(message).__name__} cannot be stored, because it has a value that is not JSON: {error}"
         ) from error
-    parts = cast("list[JsonObject]", payload["parts"])
-    role, type_, content = _plain_request(parts) if payload["kind"] == "request" else _plain_response(parts)
+    role = forms.role(payload)
+    type_, content = plain.derive(role, forms.read(payload))
     return NativeMessage(role=role, type=type_, content=content, format=FORMAT, payload=payload)
 
 
 def to_model_messages(messages: Sequence[NativeMessage]) -> list[ModelMessage]:
-    """Convert messages to Pydantic AI's. Its own are unchanged; others are converted from their plain form."""
-    answered = {result.id for message in messages for result in tool_results(message)}
-    own = iter(ModelMessagesTypeAdapter.validate_python([each.payload for each in messages if _is_own(each)]))
-    return [next(own) if _is_own(message) else _from_plain(message, answered) for message in messages]
+    """Convert stored messages to Pydantic AI's. Its own are unchanged; others are converted."""
+    return [each for several in model_messages_of(messages) for each in several]
 
 
-def _is_own(message: NativeMessage) -> bool:
-    return message.format == FORMAT and message.payload is not None
+def model_messages_of(messages: Sequence[NativeMessage]) -> list[list[ModelMessage]]:
+    """
+    Convert each message. Of another framework's it may be none, or several: a call, its result, what was said then.
+
+    A message that this release of Pydantic AI cannot read is converted as well, and the logger "voltmem" warns.
+    """
+    return [_own(each.message) or list(_converted(each)) for each in settle(messages)]
 
 
-_Plain: TypeAlias = tuple[str, str, JsonValue]  # role, type, content
-
-
-def _plain_request(parts: list[JsonObject]) -> _Plain:
-    results: list[JsonValue] = []
-    plain: list[JsonObject] = []
-    prompts: list[str] = []
-    for part in parts:
-        match part:
-            case {
-                "part_kind": "tool-return" | "retry-prompt",  # retry-prompt: until 2.0; a tool has a name
-                "tool_call_id": str(id),
-                "tool_name": str(name),
-                "content": result,
-            }:
-                results.append(result_part(ToolResult(id, name, result)))
-            case {"part_kind": "user-prompt", "content": content}:
-                plain += [_plain_part(item) for item in (content if isinstance(content, list) else [content])]
-            case {"part_kind": "system-prompt", "content": str(prompt)}:
-                prompts.append(prompt)
-            case _:
-                pass
-    if results:
-        return "tool", TOOL_RESULT, [*results, *plain]
-    if plain:
-        return "user", "text", _text_or_parts(plain)
-    if prompts:
-        return "system", "text", "\n\n".join(prompts)
-    return "system", _kind_of(parts), list(parts)  # feedback to the model on its output
-
-
-def _plain_response(parts: list[JsonObject]) -> _Plain:
-    plain: list[JsonObject] = []
-    has_calls = False
-    for part in parts:
-        match part:
-            case {"part_kind": "text", "content": str(text)} | {"part_kind": "speech", "transcript": str(text)}:
-                plain.append(text_part(text))
-            case {"part_kind": "tool-call", "tool_call_id": str(id), "tool_name": str(name), "args": args}:
-                plain.append(call_part(ToolCall(id, name, _arguments(args))))
-                has_calls = True
-            case {"part_kind": "file", "content": content}:
-                plain.append(_plain_part(content))
-            case _:
-                pass
-    if has_calls:
-        return "assistant", TOOL_CALL, list(plain)
-    if plain or not parts:
-        return "assistant", "text", _text_or_parts(plain)
-    return "assistant", _kind_of(parts), list(parts)
-
-
-def _plain_part(item: JsonValue) -> JsonObject:
-    """Return the plain form of a content part, without a file's bytes: those are in Pydantic AI's own form."""
-    if isinstance(item, str):
-        return text_part(item)
-    if not isinstance(item, dict):
-        return {"type": "unknown"}
-    if isinstance(text := item.get("content"), str):
-        return text_part(text)
-    return {"type": item.get("kind"), **{name: value for name, value in item.items() if name not in ("kind", "data")}}
-
-
-def _text_or_parts(parts: Sequence[JsonObject]) -> JsonValue:
-    match parts:
-        case []:
-            return ""
-        case [{"type": "text", "text": text}]:
-            return text
-        case _:
-            return list(parts)
-
-
-def _kind_of(parts: Sequence[JsonObject]) -> str:
-    return str(parts[0]["part_kind"]) if parts else "text"
-
-
-def _arguments(args: JsonValue) -> JsonValue:
-    """Return a call's arguments as JSON; as text if the model wrote no JSON object."""
-    if not isinstance(args, str):
-        return args
+def _own(message: NativeMessage) -> list[ModelMessage]:
+    if message.format != FORMAT or message.payload is None:
+        return []
     try:
-        read = from_json(args)
-    except (ValueError, TypeError):  # TypeError: the text has a lone surrogate
-        return args
-    return cast(JsonValue, read) if isinstance(read, dict) else args
+        return ModelMessagesTypeAdapter.validate_python([message.payload])
+    except ValidationError as error:
+        _log.warning("this Pydantic AI cannot read the message %s: %d errors", message.id, error.error_count())
+        return []
 
 
-def _from_plain(message: Message, answered: set[str]) -> ModelMessage:
-    """Convert a plain message. Its parts have the message's time, so that every read gives an equal result."""
-    moment = message.created_at
-    results = [
-        ToolReturnPart(result.name or "tool", result.result, result.id or "call", timestamp=moment)
-        for result in tool_results(message)
-    ]
-    text = _text(message.content) if not results or isinstance(message.content, list) else ""
-    if message.role == "assistant":
-        content_part = ThinkingPart(text) if message.type in ("reasoning", "thinking") else TextPart(text)
-        # Pydantic AI refuses a prompt after a call without a result. "": a result does not say which call it answers.
-        calls = [
-            ToolCallPart(call.name or "tool", _as_arguments(call.args), call.id or "call")
-            for call in tool_calls(message)
-            if call.id in answered or "" in answered
-        ]
-        parts: list[ModelResponsePart] = [*([content_part] if text else []), *calls]
-        return ModelResponse(parts, timestamp=moment)
-    request: list[ModelRequestPart] = [*results]
-    if message.role in ("system", "developer"):
-        request.append(SystemPromptPart(text, timestamp=moment))
-    elif text or not results:
-        request.append(UserPromptPart(text, timestamp=moment))
-    return ModelRequest(request)
+def _converted(settled: Settled[NativeMessage]) -> Iterator[ModelMessage]:
+    """Convert a message piece by piece, with its time, so that it is the same whenever it is read."""
+    moment = settled.message.created_at
+    for said, results in pieces(settled):
+        returns = [_return(result, moment) for result in results]
+        if settled.speaker == "assistant":
+            spoken = [part for each in said if (part := _response_part(each)) is not None]
+            if spoken:
+                yield ModelResponse(spoken, timestamp=moment)
+            if returns:
+                yield ModelRequest([*returns])
+        else:
+            asked = [*returns, *_request_parts(settled.speaker, said, moment)]
+            if asked:
+                yield ModelRequest(asked)
 
 
-def _as_arguments(args: JsonValue) -> dict[str, JsonValue] | str | None:
-    return args if args is None or isinstance(args, dict | str) else to_json(args)
+def _return(result: ToolResult, moment: datetime) -> ToolReturnPart:
+    return ToolReturnPart(
+        result.name or "tool",
+        result_text(result) if result.state == "denied" else result.value,
+        result.call_id,
+        timestamp=moment,
+        outcome=_OUTCOMES[result.state],
+    )
 
 
-def _text(content: JsonValue) -> str:
-    if not isinstance(content, list):
-        return plain_text(content) if not isinstance(content, str) else content
-    return "\n".join(filter(None, map(_text_of_part, content)))
-
-
-def _text_of_part(part: JsonValue) -> str:
-    """Return a part's text; a placeholder for an image or file; "" for tool parts, which are converted separately."""
+def _response_part(part: Part) -> ModelResponsePart | None:
     match part:
-        case {"text": str(text)}:
-            return text
-        case {"type": str(kind)}:
-            return "" if kind.startswith(("tool", "function_call")) else f"[{kind}]"
+        case Text(text):
+            return TextPart(text) if text else None
+        case Reasoning(text):
+            return ThinkingPart(text) if text else None
+        case ToolCall(id=id, name=name, arguments=arguments):
+            given = arguments if arguments is None or isinstance(arguments, dict | str) else json_text(arguments)
+            return ToolCallPart(name or "tool", given, id)
+        case File(data=str(data), media_type=media_type) if data and "/" in media_type:
+            return FilePart(BinaryContent(b64decode(data), media_type=media_type))
+        case File():
+            return TextPart(named_file(part))
         case _:
-            return plain_text(part)
+            return None
+
+
+def _request_parts(speaker: str, said: Sequence[Part], moment: datetime) -> list[ModelRequestPart]:
+    contents = [content for part in said if (content := _content(part))]
+    if not contents:
+        return []
+    texts = [content for content in contents if isinstance(content, str)]
+    if speaker == "system":
+        return [SystemPromptPart("\n".join(texts), timestamp=moment)]
+    return [UserPromptPart("\n".join(texts) if len(texts) == len(contents) else contents, timestamp=moment)]
+
+
+def _content(part: Part) -> UserContent | None:
+    if isinstance(part, Text):
+        return part.text
+    if not isinstance(part, File):
+        return None
+    kind, media_type = part.media_type.partition("/")[0], part.media_type if "/" in part.media_type else None
+    if part.data:
+        return BinaryContent(b64decode(part.data), media_type=media_type or "application/octet-stream")
+    if not part.url.startswith(("http:", "https:")):
+        return named_file(part)
+    if kind == "image":
+        return ImageUrl(part.url, media_type=media_type)
+    if kind == "audio":
+        return AudioUrl(part.url, media_type=media_type)
+    return (
+        VideoUrl(part.url, media_type=media_type) if kind == "video" else DocumentUrl(part.url, media_type=media_type)
+    )

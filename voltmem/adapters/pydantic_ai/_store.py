@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
-from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
+from voltmem.adapters.pydantic_ai._messages import FORMAT, model_messages_of, to_message
 from voltmem.errors import (
     ConversationNotFoundError,
     InvalidInputError,
@@ -31,6 +31,7 @@ if TYPE_CHECKING or find_spec("pydantic_ai.conversation_store"):
         ConversationRecord,
         ConversationStore,
     )
+    from pydantic_ai.messages import ModelResponse
 else:  # a release before 2.66; load_history() and save_history() work with it
 
     class ConversationStore:
@@ -317,10 +318,18 @@ def _entry_to_message(entry: ConversationEntry) -> NativeMessage:
 
 
 def _to_entries(line: Sequence[NativeMessage], conversation_id: str) -> list[ConversationEntry]:
-    """Convert the messages of a branch to entries. The parent of each is the one before, of the first its parent_id."""
-    ids = [_EntryId.of(message.id, conversation_id) for message in line]
-    first = _EntryId.of(line[0].parent_id, conversation_id) if line and line[0].parent_id else None
-    return [
-        ConversationEntry(id=id, parent_id=before, message=message)
-        for id, before, message in zip(ids, [first, *ids], to_model_messages(line), strict=False)
-    ]
+    """
+    Convert the messages of a branch to entries. The parent of each is the one before, of the first its parent_id.
+
+    Of a message that becomes several entries the last has the message's id, the others have ids of their own.
+    """
+    before = _EntryId.of(line[0].parent_id, conversation_id) if line and line[0].parent_id else None
+    entries: list[ConversationEntry] = []
+    for message, several in zip(line, model_messages_of(line), strict=True):
+        if not several and message is line[-1]:  # others refer to the head by its id
+            several = [ModelResponse([])]
+        for number, each in enumerate(several, 1):
+            id = _EntryId.of(message.id if number == len(several) else f"{message.id}:{number}", conversation_id)
+            entries.append(ConversationEntry(id=id, parent_id=before, message=each))
+            before = id
+    return entries

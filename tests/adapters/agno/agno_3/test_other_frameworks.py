@@ -142,7 +142,11 @@ ANTHROPIC = {"type": "tool_result", "tool_use_id": "k1", "content": "3"}
             (
                 "user",
                 "text",
-                [{"type": "text", "text": "See"}, {"type": "image", "url": "u"}, {"type": "file", "id": "f"}],
+                [
+                    {"type": "text", "text": "See"},
+                    {"type": "file", "mediaType": "image", "url": "u"},
+                    {"type": "file", "id": "f"},
+                ],
             ),
         ),
     ],

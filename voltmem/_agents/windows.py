@@ -1,0 +1,105 @@
+"""Windows of messages that models accept, and the exchanges of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import compress, groupby, pairwise
+from operator import attrgetter, not_
+from typing import Generic, TypeVar
+
+from voltmem.models import Message
+from voltmem.parts import File, Source, Text, ToolCall, ToolResult
+from voltmem.parts._settled import Settling
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[list[MessageT]]:
+    """
+    Return the messages in groups that a window must not divide: a tool turn, or a single message.
+
+    A tool turn is a message with tool calls, the messages with their results, and all turns that overlap with it. Other
+    messages in between come after it, where models accept them. A call without a result and a result without a call are
+    left out, because providers would refuse the request; what is said beside them stays.
+
+    Args:
+        messages: In their order.
+        cut_off: Whether there are older messages, which may have the calls of results that have none here. Everything
+            up to the end of the turns that overlap with such a result is left out.
+    """
+    turns = _Turns(messages)
+    groups: list[list[MessageT]] = []
+    last_left_out = turns.last_without_call if cut_off else -1
+    last_of_group = -1
+    for position in range(len(messages)):
+        if position <= last_left_out:
+            last_left_out = max(last_left_out, turns.end(position))
+            continue
+        if position > last_of_group:
+            groups.append([])
+        groups[-1] += turns.acceptable(position)
+        last_of_group = max(last_of_group, turns.end(position))
+    return [part for group in groups for part in (_parted(group) if len(group) > 1 else [group]) if part]
+
+
+def _parted(group: Sequence[MessageT]) -> list[list[MessageT]]:
+    """Return the tool turn without the other messages in between, and each of those."""
+    has_tools = [Settling([message]).has_tools(0) for message in group]
+    return [list(compress(group, has_tools)), *([message] for message in compress(group, map(not_, has_tools)))]
+
+
+class _Turns(Generic[MessageT]):
+    """Groups of messages that belong together, because one has the result of another's call (union-find)."""
+
+    def __init__(self, messages: Sequence[MessageT]) -> None:
+        self._messages = messages
+        self._settling = Settling(messages)
+        self._turn = list(range(len(messages)))  # for each position, another one of its turn; the root has its own
+        for call, result in self._settling.links:
+            self._turn[self._root(result)] = self._root(call)
+        self._end: dict[int, int] = {}
+        for position in range(len(messages)):
+            self._end[self._root(position)] = position
+        self.last_without_call = max((position for position, _ in self._settling.orphans), default=-1)
+
+    def _root(self, position: int) -> int:
+        while self._turn[position] != position:
+            position = self._turn[position]
+        return position
+
+    def acceptable(self, position: int) -> Iterator[MessageT]:
+        """Yield the message, if necessary without calls or results that lack the other; nothing if nothing is left."""
+        message = self._messages[position]
+        if not self._settling.has_tools(position):
+            yield message
+            return
+        settled = self._settling.settled_at(position)
+        if settled.is_whole:
+            yield message
+            return
+        kept = [
+            part
+            for place, part in enumerate(settled.parts)
+            if place in settled.results or not isinstance(part, ToolCall)
+        ]
+        if any(isinstance(part, Text | File | Source | ToolCall | ToolResult) for part in kept):
+            yield message.saying(kept)
+
+    def end(self, position: int) -> int:
+        """Return the position of the last message of the turn."""
+        return self._end[self._root(position)]
+
+
+def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[list[MessageT], bool]:
+    """Return the messages of the newest groups that fit into the limit, and whether a group did not fit."""
+    count, begin = 0, len(groups)
+    while begin and (limit is None or count + len(groups[begin - 1]) <= limit):
+        begin -= 1
+        count += len(groups[begin])
+    return [message for group in groups[begin:] for message in group], begin > 0
+
+
+def exchanges(messages: Sequence[MessageT]) -> list[tuple[MessageT, MessageT]]:
+    """Return pairs of a user's message and the assistant's last message before the user's next one."""
+    last_words = [list(said)[-1] for _, said in groupby(messages, attrgetter("role"))]
+    return [(said, answer) for said, answer in pairwise(last_words) if said.role == "user"]
