@@ -52,17 +52,20 @@ CREATE TABLE public.voltagent_memory_messages (
     payload json,
     parent_id text,
     words tsvector,
+    aside boolean DEFAULT false NOT NULL,
     CONSTRAINT voltagent_memory_messages_pkey PRIMARY KEY (conversation_id, message_id),
     CONSTRAINT voltagent_memory_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
 
 ALTER SEQUENCE public.voltagent_memory_messages_seq OWNED BY public.voltagent_memory_messages.seq;
 
-CREATE INDEX voltagent_memory_messages_in_order ON public.voltagent_memory_messages USING btree (conversation_id, archived, created_at, seq);
-
 CREATE INDEX voltagent_memory_messages_in_branches ON public.voltagent_memory_messages USING btree (message_id) WHERE (parent_id IS NOT NULL);
 
 CREATE INDEX voltagent_memory_messages_by_word ON public.voltagent_memory_messages USING gin (words) WHERE (words IS NOT NULL);
+
+CREATE INDEX voltagent_memory_messages_in_line ON public.voltagent_memory_messages USING btree (conversation_id, archived, aside, created_at, seq);
+
+CREATE INDEX voltagent_memory_messages_by_parent ON public.voltagent_memory_messages USING btree (conversation_id, parent_id) WHERE (parent_id IS NOT NULL);
 
 CREATE TABLE public.voltagent_memory_payloads (
     conversation_id text NOT NULL,
@@ -182,6 +185,7 @@ DECLARE
     cutoff_seq bigint;
     lock_timeout text;
     user_key text;
+    head text;
 BEGIN
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
         IF conversation IS DISTINCT FROM conversation_ids[this] THEN
@@ -238,6 +242,19 @@ BEGIN
         activity := clock_timestamp();
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+            IF accepted AND parent_ids[position] IS NOT NULL THEN
+                SELECT m.message_id INTO head
+                    FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+                    ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+                IF parent_ids[position] <> coalesce(head, '') THEN
+                    PERFORM 1 FROM "public".voltagent_memory_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position];
+                    IF NOT FOUND AND "public".voltagent_memory_move_head(conversation, parent_ids[position]) THEN
+                        PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+                    END IF;
+                END IF;
+            END IF;
             IF accepted THEN
                 INSERT INTO "public".voltagent_memory_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
@@ -258,7 +275,6 @@ BEGIN
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
-                    parent_id = coalesce(excluded.parent_id, m.parent_id),
                     words = excluded.words
                 RETURNING m.created_at INTO stored_at;
             ELSE
@@ -273,10 +289,11 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- Find the newest message beyond the limit, without counting.
+            -- Find the newest message of the line beyond the limit, without counting. Branches go with the line.
             SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
                 FROM "public".voltagent_memory_messages AS m
-                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation AND NOT m.archived
+                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation
+                    AND NOT m.archived AND NOT m.aside
                 ORDER BY m.created_at DESC, m.seq DESC
                 OFFSET storage_limit LIMIT 1;
             IF NOT FOUND THEN
@@ -284,11 +301,11 @@ BEGIN
             ELSIF archive THEN
                 UPDATE "public".voltagent_memory_messages AS m
                     SET archived = true
-                    WHERE m.conversation_id = conversation AND NOT m.archived
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             ELSE
                 DELETE FROM "public".voltagent_memory_messages AS m
-                    WHERE m.conversation_id = conversation AND NOT m.archived
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
         ELSIF NOT locked AND EXISTS (
@@ -309,6 +326,60 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_choose_branch(conversation text, of_user text, message text, to_the_end boolean, storage_limit bigint)
+ RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, head text)
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    is_aside boolean;
+BEGIN
+    SELECT c.user_id INTO owner
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        FOR UPDATE;
+    IF NOT FOUND THEN
+        SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = conversation;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT m.aside INTO is_aside
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = message;
+    has_message := FOUND OR message = '';
+    head := message;
+    IF to_the_end AND is_aside THEN
+        WITH RECURSIVE below AS (
+            SELECT m.message_id, m.created_at, m.seq
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = message
+            UNION
+            SELECT m.message_id, m.created_at, m.seq
+            FROM below JOIN "public".voltagent_memory_messages AS m
+                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+        )
+        SELECT below.message_id INTO head FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1;
+    END IF;
+    IF has_message AND (is_aside OR NOT to_the_end) THEN
+        PERFORM "public".voltagent_memory_move_head(conversation, head);
+        PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+        -- Update the row without changing it, so that the trigger notifies the watchers.
+        UPDATE "public".voltagent_memory_conversations AS c
+            SET updated_at = c.updated_at
+            WHERE c.id = conversation;
+    END IF;
+    SELECT m.message_id INTO head
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+        ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation text, of_user text, message_ids text[], up_to text, storage_limit bigint)
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, dropped bigint)
  LANGUAGE plpgsql
@@ -317,6 +388,7 @@ AS $function$
 DECLARE
     place_time timestamptz;
     place_seq bigint;
+    is_aside boolean;
 BEGIN
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
@@ -331,15 +403,35 @@ BEGIN
     END IF;
 
     IF message_ids IS NOT NULL THEN
+        PERFORM 1 FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
+            LIMIT 1;
+        IF FOUND THEN
+            PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
+        END IF;
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY(message_ids);
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
     ELSIF up_to IS NOT NULL THEN
-        SELECT m.created_at, m.seq INTO place_time, place_seq
+        SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = up_to;
         has_message := FOUND;
+        IF is_aside THEN
+            PERFORM "public".voltagent_memory_move_head(conversation, up_to);
+        END IF;
+        WITH RECURSIVE below AS (
+            SELECT m.message_id
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND (
+                (NOT m.aside AND (m.created_at, m.seq) > (place_time, place_seq)) OR m.parent_id = up_to
+            )
+            UNION
+            SELECT m.message_id
+            FROM below JOIN "public".voltagent_memory_messages AS m
+                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+        )
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND (m.created_at, m.seq) > (place_time, place_seq);
+            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below);
     ELSE
         DELETE FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation;
@@ -347,16 +439,8 @@ BEGIN
     GET DIAGNOSTICS dropped = ROW_COUNT;
 
     IF dropped > 0 THEN
-        IF up_to IS NOT NULL AND EXISTS (
-            SELECT FROM "public".voltagent_memory_messages AS m WHERE m.conversation_id = conversation AND m.archived
-        ) THEN
-            UPDATE "public".voltagent_memory_messages AS m
-                SET archived = false
-                WHERE m.conversation_id = conversation AND m.archived AND m.message_id IN (
-                    SELECT newest.message_id FROM "public".voltagent_memory_messages AS newest
-                    WHERE newest.conversation_id = conversation
-                    ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
-                );
+        IF up_to IS NOT NULL THEN
+            PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE "public".voltagent_memory_conversations AS c
@@ -415,6 +499,56 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, head text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    joins text[];
+    is_there boolean;
+    place_time timestamptz;
+    place_seq bigint;
+BEGIN
+    -- From the new head up to the first message that is on the line: the branching point. UNION, not UNION ALL: parents
+    -- may form a circle.
+    WITH RECURSIVE path AS (
+        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = head
+        UNION
+        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
+        FROM path JOIN "public".voltagent_memory_messages AS m
+            ON m.conversation_id = conversation AND m.message_id = path.parent_id
+        WHERE path.aside
+    )
+    SELECT array_agg(path.message_id) FILTER (WHERE path.aside), count(*) > 0,
+            coalesce(min(path.created_at) FILTER (WHERE NOT path.aside), '-infinity'),
+            coalesce(min(path.seq) FILTER (WHERE NOT path.aside), 0)
+        INTO joins, is_there, place_time, place_seq
+        FROM path;
+    IF NOT is_there AND head <> '' THEN
+        RETURN false;
+    END IF;
+
+    UPDATE "public".voltagent_memory_messages AS m
+        SET aside = true, parent_id = coalesce(m.parent_id, leaving.before)
+        FROM (
+            SELECT line.message_id, coalesce(lag(line.message_id) OVER (ORDER BY line.created_at, line.seq), '') AS before
+            FROM "public".voltagent_memory_messages AS line
+            WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
+                AND (line.created_at, line.seq) >= (place_time, place_seq)
+        ) AS leaving
+        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id
+            AND (m.created_at, m.seq) > (place_time, place_seq);
+    UPDATE "public".voltagent_memory_messages AS m
+        SET aside = false
+        WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
+    RETURN true;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_plain(title text, separators text, unspaced text)
  RETURNS text
  LANGUAGE plpgsql
@@ -465,6 +599,27 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation text, storage_limit bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    PERFORM 1 FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.archived AND NOT m.aside
+        LIMIT 1;
+    IF FOUND THEN
+        UPDATE "public".voltagent_memory_messages AS m
+            SET archived = false
+            WHERE m.conversation_id = conversation AND m.archived AND m.message_id IN (
+                SELECT newest.message_id FROM "public".voltagent_memory_messages AS newest
+                WHERE newest.conversation_id = conversation AND NOT newest.aside
+                ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
+            );
+    END IF;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -480,6 +635,35 @@ BEGIN
         FROM "public".voltagent_memory_watchers AS w
         WHERE w.user_id IN (OLD.user_id, NEW.user_id) AND w.until > statement_timestamp();
     RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_unlink_messages(conversation text, message_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    gone record;
+BEGIN
+    -- Newest first: the parent of a message that goes may go, too.
+    FOR gone IN
+        SELECT m.message_id, m.parent_id, m.created_at, m.seq
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+        ORDER BY m.created_at DESC, m.seq DESC
+    LOOP
+        UPDATE "public".voltagent_memory_messages AS m
+            SET parent_id = coalesce(gone.parent_id, (
+                SELECT line.message_id
+                FROM "public".voltagent_memory_messages AS line
+                WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
+                    AND (line.created_at, line.seq) < (gone.created_at, gone.seq)
+                ORDER BY line.created_at DESC, line.seq DESC LIMIT 1
+            ), '')
+            WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
+    END LOOP;
 END
 $function$;
 

@@ -7,6 +7,7 @@ results, its errors, and helpers.
 
 from voltmem._agents.memory import ConversationMemory, Memory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.groups import ConversationGroup, group_by_date
@@ -65,6 +66,7 @@ __all__ = [
     "AgentRun",
     "AnyUser",
     "BoundStorage",
+    "BranchingPoint",
     "Change",
     "ConnectionFailedError",
     "ConnectionOptions",

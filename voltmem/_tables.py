@@ -50,11 +50,15 @@ class Tables:
 
     # Each function is a file in migrations_sql/functions/.
     add_messages: str = field(init=False, metadata=_FUNCTION)
+    choose_branch: str = field(init=False, metadata=_FUNCTION)
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
+    move_head: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
+    restore_archived: str = field(init=False, metadata=_FUNCTION)
     tell_watchers: str = field(init=False, metadata=_FUNCTION)
+    unlink_messages: str = field(init=False, metadata=_FUNCTION)
 
     # A function of unreleased versions, which migrations/unreleased.py drops.
     append: str = field(init=False)

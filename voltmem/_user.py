@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import async_context
+from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
 from voltmem._areas.forks import Forks
@@ -162,6 +163,13 @@ class UserStorage:
     rewind_conversation = own(Messages.rewind_conversation)
     delete_messages = own(Messages.delete_messages)
     clear_messages = own(Messages.clear_messages)
+
+    # --- branches ---------------------------------------------------------------------------------------------
+
+    branch_conversation = own(Branches.branch_conversation)
+    choose_branch = own(Branches.choose_branch)
+    list_branches = own(Branches.list_branches)
+    list_siblings = own(Branches.list_siblings)
 
     # --- the sidebar ------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.appends import Appends, BatchedAppends
 from voltmem._areas.area import async_context
+from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["BoundStorage", "PostgresStorage", "Storage"]
 
 
-class Storage(VoltAgentNames, AgentRuns, Sidebar, Forks, Search, Shares, Changes, Users, Exports, Imports):
+class Storage(VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Shares, Changes, Users, Exports, Imports):
     """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 
     def __init__(

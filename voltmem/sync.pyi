@@ -11,6 +11,7 @@ from asyncpg import Record
 from pydantic import JsonValue
 
 import voltmem
+from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.search import SearchResults
@@ -155,7 +156,7 @@ class ConversationMemory:
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
-        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_order``. More round trips only if so
+        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
         many of the rows are left out that the limit is not reached.
         """
     def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
@@ -389,7 +390,7 @@ class UserStorage:
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        Uses the index ``{prefix}_messages_in_line``. VoltAgent: ``getMessages`` (which returned the oldest messages
         before its version 2.1.0).
         """
     def get_conversation_messages(
@@ -451,6 +452,59 @@ class UserStorage:
         Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
+        """
+    def branch_conversation(self, conversation_id: str, message_id: str | None) -> None:
+        """
+        Begin a branch after a message: set the messages after it aside. Nothing is deleted.
+
+        To regenerate an answer and keep the old one, branch after the question. To edit a question and keep the old
+        one, branch after the message before it, and add the edited one with an id of its own. The messages that are set
+        aside leave every reader's view, until choose_branch() brings them back. rewind_conversation() deletes them.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The last message that stays, from any branch; None: none stays.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message.
+        """
+    def choose_branch(self, conversation_id: str, message_id: str) -> str:
+        """
+        Choose the branch of a message for all readers, up to its newest message. Returns the id of that message.
+
+        The messages before it come with it; the branch that was chosen until now is set aside. A message of the chosen
+        branch changes nothing.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The message, most often one of list_siblings().
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message.
+        """
+    def list_branches(self, conversation_id: str) -> list[BranchingPoint]:
+        """
+        Return the branching points of a conversation, oldest first, with the messages that follow each.
+
+        A chat shows "2 / 3" beside each message that one of them holds. A conversation without branches has none, and
+        so has one that does not exist or is not the owner's.
+
+        Args:
+            conversation_id: The conversation.
+
+        Reads the messages that are set aside, by the index ``{prefix}_messages_in_line``.
+        """
+    def list_siblings(self, conversation_id: str, message_id: str) -> list[Message]:
+        """
+        Return the messages that follow the same message as this one, itself included, in the order of adding.
+
+        Args:
+            conversation_id: The conversation. If it does not exist or is not the owner's, the list is empty.
+            message_id: The message. If the conversation does not have it, the list is empty.
+
+        Reads the messages that are set aside, like list_branches().
         """
     def list_conversations(
         self,
@@ -864,7 +918,7 @@ class Storage:
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Uses the index ``{prefix}_messages_in_order``; each page is read from its first message on.
+        Uses the index ``{prefix}_messages_in_line``; each page is read from its first message on.
         """
     def list_shares(self, user_id: str, *, conversation_id: str | None = None) -> list[Share]:
         """
@@ -932,6 +986,63 @@ class Storage:
             ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
             ConversationExistsError: A conversation with the new id exists.
+        """
+    def branch_conversation(self, conversation_id: str, message_id: str | None, *, owner: Owner = ...) -> None:
+        """
+        Begin a branch after a message: set the messages after it aside. Nothing is deleted.
+
+        To regenerate an answer and keep the old one, branch after the question. To edit a question and keep the old
+        one, branch after the message before it, and add the edited one with an id of its own. The messages that are set
+        aside leave every reader's view, until choose_branch() brings them back. rewind_conversation() deletes them.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The last message that stays, from any branch; None: none stays.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message.
+        """
+    def choose_branch(self, conversation_id: str, message_id: str, *, owner: Owner = ...) -> str:
+        """
+        Choose the branch of a message for all readers, up to its newest message. Returns the id of that message.
+
+        The messages before it come with it; the branch that was chosen until now is set aside. A message of the chosen
+        branch changes nothing.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The message, most often one of list_siblings().
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            MessageNotFoundError: It has no such message.
+        """
+    def list_branches(self, conversation_id: str, *, owner: Owner = ...) -> list[BranchingPoint]:
+        """
+        Return the branching points of a conversation, oldest first, with the messages that follow each.
+
+        A chat shows "2 / 3" beside each message that one of them holds. A conversation without branches has none, and
+        so has one that does not exist or is not the owner's.
+
+        Args:
+            conversation_id: The conversation.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
+
+        Reads the messages that are set aside, by the index ``{prefix}_messages_in_line``.
+        """
+    def list_siblings(self, conversation_id: str, message_id: str, *, owner: Owner = ...) -> list[Message]:
+        """
+        Return the messages that follow the same message as this one, itself included, in the order of adding.
+
+        Args:
+            conversation_id: The conversation. If it does not exist or is not the owner's, the list is empty.
+            message_id: The message. If the conversation does not have it, the list is empty.
+            owner: Only if the conversation is this user's; ANY_USER: no check, for trusted code.
+
+        Reads the messages that are set aside, like list_branches().
         """
     def list_conversations(
         self,
@@ -1310,7 +1421,7 @@ class Storage:
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        Uses the index ``{prefix}_messages_in_line``. VoltAgent: ``getMessages`` (which returned the oldest messages
         before its version 2.1.0).
         """
     def get_conversation_messages(

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -15,14 +15,17 @@
 --   resource_ids   the resource_id of the conversation that the call creates if it is missing; NULL: do not create it
 --   sizes          the number of messages of the call
 -- Arguments with one element per message; NULL instead of an array of NULLs.
---   message_ids, roles, contents, contents_json, types, metadatas, formats, payloads, parent_ids
+--   message_ids, roles, contents, contents_json, types, metadatas, formats, payloads
+--   parent_ids     the message that a new message follows, '': none, it is the first. If that is not the newest of the
+--                  line, a branch begins: the messages after it are set aside. NULL, or a message that is missing: the
+--                  newest of the line. A replaced message keeps its place.
 --   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
 --                  conversation is the order of commits
 --   vectors        the text form of a tsvector, with E'\x01' as the placeholder for the user's key in each lexeme
 -- sizes and created_ats are text because asyncpg has a codec for text[]; it looks up any other array type on each new
 -- connection.
 -- Arguments for all calls.
---   storage_limit  the number of messages that a conversation keeps; NULL: all
+--   storage_limit  the number of messages that the line of a conversation keeps; NULL: all
 --   archive        true: archive the messages beyond the limit; false: delete them
 --   patient        true: wait for a locked conversation; false: store nothing in it
 --
@@ -70,6 +73,8 @@ DECLARE
     cutoff_seq bigint;
     lock_timeout text;
     user_key text;
+    head text;
+    parent text;
 BEGIN
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
         IF conversation IS DISTINCT FROM conversation_ids[this] THEN
@@ -126,6 +131,24 @@ BEGIN
         activity := clock_timestamp();
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+            parent := parent_ids[position];
+            IF accepted AND parent IS NOT NULL THEN
+                SELECT m.message_id INTO head
+                    FROM {schema}.{prefix}_messages AS m
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+                    ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+                IF parent <> coalesce(head, '') THEN
+                    PERFORM 1 FROM {schema}.{prefix}_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position];
+                    IF FOUND THEN
+                        NULL;
+                    ELSIF {schema}.{prefix}_move_head(conversation, parent) THEN
+                        PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
+                    ELSE
+                        parent := coalesce(head, parent);
+                    END IF;
+                END IF;
+            END IF;
             IF accepted THEN
                 INSERT INTO {schema}.{prefix}_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
@@ -134,7 +157,7 @@ BEGIN
                     (conversation, message_ids[position], roles[position], contents[position],
                      contents_json[position]::json, types[position], metadatas[position]::jsonb,
                      coalesce(created_ats[position]::timestamptz, activity),
-                     formats[position], payloads[position]::json, parent_ids[position],
+                     formats[position], payloads[position]::json, parent,
                      replace(vectors[position], E'\x01', user_key)::tsvector)
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
@@ -146,7 +169,6 @@ BEGIN
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
-                    parent_id = coalesce(excluded.parent_id, m.parent_id),
                     words = excluded.words
                 RETURNING m.created_at INTO stored_at;
             ELSE
@@ -161,10 +183,11 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- Find the newest message beyond the limit, without counting.
+            -- Find the newest message of the line beyond the limit, without counting. Branches go with the line.
             SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
                 FROM {schema}.{prefix}_messages AS m
-                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation AND NOT m.archived
+                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation
+                    AND NOT m.archived AND NOT m.aside
                 ORDER BY m.created_at DESC, m.seq DESC
                 OFFSET storage_limit LIMIT 1;
             IF NOT FOUND THEN
@@ -172,11 +195,11 @@ BEGIN
             ELSIF archive THEN
                 UPDATE {schema}.{prefix}_messages AS m
                     SET archived = true
-                    WHERE m.conversation_id = conversation AND NOT m.archived
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             ELSE
                 DELETE FROM {schema}.{prefix}_messages AS m
-                    WHERE m.conversation_id = conversation AND NOT m.archived
+                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
         ELSIF NOT locked AND EXISTS (

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -7,10 +7,10 @@
 -- Arguments:
 --   conversation   the id of the conversation
 --   of_user        its required owner; NULL: trusted code, no check
---   message_ids    delete these messages; NULL: see up_to
---   up_to          delete the messages after this one; NULL: delete all
---   storage_limit  with up_to: archived messages among the newest *storage_limit* remaining ones are restored from the
---                  archive (on_limit="archive"); NULL: all
+--   message_ids    delete these messages; NULL: see up_to. What followed one of them follows the message before it.
+--   up_to          delete the messages after this one, in all branches that follow it; NULL: delete all. If it is off
+--                  the line, its branch becomes the line first.
+--   storage_limit  with up_to: the limit up to which archived messages are restored; NULL: all
 --
 -- Returns one row: the owner of the conversation; whether it is soft-deleted; with up_to, whether it has that message;
 -- and the number of deleted messages, NULL if there is no such conversation.
@@ -29,6 +29,7 @@ AS $drop_messages$
 DECLARE
     place_time timestamptz;
     place_seq bigint;
+    is_aside boolean;
 BEGIN
     SELECT c.user_id INTO owner
         FROM {schema}.{prefix}_conversations AS c
@@ -43,15 +44,35 @@ BEGIN
     END IF;
 
     IF message_ids IS NOT NULL THEN
+        PERFORM 1 FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
+            LIMIT 1;
+        IF FOUND THEN
+            PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
+        END IF;
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY(message_ids);
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
     ELSIF up_to IS NOT NULL THEN
-        SELECT m.created_at, m.seq INTO place_time, place_seq
+        SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = up_to;
         has_message := FOUND;
+        IF is_aside THEN
+            PERFORM {schema}.{prefix}_move_head(conversation, up_to);
+        END IF;
+        WITH RECURSIVE below AS (
+            SELECT m.message_id
+            FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = conversation AND (
+                (NOT m.aside AND (m.created_at, m.seq) > (place_time, place_seq)) OR m.parent_id = up_to
+            )
+            UNION
+            SELECT m.message_id
+            FROM below JOIN {schema}.{prefix}_messages AS m
+                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+        )
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND (m.created_at, m.seq) > (place_time, place_seq);
+            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below);
     ELSE
         DELETE FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation;
@@ -59,16 +80,8 @@ BEGIN
     GET DIAGNOSTICS dropped = ROW_COUNT;
 
     IF dropped > 0 THEN
-        IF up_to IS NOT NULL AND EXISTS (
-            SELECT FROM {schema}.{prefix}_messages AS m WHERE m.conversation_id = conversation AND m.archived
-        ) THEN
-            UPDATE {schema}.{prefix}_messages AS m
-                SET archived = false
-                WHERE m.conversation_id = conversation AND m.archived AND m.message_id IN (
-                    SELECT newest.message_id FROM {schema}.{prefix}_messages AS newest
-                    WHERE newest.conversation_id = conversation
-                    ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
-                );
+        IF up_to IS NOT NULL THEN
+            PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE {schema}.{prefix}_conversations AS c

@@ -354,7 +354,7 @@ async def test_a_window_reads_no_more_than_it_has(query: WindowQuery, large: Con
     """Of 20,000 messages the newest are read by their index: no sort, and some tens of rows."""
     shown = await plan(large, *query.sql(Tables(large_schema, DEFAULT_TABLE_PREFIX)))
 
-    assert_walks("messages_in_order", shown)
+    assert_walks("messages_in_line", shown)
     scans = [line for line in shown.splitlines() if "_messages" in line and "actual" in line]
     assert scans
     for line in scans:
@@ -367,7 +367,7 @@ async def test_the_whole_conversation_is_read_by_its_index(large: Connection, la
     """
     for query in (WindowQuery("c1", "u1"), WindowQuery("c1", "u1", turns=10_000)):
         shown = await plan(large, *query.sql(Tables(large_schema, DEFAULT_TABLE_PREFIX)))
-        assert "messages_in_order" in shown, shown
+        assert "messages_in_line" in shown, shown
 
 
 async def test_a_title_is_found_by_its_key(large: Connection, large_schema: str) -> None:

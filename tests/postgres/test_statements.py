@@ -149,7 +149,7 @@ async def test_the_list_reads_no_more_than_it_shows(page: str, large: Connection
     shown = await plan(large, *query.sql(tables))
 
     assert f"{DEFAULT_TABLE_PREFIX}_conversations_in_sidebar" in shown, shown
-    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_line" in shown, shown
     assert "Seq Scan" not in shown, shown
     for line in shown.splitlines():
         if "Scan" in line and "actual" in line:
@@ -166,7 +166,7 @@ async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, 
 
     shown = await plan(large, sql.shared, ["token", 101, *place])
 
-    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown, shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_line" in shown, shown
     assert "Seq Scan" not in shown.replace("Seq Scan on voltagent_memory_shares", ""), shown  # of one row
     for line in shown.splitlines():
         if "Scan" in line and "actual" in line:
@@ -214,8 +214,8 @@ async def test_messages_walk_their_index(user: Owner, newest_first: bool, large:
 
     shown = await plan(large, *query.sql(tables))
 
-    assert_walks("messages_in_order", shown)
-    assert "rows=100" in shown.partition("messages_in_order")[2].partition("\n")[0].replace(".00", ""), shown
+    assert_walks("messages_in_line", shown)
+    assert "rows=100" in shown.partition("messages_in_line")[2].partition("\n")[0].replace(".00", ""), shown
 
 
 async def test_messages_before_a_moment_walk_their_index(large: Connection, tables: Tables) -> None:
@@ -224,7 +224,7 @@ async def test_messages_before_a_moment_walk_their_index(large: Connection, tabl
 
     shown = await plan(large, *query.sql(tables))
 
-    assert_walks("messages_in_order", shown)
+    assert_walks("messages_in_line", shown)
     assert "Filter: (created_at" not in shown, shown
 
 
@@ -269,7 +269,7 @@ async def test_adding_a_message_walks_indexes_only(
 
     shown = "\n".join(logged)
     assert shown.count("Query Text") >= 4, shown
-    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_order" in shown
+    assert f"{DEFAULT_TABLE_PREFIX}_messages_in_line" in shown
     assert "Seq Scan" not in shown, shown
     assert "Sort" not in shown, shown
 

@@ -16,7 +16,7 @@ from voltmem import MigrationError, SchemaNotReadyError
 from voltmem._agents.native import NativeMemory
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
 from voltmem._postgres.migrations.files import migrations
-from voltmem._postgres.migrations.unreleased import NAME
+from voltmem._postgres.migrations.unreleased import LAST_FILE, NAME
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 from voltmem.testing import drop_schema
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PREFIX = "voltagent_memory"
 FOURTEEN = 14
+LATER = [each.name for each in migrations() if not each.is_function and each.name > LAST_FILE]
+NEW_COLUMNS = {"aside"}
 
 
 @pytest.fixture
@@ -42,10 +44,15 @@ def processes() -> Iterator[list[Worker]]:
         yield processes
 
 
-async def rows(connection: Connection, tables: Tables) -> dict[str, list[asyncpg.Record]]:
-    """Return all rows except the ledger's."""
+async def rows(connection: Connection, tables: Tables) -> dict[str, list[dict[str, object]]]:
+    """Return all rows except the ledger's, without the columns that later migrations add."""
     names = set(tables.all_tables()) - {tables.migrations}
-    return {name: await connection.fetch(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
+    found = {name: await connection.fetch(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
+    return {name: [without_new_columns(row) for row in rows] for name, rows in found.items()}
+
+
+def without_new_columns(row: asyncpg.Record) -> dict[str, object]:
+    return {column: value for column, value in row.items() if column not in NEW_COLUMNS}
 
 
 async def state(connection: Connection, tables: Tables) -> object:
@@ -69,7 +76,7 @@ async def test_an_unreleased_database_keeps_every_row(
     assert all(before.values())
     assert len(await names(connection, tables)) == FOURTEEN
 
-    assert await make_storage().upgrade_schema() == [NAME]
+    assert await make_storage().upgrade_schema() == [NAME, *LATER]
 
     assert await rows(connection, tables) == before
     assert await names(connection, tables) == sorted(each.name for each in migrations())
@@ -240,11 +247,12 @@ async def test_a_conversion_that_is_killed_is_there_or_not_at_all(
 ) -> None:
     """Whatever statement it is killed at, the ledger has the fourteen rows or today's, never some of both."""
     before, after = await names(connection, tables), sorted(each.name for each in migrations())
+    converted = set(after) - set(LATER)
     number = 1
 
     while await killed(dsn, connection, tables, side, number):
         found = await names(connection, tables)
-        assert found in (before, after)
+        assert found == before or converted <= set(found) <= set(after)
         number += 1
         if found == after:
             await drop_schema(tables.schema)
@@ -266,7 +274,7 @@ async def test_processes_that_start_together_convert_once(
             process.send("upgrade", dsn, schema=schema)
         answers = [process.answer() for process in processes]
 
-        assert sorted(answers, key=str) == [[NAME], *[[]] * 7]
+        assert sorted(name for answer in answers for name in answer) == sorted([NAME, *LATER])
         assert await names(connection, tables) == sorted(each.name for each in migrations())
         await drop_schema(schema)
 

@@ -140,7 +140,7 @@ class ConversationMemory:
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
-        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_order``. More round trips only if so
+        Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
         many of the rows are left out that the limit is not reached.
         """
         return await self._window(Message.from_row, limit, turns)

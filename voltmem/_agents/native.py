@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
 from voltmem._areas.messages import Messages
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, WindowQuery
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -50,12 +50,15 @@ class NativeStatements:
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), newest AS (
                 SELECT message_id FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived AND EXISTS (SELECT FROM owned)
+                WHERE conversation_id = $1 AND {ON_LINE} AND EXISTS (SELECT FROM owned)
                 ORDER BY created_at DESC, seq DESC LIMIT 1
                 FOR UPDATE
+            ), relinked AS (
+                SELECT {tables.unlink_messages}($1, ARRAY[message_id])::text FROM newest
             ), popped AS (
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
+                    AND EXISTS (SELECT FROM relinked)
                 RETURNING {MESSAGE_COLUMNS}
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
@@ -75,14 +78,14 @@ class NativeStatements:
         self.since = f"""
             WITH start AS (
                 SELECT created_at, seq FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived AND CASE WHEN format = $3 THEN true ELSE false END
+                WHERE conversation_id = $1 AND {ON_LINE} AND CASE WHEN format = $3 THEN true ELSE false END
                 {newest_first} OFFSET $4::bigint - 1 LIMIT 1
             )
             SELECT c.user_id AS owner, m.*
             FROM {conversations} AS c
             LEFT JOIN LATERAL (
                 SELECT {MESSAGE_COLUMNS} FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived AND c.user_id = $2
+                WHERE conversation_id = $1 AND {ON_LINE} AND c.user_id = $2
                     AND (created_at, seq) >= (
                         (SELECT coalesce(max(created_at), '-infinity') FROM start),
                         (SELECT coalesce(max(seq), 0) FROM start)
@@ -91,6 +94,18 @@ class NativeStatements:
             ) AS m ON true
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
         self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
+        # Two limits, because the index has the order of the line and of the other messages, but not of both together.
+        newest = f"SELECT aside, seq, {MESSAGE_COLUMNS} FROM {messages} WHERE conversation_id = $1 AND NOT archived"
+        self.tree = f"""
+            SELECT c.user_id AS owner, m.*
+            FROM {conversations} AS c
+            LEFT JOIN (
+                ({newest} AND NOT aside {newest_first} LIMIT $2::bigint)
+                UNION ALL
+                ({newest} AND aside {newest_first} LIMIT $2::bigint)
+            ) AS m ON true
+            WHERE c.id = $1 AND c.deleted_at IS NULL
+            ORDER BY m.created_at, m.seq"""
         self.get_messages = f"""
             SELECT {MESSAGE_COLUMNS} FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($3::text[])
@@ -219,6 +234,22 @@ class NativeMemory(ConversationMemory):
             self._access.sql(NativeStatements).get_messages, self._id, self._user_id, ids
         )
         return {message.id: message for message in map(NativeMessage.from_row, rows)}
+
+    async def messages_of_all_branches(self, limit: int) -> list[tuple[NativeMessage, bool]]:
+        """
+        Return messages in all branches exactly as stored, oldest first, each with whether it is off the line.
+
+        Args:
+            limit: The maximum number of messages on the line, and again off it; the newest are returned.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
+        """
+        check_count("limit", limit)
+        rows = await self._access.executor.fetch(self._access.sql(NativeStatements).tree, self._id, limit)
+        if rows and rows[0]["owner"] != self._user_id:
+            raise ConversationNotFoundError(self._id, self._user_id)
+        return [(NativeMessage.from_row(tuple(row)[3:]), row["aside"]) for row in rows if row["message_id"] is not None]
 
     async def lock(self) -> bool:
         """

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from voltmem._areas.area import Area
+from voltmem._areas.queries import ON_LINE
 from voltmem._areas.sidebar import ConversationItem, items
 from voltmem._model import Key, Model
 from voltmem._postgres.listening import UNREACHABLE, Watching
@@ -48,7 +49,7 @@ class ChangeStatements:
             return f"""
             LEFT JOIN LATERAL (
                 SELECT m.created_at, m.seq FROM {tables.messages} AS m
-                WHERE m.conversation_id = {conversation_id} AND NOT m.archived
+                WHERE m.conversation_id = {conversation_id} AND {ON_LINE}
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ) AS newest ON true"""
 

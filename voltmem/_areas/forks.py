@@ -35,7 +35,7 @@ class ForkStatements:
                 FROM {conversations} WHERE {owned} AND deleted_at IS NULL
             ), place AS (
                 SELECT m.created_at, m.seq FROM {messages} AS m, source
-                WHERE m.conversation_id = $1 AND m.message_id = $3
+                WHERE m.conversation_id = $1 AND m.message_id = $3 AND NOT m.aside
             ), made AS (
                 INSERT INTO {conversations} AS c
                     (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
@@ -54,7 +54,7 @@ class ForkStatements:
                     m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
                     {", ".join(f"m.{name}" for name in columns.split(", "))}
                 FROM {messages} AS m, made
-                WHERE m.conversation_id = $1
+                WHERE m.conversation_id = $1 AND NOT m.aside
                     AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq

@@ -218,7 +218,7 @@ class Messages(Area):
         Raises:
             MessageNotFoundError: The conversation has no message with the id given as before or after.
 
-        Uses the index ``{prefix}_messages_in_order``. VoltAgent: ``getMessages`` (which returned the oldest messages
+        Uses the index ``{prefix}_messages_in_line``. VoltAgent: ``getMessages`` (which returned the oldest messages
         before its version 2.1.0).
         """
         query = MessageQuery(

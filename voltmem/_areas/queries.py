@@ -33,6 +33,11 @@ MESSAGE_COLUMNS: Final = (
 )
 
 
+# The messages of the line: those of the chosen branch that the storage limit has not archived. All readers of a
+# conversation read them, by the index {prefix}_messages_in_line.
+ON_LINE: Final = "NOT archived AND NOT aside"
+
+
 def runs_of_user(tables: Tables) -> str:
     """Return the SELECT of the ids of the runs of user $1: with this user, or without one in $1's conversations."""
     return f"""
@@ -205,8 +210,7 @@ class MessageQuery:
         """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         statement.where("conversation_id = {}", self.conversation_id)
-        if not self.include_archived:
-            statement.where("NOT archived")
+        statement.where("NOT aside" if self.include_archived else ON_LINE)
         # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
         there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
         if self.user_id is ANY_USER:
@@ -261,7 +265,7 @@ class WindowQuery:
         """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         conversation = statement.argument(self.conversation_id)
-        of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND NOT archived"
+        of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND {ON_LINE}"
         if self.user_id is not ANY_USER:
             # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
             user = statement.argument(self.user_id)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SearchCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
 from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
@@ -137,7 +137,7 @@ class SearchStatements:
                 SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery)
                     * CASE WHEN role = 'tool' OR type IN ('tool-call', 'tool-result') THEN 0.1 ELSE 1 END AS rank
                 FROM {messages}
-                WHERE words @@ $2::text::tsquery AND words IS NOT NULL AND NOT archived
+                WHERE words @@ $2::text::tsquery AND words IS NOT NULL AND {ON_LINE}
             ), best AS (
                 SELECT DISTINCT ON (conversation_id) conversation_id, message_id, rank
                 FROM found ORDER BY conversation_id, rank DESC, created_at DESC

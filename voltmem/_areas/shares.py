@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.queries import MESSAGE_COLUMNS, is_deleted
+from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, is_deleted
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -82,13 +82,13 @@ class ShareStatements:
                 FOR KEY SHARE
             ), place AS (
                 SELECT m.message_id, m.created_at, m.seq FROM {messages} AS m, source
-                WHERE m.conversation_id = $1 AND NOT m.archived AND ($3::text IS NULL OR m.message_id = $3)
+                WHERE m.conversation_id = $1 AND {ON_LINE} AND ($3::text IS NULL OR m.message_id = $3)
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ), made AS (
                 INSERT INTO {shares} AS existing
                     (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
                 SELECT $4, $1, place.message_id, place.created_at, place.seq,
-                    (SELECT max(seq) FROM {messages} WHERE conversation_id = $1 AND NOT archived)
+                    (SELECT max(seq) FROM {messages} WHERE conversation_id = $1 AND {ON_LINE})
                 FROM source LEFT JOIN place ON true
                 WHERE $3::text IS NULL OR place.message_id IS NOT NULL
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
@@ -96,22 +96,51 @@ class ShareStatements:
             )
             SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted, {_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
+        # The line up to the last message that is shown. If that message is in a branch that is not chosen: the line up
+        # to the branching point, and the branch up to the message. A branch that was not shared is never shown.
         # Without messages, one row with the title. Nothing else of the conversation leaves the server.
+        path_columns = "m.message_id, m.parent_id, m.aside, m.created_at, m.seq"
+        said = "role IN ('user', 'assistant') AND coalesce(type, 'text') = 'text'"
+        page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
+                    ORDER BY created_at, seq LIMIT $2::bigint"""
         self.shared = f"""
-            SELECT c.title, m.*
-            FROM {shares} AS s
-            JOIN {conversations} AS c ON c.id = s.conversation_id AND c.deleted_at IS NULL
+            WITH RECURSIVE share AS (
+                SELECT c.title, s.conversation_id, s.up_to, s.up_to_time, s.up_to_seq, s.newest_seq
+                FROM {shares} AS s
+                JOIN {conversations} AS c ON c.id = s.conversation_id AND c.deleted_at IS NULL
+                WHERE s.token = $1
+            ), path AS (
+                SELECT {path_columns} FROM share JOIN {messages} AS m
+                    ON m.conversation_id = share.conversation_id AND m.message_id = share.up_to AND m.aside
+                UNION
+                SELECT {path_columns} FROM path CROSS JOIN LATERAL (
+                    SELECT * FROM {messages} AS each
+                    WHERE each.conversation_id = (SELECT conversation_id FROM share)
+                        AND each.message_id = path.parent_id OFFSET 0  -- by the primary key, whatever the statistics
+                ) AS m
+                WHERE path.aside
+            ), branching_point AS (
+                SELECT coalesce(min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
+                    coalesce(min(seq) FILTER (WHERE NOT aside), 0) AS seq
+                FROM path HAVING count(*) > 0
+            )
+            SELECT s.title, m.*
+            FROM share AS s LEFT JOIN branching_point AS b ON true
             LEFT JOIN LATERAL (
-                SELECT seq, {MESSAGE_COLUMNS}
-                FROM {messages}
-                WHERE conversation_id = s.conversation_id AND NOT archived
-                    AND role IN ('user', 'assistant') AND coalesce(type, 'text') = 'text'
-                    AND (created_at, seq) <= (s.up_to_time, s.up_to_seq) AND seq <= s.newest_seq
-                    AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
-                ORDER BY created_at, seq LIMIT $2::bigint
+                (
+                    SELECT seq, {MESSAGE_COLUMNS} FROM {messages}
+                    WHERE conversation_id = s.conversation_id AND {ON_LINE} AND {said} AND seq <= s.newest_seq
+                        AND (created_at, seq) <= (coalesce(b.created_at, s.up_to_time), coalesce(b.seq, s.up_to_seq))
+                        {page}
+                ) UNION ALL (
+                    SELECT seq, {MESSAGE_COLUMNS} FROM {messages}
+                    WHERE conversation_id = s.conversation_id
+                        AND message_id = ANY (ARRAY(SELECT message_id FROM path WHERE aside))
+                        AND NOT archived AND {said}
+                        {page}
+                )
             ) AS m ON true
-            WHERE s.token = $1
-            ORDER BY m.created_at, m.seq"""
+            ORDER BY m.created_at, m.seq LIMIT $2::bigint"""
         self.list = f"""
             SELECT {", ".join(f"s.{column}" for column in _COLUMNS.split(", "))}
             FROM {conversations} AS c JOIN {shares} AS s ON s.conversation_id = c.id
@@ -178,7 +207,7 @@ class Shares(Area):
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
-        Uses the index ``{prefix}_messages_in_order``; each page is read from its first message on.
+        Uses the index ``{prefix}_messages_in_line``; each page is read from its first message on.
         """
         check_text(token=token)
         check_count("limit", limit, minimum=1)

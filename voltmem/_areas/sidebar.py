@@ -11,7 +11,7 @@ from pydantic import Field
 
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, Select, require_found, with_is_deleted
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE, Select, require_found, with_is_deleted
 from voltmem._model import Key, Model, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -166,7 +166,7 @@ def last_said(tables: Tables, columns: str, conversation_id: str) -> str:
     return f"""
             SELECT {columns}
             FROM {tables.messages} AS m
-            WHERE m.conversation_id = {conversation_id} AND NOT m.archived AND m.role IN ('user', 'assistant')
+            WHERE m.conversation_id = {conversation_id} AND {ON_LINE} AND m.role IN ('user', 'assistant')
                 AND coalesce(m.type, 'text') NOT IN ('tool-call', 'tool-result')
             ORDER BY m.created_at DESC, m.seq DESC LIMIT 1"""
 

@@ -73,6 +73,8 @@ async def test_restore_conversation_brings_back_what_clear_messages_spared(stora
 OTHER_OUTCOME = {
     "delete_conversation": "deletes it for good",
     "get_conversation_messages": "an empty list, as of a missing one",
+    "list_branches": "an empty list, as of a missing one",
+    "list_siblings": "an empty list, as of a missing one",
     "restore_conversation": "brings it back",
     "soft_delete_conversation": "leaves it deleted",
 }

@@ -28,7 +28,7 @@ async def filled(storage: PostgresStorage) -> PostgresStorage:
         message = {"id": f"m{number}", "role": "user", "content": content, "created_at": NOON}
         await storage.add_message(message, "ada", "c1")
     native = NativeMessage(
-        role="tool", content="[]", type="tool-result", format="f", payload={"z": "\x00"}, parent_id=""
+        role="tool", content="[]", type="tool-result", format="f", payload={"z": "\x00"}, parent_id="m3"
     )
     await storage.add_message(native, "ada", "c1")
     await NativeMemory(storage, "ada", "c1").save_payload({"b": "\ud800", "a": 1}, "a framework", revision="r1")

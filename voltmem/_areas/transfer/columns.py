@@ -22,7 +22,7 @@ RunKind: TypeAlias = Literal["run", "step", "event"]
 
 MESSAGE: Final = (
     *("message_id", "role", "content", "content_json", "type", "metadata", "created_at"),
-    *("format", "payload", "parent_id", "archived", "parts", "words"),
+    *("format", "payload", "parent_id", "archived", "aside", "parts", "words"),
 )
 EVENT: Final = (
     *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
@@ -83,6 +83,7 @@ def message_columns(conversation: ImportedConversation, *, search: bool) -> Iter
             _iso(before),
             *native,
             "t" if imported is not None and imported.archived else None,
+            "t" if imported is not None and imported.aside else None,
             to_json(message.content) if in_parts else None,
             vector(content) if search else None,
         )

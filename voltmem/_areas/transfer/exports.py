@@ -39,7 +39,7 @@ class ExportStatements:
             ORDER BY conversation_id, format"""
         # The conversations in the order of the array.
         self.messages = f"""
-            SELECT conversation_id, archived, parts IS NOT NULL AS in_parts, {MESSAGE_COLUMNS}
+            SELECT conversation_id, archived, aside, parts IS NOT NULL AS in_parts, {MESSAGE_COLUMNS}
             FROM {messages} WHERE conversation_id = ANY($1::text[])
             ORDER BY array_position($1, conversation_id), created_at, seq"""
         self.runs = f"""

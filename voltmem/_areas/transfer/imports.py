@@ -131,7 +131,7 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
                 INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)})
                 SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
                     coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
-                    m.archived IS NOT NULL, m.parts::jsonb,
+                    m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
                     replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector
                 FROM {conversations} AS c,
                     unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)

@@ -81,8 +81,8 @@ def payload_line(row: Row) -> str:
 
 
 def message_line(row: Row) -> str:
-    """Return the line of a message. Its row has conversation_id, archived, in_parts and the MESSAGE_COLUMNS."""
-    _, archived, in_parts, *columns = row
+    """Return the line of a message. Its row has conversation_id, archived, aside, in_parts and the MESSAGE_COLUMNS."""
+    _, archived, aside, in_parts, *columns = row
     message = NativeMessage.from_row(columns)
     return _line(
         "message",
@@ -94,6 +94,7 @@ def message_line(row: Row) -> str:
             "metadata": _unless_empty(message.metadata),
             "created_at": message.created_at,
             "archived": _unless_empty(archived),
+            "aside": _unless_empty(aside),
             "in_parts": _unless_empty(in_parts),
             "format": message.format,
             **({} if message.payload is None else {"payload": message.payload}),

@@ -20,6 +20,8 @@ class ImportedMessage(NativeMessage):
 
     archived: bool = False
     """Whether the storage limit had archived it."""
+    aside: bool = False
+    """Whether it was in a branch that was not chosen."""
     in_parts: bool = False
     """Whether VoltAgent wrote the content, in its column parts."""
 

@@ -23,7 +23,7 @@ NAME: Final = "unreleased_ledger"
 
 # The SHA-256 of the fourteen rows, and the last of the numbered files that replace them.
 _COMPLETE: Final = "9b55f986a3418af358484e94c43d6d5e3ba188debd22e35a7150c5821240d217"
-_LAST_FILE: Final = "0007_agent_history"
+LAST_FILE: Final = "0007_agent_history"
 _INCOMPLETE: Final = (
     "an unreleased version of voltmem created this database, and it was not upgraded to the last of them. Open it once "
     "with commit f020f2e of voltmem, and then with this version; or drop its tables, if you need nothing in them"
@@ -60,7 +60,7 @@ def _drop_unused(tables: Tables) -> list[str]:
 def script(tables: Tables) -> str:
     """Return the statement that replaces the ledger of an unreleased version, or does nothing."""
     functions = [each for each in migrations() if each.is_function]
-    numbered = [each for each in migrations() if not each.is_function and each.name <= _LAST_FILE]
+    numbered = [each for each in migrations() if not each.is_function and each.name <= LAST_FILE]
     return "\n".join([
         f"DO $voltmem$\nBEGIN\nIF {_is_there(tables)} THEN\n",
         f"IF {_is_incomplete(tables)} THEN RAISE EXCEPTION USING MESSAGE = '{_INCOMPLETE}'; END IF;\n",

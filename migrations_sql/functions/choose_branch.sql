@@ -1,0 +1,74 @@
+-- version 1
+-- choose_branch: move the head of a conversation's line to a message, or to the end of the message's branch.
+--
+-- A function for the same reason as drop_messages.
+--
+-- Arguments:
+--   conversation   the id of the conversation
+--   of_user        its required owner; NULL: trusted code, no check
+--   message        the id of the message; '': before the first message
+--   to_the_end     true: the head becomes the newest message that follows the message, unless the message is on the
+--                  line already; false: the message becomes the head
+--   storage_limit  the limit up to which archived messages are restored; NULL: all
+--
+-- Returns one row: the owner of the conversation; whether it is soft-deleted; whether it has that message; the new head
+-- (NULL: an empty line).
+
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_choose_branch(
+    conversation text,
+    of_user text,
+    message text,
+    to_the_end boolean,
+    storage_limit bigint
+) RETURNS TABLE (owner text, is_deleted boolean, has_message boolean, head text)
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $choose_branch$
+DECLARE
+    is_aside boolean;
+BEGIN
+    SELECT c.user_id INTO owner
+        FROM {schema}.{prefix}_conversations AS c
+        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        FOR UPDATE;
+    IF NOT FOUND THEN
+        SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
+            FROM {schema}.{prefix}_conversations AS c
+            WHERE c.id = conversation;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT m.aside INTO is_aside
+        FROM {schema}.{prefix}_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = message;
+    has_message := FOUND OR message = '';
+    head := message;
+    IF to_the_end AND is_aside THEN
+        WITH RECURSIVE below AS (
+            SELECT m.message_id, m.created_at, m.seq
+            FROM {schema}.{prefix}_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = message
+            UNION
+            SELECT m.message_id, m.created_at, m.seq
+            FROM below JOIN {schema}.{prefix}_messages AS m
+                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+        )
+        SELECT below.message_id INTO head FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1;
+    END IF;
+    IF has_message AND (is_aside OR NOT to_the_end) THEN
+        PERFORM {schema}.{prefix}_move_head(conversation, head);
+        PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
+        -- Update the row without changing it, so that the trigger notifies the watchers.
+        UPDATE {schema}.{prefix}_conversations AS c
+            SET updated_at = c.updated_at
+            WHERE c.id = conversation;
+    END IF;
+    SELECT m.message_id INTO head
+        FROM {schema}.{prefix}_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+        ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+    RETURN NEXT;
+END
+$choose_branch$;

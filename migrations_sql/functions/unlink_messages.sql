@@ -1,0 +1,33 @@
+-- version 1
+-- unlink_messages: let what follows some messages follow the messages before them, before they are deleted. The caller
+-- has locked the conversation.
+--
+-- Arguments: the id of the conversation; the ids of the messages.
+
+CREATE OR REPLACE FUNCTION {schema}.{prefix}_unlink_messages(conversation text, message_ids text[]) RETURNS void
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $unlink_messages$
+DECLARE
+    gone record;
+BEGIN
+    -- Newest first: the parent of a message that goes may go, too.
+    FOR gone IN
+        SELECT m.message_id, m.parent_id, m.created_at, m.seq
+        FROM {schema}.{prefix}_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+        ORDER BY m.created_at DESC, m.seq DESC
+    LOOP
+        UPDATE {schema}.{prefix}_messages AS m
+            SET parent_id = coalesce(gone.parent_id, (
+                SELECT line.message_id
+                FROM {schema}.{prefix}_messages AS line
+                WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
+                    AND (line.created_at, line.seq) < (gone.created_at, gone.seq)
+                ORDER BY line.created_at DESC, line.seq DESC LIMIT 1
+            ), '')
+            WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
+    END LOOP;
+END
+$unlink_messages$;
