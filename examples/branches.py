@@ -46,8 +46,10 @@ async def main() -> None:
         back = await store.branch(id, from_entry=porridge.id, expected_revision=result.conversation.revision)
         print("back:", one_line(back))
 
-        # Other code reads the messages of all branches: the sidebar, a search, another framework.
-        print("all: ", " | ".join(message.text for message in await storage.get_messages("ada", id)))
+        # Other code reads the branch that is chosen: the sidebar, a search, another framework.
+        print("read:", " | ".join(message.text for message in await storage.get_messages("ada", id)))
+        siblings = await storage.list_siblings(id, porridge.id)
+        print("also:", " | ".join(message.text for message in siblings))
 
 
 asyncio.run(main())

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voltmem import PostgresStorage, Storage
+from voltmem._values import JsonObject
 from voltmem.errors import DatabaseTimeoutError
 from voltmem.models import NativeMessage
 from voltmem.parts import to_ui_messages
@@ -403,3 +404,83 @@ async def test_another_format_is_its_own(conversation: str, ada: httpx2.AsyncCli
     ]
     assert await get(ada, f"{conversation}/history", format="other") == {"headId": None, "messages": []}
     assert (await get(ada, f"{conversation}/ui-messages"))[0]["parts"] == [{"type": "text", "text": "Hi"}]
+
+
+async def test_a_history_lists_all_branches_and_ui_messages_the_chosen_one(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """Every branch is in the history, with the head of the chosen one, which is what all others read."""
+    for id, parent in (("q", None), ("a", "q"), ("b", "q"), ("b1", "b")):
+        await ada.put(f"{conversation}/history/{id}", json=entry(id, parent))
+    chosen = await ada.post(f"{conversation}/messages/a/choose")
+
+    history = await get(ada, f"{conversation}/history")
+    branches = await get(ada, f"{conversation}/branches")
+    siblings = await get(ada, f"{conversation}/messages/a/siblings")
+
+    assert chosen.json() == {"headId": "a"}
+    assert history["headId"] == "a"
+    assert {row["id"]: row["parent_id"] for row in history["messages"]} == {"q": None, "a": "q", "b": "q", "b1": "b"}
+    assert branches == {"items": [{"parentId": "q", "messageIds": ["a", "b"], "chosenId": "a"}]}
+    assert [item["id"] for item in siblings["items"]] == ["a", "b"]
+    assert [each["id"] for each in await get(ada, f"{conversation}/ui-messages")] == ["q", "a"]
+    assert [each.id for each in await storage.conversation("ada", "c1").messages()] == ["q", "a"]
+
+
+async def test_a_branch_begins_where_it_is_asked_for(conversation: str, ada: httpx2.AsyncClient) -> None:
+    """POST /branch sets what follows aside; null begins anew; a message that is missing is 404."""
+    await ada.post(f"{conversation}/messages", json={"messages": [{"id": "q", "role": "user", "content": "Hi"}]})
+
+    assert (await ada.post(f"{conversation}/branch", json={"messageId": None})).status_code == 204
+    assert await get(ada, f"{conversation}/ui-messages") == []
+    assert (await ada.post(f"{conversation}/branch", json={"messageId": "gone"})).status_code == 404
+    assert (await ada.post(f"{conversation}/messages/gone/choose")).status_code == 404
+    assert (await ada.get(f"{conversation}/messages/gone/siblings")).status_code == 404
+
+
+async def test_a_history_entry_follows_the_results_of_its_parent(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """An entry after a call whose result is a message of its own follows the result, and sets nothing aside."""
+    call: JsonObject = {"type": "tool-call", "toolCallId": "t", "toolName": "look", "input": {}}
+    result: JsonObject = {"type": "tool-result", "toolCallId": "t", "toolName": "look", "output": "seen"}
+    await storage.add_messages(
+        [
+            {"id": "q", "role": "user", "content": "Look"},
+            {"id": "call", "role": "assistant", "content": [call], "type": "tool-call"},
+            {"id": "result", "role": "tool", "content": [result], "type": "tool-result"},
+        ],
+        "ada",
+        "c1",
+    )
+    head = (await get(ada, f"{conversation}/history"))["headId"]
+
+    await ada.put(f"{conversation}/history/next", json=entry("next", head))
+
+    assert head == "call"
+    assert [each.id for each in await storage.get_messages("ada", "c1")] == ["q", "call", "result", "next"]
+    assert await storage.list_branches("c1") == []
+    rows = (await get(ada, f"{conversation}/history"))["messages"]
+    assert [(row["id"], row["parent_id"]) for row in rows] == [("q", None), ("call", "q"), ("next", "call")]
+
+
+async def test_a_history_that_is_put_back_changes_nothing(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """Entries that come back as they were given stay as the framework stored them, in every branch."""
+    await storage.add_messages(
+        [{"id": id, "role": "user", "content": id, "metadata": {"kept": True}} for id in "abc"], "ada", "c1"
+    )
+    await storage.branch_conversation("c1", "a")
+    before = await exported(storage)
+
+    for row in (await get(ada, f"{conversation}/history"))["messages"]:
+        id = row.pop("id")
+        assert (await ada.put(f"{conversation}/history/{id}", json=row)).status_code == 200
+
+    assert await exported(storage) == before
+
+
+async def exported(storage: PostgresStorage) -> list[str]:
+    lines = [line async for line in storage.export_user("ada")]
+    return lines[1:]  # without the header, which has the time

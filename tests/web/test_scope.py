@@ -16,6 +16,7 @@ BODIES: dict[str, Any] = {
     "changeConversation": {"title": "Mine now", "pinned": True},
     "titleConversation": {"title": "Mine now"},
     "rewindConversation": {"messageId": "m1"},
+    "branchConversation": {"messageId": "m1"},
     "addMessages": {"role": "user", "content": "Psst", "id": "m1"},
     "saveUIMessages": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Psst"}]},
     "saveHistoryEntry": {"format": "ai-sdk/v6", "content": {"role": "user", "parts": []}},

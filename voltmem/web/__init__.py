@@ -42,7 +42,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _conversations, _events, _frontends, _messages, _shares, _transfer
+from voltmem.web import _branches, _conversations, _events, _frontends, _messages, _shares, _transfer
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import open_to_all, sign_in
@@ -51,7 +51,7 @@ __all__ = ["app", "router"]
 
 _OF_A_USER = (
     *(_conversations.routes, _messages.routes, _shares.routes),
-    *(_events.routes, _transfer.routes, _frontends.routes),
+    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes),
 )
 _OF_ANYBODY = (_shares.public_routes,)
 record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)

@@ -19,7 +19,7 @@ from voltmem._user import UserStorage
 from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
 from voltmem.parts import to_ui_messages
-from voltmem.parts.ai_sdk import FAMILY, FORMAT
+from voltmem.parts.ai_sdk import FORMAT
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
@@ -38,7 +38,8 @@ from voltmem.web._payloads import (
 )
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
-from voltmem.web._ui_messages import Stored, native_message
+from voltmem.web._tree import Tree
+from voltmem.web._ui_messages import Stored, converter, native_message
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -202,7 +203,7 @@ class HistoryEntry(Body):
     """A message in a front end's own form."""
 
     parent_id: Annotated[Name | None, Field(alias="parent_id")] = None
-    """The message before it in its branch; null for the first."""
+    """The message before it in its branch; null for the first; left out: the last message of the chosen branch."""
     format: Name
     """The format of content, such as ai-sdk/v6."""
     content: JsonObject
@@ -218,10 +219,10 @@ class HistoryRow(Answer):
 
 
 class History(Answer):
-    """The messages of a conversation, each after its parent."""
+    """The messages of a conversation in all branches, each after its parent."""
 
     head_id: str | None
-    """The newest message."""
+    """The last message of the chosen branch."""
     messages: list[HistoryRow]
 
 
@@ -237,27 +238,19 @@ async def load_history(
     format: Annotated[Name, Query(description="The MessageFormatAdapter's format.")] = "ai-sdk/v6",
     limit: Newest = 1000,
 ) -> Response:
-    """assistant-ui's load(): the messages in one format. In the AI SDK's format: all messages, converted."""
-    found = await _newest(mine, conversationId, limit)
-    rows = _rows(found, format)
-    return JsonResponse(History(head_id=rows[-1].id if rows else None, messages=rows))
+    """
+    assistant-ui's load(): the messages of all branches, in one format. In the AI SDK's format: all, converted.
 
-
-def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
-    parents = {message.id: message.parent_id for message in found}
-    if format.startswith(FAMILY):
-        contents = {str(each.pop("id")): each for each in to_ui_messages(found)}
-    else:
-        contents = {each.id: each.payload for each in found if each.format == format and isinstance(each.payload, dict)}
-    rows: list[HistoryRow] = []
-    before: str | None = None
-    for id, content in contents.items():
-        # assistant-ui drops the messages that follow a missing parent.
-        parent = parents[id]
-        follows = before if parent is None or (parent and parent not in contents) else parent or None
-        rows.append(HistoryRow(id=id, parent_id=follows, format=format, content=content))
-        before = id
-    return rows
+    The limit is that of the chosen branch, and again of all other messages.
+    """
+    found = await NativeMemory.of(mine.conversation(conversationId)).messages_of_all_branches(limit)
+    await check_is_there(mine, conversationId, found)
+    tree = Tree(found, converter(format))
+    rows = [
+        HistoryRow(id=id, parent_id=tree.parent_of(id), format=format, content=content)
+        for id, content in tree.contents.items()
+    ]
+    return JsonResponse(History(head_id=tree.head_id, messages=rows))
 
 
 @routes.put(
@@ -269,7 +262,19 @@ def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
 async def save_history_entry(
     mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: HistoryEntry
 ) -> Response:
-    """assistant-ui's append() and update(): store a message, in place of the one with this id or as the newest."""
-    message = native_message(messageId, entry.content, format=entry.format, parent_id=entry.parent_id or "")
-    await mine.add_messages([message], conversationId)
+    """
+    assistant-ui's append() and update(): store a message, in place of the one with this id or after its parent.
+
+    A new message whose parent is not the head begins a branch, which becomes the chosen one. Without parent_id it
+    follows the head. A message that comes back as it was given stays as it was stored.
+    """
+    async with mine.transaction() as mine_together:
+        memory = NativeMemory.of(mine_together.conversation(conversationId))
+        await memory.lock()
+        tree = Tree(await memory.messages_of_all_branches(_COMPARED), converter(entry.format))
+        if tree.contents.get(messageId) != entry.content:
+            parent = entry.parent_id and tree.last_of(entry.parent_id)
+            follows = (parent or "") if "parent_id" in entry.model_fields_set else None
+            message = native_message(messageId, entry.content, format=entry.format, parent_id=follows)
+            await mine_together.add_messages([message], conversationId)
     return JsonResponse(HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content))

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Header, Query, Response
 
 from voltmem._user import UserStorage
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
-from voltmem.models import Message
 from voltmem.web._openapi import messages_made, responses
 from voltmem.web._payloads import (
     ConversationId,
@@ -116,7 +115,7 @@ async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind
     return JsonResponse(Dropped(dropped=await mine.rewind_conversation(conversationId, rewind.message_id)))
 
 
-async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequence[Message]) -> None:
+async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequence[object]) -> None:
     """Raise ConversationNotFoundError if no message was found because there is no such conversation."""
     if not found and await mine.get_conversation(conversation_id) is None:
         raise ConversationNotFoundError(conversation_id)

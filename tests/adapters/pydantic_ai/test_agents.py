@@ -384,7 +384,7 @@ async def test_a_branch_that_was_pruned_is_gone(make_storage: MakeStorage) -> No
     conversation = Conversation(conversation_id="c1", messages=[asked("a"), answered("b")])
     *_, left = await store.save(conversation)
     conversation = await store.branch("c1", at=1, expected_revision=conversation.revision)
-    conversation.messages.extend([answered("c"), asked("d"), answered("e"), asked("f")])
+    conversation.messages.extend([answered("c"), asked("d"), answered("e"), asked("f"), answered("g")])
     await store.save(conversation)
 
     record = await store.read_record("c1")

@@ -248,3 +248,58 @@ async def test_a_history_is_one_statement(make_storage: MakeStorage, caplog: pyt
     assert loaded is not None
     assert len(loaded.messages) == 80
     assert len(caplog.records) == 2
+
+
+async def test_a_branch_that_was_chosen_elsewhere_is_continued(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """choose_branch() of a front end moves the head: the next run continues that branch, and the other can be left."""
+    conversation = Conversation(conversation_id="c1", messages=[asked("a"), answered("b")])
+    question, first = await store.save(conversation)
+    conversation = await store.branch("c1", from_entry=question.id, expected_revision=conversation.revision)
+    conversation.messages.append(answered("c"))
+    (second,) = await store.save(conversation)
+
+    await storage.choose_branch("c1", first.id)
+
+    loaded = await store.load("c1")
+    record = await store.read_record("c1")
+    assert loaded is not None
+    assert record is not None
+    assert words(loaded.messages) == ["a", "b"]
+    assert (record.head_id, record.branches) == (first.id, [second.id])
+    loaded.messages.append(asked("d"))
+    await store.save(loaded)
+    assert [message.text for message in await storage.get_messages("ada", "c1")] == ["a", "b", "d"]
+
+
+async def test_a_branch_that_was_made_elsewhere_is_listed(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """What branch_conversation() set aside is one of the record's branches, and can be gone back to."""
+    await begin_elsewhere(storage)
+    await storage.branch_conversation("c1", "m4")
+    await storage.add_message({"role": "assistant", "content": "Better."}, "ada", "c1")
+
+    record = await store.read_record("c1")
+
+    assert record is not None
+    assert record.branches == ["m5"]
+    back = await store.branch("c1", from_entry="m5", expected_revision=record.revision)
+    assert [message.id for message in await storage.get_messages("ada", "c1")] == ["m1", "m2", "m3", "m4", "m5"]
+    assert words(back.messages)[-1] == "Yes."
+
+
+async def test_a_save_after_a_branch_was_chosen_elsewhere_is_a_conflict(
+    storage: PostgresStorage, store: VoltMemConversationStore
+) -> None:
+    """A run that was under way while somebody chose another branch does not overwrite that choice."""
+    conversation = Conversation(conversation_id="c1", messages=[asked("a"), answered("b"), asked("c")])
+    await store.save(conversation)
+    await storage.add_message(NativeMessage(id="other", role="assistant", content="x", parent_id=""), "ada", "c1")
+
+    conversation.messages.append(answered("d"))
+    with pytest.raises(ConversationConflict):
+        await store.save(conversation)
+
+    assert [message.id for message in await storage.get_messages("ada", "c1")] == ["other"]

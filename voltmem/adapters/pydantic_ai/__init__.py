@@ -45,8 +45,7 @@ async def load_history(
     """
     Return the newest messages of a conversation, for ``agent.run(…, message_history=…)``; no store is needed.
 
-    The arguments, the order, the errors and the messages left out are those of ``memory.messages()``. The messages of
-    all branches of a conversation are returned, in the order in which they were added.
+    The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
     """
     return to_model_messages(await NativeMemory.of(memory).native_messages(limit=limit, turns=turns))
 

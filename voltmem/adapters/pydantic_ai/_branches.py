@@ -1,8 +1,8 @@
 """
-Conversations with branches: each message has a link to its parent, the message before it in its branch.
+Conversations with branches, as a framework reads them that links each message to its parent, the message before it.
 
-A message that was added without a link, by another framework or by the application, is loose. It follows the message
-before it, and is linked when a framework with branches next reads the conversation.
+A message that was added without a link, by another framework or by the application, is loose. It is on the line and
+follows the message before it, and is linked when a framework with branches next reads the conversation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
@@ -32,18 +32,22 @@ class BranchStatements:
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
+        # Of one conversation, every message of the line is examined; of a list, only the newest of each.
+        is_any_loose = f"""EXISTS (
+                    SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND {ON_LINE} AND m.parent_id IS NULL)"""
         tips = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision,
-                newest.message_id AS newest_id, newest.message_id IS NOT NULL AND newest.parent_id IS NULL AS is_loose
+                newest.message_id AS newest_id, {{is_loose}} AS is_loose
             FROM {conversations} AS c
             LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $1
             LEFT JOIN LATERAL (
                 SELECT m.message_id, m.parent_id FROM {messages} AS m
-                WHERE m.conversation_id = c.id AND NOT m.archived
+                WHERE m.conversation_id = c.id AND {ON_LINE}
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ) AS newest ON true"""
-        self.tip = f"{tips} WHERE c.id = $2 AND c.deleted_at IS NULL"
-        self.tips = f"""{tips}
+        self.tip = f"{tips.format(is_loose=is_any_loose)} WHERE c.id = $2 AND c.deleted_at IS NULL"
+        is_newest_loose = "newest.message_id IS NOT NULL AND newest.parent_id IS NULL"
+        self.tips = f"""{tips.format(is_loose=is_newest_loose)}
             WHERE ($2::text IS NULL OR c.user_id = $2) AND c.deleted_at IS NULL
             ORDER BY c.updated_at DESC, c.id DESC
             LIMIT $3::bigint"""
@@ -73,30 +77,19 @@ class BranchStatements:
             SELECT conversation_id, {MESSAGE_COLUMNS} FROM (SELECT step, id FROM line) AS line
             JOIN {messages} ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             ORDER BY step DESC"""
-        # $2 is the parent of the first loose message; if it is gone, the newest linked message is. NULL: no parent.
-        in_order = "ORDER BY created_at DESC, seq DESC"
         self.link = f"""
-            WITH linked AS (
-                SELECT message_id, created_at, seq FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived AND parent_id IS NOT NULL {in_order} LIMIT 1
-            ), loose AS (
-                SELECT message_id, lag(message_id) OVER (ORDER BY created_at, seq) AS before FROM {messages}
-                WHERE conversation_id = $1 AND NOT archived AND parent_id IS NULL
-                    AND (created_at, seq) > (
-                        (SELECT coalesce(max(created_at), '-infinity') FROM linked),
-                        (SELECT coalesce(max(seq), 0) FROM linked)
-                    )
-            ), first AS (
-                SELECT CASE WHEN $2::text IS NOT NULL THEN coalesce(
-                    (
-                        SELECT message_id FROM {messages}
-                        WHERE conversation_id = $1 AND message_id = $2 AND NOT archived AND parent_id IS NOT NULL
-                    ),
-                    (SELECT message_id FROM linked)
-                ) END AS before
+            UPDATE {messages} AS m SET parent_id = coalesce(line.before, '')
+            FROM (
+                SELECT message_id, lag(message_id) OVER (ORDER BY created_at, seq) AS before
+                FROM {messages} WHERE conversation_id = $1 AND {ON_LINE}
+            ) AS line
+            WHERE m.conversation_id = $1 AND m.message_id = line.message_id AND m.parent_id IS NULL"""
+        self.ends = f"""
+            SELECT m.message_id FROM {messages} AS m
+            WHERE m.conversation_id = $1 AND NOT m.archived AND m.aside AND NOT EXISTS (
+                SELECT FROM {messages} AS next WHERE next.conversation_id = $1 AND next.parent_id = m.message_id
             )
-            UPDATE {messages} AS m SET parent_id = coalesce(loose.before, first.before, '')
-            FROM loose, first WHERE m.conversation_id = $1 AND m.message_id = loose.message_id"""
+            ORDER BY m.created_at, m.seq"""
 
 
 @dataclass(frozen=True)
@@ -105,9 +98,9 @@ class Tip:
 
     kept: Payload
     newest_id: str | None
-    """The id of the newest message of any branch; None: there are no messages."""
+    """The id of the newest message of the line; None: the line is empty."""
     is_loose: bool
-    """Whether the newest message has no link yet."""
+    """Whether a message of the line has no link yet; in a list of tips: whether the newest has none."""
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Tip:
@@ -210,15 +203,17 @@ class Branches:
         check_id(conversation_id=conversation_id)
         await self._executor.fetchrow(self._sql.lock, conversation_id)
 
-    async def link(self, conversation_id: str, *, after: str | None) -> None:
-        """
-        Link each loose message to the message before it.
+    async def link(self, conversation_id: str) -> None:
+        """Link each loose message of a conversation, locked by lock(), to the message before it."""
+        await self._executor.execute(self._sql.link, conversation_id)
 
-        Args:
-            conversation_id: The conversation, locked by lock().
-            after: The parent of the first loose message; if it is gone, the newest linked message is. None: no parent.
-        """
-        await self._executor.execute(self._sql.link, conversation_id, after)
+    async def ends(self, conversation_id: str) -> list[str]:
+        """Return the last messages of the branches that are off the line, oldest first."""
+        return [row["message_id"] for row in await self._executor.fetch(self._sql.ends, conversation_id)]
+
+    async def move_head(self, conversation_id: str, message_id: str | None) -> None:
+        """End the line with this message; None: make it empty."""
+        await self._storage.branch_conversation(conversation_id, message_id)
 
     async def save(
         self,

@@ -63,7 +63,7 @@ class VoltMemConversationStore(ConversationStore):
     A saved conversation is like any other: it is in the sidebar, is read as plain messages, and can be continued by
     other frameworks. load() also continues conversations that others have started or continued. A fork has its own
     copies of the entries that it shares, with the same ids: deleting a conversation deletes its messages and changes no
-    fork. The plain messages of a conversation are those of all its branches, in the order in which they were added.
+    fork. Everybody else reads the branch of its head. If a front end chooses another branch, load() continues that one.
 
     Two ways to use it:
 
@@ -106,9 +106,10 @@ class VoltMemConversationStore(ConversationStore):
         tip = await self._branches.tip(conversation_id)
         if tip is None:
             return None
-        if _was_continued_elsewhere(tip):
-            return await self._link_loose(conversation_id)
-        return await self._with_existing_ends(self._branches, self._record(tip), tip.newest_id)
+        record = self._record(tip)
+        if _was_continued_elsewhere(tip, record):
+            return await self._follow_the_line(conversation_id)
+        return await self._with_existing_ends(self._branches, record, tip.newest_id)
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> list[ConversationRecord]:
         """Return the records, the last active conversation first. Other frameworks' conversations have records, too."""
@@ -150,10 +151,13 @@ class VoltMemConversationStore(ConversationStore):
                     conversation_id, user_id, payload, revision=record.revision, expected_revision=expected_revision
                 )
                 tip = await branches.tip(conversation_id)
-                if tip is None or tip.is_loose:
+                known = {None, record.head_id, *record.branches, *before}
+                if tip is None or tip.is_loose or tip.newest_id not in known:  # others have continued it
                     raise ConversationConflict(conversation_id)
                 shared = await self._shared(branches, conversation_id, set(before) - {tip.newest_id})
                 await branches.add(conversation_id, user_id, [*shared, *messages])
+                if record.head_id != (messages[-1].id if messages else tip.newest_id):
+                    await branches.move_head(conversation_id, record.head_id)
         except (ConversationNotFoundError, RevisionConflictError) as error:
             raise ConversationConflict(conversation_id) from error
 
@@ -231,19 +235,22 @@ class VoltMemConversationStore(ConversationStore):
             branches=[_EntryId.of(end, record.conversation_id) for end in record.branches if end in existing],
         )
 
-    async def _link_loose(self, conversation_id: str) -> ConversationRecord | None:
-        """Link the messages that others have added to the record's head. Returns the new record."""
+    async def _follow_the_line(self, conversation_id: str) -> ConversationRecord | None:
+        """Link what others have added, and make the line's head that of the record. Returns the new record."""
         async with self._branches.transaction() as branches:
             await branches.lock(conversation_id)
             tip = await branches.tip(conversation_id)
             if tip is None:  # it was deleted meanwhile
                 return None
             record = self._record(tip)
-            if tip.is_loose:
-                await branches.link(conversation_id, after=record.head_id)
-                # The conversation went on without the results that the last run was waiting for.
-                record = replace(record, head_id=tip.newest_id, deferred_tool_requests=None)
-            if _was_continued_elsewhere(tip):  # no other process has linked them meanwhile
+            if _was_continued_elsewhere(tip, record):  # no other process has followed the line meanwhile
+                if tip.is_loose:
+                    await branches.link(conversation_id)
+                if record.head_id != tip.newest_id:
+                    ends = dict.fromkeys([*record.branches, *await branches.ends(conversation_id)])
+                    left = [end for end in ends if end != tip.newest_id]
+                    # The conversation went on without the results that the last run was waiting for.
+                    record = replace(record, head_id=tip.newest_id, branches=left, deferred_tool_requests=None)
                 conversation = tip.kept.conversation
                 record = replace(record, revision=uuid7(), updated_at=conversation.updated_at)
                 await branches.save(
@@ -287,8 +294,8 @@ for _name in dir(ConversationStore):
         setattr(VoltMemConversationStore, _name, _checked(_method))
 
 
-def _was_continued_elsewhere(tip: Tip) -> bool:
-    return tip.is_loose or tip.kept.payload is None
+def _was_continued_elsewhere(tip: Tip, record: ConversationRecord) -> bool:
+    return tip.is_loose or tip.kept.payload is None or record.head_id != tip.newest_id
 
 
 def _conversation_of(entry_id: str) -> str | None:

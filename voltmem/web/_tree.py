@@ -1,0 +1,76 @@
+"""A conversation with all its branches, as a front end that keeps branches itself is shown it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from voltmem._values import JsonObject
+from voltmem.models import NativeMessage
+
+Convert = Callable[[Sequence[NativeMessage]], dict[str, JsonObject]]
+"""Converts the messages of one branch: the content of each message that the front end has, by its id."""
+
+
+class Tree:
+    """
+    The newest messages of a conversation in all branches, in a front end's form.
+
+    A tool's result that the front end has in the message of the call is a message of its own in the storage.
+
+    Args:
+        found: The messages in the order of adding, each with whether it is off the line.
+        convert: How the front end's form is made.
+    """
+
+    def __init__(self, found: Sequence[tuple[NativeMessage, bool]], convert: Convert) -> None:
+        self._messages = {message.id: message for message, _ in found}
+        self._parents = dict(_parents(found))
+        self._places = {id: place for place, id in enumerate(self._messages)}
+        line = [message for message, is_aside in found if not is_aside]
+        self._line = {message.id for message in line}
+        self.contents: dict[str, JsonObject] = {}
+        self._shown: dict[str, str | None] = {}
+        self._add(line, convert)
+        followed = set(self._parents.values())
+        for message, is_aside in found:
+            if is_aside and message.id not in followed:
+                self._add(self._branch(message.id), convert)
+        self.contents = dict(sorted(self.contents.items(), key=lambda each: self._places[each[0]]))
+        self.head_id = self._shown[line[-1].id] if line else None
+
+    def _add(self, branch: Sequence[NativeMessage], convert: Convert) -> None:
+        contents = convert(branch)
+        shown: str | None = None
+        for message in branch:
+            shown = message.id if message.id in contents else shown
+            self._shown.setdefault(message.id, shown)
+        self.contents = contents | self.contents  # what two branches share is as the first has it
+
+    def _branch(self, id: str) -> list[NativeMessage]:
+        branch: dict[str, NativeMessage] = {}
+        place: str | None = id
+        while place is not None and place in self._messages and place not in branch:
+            branch[place] = self._messages[place]
+            place = self._parents[place]
+        return list(branch.values())[::-1]
+
+    def parent_of(self, id: str) -> str | None:
+        """Return the message before one of the front end's, in the front end's form; None: it is a first one."""
+        before = self._parents[id]
+        # The parent may be gone, and a message without content in this form has none.
+        return self._shown.get(before) if before is not None else None
+
+    def last_of(self, id: str) -> str:
+        """Return the last stored message that belongs to one of the front end's: the one that the next one follows."""
+        own = [each for each, shown in self._shown.items() if shown == id]
+        on_line = [each for each in own if each in self._line]
+        return max(on_line or own or [id], key=lambda each: self._places.get(each, 0))
+
+
+def _parents(found: Sequence[tuple[NativeMessage, bool]]) -> Iterator[tuple[str, str | None]]:
+    """Yield each message's id with its parent's. A message of the line without one follows the message before it."""
+    before: str | None = None
+    for message, is_aside in found:
+        yield message.id, before if message.parent_id is None else message.parent_id or None
+        if not is_aside:
+            before = message.id
