@@ -1,78 +1,21 @@
-"""The readers of other formats: ChatGPT's export and OpenAI's messages become conversations, whatever they contain."""
+"""ChatGPT's export becomes conversations, whatever it contains, and what is left out is counted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import MakeStorage
+from tests.importers.exports import BEGAN, JSON, chat, node, outcomes, said, the
 from tests.said import tool_calls, tool_results
-from voltmem import ImportedConversation, InvalidInputError, Message
-from voltmem.importers import from_chatgpt, from_openai
-from voltmem.parts import ToolCall, ToolResult
-
-BEGAN = 1_700_000_000.5
-
-
-def node(
-    id: str,
-    parent: str | None,
-    text: Any = None,
-    *,
-    role: str = "user",
-    time: Any = None,
-    recipient: str = "all",
-    name: str | None = None,
-    **metadata: Any,
-) -> dict[str, Any]:
-    """A node of ChatGPT's mapping. The text may be the whole content."""
-    content = text if isinstance(text, Mapping) else {"content_type": "text", "parts": [text]}
-    message = {
-        "id": id,
-        "author": {"role": role, "name": name, "metadata": {}},
-        "create_time": time,
-        "update_time": None,
-        "content": content,
-        "status": "finished_successfully",
-        "weight": 1.0,
-        "metadata": metadata,
-        "recipient": recipient,
-    }
-    return {"id": id, "parent": parent, "children": [], "message": None if text is None else message}
-
-
-def chat(*nodes: Mapping[str, Any], current: str | None = None, **fields: Any) -> dict[str, Any]:
-    """A conversation of ChatGPT's export."""
-    mapping = {each["id"]: each for each in nodes}
-    return {
-        "title": "Coats",
-        "create_time": BEGAN,
-        "update_time": BEGAN + 60,
-        "mapping": mapping,
-        "current_node": current or nodes[-1]["id"],
-        "conversation_id": "chat-1",
-        "is_archived": False,
-        **fields,
-    }
-
-
-def the(export: object) -> ImportedConversation:
-    (conversation,) = from_chatgpt([export])
-    return conversation
-
-
-def said(conversation: ImportedConversation) -> list[tuple[str, Any]]:
-    return [(message.role, message.content) for message in conversation.messages]
-
-
-# --- ChatGPT ------------------------------------------------------------------------------------------------------
+from voltmem import InvalidInputError, Skipped
+from voltmem.importers import from_chatgpt
+from voltmem.parts import ToolCall, ToolResult, to_ui_messages
 
 
 def test_a_conversation_is_read_with_its_title_times_and_place() -> None:
@@ -100,7 +43,7 @@ def test_a_conversation_is_read_with_its_title_times_and_place() -> None:
 
 
 def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
-    """The visible branch is read; edited and regenerated messages are left out, and counted in metadata."""
+    """The visible branch is read; edited and regenerated messages are left out, and counted."""
     conversation = the(
         chat(
             node("m1", None, "first try"),
@@ -114,10 +57,11 @@ def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
 
     assert [message.content for message in conversation.messages] == ["first try", "another answer", "thanks"]
     assert conversation.metadata["messages_left_out"] == 2
+    assert conversation.left_out == {"messages of other branches": 2}
 
 
-def test_what_chatgpt_hides_is_left_out() -> None:
-    """Hidden messages are left out: system messages, custom instructions, reasoning, and empty ones."""
+def test_what_chatgpt_hides_is_left_out_and_counted() -> None:
+    """Hidden messages are left out, and counted by what they are: system messages, reasoning, empty ones."""
     conversation = the(
         chat(
             node("m1", None, "You are ChatGPT", role="system"),
@@ -127,16 +71,25 @@ def test_what_chatgpt_hides_is_left_out() -> None:
             node("m5", "m4", {"content_type": "thoughts", "thoughts": [{"summary": "s"}]}, role="assistant"),
             node("m6", "m5", {"content_type": "reasoning_recap", "content": "Thought for 3s"}, role="assistant"),
             node("m7", "m6", "", role="assistant"),
-            node("m8", "m7", "Hi", role="assistant"),
+            node("m8", "m7", {"content_type": "of tomorrow", "shape": 4}, role="assistant"),
+            node("m9", "m8", "Hi", role="assistant"),
         )
     )
 
     assert said(conversation) == [("user", "Hello"), ("assistant", "Hi")]
     assert "messages_left_out" not in conversation.metadata
+    assert conversation.left_out == {
+        "system messages": 1,
+        "custom instructions": 1,
+        "hidden messages": 1,
+        "reasoning": 2,
+        "empty messages": 1,
+        "messages of the type of tomorrow": 1,
+    }
 
 
 def test_what_is_said_to_a_tool_is_a_call_and_what_comes_back_its_result() -> None:
-    """A message to a tool is a call, and the tool's answer its result; of several results one belongs to the call."""
+    """A message to a tool is a call, and the tool's answer its result; another tool's answer has no call."""
     code = {"content_type": "code", "language": "unknown", "text": '{"query": "weather"}'}
     shown = {"content_type": "tether_browsing_display", "result": "4 degrees", "summary": None}
     conversation = the(
@@ -185,7 +138,8 @@ def test_what_is_said_to_a_tool_is_a_call_and_what_comes_back_its_result() -> No
             },
             "[audio: a]",
         ),
-        ({"content_type": "tether_quote", "url": "https://x", "text": "a quote"}, "a quote"),
+        ({"content_type": "tether_quote", "url": "https://x", "text": "a quote"}, "[https://x](https://x)\na quote"),
+        ({"content_type": "computer_output", "screenshot": {"asset_pointer": "sediment://s"}}, "[file: sediment://s]"),
         ({"content_type": "system_error", "name": "E", "text": "it failed"}, "it failed"),
         ({"content_type": "of tomorrow", "content": "something"}, "something"),
         ({"parts": ["a", "", None, 7, "b"]}, "a\nb"),
@@ -197,7 +151,11 @@ def test_every_kind_of_content_has_a_text(content: Mapping[str, Any], text: str)
 
 
 def test_the_order_is_that_of_the_branch() -> None:
-    """A message older than the one before it gets that one's time; an invalid id is replaced with a new one."""
+    """
+    A message older than the one before it gets that one's time, one newer than the conversation the conversation's.
+
+    An invalid id is replaced with a new one.
+    """
     conversation = the(
         chat(
             node("m1", None, "a", time=None),
@@ -205,12 +163,13 @@ def test_the_order_is_that_of_the_branch() -> None:
             node("m3", "m2", "c", time=BEGAN + 5),
             node("m4", "m3", "d", time="2023-11-14T22:13:40Z"),
             node("m5" * 600, "m4", "e", time=float("nan")),
+            node("m6", "m5" * 600, "f", time=BEGAN + 86_400),
         )
     )
     times = [message.given("created_at") for message in conversation.messages]
 
-    assert [None if time is None else time.timestamp() - BEGAN for time in times] == [None, 9, 9, 19.5, 19.5]
-    assert len(conversation.messages[-1].id) == 36
+    assert [None if time is None else time.timestamp() - BEGAN for time in times] == [None, 9, 9, 19.5, 19.5, 60]
+    assert len(conversation.messages[-2].id) == 36
 
 
 @pytest.mark.parametrize("current", [None, "nowhere", 7, ["m3"]])
@@ -232,16 +191,21 @@ def test_a_malformed_tree_is_read_as_far_as_possible() -> None:
     assert [message.content for message in the(circle).messages] == ["a", "b"]
     assert [message.content for message in the(dangling).messages] == ["b", "c"]
     assert [message.content for message in the(broken).messages] == ["a"]
+    assert the(broken).left_out == {"malformed messages": 3}
     assert the({**broken, "mapping": {}}).messages == []
 
 
 def test_an_export_is_read_as_a_file_holds_it() -> None:
-    """An export is read from text or bytes of JSON, from a list, or from one conversation."""
+    """An export is read from text or bytes of JSON, from a list, one conversation, or an object around the list."""
     export = chat(node("m1", None, "Hello", time=BEGAN))
     expected = [the(export)]
+    wrapped, last = {"conversations": [export]}, {"version": 1, "conversations": [export]}
+    texts = [json.dumps(value) for value in ([export], export, wrapped, last)]
 
-    for given_as in ([export], export, json.dumps([export]), json.dumps([export]).encode(), json.dumps(export)):
-        assert list(from_chatgpt(given_as)) == expected
+    for values in ([export], export, wrapped, last):
+        assert list(from_chatgpt(values)) == expected
+    for text in (*texts, texts[0].encode(), "\ufeff \n" + texts[0]):
+        assert list(from_chatgpt(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -261,185 +225,166 @@ def test_text_that_postgresql_cannot_hold_is_kept_where_it_can_be() -> None:
     assert (conversation.title, conversation.metadata["gizmo_id"]) == ("t", "\N{REPLACEMENT CHARACTER}")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=10,
-)
 FIELDS = ("message", "parent", "author", "role", "content", "content_type", "parts", "text", "metadata", "create_time")
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), st.dictionaries(st.sampled_from(FIELDS), JSON)), JSON, JSON)
 def test_any_value_in_a_mapping_is_read_or_left_out(mapping: Any, current: Any, field: Any) -> None:
     """Any value in a mapping is read or left out; no other error than voltmem's is raised."""
-    export = {"mapping": mapping, "current_node": current, "title": field, "create_time": field, "id": field}
+    broken = {"mapping": mapping, "current_node": current, "title": field, "create_time": field, "id": field}
+    good = chat(node("m1", None, "Hello", time=BEGAN))
 
-    the(export)
-
-
-# --- OpenAI -------------------------------------------------------------------------------------------------------
-
-HELLO = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    assert list(from_chatgpt([broken, good]))[1] == the(good)
 
 
-def read(source: Any) -> list[list[tuple[str, Any]]]:
-    return [said(conversation) for conversation in from_openai(source)]
+# --- what newer and older exports have ----------------------------------------------------------------------------
 
 
-def test_a_list_of_messages_is_one_conversation() -> None:
-    """A list of messages is one conversation, in order, without times, with an id from the import."""
-    (conversation,) = from_openai(HELLO, resource_id="docs")
+def test_a_tree_needs_parents_or_children_only() -> None:
+    """The branch is found by the nodes' parents, or by their children where an export has no parents."""
+    first, second = node("m1", None, "a"), node("m2", "m1", "b")
+    first["children"] = ["m2"]
+    by_children = [{key: value for key, value in each.items() if key != "parent"} for each in (first, second)]
 
-    assert said(conversation) == [("system", "Be brief."), ("user", "Hello")]
-    assert (conversation.id, conversation.resource_id, conversation.created_at) == (None, "docs", None)
-    assert all(message.given("created_at") is None for message in conversation.messages)
-
-
-def test_conversations_are_read_from_every_container(tmp_path: Path) -> None:
-    """Conversations are read from lists of lists, objects with messages, JSON, JSON lines, and an open file."""
-    two = [[("system", "Be brief."), ("user", "Hello")], [("user", "Ho")]]
-    objects = [{"messages": HELLO}, {"messages": [{"role": "user", "content": "Ho"}]}]
-    lines = "\n".join(map(json.dumps, objects)) + "\n\n"
-    file = tmp_path / "lines.jsonl"
-    file.write_text(lines)
-
-    for source in (objects, [each["messages"] for each in objects], iter(objects), lines, lines.encode()):
-        assert read(source) == two
-    assert read(json.dumps(objects)) == read(json.dumps(objects, indent=2)) == read(json.dumps(objects) + "\n") == two
-    assert read(objects[0]) == read(json.dumps(objects[0])) == two[:1]
-    with file.open() as opened:
-        assert read(opened) == two
-    assert read([]) == read(iter([])) == []
+    assert [message.content for message in the(chat(*by_children)).messages] == ["a", "b"]
+    assert the(chat(first, pinned_time=BEGAN, is_starred=None)).pinned
 
 
-@pytest.mark.parametrize("before", ["\ufeff", "\n", "\ufeff \r\n\n"])
-def test_what_editors_put_before_the_first_line_means_nothing(before: str, tmp_path: Path) -> None:
-    """A byte-order mark and blank lines are ignored: before JSON, before JSON lines, in a file, as text or bytes."""
-    objects = [{"messages": HELLO}, {"messages": [{"role": "user", "content": "Ho"}]}]
-    lines = before + "\n".join(map(json.dumps, objects))
-    file = tmp_path / "lines.jsonl"
-    file.write_text(lines, encoding="utf-8")
-    export = before + json.dumps([chat(node("m1", None, "Hello"))])
+def test_a_tools_answer_without_text_is_a_result() -> None:
+    """A tool's answer without text is the result of its call, with pictures and found pages; so is an empty one."""
+    shown = {"messages": [{"message_type": "image", "image_url": "file-service://plot"}]}
+    page = {"url": "https://example.org/race", "title": "Race", "snippet": "Ann won."}
+    answers: list[tuple[dict[str, Any], str]] = [
+        ({"aggregate_result": shown}, "[image: file-service://plot]"),
+        ({"search_result_groups": [{"entries": [page]}]}, "[Race](https://example.org/race)\nAnn won."),
+        ({}, ""),
+    ]
 
-    for text in (lines, before + json.dumps(objects), before + json.dumps(objects, indent=2)):
-        assert read(text) == read(text.encode()) == read(objects)
-    with file.open(encoding="utf-8") as opened:
-        assert read(opened) == read(objects)
-    for given_as in (export, export.encode()):
-        assert [said(conversation) for conversation in from_chatgpt(given_as)] == [[("user", "Hello")]]
-
-
-def test_other_fields_are_kept_as_metadata() -> None:
-    """Other fields of a conversation and of a message become metadata; id and title are used as such."""
-    content = [{"type": "image_url", "image_url": {"url": "x"}}]
-    message = {"role": "user", "name": "Ada", "content": content, "weight": 0}
-    about: dict[str, Any] = {"id": "c1", "title": "Coats", "tools": [{"type": "function"}], "messages": [message]}
-
-    (conversation,) = from_openai(about)
-
-    assert (conversation.id, conversation.title) == ("c1", "Coats")
-    assert conversation.metadata == {"tools": [{"type": "function"}]}
-    assert conversation.messages[0].content == content
-    assert conversation.messages[0].metadata == {"name": "Ada", "weight": 0}
+    for metadata, expected in answers:
+        output = {"content_type": "execution_output", "text": ""}
+        conversation = the(
+            chat(
+                node("m1", None, {"content_type": "code", "text": "plot()"}, role="assistant", recipient="python"),
+                node("m2", "m1", output, role="tool", name="python", **metadata),
+                node("m3", "m2", "There."),
+            )
+        )
+        assert tool_results(conversation.messages[1]) == [ToolResult("m1", expected, "python")]
+        assert '"output-available"' in json.dumps(to_ui_messages(conversation.messages)[0])
 
 
-def call(id: str | None, arguments: str) -> dict[str, Any]:
-    return {"id": id, "type": "function", "function": {"name": "search", "arguments": arguments}}
+def test_several_answers_of_a_tool_are_one_result() -> None:
+    """What a tool says in several messages is one result, with the addresses of the pages it quotes."""
+    quote = {"content_type": "tether_quote", "url": "https://example.org/a", "title": "A [page]", "text": "Words."}
+    problem = {"content_type": "system_error", "text": "timed out"}
+    before = node("m1", None, "read it", role="assistant", recipient="browser")
+    answers = [
+        node("m2", "m1", quote, role="tool", name="browser"),
+        node("m3", "m2", problem, role="tool", name="browser"),
+    ]
+
+    _, both = the(chat(before, *answers)).messages
+    _, failed = the(chat(before, {**answers[1], "parent": "m1"})).messages
+
+    assert tool_results(both)[0].value == "[A \\[page\\]](https://example.org/a)\nWords.\n\ntimed out"
+    assert (tool_results(both)[0].state, tool_results(failed)[0].state) == ("answered", "failed")
 
 
-CUSTOM: dict[str, Any] = {"id": "t1", "type": "custom", "custom": {"name": "search", "input": {"q": 1}}}
-TOOLS: list[list[dict[str, Any]]] = [
-    [
-        {"role": "assistant", "content": "Let me look.", "tool_calls": [call("t1", '{"q": 1}')]},
-        {"role": "tool", "tool_call_id": "t1", "content": "found"},
-    ],
-    [
-        {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Let me look."}]},
-        {"type": "function_call", "call_id": "t1", "name": "search", "arguments": '{"q": 1}'},
-        {"type": "function_call_output", "call_id": "t1", "output": "found"},
-    ],
-    [
-        {"role": "assistant", "content": None, "function_call": {"name": "search", "arguments": '{"q": 1}'}},
-        {"role": "function", "name": "search", "content": "found"},
-    ],
-    [
-        {
-            "role": "assistant",
-            "tool_calls": [{"id": "t1", "type": "custom", "custom": {"name": "search", "input": {"q": 1}}}],
-        },
-        {"role": "tool", "tool_call_id": "t1", "content": "found"},
-    ],
-]
+def test_a_message_names_its_attachments() -> None:
+    """A file has a text with its name, once, and an entry in the metadata; a message may consist of a file only."""
+    report = {"id": "file-1", "name": "report.pdf", "size": 12, "mime_type": "application/pdf", "more": 1}
+    photo = {"id": "file-2", "name": "photo.png", "mimeType": "image/png", "width": 4}
+    picture = {"content_type": "image_asset_pointer", "asset_pointer": "sediment://file-2"}
+    conversation = the(
+        chat(
+            node("m1", None, "", attachments=[report]),
+            node("m2", "m1", {"parts": [picture, "And this?"]}, attachments=[photo, 7]),
+        )
+    )
+    first, second = conversation.messages
+
+    assert (first.text, second.text) == ("[file: report.pdf]", "[image: photo.png]\nAnd this?")
+    assert first.metadata["attachments"] == [{name: value for name, value in report.items() if name != "more"}]
+    assert second.metadata["attachments"] == [{"id": "file-2", "name": "photo.png", "mime_type": "image/png"}]
 
 
-@pytest.mark.parametrize("messages", TOOLS, ids=["chat", "responses", "functions", "custom"])
-def test_tool_calls_and_results_find_each_other(messages: list[dict[str, Any]]) -> None:
-    """A tool result gets the id of its call, in each of OpenAI's forms, and text beside a call is kept."""
-    (conversation,) = from_openai(messages)
-    *before, asked, answered = conversation.messages
+# --- citations ----------------------------------------------------------------------------------------------------
 
-    (call,), (result,) = tool_calls(asked), tool_results(answered)
-    assert (call.name, call.arguments) == ("search", {"q": 1})
-    assert (result.call_id, result.name, result.value) == (call.id, "search", "found")
-    assert (asked.type, answered.type, answered.role) == ("tool-call", "tool-result", "tool")
-    assert before or asked.text == ("Let me look." if messages[0].get("content") else asked.text)
-    assert asked.metadata == answered.metadata == {}
+CITE = "\ue200cite\ue202turn0search0\ue202turn0search3\ue201"
+RACE = {"title": "Race", "url": "https://example.org/race"}
 
 
 @pytest.mark.parametrize(
-    ("source", "where"),
+    ("text", "metadata", "shown"),
     [
-        (7, "must be a list, or"),
-        ("{", "not JSON"),
-        ('{"a": 1}', "conversation 0"),
-        ([HELLO, 7], "conversation 1"),
-        ([HELLO, {"messages": "Hello"}], "conversation 1"),
-        ([HELLO, [*HELLO, 7]], "message 2 of conversation 1"),
-        ([{"messages": [{"content": "Hello"}]}], "message 0 of conversation 0 needs a role"),
-        ([[{"role": "user", "content": object()}]], "message 0 of conversation 0"),
-        ('{"messages": []}\n{"messages"', "not JSON"),
+        (f"Ann won.{CITE}", [{"matched_text": CITE, "alt": "([Race](https://a))"}], "Ann won.([Race](https://a))"),
+        (f"Ann won.{CITE}", [{"matched_text": CITE, "items": [RACE]}], "Ann won.([Race](https://example.org/race))"),
+        (
+            f"Ann won.{CITE}",
+            [{"matched_text": CITE, "title": "T", "safe_urls": ["https://b"]}],
+            "Ann won.([T](https://b))",
+        ),
+        (f"Ann won.{CITE}", [{"matched_text": CITE, "title": "T", "url": "javascript:1"}], "Ann won.(T)"),
+        (f"Ann won.{CITE}", [{"matched_text": CITE, "type": "hidden"}], "Ann won."),
+        (f"Ann won.{CITE}", [], "Ann won."),
+        (f"{CITE} A\ue203nn\ue204 {CITE}", [{"matched_text": CITE, "alt": "x"}], "x Ann x"),
+        ('\ue200entity\ue202["people","Ann","runner"]\ue201 won.', [], "Ann won."),
+        ("\ue200entity\ue202[\ue201 won.", [], " won."),
+        ("A word.", [{"matched_text": " ", "alt": "no mark"}, {"matched_text": "word", "alt": "no mark"}], "A word."),
     ],
 )
-def test_an_invalid_openai_message_is_reported_with_its_place(source: Any, where: str) -> None:
-    """An invalid OpenAI message raises voltmem's error, with its place."""
-    with pytest.raises(InvalidInputError, match=where):
-        list(from_openai(source))
+def test_a_citation_becomes_a_link(text: str, metadata: list[dict[str, Any]], shown: str) -> None:
+    """A citation becomes a link, or what ChatGPT shows in its place; no mark of one is left."""
+    answer = the(chat(node("m1", None, text, role="assistant", content_references=metadata)))
+
+    assert said(answer) == [("assistant", shown)]
 
 
-@given(JSON)
-def test_any_value_is_read_or_refused(value: Any) -> None:
-    """Any value is read or refused, as messages, as a message, as JSON."""
-    for source in (value, [value], [[value]], {"messages": [value]}, json.dumps(value)):
-        try:
-            conversations = list(from_openai(source))
-        except InvalidInputError:
-            continue
-        assert all(isinstance(message, Message) for each in conversations for message in each.messages)
-
-
-# --- both ---------------------------------------------------------------------------------------------------------
-
-
-async def test_what_is_read_is_imported_and_a_model_may_see_it(make_storage: MakeStorage) -> None:
-    """
-    Imported conversations have whole tool turns for a model, are found by the search, and are skipped a second time.
-    """
-    storage = make_storage(search=True)
-    chats = chat(
-        node("m1", None, "Weather?", time=BEGAN),
-        node("m2", "m1", {"content_type": "code", "text": "oslo"}, role="assistant", recipient="browser"),
-        node("m3", "m2", "4 degrees", role="tool", name="browser"),
-        node("m4", "m3", "A coat, then.", role="assistant", time=BEGAN + 5),
+def test_an_old_citation_becomes_a_link() -> None:
+    """A citation of older exports becomes a link; brackets that are no citation stay, and so do a user's characters."""
+    text = "Ann won【3†source】. 【note】"
+    cited = {"start_ix": 7, "end_ix": 17, "metadata": {"title": "Race", "url": "https://example.org/race"}}
+    wrong = {"start_ix": 0, "end_ix": 3, "metadata": {"title": "Race"}}
+    conversation = the(
+        chat(node("m1", None, "\ue201"), node("m2", "m1", text, role="assistant", citations=[cited, wrong]))
     )
 
-    for expected in (3, 0):
-        first = await storage.import_conversations("ada", from_chatgpt([chats]))
-        second = await storage.import_conversations("ada", from_openai([HELLO, TOOLS[0]]))
-        assert first.conversations + second.conversations == expected
+    assert said(conversation) == [
+        ("user", "\ue201"),
+        ("assistant", "Ann won ([Race](https://example.org/race)). 【note】"),
+    ]
 
-    memory = storage.conversation("ada", "chat-1")
-    assert [message.id for message in await memory.messages()] == ["m1", "m2", "m3", "m4"]
-    assert [hit.conversation.id for hit in (await storage.search("ada", "coat")).hits] == ["chat-1"]
-    listed = (await storage.list_conversations("ada")).items
-    assert (listed[-1].id, listed[-1].preview) == ("chat-1", "A coat, then.")
-    assert listed[-1].updated_at == datetime.fromtimestamp(BEGAN + 60, UTC)
+
+# --- broken entries -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_broken_is_named_and_the_rest_is_read() -> None:
+    """A broken entry, or another program's, is skipped with its id or place and the reason; the others are read."""
+    first, last = (chat(node("m1", None, "Hello"), title=title) for title in ("first", "last"))
+    broken: list[Any] = [{"id": "c1"}, {"id": "c2", "mapping": None}, 7, {"uuid": "u", "chat_messages": []}]
+    broken += [
+        {"id": "c3", "mapping": {"m1": {"message": {"fragments": []}}}},
+        {"id": "c4", "mapping": {"m1": {"message": 7}}},
+    ]
+
+    for export in ([first, *broken, last], json.dumps([first, *broken, last])):
+        found = list(from_chatgpt(export))
+        reasons = [each.reason for each in found if isinstance(each, Skipped)]
+        assert outcomes(found) == ["first", "c1", "c2", "entry 3", "entry 4", "c3", "c4", "last"]
+        assert [reason.partition(";")[0] for reason in reasons] == [
+            "it has no mapping, and is an object with id",
+            "it has no mapping, and is an object with id, mapping",
+            "it has no mapping, and is a int",
+            "it is Claude's export",
+            "it is DeepSeek's export",
+            "no message of it has an author or a content",
+        ]
+
+
+def test_a_reason_holds_no_text_of_a_conversation() -> None:
+    """What is said about a broken entry names its fields, and quotes nothing that a person wrote."""
+    with pytest.raises(InvalidInputError) as raised:
+        list(from_chatgpt([{"title": "secret", "messages": ["secret"]}]))
+
+    assert "title, messages" in str(raised.value)
+    assert "secret" not in str(raised.value)
