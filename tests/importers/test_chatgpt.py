@@ -273,6 +273,27 @@ def test_a_tools_answer_without_text_is_a_result() -> None:
         assert '"output-available"' in json.dumps(to_ui_messages(conversation.messages)[0])
 
 
+def test_an_answer_belongs_to_the_call_of_its_tool() -> None:
+    """
+    Of several calls each gets the answer of its own tool; an answer under another name belongs to the last call.
+
+    What was called before somebody spoke is answered no more.
+    """
+    _, _, first, second, _, _, third = the(
+        chat(
+            node("m1", None, "a", role="assistant", recipient="browser"),
+            node("m2", "m1", "b", role="assistant", recipient="dalle.text2im"),
+            node("m3", "m2", "found", role="tool", name="browser"),
+            node("m4", "m3", "drawn", role="tool", name="x7.y8"),
+            node("m5", "m4", "c", role="assistant", recipient="python"),
+            node("m6", "m5", "Go on."),
+            node("m7", "m6", "late", role="tool", name="python"),
+        )
+    ).messages
+
+    assert [tool_results(each)[0].call_id for each in (first, second, third)] == ["m1", "m2", ""]
+
+
 def test_several_answers_of_a_tool_are_one_result() -> None:
     """What a tool says in several messages is one result, with the addresses of the pages it quotes."""
     quote = {"content_type": "tether_quote", "url": "https://example.org/a", "title": "A [page]", "text": "Words."}
@@ -386,5 +407,8 @@ def test_a_reason_holds_no_text_of_a_conversation() -> None:
     with pytest.raises(InvalidInputError) as raised:
         list(from_chatgpt([{"title": "secret", "messages": ["secret"]}]))
 
+    with pytest.raises(InvalidInputError) as unreadable:
+        list(from_chatgpt('[{"title": "secret'))
+
     assert "title, messages" in str(raised.value)
-    assert "secret" not in str(raised.value)
+    assert "secret" not in f"{raised.value} {unreadable.value}"

@@ -214,7 +214,7 @@ def test_reasoning_does_not_stop_an_import() -> None:
         (7, "must be a list, or"),
         ("", "empty"),
         ("{", "entry 0: the file ends within it"),
-        ("conversations.json", "a path is passed as pathlib.Path"),
+        ("conversations.json", "pass a path as pathlib.Path"),
         ('{"a": 1}', "entry 0: a conversation must have a list of messages, and is an object with a"),
         ([[*HELLO, 7]], "conversation 0: message 2 must be an object, and is a int"),
         ([{"messages": [{"content": "Hello"}]}], "message 0 has no role"),

@@ -13,7 +13,7 @@ from voltmem._values import JsonObject, check_id, is_storable, short_repr, stora
 from voltmem.errors import InvalidInputError
 from voltmem.importers._citations import link, with_links
 from voltmem.importers._files import File, is_file
-from voltmem.importers._found import Conversations, Entry, Found, entries, skipped
+from voltmem.importers._found import Conversations, Entry, Found, entries, skipped, unwrapped
 from voltmem.importers._programs import program_of
 from voltmem.importers._shapes import (
     Json,
@@ -66,6 +66,7 @@ def from_chatgpt(export: File | Sequence[object] | Json, *, resource_id: str = "
     Raises:
         InvalidInputError: When it is read: the value is not such an export. It says which program's it is, if that is
             known.
+        OSError: When it is read: a file cannot be opened.
 
     A file is read one conversation at a time, so the memory that it takes does not depend on its size. Newer exports
     have several files, conversations-000.json and so on: all of them are read. A conversation that is broken, or
@@ -97,25 +98,14 @@ def _read(export: File | Sequence[object] | Json, resource_id: str) -> Generator
 
 def _entries(export: File | Sequence[object] | Json) -> Iterator[Entry]:
     if is_file(export):
-        for entry in entries(export):
-            wrapped = _wrapped(entry.value) if not entry.is_element else None
-            if wrapped is None:
-                yield entry
-            else:
-                yield from (Entry(f"entry {number}", value) for number, value in enumerate(wrapped))
+        yield from entries(export)
         return
-    values = export if isinstance(export, Sequence) else _wrapped(export) or [export]
     if not isinstance(export, Sequence | Mapping):
         raise InvalidInputError(
             f"ChatGPT's export must be a path, a file, or a list of conversations, not {short_repr(export)}"
         )
-    yield from (Entry(f"entry {number}", value) for number, value in enumerate(values))
-
-
-def _wrapped(value: object) -> list[object] | None:
-    """Return the conversations in the object that some programs put around them."""
-    found = value.get("conversations") if isinstance(value, Mapping) and "mapping" not in value else None
-    return found if isinstance(found, list) and program_of(value) is None else None
+    for number, value in enumerate(unwrapped(export) if isinstance(export, Mapping) else export):
+        yield Entry(f"entry {number}", value)
 
 
 def _own_id(conversation: Json) -> str | None:
@@ -161,8 +151,8 @@ def _branch(nodes: Mapping[str, Json], current: object) -> list[str]:
     parents |= {id: parent for id, node in nodes.items() if (parent := string_in(node, "parent"))}
     if not isinstance(current, str) or current not in nodes:
         times = {id: seconds(object_in(node, "message").get("create_time")) for id, node in nodes.items()}
-        leaves = [id for id in nodes if id not in parents.values()]
-        current = max(leaves or nodes, key=times.__getitem__, default=None)
+        leaves = nodes.keys() - set(parents.values())
+        current = max((id for id in nodes if id in leaves or not leaves), key=times.__getitem__, default=None)
     branch: dict[str, None] = {}
     while current is not None and current in nodes and current not in branch:
         branch[current] = None
@@ -235,18 +225,22 @@ class _Said:
 
 def _said(branch: Iterable[tuple[str, Json]]) -> list[_Said]:
     found: list[_Said] = []
-    call: ToolCall | None = None  # without a result so far
+    waiting: list[ToolCall] = []  # without a result so far
     for id, message in branch:
         text = _text(message)
         said = _Said(id, message, None, [text])
         if name := _called(message):
             given = arguments(text)
-            said.call = call = ToolCall(id, name, given if isinstance(given, dict) else text)
-        elif said.tool is not None and call is None and found and found[-1].tool == said.tool:
+            said.call = ToolCall(id, name, given if isinstance(given, dict) else text)
+            waiting.append(said.call)
+        elif said.tool is None:
+            waiting.clear()
+        elif not waiting and found and found[-1].tool == said.tool:
             found[-1].texts.append(text)  # a call has one result
             continue
-        elif said.tool is not None:
-            said.call, call = call, None
+        elif waiting:  # some tools answer under another name
+            place = next((place for place, call in enumerate(waiting) if call.name == said.tool), -1)
+            said.call = waiting.pop(place)
         found.append(said)
     return found
 
@@ -283,7 +277,8 @@ def _text(message: Json) -> str:
     if _role(message) in ("assistant", "tool"):
         text = with_links(text, metadata)
     files = [_placeholder(string_in(each, "mime_type"), string_in(each, "name")) for each in _attachments(metadata)]
-    return "\n".join(filter(None, [text, *(name for name in files if name not in text)]))
+    named = set(shown)  # a picture is among the parts as well
+    return "\n".join(filter(None, [text, *(name for name in files if name not in named)]))
 
 
 def _page(content: Json) -> str:

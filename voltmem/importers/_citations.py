@@ -20,13 +20,15 @@ _SEPARATOR: Final = "\ue202"
 _REST: Final = re.compile("[\ue200-\ue20f]")
 _BRACKETS, _ESCAPED = re.compile(r"([\[\]\\])"), r"\\\1"
 _OLD: Final = re.compile("【[^【】]*】")
+_LONGEST_MARK: Final = 200
 
 
 def with_links(text: str, metadata: Json) -> str:
     """Return the text with links in place of citations."""
-    for mark, shown in _replacements(text, metadata):
-        text = text.replace(mark, shown)
-    return _REST.sub("", _MARK.sub(_unexplained, text))
+    shown = dict(_explained(text, metadata))
+    text = _OLD.sub(lambda mark: shown.get(mark[0], mark[0]), text)
+    text = _MARK.sub(lambda mark: shown[mark[0]] if mark[0] in shown else _unexplained(mark), text)
+    return _REST.sub("", text)
 
 
 def link(title: str, url: str) -> str:
@@ -37,18 +39,16 @@ def link(title: str, url: str) -> str:
     return f"[{_BRACKETS.sub(_ESCAPED, title or url)}]({address})"
 
 
-def _replacements(text: str, metadata: Json) -> Iterator[tuple[str, str]]:
+def _explained(text: str, metadata: Json) -> Iterator[tuple[str, str]]:
+    """Yield the marks that the metadata explains, each with what is shown in its place."""
     for reference in objects_in(metadata, "content_references"):
-        mark = string_in(reference, "matched_text")
-        if mark.strip() and not mark.isascii():  # a reference without a mark has " ", or a part of the text
-            yield mark, _shown(reference)
+        yield string_in(reference, "matched_text"), _shown(reference)
     for citation in objects_in(metadata, "citations"):
         start, end = citation.get("start_ix"), citation.get("end_ix")
-        mark = text[start:end] if isinstance(start, int) and isinstance(end, int) else ""
-        if _OLD.fullmatch(mark):
+        if isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= start + _LONGEST_MARK:
             about = object_in(citation, "metadata")
-            name = string_in(about, "title", "name", "url")
-            yield mark, f" ({link(name, string_in(about, 'url'))})" if name else mark
+            if name := string_in(about, "title", "name", "url"):
+                yield text[start:end], f" ({link(name, string_in(about, 'url'))})"
 
 
 def _shown(reference: Json) -> str:

@@ -63,8 +63,7 @@ def _from_open(file: Open) -> Iterator[Opened]:
     try:
         with zipfile.ZipFile(cast(IO[bytes], file)) as archive:
             for name in _with_conversations(archive.namelist(), "the zip file"):
-                with archive.open(name) as member:
-                    yield name, _unpacked(member)
+                yield name, _unpacked(archive, name)
     except _BROKEN as error:
         raise _not_unpacked(error) from error
 
@@ -76,9 +75,10 @@ def _not_unpacked(error: Exception) -> InvalidInputError:
     return InvalidInputError(f"the zip file cannot be unpacked: {error}")
 
 
-def _unpacked(member: IO[bytes]) -> Iterator[bytes]:
+def _unpacked(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
     try:
-        yield from _chunks(member)
+        with archive.open(name) as member:
+            yield from _chunks(member)
     except _BROKEN as error:
         raise _not_unpacked(error) from error
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from voltmem._areas.transfer.models import ImportedConversation, Skipped
-from voltmem._values import short_repr, storable_text, strip_bom
+from voltmem._values import storable_text, strip_bom
 from voltmem.errors import InvalidInputError
 from voltmem.importers._files import File, opened
 from voltmem.importers._pieces import pieces
+from voltmem.importers._programs import program_of
 
 Found: TypeAlias = ImportedConversation | Skipped
 
@@ -47,10 +47,7 @@ class Conversations:
         try:
             while (each := await loop.run_in_executor(thread, partial(next, found, None))) is not None:
                 yield each
-        finally:
-            # The one thread closes it after the reading that a cancelled task leaves under way.
-            with suppress(RuntimeError):  # the loop is closed
-                thread.submit(found.close)
+        finally:  # a read that a cancelled task leaves under way ends, and its file is closed with the generator
             thread.shutdown(wait=False)
 
 
@@ -87,25 +84,33 @@ def entries(source: File) -> Iterator[Entry]:
         try:
             for number, piece in enumerate(pieces(chunks)):
                 value, problem = (None, piece.problem) if piece.problem else parsed(piece.text)
-                place = f"{name}, entry {number}" if name else f"entry {number}"
-                yield Entry(place, value, problem, (name, piece.value), piece.is_element)
+                inside = [value] if piece.is_element else unwrapped(value)
+                for place, each in enumerate(inside, number):
+                    where = f"{name}, entry {place}" if name else f"entry {place}"
+                    yield Entry(where, each, problem, (name, piece.value), piece.is_element or each is not value)
         except InvalidInputError as error:
             if not name:
                 raise
             yield Entry(name, None, str(error), (name, -1))
 
 
-_SHORT: Final = 200
+def unwrapped(value: object) -> list[object]:
+    """Return the conversations in the object that some programs put around them; of any other value itself."""
+    if not isinstance(value, Mapping) or program_of(value) is not None or not {"mapping", "messages"}.isdisjoint(value):
+        return [value]
+    found = value.get("conversations")
+    return found if isinstance(found, list) else [value]
 
 
 def parsed(text: str | bytes) -> tuple[object, str]:
-    """Return the value of JSON text, or what is wrong with it."""
+    """Return the value of JSON text, or what is wrong with it, without what it says."""
     try:
         return json.loads(strip_bom(text)), ""
     except (ValueError, RecursionError) as error:
-        begin = text[:_SHORT] if isinstance(text, str) else text[:_SHORT].decode(errors="replace")
-        hint = ": a path is passed as pathlib.Path" if begin.endswith((".json", ".jsonl", ".zip")) else f" ({error})"
-        return None, f"it is not JSON{hint}, and begins with {short_repr(begin)}"
+        end = text[-6:] if isinstance(text, str) else text[-6:].decode(errors="replace")
+        if end.endswith((".json", ".jsonl", ".zip")):
+            return None, "it is not JSON: pass a path as pathlib.Path"
+        return None, f"it is not JSON: {error}"
 
 
 def skipped(place: str, reason: str) -> Skipped:

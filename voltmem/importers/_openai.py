@@ -13,7 +13,7 @@ from voltmem._values import JsonObject, check_id, json_value, short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.importers._chatgpt import EMPTY
 from voltmem.importers._files import File, is_file
-from voltmem.importers._found import Conversations, Entry, Found, entries, parsed, skipped
+from voltmem.importers._found import Conversations, Entry, Found, entries, parsed, skipped, unwrapped
 from voltmem.importers._programs import program_of
 from voltmem.importers._shapes import Json, conversation, described, id_of, storable, time_of
 from voltmem.models import Message, NativeMessage
@@ -37,6 +37,7 @@ def from_openai(source: File | Json | Iterable[object], *, resource_id: str = "d
     Raises:
         InvalidInputError: When it is read: there is no conversation in it. The message says why, and whose file it is,
             if that is known.
+        OSError: When it is read: a file cannot be opened.
 
     A message in a form of its own is stored as it is, as a NativeMessage: Chat Completions with tool calls, items of
     the Responses API, responses of Anthropic's, UIMessages, Gemini's contents, LangChain's messages. Of any other the
@@ -72,7 +73,7 @@ def _entries(source: File | Json | Iterable[object]) -> Iterator[Entry]:
         for _, group in groupby(entries(source), key=lambda entry: entry.group):
             yield from _in_value(group)
     elif isinstance(source, Mapping):
-        yield Entry("", source)
+        yield from (Entry("", value) for value in unwrapped(source))
     elif not isinstance(source, Iterable):
         raise InvalidInputError(
             f"messages in OpenAI's form must be a list, or an object with messages, not {short_repr(source)}"
