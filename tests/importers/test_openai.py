@@ -80,6 +80,9 @@ def test_other_fields_are_kept_as_metadata() -> None:
 
     assert (conversation.id, conversation.title) == ("c1", "Coats")
     assert conversation.metadata == {"tools": [{"type": "function"}]}
+    odd: dict[str, Any] = {"id": 7, "title": ["t"]}
+    (without,) = read(from_openai(about | odd))
+    assert (without.id, without.title, without.metadata) == (None, None, {"tools": about["tools"], **odd})
     (message_read,) = conversation.messages
     assert (message_read.id, message_read.content) == ("m1", content)
     assert message_read.created_at.timestamp() == BEGAN

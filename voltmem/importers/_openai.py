@@ -15,7 +15,7 @@ from voltmem.importers._chatgpt import EMPTY
 from voltmem.importers._files import File, is_file
 from voltmem.importers._found import Conversations, Entry, Found, entries, parsed, skipped, unwrapped
 from voltmem.importers._programs import program_of
-from voltmem.importers._shapes import Json, conversation, described, id_of, storable, time_of
+from voltmem.importers._shapes import Json, conversation, described, id_of, storable, string_in, time_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts._forms import form_of
 
@@ -124,11 +124,14 @@ def _conversation(value: object, resource_id: str) -> ImportedConversation:
     if isinstance(about.get("system"), str | list) and not any(_has_role(each, "system") for each in given):
         given.insert(0, {"role": "system", "content": about.pop("system")})
     left_out: Counter[str] = Counter()
+    id = id_of(about.get("id"))
+    title = string_in(about, "title")
+    used = {name for name, value in (("id", id), ("title", title)) if value}  # any other value is metadata
     return conversation(
-        id=id_of(about.pop("id", None)),
+        id=id,
         resource_id=resource_id,
-        title=about.pop("title", None),
-        metadata=about,
+        title=title,
+        metadata={name: value for name, value in about.items() if name not in used},
         messages=list(_messages(given, left_out)),
         left_out=left_out,
     )

@@ -14,12 +14,15 @@ from contextlib import suppress
 from itertools import chain
 from typing import Final, NamedTuple
 
-from voltmem._values import strip_bom
 from voltmem.errors import InvalidInputError
 
 LONGEST: Final = 100_000_000
 """The bytes of the longest piece that is read. ChatGPT's longest conversations have a tenth of it."""
 
+HEAD: Final = 512
+"""The bytes that tell what kind of file it is."""
+
+_BOM: Final = b"\xef\xbb\xbf"
 _QUOTE, _OPEN, _CLOSE = ord('"'), b"[{", b"]}"
 _STRING: Final = rb'[^"\\]*+(?:\\[\s\S][^"\\]*+)*+'
 _IN_STRING: Final = re.compile(_STRING)
@@ -50,8 +53,7 @@ def pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
 
     Raises InvalidInputError if there is nothing.
     """
-    first = next((chunk for chunk in chunks if strip_bom(chunk).strip()), b"")
-    first = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    first = _head(chunks)
     if not first:
         raise InvalidInputError("the file is empty: it must have JSON")
     if first.startswith(_ZIP):
@@ -66,6 +68,16 @@ def pieces(chunks: Iterator[bytes]) -> Iterator[Piece]:
     for chunk in chain([first[wrapper.end() :] if wrapper else first], chunks):
         yield from cutter.cut(chunk)
     yield from cutter.rest()
+
+
+def _head(chunks: Iterator[bytes]) -> bytes:
+    """Return the first chunk, without what editors put before JSON. Chunks of a slow source are put together."""
+    head = b""
+    for chunk in chunks:
+        head = (head + chunk).removeprefix(_BOM).lstrip()
+        if len(head) >= HEAD:
+            break
+    return head
 
 
 def _are_lines(first: bytes) -> bool:
