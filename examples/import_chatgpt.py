@@ -1,8 +1,8 @@
 """
-Import your ChatGPT conversations: ``python examples/import_chatgpt.py conversations.json [--user NAME]``.
+Import your ChatGPT conversations: ``python examples/import_chatgpt.py export.zip [--user NAME]``.
 
-The file is in the archive that ChatGPT sends for "Export data". Importing it again changes nothing. Without a file, a
-sample conversation is imported.
+The zip file is what ChatGPT sends for "Export data". Importing it again changes nothing. Without a file, a sample
+conversation is imported.
 """
 
 import argparse
@@ -33,17 +33,21 @@ SAMPLE = {
 }
 
 
-async def main(export: str | bytes, user: str) -> None:
+async def main(export: Path | str, user: str) -> None:
     async with PostgresStorage(search=True) as storage:
         result = await storage.import_conversations(user, from_chatgpt(export))
-        print(f"imported {result.conversations} conversations; skipped {len(result.skipped)} (stored or empty)")
+        print(f"imported {result.conversations} conversations")
+        for skipped in result.skipped:
+            print(f"skipped {skipped.id}: {skipped.reason}")
+        for name, count in result.left_out.items():
+            print(f"left out {count} {name}")
         for item in (await storage.list_conversations(user, limit=5)).items:
             print(f"{item.updated_at:%Y-%m-%d}  {item.title}: {item.preview}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Import ChatGPT's export.")
-    parser.add_argument("file", type=Path, nargs="?", help="conversations.json")
+    parser.add_argument("file", type=Path, nargs="?", help="the zip file, its folder, or conversations.json")
     parser.add_argument("--user", default="importer", help="the owner of the conversations (default: importer)")
     given = parser.parse_args()
-    asyncio.run(main(given.file.read_bytes() if given.file else json.dumps([SAMPLE]), given.user))
+    asyncio.run(main(given.file or json.dumps([SAMPLE]), given.user))

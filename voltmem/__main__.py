@@ -5,7 +5,7 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem migrate   run it
     python -m voltmem status    list the migrations that are applied and missing
     python -m voltmem export    print all of a user's data, as lines of JSON
-    python -m voltmem import    import such lines, or files of ChatGPT or OpenAI
+    python -m voltmem import    import such lines, or a file of ChatGPT or of OpenAI's API
     python -m voltmem index     index messages for the search; unindex removes the index
 """
 
@@ -16,8 +16,10 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from io import TextIOWrapper
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import BinaryIO, Final, NoReturn
 
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
@@ -70,12 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("migrate", parents=[names, database], help="create or upgrade the tables")
     commands.add_parser("status", parents=[names, database], help="list applied and missing migrations")
     commands.add_parser("export", parents=[names, database, user], help="print all of a user's data")
-    reading = commands.add_parser("import", parents=[names, database, user], help="import standard input for a user")
+    reading = commands.add_parser("import", parents=[names, database, user], help="import a file for a user")
+    reading.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file (default: standard input)")
     reading.add_argument(
         "--format",
         choices=("voltmem", "chatgpt", "openai"),
         default="voltmem",
-        help="the lines of an export, ChatGPT's conversations.json, or messages of OpenAI (default: %(default)s)",
+        help="the lines of an export; ChatGPT's zip file, its folder or its conversations.json; or messages of "
+        "OpenAI's API and of others, as JSON or lines of JSON (default: %(default)s)",
     )
     reading.add_argument("--search", action="store_true", help="also index the messages for the search")
     commands.add_parser(
@@ -114,20 +118,27 @@ async def _export(storage: PostgresStorage, arguments: argparse.Namespace) -> in
 
 
 async def _import(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
-    source = sys.stdin.buffer
+    path: Path | None = arguments.file
     if arguments.format == "voltmem":
-        result = await storage.import_user(arguments.user, source)
+        with nullcontext(sys.stdin.buffer) if path is None else _open(path) as lines:
+            result = await storage.import_user(arguments.user, lines)
     else:
         from voltmem.importers import from_chatgpt, from_openai  # here: few commands need it
 
-        conversations = from_chatgpt(source.read()) if arguments.format == "chatgpt" else from_openai(source.read())
-        result = await storage.import_conversations(arguments.user, conversations)
-    for left_out in result.skipped:
-        print(f"skipped   {left_out.kind} {left_out.id}: {left_out.reason}")
+        read = from_chatgpt if arguments.format == "chatgpt" else from_openai
+        result = await storage.import_conversations(arguments.user, read(sys.stdin.buffer if path is None else path))
+    for skipped in result.skipped:
+        print(f"skipped   {skipped.kind} {skipped.id}: {skipped.reason}")
     for renamed in result.renamed:
         print(f"renamed   {renamed.kind} {renamed.id}: its id is taken; its new id is {renamed.new_id}")
+    for name, count in sorted(result.left_out.items()):
+        print(f"left out  {count} {name}")
     print(f"imported {result.conversations} conversations with {result.messages} messages, and {result.runs} runs")
     return DONE
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 async def _index(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
@@ -182,7 +193,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return code
     except VoltMemError as error:
         print(f"voltmem: {error}", file=sys.stderr)
-    except OSError as error:  # the reader of the pipe has gone; the disk is full
+    except OSError as error:
+        if error.filename is not None:
+            print(f"voltmem: {error.filename}: {error.strerror}", file=sys.stderr)
+            return FAILED
+        # The reader of the pipe has gone; the disk is full.
         print(f"voltmem: {error.strerror or error}: not everything was read or written", file=sys.stderr)
         # To /dev/null: otherwise Python tries to write the rest once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -738,15 +738,16 @@ class UserStorage:
 
         ::
 
-            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            conversations = from_chatgpt(Path("export.zip"))
             result = storage.import_conversations("ada", conversations)
 
         Args:
             conversations: From ``voltmem.importers``, or your own.
 
-        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
-        are taken are replaced, and nothing is deleted.
+        A conversation without messages is skipped; so is what an importer passes on as Skipped, with its reason. The
+        summary counts what importers left out of the conversations that were stored. If read_at is not given the
+        conversation counts as read; None means never read. The rest is as in import_user(): one transaction each,
+        existing conversations are skipped, ids that are taken are replaced, and nothing is deleted.
         """
     def delete_user(self) -> int:
         """
@@ -813,16 +814,17 @@ class Storage:
 
         ::
 
-            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            conversations = from_chatgpt(Path("export.zip"))
             result = storage.import_conversations("ada", conversations)
 
         Args:
             user_id: The user who owns them from now on.
             conversations: From ``voltmem.importers``, or your own.
 
-        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
-        are taken are replaced, and nothing is deleted.
+        A conversation without messages is skipped; so is what an importer passes on as Skipped, with its reason. The
+        summary counts what importers left out of the conversations that were stored. If read_at is not given the
+        conversation counts as read; None means never read. The rest is as in import_user(): one transaction each,
+        existing conversations are skipped, ids that are taken are replaced, and nothing is deleted.
         """
     def export_user(self, user_id: str) -> Iterator[str]:
         """

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import ZipFile
 
 import pytest
 
@@ -64,6 +65,33 @@ async def test_import_reads_the_files_of_others(
 
     assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, and 0 runs\n")
     assert [hit.role for hit in (await storage.search("ada", "hello")).hits] == ["user"]
+
+
+async def test_import_reads_a_file_by_its_path(
+    command_here: Command, make_storage: MakeStorage, tmp_path: Path
+) -> None:
+    """A path is read as well as standard input, and a zip file; what is skipped is named, what is left out counted."""
+    storage = make_storage()
+    await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c0", resource_id="docs")
+    lines, archive = tmp_path / "ada.jsonl", tmp_path / "export.zip"
+    lines.write_text("".join([line async for line in storage.export_user("ada")]))
+    said = {"author": {"role": "user"}, "content": {"parts": ["Hello"]}}
+    hidden = {**said, "author": {"role": "system"}}
+    good = {"id": "c1", "mapping": {"m1": {"message": hidden}, "m2": {"message": said, "parent": "m1"}}}
+    with ZipFile(archive, "w") as file:
+        file.writestr("conversations-000.json", json.dumps([good, {"id": "c2"}]))
+
+    own = await command_here("import", "--user", "bob", str(lines))
+    chatgpt = await command_here("import", "--user", "bob", "--format", "chatgpt", str(archive))
+    nowhere = await command_here("import", "--user", "bob", "--format", "chatgpt", str(tmp_path / "nowhere"))
+
+    assert own.printed.endswith("imported 1 conversations with 1 messages, and 0 runs\n")
+    skipped, left_out, imported = chatgpt.printed.splitlines()
+    assert skipped.startswith("skipped   conversation c2: it has no mapping")
+    assert left_out == "left out  1 system messages"
+    assert imported == "imported 1 conversations with 1 messages, and 0 runs"
+    assert (nowhere.code, nowhere.problems.count("\n")) == (1, 1)
+    assert f"{tmp_path / 'nowhere'}: No such file" in nowhere.problems
 
 
 @pytest.mark.parametrize("command", ["export", "status", "sql"])

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, assert_type
 
 import asyncpg
@@ -38,6 +39,7 @@ from voltmem import (
     SearchResults,
     Share,
     SharedConversation,
+    Skipped,
     Storage,
     TimelineEvent,
     Unset,
@@ -209,6 +211,9 @@ async def out_and_in(
     assert_type(await storage.import_user("ada", lines), ImportResult)
     assert_type(await storage.import_conversations("ada", conversations), ImportResult)
     assert_type(await storage.import_conversations("ada", from_chatgpt("[]")), ImportResult)
+    assert_type(await storage.import_conversations("ada", from_chatgpt(Path("export.zip"))), ImportResult)
+    assert_type(list(from_openai(Path("chats.jsonl"))), list[ImportedConversation | Skipped])
+    assert_type([each async for each in from_chatgpt([])], list[ImportedConversation | Skipped])
     assert_type(
         await storage.import_conversations("ada", from_openai([{"role": "user", "content": "x"}])), ImportResult
     )

@@ -44,7 +44,7 @@ async def test_export_user_has_the_fields_that_the_reference_describes(filled: P
         for _, kind, _, fields, _ in (row.split("|") for row in table.splitlines()[2:])
     }
     models: list[tuple[str, type[BaseModel], set[str]]] = [
-        ("conversation", ImportedConversation, {"messages", "payloads"}),
+        ("conversation", ImportedConversation, {"messages", "payloads", "left_out"}),
         ("payload", ImportedPayload, set()),
         ("message", ImportedMessage, set()),
         ("run", AgentHistoryEntry, {"user_id", "steps", "events"}),

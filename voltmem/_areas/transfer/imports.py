@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
@@ -179,28 +180,33 @@ class Imports(Area):
 
         ::
 
-            conversations = from_chatgpt(Path("conversations.json").read_bytes())
+            conversations = from_chatgpt(Path("export.zip"))
             result = await storage.import_conversations("ada", conversations)
 
         Args:
             user_id: The user who owns them from now on.
             conversations: From ``voltmem.importers``, or your own.
 
-        A conversation without messages is skipped. If read_at is not given the conversation counts as read; None means
-        never read. The rest is as in import_user(): one transaction each, existing conversations are skipped, ids that
-        are taken are replaced, and nothing is deleted.
+        A conversation without messages is skipped; so is what an importer passes on as Skipped, with its reason. The
+        summary counts what importers left out of the conversations that were stored. If read_at is not given the
+        conversation counts as read; None means never read. The rest is as in import_user(): one transaction each,
+        existing conversations are skipped, ids that are taken are replaced, and nothing is deleted.
         """
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("conversations", conversations)
         result = _Result(user_id)
-        async for conversation in all_of(conversations):
-            if not isinstance(conversation, ImportedConversation):
-                raise InvalidInputError(f"an ImportedConversation is needed, not {short_repr(conversation)}")
-            _check_ids(conversation)
-            if conversation.messages:
-                await self._import_conversation(conversation, result)
-            else:
-                result.skip("conversation", result.id_of(conversation), "it has no messages")
+        async with aclosing(all_of(conversations)) as found:
+            async for conversation in found:
+                if isinstance(conversation, Skipped):
+                    result.skipped.append(conversation)
+                    continue
+                if not isinstance(conversation, ImportedConversation):
+                    raise InvalidInputError(f"an ImportedConversation is needed, not {short_repr(conversation)}")
+                _check_ids(conversation)
+                if conversation.messages:
+                    await self._import_conversation(conversation, result)
+                else:
+                    result.skip("conversation", result.id_of(conversation), "it has no messages")
         return result.summary()
 
     async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
@@ -209,6 +215,7 @@ class Imports(Area):
             row = await self._store(id, conversation, result)
             if row["made"]:
                 result.messages += len(conversation.messages)
+                result.left_out.update(conversation.left_out)
                 result.conversations += 1
                 result.name("conversation", given, id)
                 return
@@ -274,7 +281,8 @@ class _Result:
         self.conversations = self.messages = self.runs = 0
         self.names: dict[str, str] = {}
         """From the id of each imported conversation to its id in the storage."""
-        self._skipped: list[Skipped] = []
+        self.left_out: Counter[str] = Counter()
+        self.skipped: list[Skipped] = []
         self._renamed: list[Renamed] = []
         self._copies: defaultdict[str, int] = defaultdict(int)
 
@@ -282,7 +290,7 @@ class _Result:
         """Return a conversation's id, derived from its content where it has none: equal ones get different ids."""
         if conversation.id is not None:
             return conversation.id
-        content = to_json(conversation.model_dump(mode="json", exclude_unset=True))
+        content = to_json(conversation.model_dump(mode="json", exclude_unset=True, exclude={"left_out"}))
         digest = derived_id(self.user_id, content)
         self._copies[digest] += 1
         return derived_id(digest, str(self._copies[digest]))
@@ -296,7 +304,7 @@ class _Result:
 
     def skip(self, kind: Kind, id: str, reason: str) -> None:
         """Record that something was skipped."""
-        self._skipped.append(Skipped(kind=kind, id=id, reason=reason))
+        self.skipped.append(Skipped(kind=kind, id=id, reason=reason))
 
     def summary(self) -> ImportResult:
         """Return the summary."""
@@ -304,7 +312,8 @@ class _Result:
             conversations=self.conversations,
             messages=self.messages,
             runs=self.runs,
-            skipped=self._skipped,
+            skipped=self.skipped,
+            left_out=dict(self.left_out),
             renamed=self._renamed,
         )
 

@@ -242,8 +242,10 @@ class _Groups:
 
     def _conversation(self, values: JsonObject) -> None:
         conversation = _model(ImportedConversation, _without_empty(values, "id", "resource_id"))
-        if values.get("id") is None or conversation.messages or conversation.payloads:
-            raise InvalidInputError("a conversation needs an id, and its messages and payloads need lines of their own")
+        if values.get("id") is None or conversation.messages or conversation.payloads or conversation.left_out:
+            raise InvalidInputError(
+                "a conversation needs an id, its messages and payloads need lines of their own, and left_out has none"
+            )
         # New lists, to which the lines that follow append. A field that a line leaves out counts as given: null.
         given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
         self._group = conversation.model_copy(update=given)

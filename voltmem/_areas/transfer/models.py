@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Literal, TypeAlias, TypeVar
 
 from pydantic import Field
@@ -58,6 +58,8 @@ class ImportedConversation(Marks):
     """In order. A message without a time gets the time of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
     """Frameworks' own data about the whole conversation."""
+    left_out: dict[String, int] = Field(default_factory=dict)
+    """What an importer left out of it, and how much, such as ``{"system messages": 1}``. It is counted, not stored."""
 
 
 class Skipped(Model):
@@ -66,7 +68,7 @@ class Skipped(Model):
     kind: Kind
     """A conversation or a run."""
     id: Id
-    """Its id, or the id that it would have got."""
+    """Its id, or the id that it would have got; of an entry of a file without one, its place, such as "entry 3"."""
     reason: String
     """Why."""
 
@@ -93,19 +95,28 @@ class ImportResult(Model):
     """How many recorded runs of agents were stored."""
     skipped: list[Skipped] = Field(default_factory=list)
     """What was skipped and why, most often because it is there already."""
+    left_out: dict[String, int] = Field(default_factory=dict)
+    """What importers left out of the conversations that were stored, and how much."""
     renamed: list[Renamed] = Field(default_factory=list)
     """What was stored under another id."""
 
 
-ImportedConversations: TypeAlias = Iterable[ImportedConversation] | AsyncIterable[ImportedConversation]
+ImportedConversations: TypeAlias = (
+    Iterable[ImportedConversation | Skipped] | AsyncIterable[ImportedConversation | Skipped]
+)
 Value = TypeVar("Value")
 
 
-async def all_of(values: Iterable[Value] | AsyncIterable[Value]) -> AsyncIterator[Value]:
-    """Yield the values of either kind of iterable."""
+async def all_of(values: Iterable[Value] | AsyncIterable[Value]) -> AsyncGenerator[Value]:
+    """Yield the values of either kind of iterable. What asynchronous iteration makes is closed at the end."""
     if isinstance(values, AsyncIterable):
-        async for value in values:
-            yield value
+        iterator = aiter(values)
+        try:
+            async for value in iterator:
+                yield value
+        finally:
+            if iterator is not values and isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
     else:
         for value in values:
             yield value
