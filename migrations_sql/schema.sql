@@ -163,7 +163,7 @@ ALTER SEQUENCE public.voltagent_memory_history_events_seq OWNED BY public.voltag
 
 CREATE INDEX voltagent_memory_history_events_by_entry ON public.voltagent_memory_agent_history_timeline_events USING btree (history_id);
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -178,6 +178,7 @@ DECLARE
     touched boolean;
     activity timestamptz;
     accepted boolean;
+    gone integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
     lock_timeout text;
@@ -237,6 +238,17 @@ BEGIN
 
         activity := clock_timestamp();
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
+        gone := NULL;
+        IF accepted AND known IS NOT NULL THEN
+            -- The lock of the conversation is held, so no message of it is deleted before the end.
+            SELECT min(given) INTO gone
+                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
+                WHERE known[given] IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
+                );
+            accepted := gone IS NULL;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             IF accepted THEN
                 INSERT INTO "public".voltagent_memory_messages AS m
@@ -291,6 +303,9 @@ BEGIN
                     WHERE m.conversation_id = conversation AND NOT m.archived
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
+        ELSIF gone IS NOT NULL THEN
+            item := -(cardinality(conversation_ids) + gone);
+            RETURN NEXT;
         ELSIF NOT locked AND EXISTS (
             SELECT FROM "public".voltagent_memory_conversations AS c
             WHERE c.id = conversation AND c.deleted_at IS NOT NULL

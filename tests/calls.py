@@ -44,6 +44,7 @@ VALUES: Final[Mapping[str, object]] = {
     "history_id": "h1",
     "id": "fork",
     "ids": ["m1", "m2"],
+    "known": ["m1"],
     "limit": 5,
     "lines": [
         '{"voltmem": 1, "kind": "header"}',

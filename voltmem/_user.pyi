@@ -1,6 +1,6 @@
 """The types of voltmem._user. Made by "python -m tests.typing.stubs": do not edit."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -154,7 +154,12 @@ class UserStorage:
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     async def add_message(
-        self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None
+        self,
+        message: MessageLike,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -165,9 +170,12 @@ class UserStorage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -175,7 +183,12 @@ class UserStorage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     async def add_messages(
-        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.

@@ -1,6 +1,6 @@
 """The types of voltmem.sync. Made by "python -m tests.typing.stubs": do not edit."""
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -176,6 +176,7 @@ class ConversationMemory:
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
+            MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
     def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
@@ -333,7 +334,14 @@ class UserStorage:
         """
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
-    def add_message(self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None) -> Message:
+    def add_message(
+        self,
+        message: MessageLike,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
+    ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
 
@@ -343,9 +351,12 @@ class UserStorage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -353,7 +364,12 @@ class UserStorage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
-        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
@@ -1054,18 +1070,21 @@ class Storage:
         VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
         """
     def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = True
     ) -> AgentHistoryEntry:
         """
         Update the given fields of an entry. Returns it as stored, without its steps and events.
 
         Args:
-            key: The id of the entry. A missing entry is created, as in VoltAgent.
+            key: The id of the entry.
             value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
                 were set count. An id, an agent, steps and events in it are ignored.
             agent_id: The agent whose run it is from now on.
+            create: Whether a missing entry is created, as in VoltAgent. False for the end of a run: its user may have
+                been deleted meanwhile.
 
         Raises:
+            HistoryEntryNotFoundError: There is no such entry, and *create* is false.
             InvalidInputError: A field is unknown or has the wrong type.
 
         VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
@@ -1194,7 +1213,8 @@ class Storage:
         The entry is stored as "working" at the start. At the end its status is "completed", "cancelled", or, when the
         block raises, "error", with an event "agent:error" that holds the exception. The end is written also when the
         task is cancelled; the cancellation continues afterwards. The block's exception is raised unchanged: if the
-        end cannot be written then, that is only logged.
+        end cannot be written then, that is only logged. A run that was deleted meanwhile, for example with its user, is
+        not created again: HistoryEntryNotFoundError.
 
         Args:
             agent_id: The agent whose run it is.
@@ -1211,7 +1231,13 @@ class Storage:
         error. If the surrounding transaction is rolled back, nothing of the run remains.
         """
     def add_message(
-        self, message: MessageLike, user_id: Owner, conversation_id: str, *, resource_id: str | None = None
+        self,
+        message: MessageLike,
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -1223,9 +1249,12 @@ class Storage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -1233,7 +1262,13 @@ class Storage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
-        self, messages: Iterable[MessageLike], user_id: Owner, conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -61,6 +61,7 @@ class Messages(Area):
         conversation_id: str,
         *,
         resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -72,9 +73,12 @@ class Messages(Area):
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -83,7 +87,7 @@ class Messages(Area):
         """
         if isinstance(cast(object, message), list | tuple):
             raise InvalidInputError(f"message is {short_repr(message)}: pass several messages to add_messages()")
-        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id)
+        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id, known)
         return stored
 
     async def add_messages(
@@ -93,6 +97,7 @@ class Messages(Area):
         conversation_id: str,
         *,
         resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
@@ -102,12 +107,19 @@ class Messages(Area):
         """
         if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
             raise InvalidInputError(f"messages must be a list of messages, not {short_repr(messages)}")
-        return await self._append([Message.of(message) for message in messages], user_id, conversation_id, resource_id)
+        new = [Message.of(message) for message in messages]
+        return await self._append(new, user_id, conversation_id, resource_id, known)
 
     async def _append(
-        self, messages: list[Message], user_id: Owner, conversation_id: str, resource_id: str | None
+        self,
+        messages: list[Message],
+        user_id: Owner,
+        conversation_id: str,
+        resource_id: str | None,
+        known: Collection[str],
     ) -> list[Message]:
         check_id(conversation_id=conversation_id)
+        known_ids = set(check_ids("known", known))
         if resource_id is None:
             owner = check_owner("user_id", user_id)
         else:
@@ -117,7 +129,7 @@ class Messages(Area):
             )
         if not messages:
             return []
-        return await self._appends.add(messages, owner, conversation_id, resource_id)
+        return await self._appends.add(messages, owner, conversation_id, resource_id, known_ids)
 
     async def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
