@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
@@ -256,8 +256,8 @@ class ConversationMemory:
 
         Readers never see a tool call without its results if you add them together.
         """
-        if isinstance(messages, Iterable) and not isinstance(messages, Mapping | str):
-            messages = list(messages)
+        if isinstance(messages, Iterator):
+            messages = list(messages)  # it is read twice
         where, known = (self._user_id, self._id), self._known(messages)
         stored = await self._storage.add_messages(messages, *where, resource_id=self._creates(), known=known)
         if stored:
@@ -270,7 +270,7 @@ class ConversationMemory:
 
     def _known(self, messages: object) -> list[str]:
         """Return the ids of these messages that this handle has stored before."""
-        if not self._seen.messages or not isinstance(messages, list):
+        if not self._seen.messages or not isinstance(messages, Iterable):
             return []
         ids = (each.get("id") if isinstance(each, Mapping) else getattr(each, "id", None) for each in messages)
         return [id for id in ids if isinstance(id, str) and id in self._seen.messages]

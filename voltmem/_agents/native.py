@@ -317,19 +317,19 @@ class NativeMemory(ConversationMemory):
             expected_revision is not UNSET,
             expected,
             touch,
-            not self._seen.conversation,
         )
         # With an expected revision, a repeated statement would conflict with the first, which has stored another one.
         repeatable = expected_revision is UNSET
         while True:
-            statement = self._access.sql(NativeStatements).save
-            row = await self._access.executor.fetchrow(statement, *arguments, repeatable=repeatable)
+            statement, creates = self._access.sql(NativeStatements).save, not self._seen.conversation
+            row = await self._access.executor.fetchrow(statement, *arguments, creates, repeatable=repeatable)
             if row is None or row["saved"]:
                 self._seen.conversation = True
                 return
             is_anothers = row["owner"] not in (None, self._user_id)
-            if is_anothers or row["is_deleted"] or (row["owner"] is None and self._seen.conversation):
-                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=not is_anothers)
+            if is_anothers or row["is_deleted"] or (row["owner"] is None and not creates):
+                is_deleted = row["is_deleted"] and not is_anothers
+                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=is_deleted)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
 
