@@ -430,6 +430,37 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_merge_patch(target jsonb, patch jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    name text;
+    value jsonb;
+BEGIN
+    IF jsonb_typeof(patch) <> 'object' THEN
+        RETURN patch;
+    END IF;
+    IF jsonb_typeof(target) <> 'object' THEN
+        target := '{}';
+    END IF;
+    FOR name, value IN SELECT each.key, each.value FROM jsonb_each(patch) AS each LOOP
+        IF jsonb_typeof(value) = 'null' THEN
+            target := target - name;
+        ELSIF jsonb_typeof(value) = 'object' THEN
+            target := target || jsonb_build_object(
+                name, "public".voltagent_memory_merge_patch(coalesce(target -> name, 'null'), value)
+            );
+        ELSE
+            target := target || jsonb_build_object(name, value);
+        END IF;
+    END LOOP;
+    RETURN target;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_plain(title text, separators text, unspaced text)
  RETURNS text
  LANGUAGE plpgsql

@@ -53,6 +53,7 @@ class Tables:
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
+    merge_patch: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
     tell_watchers: str = field(init=False, metadata=_FUNCTION)
 

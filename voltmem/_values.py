@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
@@ -339,6 +339,13 @@ def _json_key(key: object, where: str, for_jsonb: bool) -> str:
     if for_jsonb and not is_storable(key):
         raise InvalidInputError(f"{where} has the key {short_repr(key)}, with {_NOT_TEXT}")
     return key
+
+
+def metadata_text(metadata: object) -> str:
+    """Return metadata as JSON text for a jsonb column; InvalidInputError unless it is a dict of JSON values."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"metadata must be a dict, not {short_repr(metadata)}")
+    return to_json(json_value(dict(metadata), "metadata", for_jsonb=True))
 
 
 def jsonb_copy(value: JsonValue) -> JsonValue:

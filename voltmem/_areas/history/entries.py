@@ -95,6 +95,12 @@ class HistoryStatements:
         self.entry = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE id = $1"""
+        # Its steps and events go with it. A run without a user belongs to the owner of its conversation.
+        self.delete_entry = f"""
+            DELETE FROM {entries} AS entry
+            WHERE entry.id = $1 AND ($2::text IS NULL OR entry.userid = $2 OR entry.userid IS NULL AND EXISTS (
+                SELECT 1 FROM {tables.conversations} AS c WHERE c.id = entry.conversationid AND c.user_id = $2
+            ))"""
         self.step = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE key = $1"""
@@ -297,6 +303,20 @@ class AgentHistory(Area):
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return TimelineEvent.from_row(row)
+
+    async def delete_history_entry(self, key: str, *, owner: Owner = ANY_USER) -> bool:
+        """
+        Delete an entry with its steps and timeline events. Returns whether there was one.
+
+        Args:
+            key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
+            owner: Only if the run is this user's; ANY_USER: no check, for trusted code.
+
+        A run without a user belongs to the owner of its conversation.
+        """
+        check_id(key=key)
+        arguments = key, check_owner("owner", owner)
+        return await self._executor.execute(self._sql(HistoryStatements).delete_entry, *arguments) > 0
 
     # --- reading ----------------------------------------------------------------------------------------------
 
