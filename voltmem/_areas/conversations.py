@@ -13,6 +13,7 @@ from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, requ
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
+    MAX_BIGINT,
     UNSET,
     Unset,
     check_count,
@@ -341,8 +342,8 @@ class Conversations(Area):
         No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
         check_user("user_id", user_id)
-        check_count("page", page, minimum=1)
-        check_count("page_size", page_size, minimum=1)
+        check_count("page_size", page_size, minimum=1, maximum=MAX_BIGINT - 1)
+        check_count("page", page, minimum=1, maximum=MAX_BIGINT // page_size)
         found = await self._find(
             ConversationQuery(user_id, limit=page_size + 1, offset=(page - 1) * page_size),
         )
