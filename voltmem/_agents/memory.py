@@ -30,13 +30,32 @@ FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
 @runtime_checkable
 class Memory(Protocol):
     """
-    The methods of a memory that an agent calls. Annotate ``memory: Memory``, so that tests can pass another one.
+    The memory that an agent calls, with all methods of a ConversationMemory.
 
-    ``storage.conversation("ada", "c1")`` returns a Memory.
+    Annotate ``memory: Memory``, so that tests can pass another one. ``storage.conversation("ada", "c1")`` returns one.
     """
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation."""
+        ...
+
+    @property
+    def user_id(self) -> str:
+        """The owner of the conversation."""
+        ...
+
+    @property
+    def resource_id(self) -> str:
+        """The agent or project."""
+        ...
 
     async def messages(self, *, limit: int | None = ..., turns: int | None = None) -> list[Message]:
         """Return the newest messages, oldest first, in a form that models accept."""
+        ...
+
+    async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
+        """Return pairs of a user's message and its answer, newest last."""
         ...
 
     async def add(self, message: MessageLike) -> Message:
@@ -49,6 +68,10 @@ class Memory(Protocol):
 
     async def clear(self) -> int:
         """Delete all messages. Returns how many."""
+        ...
+
+    async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
+        """Set the title of the conversation. Returns the conversation."""
         ...
 
 
