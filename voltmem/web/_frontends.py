@@ -269,7 +269,18 @@ def _rows(found: list[NativeMessage], format: str) -> list[HistoryRow]:
 async def save_history_entry(
     mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: HistoryEntry
 ) -> Response:
-    """assistant-ui's append() and update(): store a message, in place of the one with this id or as the newest."""
+    """
+    assistant-ui's append() and update(): store a message, in place of the one with this id or as the newest.
+
+    A message that comes back as load() gave it stays as it was stored, in the form of the framework that stored it.
+    """
     message = native_message(messageId, entry.content, format=entry.format, parent_id=entry.parent_id or "")
-    await mine.add_messages([message], conversationId)
+    async with mine.transaction() as mine_together:
+        memory = NativeMemory.of(mine_together.conversation(conversationId))
+        await memory.lock()
+        is_new = not await memory.messages_by_id([messageId])
+        loaded = [] if is_new else _rows(await memory.newest_messages(_COMPARED), entry.format)
+        given = HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content)
+        if given not in loaded:
+            await mine_together.add_messages([message], conversationId)
     return JsonResponse(HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content))
