@@ -166,7 +166,7 @@ ALTER SEQUENCE public.voltagent_memory_history_events_seq OWNED BY public.voltag
 
 CREATE INDEX voltagent_memory_history_events_by_entry ON public.voltagent_memory_agent_history_timeline_events USING btree (history_id);
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -181,11 +181,13 @@ DECLARE
     touched boolean;
     activity timestamptz;
     accepted boolean;
+    gone integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
     lock_timeout text;
     user_key text;
     head text;
+    parent text;
 BEGIN
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
         IF conversation IS DISTINCT FROM conversation_ids[this] THEN
@@ -241,17 +243,33 @@ BEGIN
 
         activity := clock_timestamp();
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
+        gone := NULL;
+        IF accepted AND known IS NOT NULL THEN
+            -- The lock of the conversation is held, so no message of it is deleted before the end.
+            SELECT min(given) INTO gone
+                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
+                WHERE known[given] IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
+                );
+            accepted := gone IS NULL;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
-            IF accepted AND parent_ids[position] IS NOT NULL THEN
+            parent := parent_ids[position];
+            IF accepted AND parent IS NOT NULL THEN
                 SELECT m.message_id INTO head
                     FROM "public".voltagent_memory_messages AS m
                     WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
                     ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
-                IF parent_ids[position] <> coalesce(head, '') THEN
+                IF parent <> coalesce(head, '') THEN
                     PERFORM 1 FROM "public".voltagent_memory_messages AS m
                         WHERE m.conversation_id = conversation AND m.message_id = message_ids[position];
-                    IF NOT FOUND AND "public".voltagent_memory_move_head(conversation, parent_ids[position]) THEN
+                    IF FOUND THEN
+                        NULL;
+                    ELSIF "public".voltagent_memory_move_head(conversation, parent) THEN
                         PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+                    ELSE
+                        parent := coalesce(head, parent);
                     END IF;
                 END IF;
             END IF;
@@ -263,7 +281,7 @@ BEGIN
                     (conversation, message_ids[position], roles[position], contents[position],
                      contents_json[position]::json, types[position], metadatas[position]::jsonb,
                      coalesce(created_ats[position]::timestamptz, activity),
-                     formats[position], payloads[position]::json, parent_ids[position],
+                     formats[position], payloads[position]::json, parent,
                      replace(vectors[position], E'\x01', user_key)::tsvector)
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
@@ -308,6 +326,9 @@ BEGIN
                     WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
+        ELSIF gone IS NOT NULL THEN
+            item := -(cardinality(conversation_ids) + gone);
+            RETURN NEXT;
         ELSIF NOT locked AND EXISTS (
             SELECT FROM "public".voltagent_memory_conversations AS c
             WHERE c.id = conversation AND c.deleted_at IS NOT NULL
@@ -496,6 +517,37 @@ BEGIN
         DELETE FROM "public".voltagent_memory_shares AS s
             WHERE s.conversation_id = conversation;
     END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_merge_patch(target jsonb, patch jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    name text;
+    value jsonb;
+BEGIN
+    IF jsonb_typeof(patch) <> 'object' THEN
+        RETURN patch;
+    END IF;
+    IF jsonb_typeof(target) <> 'object' THEN
+        target := '{}';
+    END IF;
+    FOR name, value IN SELECT each.key, each.value FROM jsonb_each(patch) AS each LOOP
+        IF jsonb_typeof(value) = 'null' THEN
+            target := target - name;
+        ELSIF jsonb_typeof(value) = 'object' THEN
+            target := target || jsonb_build_object(
+                name, "public".voltagent_memory_merge_patch(coalesce(target -> name, 'null'), value)
+            );
+        ELSE
+            target := target || jsonb_build_object(name, value);
+        END IF;
+    END LOOP;
+    RETURN target;
 END
 $function$;
 

@@ -44,6 +44,7 @@ VALUES: Final[Mapping[str, object]] = {
     "history_id": "h1",
     "id": "fork",
     "ids": ["m1", "m2"],
+    "known": ["m1"],
     "limit": 5,
     "lines": [
         '{"voltmem": 1, "kind": "header"}',
@@ -93,6 +94,7 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     },
     "update_history_entry": {"key": "h1", "value": {"status": "completed", "output": [1]}},
     "get_history_entry": {"key": "h1"},
+    "delete_history_entry": {"key": "h1"},
     "add_history_step": {
         "key": "s2",
         "value": {"type": "tool_call", "name": "search", "arguments": {"q": 1}, "role": "assistant"},
@@ -119,6 +121,7 @@ NOT_REPEATED: Final = frozenset(
     {
         "create_conversation",
         "delete_conversation",
+        "delete_history_entry",
         "delete_messages",
         "clear_messages",
         "rewind_conversation",

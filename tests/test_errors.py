@@ -246,7 +246,7 @@ def test_a_constructor_of_a_model_raises_pydantics_error() -> None:
 # --- no driver's error escapes -----------------------------------------------------------------------------------
 
 
-APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean"])
+APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean", "text[]"])
 
 # Faults of the server, and how to undo them; m and c are the tables, append is the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
@@ -393,6 +393,8 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "page_size": (1,),
     "ids": ([], {}),
     "messages": ([],),
+    "known": ([], {}),
+    "create": (True,),
     "roles": ([], {}),
     "types": ([], {}),
     "include_archived": (True,),

@@ -54,6 +54,7 @@ class Tables:
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
+    merge_patch: str = field(init=False, metadata=_FUNCTION)
     move_head: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
     restore_archived: str = field(init=False, metadata=_FUNCTION)

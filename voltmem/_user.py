@@ -14,6 +14,7 @@ from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
 from voltmem._areas.forks import Forks
+from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
@@ -141,6 +142,7 @@ class UserStorage:
 
     get_conversation = own(Conversations.get_user_conversation)
     update_conversation = own(Conversations.update_conversation)
+    merge_conversation_metadata = own(Conversations.merge_conversation_metadata)
     delete_conversation = own(Conversations.delete_conversation)
     query_conversations = own(Conversations.query_conversations)
     count_conversations = own(Conversations.count_conversations)
@@ -158,7 +160,10 @@ class UserStorage:
 
     add_message = own(Messages.add_message)
     add_messages = own(Messages.add_messages)
+    merge_message_metadata = own(Messages.merge_message_metadata)
+    get_message = own(Messages.get_message)
     get_messages = own(Messages.get_messages)
+    count_messages = own(Messages.count_messages)
     get_conversation_messages = own(Messages.get_conversation_messages)
     rewind_conversation = own(Messages.rewind_conversation)
     delete_messages = own(Messages.delete_messages)
@@ -187,6 +192,11 @@ class UserStorage:
     fork_conversation = own(Forks.fork_conversation)
     search = own(Search.search)
     watch = own(Changes.watch)
+
+    # --- the agent history ------------------------------------------------------------------------------------
+
+    # Without the other verbs, whose keys belong to no user.
+    delete_history_entry = own(AgentHistory.delete_history_entry)
 
     # --- public links -----------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The types of voltmem._user. Made by "python -m tests.typing.stubs": do not edit."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -74,7 +74,8 @@ class UserStorage:
         Args:
             conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, which replaces the old; None empties it.
+            metadata: The new metadata, which replaces the old; None empties it. merge_conversation_metadata() changes
+                single fields.
             resource_id: The agent or project to move it to.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
 
@@ -83,6 +84,23 @@ class UserStorage:
             InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
+        """
+    async def merge_conversation_metadata(
+        self, conversation_id: str, metadata: Mapping[str, JsonValue]
+    ) -> Conversation:
+        """
+        Change the given fields of a conversation's metadata. Returns it as stored, in its place in the sidebar.
+
+        Args:
+            conversation_id: The conversation.
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: The metadata cannot be stored.
+
+        update_conversation() replaces the metadata.
         """
     async def delete_conversation(self, conversation_id: str) -> bool:
         """
@@ -155,7 +173,12 @@ class UserStorage:
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     async def add_message(
-        self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None
+        self,
+        message: MessageLike,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -166,9 +189,12 @@ class UserStorage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -176,13 +202,51 @@ class UserStorage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     async def add_messages(
-        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
         One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
+        """
+    async def merge_message_metadata(
+        self, metadata: Mapping[str, JsonValue], conversation_id: str, message_id: str
+    ) -> Message:
+        """
+        Change the given fields of a message's metadata, and nothing else of the message. Returns it as stored.
+
+        For what is said about a message, such as feedback:
+        ``await storage.merge_message_metadata({"feedback": {"type": "positive"}}, "ada", "c1", "m1")``
+
+        Args:
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            conversation_id: The conversation. It stays in its place in the sidebar; watchers see an "updated".
+            message_id: The message, which may be archived.
+
+        Raises:
+            ConversationNotFoundError: The conversation does not exist, is deleted, or is another user's.
+            MessageNotFoundError: It has no such message.
+            InvalidInputError: The metadata cannot be stored.
+
+        Adding the message again replaces its metadata. One round trip.
+        """
+    async def get_message(
+        self, conversation_id: str, message_id: str, *, include_archived: bool = False
+    ) -> Message | None:
+        """
+        Return the message with this id, or None.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The message.
+            include_archived: Also one that the storage limit archived (on_limit="archive").
         """
     async def get_messages(
         self,
@@ -214,6 +278,25 @@ class UserStorage:
 
         Uses the index ``{prefix}_messages_in_line``. VoltAgent: ``getMessages`` (which returned the oldest messages
         before its version 2.1.0).
+        """
+    async def count_messages(
+        self,
+        conversation_id: str,
+        *,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        include_archived: bool = False,
+    ) -> int:
+        """
+        Return the number of messages of a conversation.
+
+        Args:
+            conversation_id: The conversation. If it does not exist, the number is 0.
+            roles: Only messages with these roles; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also messages that the storage limit archived (on_limit="archive").
+
+        Reads every row that it counts.
         """
     async def get_conversation_messages(
         self,
@@ -490,6 +573,15 @@ class UserStorage:
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
+        """
+    async def delete_history_entry(self, key: str) -> bool:
+        """
+        Delete an entry with its steps and timeline events. Returns whether there was one.
+
+        Args:
+            key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
+
+        A run without a user belongs to the owner of its conversation.
         """
     async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """

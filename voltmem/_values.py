@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
@@ -57,6 +57,8 @@ MAX_JSON_DEPTH = 200
 # int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS = 14_000
 MAX_BIGINT = 2**63 - 1
+# More than anybody waits. Clocks and timers of event loops fail with much larger numbers.
+MAX_SECONDS = 10**9
 # An index entry has at most 2,704 bytes, and may hold two ids.
 MAX_ID_BYTES = 1000
 
@@ -210,12 +212,13 @@ def check_ids(name: str, values: object) -> list[str]:
     return ids
 
 
-def check_count(name: str, value: object, *, minimum: int = 0) -> None:
-    """Raise InvalidQueryError unless the value is an integer from the minimum up to the maximum of bigint."""
+def check_count(name: str, value: object, *, minimum: int = 0, maximum: int = MAX_BIGINT) -> None:
+    """Raise InvalidQueryError unless the value is an integer in the range; without a maximum, of bigint."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidQueryError(f"{name} must be a whole number, not {short_repr(value)}")
-    if not minimum <= value <= MAX_BIGINT:
-        raise InvalidQueryError(f"{name} must be {minimum} or more, and below 2**63, not {short_repr(value)}")
+    if not minimum <= value <= maximum:
+        below = "below 2**63" if maximum == MAX_BIGINT else f"at most {maximum:,}"
+        raise InvalidQueryError(f"{name} must be {minimum} or more, and {below}, not {short_repr(value)}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -225,9 +228,11 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_seconds(name: str, value: object) -> None:
-    """Raise InvalidInputError unless the value is a finite number of seconds above 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-        raise InvalidInputError(f"{name} must be a number of seconds above 0, not {short_repr(value)}")
+    """Raise InvalidInputError unless the value is a number of seconds above 0, up to some 30 years."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MAX_SECONDS:
+        raise InvalidInputError(
+            f"{name} must be a number of seconds above 0, and at most {MAX_SECONDS:,}, not {short_repr(value)}"
+        )
 
 
 def check_time(name: str, value: object) -> None:
@@ -281,7 +286,10 @@ def describe_field_error(fields: Iterable[str], error: ErrorDetails) -> str:
 
 def short_repr(value: object) -> str:
     """Return the repr of a value, cut at 80 characters, for an error message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integers of more than 4,300 digits, also in lists and dicts
+        text = f"<{type(value).__name__} with an integer of too many digits>"
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
@@ -339,6 +347,13 @@ def _json_key(key: object, where: str, for_jsonb: bool) -> str:
     if for_jsonb and not is_storable(key):
         raise InvalidInputError(f"{where} has the key {short_repr(key)}, with {_NOT_TEXT}")
     return key
+
+
+def metadata_text(metadata: object) -> str:
+    """Return metadata as JSON text for a jsonb column; InvalidInputError unless it is a dict of JSON values."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"metadata must be a dict, not {short_repr(metadata)}")
+    return to_json(json_value(dict(metadata), "metadata", for_jsonb=True))
 
 
 def jsonb_copy(value: JsonValue) -> JsonValue:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import ParamSpec, TypedDict, cast
 
@@ -168,10 +168,16 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         return self.get_user_conversations(userId)
 
     async def addMessage(
-        self, message: MessageLike, userId: Owner, conversationId: str, *, resourceId: str | None = None
+        self,
+        message: MessageLike,
+        userId: Owner,
+        conversationId: str,
+        *,
+        resourceId: str | None = None,
+        known: Collection[str] = (),
     ) -> Message:
         """VoltAgent's name for add_message."""
-        return await self.add_message(message, userId, conversationId, resource_id=resourceId)
+        return await self.add_message(message, userId, conversationId, resource_id=resourceId, known=known)
 
     async def addMessages(
         self,
@@ -180,9 +186,10 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         conversationId: str,
         *,
         resourceId: str | None = None,
+        known: Collection[str] = (),
     ) -> list[Message]:
         """VoltAgent's name for add_messages."""
-        return await self.add_messages(messages, userId, conversationId, resource_id=resourceId)
+        return await self.add_messages(messages, userId, conversationId, resource_id=resourceId, known=known)
 
     async def deleteMessages(self, ids: Sequence[str], userId: Owner, conversationId: str) -> int:
         """VoltAgent's name for delete_messages."""
@@ -245,10 +252,10 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         return await self.add_history_entry(key, value, agentId)
 
     async def updateHistoryEntry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str, *, create: bool = True
     ) -> AgentHistoryEntry:
         """VoltAgent's name for update_history_entry."""
-        return await self.update_history_entry(key, value, agentId)
+        return await self.update_history_entry(key, value, agentId, create=create)
 
     async def getHistoryEntry(self, key: str) -> AgentHistoryEntry | None:
         """VoltAgent's name for get_history_entry."""

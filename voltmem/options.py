@@ -38,6 +38,7 @@ OnLimit: TypeAlias = Literal["delete", "archive"]
 
 DEFAULT_TABLE_PREFIX: Final = "voltagent_memory"  # VoltAgent's tablePrefix
 DEFAULT_MAX_CONNECTIONS: Final = 10  # VoltAgent's maxConnections
+MAX_CONNECTIONS: Final = 262_143  # PostgreSQL's own; asyncpg's pool prepares as many places
 DEFAULT_STORAGE_LIMIT: Final = 100  # VoltAgent's storageLimit
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 DEFAULT_COMMAND_TIMEOUT: Final = 60.0
@@ -103,7 +104,7 @@ class StorageOptions:
 
     def __post_init__(self) -> None:
         try:
-            check_count("max_connections", self.max_connections, minimum=1)
+            check_count("max_connections", self.max_connections, minimum=1, maximum=MAX_CONNECTIONS)
             if self.storage_limit is not None:
                 check_count("storage_limit", self.storage_limit)
             check_flag("debug", self.debug)

@@ -1,6 +1,6 @@
 """The types of voltmem.sync. Made by "python -m tests.typing.stubs": do not edit."""
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -177,6 +177,7 @@ class ConversationMemory:
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
+            MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
     def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
@@ -254,7 +255,8 @@ class UserStorage:
         Args:
             conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, which replaces the old; None empties it.
+            metadata: The new metadata, which replaces the old; None empties it. merge_conversation_metadata() changes
+                single fields.
             resource_id: The agent or project to move it to.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
 
@@ -263,6 +265,21 @@ class UserStorage:
             InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
+        """
+    def merge_conversation_metadata(self, conversation_id: str, metadata: Mapping[str, JsonValue]) -> Conversation:
+        """
+        Change the given fields of a conversation's metadata. Returns it as stored, in its place in the sidebar.
+
+        Args:
+            conversation_id: The conversation.
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: The metadata cannot be stored.
+
+        update_conversation() replaces the metadata.
         """
     def delete_conversation(self, conversation_id: str) -> bool:
         """
@@ -334,7 +351,14 @@ class UserStorage:
         """
     def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
-    def add_message(self, message: MessageLike, conversation_id: str, *, resource_id: str | None = None) -> Message:
+    def add_message(
+        self,
+        message: MessageLike,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
+    ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
 
@@ -344,9 +368,12 @@ class UserStorage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -354,13 +381,49 @@ class UserStorage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
-        self, messages: Iterable[MessageLike], conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
         One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
+        """
+    def merge_message_metadata(
+        self, metadata: Mapping[str, JsonValue], conversation_id: str, message_id: str
+    ) -> Message:
+        """
+        Change the given fields of a message's metadata, and nothing else of the message. Returns it as stored.
+
+        For what is said about a message, such as feedback:
+        ``storage.merge_message_metadata({"feedback": {"type": "positive"}}, "ada", "c1", "m1")``
+
+        Args:
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            conversation_id: The conversation. It stays in its place in the sidebar; watchers see an "updated".
+            message_id: The message, which may be archived.
+
+        Raises:
+            ConversationNotFoundError: The conversation does not exist, is deleted, or is another user's.
+            MessageNotFoundError: It has no such message.
+            InvalidInputError: The metadata cannot be stored.
+
+        Adding the message again replaces its metadata. One round trip.
+        """
+    def get_message(self, conversation_id: str, message_id: str, *, include_archived: bool = False) -> Message | None:
+        """
+        Return the message with this id, or None.
+
+        Args:
+            conversation_id: The conversation.
+            message_id: The message.
+            include_archived: Also one that the storage limit archived (on_limit="archive").
         """
     def get_messages(
         self,
@@ -392,6 +455,25 @@ class UserStorage:
 
         Uses the index ``{prefix}_messages_in_line``. VoltAgent: ``getMessages`` (which returned the oldest messages
         before its version 2.1.0).
+        """
+    def count_messages(
+        self,
+        conversation_id: str,
+        *,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        include_archived: bool = False,
+    ) -> int:
+        """
+        Return the number of messages of a conversation.
+
+        Args:
+            conversation_id: The conversation. If it does not exist, the number is 0.
+            roles: Only messages with these roles; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also messages that the storage limit archived (on_limit="archive").
+
+        Reads every row that it counts.
         """
     def get_conversation_messages(
         self,
@@ -666,6 +748,15 @@ class UserStorage:
         It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
         every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
         messages, and not the row of their conversation, the change is not seen.
+        """
+    def delete_history_entry(self, key: str) -> bool:
+        """
+        Delete an entry with its steps and timeline events. Returns whether there was one.
+
+        Args:
+            key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
+
+        A run without a user belongs to the owner of its conversation.
         """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
@@ -1167,18 +1258,21 @@ class Storage:
         VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
         """
     def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = True
     ) -> AgentHistoryEntry:
         """
         Update the given fields of an entry. Returns it as stored, without its steps and events.
 
         Args:
-            key: The id of the entry. A missing entry is created, as in VoltAgent.
+            key: The id of the entry.
             value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
                 were set count. An id, an agent, steps and events in it are ignored.
             agent_id: The agent whose run it is from now on.
+            create: Whether a missing entry is created, as in VoltAgent. False for the end of a run: its user may have
+                been deleted meanwhile.
 
         Raises:
+            HistoryEntryNotFoundError: There is no such entry, and *create* is false.
             InvalidInputError: A field is unknown or has the wrong type.
 
         VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
@@ -1235,6 +1329,16 @@ class Storage:
             InvalidInputError: A field is missing, unknown or has the wrong type.
 
         VoltAgent: ``addTimelineEvent`` (which stores the status message as the error).
+        """
+    def delete_history_entry(self, key: str, *, owner: Owner = ...) -> bool:
+        """
+        Delete an entry with its steps and timeline events. Returns whether there was one.
+
+        Args:
+            key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
+            owner: Only if the run is this user's; ANY_USER: no check, for trusted code.
+
+        A run without a user belongs to the owner of its conversation.
         """
     def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
         """
@@ -1307,7 +1411,8 @@ class Storage:
         The entry is stored as "working" at the start. At the end its status is "completed", "cancelled", or, when the
         block raises, "error", with an event "agent:error" that holds the exception. The end is written also when the
         task is cancelled; the cancellation continues afterwards. The block's exception is raised unchanged: if the
-        end cannot be written then, that is only logged.
+        end cannot be written then, that is only logged. A run that was deleted meanwhile, for example with its user, is
+        not created again: HistoryEntryNotFoundError.
 
         Args:
             agent_id: The agent whose run it is.
@@ -1324,7 +1429,13 @@ class Storage:
         error. If the surrounding transaction is rolled back, nothing of the run remains.
         """
     def add_message(
-        self, message: MessageLike, user_id: Owner, conversation_id: str, *, resource_id: str | None = None
+        self,
+        message: MessageLike,
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -1336,9 +1447,12 @@ class Storage:
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -1346,13 +1460,42 @@ class Storage:
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
     def add_messages(
-        self, messages: Iterable[MessageLike], user_id: Owner, conversation_id: str, *, resource_id: str | None = None
+        self,
+        messages: Iterable[MessageLike],
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        resource_id: str | None = None,
+        known: Collection[str] = ...,
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
         One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
+        """
+    def merge_message_metadata(
+        self, metadata: Mapping[str, JsonValue], user_id: Owner, conversation_id: str, message_id: str
+    ) -> Message:
+        """
+        Change the given fields of a message's metadata, and nothing else of the message. Returns it as stored.
+
+        For what is said about a message, such as feedback:
+        ``storage.merge_message_metadata({"feedback": {"type": "positive"}}, "ada", "c1", "m1")``
+
+        Args:
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            user_id: The owner of the conversation; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. It stays in its place in the sidebar; watchers see an "updated".
+            message_id: The message, which may be archived.
+
+        Raises:
+            ConversationNotFoundError: The conversation does not exist, is deleted, or is another user's.
+            MessageNotFoundError: It has no such message.
+            InvalidInputError: The metadata cannot be stored.
+
+        Adding the message again replaces its metadata. One round trip.
         """
     def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
@@ -1392,6 +1535,39 @@ class Storage:
         Archived messages are deleted and counted, too.
 
         VoltAgent: ``clearMessages``.
+        """
+    def get_message(
+        self, user_id: Owner, conversation_id: str, message_id: str, *, include_archived: bool = False
+    ) -> Message | None:
+        """
+        Return the message with this id, or None.
+
+        Args:
+            user_id: The owner; in another user's conversation there is none. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
+            message_id: The message.
+            include_archived: Also one that the storage limit archived (on_limit="archive").
+        """
+    def count_messages(
+        self,
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        include_archived: bool = False,
+    ) -> int:
+        """
+        Return the number of messages of a conversation.
+
+        Args:
+            user_id: The owner; of another user's conversation it is 0. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. If it does not exist, the number is 0.
+            roles: Only messages with these roles; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also messages that the storage limit archived (on_limit="archive").
+
+        Reads every row that it counts.
         """
     def get_messages(
         self,
@@ -1506,7 +1682,8 @@ class Storage:
         Args:
             conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, which replaces the old; None empties it.
+            metadata: The new metadata, which replaces the old; None empties it. merge_conversation_metadata() changes
+                single fields.
             resource_id: The agent or project to move it to.
             user_id: The user to give it to. Its links are revoked.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
@@ -1517,6 +1694,24 @@ class Storage:
             InvalidInputError: A value has the wrong type.
 
         VoltAgent: ``updateConversation``.
+        """
+    def merge_conversation_metadata(
+        self, conversation_id: str, metadata: Mapping[str, JsonValue], *, owner: Owner = ...
+    ) -> Conversation:
+        """
+        Change the given fields of a conversation's metadata. Returns it as stored, in its place in the sidebar.
+
+        Args:
+            conversation_id: The conversation.
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: The metadata cannot be stored.
+
+        update_conversation() replaces the metadata.
         """
     def delete_conversation(self, conversation_id: str, *, owner: Owner = ...) -> bool:
         """

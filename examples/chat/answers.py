@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from pydantic import JsonValue
 
 from examples.chat.model import Model
-from voltmem import Message, PostgresStorage, UserStorage, VoltMemError
+from voltmem import Memory, Message, PostgresStorage, UserStorage, VoltMemError
 
 HISTORY_LIMIT = 40
 SECONDS_BETWEEN_SAVES = 0.25
@@ -96,8 +96,9 @@ class Answers:
 
     async def _answer(self, mine: UserStorage, conversation_id: str, events: Queue[Event | None]) -> None:
         try:
-            messages = await mine.conversation(conversation_id).messages(limit=HISTORY_LIMIT)
-            answer = await self._stream(mine, conversation_id, messages, events)
+            memory = mine.conversation(conversation_id)
+            messages = await memory.messages(limit=HISTORY_LIMIT)
+            answer = await self._stream(memory, messages, events)
             await self._set_title(mine, conversation_id, messages[-1].text, answer.text)
             events.put_nowait(Event("done", {"id": answer.id}))
         except VoltMemError as error:  # for example, the conversation was deleted meanwhile
@@ -106,10 +107,12 @@ class Answers:
             log.exception("the model failed")
             events.put_nowait(Event("error", {"detail": f"The model failed: {error}"}))
 
-    async def _stream(
-        self, mine: UserStorage, conversation_id: str, messages: list[Message], events: Queue[Event | None]
-    ) -> Message:
-        """Stream and store the answer. Returns it. Until it is complete it is stored as stopped, in case of a crash."""
+    async def _stream(self, memory: Memory, messages: list[Message], events: Queue[Event | None]) -> Message:
+        """
+        Stream and store the answer. Returns it. Until it is complete it is stored as stopped, in case of a crash.
+
+        The memory replaces the shorter answer with the same id, and raises if somebody has deleted it.
+        """
         answer = Message(role="assistant", content="", metadata={"stopped": True})
         events.put_nowait(Event("answer", {"id": answer.id}))
         saved = monotonic()
@@ -118,12 +121,12 @@ class Answers:
                 answer = answer.model_copy(update={"content": answer.text + piece})
                 events.put_nowait(Event("text", {"text": piece}))
                 if monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                    await mine.add_message(answer, conversation_id)
+                    await memory.add(answer)
                     saved = monotonic()
             answer = answer.model_copy(update={"metadata": {}})
         finally:
-            if answer.text:  # replaces the shorter answer with the same id
-                await mine.add_message(answer, conversation_id)
+            if answer.text:
+                await memory.add(answer)
         return answer
 
     async def _set_title(self, mine: UserStorage, conversation_id: str, question: str, answer: str) -> None:

@@ -28,9 +28,13 @@
 --   storage_limit  the number of messages that the line of a conversation keeps; NULL: all
 --   archive        true: archive the messages beyond the limit; false: delete them
 --   patient        true: wait for a locked conversation; false: store nothing in it
+-- An argument with one element per message, last because older versions do not have it.
+--   known          not NULL: the message was stored before. It is replaced, never inserted: if it was deleted, nothing
+--                  of its call is stored
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
+-- For a known message that was deleted, there is one row; its number is negative, and counts after those of the calls.
 -- For a conversation that is missing or another user's, there is no row, and nothing changes.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
@@ -51,7 +55,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     vectors text[],
     storage_limit bigint,
     archive boolean,
-    patient boolean
+    patient boolean,
+    known text[] DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 -- One generic plan with index scans, independent of the statistics. A plan made for a very long conversation would read
@@ -69,6 +74,7 @@ DECLARE
     touched boolean;
     activity timestamptz;
     accepted boolean;
+    gone integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
     lock_timeout text;
@@ -130,6 +136,17 @@ BEGIN
 
         activity := clock_timestamp();
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
+        gone := NULL;
+        IF accepted AND known IS NOT NULL THEN
+            -- The lock of the conversation is held, so no message of it is deleted before the end.
+            SELECT min(given) INTO gone
+                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
+                WHERE known[given] IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM {schema}.{prefix}_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
+                );
+            accepted := gone IS NULL;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             parent := parent_ids[position];
             IF accepted AND parent IS NOT NULL THEN
@@ -202,6 +219,9 @@ BEGIN
                     WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
             END IF;
+        ELSIF gone IS NOT NULL THEN
+            item := -(cardinality(conversation_ids) + gone);
+            RETURN NEXT;
         ELSIF NOT locked AND EXISTS (
             SELECT FROM {schema}.{prefix}_conversations AS c
             WHERE c.id = conversation AND c.deleted_at IS NOT NULL

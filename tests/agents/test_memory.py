@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.checkout import ROOT
 from tests.conftest import Connection, MakeStorage
 from voltmem import (
     ANY_USER,
+    Conversation,
     ConversationMemory,
     ConversationNotFoundError,
     DatabaseError,
@@ -458,6 +461,7 @@ class Notes:
 
     def __init__(self) -> None:
         self._kept: list[Message] = []
+        self.conversation_id, self.user_id, self.resource_id = "c1", "ada", "docs"
 
     async def messages(self, *, limit: int | None = None, turns: int | None = None) -> list[Message]:
         return self._kept if limit is None else self._kept[len(self._kept) - limit :]
@@ -473,6 +477,12 @@ class Notes:
         count = len(self._kept)
         self._kept.clear()
         return count
+
+    async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
+        return []
+
+    async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
+        return Conversation(id=self.conversation_id, user_id=self.user_id, title=title)
 
 
 async def answer(memory: Memory) -> list[object]:
@@ -492,3 +502,33 @@ async def test_an_agent_takes_any_memory(memory: ConversationMemory) -> None:
     assert not isinstance(object(), Memory)
 
     assert await answer(memory) == await answer(notes)
+
+
+def public_members(kind: type) -> dict[str, object]:
+    return {name: member for name, member in inspect.getmembers_static(kind) if not name.startswith("_")}
+
+
+def test_memory_declares_all_members_of_the_handle() -> None:
+    """Memory has each public method and property of the handle, with the same parameters and result."""
+    handle, protocol = public_members(ConversationMemory), public_members(Memory)
+
+    assert protocol.keys() == handle.keys() - {"of"}  # makes a handle
+    for name, declared in protocol.items():
+        if isinstance(declared, property):
+            assert isinstance(handle[name], property), name
+            continue
+        ours, theirs = (inspect.signature(cast(Any, each), eval_str=False) for each in (handle[name], declared))
+        assert [(each.name, each.kind) for each in theirs.parameters.values()] == [
+            (each.name, each.kind) for each in ours.parameters.values()
+        ], name
+        assert theirs.return_annotation == ours.return_annotation, name
+
+
+def test_memory_declares_what_the_documentation_calls() -> None:
+    """Each member of a memory that the documentation and the examples use is declared by Memory."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.py")]
+    used = {name for page in pages for name in re.findall(r"\bmemory\.([a-z_]+)", page.read_text(encoding="utf-8"))}
+    of_the_handle = used & public_members(ConversationMemory).keys()
+
+    assert {"messages", "exchanges", "add", "add_turn", "title", "conversation_id"} <= of_the_handle
+    assert of_the_handle <= public_members(Memory).keys()

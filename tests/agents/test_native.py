@@ -248,7 +248,7 @@ async def test_a_pop_in_a_transaction_delays_no_other_conversation(
 
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await NativeMemory(tx, "ada", "c1").pop()
-        replacing = asyncio.create_task(memory.add(native("m2", ["new"])))
+        replacing = asyncio.create_task(NativeMemory(storage, "ada", "c1").add(native("m2", ["new"])))
         await asyncio.gather(*(other.add(native("m1")) for other in others))
         await wait_until_blocked(connection, tx.connection.get_server_pid())
         assert not replacing.done()

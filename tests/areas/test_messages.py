@@ -238,3 +238,43 @@ async def test_the_searchable_text_is_stored_beside_the_content(storage: Postgre
         rows = await tx.connection.fetch(f"SELECT content FROM {storage._options.tables.messages} ORDER BY seq")
 
     assert [row["content"] for row in rows] == ["hello \N{REPLACEMENT CHARACTER}", "look", "Oslo\n4", ""]
+
+
+async def test_get_message_returns_the_owners_message(storage: PostgresStorage) -> None:
+    """get_message() returns the message as get_messages() does; None in another user's or a deleted conversation."""
+    stored = await storage.add_message({"id": "m1", "role": "user", "content": [1]}, "ada", "c1")
+
+    assert await storage.get_message("ada", "c1", "m1") == stored
+    assert await storage.get_message(ANY_USER, "c1", "m1") == stored
+    assert await storage.for_user("ada").get_message("c1", "m1") == stored
+    assert await storage.get_message("eve", "c1", "m1") is None
+    assert await storage.get_message("ada", "c1", "m2") is None
+    assert await storage.get_message("ada", "c2", "m1") is None
+    await storage.soft_delete_conversation("c1")
+    assert await storage.get_message("ada", "c1", "m1") is None
+
+
+async def test_count_messages_counts_what_get_messages_returns(make_storage: MakeStorage) -> None:
+    """count_messages() counts what get_messages() without a limit returns for the same filters."""
+    storage = make_storage(storage_limit=4, on_limit="archive")
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    for role, type in [("user", "text"), ("user", "text"), ("assistant", "tool-call"), ("tool", "tool-result")] * 2:
+        await storage.add_message({"role": role, "content": "words", "type": type}, "ada", "c1")
+
+    filters: list[dict[str, Any]] = [
+        {},
+        {"include_archived": True},
+        {"roles": ["user"]},
+        {"roles": ["user", "tool"], "include_archived": True},
+        {"types": ["text"], "roles": ["assistant"]},
+        {"types": ["tool-call", "tool-result"]},
+        {"roles": []},
+        {"types": []},
+    ]
+    for given in filters:
+        found = await storage.get_messages("ada", "c1", limit=None, **given)
+        assert await storage.count_messages("ada", "c1", **given) == len(found), given
+    assert await storage.count_messages("eve", "c1") == await storage.count_messages("ada", "c2") == 0
+    assert await storage.count_messages(ANY_USER, "c1") == 4
+    await storage.soft_delete_conversation("c1")
+    assert await storage.count_messages("ada", "c1") == 0

@@ -11,7 +11,19 @@ from pydantic import JsonValue
 
 from tests.properties import examples
 from voltmem import Message, NativeMessage
-from voltmem.parts import File, Other, Part, Reasoning, Source, Text, ToolCall, ToolResult, parts
+from voltmem.parts import (
+    File,
+    Other,
+    Part,
+    Reasoning,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+    parts,
+    to_openai,
+    to_ui_messages,
+)
 
 PNG: Final = "iVBORw0KGgo="
 CALL: Final = ToolCall("k1", "weather", {"city": "Oslo"})
@@ -399,3 +411,38 @@ def test_parts_reads_any_json_at_all(
     assert isinstance(message.text, str)
     if isinstance(own, dict):
         parts(own)
+
+
+@pytest.mark.parametrize(
+    ("format", "payload"),
+    [
+        ("pydantic-ai", {"kind": "response", "parts": [{"part_kind": "from-the-future"}]}),
+        ("pydantic-ai", {"kind": "future"}),
+        ("langchain", {"type": "ai"}),
+        ("langchain", {"type": "ai", "data": {"content": None}}),
+        ("openai-agents", [1]),
+        ("ai-sdk/v7", {"role": "assistant"}),
+        ("ai-sdk/v7", {"role": "assistant", "parts": None}),
+        ("ai-sdk/v7", {"role": "assistant", "parts": [{"type": "future"}]}),
+    ],
+    ids=str,
+)
+def test_a_form_that_says_nothing_to_us_is_read_in_its_plain_form(format: str, payload: Any) -> None:
+    """A payload that no reader knows, such as a newer release's, does not hide what its plain form says."""
+    message = NativeMessage(id="m1", role="assistant", content="Hello", format=format, payload=payload)
+
+    assert parts(message) == [Text("Hello")]
+    assert [each["role"] for each in to_openai([message])] == ["assistant"]
+
+
+def test_a_ui_message_without_parts_is_written_with_parts() -> None:
+    """to_ui_messages() returns parts also for what was stored by version 4, or is broken."""
+    old: dict[str, JsonValue] = {"role": "assistant", "content": "Hello"}
+    messages = [
+        NativeMessage(id="m1", role="assistant", content="Hello", format="ai-sdk/v4", payload=old),
+        NativeMessage(id="m2", role="assistant", content="Hello", format="ai-sdk/v7", payload={"role": "assistant"}),
+    ]
+
+    written = to_ui_messages(messages)
+
+    assert [each["parts"] for each in written] == [[{"type": "text", "text": "Hello"}]] * 2

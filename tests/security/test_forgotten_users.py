@@ -63,6 +63,7 @@ VALUES: Final[dict[str, Any]] = {
     "message": {"role": "user", "content": "words"},
     "message_id": "m1",
     "messages": [{"role": "user", "content": "words"}],
+    "metadata": {"n": 2},
     "resource_id": "docs",
     "resourceId": "docs",
     "tags": ["work"],

@@ -300,6 +300,7 @@ class Notes:
 
     def __init__(self) -> None:
         self._kept: list[Message] = []
+        self.conversation_id, self.user_id, self.resource_id = "c1", "ada", "docs"
 
     async def messages(self, *, limit: int | None = None, turns: int | None = None) -> list[Message]:
         return self._kept
@@ -315,6 +316,12 @@ class Notes:
         self._kept.clear()
         return 0
 
+    async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
+        return []
+
+    async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
+        return Conversation(id=self.conversation_id, user_id=self.user_id, title=title)
+
 
 async def agent(memory: Memory) -> list[Message]:
     await memory.add({"role": "user", "content": "Hello"})
@@ -328,6 +335,9 @@ async def agents(storage: Storage, ada: UserStorage) -> None:
     memories: list[Memory] = [Notes(), storage.conversation("ada")]
     for memory in memories:
         assert_type(await memory.clear(), int)
+        assert_type(await memory.exchanges(3), list[tuple[Message, Message]])
+        assert_type(await memory.title("Mine", if_unset=True), Conversation)
+        assert_type(memory.conversation_id, str)
 
 
 # --- messages -----------------------------------------------------------------------------------------------------

@@ -484,3 +484,26 @@ async def test_a_history_that_is_put_back_changes_nothing(
 async def exported(storage: PostgresStorage) -> list[str]:
     lines = [line async for line in storage.export_user("ada")]
     return lines[1:]  # without the header, which has the time
+
+
+async def test_updating_a_history_with_what_it_gave_changes_nothing(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """update() of each message that load() gave keeps every row: its form, its metadata, a call and its result."""
+    call = {"type": "tool-call", "toolCallId": "k", "toolName": "t", "args": {}}
+    result = {"type": "tool-result", "toolCallId": "k", "toolName": "t", "result": "rain"}
+    messages: list[dict[str, Any]] = [
+        {"id": "m1", "role": "user", "content": "Weather?"},
+        {"id": "m2", "role": "assistant", "type": "tool-call", "content": [call]},
+        {"id": "m3", "role": "tool", "type": "tool-result", "content": [result]},
+        {"id": "m4", "role": "assistant", "content": "Rain.", "metadata": {"tokens": 3}},
+    ]
+    stored = await storage.add_messages(messages, "ada", "c1")
+    loaded = (await get(ada, f"{conversation}/history"))["messages"]
+
+    for row in loaded:
+        body = {"parent_id": row["parent_id"], "format": row["format"], "content": row["content"]}
+        assert (await ada.put(f"{conversation}/history/{row['id']}", json=body)).json() == row
+
+    assert await storage.get_messages("ada", "c1") == stored
+    assert (await get(ada, f"{conversation}/history"))["messages"] == loaded

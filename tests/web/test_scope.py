@@ -21,6 +21,7 @@ BODIES: dict[str, Any] = {
     "saveUIMessages": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Psst"}]},
     "saveHistoryEntry": {"format": "ai-sdk/v6", "content": {"role": "user", "parts": []}},
     "createConversation": {"id": "c9"},
+    "changeMessage": {"mergeMetadata": {"pin": "mine"}},
 }
 EXAMPLE = operations(application(PostgresStorage("postgresql://nowhere/none")).openapi())
 ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{conversationId}" in name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
@@ -20,6 +20,8 @@ from voltmem.parts import SYSTEM_ROLES
 # How many rows are read beyond the window, so that a tool turn at its beginning is usually read whole.
 _ROWS_BEYOND: Final = 8
 _ALL: Final = 2**31
+# How many ids of messages a handle remembers: enough for all answers that grow at a time.
+_MESSAGES_SEEN: Final = 1000
 
 MessageT = TypeVar("MessageT", bound=Message)
 FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
@@ -28,13 +30,32 @@ FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
 @runtime_checkable
 class Memory(Protocol):
     """
-    The methods of a memory that an agent calls. Annotate ``memory: Memory``, so that tests can pass another one.
+    The memory that an agent calls, with all methods of a ConversationMemory.
 
-    ``storage.conversation("ada", "c1")`` returns a Memory.
+    Annotate ``memory: Memory``, so that tests can pass another one. ``storage.conversation("ada", "c1")`` returns one.
     """
+
+    @property
+    def conversation_id(self) -> str:
+        """The id of the conversation."""
+        ...
+
+    @property
+    def user_id(self) -> str:
+        """The owner of the conversation."""
+        ...
+
+    @property
+    def resource_id(self) -> str:
+        """The agent or project."""
+        ...
 
     async def messages(self, *, limit: int | None = ..., turns: int | None = None) -> list[Message]:
         """Return the newest messages, oldest first, in a form that models accept."""
+        ...
+
+    async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
+        """Return pairs of a user's message and its answer, newest last."""
         ...
 
     async def add(self, message: MessageLike) -> Message:
@@ -49,22 +70,55 @@ class Memory(Protocol):
         """Delete all messages. Returns how many."""
         ...
 
+    async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
+        """Set the title of the conversation. Returns the conversation."""
+        ...
+
 
 class MemoryStatements:
     """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
-        # Returns the row even if the title was not changed; NULLs for another user's conversation.
-        self.title = f"""
-            WITH named AS (
-                INSERT INTO {tables.conversations} AS existing (id, user_id, resource_id, title, title_is_automatic)
-                VALUES ($1, $2, $3, $4, $5)
-                ON CONFLICT (id) DO UPDATE SET
-                    title = CASE WHEN $5 THEN coalesce(existing.title, excluded.title) ELSE excluded.title END,
-                    title_is_automatic = $5 AND (existing.title IS NULL OR existing.title_is_automatic)
-                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
+        changes = """
+                    title = CASE WHEN $4 THEN coalesce(existing.title, $3) ELSE $3 END,
+                    title_is_automatic = $4 AND (existing.title IS NULL OR existing.title_is_automatic)"""
+
+        def named(change: str) -> str:
+            """Return the statement that returns the row even if the title was not changed; else NULLs."""
+            return f"""
+            WITH named AS ({change}
                 RETURNING {CONVERSATION_COLUMNS}
             ){with_is_deleted(tables, "SELECT * FROM named")}"""
+
+        self.title = named(f"""
+                INSERT INTO {tables.conversations} AS existing (id, user_id, title, title_is_automatic, resource_id)
+                VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (id) DO UPDATE SET {changes}
+                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""")
+        # For a conversation that has been seen, and is not created again.
+        self.title_of_existing = named(f"""
+                UPDATE {tables.conversations} AS existing SET {changes}
+                WHERE existing.id = $1 AND existing.user_id = $2 AND existing.deleted_at IS NULL""")
+
+
+class Seen:
+    """
+    What a handle has read or written: its conversation, and messages. It does not create them again.
+
+    Who deleted them for good must not see them come back from a run that was under way.
+    """
+
+    def __init__(self) -> None:
+        self.conversation = False
+        self.messages: dict[str, None] = {}
+
+    def add(self, messages: Iterable[Message], storage_limit: int | None) -> None:
+        """Remember messages that were stored: the newest that the limit of the storage has not deleted."""
+        self.conversation = True
+        self.messages.update((message.id, None) for message in messages)
+        most = _MESSAGES_SEEN if storage_limit is None else min(storage_limit, _MESSAGES_SEEN)
+        for id in [*self.messages][: max(len(self.messages) - most, 0)]:
+            del self.messages[id]
 
 
 class ConversationMemory:
@@ -78,8 +132,10 @@ class ConversationMemory:
         answer = await model(await memory.messages(limit=20))
         await memory.add({"role": "assistant", "content": answer})
 
-    The first write creates the conversation. If it is another user's, every method raises ConversationNotFoundError,
-    also those that read. Creating a handle does no I/O and there is nothing to close. Each method is one round trip.
+    The first write creates the conversation. What the handle has seen and others have deleted for good is not created
+    again: the write raises ConversationNotFoundError, or MessageNotFoundError for a message that the handle has added.
+    If the conversation is another user's, every method raises ConversationNotFoundError, also those that read. Creating
+    a handle does no I/O and there is nothing to close. Each method is one round trip.
     """
 
     def __init__(
@@ -97,12 +153,21 @@ class ConversationMemory:
         self._user_id = user_id
         self._id = uuid7() if conversation_id is None else conversation_id
         self._resource_id = resource_id
+        self._seen = Seen()
         check_id(conversation_id=self._id)
 
     @classmethod
-    def of(cls, memory: ConversationMemory) -> Self:
-        """Return a memory of this class for the same conversation."""
-        return cls(memory._storage, memory._user_id, memory._id, resource_id=memory._resource_id)
+    def of(cls, memory: ConversationMemory, storage: Messages | None = None) -> Self:
+        """
+        Return a memory of this class for the same conversation. What one of them has seen, both have.
+
+        Args:
+            memory: The other memory.
+            storage: Another storage, such as a transaction of the memory's; None: the memory's.
+        """
+        twin = cls(storage or memory._storage, memory._user_id, memory._id, resource_id=memory._resource_id)
+        twin._seen = memory._seen
+        return twin
 
     @property
     def conversation_id(self) -> str:
@@ -187,8 +252,7 @@ class ConversationMemory:
         """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
         sql, arguments = query.sql(self._access.options.tables)
         rows = await self._access.executor.fetch(sql, *arguments)
-        if rows and rows[0]["owner"] != self._user_id:
-            raise ConversationNotFoundError(self._id, self._user_id)
+        self._check_owner(rows[0]["owner"] if rows else None)
         first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
         newest_first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"] is False]
         return first, newest_first[::-1]
@@ -201,9 +265,13 @@ class ConversationMemory:
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
+            MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
-        return await self._storage.add_message(message, self._user_id, self._id, resource_id=self._resource_id)
+        where, known = (self._user_id, self._id), self._known([message])
+        stored = await self._storage.add_message(message, *where, resource_id=self._creates(), known=known)
+        self._seen.add([stored], self._access.options.storage_limit)
+        return stored
 
     async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """
@@ -211,7 +279,30 @@ class ConversationMemory:
 
         Readers never see a tool call without its results if you add them together.
         """
-        return await self._storage.add_messages(messages, self._user_id, self._id, resource_id=self._resource_id)
+        if isinstance(messages, Iterator):
+            messages = list(messages)  # it is read twice
+        where, known = (self._user_id, self._id), self._known(messages)
+        stored = await self._storage.add_messages(messages, *where, resource_id=self._creates(), known=known)
+        if stored:
+            self._seen.add(stored, self._access.options.storage_limit)
+        return stored
+
+    def _creates(self) -> str | None:
+        """Return the resource_id with which a write creates the conversation; None: it must exist."""
+        return None if self._seen.conversation else self._resource_id
+
+    def _known(self, messages: object) -> list[str]:
+        """Return the ids of these messages that this handle has stored before."""
+        if not self._seen.messages or not isinstance(messages, Iterable):
+            return []
+        ids = (each.get("id") if isinstance(each, Mapping) else getattr(each, "id", None) for each in messages)
+        return [id for id in ids if isinstance(id, str) and id in self._seen.messages]
+
+    def _check_owner(self, owner: str | None) -> None:
+        """Raise ConversationNotFoundError for another user's conversation. Owner None: it does not exist."""
+        if owner not in (None, self._user_id):
+            raise ConversationNotFoundError(self._id, self._user_id)
+        self._seen.conversation |= owner is not None
 
     async def clear(self) -> int:
         """
@@ -222,8 +313,8 @@ class ConversationMemory:
         """
         statement = self._access.sql(MessageStatements).clear
         row = await self._access.executor.fetchrow(statement, self._id, self._user_id, repeatable=False)
-        if row is not None and row["owner"] not in (None, self._user_id):
-            raise ConversationNotFoundError(self._id, self._user_id)
+        self._check_owner(row["owner"] if row is not None and not row["is_deleted"] else None)
+        self._seen.messages.clear()
         return 0 if row is None else row["dropped"] or 0
 
     async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
@@ -239,15 +330,14 @@ class ConversationMemory:
         """
         check_text(title=title)
         check_flag("if_unset", if_unset)
-        row = await self._access.executor.fetchrow(
-            self._access.sql(MemoryStatements).title,
-            self._id,
-            self._user_id,
-            self._resource_id,
-            title,
-            if_unset,
-        )
-        return Conversation.from_row(require_found(row, self._id, self._user_id))
+        sql, arguments = self._access.sql(MemoryStatements), (self._id, self._user_id, title, if_unset)
+        if self._seen.conversation:
+            row = await self._access.executor.fetchrow(sql.title_of_existing, *arguments)
+        else:
+            row = await self._access.executor.fetchrow(sql.title, *arguments, self._resource_id)
+        stored = Conversation.from_row(require_found(row, self._id, self._user_id))
+        self._seen.conversation = True
+        return stored
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import JsonValue
 
@@ -111,15 +111,15 @@ class NativeStatements:
             WHERE conversation_id = $1 AND message_id = ANY($3::text[])
                 AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
-        # because the conversation is updated last. The owner is NULL if another session was just creating the
-        # conversation.
+        # because the conversation is updated last. $12: whether a missing conversation is created. The owner is NULL if
+        # there is no conversation, or another session was just creating it.
         self.save = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title)
                 SELECT $1, $2, $3, $4
-                WHERE NOT EXISTS (SELECT FROM owned) AND (NOT $9 OR $10::text IS NULL)
+                WHERE NOT EXISTS (SELECT FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id
             ), saved AS (
@@ -177,6 +177,16 @@ class NativeMemory(ConversationMemory):
     To store both forms of a message, pass a ``NativeMessage`` to ``add()`` or ``add_turn()``.
     """
 
+    def expect_existing(self) -> Self:
+        """
+        Never create the conversation. Returns the memory itself.
+
+        For an adapter that makes a memory for each of its calls, and knows that the conversation existed in an earlier
+        one: if it was deleted for good meanwhile, writes raise ConversationNotFoundError.
+        """
+        self._seen.conversation = True
+        return self
+
     async def native_messages(
         self, *, limit: int | Unset | None = UNSET, turns: int | None = None
     ) -> list[NativeMessage]:
@@ -218,8 +228,7 @@ class NativeMemory(ConversationMemory):
         rows = await self._access.executor.fetch(
             self._access.sql(NativeStatements).since, self._id, self._user_id, format, count, limit
         )
-        if rows and rows[0]["owner"] != self._user_id:
-            raise ConversationNotFoundError(self._id, self._user_id)
+        self._check_owner(rows[0]["owner"] if rows else None)
         newest_first = [NativeMessage.from_row(tuple(row)[1:]) for row in rows if row["message_id"] is not None]
         return newest_first[::-1]
 
@@ -259,8 +268,7 @@ class NativeMemory(ConversationMemory):
             ConversationNotFoundError: The conversation is another user's.
         """
         row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).lock, self._id)
-        if row is not None and row["user_id"] != self._user_id:
-            raise ConversationNotFoundError(self._id, self._user_id)
+        self._check_owner(None if row is None else row["user_id"])
         return row is not None
 
     async def pop(self) -> NativeMessage | None:
@@ -276,9 +284,11 @@ class NativeMemory(ConversationMemory):
         row = await self._access.executor.fetchrow(
             self._access.sql(NativeStatements).pop, self._id, self._user_id, repeatable=False
         )
-        if row is not None and row["owner"] != self._user_id:
-            raise ConversationNotFoundError(self._id, self._user_id)
-        return None if row is None or row["message_id"] is None else NativeMessage.from_row(tuple(row)[1:])
+        self._check_owner(None if row is None else row["owner"])
+        if row is None or row["message_id"] is None:
+            return None
+        self._seen.messages.pop(row["message_id"], None)
+        return NativeMessage.from_row(tuple(row)[1:])
 
     async def payload(self, format: str) -> Payload | None:
         """
@@ -289,8 +299,7 @@ class NativeMemory(ConversationMemory):
         """
         check_id(format=format)
         row = await self._access.executor.fetchrow(self._access.sql(NativeStatements).get, self._id, format)
-        if row is not None and row["user_id"] != self._user_id:
-            raise ConversationNotFoundError(self._id, self._user_id)
+        self._check_owner(None if row is None else row["user_id"])
         return None if row is None else Payload.from_row(row)
 
     async def save_payload(
@@ -304,7 +313,7 @@ class NativeMemory(ConversationMemory):
         touch: bool = True,
     ) -> None:
         """
-        Store the framework's form of the conversation, or replace it. Creates the conversation if it does not exist.
+        Store the framework's form of the conversation, or replace it. The first write creates the conversation.
 
         Args:
             payload: Any JSON value except None. It is returned equal, type and order of keys included.
@@ -330,9 +339,7 @@ class NativeMemory(ConversationMemory):
         if payload is None:
             raise InvalidInputError("payload is None, which means that nothing is kept: pass another JSON value")
         arguments = (
-            self._id,
-            self._user_id,
-            self._resource_id,
+            *(self._id, self._user_id, self._resource_id),
             None if title is UNSET else title,
             title is not UNSET,
             format,
@@ -345,14 +352,15 @@ class NativeMemory(ConversationMemory):
         # With an expected revision, a repeated statement would conflict with the first, which has stored another one.
         repeatable = expected_revision is UNSET
         while True:
-            row = await self._access.executor.fetchrow(
-                self._access.sql(NativeStatements).save, *arguments, repeatable=repeatable
-            )
+            statement, creates = self._access.sql(NativeStatements).save, not self._seen.conversation
+            row = await self._access.executor.fetchrow(statement, *arguments, creates, repeatable=repeatable)
             if row is None or row["saved"]:
+                self._seen.conversation = True
                 return
             is_anothers = row["owner"] not in (None, self._user_id)
-            if is_anothers or row["is_deleted"]:
-                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=not is_anothers)
+            if is_anothers or row["is_deleted"] or (row["owner"] is None and not creates):
+                is_deleted = row["is_deleted"] and not is_anothers
+                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=is_deleted)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
 

@@ -21,16 +21,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count, groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from voltmem._areas.words import vector
 from voltmem._tables import Tables, rendered
-from voltmem.errors import ConversationNotFoundError, DatabaseError
+from voltmem.errors import ConversationNotFoundError, DatabaseError, MessageNotFoundError
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
 
@@ -48,27 +48,34 @@ _FULL_AT_CHARACTERS: Final = 4_000_000
 # the connection.
 _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
 
-# The times of an append's messages, in their order, or the reason why they were not stored.
-Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"]
+# The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
+# message that was deleted.
+Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"] | MessageNotFoundError
 
 
 class AppendStatements:
     """The statement that stores the messages of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 19))
+        numbers = ", ".join(f"${number}" for number in range(1, 20))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
 class Append:
     """One call: messages for one conversation, of which all or none are stored."""
 
-    __slots__ = ("answer", "arrived_at", "conversation_id", "messages", "resource_id", "rows", "user_id")
+    __slots__ = ("answer", "arrived_at", "conversation_id", "known", "messages", "resource_id", "rows", "user_id")
 
     def __init__(
-        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None
+        self,
+        messages: Sequence[Message],
+        user_id: str | None,
+        conversation_id: str,
+        resource_id: str | None,
+        known: Collection[str],
     ) -> None:
         self.messages = messages
+        self.known = known
         self.user_id = user_id
         self.conversation_id = conversation_id
         self.resource_id = resource_id
@@ -85,7 +92,9 @@ class Append:
         """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
         if outcome == "locked" or self.answer.done():
             return
-        if isinstance(outcome, str):
+        if isinstance(outcome, MessageNotFoundError):
+            self.answer.set_exception(outcome)
+        elif isinstance(outcome, str):
             is_deleted = outcome == "deleted"
             self.answer.set_exception(
                 ConversationNotFoundError(
@@ -114,14 +123,20 @@ class Appends:
         self._sql = rendered(AppendStatements, options.tables).add_messages
 
     async def add(
-        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
+        self,
+        messages: Sequence[Message],
+        user_id: str | None,
+        conversation_id: str,
+        resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> list[Message]:
         """
         Add messages to a conversation: all, or none and an error. Returns them as stored.
 
-        A missing conversation is created with a resource_id, and an error without.
+        A missing conversation is created with a resource_id, and an error without. A missing message with a known id is
+        an error.
         """
-        append = Append(messages, user_id, conversation_id, resource_id)
+        append = Append(messages, user_id, conversation_id, resource_id, known)
         append.make_rows()
         append.resolve(*await self._send([append], waits_for_locks=True))
         return append.answer.result()
@@ -135,17 +150,30 @@ class Appends:
         columns = zip(*(row for append in appends for row in append.rows), strict=True)
         # Several columns are mostly empty, and encoding a list of Nones takes as long as one of texts.
         messages = (column if any(value is not None for value in column) else None for column in columns)
+        known = ["known" if each.id in append.known else None for append in appends for each in append.messages]
         vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         # Repeatable: every message has an id, and storing a message with the same id replaces it.
-        answer = await self._executor.fetch(self._sql, *calls, *messages, vectors, limit, archive, waits_for_locks)
+        answer = await self._executor.fetch(
+            self._sql, *calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None
+        )
         stored_at = {row["item"]: row["stored_at"] for row in answer}
         items = count(1)
-        times = ([stored_at[i] for i in islice(items, len(append.rows)) if i in stored_at] for append in appends)
         return [
-            "locked" if None in each else each or ("deleted" if -number in stored_at else "missing")
-            for number, each in enumerate(times, 1)
+            _outcome(append, number, list(islice(items, len(append.rows))), len(appends), stored_at)
+            for number, append in enumerate(appends, 1)
         ]
+
+
+def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stored_at: Mapping[int, Any]) -> Outcome:
+    """Return what became of a call, from the answer of the database. Its messages have the numbers *items*."""
+    times = [stored_at[item] for item in items if item in stored_at]
+    if times:
+        return "locked" if None in times else times
+    for message, item in zip(append.messages, items, strict=True):
+        if -(calls + item) in stored_at:
+            return MessageNotFoundError(message.id, append.conversation_id)
+    return "deleted" if -number in stored_at else "missing"
 
 
 @dataclass(eq=False)
@@ -180,13 +208,18 @@ class BatchedAppends(Appends):
         self._unfilled = 0  # batches with a task that has not started
 
     async def add(
-        self, messages: Sequence[Message], user_id: str | None, conversation_id: str, resource_id: str | None = None
+        self,
+        messages: Sequence[Message],
+        user_id: str | None,
+        conversation_id: str,
+        resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> list[Message]:
         """Add the messages of one call, in the next batch. Returns them as stored, or raises."""
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._bind_to(loop)  # the other loop has ended, otherwise admit() would have raised
-        append = Append(messages, user_id, conversation_id, resource_id)
+        append = Append(messages, user_id, conversation_id, resource_id, known)
         if (queue := self._queues.get(conversation_id)) is not None:
             queue.append(append)
         else:

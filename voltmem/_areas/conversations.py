@@ -13,6 +13,7 @@ from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, requ
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
+    MAX_BIGINT,
     UNSET,
     Unset,
     check_count,
@@ -21,11 +22,9 @@ from voltmem._values import (
     check_owner,
     check_text,
     check_user,
-    json_value,
-    short_repr,
-    to_json,
+    metadata_text,
 )
-from voltmem.errors import ConversationExistsError, InvalidInputError
+from voltmem.errors import ConversationExistsError
 from voltmem.models import Conversation, ConversationLike, ConversationPage, OrderBy, OrderDirection, Owner
 from voltmem.options import CONVERSATION_LIMIT
 
@@ -90,6 +89,12 @@ class ConversationStatements:
         self.update = updated()
         # The function locks the row before the update reads it.
         self.give = updated(f"FROM {tables.hand_over}($1, $2, $10) AS handed_over")
+        self.merge_metadata = f"""
+            WITH merged AS (
+                UPDATE {table} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $3::text::jsonb)
+                WHERE {owned}
+                RETURNING {columns}
+            ){with_is_deleted(tables, f"SELECT {names} FROM merged")}"""
         self.delete = f"""
             DELETE FROM {table}
             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
@@ -175,7 +180,8 @@ class Conversations(Area):
         Args:
             conversation_id: The conversation.
             title: The new title; None clears it.
-            metadata: The new metadata, which replaces the old; None empties it.
+            metadata: The new metadata, which replaces the old; None empties it. merge_conversation_metadata() changes
+                single fields.
             resource_id: The agent or project to move it to.
             user_id: The user to give it to. Its links are revoked.
             touch: Whether updated_at becomes now; False keeps its place in the sidebar.
@@ -201,13 +207,37 @@ class Conversations(Area):
             conversation_id,
             owner_id,
             *_given(title),
-            *_given(UNSET if metadata is UNSET else _metadata_text(metadata)),
+            *_given(UNSET if metadata is UNSET else metadata_text({} if metadata is None else metadata)),
             *_given(resource_id),
             *_given(user_id),
             touch,
             # After the first try the conversation is no longer the owner's, so a second one would not find it.
             repeatable=owner_id is None or user_id in (UNSET, owner_id),
         )
+        return Conversation.from_row(require_found(row, conversation_id, owner_id))
+
+    async def merge_conversation_metadata(
+        self, conversation_id: str, metadata: Mapping[str, JsonValue], *, owner: Owner = ANY_USER
+    ) -> Conversation:
+        """
+        Change the given fields of a conversation's metadata. Returns it as stored, in its place in the sidebar.
+
+        Args:
+            conversation_id: The conversation.
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            owner: Only if it is this user's; ANY_USER: no check, for trusted code.
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
+            InvalidInputError: The metadata cannot be stored.
+
+        update_conversation() replaces the metadata.
+        """
+        check_id(conversation_id=conversation_id)
+        owner_id = check_owner("owner", owner)
+        arguments = conversation_id, owner_id, metadata_text(metadata)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).merge_metadata, *arguments)
         return Conversation.from_row(require_found(row, conversation_id, owner_id))
 
     async def delete_conversation(self, conversation_id: str, *, owner: Owner = ANY_USER) -> bool:
@@ -312,8 +342,8 @@ class Conversations(Area):
         No COUNT: one row more than the page is read for has_more. VoltAgent: ``getPaginatedUserConversations``.
         """
         check_user("user_id", user_id)
-        check_count("page", page, minimum=1)
-        check_count("page_size", page_size, minimum=1)
+        check_count("page_size", page_size, minimum=1, maximum=MAX_BIGINT - 1)
+        check_count("page", page, minimum=1, maximum=MAX_BIGINT // page_size)
         found = await self._find(
             ConversationQuery(user_id, limit=page_size + 1, offset=(page - 1) * page_size),
         )
@@ -416,9 +446,3 @@ class UserConversations:
 
 def _given(value: object) -> tuple[bool, object]:
     return (False, None) if value is UNSET else (True, value)
-
-
-def _metadata_text(metadata: Mapping[str, JsonValue] | Unset | None) -> str:
-    if metadata is not None and not isinstance(metadata, Mapping):
-        raise InvalidInputError(f"metadata must be a dict, not {short_repr(metadata)}")
-    return to_json(json_value(dict(metadata or {}), "metadata", for_jsonb=True))

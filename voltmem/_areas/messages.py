@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
+from pydantic import JsonValue
+
 from voltmem._areas.appends import Appends
 from voltmem._areas.area import Area
-from voltmem._areas.queries import MessageQuery
+from voltmem._areas.queries import MESSAGE_COLUMNS, MessageQuery, is_deleted
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
     UNSET,
     Unset,
+    check_flag,
     check_id,
     check_id_or_none,
     check_ids,
     check_owner,
     check_user,
+    metadata_text,
     short_repr,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
@@ -39,12 +43,30 @@ class MessageStatements:
         self.clear = f"{dropped}($1, $2, NULL, NULL, NULL)"
         self.rewind = f"{dropped}($1, $2, NULL, $3, $4)"
         self.clear_user = f"SELECT {tables.drop_messages_of_user}($1) AS dropped"
+        owned = "id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"
+        self.get = f"""
+            SELECT {MESSAGE_COLUMNS} FROM {messages}
+            WHERE conversation_id = $1 AND message_id = $3 AND (NOT archived OR $4)
+                AND EXISTS (SELECT 1 FROM {conversations} WHERE {owned})"""
+        # The conversation's row is updated without a change, so that watchers see one. NULLs if there is no message.
+        self.merge_metadata = f"""
+            WITH owned AS (
+                SELECT id FROM {conversations} WHERE {owned} FOR UPDATE
+            ), merged AS (
+                UPDATE {messages} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb)
+                WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT 1 FROM owned)
+                RETURNING {MESSAGE_COLUMNS}
+            ), touched AS (
+                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)
+            )
+            SELECT EXISTS (SELECT 1 FROM owned) AS is_owned, {is_deleted(tables, "$1", "$2")} AS is_deleted, merged.*
+            FROM (SELECT 1) AS one LEFT JOIN merged ON true"""
         # No row if the conversation does not exist, is deleted or is not the owner's.
         self.has = f"""
             SELECT EXISTS (
                 SELECT FROM {messages} WHERE conversation_id = $1 AND message_id = $3
             ) AS has_message
-            FROM {conversations} WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"""
+            FROM {conversations} WHERE {owned}"""
 
 
 class Messages(Area):
@@ -61,6 +83,7 @@ class Messages(Area):
         conversation_id: str,
         *,
         resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> Message:
         """
         Add a message to a conversation. Returns it as stored, with its id and time.
@@ -72,9 +95,12 @@ class Messages(Area):
             conversation_id: The conversation. Its updated_at becomes now.
             resource_id: If the conversation does not exist, create it for the user, with this agent or project; None:
                 it must exist.
+            known: Ids of messages that were stored before. If the message has one of them, it is only replaced: one
+                that was deleted meanwhile is not created again.
 
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
+            MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
@@ -83,7 +109,7 @@ class Messages(Area):
         """
         if isinstance(cast(object, message), list | tuple):
             raise InvalidInputError(f"message is {short_repr(message)}: pass several messages to add_messages()")
-        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id)
+        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id, known)
         return stored
 
     async def add_messages(
@@ -93,6 +119,7 @@ class Messages(Area):
         conversation_id: str,
         *,
         resource_id: str | None = None,
+        known: Collection[str] = (),
     ) -> list[Message]:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
@@ -102,12 +129,19 @@ class Messages(Area):
         """
         if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
             raise InvalidInputError(f"messages must be a list of messages, not {short_repr(messages)}")
-        return await self._append([Message.of(message) for message in messages], user_id, conversation_id, resource_id)
+        new = [Message.of(message) for message in messages]
+        return await self._append(new, user_id, conversation_id, resource_id, known)
 
     async def _append(
-        self, messages: list[Message], user_id: Owner, conversation_id: str, resource_id: str | None
+        self,
+        messages: list[Message],
+        user_id: Owner,
+        conversation_id: str,
+        resource_id: str | None,
+        known: Collection[str],
     ) -> list[Message]:
         check_id(conversation_id=conversation_id)
+        known_ids = set(check_ids("known", known))
         if resource_id is None:
             owner = check_owner("user_id", user_id)
         else:
@@ -117,7 +151,41 @@ class Messages(Area):
             )
         if not messages:
             return []
-        return await self._appends.add(messages, owner, conversation_id, resource_id)
+        return await self._appends.add(messages, owner, conversation_id, resource_id, known_ids)
+
+    async def merge_message_metadata(
+        self, metadata: Mapping[str, JsonValue], user_id: Owner, conversation_id: str, message_id: str
+    ) -> Message:
+        """
+        Change the given fields of a message's metadata, and nothing else of the message. Returns it as stored.
+
+        For what is said about a message, such as feedback:
+        ``await storage.merge_message_metadata({"feedback": {"type": "positive"}}, "ada", "c1", "m1")``
+
+        Args:
+            metadata: A JSON Merge Patch (RFC 7396): a dict is merged into the one of the same name, None removes the
+                field, and any other value replaces it. Of two concurrent calls with different fields, neither is lost.
+            user_id: The owner of the conversation; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. It stays in its place in the sidebar; watchers see an "updated".
+            message_id: The message, which may be archived.
+
+        Raises:
+            ConversationNotFoundError: The conversation does not exist, is deleted, or is another user's.
+            MessageNotFoundError: It has no such message.
+            InvalidInputError: The metadata cannot be stored.
+
+        Adding the message again replaces its metadata. One round trip.
+        """
+        check_id(conversation_id=conversation_id, message_id=message_id)
+        owner = check_owner("user_id", user_id)
+        arguments = conversation_id, owner, message_id, metadata_text(metadata)
+        row = await self._executor.fetchrow(self._sql(MessageStatements).merge_metadata, *arguments)
+        if row is None or not row["is_owned"]:
+            was_deleted = row is not None and row["is_deleted"]
+            raise ConversationNotFoundError(conversation_id, owner, is_deleted=was_deleted)
+        if row["message_id"] is None:
+            raise MessageNotFoundError(message_id, conversation_id)
+        return Message.from_row(tuple(row)[2:])
 
     async def delete_messages(self, ids: Sequence[str], user_id: Owner, conversation_id: str) -> int:
         """
@@ -187,6 +255,50 @@ class Messages(Area):
         return 0 if row is None else row["dropped"] or 0
 
     # --- reading ----------------------------------------------------------------------------------------------
+
+    async def get_message(
+        self, user_id: Owner, conversation_id: str, message_id: str, *, include_archived: bool = False
+    ) -> Message | None:
+        """
+        Return the message with this id, or None.
+
+        Args:
+            user_id: The owner; in another user's conversation there is none. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation.
+            message_id: The message.
+            include_archived: Also one that the storage limit archived (on_limit="archive").
+        """
+        check_id(conversation_id=conversation_id, message_id=message_id)
+        check_flag("include_archived", include_archived)
+        arguments = conversation_id, check_owner("user_id", user_id), message_id, include_archived
+        row = await self._executor.fetchrow(self._sql(MessageStatements).get, *arguments)
+        return None if row is None else Message.from_row(row)
+
+    async def count_messages(
+        self,
+        user_id: Owner,
+        conversation_id: str,
+        *,
+        roles: Sequence[str] | None = None,
+        types: Sequence[str] | None = None,
+        include_archived: bool = False,
+    ) -> int:
+        """
+        Return the number of messages of a conversation.
+
+        Args:
+            user_id: The owner; of another user's conversation it is 0. ANY_USER: no check, for trusted code.
+            conversation_id: The conversation. If it does not exist, the number is 0.
+            roles: Only messages with these roles; an empty list: none.
+            types: Only messages of these types; an empty list: none.
+            include_archived: Also messages that the storage limit archived (on_limit="archive").
+
+        Reads every row that it counts.
+        """
+        query = MessageQuery(conversation_id, user_id, roles=roles, types=types, include_archived=include_archived)
+        sql, arguments = query.count_sql(self._options.tables)
+        row = await self._executor.fetchrow(sql, *arguments)
+        return 0 if row is None else int(row[0])
 
     async def get_messages(
         self,

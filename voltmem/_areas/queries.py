@@ -208,6 +208,19 @@ class MessageQuery:
 
     def sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement and its arguments. No I/O; equal queries give equal text."""
+        statement = self._filtered(tables)
+        direction = "DESC" if self.newest_first else "ASC"
+        order = f"created_at {direction}, seq {direction}"
+        text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
+        return text, statement.arguments
+
+    def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement that counts all matching messages, ignoring limit and offset."""
+        statement = self._filtered(tables)
+        text = f"SELECT count(*)\nFROM {tables.messages}\nWHERE {' AND '.join(statement.conditions)}"
+        return text, statement.arguments
+
+    def _filtered(self, tables: Tables) -> Select:
         statement = Select()
         statement.where("conversation_id = {}", self.conversation_id)
         statement.where("NOT aside" if self.include_archived else ON_LINE)
@@ -229,10 +242,7 @@ class MessageQuery:
             statement.where("role = ANY({}::text[])", list(self.roles))
         if self.types is not None:
             statement.where("coalesce(type, 'text') = ANY({}::text[])", list(self.types))
-        direction = "DESC" if self.newest_first else "ASC"
-        order = f"created_at {direction}, seq {direction}"
-        text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
-        return text, statement.arguments
+        return statement
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,13 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
     keeps the messages that a run adds to a thread even if the run is refused because the conversation is another
     user's. So call get_user_conversation() first if users choose thread ids.
 
+    A conversation that a thread has loaded or stored, and that is deleted for good, is not created again: the next call
+    of the model raises ConversationNotFoundError. Continue with another thread_id.
+
+    An agent that a tool of another agent calls neither reads nor writes the conversation of that agent: what it is
+    asked is not what the user said. To keep what it does, call it with a thread_id of its own. Agents that are nodes of
+    one graph share the thread's conversation.
+
     Put it first among the middleware, or after middleware that edits the users' messages (PIIMiddleware): messages are
     stored as this middleware receives them.
 
@@ -291,6 +298,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         return await self._storage.run_async(partial(self._store, state, runtime))
 
     async def _load(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> Command[Any] | None:
+        if _is_called_by_a_tool():
+            return None
         memory = self._memory(runtime, storage)
         if "voltmem_stored" in state:
             await memory.newest_messages(0)  # checks the owner
@@ -306,13 +315,16 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         return Command(update=update)
 
     async def _store(self, state: VoltMemState, runtime: Runtime[Any], storage: Storage) -> dict[str, object]:
+        if _is_called_by_a_tool():
+            return {}
         messages = state["messages"]
         stored = set(state.get("voltmem_stored", ()))
+        memory = self._memory(runtime, storage)
+        if stored:
+            memory.expect_existing()
         # Only messages after the last stored one are new. Earlier unknown messages are outside the window.
         last = max((position for position, message in enumerate(messages) if message.id in stored), default=-1)
-        await self._memory(runtime, storage).add_turn(
-            to_native(message) for message in messages[last + 1 :] if not _is_summary(message)
-        )
+        await memory.add_turn(to_native(message) for message in messages[last + 1 :] if not _is_summary(message))
         return {"voltmem_stored": [message.id for message in messages]}
 
     def _memory(self, runtime: Runtime[Any], storage: Storage) -> NativeMemory:
@@ -334,6 +346,17 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
 
 def _user_of(context: object) -> Any:
     return context.get("user_id") if isinstance(context, Mapping) else getattr(context, "user_id", None)
+
+
+def _is_called_by_a_tool() -> bool:
+    """
+    Return whether a tool of another agent has called this agent, in the other agent's thread.
+
+    LangGraph's namespace has the nodes around this one, outermost first, as in "tools:UUID|model:UUID". The tools of an
+    agent run in its node "tools". With a thread_id of its own, an agent has no nodes around it.
+    """
+    namespace: str = get_config().get("configurable", {}).get("checkpoint_ns", "")
+    return any(node.partition(":")[0] == "tools" for node in namespace.split("|")[:-1])
 
 
 def _is_summary(message: BaseMessage) -> bool:
@@ -387,6 +410,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._limit = limit
         self._turns = turns
         self._loaded: list[BaseMessage] | None = None
+        self._first_memory: NativeMemory | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._conversation_id!r} of {self._user_id!r}>"
@@ -445,4 +469,8 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         await self._memory(storage).clear()
 
     def _memory(self, storage: Storage) -> NativeMemory:
-        return NativeMemory(storage, self._user_id, self._conversation_id, resource_id=self._resource_id)
+        if self._first_memory is None:
+            self._first_memory = NativeMemory(
+                storage, self._user_id, self._conversation_id, resource_id=self._resource_id
+            )
+        return NativeMemory.of(self._first_memory, storage)  # it knows what the others have seen

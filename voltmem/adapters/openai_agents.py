@@ -116,6 +116,9 @@ class VoltMemSession(Generic[TContext]):
     others have added become items. Another user's conversation raises ConversationNotFoundError before the model is
     called. The constructor does no I/O, and there is nothing to close: create a session for each request, or keep it.
 
+    A conversation that the session has seen and that is deleted for good is not created again: the session's next write
+    raises ConversationNotFoundError.
+
     ``Runner.run_sync`` has its own event loop, the same for each call: give it a storage of its own.
 
     Args:
@@ -148,6 +151,7 @@ class VoltMemSession(Generic[TContext]):
         self._storage = storage
         self._user_id = user_id
         self._resource_id = resource_id
+        self._memory_of: tuple[str, NativeMemory] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r} in {self._storage!r}>"
@@ -202,7 +206,7 @@ class VoltMemSession(Generic[TContext]):
         One transaction.
         """
         async with self._storage.transaction() as tx:
-            memory = self._memory(wrapper, tx)
+            memory = NativeMemory.of(self._memory(wrapper), tx)
             while (message := await memory.pop()) is not None:
                 if items := to_items([message]):
                     await memory.add_turn(rest.stored_at(message.created_at) for rest in to_messages(items[:-1]))
@@ -213,10 +217,13 @@ class VoltMemSession(Generic[TContext]):
         """Delete all items but not the conversation. Raises ConversationNotFoundError if it is another user's."""
         await self._memory(wrapper).clear()
 
-    def _memory(self, wrapper: RunContextWrapper[TContext] | None, storage: Storage | None = None) -> NativeMemory:
-        return NativeMemory(
-            storage or self._storage, self._user_of(wrapper), self.session_id, resource_id=self._resource_id
-        )
+    def _memory(self, wrapper: RunContextWrapper[TContext] | None) -> NativeMemory:
+        # The same for all calls of a run, because it has seen the conversation.
+        user_id = self._user_of(wrapper)
+        if self._memory_of is None or self._memory_of[0] != user_id:
+            memory = NativeMemory(self._storage, user_id, self.session_id, resource_id=self._resource_id)
+            self._memory_of = user_id, memory
+        return self._memory_of[1]
 
     def _user_of(self, wrapper: RunContextWrapper[TContext] | None) -> str:
         if not callable(self._user_id):

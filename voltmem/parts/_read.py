@@ -10,7 +10,7 @@ from voltmem.parts import plain
 from voltmem.parts._forms import form_of, read_payload
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Readable
-from voltmem.parts._types import Part
+from voltmem.parts._types import Other, Part, Text
 
 
 def parts(message: Readable | Mapping[str, JsonValue]) -> list[Part]:
@@ -19,16 +19,20 @@ def parts(message: Readable | Mapping[str, JsonValue]) -> list[Part]:
 
     Args:
         message: A stored message, or one in any of the known forms. A NativeMessage is read in its own form, if that is
-            known; any other by the shape of its content.
+            known and says something; any other by the shape of its content.
 
     No I/O. Any JSON is read: what no form knows is ``Other``.
     """
     if isinstance(message, Mapping):
         return _given_parts(dict(message))
     format, payload = getattr(message, "format", None), getattr(message, "payload", None)
-    if format is not None and (found := read_payload(format, payload)) is not None:
+    found = None if format is None else read_payload(format, payload)
+    if found is not None and not all(isinstance(part, Other) for part in found):
         return found
-    return plain_parts(message)
+    # Of a form that says nothing to us, such as that of a newer release, there is the plain form.
+    said = plain_parts(message)
+    is_said = any(not isinstance(part, Other) and part != Text("") for part in said)
+    return said if found is None or is_said else found
 
 
 def _given_parts(given: dict[str, JsonValue]) -> list[Part]:

@@ -231,7 +231,9 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     found: list[JsonObject] = []
     for each in settled:
         payload = getattr(each.message, "payload", None)
-        if (getattr(each.message, "format", None) or "").startswith(FAMILY) and isinstance(payload, dict):
+        is_own = (getattr(each.message, "format", None) or "").startswith(FAMILY)
+        # Those of version 4, and broken ones, have no parts.
+        if is_own and isinstance(payload, dict) and isinstance(payload.get("parts"), list):
             found.append({"id": each.message.id, **_with_results(payload, each)})
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}

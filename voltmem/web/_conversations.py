@@ -112,6 +112,8 @@ async def _changed(mine: UserStorage, id: str, changes: ConversationChanges) -> 
     item: ConversationItem | None = None
     if "metadata" in given:
         await mine.update_conversation(id, metadata=changes.metadata, touch=False)
+    elif "merge_metadata" in given:
+        await mine.merge_conversation_metadata(id, changes.merge_metadata)
     if changes.title is not None:
         item = await mine.rename_conversation(id, changes.title, automatic=changes.title_is_automatic)
     elif "title" in given:

@@ -15,13 +15,17 @@ from voltmem.web._payloads import (
     ConversationId,
     Dropped,
     JsonResponse,
+    MessageChanges,
+    MessageCount,
     MessageId,
     MessagePage,
     Name,
     NewMessages,
     OneOrSeveral,
     Rewind,
+    StoredMessage,
     StoredMessages,
+    message_of,
     messages_of,
     values,
 )
@@ -88,6 +92,55 @@ async def add_messages(
 
 def _derived(key: str, position: int) -> str:
     return str(uuid5(_KEYS, f"{position}:{key}"))
+
+
+@routes.get(
+    "/conversations/{conversationId}/messages/{messageId}",
+    response_model=StoredMessage,
+    responses=responses(404),
+    operation_id="getMessage",
+)
+async def get_message(mine: Mine, conversationId: ConversationId, messageId: MessageId) -> Response:
+    """Get one message."""
+    found = await mine.get_message(conversationId, messageId)
+    if found is None:
+        await check_is_there(mine, conversationId, [])
+        raise MessageNotFoundError(messageId, conversationId)
+    return JsonResponse(message_of(found))
+
+
+@routes.patch(
+    "/conversations/{conversationId}/messages/{messageId}",
+    response_model=StoredMessage,
+    responses=responses(400, 404, 413, 415),
+    operation_id="changeMessage",
+)
+async def change_message(
+    mine: Mine, conversationId: ConversationId, messageId: MessageId, changes: MessageChanges
+) -> Response:
+    """Change the given fields of a message's metadata, such as feedback. The conversation's place stays."""
+    return JsonResponse(
+        message_of(await mine.merge_message_metadata(changes.merge_metadata, conversationId, messageId))
+    )
+
+
+@routes.get(
+    "/conversations/{conversationId}/count",
+    response_model=MessageCount,
+    responses=responses(404),
+    operation_id="countMessages",
+)
+async def count_messages(
+    mine: Mine,
+    conversationId: ConversationId,
+    role: Annotated[list[Name] | None, Query(description="Only messages with one of these roles.")] = None,
+    type: Annotated[list[Name] | None, Query(description="Only messages of one of these types.")] = None,
+) -> Response:
+    """Count the messages of a conversation."""
+    count = await mine.count_messages(conversationId, roles=role, types=type)
+    if not count:
+        await check_is_there(mine, conversationId, [])
+    return JsonResponse(MessageCount(count=count))
 
 
 @routes.delete(

@@ -235,7 +235,8 @@ class ConversationChanges(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "dependentSchemas": {
-                "titleIsAutomatic": {"required": ["title"], "properties": {"title": {"type": "string"}}}
+                "titleIsAutomatic": {"required": ["title"], "properties": {"title": {"type": "string"}}},
+                "mergeMetadata": {"not": {"required": ["metadata"]}},
             }
         }
     )
@@ -249,6 +250,14 @@ class ConversationChanges(Body):
     tags: Annotated[list[Name], Field(max_length=100)] = Field(default_factory=list)
     metadata: JsonObject = Field(default_factory=dict)
     """Replaces the old metadata."""
+    merge_metadata: JsonObject = Field(default_factory=dict)
+    """A JSON Merge Patch (RFC 7396) of the metadata: the fields to change; null removes a field."""
+
+    @model_validator(mode="after")
+    def _metadata_is_given_once(self) -> Self:
+        if {"metadata", "merge_metadata"} <= self.model_fields_set:
+            raise ValueError("metadata replaces what mergeMetadata would change: pass one of them")
+        return self
 
     @model_validator(mode="after")
     def _title_is_there(self) -> Self:
@@ -317,9 +326,14 @@ class StoredMessages(Answer):
     items: list[StoredMessage]
 
 
+def message_of(found: Message) -> StoredMessage:
+    """Make the response for a message."""
+    return StoredMessage.model_validate(found)
+
+
 def messages_of(found: list[Message]) -> list[StoredMessage]:
     """Make the response for messages."""
-    return [StoredMessage.model_validate(each) for each in found]
+    return [message_of(each) for each in found]
 
 
 class MessagePage(StoredMessages):
@@ -356,6 +370,19 @@ def how_many(value: object) -> str:
 OneOrSeveral: TypeAlias = Annotated[
     Annotated[NewMessage, Tag("<one>")] | Annotated[NewMessages, Tag("<several>")], Discriminator(how_many)
 ]
+
+
+class MessageChanges(Body):
+    """What to change in a message."""
+
+    merge_metadata: JsonObject
+    """A JSON Merge Patch (RFC 7396) of the metadata: the fields to change; null removes a field."""
+
+
+class MessageCount(Answer):
+    """The number of messages."""
+
+    count: int
 
 
 class Rewind(Body):

@@ -104,6 +104,37 @@ async def test_the_users_message_is_stored_before_the_model_is_called(storage: P
     assert texts(model.requests[-1]) == ["Hi", "Hello?"]
 
 
+@pytest.mark.parametrize("deletion", ["delete_conversation", "delete_user"])
+@pytest.mark.parametrize("checkpointer", [None, InMemorySaver()])
+async def test_a_run_does_not_create_a_deleted_conversation_again(
+    storage: PostgresStorage, deletion: str, checkpointer: InMemorySaver | None
+) -> None:
+    """If somebody deletes the conversation for good during a run, the run fails and stores nothing."""
+
+    @tool
+    async def forget() -> str:
+        """Forget everything."""
+        await (storage.delete_user("ada") if deletion == "delete_user" else storage.delete_conversation("c1"))
+        return "done"
+
+    model = scripted(AIMessage("", tool_calls=[{"name": "forget", "args": {}, "id": "k1"}]), "Forgotten.", "Again")
+    forgetful = agent(model, storage, forget, checkpointer=checkpointer)
+    thread: Any = {"configurable": {"thread_id": "c1"}}
+
+    with pytest.raises(ConversationNotFoundError):
+        await forgetful.ainvoke(user_input("Forget me"), thread)
+    assert await storage.count_conversations() == 0
+
+    if checkpointer is None:
+        await forgetful.ainvoke(user_input("Hello"), thread)
+        assert await stored_texts(storage) == ["Hello", "Forgotten."]
+    else:
+        with pytest.raises(ConversationNotFoundError):
+            await forgetful.ainvoke(user_input("Hello"), thread)
+        assert await storage.count_conversations() == 0
+        await checkpointer.adelete_thread("c1")
+
+
 async def test_a_cancelled_run_keeps_its_stored_messages(storage: PostgresStorage) -> None:
     """A run cancelled during a tool call has stored the question, and no call without its result."""
     working = asyncio.Event()

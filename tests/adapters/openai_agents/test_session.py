@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import pytest
-from agents import RunContextWrapper, Runner, Session, SessionSettings, TResponseInputItem
+from agents import Agent, RunContextWrapper, Runner, Session, SessionSettings, TResponseInputItem, function_tool
 from agents.testing import ScriptedModel, assistant_message, function_call
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -184,6 +184,46 @@ async def test_an_invalid_item_is_refused(session: VoltMemSession, item: object)
         await session.add_items([*items(user("Hello")), cast(TResponseInputItem, item)])
 
     assert await session.get_items() == []
+
+
+# --- deleted while a run is under way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deletion", ["delete_conversation", "delete_user"])
+async def test_a_run_does_not_create_a_deleted_conversation_again(storage: PostgresStorage, deletion: str) -> None:
+    """If a tool, or somebody meanwhile, deletes the conversation for good, the run fails and stores nothing."""
+
+    @function_tool
+    async def forget() -> str:
+        """Forget everything."""
+        await (storage.delete_user("ada") if deletion == "delete_user" else storage.delete_conversation("c1"))
+        return "done"
+
+    model = ScriptedModel([[function_call("forget", {}, call_id="k1")], [assistant_message("Forgotten.")]])
+    forgetful = Agent[Any](name="guide", model=model, tools=[forget])
+
+    with pytest.raises(ConversationNotFoundError):
+        await Runner.run(
+            forgetful, "Forget me", session=VoltMemSession("c1", storage, user_id="ada"), run_config=CONFIG
+        )
+
+    assert await storage.count_conversations() == 0
+
+
+async def test_a_session_that_is_kept_does_not_create_a_deleted_conversation_again(storage: PostgresStorage) -> None:
+    """A session that has seen its conversation refuses to write after a deletion; another session begins anew."""
+    session = VoltMemSession[Any]("c1", storage, user_id=lambda context: str(context))
+    run = RunContextWrapper("ada")
+    await session.add_items(a_turn(1), wrapper=run)
+    await storage.delete_conversation("c1")
+
+    with pytest.raises(ConversationNotFoundError):
+        await session.add_items(a_turn(2), wrapper=run)
+    assert await session.pop_item(wrapper=run) is None
+
+    await VoltMemSession("c1", storage, user_id="ada").add_items(a_turn(2))
+    await session.add_items(a_turn(3), wrapper=run)
+    assert await session.get_items(wrapper=run) == [*a_turn(2), *a_turn(3)]
 
 
 # --- users -----------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.adapters.pydantic_ai.histories import Echo, agent_of, answered, asked
 from tests.conftest import MakeStorage
 from tests.programs import python
 from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
-from voltmem.adapters.pydantic_ai import VoltMemConversationStore
+from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
 
 # --- agents ----------------------------------------------------------------------------------------------------------
 
@@ -39,6 +39,36 @@ async def test_an_agent_continues_its_conversation(store: VoltMemConversationSto
     loaded = await store.load("c1")
     assert loaded is not None
     assert (len(loaded.messages), loaded.usage.requests, loaded.usage.tool_calls) == (8, 4, 2)
+
+
+@pytest.mark.parametrize("deletion", ["delete_conversation", "delete_user"])
+async def test_a_run_does_not_create_a_deleted_conversation_again(
+    storage: PostgresStorage, store: VoltMemConversationStore, deletion: str
+) -> None:
+    """A run that has loaded its conversation, or saved it before, stores nothing once it is deleted for good."""
+
+    async def delete() -> None:
+        await (storage.delete_user("ada") if deletion == "delete_user" else storage.delete_conversation("c1"))
+
+    agent = agent_of(Echo())
+    first = await agent.run("Hi", conversation=Conversation(conversation_id="c1"))
+    await store.save(first)
+    loaded = await store.load("c1")
+    assert loaded is not None
+    second = await agent.run("Forget me", conversation=loaded)
+    await delete()
+
+    for result in (first, second):
+        with pytest.raises(ConversationConflict):
+            await store.save(result)
+    memory = storage.conversation("ada", "c1")
+    await save_history(memory, first.new_messages())
+    await load_history(memory)
+    await delete()
+    with pytest.raises(ConversationNotFoundError):
+        await save_history(memory, second.new_messages())
+
+    assert await storage.count_conversations() == 0
 
 
 PROGRAM = """

@@ -519,3 +519,46 @@ async def test_what_a_row_of_voltagents_may_have_is_read(
     assert entry is not None
     assert [(event.status_message, event.level, event.error) for event in entry.events] == [("plain text", "INFO", 0)]
     assert [(step.type, step.content) for step in entry.steps] == [("text", "words")]
+
+
+# --- deleting -----------------------------------------------------------------------------------------------------
+
+
+async def test_delete_history_entry_deletes_the_steps_and_events(
+    storage: PostgresStorage, connection: Connection
+) -> None:
+    """delete_history_entry() deletes the entry with its steps and events, and no other; it returns whether it did."""
+    for key in ("h1", "h2"):
+        await storage.add_history_entry(key, {"user_id": "ada"}, "cook")
+        await storage.add_history_step(f"step of {key}", {"type": "text"}, key, "cook")
+        await storage.add_timeline_event(f"event of {key}", {"type": "agent", "name": "start"}, key, "cook")
+
+    assert await storage.delete_history_entry("h1") is True
+    assert await storage.delete_history_entry("h1") is False
+
+    assert await storage.get_history_entry("h1") is None
+    assert await storage.get_history_step("step of h1") is None
+    kept = await storage.get_history_entry("h2")
+    assert kept is not None
+    assert (len(kept.steps), len(kept.events)) == (1, 1)
+    events = storage._options.tables.agent_history_timeline_events
+    assert await connection.fetchval(f"SELECT count(*) FROM {events}") == 1
+
+
+async def test_delete_history_entry_checks_the_owner(storage: PostgresStorage) -> None:
+    """delete_history_entry(owner=…) deletes the user's runs, and those without a user in the user's conversations."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.add_history_entry("hers", {"user_id": "ada"}, "cook")
+    await storage.add_history_entry("in hers", {"conversation_id": "c1"}, "cook")
+    await storage.add_history_entry("eve's in hers", {"user_id": "eve", "conversation_id": "c1"}, "cook")
+    await storage.add_history_entry("nobody's", {}, "cook")
+
+    for key in ("hers", "in hers", "nobody's"):
+        assert await storage.delete_history_entry(key, owner="eve") is False
+    for key in ("eve's in hers", "nobody's"):
+        assert await storage.for_user("ada").delete_history_entry(key) is False
+    for key in ("hers", "in hers"):
+        assert await storage.for_user("ada").delete_history_entry(key) is True
+
+    left = (await storage.list_history_entries()).entries
+    assert {entry.id for entry in left} == {"eve's in hers", "nobody's"}

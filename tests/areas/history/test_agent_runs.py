@@ -11,7 +11,14 @@ import pytest
 
 from tests.conftest import MakeStorage
 from tests.proxy import Proxy
-from voltmem import AgentHistoryEntry, AgentRun, DatabaseError, InvalidInputError, PostgresStorage
+from voltmem import (
+    AgentHistoryEntry,
+    AgentRun,
+    DatabaseError,
+    HistoryEntryNotFoundError,
+    InvalidInputError,
+    PostgresStorage,
+)
 
 
 async def entry_of(storage: PostgresStorage, id: str) -> AgentHistoryEntry:
@@ -46,6 +53,36 @@ async def test_record_run_writes_the_run_from_its_start(storage: PostgresStorage
     ended = await entry_of(storage, run.id)
     assert (ended.status, ended.output, ended.usage, ended.metadata) == ("completed", "", {"totalTokens": 0}, {"n": 2})
     assert (ended.input, ended.timestamp, ended.events) == (about["input"], started.timestamp, [event])
+
+
+async def test_a_run_that_was_deleted_is_not_created_again(
+    storage: PostgresStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the user is deleted during a run, the end stores nothing and raises; after an error, that is logged."""
+    with pytest.raises(HistoryEntryNotFoundError, match="r1"):
+        async with storage.record_run("cook", input="My secret", user_id="ada", id="r1") as run:
+            await storage.delete_user("ada")
+            run.output = "Your secret"
+    with pytest.raises(ZeroDivisionError):
+        async with storage.record_run("cook", user_id="ada", id="r1"), storage.record_run("cook", user_id="ada"):
+            await storage.delete_user("ada")
+            raise ZeroDivisionError
+
+    assert (await storage.list_history_entries()).entries == []
+    assert "could not be written" in caplog.text
+
+
+async def test_update_history_entry_can_refuse_to_create(storage: PostgresStorage) -> None:
+    """update_history_entry(create=False) updates an entry that exists, as without it, and creates none."""
+    with pytest.raises(HistoryEntryNotFoundError, match="h1"):
+        await storage.update_history_entry("h1", {"status": "completed"}, "cook", create=False)
+    assert await storage.get_history_entry("h1") is None
+
+    await storage.add_history_entry("h1", {"status": "working", "input": [1], "output": "so far"}, "cook")
+    changed = await storage.update_history_entry("h1", {"status": "completed", "output": None}, "chef", create=False)
+
+    assert (changed.status, changed.input, changed.output, changed.agent_id) == ("completed", [1], None, "chef")
+    assert await storage.get_history_entry("h1") == changed
 
 
 async def test_a_run_keeps_what_its_body_does_not_set(storage: PostgresStorage) -> None:

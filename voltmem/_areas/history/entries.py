@@ -20,7 +20,7 @@ from voltmem._areas.history.models import (
 from voltmem._areas.queries import Select
 from voltmem._model import Row
 from voltmem._tables import Tables
-from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_id, check_id_or_none, check_owner
+from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_flag, check_id, check_id_or_none, check_owner
 from voltmem.errors import HistoryEntryNotFoundError
 from voltmem.models import Owner
 from voltmem.options import HISTORY_LIMIT
@@ -48,17 +48,25 @@ class HistoryStatements:
             f"{name} = CASE WHEN '{name}' = ANY($3::text[]) THEN excluded.{name} ELSE existing.{name} END"
             for name in ("status", "userid", "conversationid", *ENTRY_JSON)
         )
-        self.put_entry = f"""
+
+        def put(source: str = "") -> str:
+            """Return the statement that adds an entry or replaces the one with its id."""
+            return f"""
             INSERT INTO {entries} AS existing
                 (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
-            VALUES ($1, $2, coalesce($4::timestamptz, statement_timestamp()), $5, $6, $7,
-                $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb, $12::text::jsonb)
+            SELECT $1::text, $2::text, coalesce($4::timestamptz, statement_timestamp()), $5::text, $6::text, $7::text,
+                $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb, $12::text::jsonb
+            {source}
             ON CONFLICT (id) DO UPDATE SET
                 agent_id = excluded.agent_id,
                 "timestamp" = CASE WHEN $4 IS NULL THEN existing."timestamp" ELSE excluded."timestamp" END,
                 {given},
                 exact = {_exact("$3")}
             RETURNING {ENTRY_COLUMNS}"""
+
+        self.put_entry = put()
+        # Only an entry that exists. With the lock, it cannot be deleted before the update.
+        self.put_existing_entry = put(f"FROM {entries} AS entry WHERE entry.id = $1 FOR NO KEY UPDATE")
         # FOR KEY SHARE: the entry cannot be deleted before its step or event is stored.
         self.put_step = f"""
             INSERT INTO {steps} AS existing (key, value, exact, agent_id, history_id)
@@ -87,6 +95,12 @@ class HistoryStatements:
         self.entry = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE id = $1"""
+        # Its steps and events go with it. A run without a user belongs to the owner of its conversation.
+        self.delete_entry = f"""
+            DELETE FROM {entries} AS entry
+            WHERE entry.id = $1 AND ($2::text IS NULL OR entry.userid = $2 OR entry.userid IS NULL AND EXISTS (
+                SELECT 1 FROM {tables.conversations} AS c WHERE c.id = entry.conversationid AND c.user_id = $2
+            ))"""
         self.step = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE key = $1"""
@@ -169,30 +183,44 @@ class AgentHistory(Area):
         return await self._put_entry(key, value, agent_id, whole=True)
 
     async def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = True
     ) -> AgentHistoryEntry:
         """
         Update the given fields of an entry. Returns it as stored, without its steps and events.
 
         Args:
-            key: The id of the entry. A missing entry is created, as in VoltAgent.
+            key: The id of the entry.
             value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
                 were set count. An id, an agent, steps and events in it are ignored.
             agent_id: The agent whose run it is from now on.
+            create: Whether a missing entry is created, as in VoltAgent. False for the end of a run: its user may have
+                been deleted meanwhile.
 
         Raises:
+            HistoryEntryNotFoundError: There is no such entry, and *create* is false.
             InvalidInputError: A field is unknown or has the wrong type.
 
         VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
         """
-        return await self._put_entry(key, value, agent_id, whole=False)
+        check_flag("create", create)
+        return await self._put_entry(key, value, agent_id, whole=False, create=create)
 
     async def _put_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, whole: bool
+        self,
+        key: str,
+        value: AgentHistoryEntry | Mapping[str, object],
+        agent_id: str,
+        *,
+        whole: bool,
+        create: bool = True,
     ) -> AgentHistoryEntry:
         check_id(key=key, agent_id=agent_id)
         entry = AgentHistoryEntry.kept_under(value, id=key, agent_id=agent_id)
-        (row,) = await self._executor.fetch(self._sql(HistoryStatements).put_entry, *entry.to_row(whole=whole))
+        sql = self._sql(HistoryStatements)
+        statement = sql.put_entry if create else sql.put_existing_entry
+        row = await self._executor.fetchrow(statement, *entry.to_row(whole=whole))
+        if row is None:
+            raise HistoryEntryNotFoundError(key)
         return AgentHistoryEntry.from_row(row)
 
     async def add_history_step(
@@ -275,6 +303,20 @@ class AgentHistory(Area):
         if row is None:
             raise HistoryEntryNotFoundError(history_id)
         return TimelineEvent.from_row(row)
+
+    async def delete_history_entry(self, key: str, *, owner: Owner = ANY_USER) -> bool:
+        """
+        Delete an entry with its steps and timeline events. Returns whether there was one.
+
+        Args:
+            key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
+            owner: Only if the run is this user's; ANY_USER: no check, for trusted code.
+
+        A run without a user belongs to the owner of its conversation.
+        """
+        check_id(key=key)
+        arguments = key, check_owner("owner", owner)
+        return await self._executor.execute(self._sql(HistoryStatements).delete_entry, *arguments) > 0
 
     # --- reading ----------------------------------------------------------------------------------------------
 

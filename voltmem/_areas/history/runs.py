@@ -46,6 +46,7 @@ class AgentRun(_Recorder):
 
     def __init__(self, history: AgentHistory, id: str, agent_id: str) -> None:
         self._history = history
+        self._is_stored = False
         self.id = id
         self.agent_id = agent_id
 
@@ -140,12 +141,15 @@ class AgentRun(_Recorder):
     async def _recorded(self, entry: Mapping[str, object]) -> AsyncIterator[AgentRun]:
         async with _with_an_end(self._end):
             await self._history.add_history_entry(self.id, entry, self.agent_id)
+            self._is_stored = True
             yield self
 
     async def _end(self, failure: BaseException | None) -> None:
         fields = {"output": self.output, "usage": self.usage, "metadata": self.metadata}
         given = {name: value for name, value in fields.items() if value is not None}
-        await self._history.update_history_entry(self.id, {**given, "status": _status(failure)}, self.agent_id)
+        end = {**given, "status": _status(failure)}
+        # Cancelled while it started, it may be stored or not. Otherwise a missing entry was deleted, and stays deleted.
+        await self._history.update_history_entry(self.id, end, self.agent_id, create=not self._is_stored)
         if isinstance(failure, Exception):
             description = _describe_error(failure)
             moment = now()
@@ -226,7 +230,8 @@ class AgentRuns(AgentHistory):
         The entry is stored as "working" at the start. At the end its status is "completed", "cancelled", or, when the
         block raises, "error", with an event "agent:error" that holds the exception. The end is written also when the
         task is cancelled; the cancellation continues afterwards. The block's exception is raised unchanged: if the
-        end cannot be written then, that is only logged.
+        end cannot be written then, that is only logged. A run that was deleted meanwhile, for example with its user, is
+        not created again: HistoryEntryNotFoundError.
 
         Args:
             agent_id: The agent whose run it is.

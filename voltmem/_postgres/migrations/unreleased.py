@@ -53,7 +53,7 @@ def _drop_unused(tables: Tables) -> list[str]:
     booleans = "bigint, boolean, boolean"
     return [
         f"DROP FUNCTION IF EXISTS {tables.append}({'text[], ' * 8}timestamptz[], bigint, boolean);",
-        *(f"DROP FUNCTION IF EXISTS {tables.add_messages}({'text[], ' * texts}{booleans});" for texts in (10, 14)),
+        *(f"DROP FUNCTION IF EXISTS {tables.add_messages}({'text[], ' * texts}{booleans});" for texts in (10, 14, 15)),
     ]
 
 

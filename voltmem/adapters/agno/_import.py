@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from voltmem._areas.area import check_storage
@@ -50,6 +51,7 @@ async def _import_session(storage: PostgresStorage, session: JsonObject) -> None
     made = session.get("created_at")
     conversation: dict[str, object] = {"id": session_id, "user_id": user_id, "resource_id": resource_id_of(session)}
     if isinstance(made, int):
-        conversation["created_at"] = datetime.fromtimestamp(made, UTC)
+        with suppress(ValueError, OverflowError, OSError):  # no time at all: the conversation begins now
+            conversation["created_at"] = datetime.fromtimestamp(made, UTC)
     await storage.ensure_conversation(conversation)
     await save_session(Sessions(storage, UNSET, None), mode, session_id, user_id, session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,6 +23,8 @@ from voltmem.parts._steps import Settled, pieces
 from voltmem.parts.ai_sdk import TOOL_RESULT
 
 FORMAT: Final = "agno"
+
+_log = logging.getLogger("voltmem")
 
 # Statuses of runs that Agno does not pass to a model.
 UNFINISHED: Final = frozenset({"PAUSED", "CANCELLED", "ERROR", "REGENERATED"})
@@ -225,10 +228,15 @@ def _run_with_members(first: NativeMessage, rows: Mapping[str, NativeMessage]) -
 
 
 def _native(message: NativeMessage, first: NativeMessage) -> JsonValue:
-    if message.format is None:  # an application has changed the message
-        return next(iter(_foreign_messages(settle([message])[0])), None)
     payload = message.payload
-    return payload.get("message") if message is first and isinstance(payload, dict) else payload
+    native = payload.get("message") if message is first and isinstance(payload, dict) else payload
+    if message.format is not None and isinstance(native, dict):
+        if isinstance(native.get("role"), str):
+            return native
+        _log.warning("this Agno cannot read the message %s, which has no role: its plain form is read", message.id)
+    # An application has changed the message, or another release has stored it.
+    plain_form = message.model_copy(update={"format": None, "payload": None})
+    return next(iter(_foreign_messages(settle([plain_form])[0])), None)
 
 
 def _turns(messages: Sequence[NativeMessage]) -> Iterator[list[NativeMessage]]:

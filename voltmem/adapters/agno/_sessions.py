@@ -44,7 +44,8 @@ class Sessions:
     Agno's sessions in a storage, for both of Agno's protocols. Each save is one transaction.
 
     Agno passes all runs that it has in memory with each save. Only runs that differ from what this object has stored or
-    read are stored. Stored runs that Agno does not pass stay as they are.
+    read are stored. Stored runs that Agno does not pass stay as they are. A session that was deleted for good is not
+    created again by a run that has read it, or stored something in it.
 
     Args:
         storage: The storage.
@@ -62,6 +63,8 @@ class Sessions:
         self.runs = runs
         self._is_of_one_user = isinstance(user_id, str)
         self._default_owner: Owner = DEFAULT_USER_ID if user_id is UNSET else user_id
+        # By session and run. A run whose input was stored, and a session that was read (with "" as its run), have no
+        # digest.
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def for_user(self, user_id: str) -> Sessions:
@@ -118,7 +121,9 @@ class Sessions:
         memory = NativeMemory(self.storage, user_id, session_id)
         kept = await memory.payload(formats.session)
         if kept is None:
+            self._known.pop((session_id, ""), None)  # what begins now may create it
             return None
+        self._keep((session_id, ""), b"")
         if runs is None:
             rows = await memory.newest_messages()
         else:
@@ -146,11 +151,14 @@ class Sessions:
             ConversationNotFoundError: The conversation is another user's.
             InvalidInputError: A run of a team's member is given before the team's run is stored.
         """
-        changed = [run for run in own_runs(runs) if not self._is_known(session_id, run)]
+        given = own_runs(runs)
+        changed = [run for run in given if not self._is_known(session_id, run)]
         if session is None and not changed:
             return
         async with self.storage.transaction() as tx:
             memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            if self._has_seen(session_id, given):
+                memory.expect_existing()
             is_there = await memory.lock()
             messages, surplus = await _messages_to_save(memory, changed, formats)
             await memory.add_turn(messages)
@@ -159,6 +167,7 @@ class Sessions:
                 kept = await memory.payload(formats.session) if is_there else None
                 await _save_document(memory, session, kept, formats, touch=not messages)
         self._remember(session_id, changed)
+        self._keep((session_id, ""), b"")
 
     async def save_of_member(
         self,
@@ -177,6 +186,8 @@ class Sessions:
         """
         async with self.storage.transaction() as tx:
             memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            if self._has_seen(session_id, ()):
+                memory.expect_existing()
             kept = await memory.payload(formats.session) if await memory.lock() else None
             stored = {run_id_of(each): each for each in objects_of(kept.payload if kept else None, "runs")}
             merged = stored | {run_id_of(each): each for each in own_runs(runs)}
@@ -201,17 +212,22 @@ class Sessions:
         metadata: JsonObject = {"status": status}
         async with self.storage.transaction() as tx:
             memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
+            if self._has_seen(session_id, ()):
+                memory.expect_existing()
             await memory.lock()
             kept = (await memory.messages_by_id([id])).get(id)
             if kept is None or kept.format == formats.input:
                 await memory.add(
                     NativeMessage(id=id, role=role, type=type, content=content, metadata=metadata, format=formats.input)
                 )
+        self._keep((session_id, run_id), b"")
 
     async def delete(self, session_id: str, owner: Owner | None) -> bool:
         """Delete the owner's conversation with its messages. Returns whether there was one. None: no owner."""
-        # If the session is saved again, all its runs must be stored again.
-        self._known = OrderedDict((key, each) for key, each in self._known.items() if key[0] != session_id)
+        # If the session is saved again, all its runs must be stored again. But a run under way, whose input was stored,
+        # does not create it again.
+        kept = [(key, each) for key, each in self._known.items() if key[0] != session_id or (key[1] and not each)]
+        self._known = OrderedDict(kept)
         return owner is not None and await self.storage.delete_conversation(session_id, owner=owner)
 
     def forget(self) -> None:
@@ -221,11 +237,17 @@ class Sessions:
     def _is_known(self, session_id: str, run: JsonObject) -> bool:
         return self._known.get((session_id, run_id_of(run))) == _digest(run)
 
+    def _has_seen(self, session_id: str, runs: Iterable[JsonObject]) -> bool:
+        """Return whether the session has existed for these runs, or when it was last read."""
+        return any((session_id, run_id) in self._known for run_id in ("", *map(run_id_of, runs)))
+
     def _remember(self, session_id: str, runs: Iterable[JsonObject]) -> None:
         for run in runs:
-            key = session_id, run_id_of(run)
-            self._known[key] = _digest(run)
-            self._known.move_to_end(key)
+            self._keep((session_id, run_id_of(run)), _digest(run))
+
+    def _keep(self, key: tuple[str, str], digest: bytes) -> None:
+        self._known[key] = digest
+        self._known.move_to_end(key)
         while len(self._known) > _KNOWN_RUNS:
             self._known.popitem(last=False)
 

@@ -413,3 +413,20 @@ async def test_a_paused_run_continues_in_another_process(db: VoltMemDb, plain: P
     assert [each.type for each in window if each.role in ("assistant", "tool")].count("tool-result") == 1
     await agent(other, model).arun("and now?")
     assert [role for role, _ in model.history()].count("tool") == 1
+
+
+async def test_a_message_of_another_release_is_read_in_its_plain_form(
+    db: VoltMemDb, plain: PostgresStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A message that this Agno cannot read does not fail the session: its plain form is read, with a warning."""
+    await agent(db).arun("My secret question")
+    async with plain.transaction() as tx:
+        renamed = """replace(payload::text, '"role"', '"speaker"')::json"""
+        await tx.connection.execute(f"UPDATE {plain._options.tables.messages} SET payload = {renamed}")
+    model = FakeModel()
+
+    await agent(VoltMemDb(plain), model).arun("And now?")
+
+    assert model.history() == [("user", "My secret question"), ("assistant", "seen=1 last=My secret question")]
+    assert "its plain form is read" in caplog.text
+    assert "secret" not in caplog.text

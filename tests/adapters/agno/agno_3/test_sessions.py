@@ -21,7 +21,7 @@ from tests.adapters.agno.fakes import FakeModel
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
-from voltmem import ANY_USER, PostgresStorage
+from voltmem import ANY_USER, ConversationNotFoundError, PostgresStorage
 from voltmem.adapters.agno import VoltMemDb, VoltMemStorage
 from voltmem.errors import InvalidOptionError
 
@@ -215,6 +215,51 @@ async def test_deleting_a_session_deletes_its_messages(db: VoltMemDb, plain: Pos
     await db.delete_session("s1", user_id="ada")
     await db.delete_sessions(["s2", "unknown", "s3"], user_id="ada")
     assert await listed(db, user_id="ada") == []
+
+
+@pytest.mark.parametrize("deletion", ["delete_conversation", "delete_user", "delete_session"])
+async def test_a_run_does_not_create_a_deleted_session_again(
+    db: VoltMemDb, plain: PostgresStorage, deletion: str
+) -> None:
+    """If the session is deleted for good during a run, the run's end stores nothing; the next run begins anew."""
+    deleting = True
+
+    async def forget() -> str:
+        """Forget everything."""
+        if deleting and deletion == "delete_session":
+            await db.delete_session("s1", user_id="ada")
+        elif deleting:
+            await (plain.delete_user("ada") if deletion == "delete_user" else plain.delete_conversation("s1"))
+        return "done"
+
+    await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
+    assert await plain.count_conversations() == 0
+    await db.upsert_run(run(1), "s1")
+    await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
+    assert await plain.count_conversations() == 0
+
+    deleting = False
+    await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
+    assert len(await stored_runs(db)) == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_session_that_was_read_is_not_created_again(db: VoltMemDb, plain: PostgresStorage, begun: bool) -> None:
+    """A session that Agno has read and that is deleted for good is not stored by the run that has read it."""
+    await plain.create_conversation({"id": "s1", "user_id": "ada"})
+    if begun:
+        await agent(db).arun("hello")
+    await db.get_session("s1", user_id="ada")
+    await plain.delete_conversation("s1")
+
+    with pytest.raises(ConversationNotFoundError):
+        await db.upsert_session(session([run(7)]))
+    with pytest.raises(ConversationNotFoundError):
+        await db.upsert_run(run(7), "s1")
+
+    assert await db.get_session("s1", user_id="ada") is None  # whoever reads it now begins anew
+    await db.upsert_session(session([run(7)]))
+    assert len(await stored_runs(db)) == 1
 
 
 async def test_streams_store_the_same(db: VoltMemDb, plain: PostgresStorage) -> None:
