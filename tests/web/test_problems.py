@@ -202,7 +202,7 @@ async def test_another_site_sends_nothing_without_asking(
     ]
 
     for arguments in sent:
-        problem(await ada.post(path.format(conversationId="c1"), **arguments), 403, "about:blank")
+        problem(await ada.post(path.format(conversationId="c1", messageId="m1"), **arguments), 403, "about:blank")
 
     assert (await ada.get("/conversations")).json() == before
     assert (await ada.get("/conversations/c1/shares")).json() == {"items": []}

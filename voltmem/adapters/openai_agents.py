@@ -27,6 +27,7 @@ from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import Part, ToolCall, ToolResult, plain, responses
+from voltmem.parts._providers import CallIds
 from voltmem.parts._settled import settle
 from voltmem.parts._types import string
 from voltmem.storage import Storage
@@ -88,13 +89,17 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     if any(item.get("type") == "reasoning" for item in found):
         found = list(dropwhile(_may_need_reasoning, found))
     called: set[JsonValue] = set()
+    ids = CallIds(responses.LONGEST_ID)
     valid: list[JsonObject] = []
     for item in found:
-        call_id = item.get("call_id")
+        call_id, type = item.get("call_id"), string(item, "type")
         if isinstance(call_id, str):
-            if string(item, "type") in responses.RESULTS and call_id not in called:
+            if type in responses.RESULTS and call_id not in called:
                 continue
             called.add(call_id)
+            # The runner keeps only the last of several calls with one id.
+            used = ids.legal(call_id) if type in responses.CALLS else ids.last(call_id)
+            item = item if used == call_id else {**item, "call_id": used}
         valid.append(item)
     return [cast(TResponseInputItem, item) for item in valid]
 

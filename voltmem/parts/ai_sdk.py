@@ -224,6 +224,7 @@ def _of_version_4(message: JsonObject) -> list[Part]:
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 ABANDONED: Final = "The call was abandoned: it has no result."
+_ABANDONED: Final[JsonObject] = {"state": "output-error", "errorText": ABANDONED}
 
 
 def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
@@ -249,22 +250,30 @@ def _role(settled: Settled[ReadableT]) -> str:
 
 
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
-    """Return the payload; a call whose result another message has gets that result."""
-    late = {
-        part.id: settled.results[place]
-        for place, part in enumerate(settled.parts)
-        if isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts
-    }
+    """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
+    late: dict[str, JsonObject] = {}
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolCall) and part.state == "abandoned":
+            late[part.id] = _ABANDONED
+        elif isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts:
+            late[part.id] = _outcome(settled.results[place])
     parts = payload.get("parts")
     if not late or not isinstance(parts, list):
         return payload
     filled: list[JsonValue] = [
-        {**part, **_outcome(late[string(part, "toolCallId")])}
+        _ended(part, late[string(part, "toolCallId")])
         if isinstance(part, dict) and string(part, "toolCallId") in late
         else part
         for part in parts
     ]
     return {**payload, "parts": filled}
+
+
+def _ended(part: JsonObject, outcome: JsonObject) -> JsonObject:
+    """Return a tool's part with its outcome, and without an approval that was never given."""
+    given = object_of(part, "approval").get("approved") is not None
+    kept = part if given else {name: value for name, value in part.items() if name != "approval"}
+    return {**kept, **outcome}
 
 
 def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
@@ -325,7 +334,7 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
     if call.state == "waiting":
         return {**written, "state": "approval-requested", "approval": {"id": call.id}}
     if call.state == "abandoned":
-        return {**written, "state": "output-error", "errorText": ABANDONED}
+        return {**written, **_ABANDONED}
     return written
 
 

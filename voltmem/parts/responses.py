@@ -191,7 +191,7 @@ ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS,
 
 # --- the way back ---------------------------------------------------------------------------------------------------
 
-_LONGEST_ID: Final = 64
+LONGEST_ID: Final = 64
 FORMATS: Final = frozenset({FORMAT, "openai-agents"})
 
 
@@ -202,7 +202,7 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
     A call without a result and a result without a call are left out, because the API refuses them; *keep_all* keeps
     them, for somebody who leaves them out.
     """
-    ids = CallIds(_LONGEST_ID)
+    ids = CallIds(LONGEST_ID)
     found: list[JsonObject] = []
     for each in settled:
         payload = getattr(each.message, "payload", None)

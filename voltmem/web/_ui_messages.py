@@ -60,10 +60,17 @@ class Stored:
         self._places = {message.id: place for place, message in enumerate(found)}
         self._found = found
         self._shown = {str(each["id"]): each for each in to_ui_messages(found)}
+        # A call that was abandoned since is shown otherwise than it was stored.
+        self._own = {
+            each.id: {"id": each.id, **each.payload}
+            for each in found
+            if (each.format or "").startswith(FAMILY) and isinstance(each.payload, dict)
+        }
 
     def is_unchanged(self, payload: JsonObject) -> bool:
-        """Return whether a front end sends a message back just as it was given it."""
-        return self._shown.get(str(payload["id"])) == payload
+        """Return whether a front end sends a message back as it was given it, or as it stored it."""
+        id = str(payload["id"])
+        return self._shown.get(id) == payload or self._own.get(id) == payload
 
     def last_row_of(self, ids: Sequence[str]) -> str | None:
         """

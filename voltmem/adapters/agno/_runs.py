@@ -14,7 +14,7 @@ from voltmem._agents.windows import tool_turns
 from voltmem._values import JsonObject, to_json
 from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
-from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, plain
+from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
 from voltmem.parts._providers import result_text
 from voltmem.parts._settled import settle
@@ -243,12 +243,17 @@ def _turns(messages: Sequence[NativeMessage]) -> Iterator[list[NativeMessage]]:
     """Yield the turns: a user's messages with those that follow, in an order that models accept."""
     turn: list[NativeMessage] = []
     for message in (each for group in tool_turns(messages) for each in group if _is_for_models(each)):
-        if message.role == "user" and turn and turn[-1].role != "user":
+        if _asks(message) and turn and turn[-1].role != "user":
             yield turn
             turn = []
         turn.append(message)
     if turn:
         yield turn
+
+
+def _asks(message: NativeMessage) -> bool:
+    """Return whether the user says something: Anthropic's and Gemini's results of tools have the user's role."""
+    return message.role == "user" and not all(isinstance(part, ToolResult) for part in parts(message))
 
 
 def _is_for_models(message: Message) -> bool:
