@@ -40,8 +40,8 @@ CREATE TABLE public.voltagent_memory_messages (
     conversation_id text NOT NULL,
     message_id text NOT NULL,
     role text NOT NULL,
-    content text NOT NULL,
-    type text NOT NULL,
+    content text,
+    type text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     content_json json,
     metadata jsonb,
@@ -53,6 +53,8 @@ CREATE TABLE public.voltagent_memory_messages (
     parent_id text,
     words tsvector,
     aside boolean DEFAULT false NOT NULL,
+    own_role text,
+    parts_hash text,
     CONSTRAINT voltagent_memory_messages_pkey PRIMARY KEY (conversation_id, message_id),
     CONSTRAINT voltagent_memory_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
@@ -166,7 +168,7 @@ ALTER SEQUENCE public.voltagent_memory_history_events_seq OWNED BY public.voltag
 
 CREATE INDEX voltagent_memory_history_events_by_entry ON public.voltagent_memory_agent_history_timeline_events USING btree (history_id);
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[])
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -184,11 +186,28 @@ DECLARE
     gone integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
-    lock_timeout text;
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     user_key text;
     head text;
     parent text;
+    trimmed_at timestamptz;
+    -- Looked at in every call, because VoltAgent may add its columns at any time.
+    beside_voltagent CONSTANT boolean := EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
+    );
 BEGIN
+    IF NOT beside_voltagent THEN
+        ui_parts := NULL;
+        speakers := NULL;
+    ELSIF ui_parts IS NULL THEN
+        item := 0;
+        RETURN NEXT;
+        RETURN;
+    ELSIF NOT limit_is_given THEN
+        storage_limit := NULL;
+    END IF;
+
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
         IF conversation IS DISTINCT FROM conversation_ids[this] THEN
             conversation := conversation_ids[this];
@@ -198,12 +217,12 @@ BEGIN
                 SELECT c.user_id INTO owner
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE;
+                    FOR NO KEY UPDATE;
             ELSE
                 SELECT c.user_id INTO owner
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE SKIP LOCKED;
+                    FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
                     locked := EXISTS (
                         SELECT FROM "public".voltagent_memory_conversations AS c
@@ -218,16 +237,16 @@ BEGIN
             -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
-                    lock_timeout := current_setting('lock_timeout');
                     PERFORM set_config('lock_timeout', '10ms', true);
                 END IF;
-                INSERT INTO "public".voltagent_memory_conversations (id, resource_id, user_id)
-                    VALUES (conversation, resource_ids[this], user_ids[this])
+                INSERT INTO "public".voltagent_memory_conversations
+                    (id, resource_id, user_id, metadata, created_at, updated_at)
+                    VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
                     ON CONFLICT (id) DO NOTHING;
                 SELECT c.user_id INTO owner
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE;
+                    FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);
                 END IF;
@@ -241,7 +260,14 @@ BEGIN
             user_key := left(encode(sha256(convert_to(owner, 'UTF8')), 'hex'), 8);
         END IF;
 
-        activity := clock_timestamp();
+        IF beside_voltagent AND owner IS NOT NULL THEN
+            -- VoltAgent's transactions lock messages without their conversation, in any order. In a deadlock with one,
+            -- this transaction gives up, before deadlock_timeout (a second) may end VoltAgent's.
+            PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
+        END IF;
+
+        -- Each message has a time of its own, because VoltAgent sorts by time alone.
+        activity := greatest(clock_timestamp(), activity + interval '1 microsecond');
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         gone := NULL;
         IF accepted AND known IS NOT NULL THEN
@@ -255,6 +281,9 @@ BEGIN
             accepted := gone IS NULL;
         END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+            IF position > last + 1 THEN
+                activity := activity + interval '1 microsecond';
+            END IF;
             parent := parent_ids[position];
             IF accepted AND parent IS NOT NULL THEN
                 SELECT m.message_id INTO head
@@ -276,25 +305,39 @@ BEGIN
             IF accepted THEN
                 INSERT INTO "public".voltagent_memory_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words)
+                     format, payload, parent_id, words, own_role, parts, parts_hash)
                 VALUES
-                    (conversation, message_ids[position], roles[position], contents[position],
-                     contents_json[position]::json, types[position], metadatas[position]::jsonb,
+                    (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
+                     contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
                      coalesce(created_ats[position]::timestamptz, activity),
                      formats[position], payloads[position]::json, parent,
-                     replace(vectors[position], E'\x01', user_key)::tsvector)
+                     replace(vectors[position], E'\x01', user_key)::tsvector,
+                     CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
+                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'))
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
                     content_json = excluded.content_json,
                     type = excluded.type,
                     metadata = excluded.metadata,
-                    parts = NULL,
+                    own_role = excluded.own_role,
+                    parts = excluded.parts,
+                    parts_hash = excluded.parts_hash,
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
                     words = excluded.words
                 RETURNING m.created_at INTO stored_at;
+                IF beside_voltagent THEN
+                    -- The default of the column is VoltAgent's until a storage is opened.
+                    UPDATE "public".voltagent_memory_messages AS m
+                        SET user_id = owner
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position]
+                            AND m.user_id <> owner;
+                    IF results[position] IS NOT NULL THEN
+                        PERFORM "public".voltagent_memory_answer_calls(conversation, results[position]);
+                    END IF;
+                END IF;
             ELSE
                 stored_at := NULL;
             END IF;
@@ -325,6 +368,7 @@ BEGIN
                 DELETE FROM "public".voltagent_memory_messages AS m
                     WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
+                trimmed_at := activity;
             END IF;
         ELSIF gone IS NOT NULL THEN
             item := -(cardinality(conversation_ids) + gone);
@@ -343,6 +387,48 @@ BEGIN
                 SET updated_at = activity
                 WHERE c.id = conversation;
         END IF;
+    END LOOP;
+    IF beside_voltagent THEN
+        PERFORM set_config('lock_timeout', lock_timeout, true);
+    END IF;
+    IF trimmed_at IS NOT NULL THEN
+        item := 0;
+        stored_at := trimmed_at;
+        RETURN NEXT;
+    END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_answer_calls(conversation text, results text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    call_id text;
+    outcome jsonb;
+BEGIN
+    FOR call_id, outcome IN SELECT key, value FROM jsonb_each(results::jsonb) LOOP
+        UPDATE "public".voltagent_memory_messages AS m
+            SET parts = answered.parts,
+                -- What was out of date stays out of date.
+                parts_hash = CASE WHEN m.parts_hash = encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex')
+                    THEN encode(sha256(convert_to(answered.parts::text, 'UTF8')), 'hex') ELSE m.parts_hash END
+            FROM (
+                SELECT calling.message_id, jsonb_agg(
+                    CASE WHEN part.value ->> 'toolCallId' = call_id THEN part.value || outcome ELSE part.value END
+                    ORDER BY part.place
+                ) AS parts
+                FROM (
+                    -- The newest message with the call: a model may use an id again.
+                    SELECT newest.message_id, newest.parts FROM "public".voltagent_memory_messages AS newest
+                    WHERE newest.conversation_id = conversation AND NOT newest.archived
+                        AND newest.parts @> jsonb_build_array(jsonb_build_object('toolCallId', call_id))
+                    ORDER BY newest.created_at DESC, newest.seq DESC LIMIT 1
+                ) AS calling, jsonb_array_elements(calling.parts) WITH ORDINALITY AS part (value, place)
+                GROUP BY calling.message_id
+            ) AS answered
+            WHERE m.conversation_id = conversation AND m.message_id = answered.message_id;
     END LOOP;
 END
 $function$;
@@ -406,7 +492,10 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation te
  LANGUAGE plpgsql
  SET enable_seqscan TO 'off'
 AS $function$
+#variable_conflict use_column
 DECLARE
+    user_id text := 'default';
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     place_time timestamptz;
     place_seq bigint;
     is_aside boolean;
@@ -414,7 +503,7 @@ BEGIN
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
-        FOR UPDATE;
+        FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
             FROM "public".voltagent_memory_conversations AS c
@@ -423,6 +512,8 @@ BEGIN
         RETURN;
     END IF;
 
+    -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+    PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
         PERFORM 1 FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
@@ -431,7 +522,8 @@ BEGIN
             PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
         END IF;
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSIF up_to IS NOT NULL THEN
         SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM "public".voltagent_memory_messages AS m
@@ -452,10 +544,11 @@ BEGIN
                 ON m.conversation_id = conversation AND m.parent_id = below.message_id
         )
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below);
+            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below)
+                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSE
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation;
+            WHERE m.conversation_id = conversation AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     END IF;
     GET DIAGNOSTICS dropped = ROW_COUNT;
 
@@ -468,6 +561,7 @@ BEGIN
             SET updated_at = c.updated_at
             WHERE c.id = conversation;
     END IF;
+    PERFORM set_config('lock_timeout', lock_timeout, true);
     RETURN NEXT;
 END
 $function$;
@@ -492,6 +586,40 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_in_voltagent(of_user text, conversations text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
+    ) THEN
+        -- What the user wrote in other users' conversations. 'default' is a user that is not known yet.
+        DELETE FROM "public".voltagent_memory_messages AS m
+            WHERE m.user_id = of_user AND of_user <> 'default' AND m.conversation_id <> ALL (conversations);
+    END IF;
+    -- Working memory.
+    IF to_regclass('"public".voltagent_memory_users') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_users AS u WHERE u.id = of_user;
+    END IF;
+    IF to_regclass('"public".voltagent_memory_steps') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_steps AS s
+            WHERE s.user_id = of_user AND s.conversation_id <> ALL (conversations);
+    END IF;
+    IF to_regclass('"public".voltagent_memory_workflow_states') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_workflow_states AS w
+            WHERE w.user_id = of_user OR w.user_id IS NULL AND w.conversation_id = ANY (conversations);
+    END IF;
+    -- Workflows of VoltAgent 0.1 and 1.0. Steps and events are deleted with their workflow.
+    IF to_regclass('"public".voltagent_memory_workflow_history') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_workflow_history AS w
+            WHERE w.user_id = of_user OR w.user_id IS NULL AND w.conversation_id = ANY (conversations);
+    END IF;
+    RETURN true;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_hand_over(conversation text, of_user text, recipient text)
  RETURNS void
  LANGUAGE plpgsql
@@ -499,6 +627,11 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_hand_over(conversation text, 
 AS $function$
 DECLARE
     giver text;
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
+    beside_voltagent CONSTANT boolean := EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
+    );
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
@@ -507,6 +640,8 @@ BEGIN
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
         FOR UPDATE;
     IF giver <> recipient THEN
+        -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+        PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
         UPDATE "public".voltagent_memory_messages AS m
             SET words = replace(
                 m.words::text,
@@ -514,9 +649,54 @@ BEGIN
                 '''' || left(encode(sha256(convert_to(recipient, 'UTF8')), 'hex'), 8)
             )::tsvector
             WHERE m.conversation_id = conversation AND m.words IS NOT NULL;
+        IF beside_voltagent THEN
+            UPDATE "public".voltagent_memory_messages AS m
+                SET user_id = recipient
+                WHERE m.conversation_id = conversation AND m.user_id IN (giver, 'default');
+        END IF;
+        IF to_regclass('"public".voltagent_memory_steps') IS NOT NULL THEN
+            UPDATE "public".voltagent_memory_steps AS s
+                SET user_id = recipient
+                WHERE s.conversation_id = conversation AND s.user_id = giver;
+        END IF;
         DELETE FROM "public".voltagent_memory_shares AS s
             WHERE s.conversation_id = conversation;
+        PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_index_words(conversation_ids text[], message_ids text[], hashes text[], vectors text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET lock_timeout TO '400ms'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    user_id text := 'default';
+    indexed bigint;
+BEGIN
+    -- A message that VoltAgent has replaced has nothing of ours beside it any more.
+    UPDATE "public".voltagent_memory_messages AS m
+        SET words = replace(
+                given.vector, E'\x01',
+                left(encode(sha256(convert_to(coalesce(nullif(user_id, 'default'), c.owner), 'UTF8')), 'hex'), 8)
+            )::tsvector,
+            parts_hash = given.hash,
+            content = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content END,
+            content_json = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content_json END,
+            format = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.format END,
+            payload = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.payload END,
+            own_role = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.own_role END
+        FROM unnest(conversation_ids, message_ids, hashes, vectors)
+            AS given (conversation_id, message_id, hash, vector),
+            (SELECT id, user_id AS owner FROM "public".voltagent_memory_conversations) AS c
+        WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id
+            AND c.id = given.conversation_id
+            AND (m.words IS NULL OR m.parts_hash IS DISTINCT FROM given.hash)
+            AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash;
+    GET DIAGNOSTICS indexed = ROW_COUNT;
+    RETURN indexed;
 END
 $function$;
 

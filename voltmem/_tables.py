@@ -50,10 +50,13 @@ class Tables:
 
     # Each function is a file in migrations_sql/functions/.
     add_messages: str = field(init=False, metadata=_FUNCTION)
+    answer_calls: str = field(init=False, metadata=_FUNCTION)
     choose_branch: str = field(init=False, metadata=_FUNCTION)
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
+    forget_in_voltagent: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
+    index_words: str = field(init=False, metadata=_FUNCTION)
     merge_patch: str = field(init=False, metadata=_FUNCTION)
     move_head: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
@@ -87,6 +90,10 @@ class Tables:
 
     def _all_of(self, kind: str) -> list[str]:
         return [getattr(self, each.name) for each in fields(self) if each.metadata.get("kind") == kind]
+
+    def of_voltagent(self, suffix: str) -> str:
+        """Return the name of a table of VoltAgent's own, which may not exist."""
+        return f'"{self.schema}".{self.prefix}_{suffix}'
 
     def render(self, template: str) -> str:
         """

@@ -152,6 +152,17 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
 
 
+def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | None, str | None]:
+    """Return the fields, format, payload and parent_id of a row, in the order of MESSAGE_COLUMNS."""
+    id, role, content, content_json, type, metadata, created_at, format, payload, parent_id, own_role, parts = row
+    if parts is not None:  # VoltAgent has stored the message, or replaced it, and wrote no other column
+        content, content_json, type, format, payload = None, parts, "text", None, None
+    elif own_role is not None:
+        role = own_role
+    fields = _fields_of(id, role, content, content_json, type, metadata, created_at)
+    return fields, format, payload, parent_id
+
+
 # message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given), and for
 # a framework's message: format, payload (JSON text) and parent_id.
 MessageRow: TypeAlias = tuple[
@@ -258,8 +269,7 @@ class Message(Model):
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Message:
         """Return the message of a row, in the order of MESSAGE_COLUMNS; a NativeMessage if it has another form."""
-        *plain_row, format, payload, parent_id = row
-        fields = _fields_of(*plain_row)
+        fields, format, payload, parent_id = _read_row(row)
         if format is None:
             return construct_unchecked(Message, fields)
         return NativeMessage.of_fields(fields, format, payload, parent_id)
@@ -349,8 +359,7 @@ class NativeMessage(Message):
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> NativeMessage:
         """Return the message of a row, in the order of MESSAGE_COLUMNS; payload is JSON text."""
-        *plain_row, format, payload, parent_id = row
-        return cls.of_fields(_fields_of(*plain_row), format, payload, parent_id)
+        return cls.of_fields(*_read_row(row))
 
     @classmethod
     def of_fields(

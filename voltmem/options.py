@@ -94,6 +94,8 @@ class StorageOptions:
     tables: Tables
     max_connections: int = DEFAULT_MAX_CONNECTIONS
     storage_limit: int | None = DEFAULT_STORAGE_LIMIT
+    limit_is_given: bool = True
+    """False: storage_limit is the default, which does not apply to tables that VoltAgent 1 or 2 uses."""
     on_limit: OnLimit = "delete"
     migrate: Migrate = "auto"
     search: bool = False

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
-from voltmem._areas.appends import Appends, BatchedAppends
+from voltmem._areas.appends import Appends, BatchedAppends, Noticed
 from voltmem._areas.area import async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
@@ -19,15 +19,16 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
+from voltmem._areas.voltagent_tables import show_all
 from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.database import Database
 from voltmem._postgres.listening import Watching
-from voltmem._postgres.migrations import conversation_schema
+from voltmem._postgres.migrations import conversation_schema, voltagent
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._user import UserStorage
-from voltmem._values import check_flag
+from voltmem._values import UNSET, Unset, check_flag
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.errors import InvalidOptionError
 from voltmem.options import (
@@ -80,7 +81,7 @@ class Storage(VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Share
             OutcomeUnknownError: The connection broke during the commit.
         """
         async with self._executor.transaction() as bound:
-            yield BoundStorage(self._options, bound)
+            yield BoundStorage(self._options, bound, self._appends.noticed)
 
     def conversation(
         self, user_id: str, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
@@ -107,8 +108,8 @@ class Storage(VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Share
 class BoundStorage(Storage):
     """A storage on one connection, within its current transaction. The connection's owner commits and closes it."""
 
-    def __init__(self, options: StorageOptions, bound: BoundConnection) -> None:
-        super().__init__(options, bound, Appends(options, bound))
+    def __init__(self, options: StorageOptions, bound: BoundConnection, noticed: Noticed | None = None) -> None:
+        super().__init__(options, bound, Appends(options, bound, noticed))
         self.connection = bound.connection
         """The asyncpg connection, for the application's own statements in the same transaction."""
 
@@ -133,7 +134,8 @@ class PostgresStorage(Storage):
         pool: The caller's own pool, instead of a connection. It is never closed or reconfigured.
         max_connections: The maximum number of connections of the pool. The minimum is 0.
         table_prefix: The prefix of the names of all tables: lower-case letters, digits, underscores.
-        storage_limit: How many of its newest messages a conversation keeps; None: all, 0: none.
+        storage_limit: How many of its newest messages a conversation keeps; None: all, 0: none. Not given: 100, or all
+            in tables that VoltAgent 1 or 2 uses.
         on_limit: What happens to messages beyond the limit: "delete", or "archive", which keeps them stored; reads and
             the limit ignore archived messages.
         schema: The PostgreSQL schema of all tables, created if it is missing. search_path is ignored.
@@ -161,7 +163,7 @@ class PostgresStorage(Storage):
         pool: Pool | None = None,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         table_prefix: str = DEFAULT_TABLE_PREFIX,
-        storage_limit: int | None = DEFAULT_STORAGE_LIMIT,
+        storage_limit: int | Unset | None = UNSET,
         on_limit: OnLimit = "delete",
         schema: str = "public",
         migrate: Migrate = "auto",
@@ -178,7 +180,8 @@ class PostgresStorage(Storage):
             target=None if connection is None else connection_target(connection),
             tables=Tables(schema, table_prefix),
             max_connections=max_connections,
-            storage_limit=storage_limit,
+            storage_limit=DEFAULT_STORAGE_LIMIT if storage_limit is UNSET else storage_limit,
+            limit_is_given=storage_limit is not UNSET,
             on_limit=on_limit,
             migrate=migrate,
             search=search,
@@ -188,7 +191,7 @@ class PostgresStorage(Storage):
             retry_timeout=retry_timeout,
         )
         self._database = Database(options, pool, None if migrate == "off" else self._prepare)
-        self._batches = BatchedAppends(options, self._database)
+        self._batches = BatchedAppends(options, self._database, self.upgrade_schema)
         self._watchers = Watching(options, self._database)
         super().__init__(options, self._database, self._batches, self._watchers)
 
@@ -273,7 +276,7 @@ class PostgresStorage(Storage):
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
         async with self._database.connection() as connection:
-            return await upgrade(connection, self._options.tables)
+            return await self._upgrade(connection)
 
     async def schema_status(self) -> list[MigrationStatus]:
         """
@@ -338,8 +341,18 @@ class PostgresStorage(Storage):
         )
 
     async def _prepare(self, connection: Connection) -> None:
-        prepare = check if self._options.migrate == "check" else upgrade
-        await prepare(connection, self._options.tables)
+        if self._options.migrate == "check":
+            await check(connection, self._options.tables)
+        else:
+            await self._upgrade(connection)
+
+    async def _upgrade(self, connection: Connection) -> list[str]:
+        tables = self._options.tables
+        done = await upgrade(connection, tables)
+        if voltagent.MESSAGES in done:
+            await show_all(BoundConnection(connection), tables)
+            await voltagent.record_messages(connection, tables)
+        return done
 
     # --- the caller's own connection --------------------------------------------------------------------------
 
@@ -351,4 +364,4 @@ class PostgresStorage(Storage):
             connection: An asyncpg connection, from a pool or not. Use it in one task at a time. The caller commits and
                 closes it.
         """
-        return BoundStorage(self._options, BoundConnection(connection, self._database.ready))
+        return BoundStorage(self._options, BoundConnection(connection, self._database.ready), self._appends.noticed)

@@ -800,7 +800,9 @@ class UserStorage:
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
         frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        import_user() reads the lines; the reference, under "A user's data", describes their format.
+        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
+        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
+        under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
@@ -847,7 +849,9 @@ class UserStorage:
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
         of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
-        user are notified; they see later changes within half a minute.
+        user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
+        its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
+        conversations.
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
@@ -929,7 +933,9 @@ class Storage:
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
         frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        import_user() reads the lines; the reference, under "A user's data", describes their format.
+        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
+        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
+        under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
@@ -941,7 +947,9 @@ class Storage:
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
         of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
-        user are notified; they see later changes within half a minute.
+        user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
+        its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
+        conversations.
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
@@ -1053,7 +1061,7 @@ class Storage:
         """
     def index_messages(self) -> int:
         """
-        Index the messages that were stored without search=True. Returns how many.
+        Index the messages that were stored without search=True, by VoltAgent too, or replaced by it. Returns how many.
 
         In batches, each in a transaction of its own, while others read and write. If it is stopped, call it again.
         """
@@ -1885,7 +1893,7 @@ class PostgresStorage(Storage):
         *,
         max_connections: int = 10,
         table_prefix: str = "voltagent_memory",
-        storage_limit: int | None = 100,
+        storage_limit: int | Unset | None = ...,
         on_limit: OnLimit = "delete",
         schema: str = "public",
         migrate: Migrate = "auto",

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -28,14 +28,21 @@
 --   storage_limit  the number of messages that the line of a conversation keeps; NULL: all
 --   archive        true: archive the messages beyond the limit; false: delete them
 --   patient        true: wait for a locked conversation; false: store nothing in it
--- An argument with one element per message, last because older versions do not have it.
+-- Arguments with one element per message, last because older versions do not have them.
 --   known          not NULL: the message was stored before. It is replaced, never inserted: if it was deleted, nothing
 --                  of its call is stored
+--   ui_parts, speakers, results
+--                  for VoltAgent 1 and 2: the parts of the UIMessage (JSON); its role, if it is another than ours; and
+--                  the results of calls in earlier messages (see answer_calls). Used if these tables have its columns
+-- An argument for all calls.
+--   limit_is_given false: the limit is a default, which does not apply to tables that VoltAgent 1 or 2 uses
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
 -- For a known message that was deleted, there is one row; its number is negative, and counts after those of the calls.
--- For a conversation that is missing or another user's, there is no row, and nothing changes.
+-- For a conversation that is missing or another user's, there is no row, and nothing changes. The row 0 with a time: the
+-- limit has deleted messages. The row 0 without a time, alone: VoltAgent's columns are here and ui_parts was NULL, so
+-- nothing was stored.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     conversation_ids text[],
@@ -56,7 +63,11 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     storage_limit bigint,
     archive boolean,
     patient boolean,
-    known text[] DEFAULT NULL
+    known text[] DEFAULT NULL,
+    ui_parts text[] DEFAULT NULL,
+    speakers text[] DEFAULT NULL,
+    results text[] DEFAULT NULL,
+    limit_is_given boolean DEFAULT true
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 -- One generic plan with index scans, independent of the statistics. A plan made for a very long conversation would read
@@ -77,11 +88,28 @@ DECLARE
     gone integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
-    lock_timeout text;
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     user_key text;
     head text;
     parent text;
+    trimmed_at timestamptz;
+    -- Looked at in every call, because VoltAgent may add its columns at any time.
+    beside_voltagent CONSTANT boolean := EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
+    );
 BEGIN
+    IF NOT beside_voltagent THEN
+        ui_parts := NULL;
+        speakers := NULL;
+    ELSIF ui_parts IS NULL THEN
+        item := 0;
+        RETURN NEXT;
+        RETURN;
+    ELSIF NOT limit_is_given THEN
+        storage_limit := NULL;
+    END IF;
+
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
         IF conversation IS DISTINCT FROM conversation_ids[this] THEN
             conversation := conversation_ids[this];
@@ -91,12 +119,12 @@ BEGIN
                 SELECT c.user_id INTO owner
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE;
+                    FOR NO KEY UPDATE;
             ELSE
                 SELECT c.user_id INTO owner
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE SKIP LOCKED;
+                    FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
                     locked := EXISTS (
                         SELECT FROM {schema}.{prefix}_conversations AS c
@@ -111,16 +139,16 @@ BEGIN
             -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
-                    lock_timeout := current_setting('lock_timeout');
                     PERFORM set_config('lock_timeout', '10ms', true);
                 END IF;
-                INSERT INTO {schema}.{prefix}_conversations (id, resource_id, user_id)
-                    VALUES (conversation, resource_ids[this], user_ids[this])
+                INSERT INTO {schema}.{prefix}_conversations
+                    (id, resource_id, user_id, metadata, created_at, updated_at)
+                    VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
                     ON CONFLICT (id) DO NOTHING;
                 SELECT c.user_id INTO owner
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
-                    FOR UPDATE;
+                    FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);
                 END IF;
@@ -134,7 +162,14 @@ BEGIN
             user_key := left(encode(sha256(convert_to(owner, 'UTF8')), 'hex'), 8);
         END IF;
 
-        activity := clock_timestamp();
+        IF beside_voltagent AND owner IS NOT NULL THEN
+            -- VoltAgent's transactions lock messages without their conversation, in any order. In a deadlock with one,
+            -- this transaction gives up, before deadlock_timeout (a second) may end VoltAgent's.
+            PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
+        END IF;
+
+        -- Each message has a time of its own, because VoltAgent sorts by time alone.
+        activity := greatest(clock_timestamp(), activity + interval '1 microsecond');
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         gone := NULL;
         IF accepted AND known IS NOT NULL THEN
@@ -148,6 +183,9 @@ BEGIN
             accepted := gone IS NULL;
         END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+            IF position > last + 1 THEN
+                activity := activity + interval '1 microsecond';
+            END IF;
             parent := parent_ids[position];
             IF accepted AND parent IS NOT NULL THEN
                 SELECT m.message_id INTO head
@@ -169,25 +207,39 @@ BEGIN
             IF accepted THEN
                 INSERT INTO {schema}.{prefix}_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words)
+                     format, payload, parent_id, words, own_role, parts, parts_hash)
                 VALUES
-                    (conversation, message_ids[position], roles[position], contents[position],
-                     contents_json[position]::json, types[position], metadatas[position]::jsonb,
+                    (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
+                     contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
                      coalesce(created_ats[position]::timestamptz, activity),
                      formats[position], payloads[position]::json, parent,
-                     replace(vectors[position], E'\x01', user_key)::tsvector)
+                     replace(vectors[position], E'\x01', user_key)::tsvector,
+                     CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
+                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'))
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
                     content_json = excluded.content_json,
                     type = excluded.type,
                     metadata = excluded.metadata,
-                    parts = NULL,
+                    own_role = excluded.own_role,
+                    parts = excluded.parts,
+                    parts_hash = excluded.parts_hash,
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
                     words = excluded.words
                 RETURNING m.created_at INTO stored_at;
+                IF beside_voltagent THEN
+                    -- The default of the column is VoltAgent's until a storage is opened.
+                    UPDATE {schema}.{prefix}_messages AS m
+                        SET user_id = owner
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position]
+                            AND m.user_id <> owner;
+                    IF results[position] IS NOT NULL THEN
+                        PERFORM {schema}.{prefix}_answer_calls(conversation, results[position]);
+                    END IF;
+                END IF;
             ELSE
                 stored_at := NULL;
             END IF;
@@ -218,6 +270,7 @@ BEGIN
                 DELETE FROM {schema}.{prefix}_messages AS m
                     WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
+                trimmed_at := activity;
             END IF;
         ELSIF gone IS NOT NULL THEN
             item := -(cardinality(conversation_ids) + gone);
@@ -237,5 +290,13 @@ BEGIN
                 WHERE c.id = conversation;
         END IF;
     END LOOP;
+    IF beside_voltagent THEN
+        PERFORM set_config('lock_timeout', lock_timeout, true);
+    END IF;
+    IF trimmed_at IS NOT NULL THEN
+        item := 0;
+        stored_at := trimmed_at;
+        RETURN NEXT;
+    END IF;
 END
 $add_messages$;

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -6,11 +6,14 @@
 --
 -- Arguments:
 --   conversation   the id of the conversation
---   of_user        its required owner; NULL: trusted code, no check
+--   of_user        its required owner, whose messages are deleted; NULL: trusted code, no check
 --   message_ids    delete these messages; NULL: see up_to. What followed one of them follows the message before it.
 --   up_to          delete the messages after this one, in all branches that follow it; NULL: delete all. If it is off
 --                  the line, its branch becomes the line first.
 --   storage_limit  with up_to: the limit up to which archived messages are restored; NULL: all
+--
+-- In tables of VoltAgent 1 or 2, other users may have messages in the conversation: their messages stay. "user_id" is
+-- that column of the messages if it is there, and the variable if it is not (use_column).
 --
 -- Returns one row: the owner of the conversation; whether it is soft-deleted; with up_to, whether it has that message;
 -- and the number of deleted messages, NULL if there is no such conversation.
@@ -26,7 +29,10 @@ LANGUAGE plpgsql
 -- Plans with index scans, independent of the statistics at the time when a connection makes them.
 SET enable_seqscan = off
 AS $drop_messages$
+#variable_conflict use_column
 DECLARE
+    user_id text := 'default';
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
     place_time timestamptz;
     place_seq bigint;
     is_aside boolean;
@@ -34,7 +40,7 @@ BEGIN
     SELECT c.user_id INTO owner
         FROM {schema}.{prefix}_conversations AS c
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
-        FOR UPDATE;
+        FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         SELECT c.user_id, c.deleted_at IS NOT NULL AND (of_user IS NULL OR c.user_id = of_user) INTO owner, is_deleted
             FROM {schema}.{prefix}_conversations AS c
@@ -43,6 +49,8 @@ BEGIN
         RETURN;
     END IF;
 
+    -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+    PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
     IF message_ids IS NOT NULL THEN
         PERFORM 1 FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.parent_id = ANY (message_ids)
@@ -51,7 +59,8 @@ BEGIN
             PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
         END IF;
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
+                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSIF up_to IS NOT NULL THEN
         SELECT m.created_at, m.seq, m.aside INTO place_time, place_seq, is_aside
             FROM {schema}.{prefix}_messages AS m
@@ -72,10 +81,11 @@ BEGIN
                 ON m.conversation_id = conversation AND m.parent_id = below.message_id
         )
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below);
+            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below)
+                AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSE
         DELETE FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation;
+            WHERE m.conversation_id = conversation AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     END IF;
     GET DIAGNOSTICS dropped = ROW_COUNT;
 
@@ -88,6 +98,7 @@ BEGIN
             SET updated_at = c.updated_at
             WHERE c.id = conversation;
     END IF;
+    PERFORM set_config('lock_timeout', lock_timeout, true);
     RETURN NEXT;
 END
 $drop_messages$;

@@ -1,8 +1,9 @@
--- version 1
+-- version 2
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
--- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. The shares are
--- deleted, because the user who created them could no longer revoke them. A function for the same reason as
+-- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
+-- VoltAgent 1 or 2, the owner's messages get the new user; those that another user wrote there stay that user's. The
+-- shares are deleted, because the user who created them could no longer revoke them. A function for the same reason as
 -- drop_messages.
 --
 -- Arguments: the id of the conversation; its required owner (NULL: trusted code, no check); the new user.
@@ -13,6 +14,11 @@ SET enable_seqscan = off
 AS $hand_over$
 DECLARE
     giver text;
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
+    beside_voltagent CONSTANT boolean := EXISTS (
+        SELECT FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
+    );
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
@@ -21,6 +27,8 @@ BEGIN
         WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
         FOR UPDATE;
     IF giver <> recipient THEN
+        -- In a deadlock with a transaction of VoltAgent's, this one gives up: see add_messages.
+        PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
         UPDATE {schema}.{prefix}_messages AS m
             SET words = replace(
                 m.words::text,
@@ -28,8 +36,19 @@ BEGIN
                 '''' || left(encode(sha256(convert_to(recipient, 'UTF8')), 'hex'), 8)
             )::tsvector
             WHERE m.conversation_id = conversation AND m.words IS NOT NULL;
+        IF beside_voltagent THEN
+            UPDATE {schema}.{prefix}_messages AS m
+                SET user_id = recipient
+                WHERE m.conversation_id = conversation AND m.user_id IN (giver, 'default');
+        END IF;
+        IF to_regclass('{schema}.{prefix}_steps') IS NOT NULL THEN
+            UPDATE {schema}.{prefix}_steps AS s
+                SET user_id = recipient
+                WHERE s.conversation_id = conversation AND s.user_id = giver;
+        END IF;
         DELETE FROM {schema}.{prefix}_shares AS s
             WHERE s.conversation_id = conversation;
+        PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
 END
 $hand_over$;

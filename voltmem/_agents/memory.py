@@ -91,8 +91,9 @@ class MemoryStatements:
             ){with_is_deleted(tables, "SELECT * FROM named")}"""
 
         self.title = named(f"""
-                INSERT INTO {tables.conversations} AS existing (id, user_id, title, title_is_automatic, resource_id)
-                VALUES ($1, $2, $3, $4, $5)
+                INSERT INTO {tables.conversations} AS existing
+                    (id, user_id, title, title_is_automatic, resource_id, metadata, created_at, updated_at)
+                VALUES ($1, $2, $3, $4, $5, '{{}}', statement_timestamp(), statement_timestamp())
                 ON CONFLICT (id) DO UPDATE SET {changes}
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""")
         # For a conversation that has been seen, and is not created again.

@@ -15,7 +15,15 @@ from pydantic import JsonValue
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
 from voltmem._areas.messages import Messages
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, WindowQuery
+from voltmem._areas.queries import (
+    CONVERSATION_COLUMNS,
+    IS_THEIRS,
+    MESSAGE_COLUMNS,
+    ON_LINE,
+    WindowQuery,
+    authored,
+    owner_of,
+)
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -49,8 +57,8 @@ class NativeStatements:
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), newest AS (
-                SELECT message_id FROM {messages}
-                WHERE conversation_id = $1 AND {ON_LINE} AND EXISTS (SELECT FROM owned)
+                SELECT message_id FROM {authored(tables)} AS m
+                WHERE conversation_id = $1 AND {ON_LINE} AND coalesce(author, $2) = $2 AND EXISTS (SELECT FROM owned)
                 ORDER BY created_at DESC, seq DESC LIMIT 1
                 FOR UPDATE
             ), relinked AS (
@@ -78,14 +86,15 @@ class NativeStatements:
         self.since = f"""
             WITH start AS (
                 SELECT created_at, seq FROM {messages}
-                WHERE conversation_id = $1 AND {ON_LINE} AND CASE WHEN format = $3 THEN true ELSE false END
+                WHERE conversation_id = $1 AND {ON_LINE}
+                    AND CASE WHEN format = $3 THEN NOT {IS_THEIRS} ELSE false END
                 {newest_first} OFFSET $4::bigint - 1 LIMIT 1
             )
             SELECT c.user_id AS owner, m.*
             FROM {conversations} AS c
             LEFT JOIN LATERAL (
-                SELECT {MESSAGE_COLUMNS} FROM {messages}
-                WHERE conversation_id = $1 AND {ON_LINE} AND c.user_id = $2
+                SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+                WHERE conversation_id = $1 AND {ON_LINE} AND c.user_id = $2 AND coalesce(author, $2) = $2
                     AND (created_at, seq) >= (
                         (SELECT coalesce(max(created_at), '-infinity') FROM start),
                         (SELECT coalesce(max(seq), 0) FROM start)
@@ -95,7 +104,9 @@ class NativeStatements:
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
         self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
         # Two limits, because the index has the order of the line and of the other messages, but not of both together.
-        newest = f"SELECT aside, seq, {MESSAGE_COLUMNS} FROM {messages} WHERE conversation_id = $1 AND NOT archived"
+        owner = owner_of(tables, "$1")
+        newest = f"""SELECT aside, seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+                WHERE conversation_id = $1 AND NOT archived AND coalesce(author, {owner}) = {owner}"""
         self.tree = f"""
             SELECT c.user_id AS owner, m.*
             FROM {conversations} AS c
@@ -107,8 +118,8 @@ class NativeStatements:
             WHERE c.id = $1 AND c.deleted_at IS NULL
             ORDER BY m.created_at, m.seq"""
         self.get_messages = f"""
-            SELECT {MESSAGE_COLUMNS} FROM {messages}
-            WHERE conversation_id = $1 AND message_id = ANY($3::text[])
+            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            WHERE conversation_id = $1 AND message_id = ANY($3::text[]) AND coalesce(author, $2) = $2
                 AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
         # because the conversation is updated last. $12: whether a missing conversation is created. The owner is NULL if
@@ -117,8 +128,8 @@ class NativeStatements:
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
-                INSERT INTO {conversations} (id, user_id, resource_id, title)
-                SELECT $1, $2, $3, $4
+                INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)
+                SELECT $1, $2, $3, $4, '{{}}', statement_timestamp(), statement_timestamp()
                 WHERE NOT EXISTS (SELECT FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id

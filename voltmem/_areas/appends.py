@@ -19,20 +19,24 @@ batch, which saves each of them a round trip, a connection and a commit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
+from voltmem._postgres.driver import logger
 from voltmem._tables import Tables, rendered
 from voltmem.errors import ConversationNotFoundError, DatabaseError, MessageNotFoundError
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
+from voltmem.parts.voltagent import show
 
 if TYPE_CHECKING:
     from voltmem._postgres.connection import Executor
@@ -57,7 +61,7 @@ class AppendStatements:
     """The statement that stores the messages of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 20))
+        numbers = ", ".join(f"${number}" for number in range(1, 24))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
@@ -114,12 +118,23 @@ class Append:
             self.answer.set_exception(twin)
 
 
+@dataclass
+class Noticed:
+    """What a storage has noticed in the answers of its appends."""
+
+    voltagent: bool = False
+    """Whether VoltAgent 1 or 2 uses the tables, and needs to be shown each message."""
+    removed: bool = False
+    """Whether the limit has deleted messages."""
+
+
 class Appends:
     """Sends each call in a statement of its own: for a single connection, on which calls are not concurrent."""
 
-    def __init__(self, options: StorageOptions, executor: Executor) -> None:
+    def __init__(self, options: StorageOptions, executor: Executor, noticed: Noticed | None = None) -> None:
         self._options = options
         self._executor = executor
+        self.noticed = Noticed() if noticed is None else noticed
         self._sql = rendered(AppendStatements, options.tables).add_messages
 
     async def add(
@@ -153,16 +168,44 @@ class Appends:
         known = ["known" if each.id in append.known else None for append in appends for each in append.messages]
         vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
-        # Repeatable: every message has an id, and storing a message with the same id replaces it.
-        answer = await self._executor.fetch(
-            self._sql, *calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None
-        )
-        stored_at = {row["item"]: row["stored_at"] for row in answer}
+        arguments = [*calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None]
+        while True:
+            shown = _shown(appends) if self.noticed.voltagent else (None, None, None)
+            # Repeatable: every message has an id, and storing a message with the same id replaces it.
+            answer = await self._executor.fetch(self._sql, *arguments, *shown, self._options.limit_is_given)
+            stored_at = {row["item"]: row["stored_at"] for row in answer}
+            if 0 not in stored_at or stored_at[0] is not None:
+                break
+            self._notice_voltagent()  # nothing was stored
+        if 0 in stored_at and not self.noticed.removed:
+            self._notice_removal()
         items = count(1)
         return [
             _outcome(append, number, list(islice(items, len(append.rows))), len(appends), stored_at)
             for number, append in enumerate(appends, 1)
         ]
+
+    def _notice_voltagent(self) -> None:
+        self.noticed.voltagent = True
+
+    def _notice_removal(self) -> None:
+        """Log that the limit deletes messages, once: nobody should learn it from what is missing."""
+        self.noticed.removed = True
+        limit, given = self._options.storage_limit, self._options.limit_is_given
+        logger.log(
+            logging.INFO if given else logging.WARNING,
+            "storage_limit: conversations in %s keep their newest %s messages, %s. From now on, older ones are deleted "
+            'without a further line here. To keep them, pass storage_limit=None, or on_limit="archive"',
+            self._options.tables,
+            limit,
+            "as the storage was told" if given else "which is the default",
+        )
+
+
+def _shown(appends: Sequence[Append]) -> tuple[Sequence[str | None], ...]:
+    """Return ui_parts, speakers and results of the messages, for VoltAgent."""
+    shown = [each for append in appends for each in show(append.messages)]
+    return shown_columns(shown, [message.role for append in appends for message in append.messages])
 
 
 def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stored_at: Mapping[int, Any]) -> Outcome:
@@ -192,9 +235,13 @@ class _Statement:
 class BatchedAppends(Appends):
     """Batches concurrent calls into one statement: for a pool."""
 
-    def __init__(self, options: StorageOptions, database: Database) -> None:
+    def __init__(
+        self, options: StorageOptions, database: Database, upgrade: Callable[[], Coroutine[None, None, object]]
+    ) -> None:
         super().__init__(options, database)
         self._database = database
+        self._upgrade = upgrade
+        self._upgrading: asyncio.Task[object] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _bind_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -236,6 +283,15 @@ class BatchedAppends(Appends):
         """Wait until no call is waiting or running."""
         while self._loop is asyncio.get_running_loop() and self._running:
             await asyncio.wait(self._running)
+        if self._loop is asyncio.get_running_loop() and self._upgrading is not None:
+            await asyncio.wait([self._upgrading])
+
+    def _notice_voltagent(self) -> None:
+        """Also look at the tables, as on every opening: VoltAgent may have come while this storage was open."""
+        super()._notice_voltagent()
+        if self._options.migrate == "auto":
+            self._upgrading = asyncio.create_task(self._upgrade(), name="voltmem: the tables are upgraded")
+            self._upgrading.add_done_callback(_log_failure)
 
     # --- statements -------------------------------------------------------------------------------------------
 
@@ -351,3 +407,8 @@ class BatchedAppends(Appends):
         for task, statement in self._running.items():
             if statement.appends and all(append.answer.done() for append in statement.appends):
                 task.cancel()
+
+
+def _log_failure(task: asyncio.Task[object]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.warning("VoltAgent uses the tables now, and they were not upgraded: %s", error)

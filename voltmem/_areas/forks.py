@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import CONVERSATION_COLUMNS, is_deleted
+from voltmem._areas.queries import CONVERSATION_COLUMNS, authored, is_deleted
+from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -29,6 +30,7 @@ class ForkStatements:
         # The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up
         # to the storage limit, $5. The setting is for tables that VoltAgent created, whose messages have a user_id.
         columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
+        columns += ", own_role, parts_hash"
         self.fork = f"""
             WITH source AS (
                 SELECT *, set_config('voltmem.user_id', user_id, true)
@@ -40,7 +42,7 @@ class ForkStatements:
                 INSERT INTO {conversations} AS c
                     (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
                      forked_up_to, created_at, updated_at)
-                SELECT $4, resource_id, user_id, title, title_is_automatic, metadata, tags,
+                SELECT $4, resource_id, user_id, title, title_is_automatic, coalesce(metadata, '{{}}'), tags,
                     coalesce(
                         (SELECT created_at FROM place),
                         (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
@@ -53,8 +55,8 @@ class ForkStatements:
                 SELECT $4, m.message_id, m.created_at,
                     m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
                     {", ".join(f"m.{name}" for name in columns.split(", "))}
-                FROM {messages} AS m, made
-                WHERE m.conversation_id = $1 AND NOT m.aside
+                FROM {authored(tables)} AS m, made
+                WHERE m.conversation_id = $1 AND NOT m.aside AND (m.author IS NULL OR m.author = made.user_id)
                     AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq
@@ -62,6 +64,7 @@ class ForkStatements:
             SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted,
                 $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
+                {has_voltagent(tables)} AS beside_voltagent,
                 {CONVERSATION_COLUMNS}
             FROM (SELECT) AS one LEFT JOIN made ON true"""
 
@@ -107,4 +110,6 @@ class Forks(Area):
             raise MessageNotFoundError(up_to, conversation_id)
         if row["id"] is None:
             raise ConversationExistsError(new_id, is_deleted=row["is_taken_by_deleted"])
-        return Conversation.from_row(tuple(row)[4:])
+        if row["beside_voltagent"]:
+            await show_conversation(self._executor, self._options.tables, new_id)
+        return Conversation.from_row(tuple(row)[5:])

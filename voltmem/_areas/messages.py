@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from voltmem._areas.appends import Appends
 from voltmem._areas.area import Area
-from voltmem._areas.queries import MESSAGE_COLUMNS, MessageQuery, is_deleted
+from voltmem._areas.queries import MESSAGE_COLUMNS, MessageQuery, authored, is_deleted, owner_of
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -43,18 +43,22 @@ class MessageStatements:
         self.clear = f"{dropped}($1, $2, NULL, NULL, NULL)"
         self.rewind = f"{dropped}($1, $2, NULL, $3, $4)"
         self.clear_user = f"SELECT {tables.drop_messages_of_user}($1) AS dropped"
+        owner = owner_of(tables, "$1")
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"
         self.get = f"""
-            SELECT {MESSAGE_COLUMNS} FROM {messages}
-            WHERE conversation_id = $1 AND message_id = $3 AND (NOT archived OR $4)
-                AND EXISTS (SELECT 1 FROM {conversations} WHERE {owned})"""
+            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            WHERE conversation_id = $1 AND message_id = $3 AND (NOT archived OR $4) AND {owner} IS NOT NULL
+                AND ($2::text IS NULL OR coalesce(author, {owner}) = $2)"""
         # The conversation's row is updated without a change, so that watchers see one. NULLs if there is no message.
         self.merge_metadata = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE {owned} FOR UPDATE
             ), merged AS (
                 UPDATE {messages} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb)
-                WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT 1 FROM owned)
+                WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT 1 FROM owned) AND EXISTS (
+                    SELECT 1 FROM {authored(tables)} AS m
+                    WHERE m.conversation_id = $1 AND m.message_id = $3 AND ($2 IS NULL OR coalesce(m.author, $2) = $2)
+                )
                 RETURNING {MESSAGE_COLUMNS}
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)

@@ -22,20 +22,63 @@ from voltmem._values import (
 )
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, OrderBy, OrderDirection, Owner
+from voltmem.parts.ai_sdk import TEXTS_PATH
 
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
-# VoltAgent's column "parts", if it has a value, is the content; voltmem never writes it. Content that is not plain text
-# is read from content_json alone; its searchable copy in the column content is not needed.
+
+# --- messages that VoltAgent may have written ---------------------------------------------------------------------
+
+# voltmem fills VoltAgent's column "parts" for VoltAgent, and stores its hash. Parts with another hash are VoltAgent's:
+# it has added the message, or replaced it since. Then they are the content, and the other columns are out of date.
+PARTS_HASH: Final = "encode(sha256(convert_to(parts::text, 'UTF8')), 'hex')"
+IS_THEIRS: Final = (
+    "CASE WHEN parts IS NULL THEN false WHEN content IS NULL THEN true "
+    f"ELSE parts_hash IS DISTINCT FROM {PARTS_HASH} END"
+)
+# Whether "words" are those of the message as it is now.
+IS_INDEXED: Final = f"words IS NOT NULL AND (parts IS NULL OR parts_hash IS NOT DISTINCT FROM {PARTS_HASH})"
+ROLE: Final = f"CASE WHEN own_role IS NULL OR {IS_THEIRS} THEN role ELSE own_role END"
+TYPE: Final = f"CASE WHEN type IS NULL OR type = 'text' OR {IS_THEIRS} THEN 'text' ELSE type END"
+# The readable text. A CASE, so that the parts are read only if they are VoltAgent's.
+TEXT: Final = (
+    f"CASE WHEN NOT {IS_THEIRS} THEN content ELSE ("
+    f"SELECT string_agg(said #>> '{{}}', E'\\n') FROM jsonb_path_query(parts, '{TEXTS_PATH}') AS said) END"
+)
+# Content that is not plain text is read from content_json alone; its searchable copy in the column content is not
+# needed.
 MESSAGE_COLUMNS: Final = (
-    "message_id, role, CASE WHEN content_json IS NULL AND parts IS NULL THEN content END AS content, "
-    "coalesce(parts::text, content_json::text) AS content_json, coalesce(type, 'text') AS type, "
-    "metadata::text AS metadata, created_at, format, payload::text AS payload, parent_id"
+    "message_id, role, CASE WHEN content_json IS NULL THEN content END AS content, content_json::text AS content_json, "
+    "coalesce(type, 'text') AS type, metadata::text AS metadata, created_at, format, payload::text AS payload, "
+    f"parent_id, own_role, CASE WHEN {IS_THEIRS} THEN parts::text END AS parts"
 )
 
 
 # The messages of the line: those of the chosen branch that the storage limit has not archived. All readers of a
 # conversation read them, by the index {prefix}_messages_in_line.
 ON_LINE: Final = "NOT archived AND NOT aside"
+
+
+def authored(tables: Tables) -> str:
+    """
+    Return the FROM item of the messages with their author: the user who wrote a message, where VoltAgent stores that.
+
+    VoltAgent 1 and 2 let several users write in a conversation, and each reads their own messages. NULL: the author is
+    the owner of the conversation. The column may be added at any time. In "said", user_id is the column of the messages
+    if they have one, and that of "nobody" if not. If not, the planner removes all of it.
+    """
+    return f"""(
+                SELECT said.* FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN LATERAL (
+                    SELECT *, CASE WHEN user_id <> 'default' THEN user_id END AS author FROM {tables.messages}
+                ) AS said
+            )"""
+
+
+def owner_of(tables: Tables, conversation_id: str) -> str:
+    """Return the subquery of the user_id of a conversation; NULL if there is none, or it is soft-deleted."""
+    return f"(SELECT user_id FROM {tables.conversations} WHERE id = {conversation_id} AND deleted_at IS NULL)"
+
+
+# --- runs and soft-deleted conversations --------------------------------------------------------------------------
 
 
 def runs_of_user(tables: Tables) -> str:
@@ -211,13 +254,13 @@ class MessageQuery:
         statement = self._filtered(tables)
         direction = "DESC" if self.newest_first else "ASC"
         order = f"created_at {direction}, seq {direction}"
-        text = statement.text(MESSAGE_COLUMNS, tables.messages, order, self.limit, self.offset)
+        text = statement.text(MESSAGE_COLUMNS, f"{authored(tables)} AS m", order, self.limit, self.offset)
         return text, statement.arguments
 
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement that counts all matching messages, ignoring limit and offset."""
         statement = self._filtered(tables)
-        text = f"SELECT count(*)\nFROM {tables.messages}\nWHERE {' AND '.join(statement.conditions)}"
+        text = f"SELECT count(*)\nFROM {authored(tables)} AS m\nWHERE {' AND '.join(statement.conditions)}"
         return text, statement.arguments
 
     def _filtered(self, tables: Tables) -> Select:
@@ -225,11 +268,10 @@ class MessageQuery:
         statement.where("conversation_id = {}", self.conversation_id)
         statement.where("NOT aside" if self.include_archived else ON_LINE)
         # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
-        there = f"SELECT FROM {tables.conversations} WHERE id = {{}} AND deleted_at IS NULL"
-        if self.user_id is ANY_USER:
-            statement.where(f"EXISTS ({there})", self.conversation_id)
-        else:
-            statement.where(f"EXISTS ({there} AND user_id = {{}})", self.conversation_id, self.user_id)
+        statement.where(f"{owner_of(tables, '{}')} IS NOT NULL", self.conversation_id)
+        if self.user_id is not ANY_USER:
+            owner = owner_of(tables, "{}")
+            statement.where(f"coalesce(author, {owner}) = {{}}", self.conversation_id, self.user_id)
         for place, beyond in ((self.before, "<"), (self.after, ">")):
             if isinstance(place, str):
                 of_message = f"SELECT created_at, seq FROM {tables.messages} WHERE conversation_id = {{}}"
@@ -239,9 +281,9 @@ class MessageQuery:
             elif place is not None:
                 statement.where(f"created_at {beyond} {{}}", place)
         if self.roles is not None:
-            statement.where("role = ANY({}::text[])", list(self.roles))
+            statement.where(f"{ROLE} = ANY({{}}::text[])", list(self.roles))
         if self.types is not None:
-            statement.where("coalesce(type, 'text') = ANY({}::text[])", list(self.types))
+            statement.where(f"{TYPE} = ANY({{}}::text[])", list(self.types))
         return statement
 
 
@@ -275,11 +317,10 @@ class WindowQuery:
         """Return the statement and its arguments. No I/O; equal queries give equal text."""
         statement = Select()
         conversation = statement.argument(self.conversation_id)
-        of_it = f"FROM {tables.messages} WHERE conversation_id = {conversation} AND {ON_LINE}"
+        of_it = f"FROM {authored(tables)} AS m WHERE conversation_id = {conversation} AND {ON_LINE}"
         if self.user_id is not ANY_USER:
-            # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
             user = statement.argument(self.user_id)
-            of_it += f" AND EXISTS (SELECT FROM {tables.conversations} WHERE id = {conversation} AND user_id = {user})"
+            of_it += f" AND coalesce(author, {owner_of(tables, conversation)}) = {user}"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
         limits = [since] if since else []
@@ -313,7 +354,7 @@ class WindowQuery:
         start = f"""
             WITH start AS (
                 SELECT number FROM (
-                    SELECT created_at, seq, role, {_SPEAKER} AS speaker,
+                    SELECT created_at, seq, {ROLE} AS role, {_SPEAKER} AS speaker,
                         row_number() OVER newest_first AS number, {neighbour}({_SPEAKER}) OVER newest_first AS neighbour
                     {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
                 ) AS each
@@ -327,13 +368,13 @@ class WindowQuery:
 # are matched as text, because JSON operators refuse NUL characters, and only in the beginning, because the content may
 # have megabytes.
 _IS_TOOL_RESULT: Final = (
-    "(coalesce(type, 'text') = 'tool-result' "
-    "OR coalesce(left(content_json::text, 1000) "
-    """~ '"type":"(tool-result|tool_result|function_call_output)"', false))"""
+    f"({TYPE} = 'tool-result' OR coalesce(left(content_json::text, 1000) "
+    f"""~ '"type":"(tool-result|tool_result|function_call_output)"', false) AND NOT {IS_THEIRS})"""
 )
-_SPEAKER: Final = f"CASE WHEN role = 'user' AND {_IS_TOOL_RESULT} THEN 'tool' ELSE role END"
+_SPEAKER: Final = f"CASE WHEN {ROLE} = 'user' AND {_IS_TOOL_RESULT} THEN 'tool' ELSE {ROLE} END"
 # Messages of the user and the assistant, without tool calls and results.
+# With <>, because the planner expects that it matches many rows, and so reads them by the index.
 _SPOKEN: Final = (
-    "role IN ('user', 'assistant') AND coalesce(type, 'text') NOT IN ('tool-call', 'tool-result', 'reasoning') "
-    f"AND (role <> 'user' OR NOT {_IS_TOOL_RESULT})"
+    f"CASE WHEN {ROLE} IN ('user', 'assistant') AND {TYPE} NOT IN ('tool-call', 'tool-result', 'reasoning') "
+    f"AND ({ROLE} <> 'user' OR NOT {_IS_TOOL_RESULT}) THEN 1 ELSE 0 END <> 0"
 )

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SearchCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE
+from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PARTS_HASH, ROLE, TEXT, TYPE
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
 from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key, user_key_sql
+from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import SEARCH_LIMIT
@@ -127,17 +127,14 @@ class SearchStatements:
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
         columns = ", ".join(f"r.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
-        text = """coalesce(m.content, (
-                    SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
-                    WHERE jsonb_typeof(m.parts) = 'array'))"""
         # A title that matches ranks above any message, and messages of people and models rank above tool calls and
         # results, which often repeat a word many times. Each conversation is returned with its best message.
         self.search = f"""
             WITH found AS MATERIALIZED (
                 SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery)
-                    * CASE WHEN role = 'tool' OR type IN ('tool-call', 'tool-result') THEN 0.1 ELSE 1 END AS rank
+                    * CASE WHEN {ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result') THEN 0.1 ELSE 1 END AS rank
                 FROM {messages}
-                WHERE words @@ $2::text::tsquery AND words IS NOT NULL AND {ON_LINE}
+                WHERE words @@ $2::text::tsquery AND {ON_LINE} AND {IS_INDEXED}
             ), best AS (
                 SELECT DISTINCT ON (conversation_id) conversation_id, message_id, rank
                 FROM found ORDER BY conversation_id, rank DESC, created_at DESC
@@ -151,26 +148,25 @@ class SearchStatements:
                     (coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer)::float8 AS rank
                 FROM best FULL JOIN titled AS t ON t.id = best.conversation_id
             )
-            SELECT r.rank, m.message_id, m.role, m.created_at AS said_at, left({text}, {LONGEST_READ}) AS text,
-                {columns}
+            SELECT r.rank, m.message_id, m.role, m.said_at, m.text, {columns}
             FROM (
                 SELECT r.rank, r.message_id, c.*
                 FROM ranked AS r JOIN {conversations} AS c ON c.id = r.id AND c.user_id = $1 AND c.deleted_at IS NULL
                 WHERE $6::float8 IS NULL OR (r.rank, c.updated_at, c.id) < ($6, $7::timestamptz, $8::text)
                 ORDER BY r.rank DESC, c.updated_at DESC, c.id DESC LIMIT $5::bigint
             ) AS r
-            LEFT JOIN {messages} AS m ON m.conversation_id = r.id AND m.message_id = r.message_id
+            LEFT JOIN (
+                SELECT conversation_id, message_id, {ROLE} AS role, created_at AS said_at,
+                    left({TEXT}, {LONGEST_READ}) AS text
+                FROM {messages}
+            ) AS m ON m.conversation_id = r.id AND m.message_id = r.message_id
             ORDER BY r.rank DESC, r.updated_at DESC, r.id DESC"""
         self.unindexed = f"""
-            SELECT m.conversation_id, m.message_id, {text} AS text
-            FROM {messages} AS m
-            WHERE (m.conversation_id, m.message_id) > ($1, $2) AND m.words IS NULL
-            ORDER BY m.conversation_id, m.message_id LIMIT $3::bigint"""
-        self.index = f"""
-            UPDATE {messages} AS m SET words = replace(given.vector, E'\\x01', {user_key_sql("c.user_id")})::tsvector
-            FROM unnest($1::text[], $2::text[], $3::text[]) AS given (conversation_id, message_id, vector)
-            JOIN {conversations} AS c ON c.id = given.conversation_id
-            WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id AND m.words IS NULL"""
+            SELECT conversation_id, message_id, {TEXT} AS text, {PARTS_HASH} AS hash
+            FROM {messages}
+            WHERE (conversation_id, message_id) > ($1, $2) AND NOT ({IS_INDEXED})
+            ORDER BY conversation_id, message_id LIMIT $3::bigint"""
+        self.index = f"SELECT {tables.index_words}($1, $2, $3, $4) AS indexed"
         # One row: how many messages were removed from the index, and the last of them in the order of the key. No row
         # when all are done.
         self.forget = f"""
@@ -253,7 +249,7 @@ class Search(Area):
 
     async def index_messages(self) -> int:
         """
-        Index the messages that were stored without search=True. Returns how many.
+        Index the messages that were stored without search=True, by VoltAgent too, or replaced by it. Returns how many.
 
         In batches, each in a transaction of its own, while others read and write. If it is stopped, call it again.
         """
@@ -263,7 +259,9 @@ class Search(Area):
         while rows := await self._executor.fetch(sql.unindexed, conversation_id, message_id, _BATCH):
             vectors = [vector(row["text"] or "") for row in rows]
             ids = [row["conversation_id"] for row in rows], [row["message_id"] for row in rows]
-            indexed += await self._executor.execute(sql.index, *ids, vectors)
+            hashes = [row["hash"] for row in rows]
+            done = await self._executor.fetchrow(sql.index, *ids, hashes, vectors, repeatable=False)
+            indexed += done["indexed"] if done is not None else 0
             conversation_id, message_id = ids[0][-1], ids[1][-1]
         return indexed
 

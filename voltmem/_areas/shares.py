@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, is_deleted
+from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, ROLE, TYPE, authored, is_deleted
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -100,12 +100,12 @@ class ShareStatements:
         # to the branching point, and the branch up to the message. A branch that was not shared is never shown.
         # Without messages, one row with the title. Nothing else of the conversation leaves the server.
         path_columns = "m.message_id, m.parent_id, m.aside, m.created_at, m.seq"
-        said = "role IN ('user', 'assistant') AND coalesce(type, 'text') = 'text'"
+        said = f"(author IS NULL OR author = s.owner) AND {ROLE} IN ('user', 'assistant') AND {TYPE} = 'text'"
         page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
                     ORDER BY created_at, seq LIMIT $2::bigint"""
         self.shared = f"""
             WITH RECURSIVE share AS (
-                SELECT c.title, s.conversation_id, s.up_to, s.up_to_time, s.up_to_seq, s.newest_seq
+                SELECT c.title, c.user_id AS owner, s.conversation_id, s.up_to, s.up_to_time, s.up_to_seq, s.newest_seq
                 FROM {shares} AS s
                 JOIN {conversations} AS c ON c.id = s.conversation_id AND c.deleted_at IS NULL
                 WHERE s.token = $1
@@ -128,12 +128,12 @@ class ShareStatements:
             FROM share AS s LEFT JOIN branching_point AS b ON true
             LEFT JOIN LATERAL (
                 (
-                    SELECT seq, {MESSAGE_COLUMNS} FROM {messages}
+                    SELECT seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS each
                     WHERE conversation_id = s.conversation_id AND {ON_LINE} AND {said} AND seq <= s.newest_seq
                         AND (created_at, seq) <= (coalesce(b.created_at, s.up_to_time), coalesce(b.seq, s.up_to_seq))
                         {page}
                 ) UNION ALL (
-                    SELECT seq, {MESSAGE_COLUMNS} FROM {messages}
+                    SELECT seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS each
                     WHERE conversation_id = s.conversation_id
                         AND message_id = ANY (ARRAY(SELECT message_id FROM path WHERE aside))
                         AND NOT archived AND {said}

@@ -11,7 +11,18 @@ from pydantic import Field
 
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import SidebarCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE, Select, require_found, with_is_deleted
+from voltmem._areas.queries import (
+    CONVERSATION_COLUMNS,
+    ON_LINE,
+    ROLE,
+    TEXT,
+    TYPE,
+    Select,
+    authored,
+    owner_of,
+    require_found,
+    with_is_deleted,
+)
 from voltmem._model import Key, Model, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -148,26 +159,23 @@ class SidebarQuery:
 
 def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
     """Return the SELECT of the items for some conversations: the FROM item *conversations* yields their rows."""
-    # VoltAgent 2 stores the text of a message in its parts.
-    text = f"""left(coalesce(m.content, (
-                    SELECT string_agg(part ->> 'text', ' ') FROM jsonb_array_elements(m.parts) AS part
-                    WHERE jsonb_typeof(m.parts) = 'array')), {PREVIEW_CHARACTERS})"""
+    columns = f"{ROLE} AS role, created_at, left({TEXT}, {PREVIEW_CHARACTERS}) AS text"
     return f"""
         SELECT {CONVERSATION_COLUMNS.replace("created_at", "c.created_at")}, {", ".join(MARKS)},
             {"last.text" if preview else "NULL::text"} AS preview,
             coalesce(last.role <> 'user' AND (c.read_at IS NULL OR last.created_at > c.read_at), false) AS unread
         FROM {conversations} AS c
-        LEFT JOIN LATERAL ({last_said(tables, f"m.role, m.created_at, {text} AS text", "c.id")}
+        LEFT JOIN LATERAL ({last_said(tables, columns, "c.id", "c.user_id")}
         ) AS last ON true"""
 
 
-def last_said(tables: Tables, columns: str, conversation_id: str) -> str:
-    """Return the SELECT of the last message of the user or the assistant in a conversation."""
+def last_said(tables: Tables, columns: str, conversation_id: str, owner: str) -> str:
+    """Return the SELECT of the last message of the user or the assistant in a conversation of this owner."""
     return f"""
             SELECT {columns}
-            FROM {tables.messages} AS m
-            WHERE m.conversation_id = {conversation_id} AND {ON_LINE} AND m.role IN ('user', 'assistant')
-                AND coalesce(m.type, 'text') NOT IN ('tool-call', 'tool-result')
+            FROM {authored(tables)} AS m
+            WHERE m.conversation_id = {conversation_id} AND {ON_LINE} AND (m.author IS NULL OR m.author = {owner})
+                AND {ROLE} IN ('user', 'assistant') AND {TYPE} NOT IN ('tool-call', 'tool-result')
             ORDER BY m.created_at DESC, m.seq DESC LIMIT 1"""
 
 
@@ -191,7 +199,7 @@ class SidebarStatements:
         self.tag = marked("tags = $3::text[]")
         # Up to the time of the last message, not the current time: another machine's clock may be ahead, and an answer
         # that is stored later may have the time at which it began.
-        last_time = f"({last_said(tables, 'm.created_at', '$1')})"
+        last_time = f"({last_said(tables, 'm.created_at', '$1', owner_of(tables, '$1'))})"
         self.read = marked(
             f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, statement_timestamp()))"
         )

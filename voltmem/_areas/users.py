@@ -35,7 +35,8 @@ class UserStatements:
                 {has_backup(tables)} AS has_backup,
                 (
                     SELECT count({notify_sql(tables, "$1::text")}) FROM watchers WHERE until > statement_timestamp()
-                ) AS notified"""
+                ) AS notified,
+                {tables.forget_in_voltagent}($1, ARRAY(SELECT id FROM own)) AS forgotten"""
 
 
 class Users(Area):
@@ -48,7 +49,9 @@ class Users(Area):
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
         of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
-        user are notified; they see later changes within half a minute.
+        user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
+        its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
+        conversations.
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """

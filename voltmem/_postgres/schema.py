@@ -7,7 +7,7 @@ from datetime import datetime
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from voltmem._postgres.migrations import conversation_schema, unreleased
+from voltmem._postgres.migrations import conversation_schema, unreleased, voltagent
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
 from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql, refuse_edited_sql
@@ -23,19 +23,25 @@ async def missing_migrations(connection: Connection, tables: Tables) -> list[str
     if await unreleased.is_there(connection, tables):
         return [unreleased.NAME]
     names = [each.name for each in missing(migrations(), await entries(connection, tables))]
-    return [conversation_schema.NAME, *names] if await conversation_schema.is_old(connection, tables) else names
+    if await conversation_schema.is_old(connection, tables):
+        return [conversation_schema.NAME, *names]
+    return [*names, *await voltagent.missing(connection, tables)]
 
 
 async def check(connection: Connection, tables: Tables) -> None:
     """Raise SchemaNotReadyError if a migration is missing. One round trip if none is."""
-    if not await is_current(connection, tables, migrations()):
+    if not await is_current(connection, tables, migrations(), voltagent.unmet(tables)):
         raise SchemaNotReadyError(await missing_migrations(connection, tables), tables.schema, tables.prefix)
 
 
 async def upgrade(connection: Connection, tables: Tables) -> list[str]:
-    """Apply the missing migrations. Returns their names. One round trip if none is missing."""
+    """
+    Apply the missing migrations. Returns their names. One round trip if none is missing.
+
+    If voltagent.MESSAGES is among them, the caller does that one: it reads messages.
+    """
     known = migrations()
-    if await is_current(connection, tables, known):
+    if await is_current(connection, tables, known, f"{voltagent.unmet(tables)} UNION ALL {voltagent.unread(tables)}"):
         return []
     done = [unreleased.NAME] if await unreleased.replace(connection, tables) else []
     if await conversation_schema.is_old(connection, tables):
@@ -43,7 +49,8 @@ async def upgrade(connection: Connection, tables: Tables) -> list[str]:
         if result.error is not None:
             raise result.error
         done.append(conversation_schema.NAME)
-    return done + await apply_missing(connection, tables, known)
+    done += await apply_missing(connection, tables, known)
+    return done + await voltagent.adapt(connection, tables)
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,11 @@ async def status(connection: Connection, tables: Tables) -> list[MigrationStatus
 
 
 def _place(name: str) -> int:
-    """Return the rank of a migration: older schemas, then functions, then numbered files."""
+    """Return the rank of a migration: older schemas, then functions, then numbered files, then VoltAgent's columns."""
     if name.startswith(FUNCTIONS):
         return 1
+    if name in (voltagent.COLUMNS, voltagent.MESSAGES):
+        return 3
     return 2 if name[0].isdigit() else 0
 
 
@@ -92,6 +101,7 @@ def script(tables: Tables) -> str:
         known = f"SELECT 1 FROM {tables.migrations} WHERE name = '{each.name}' AND version >= {each.version}"
         before = "SET LOCAL check_function_bodies = off;\n\n" if each.is_function else ""
         parts.append(_where(f"NOT EXISTS ({known})", f"{before}{tables.render(each.text)}\n{record_sql(tables, each)}"))
+    parts.append(voltagent.script(tables))
     return "\n\n".join(parts) + "\n"
 
 

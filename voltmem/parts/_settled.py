@@ -89,12 +89,16 @@ class Settling(Generic[ReadableT]):
         """Return whether the message has calls or results."""
         return any(isinstance(part, ToolCall | ToolResult) for part in self._parts[position])
 
-    def settled(self) -> list[Settled[ReadableT]]:
-        """Return all messages with their parts."""
+    def settled(self, *, is_end: bool = True) -> list[Settled[ReadableT]]:
+        """
+        Return all messages with their parts.
+
+        *is_end*: whether these are the conversation's last messages, so that calls which they pass over are abandoned.
+        """
         for position, message in enumerate(self._messages):
             self._parts[position] = self._parts[position] or parts(message)
         said = (position for position in range(len(self._messages) - 1, -1, -1) if self._says(position))
-        last = next(said, -1)
+        last = next(said, -1) if is_end else -1
         return [self.settled_at(position, is_passed_over=position < last) for position in range(len(self._messages))]
 
     def _says(self, position: int) -> bool:

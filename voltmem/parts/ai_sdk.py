@@ -226,23 +226,39 @@ def _of_version_4(message: JsonObject) -> list[Part]:
 ABANDONED: Final = "The call was abandoned: it has no result."
 _ABANDONED: Final[JsonObject] = {"state": "output-error", "errorText": ABANDONED}
 
+TEXTS_PATH: Final = '$[*] ? (@.type == "text").text ? (@.type() == "string")'
+"""The SQL/JSON path to the texts in the parts of a UIMessage, for the database."""
+
 
 def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     """Return the UIMessages. One that was stored as such is returned as it was, with results that came later."""
     found: list[JsonObject] = []
     for each in settled:
-        payload = getattr(each.message, "payload", None)
-        is_own = (getattr(each.message, "format", None) or "").startswith(FAMILY)
-        # Those of version 4, and broken ones, have no parts.
-        if is_own and isinstance(payload, dict) and isinstance(payload.get("parts"), list):
+        if (payload := _payload(each)) is not None:
             found.append({"id": each.message.id, **_with_results(payload, each)})
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
-            found.append({"id": each.message.id, "role": _role(each), **metadata, "parts": parts})
+            found.append({"id": each.message.id, "role": role(each), **metadata, "parts": parts})
     return found
 
 
-def _role(settled: Settled[ReadableT]) -> str:
+def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:
+    """Return the parts of the UIMessage of one message; [] if it says nothing by itself."""
+    payload = _payload(settled)
+    parts = None if payload is None else _with_results(payload, settled).get("parts")
+    return parts if isinstance(parts, list) else _written(settled)
+
+
+def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
+    """Return the UIMessage as which the message was stored; None: it was not."""
+    payload = getattr(settled.message, "payload", None)
+    is_own = (getattr(settled.message, "format", None) or "").startswith(FAMILY)
+    # Those of version 4, and broken ones, have no parts.
+    has_parts = is_own and isinstance(payload, dict) and isinstance(payload.get("parts"), list)
+    return payload if has_parts else None
+
+
+def role(settled: Settled[ReadableT]) -> str:
     """Return the role: a tool's results without their calls are the assistant's, what is said beside is the user's."""
     if settled.speaker != "tool":
         return settled.speaker
@@ -256,7 +272,7 @@ def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObjec
         if isinstance(part, ToolCall) and part.state == "abandoned":
             late[part.id] = _ABANDONED
         elif isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts:
-            late[part.id] = _outcome(settled.results[place])
+            late[part.id] = outcome(settled.results[place])
     parts = payload.get("parts")
     if not late or not isinstance(parts, list):
         return payload
@@ -330,7 +346,7 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
         **executed,
     }
     if result is not None:
-        return {**written, **_outcome(result)}
+        return {**written, **outcome(result)}
     if call.state == "waiting":
         return {**written, "state": "approval-requested", "approval": {"id": call.id}}
     if call.state == "abandoned":
@@ -338,7 +354,8 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
     return written
 
 
-def _outcome(result: ToolResult) -> JsonObject:
+def outcome(result: ToolResult) -> JsonObject:
+    """Return the fields that a tool's part gets with the result of its call."""
     if result.state == "answered":
         return {"state": "output-available", "output": result.value}
     if result.state == "failed":

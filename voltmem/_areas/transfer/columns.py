@@ -48,7 +48,7 @@ def conversation_columns(conversation: ImportedConversation, names: Mapping[str,
     return (
         conversation.resource_id,
         conversation.title,
-        to_json(conversation.metadata) if conversation.metadata else None,
+        to_json(conversation.metadata),
         conversation.created_at or min(times, default=None),
         conversation.updated_at or max(times, default=None),
         conversation.pinned,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
-from voltmem._areas.queries import MESSAGE_COLUMNS, runs_of_user
+from voltmem._areas.queries import IS_THEIRS, MESSAGE_COLUMNS, authored, runs_of_user
 from voltmem._areas.sidebar import MARKS
+from voltmem._areas.voltagent_tables import voltagent_rows
 from voltmem._postgres.connection import BoundConnection
 from voltmem._tables import Tables
 from voltmem._values import check_user
@@ -25,22 +26,35 @@ class ExportStatements:
     """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
-        conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
+        conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
         self.moment = "SELECT statement_timestamp() AS moment"
+        # With those of other users in which the user has written, in VoltAgent's tables. Their titles and marks are the
+        # owners'.
         self.conversations = f"""
             SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}
             FROM {conversations} WHERE user_id = $1
+            UNION ALL
+            SELECT c.id, c.resource_id, NULL::text AS title, NULL::text AS metadata, c.created_at, c.updated_at,
+                false AS pinned, false AS archived, '{{}}'::text[] AS tags, NULL::timestamptz AS read_at, c.deleted_at,
+                false AS title_is_automatic, NULL::text AS forked_from, NULL::text AS forked_up_to
+            FROM {conversations} AS c
+            WHERE c.user_id <> $1 AND EXISTS (
+                SELECT FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $1
+            )
             ORDER BY created_at, id"""
         self.payloads = f"""
             SELECT conversation_id, format, payload::text AS payload, revision, updated_at
             FROM {payloads} WHERE conversation_id = ANY($1::text[])
+                AND EXISTS (SELECT FROM {conversations} AS c WHERE c.id = conversation_id AND c.user_id = $2)
             ORDER BY conversation_id, format"""
         # The conversations in the order of the array.
         self.messages = f"""
-            SELECT conversation_id, archived, aside, parts IS NOT NULL AS in_parts, {MESSAGE_COLUMNS}
-            FROM {messages} WHERE conversation_id = ANY($1::text[])
+            SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {MESSAGE_COLUMNS}
+            FROM {authored(tables)} AS m JOIN (SELECT id, user_id AS owner FROM {conversations}) AS c
+                ON c.id = m.conversation_id
+            WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
             ORDER BY array_position($1, conversation_id), created_at, seq"""
         self.runs = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
@@ -72,7 +86,9 @@ class Exports(Area):
 
         Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
         frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        import_user() reads the lines; the reference, under "A user's data", describes their format.
+        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
+        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
+        under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
         connection, in a transaction, until the last line is read or the iterator is closed.
@@ -81,29 +97,38 @@ class Exports(Area):
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
-        from voltmem._areas.transfer.lines import end_line, header_line  # here and below: few programs need it
+        from voltmem._areas.transfer.lines import (  # here and below: few programs need it
+            end_line,
+            header_line,
+            voltagent_line,
+        )
 
         sql = self._sql(ExportStatements)
         async with self._executor.snapshot() as snapshot:
             (row,) = await snapshot.fetch(sql.moment)  # the first statement's time is the transaction's
             yield header_line(user_id, row["moment"])
             async for rows in _together(snapshot.rows(sql.conversations, user_id)):
-                async for line in self._conversation_lines(snapshot, rows):
+                async for line in self._conversation_lines(snapshot, rows, user_id):
                     yield line
             async for rows in _together(snapshot.rows(sql.runs, user_id)):
                 async for line in self._run_lines(snapshot, rows):
                     yield line
+            for name, statement in (await voltagent_rows(snapshot, self._options.tables)).items():
+                async for row in snapshot.rows(statement, user_id):
+                    yield voltagent_line(name, row)
             yield end_line()
 
-    async def _conversation_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
+    async def _conversation_lines(
+        self, snapshot: BoundConnection, rows: Sequence[Record], user_id: str
+    ) -> AsyncIterator[str]:
         from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line  # here: as above
 
         sql = self._sql(ExportStatements)
         heads = {row["id"]: [conversation_line(row)] for row in rows}
         ids = list(heads)
-        for row in await snapshot.fetch(sql.payloads, ids):
+        for row in await snapshot.fetch(sql.payloads, ids, user_id):
             heads[row["conversation_id"]].append(payload_line(row))
-        async for row in snapshot.rows(sql.messages, ids):
+        async for row in snapshot.rows(sql.messages, ids, user_id):
             while row["conversation_id"] in heads:
                 for line in heads.pop(next(iter(heads))):
                     yield line

@@ -34,6 +34,7 @@ from voltmem._areas.transfer.models import (
     Skipped,
     all_of,
 )
+from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
 from voltmem._tables import Tables
 from voltmem._values import check_user, derived_id, short_repr, to_json, user_key_sql
 from voltmem.errors import InvalidInputError
@@ -78,7 +79,8 @@ class ImportStatements:
                 FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
             ), said AS ({_insert_messages(tables, "made", 21)}
             )
-            SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted
+            SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
+                {has_voltagent(tables)} AS beside_voltagent
             FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
         self.store_more = _insert_messages(tables, conversations, 2)
         self.taken = f"""
@@ -129,11 +131,13 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
     """Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns."""
     # The sequence numbers follow the order of the SELECT.
     return f"""
-                INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)})
-                SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
+                INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)}, parts_hash)
+                SELECT c.id, m.message_id, m.role, CASE WHEN m.parts IS NULL THEN m.content END,
+                    m.content_json::json, m.type, m.metadata::jsonb,
                     coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
                     m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
-                    replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector
+                    replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
+                    encode(sha256(convert_to(m.parts::jsonb::text, 'UTF8')), 'hex')
                 FROM {conversations} AS c,
                     unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)
                 WHERE c.id = $1
@@ -162,7 +166,7 @@ class Imports(Area):
         Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
         words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
         """
-        from voltmem._areas.transfer.lines import read  # here: few programs need it
+        from voltmem._areas.transfer.lines import VoltAgentRow, read  # here: few programs need it
 
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
@@ -170,6 +174,8 @@ class Imports(Area):
         async for group in read(lines):
             if isinstance(group, ImportedConversation):
                 await self._import_conversation(group, result)
+            elif isinstance(group, VoltAgentRow):
+                result.skip("voltagent", group.table, "only VoltAgent writes its own tables")
             else:
                 await self._import_run(group, result)
         return result.summary()
@@ -214,6 +220,8 @@ class Imports(Area):
         while True:
             row = await self._store(id, conversation, result)
             if row["made"]:
+                if row["beside_voltagent"]:
+                    await show_conversation(self._executor, self._options.tables, id)
                 result.messages += len(conversation.messages)
                 result.left_out.update(conversation.left_out)
                 result.conversations += 1

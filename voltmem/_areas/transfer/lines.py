@@ -49,6 +49,13 @@ class RunEvent(TimelineEvent):
     agent_id: Id
 
 
+class VoltAgentRow(Model):
+    """A row of a table of VoltAgent's own, which is not imported."""
+
+    table: String
+    row: dict[String, Json]
+
+
 @dataclass(frozen=True)
 class ImportedRun:
     """A run of an agent with its steps and events."""
@@ -123,6 +130,11 @@ def event_line(row: Row) -> str:
     return _line("event", {"id": event.id, "agent_id": row["agent_id"], **values})
 
 
+def voltagent_line(table: str, row: Row) -> str:
+    """Return the line of a row of a table of VoltAgent's own."""
+    return _line("voltagent", {"table": table, "row": from_stored_json(row["row"])})
+
+
 def end_line() -> str:
     """Return the last line."""
     return _text({"kind": "end"})
@@ -166,7 +178,7 @@ def _iso(time: datetime) -> str:
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
-Group: TypeAlias = ImportedConversation | ImportedRun
+Group: TypeAlias = ImportedConversation | ImportedRun | VoltAgentRow
 GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -209,6 +221,7 @@ class _Groups:
             "run": self._run,
             "step": self._step,
             "event": self._event,
+            "voltagent": self._voltagent,
             "end": self._end,
         }
 
@@ -228,7 +241,7 @@ class _Groups:
             raise InvalidInputError(
                 "it comes after the end line" if self.ended else "the header must come first, and once"
             )
-        finished = self._group if kind in ("conversation", "run", "end") else None
+        finished = self._group if kind in ("conversation", "run", "voltagent", "end") else None
         take(values)
         return finished
 
@@ -275,6 +288,10 @@ class _Groups:
     def _event(self, values: JsonObject) -> None:
         event = _model(RunEvent, _without_empty(values, "parent_event_id"))
         self._in(ImportedRun, "event", event.id).events.append(event)
+
+    def _voltagent(self, values: JsonObject) -> None:
+        self._group = _model(VoltAgentRow, values)
+        self._ids.clear()
 
     def _end(self, values: JsonObject) -> None:
         self._group = None

@@ -11,7 +11,7 @@ from voltmem._areas.sidebar import Marks
 from voltmem._model import Content, Id, Metadata, Model, String, Time
 from voltmem.models import Message, NativeMessage
 
-Kind: TypeAlias = Literal["conversation", "run"]
+Kind: TypeAlias = Literal["conversation", "run", "voltagent"]
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
 
 
@@ -66,9 +66,12 @@ class Skipped(Model):
     """Something that was not imported."""
 
     kind: Kind
-    """A conversation or a run."""
+    """A conversation, a run, or a row of a table of VoltAgent's own."""
     id: Id
-    """Its id, or the id that it would have got; of an entry of a file without one, its place, such as "entry 3"."""
+    """
+    Its id, or the id that it would have got; of an entry of a file without one, its place, such as "entry 3"; of a row
+    of VoltAgent's, the name of the table.
+    """
     reason: String
     """Why."""
 

@@ -64,16 +64,18 @@ def create_statements(tables: Tables) -> list[str]:
     ]
 
 
-async def is_current(connection: Connection, tables: Tables, known: Sequence[Migration]) -> bool:
+async def is_current(connection: Connection, tables: Tables, known: Sequence[Migration], unmet: str) -> bool:
     """
     Return whether all known migrations are applied and unedited. One round trip: the count is in a tag.
 
+    *unmet* is a SELECT with a row for each other thing that is missing.
     Migrations of a newer release are ignored: its files only add, and its functions can still be called.
     """
     try:
         tag = await connection.execute(f"""
             SELECT 1 FROM {tables.migrations} AS l JOIN {_values(known)} ON l.name = known.name
-                AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)""")
+                AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)
+            WHERE NOT EXISTS ({unmet})""")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
         return False
     return tag == f"SELECT {len(known)}"

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, authored, owner_of
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
@@ -75,7 +75,8 @@ class BranchStatements:
                 WHERE NOT m.archived AND ($3::bigint IS NULL OR line.step < $3)
             )
             SELECT conversation_id, {MESSAGE_COLUMNS} FROM (SELECT step, id FROM line) AS line
-            JOIN {messages} ON conversation_id = (SELECT id FROM home) AND message_id = line.id
+            JOIN {authored(tables)} AS m ON conversation_id = (SELECT id FROM home) AND message_id = line.id
+            WHERE author IS NULL OR author = {owner_of(tables, "(SELECT id FROM home)")}
             ORDER BY step DESC"""
         self.link = f"""
             UPDATE {messages} AS m SET parent_id = coalesce(line.before, '')
