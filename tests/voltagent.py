@@ -27,7 +27,7 @@ async def load(connection: Connection, release: str, schema: str) -> None:
 
 
 # The statements of addMessage and createConversation in each release, as in its source. addMessage sets the time in
-# JavaScript; 2.x replaces an existing message.
+# JavaScript; 2.1 and later replace an existing message.
 _CONVERSATION: Final = (
     "INSERT INTO {schema}.voltagent_memory_conversations "
     "(id, resource_id, user_id, title, metadata, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -46,7 +46,44 @@ _UI_UPSERT: Final = (
     "role = EXCLUDED.role, parts = EXCLUDED.parts, metadata = EXCLUDED.metadata, "
     "format_version = EXCLUDED.format_version"
 )
-_MESSAGE: Final[Mapping[str, str]] = {"0.1.7": _TEXT_MESSAGE, "1.0.0": _UI_MESSAGE, "2.1.2": _UI_UPSERT}
+_MESSAGE: Final[Mapping[str, str]] = {
+    "0.1.7": _TEXT_MESSAGE,
+    "0.1.12": _TEXT_MESSAGE,
+    "1.0.0": _UI_MESSAGE,
+    "1.0.11": _UI_MESSAGE,
+    "1.1.4": _UI_MESSAGE,
+    "2.0.2": _UI_MESSAGE,
+    "2.1.2": _UI_UPSERT,
+}
+WRITERS: Final[Mapping[str, str]] = {
+    "0.1.7": "0.1.7",
+    "0.1.12": "0.1.7",
+    "1.0.0": "1.0.0",
+    "1.0.11": "2.1.2",
+    "1.1.4": "2.1.2",
+    "2.0.2": "2.1.2",
+    "2.1.2": "2.1.2",
+}
+"""For each release that writes, the release whose database has the same tables."""
+UI_WRITERS: Final = [release for release in WRITERS if not release.startswith("0.")]
+"""The releases that store UIMessages."""
+
+# What VoltAgent 1 and 2 do when they open tables of VoltAgent 0.1, or of voltmem.
+_UPGRADE: Final = """
+    ALTER TABLE {schema}.voltagent_memory_messages
+        ADD COLUMN IF NOT EXISTS format_version integer DEFAULT 2,
+        ADD COLUMN IF NOT EXISTS user_id text NOT NULL DEFAULT 'default',
+        ADD COLUMN IF NOT EXISTS parts jsonb,
+        ADD COLUMN IF NOT EXISTS metadata jsonb,
+        ALTER COLUMN content DROP NOT NULL,
+        ALTER COLUMN type DROP NOT NULL;
+    UPDATE {schema}.voltagent_memory_messages AS m SET user_id = c.user_id
+    FROM {schema}.voltagent_memory_conversations AS c WHERE m.conversation_id = c.id AND m.user_id = 'default'"""
+
+
+async def upgrade(connection: Connection, schema: str) -> None:
+    """Upgrade tables like VoltAgent 1 and 2, which begin to use them."""
+    await connection.execute(_UPGRADE.format(schema=schema))
 
 
 async def create_conversation(connection: Connection, schema: str, id: str, user: str, at: Any) -> None:
@@ -56,12 +93,20 @@ async def create_conversation(connection: Connection, schema: str, id: str, user
 
 
 async def add_message(
-    connection: Connection, release: str, schema: str, conversation: str, id: str, user: str, content: Any, at: Any
+    connection: Connection,
+    release: str,
+    schema: str,
+    conversation: str,
+    id: str,
+    user: str,
+    content: Any,
+    at: Any,
+    role: str = "user",
 ) -> None:
     """Add a message like the release: other content than text as JSON, or a UIMessage's parts."""
     sql = _MESSAGE[release].format(schema=schema)
-    if release == "0.1.7":
+    if release.startswith("0."):
         text = content if isinstance(content, str) else json.dumps(content)
-        await connection.execute(sql, conversation, id, "user", text, "text", at)
+        await connection.execute(sql, conversation, id, role, text, "text", at)
     else:
-        await connection.execute(sql, conversation, id, user, "user", json.dumps(content), '{"n": 1}', 2, at)
+        await connection.execute(sql, conversation, id, user, role, json.dumps(content), '{"n": 1}', 2, at)

@@ -251,7 +251,7 @@ def append_arguments(message_id: str) -> list[object]:
     """The arguments for one call with one message, as they are sent."""
     calls = [["c1"], ["u1"], [None], ["1"]]
     messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
-    return [*calls, *messages, 100, True, False, None]
+    return [*calls, *messages, 100, True, False, None, None, None, None, True]
 
 
 async def test_adding_a_message_walks_indexes_only(

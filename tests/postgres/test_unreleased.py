@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREFIX = "voltagent_memory"
 FOURTEEN = 14
 LATER = [each.name for each in migrations() if not each.is_function and each.name > LAST_FILE]
-NEW_COLUMNS = {"aside"}
+NEW_COLUMNS = {"aside", "own_role", "parts_hash"}
 
 
 @pytest.fixture

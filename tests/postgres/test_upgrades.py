@@ -9,6 +9,7 @@ import pytest
 
 from tests.catalog import catalog, ledger
 from tests.starts import ADOPTED, STARTS, UNRELEASED, begin
+from voltmem._postgres.migrations import voltagent
 from voltmem._postgres.migrations.files import migrations
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
@@ -20,17 +21,16 @@ ALL = [migration.name for migration in migrations()]
 # As long as the other prefix, since PostgreSQL shortens the names of constraints.
 PREFIX, NEW_PREFIX = "voltagent_memory", "voltagent_newest"
 
-# How a VoltAgent database differs from a new one: columns with another default, or that may be NULL.
+# How a VoltAgent database differs from a new one: columns with another default, or that must not be NULL.
 TIMES: Final = {"_conversations.created_at", "_conversations.updated_at", "_messages.created_at"}
-CONTENT: Final = {"_messages.content", "_messages.type"}
 DIFFERENT: Final[Mapping[str, set[str]]] = {
     "0.1.0": TIMES | {"_agent_history.timestamp"},
     "0.1.7": TIMES | {"_agent_history.timestamp"},
-    "1.0.0": TIMES | {"_agent_history.timestamp"} | CONTENT,
-    "2.1.2": TIMES | {"_conversations.metadata"} | CONTENT,
+    "1.0.0": TIMES | {"_agent_history.timestamp"},
+    "2.1.2": TIMES | {"_conversations.metadata"},
 }
 # What an upgrade adds or changes in it that no new database has.
-ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"} | CONTENT}
+ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"}}
 
 
 @pytest.fixture
@@ -87,6 +87,8 @@ async def test_the_printed_script_makes_what_opening_makes(
     """From every start, the printed script leads to the same catalog and ledger as opening, also when repeated."""
     await begin(start, connection, tables)
     await make_storage().open()
+    # What only opening does: showing VoltAgent the messages that it could not read.
+    await connection.execute(f"DELETE FROM {tables.migrations} WHERE name = $1", voltagent.MESSAGES)
     opened = [*await catalog(connection, tables), *await ledger(connection, tables)]
     await connection.execute(f"DROP SCHEMA {tables.schema} CASCADE")
     await begin(start, connection, tables)
@@ -95,7 +97,8 @@ async def test_the_printed_script_makes_what_opening_makes(
         await connection.execute(script(tables))
 
         assert [*await catalog(connection, tables), *await ledger(connection, tables)] == opened
-    assert await make_storage(migrate="check").upgrade_schema() == []
+    await make_storage(migrate="check").open()
+    assert set(await make_storage(migrate="check").upgrade_schema()) <= {voltagent.MESSAGES}
 
 
 async def test_every_migration_can_be_repeated(
