@@ -154,7 +154,7 @@ def read_tool(part: JsonObject) -> list[Part]:
     state, approval = string(part, "state"), object_of(part, "approval")
     executed = part.get("providerExecuted") is True
     found = _STATES.get(state, "running")
-    if state == "approval-responded" and approval.get("approved") is False:
+    if _is_denial(part):
         found = "denied"
     call = ToolCall(call_id, name, arguments(given) if "rawInput" in part else given, found, executed)
     if found == "answered":
@@ -235,7 +235,8 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     found: list[JsonObject] = []
     for each in settled:
         if (payload := _payload(each)) is not None:
-            found.append({"id": each.message.id, **_with_results(payload, each)})
+            shown = _with_results(payload, each)
+            found.append({"id": each.message.id, **(shown if each is settled[-1] else _with_denials(shown))})
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
             found.append({"id": each.message.id, "role": role(each), **metadata, "parts": parts})
@@ -283,6 +284,20 @@ def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObjec
         for part in parts
     ]
     return {**payload, "parts": filled}
+
+
+def _with_denials(payload: JsonObject) -> JsonObject:
+    """Return the payload; a denial that was not sent on before the next message is as if it had been."""
+    parts = payload.get("parts")
+    assert isinstance(parts, list)
+    ended: list[JsonValue] = [
+        {**part, "state": "output-denied"} if isinstance(part, dict) and _is_denial(part) else part for part in parts
+    ]
+    return payload if ended == parts else {**payload, "parts": ended}
+
+
+def _is_denial(part: JsonObject) -> bool:
+    return part.get("state") == "approval-responded" and object_of(part, "approval").get("approved") is False
 
 
 def _ended(part: JsonObject, outcome: JsonObject) -> JsonObject:
