@@ -53,6 +53,10 @@ def text_of(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def block_if(condition: object, block: Form) -> list[JsonValue]:
+    return [block] if condition else []
+
+
 # --- plain --------------------------------------------------------------------------------------------------------
 
 
@@ -81,7 +85,7 @@ def plain_separate(conversation: Conversation) -> Iterator[Form]:
         if isinstance(step, User):
             yield plain_user(step)
             continue
-        said: list[JsonValue] = [{"type": "text", "text": step.text}] if step.text else []
+        said = block_if(step.text, {"type": "text", "text": step.text})
         if step.reasoning:
             said.insert(0, {"type": "reasoning", "text": step.reasoning})
         calls = [plain_call(call) for call in step.calls]
@@ -98,8 +102,8 @@ def plain_together(conversation: Conversation) -> Iterator[Form]:
         if isinstance(step, User):
             yield plain_user(step)
             continue
-        said: list[JsonValue] = [{"type": "reasoning", "text": step.reasoning}] if step.reasoning else []
-        said += [{"type": "text", "text": step.text}] if step.text else []
+        said = block_if(step.reasoning, {"type": "reasoning", "text": step.reasoning})
+        said += block_if(step.text, {"type": "text", "text": step.text})
         yield {
             "role": "assistant",
             "content": [*said, *map(plain_call, step.calls), *map(plain_result, step.answers)],
@@ -164,7 +168,7 @@ def anthropic(conversation: Conversation) -> Iterator[Form]:
             files: list[JsonValue] = [anthropic_image(each) for each in step.files]
             yield {"role": "user", "content": [*files, {"type": "text", "text": step.text}]}
             continue
-        said: list[JsonValue] = [{"type": "text", "text": step.text}] if step.text else []
+        said = block_if(step.text, {"type": "text", "text": step.text})
         if step.reasoning:
             said.insert(0, {"type": "thinking", "thinking": step.reasoning, "signature": "c2ln"})
         said += [{"type": "tool_use", "id": call.id, "name": call.name, "input": {**call.input}} for call in step.calls]
@@ -189,9 +193,12 @@ def gemini(conversation: Conversation) -> Iterator[Form]:
         if isinstance(step, User):
             yield {"role": "user", "parts": [*map(gemini_file, step.files), {"text": step.text}]}
             continue
-        said: list[JsonValue] = [{"text": step.reasoning, "thought": True}] if step.reasoning else []
-        said += [{"text": step.text}] if step.text else []
-        said += [{"functionCall": {"id": call.id, "name": call.name, "args": {**call.input}}} for call in step.calls]
+        said = block_if(step.reasoning, {"text": step.reasoning, "thought": True})
+        said += block_if(step.text, {"text": step.text})
+        calls: list[JsonValue] = [
+            {"functionCall": {"id": call.id, "name": call.name, "args": {**call.input}}} for call in step.calls
+        ]
+        said += calls
         yield {"role": "model", "parts": said}
         answers: list[JsonValue] = [
             {
@@ -242,8 +249,8 @@ def ui_messages(conversation: Conversation) -> Iterator[Form]:
         parts: list[JsonValue] = []
         for step in turn:
             parts.append({"type": "step-start"})
-            parts += [{"type": "reasoning", "text": step.reasoning, "state": "done"}] if step.reasoning else []
-            parts += [{"type": "text", "text": step.text, "state": "done"}] if step.text else []
+            parts += block_if(step.reasoning, {"type": "reasoning", "text": step.reasoning, "state": "done"})
+            parts += block_if(step.text, {"type": "text", "text": step.text, "state": "done"})
             parts += map(ui_call, step.calls)
         yield {"id": f"ui{number}", "role": "assistant", "parts": parts}
 
@@ -265,8 +272,8 @@ def aui_messages(conversation: Conversation) -> Iterator[Form]:
             continue
         content: list[JsonValue] = []
         for step in turn:
-            content += [{"type": "reasoning", "text": step.reasoning}] if step.reasoning else []
-            content += [{"type": "text", "text": step.text}] if step.text else []
+            content += block_if(step.reasoning, {"type": "reasoning", "text": step.reasoning})
+            content += block_if(step.text, {"type": "text", "text": step.text})
             content += map(aui_call, step.calls)
         status: Form = {"type": "complete", "reason": "stop"}
         yield {"id": f"aui{number}", "role": "assistant", "content": content, "status": status}
