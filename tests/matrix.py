@@ -42,7 +42,7 @@ POSTGRES = {
 }
 OLDEST = next(iter(POSTGRES))
 # The browser and the frameworks depend least on the versions of Python and PostgreSQL.
-WHOLE_ONLY = ["--ignore=tests/chat", "--ignore=tests/adapters"]
+WHOLE_ONLY = ["--ignore=tests/chat", "--ignore=tests/adapters", "--ignore=tests/across"]
 # These tests start servers of their own, of the default version.
 EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
 
