@@ -40,8 +40,8 @@ CREATE TABLE public.voltagent_memory_messages (
     conversation_id text NOT NULL,
     message_id text NOT NULL,
     role text NOT NULL,
-    content text,
-    type text,
+    content text NOT NULL,
+    type text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     content_json json,
     metadata jsonb,
@@ -420,9 +420,9 @@ BEGIN
                     ORDER BY part.place
                 ) AS parts
                 FROM (
-                    -- The newest message with the call: a model may use an id again.
+                    -- The newest message of the line with the call: a model may use an id again.
                     SELECT newest.message_id, newest.parts FROM "public".voltagent_memory_messages AS newest
-                    WHERE newest.conversation_id = conversation AND NOT newest.archived
+                    WHERE newest.conversation_id = conversation AND NOT newest.archived AND NOT newest.aside
                         AND newest.parts @> jsonb_build_array(jsonb_build_object('toolCallId', call_id))
                     ORDER BY newest.created_at DESC, newest.seq DESC LIMIT 1
                 ) AS calling, jsonb_array_elements(calling.parts) WITH ORDINALITY AS part (value, place)
@@ -676,24 +676,19 @@ DECLARE
     user_id text := 'default';
     indexed bigint;
 BEGIN
-    -- A message that VoltAgent has replaced has nothing of ours beside it any more.
     UPDATE "public".voltagent_memory_messages AS m
         SET words = replace(
                 given.vector, E'\x01',
                 left(encode(sha256(convert_to(coalesce(nullif(user_id, 'default'), c.owner), 'UTF8')), 'hex'), 8)
             )::tsvector,
-            parts_hash = given.hash,
-            content = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content END,
-            content_json = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content_json END,
-            format = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.format END,
-            payload = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.payload END,
-            own_role = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.own_role END
+            -- '=': the parts are VoltAgent's.
+            parts_hash = CASE WHEN m.parts_hash = given.hash THEN given.hash ELSE '=' || given.hash END
         FROM unnest(conversation_ids, message_ids, hashes, vectors)
             AS given (conversation_id, message_id, hash, vector),
             (SELECT id, user_id AS owner FROM "public".voltagent_memory_conversations) AS c
         WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id
             AND c.id = given.conversation_id
-            AND (m.words IS NULL OR m.parts_hash IS DISTINCT FROM given.hash)
+            AND (m.words IS NULL OR ltrim(m.parts_hash, '=') IS DISTINCT FROM given.hash)
             AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash;
     GET DIAGNOSTICS indexed = ROW_COUNT;
     RETURN indexed;

@@ -40,7 +40,7 @@ class CamelOptions(TypedDict, total=False):
 
     maxConnections: int
     tablePrefix: str
-    storageLimit: int | None
+    storageLimit: int | Unset | None
 
 
 Arguments = ParamSpec("Arguments")

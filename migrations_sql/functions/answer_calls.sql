@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- answer_calls: put the results of tool calls into "parts" of the messages with the calls, for VoltAgent.
 --
 -- A UIMessage holds a call and its result in one part. Other frameworks store the result as a message of its own, often
@@ -27,9 +27,9 @@ BEGIN
                     ORDER BY part.place
                 ) AS parts
                 FROM (
-                    -- The newest message with the call: a model may use an id again.
+                    -- The newest message of the line with the call: a model may use an id again.
                     SELECT newest.message_id, newest.parts FROM {schema}.{prefix}_messages AS newest
-                    WHERE newest.conversation_id = conversation AND NOT newest.archived
+                    WHERE newest.conversation_id = conversation AND NOT newest.archived AND NOT newest.aside
                         AND newest.parts @> jsonb_build_array(jsonb_build_object('toolCallId', call_id))
                     ORDER BY newest.created_at DESC, newest.seq DESC LIMIT 1
                 ) AS calling, jsonb_array_elements(calling.parts) WITH ORDINALITY AS part (value, place)

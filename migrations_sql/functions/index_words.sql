@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- index_words: set the words of messages that are not indexed, or whose words are out of date.
 --
 -- A function for its lock_timeout: in a deadlock with a transaction of VoltAgent's, this one gives up, before
@@ -28,24 +28,19 @@ DECLARE
     user_id text := 'default';
     indexed bigint;
 BEGIN
-    -- A message that VoltAgent has replaced has nothing of ours beside it any more.
     UPDATE {schema}.{prefix}_messages AS m
         SET words = replace(
                 given.vector, E'\x01',
                 left(encode(sha256(convert_to(coalesce(nullif(user_id, 'default'), c.owner), 'UTF8')), 'hex'), 8)
             )::tsvector,
-            parts_hash = given.hash,
-            content = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content END,
-            content_json = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.content_json END,
-            format = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.format END,
-            payload = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.payload END,
-            own_role = CASE WHEN m.parts_hash IS NOT DISTINCT FROM given.hash THEN m.own_role END
+            -- '=': the parts are VoltAgent's.
+            parts_hash = CASE WHEN m.parts_hash = given.hash THEN given.hash ELSE '=' || given.hash END
         FROM unnest(conversation_ids, message_ids, hashes, vectors)
             AS given (conversation_id, message_id, hash, vector),
             (SELECT id, user_id AS owner FROM {schema}.{prefix}_conversations) AS c
         WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id
             AND c.id = given.conversation_id
-            AND (m.words IS NULL OR m.parts_hash IS DISTINCT FROM given.hash)
+            AND (m.words IS NULL OR ltrim(m.parts_hash, '=') IS DISTINCT FROM given.hash)
             AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash;
     GET DIAGNOSTICS indexed = ROW_COUNT;
     RETURN indexed;

@@ -15,6 +15,7 @@ from tests.conftest import MakeStorage, Numbered
 from tests.document.spellings import ids
 from tests.proxy import Proxy
 from voltmem import ConnectionFailedError, ConnectionOptions, Message, PostgresStorage
+from voltmem._values import UNSET
 from voltmem._voltagent import CamelOptions
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ async def test_configuration_by_string_or_object_is_an_agents_memory(
     [
         ("maxConnections", "max_connections", 10),
         ("tablePrefix", "table_prefix", "voltagent_memory"),
-        ("storageLimit", "storage_limit", 100),
+        ("storageLimit", "storage_limit", UNSET),  # 100, but not in tables of VoltAgent 1 and 2, which have no limit
         ("debug", "debug", False),
     ],
 )
@@ -140,6 +141,7 @@ def test_configuration_options_have_the_documented_defaults(camel: str, snake: s
     parameters = signature(PostgresStorage).parameters
 
     assert parameters[snake].default == default
+    assert PostgresStorage()._options.storage_limit == 100
     assert camel in {*CamelOptions.__optional_keys__, *parameters}
 
 

@@ -21,16 +21,17 @@ ALL = [migration.name for migration in migrations()]
 # As long as the other prefix, since PostgreSQL shortens the names of constraints.
 PREFIX, NEW_PREFIX = "voltagent_memory", "voltagent_newest"
 
-# How a VoltAgent database differs from a new one: columns with another default, or that must not be NULL.
+# How a VoltAgent database differs from a new one: columns with another default, or that may be NULL.
 TIMES: Final = {"_conversations.created_at", "_conversations.updated_at", "_messages.created_at"}
+CONTENT: Final = {"_messages.content", "_messages.type"}
 DIFFERENT: Final[Mapping[str, set[str]]] = {
     "0.1.0": TIMES | {"_agent_history.timestamp"},
     "0.1.7": TIMES | {"_agent_history.timestamp"},
-    "1.0.0": TIMES | {"_agent_history.timestamp"},
-    "2.1.2": TIMES | {"_conversations.metadata"},
+    "1.0.0": TIMES | {"_agent_history.timestamp"} | CONTENT,
+    "2.1.2": TIMES | {"_conversations.metadata"} | CONTENT,
 }
 # What an upgrade adds or changes in it that no new database has.
-ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"}}
+ADDED: Final[Mapping[str, set[str]]] = {"1.0.0": {"_messages.user_id"}, "2.1.2": {"_messages.user_id"} | CONTENT}
 
 
 @pytest.fixture

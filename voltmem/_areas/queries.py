@@ -30,13 +30,24 @@ CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text A
 
 # voltmem fills VoltAgent's column "parts" for VoltAgent, and stores its hash. Parts with another hash are VoltAgent's:
 # it has added the message, or replaced it since. Then they are the content, and the other columns are out of date.
-PARTS_HASH: Final = "encode(sha256(convert_to(parts::text, 'UTF8')), 'hex')"
+# If the words of VoltAgent's parts were indexed, there is a "=" before their hash.
+
+
+def hash_of(parts: str) -> str:
+    """Return the SQL expression of the hash of parts, which are jsonb. Functions in migrations_sql/ have the same."""
+    return f"encode(sha256(convert_to({parts}::text, 'UTF8')), 'hex')"
+
+
+PARTS_HASH: Final = hash_of("parts")
 IS_THEIRS: Final = (
-    "CASE WHEN parts IS NULL THEN false WHEN content IS NULL THEN true "
-    f"ELSE parts_hash IS DISTINCT FROM {PARTS_HASH} END"
+    "CASE WHEN parts IS NULL THEN false WHEN parts_hash IS NULL OR parts_hash LIKE '=%' THEN true "
+    f"ELSE parts_hash <> {PARTS_HASH} END"
 )
 # Whether "words" are those of the message as it is now.
-IS_INDEXED: Final = f"words IS NOT NULL AND (parts IS NULL OR parts_hash IS NOT DISTINCT FROM {PARTS_HASH})"
+IS_INDEXED: Final = (
+    "words IS NOT NULL AND CASE WHEN parts IS NULL THEN true WHEN parts_hash IS NULL THEN false "
+    f"ELSE ltrim(parts_hash, '=') = {PARTS_HASH} END"
+)
 ROLE: Final = f"CASE WHEN own_role IS NULL OR {IS_THEIRS} THEN role ELSE own_role END"
 TYPE: Final = f"CASE WHEN type IS NULL OR type = 'text' OR {IS_THEIRS} THEN 'text' ELSE type END"
 # The readable text. A CASE, so that the parts are read only if they are VoltAgent's.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from voltmem._areas.queries import MESSAGE_COLUMNS, PARTS_HASH
+from voltmem._areas.queries import MESSAGE_COLUMNS, hash_of
 from voltmem._tables import Tables, rendered
 from voltmem._values import jsonb_copy, to_json
 from voltmem.models import NativeMessage
@@ -61,7 +61,7 @@ class ShowStatements:
             WITH shown AS (
                 UPDATE {tables.messages} AS m SET parts = given.parts::jsonb, role = coalesce(given.speaker, role),
                     own_role = CASE WHEN given.speaker IS NOT NULL THEN role END,
-                    parts_hash = {PARTS_HASH.replace("parts::", "given.parts::jsonb::")}
+                    parts_hash = {hash_of("given.parts::jsonb")}
                 FROM unnest($2::text[], $3::text[], $4::text[]) AS given (message_id, parts, speaker)
                 WHERE m.conversation_id = $1 AND m.message_id = given.message_id AND m.parts IS NULL
             )

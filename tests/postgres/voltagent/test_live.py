@@ -81,7 +81,7 @@ async def test_both_write_and_read_whoever_came_first(
         assert await read_by_us(storage) == []
 
 
-async def test_messages_of_each_release_are_read_by_both(
+async def test_what_was_stored_before_voltagent_came_is_shown_to_it(
     make_storage: MakeStorage, connection: Connection, dsn: str, schema: str
 ) -> None:
     """What voltmem stored before VoltAgent came is shown to it, once a storage was opened."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from voltmem._areas.area import Area
 from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON
+from voltmem._areas.queries import hash_of
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.columns import (
     EVENT,
@@ -132,12 +133,11 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
     # The sequence numbers follow the order of the SELECT.
     return f"""
                 INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)}, parts_hash)
-                SELECT c.id, m.message_id, m.role, CASE WHEN m.parts IS NULL THEN m.content END,
-                    m.content_json::json, m.type, m.metadata::jsonb,
+                SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
                     coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
                     m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
                     replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
-                    encode(sha256(convert_to(m.parts::jsonb::text, 'UTF8')), 'hex')
+                    '=' || {hash_of("m.parts::jsonb")}
                 FROM {conversations} AS c,
                     unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)
                 WHERE c.id = $1

@@ -23,7 +23,7 @@ MESSAGES: Final = "voltagent_messages"
 # The columns that every INSERT of voltmem fills.
 _FILLED: Final = {
     "conversations": ("id", "resource_id", "user_id", "metadata", "created_at", "updated_at"),
-    "messages": ("conversation_id", "message_id", "role", "created_at", "user_id"),
+    "messages": ("conversation_id", "message_id", "role", "content", "type", "created_at", "user_id"),
 }
 # A default that is evaluated for the writing session. Functions of voltmem set voltmem.user_id for their transaction.
 # 'default' is VoltAgent's own default; VoltAgent replaces it by the conversation's user when it starts.
