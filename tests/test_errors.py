@@ -246,7 +246,6 @@ def test_a_constructor_of_a_model_raises_pydantics_error() -> None:
 # --- no driver's error escapes -----------------------------------------------------------------------------------
 
 
-APPEND_TYPES = ", ".join(["text[]"] * 15 + ["bigint", "boolean", "boolean", "text[]"])
 
 # Faults of the server, and how to undo them; m and c are the tables, append is the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
@@ -254,8 +253,8 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
     "conversations gone": (["ALTER TABLE {c} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {c_name}"]),
     "column gone": (["ALTER TABLE {m} RENAME COLUMN type TO away"], ["ALTER TABLE {m} RENAME COLUMN away TO type"]),
     "function gone": (
-        [f"ALTER FUNCTION {{add}}({APPEND_TYPES}) RENAME TO away"],
-        [f"ALTER FUNCTION {{schema}}.away({APPEND_TYPES}) RENAME TO {{a_name}}"],
+        ["ALTER FUNCTION {add} RENAME TO away"],
+        ["ALTER FUNCTION {schema}.away RENAME TO {a_name}"],
     ),
     # PostgreSQL raises 53100 at the end of a write, when all its rows were stored.
     "disk full": (
@@ -311,7 +310,8 @@ async def test_a_fault_of_the_server_is_an_error_of_ours(
             assert isinstance(error.__cause__, asyncpg.PostgresError), name
             assert await rows.all() == before, name
 
-    expected = WRITES if fault == "disk full" else {"add_message", "add_messages"}
+    # The branch that choose_branch() is called for is the chosen one already, so nothing is written.
+    expected = WRITES - {"choose_branch"} if fault == "disk full" else {"add_message", "add_messages"}
     assert failed >= expected, f"{expected - failed} did not fail; {NAMES_OF_READING_VERBS}"
 
 
