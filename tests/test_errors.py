@@ -246,7 +246,6 @@ def test_a_constructor_of_a_model_raises_pydantics_error() -> None:
 # --- no driver's error escapes -----------------------------------------------------------------------------------
 
 
-
 # Faults of the server, and how to undo them; m and c are the tables, append is the function.
 FAULTS: dict[str, tuple[list[str], list[str]]] = {
     "messages gone": (["ALTER TABLE {m} RENAME TO away"], ["ALTER TABLE {schema}.away RENAME TO {m_name}"]),
