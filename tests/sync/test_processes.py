@@ -24,7 +24,7 @@ BEGINNING = """
 import atexit, os, sys, threading, time
 from voltmem import EventLoopError, StorageClosedError
 from voltmem.sync import PostgresStorage
-storage = PostgresStorage(*sys.argv[1:2], schema=sys.argv[2])
+storage = PostgresStorage(*sys.argv[1:2], schema=sys.argv[2], storage_limit=None)
 
 def hello(text="Hello"):
     return {"role": "user", "content": text}
