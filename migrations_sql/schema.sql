@@ -466,8 +466,12 @@ BEGIN
             WHERE m.conversation_id = conversation AND m.message_id = message
             UNION
             SELECT m.message_id, m.created_at, m.seq
-            FROM below JOIN "public".voltagent_memory_messages AS m
-                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+            FROM below CROSS JOIN LATERAL (
+                SELECT * FROM "public".voltagent_memory_messages AS each
+                WHERE each.conversation_id = conversation
+                    AND each.parent_id >= below.message_id AND each.parent_id <= below.message_id
+                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
+            ) AS m
         )
         SELECT below.message_id INTO head FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1;
     END IF;
@@ -540,8 +544,12 @@ BEGIN
             )
             UNION
             SELECT m.message_id
-            FROM below JOIN "public".voltagent_memory_messages AS m
-                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+            FROM below CROSS JOIN LATERAL (
+                SELECT * FROM "public".voltagent_memory_messages AS each
+                WHERE each.conversation_id = conversation
+                    AND each.parent_id >= below.message_id AND each.parent_id <= below.message_id
+                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
+            ) AS m
         )
         DELETE FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below)
@@ -726,6 +734,32 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_message_before(conversation text, place_time timestamp with time zone, place_seq bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+DECLARE
+    id text;
+BEGIN
+    -- Archived messages are before all others. Apart, each part has the order of the index.
+    FOR part IN 0 .. 1 LOOP
+        SELECT m.message_id INTO id
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.archived = (part = 1) AND NOT m.aside
+                AND (m.created_at, m.seq) < (place_time, place_seq)
+            ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+        IF FOUND THEN
+            RETURN id;
+        END IF;
+    END LOOP;
+    RETURN '';
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, head text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -746,9 +780,14 @@ BEGIN
         WHERE m.conversation_id = conversation AND m.message_id = head
         UNION
         SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM path JOIN "public".voltagent_memory_messages AS m
-            ON m.conversation_id = conversation AND m.message_id = path.parent_id
-        WHERE path.aside
+        FROM path CROSS JOIN LATERAL (
+            -- With this order, each step is one look-up by the primary key. A join, or another index if the table was
+            -- never analysed, would read the whole conversation for each.
+            SELECT * FROM "public".voltagent_memory_messages AS each
+            WHERE each.conversation_id = conversation AND each.message_id >= path.parent_id
+            ORDER BY each.conversation_id, each.message_id LIMIT 1
+        ) AS m
+        WHERE path.aside AND m.message_id = path.parent_id
     )
     SELECT array_agg(path.message_id) FILTER (WHERE path.aside), count(*) > 0,
             coalesce(min(path.created_at) FILTER (WHERE NOT path.aside), '-infinity'),
@@ -760,18 +799,14 @@ BEGIN
     END IF;
 
     UPDATE "public".voltagent_memory_messages AS m
-        SET aside = true, parent_id = coalesce(m.parent_id, leaving.before)
-        FROM (
-            SELECT line.message_id, coalesce(lag(line.message_id) OVER (ORDER BY line.created_at, line.seq), '') AS before
-            FROM "public".voltagent_memory_messages AS line
-            WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
-                AND (line.created_at, line.seq) >= (place_time, place_seq)
-        ) AS leaving
-        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id
+        SET aside = true,
+            parent_id = coalesce(m.parent_id, "public".voltagent_memory_message_before(conversation, m.created_at, m.seq))
+        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
             AND (m.created_at, m.seq) > (place_time, place_seq);
     UPDATE "public".voltagent_memory_messages AS m
         SET aside = false
-        WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
+        FROM unnest(joins) AS joining (message_id)
+        WHERE m.conversation_id = conversation AND m.message_id = joining.message_id;
     RETURN true;
 END
 $function$;
@@ -882,13 +917,9 @@ BEGIN
         ORDER BY m.created_at DESC, m.seq DESC
     LOOP
         UPDATE "public".voltagent_memory_messages AS m
-            SET parent_id = coalesce(gone.parent_id, (
-                SELECT line.message_id
-                FROM "public".voltagent_memory_messages AS line
-                WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
-                    AND (line.created_at, line.seq) < (gone.created_at, gone.seq)
-                ORDER BY line.created_at DESC, line.seq DESC LIMIT 1
-            ), '')
+            SET parent_id = coalesce(
+                gone.parent_id, "public".voltagent_memory_message_before(conversation, gone.created_at, gone.seq)
+            )
             WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
     END LOOP;
 END

@@ -58,6 +58,7 @@ class Tables:
     hand_over: str = field(init=False, metadata=_FUNCTION)
     index_words: str = field(init=False, metadata=_FUNCTION)
     merge_patch: str = field(init=False, metadata=_FUNCTION)
+    message_before: str = field(init=False, metadata=_FUNCTION)
     move_head: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
     restore_archived: str = field(init=False, metadata=_FUNCTION)

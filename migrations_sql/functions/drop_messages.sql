@@ -77,8 +77,12 @@ BEGIN
             )
             UNION
             SELECT m.message_id
-            FROM below JOIN {schema}.{prefix}_messages AS m
-                ON m.conversation_id = conversation AND m.parent_id = below.message_id
+            FROM below CROSS JOIN LATERAL (
+                SELECT * FROM {schema}.{prefix}_messages AS each
+                WHERE each.conversation_id = conversation
+                    AND each.parent_id >= below.message_id AND each.parent_id <= below.message_id
+                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
+            ) AS m
         )
         DELETE FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below)

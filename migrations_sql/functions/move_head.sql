@@ -27,9 +27,14 @@ BEGIN
         WHERE m.conversation_id = conversation AND m.message_id = head
         UNION
         SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM path JOIN {schema}.{prefix}_messages AS m
-            ON m.conversation_id = conversation AND m.message_id = path.parent_id
-        WHERE path.aside
+        FROM path CROSS JOIN LATERAL (
+            -- With this order, each step is one look-up by the primary key. A join, or another index if the table was
+            -- never analysed, would read the whole conversation for each.
+            SELECT * FROM {schema}.{prefix}_messages AS each
+            WHERE each.conversation_id = conversation AND each.message_id >= path.parent_id
+            ORDER BY each.conversation_id, each.message_id LIMIT 1
+        ) AS m
+        WHERE path.aside AND m.message_id = path.parent_id
     )
     SELECT array_agg(path.message_id) FILTER (WHERE path.aside), count(*) > 0,
             coalesce(min(path.created_at) FILTER (WHERE NOT path.aside), '-infinity'),
@@ -41,18 +46,14 @@ BEGIN
     END IF;
 
     UPDATE {schema}.{prefix}_messages AS m
-        SET aside = true, parent_id = coalesce(m.parent_id, leaving.before)
-        FROM (
-            SELECT line.message_id, coalesce(lag(line.message_id) OVER (ORDER BY line.created_at, line.seq), '') AS before
-            FROM {schema}.{prefix}_messages AS line
-            WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
-                AND (line.created_at, line.seq) >= (place_time, place_seq)
-        ) AS leaving
-        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id
+        SET aside = true,
+            parent_id = coalesce(m.parent_id, {schema}.{prefix}_message_before(conversation, m.created_at, m.seq))
+        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
             AND (m.created_at, m.seq) > (place_time, place_seq);
     UPDATE {schema}.{prefix}_messages AS m
         SET aside = false
-        WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
+        FROM unnest(joins) AS joining (message_id)
+        WHERE m.conversation_id = conversation AND m.message_id = joining.message_id;
     RETURN true;
 END
 $move_head$;

@@ -20,13 +20,9 @@ BEGIN
         ORDER BY m.created_at DESC, m.seq DESC
     LOOP
         UPDATE {schema}.{prefix}_messages AS m
-            SET parent_id = coalesce(gone.parent_id, (
-                SELECT line.message_id
-                FROM {schema}.{prefix}_messages AS line
-                WHERE line.conversation_id = conversation AND line.archived = ANY ('{false,true}') AND NOT line.aside
-                    AND (line.created_at, line.seq) < (gone.created_at, gone.seq)
-                ORDER BY line.created_at DESC, line.seq DESC LIMIT 1
-            ), '')
+            SET parent_id = coalesce(
+                gone.parent_id, {schema}.{prefix}_message_before(conversation, gone.created_at, gone.seq)
+            )
             WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
     END LOOP;
 END

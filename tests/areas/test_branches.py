@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.conftest import MakeStorage
+from tests.conftest import Connection, MakeStorage
+from tests.plans import pages_read
 from tests.properties import examples
 from voltmem import (
     ANY_USER,
@@ -22,6 +23,11 @@ from voltmem import (
     NativeMessage,
     PostgresStorage,
 )
+from voltmem._areas.branches import BranchStatements
+from voltmem._areas.messages import MessageStatements
+from voltmem._areas.shares import ShareStatements
+from voltmem._tables import rendered
+from voltmem.adapters.pydantic_ai._branches import BranchStatements as AdapterStatements
 
 Step: TypeAlias = tuple[str, int | None]
 
@@ -290,6 +296,48 @@ async def test_branch_conversation_brings_archived_messages_back(make_storage: M
     await storage.choose_branch("c1", "m6")
     await add(storage, [("m8", None)])
     assert await line_of(storage) == ["m5", "m6", "m7", "m8"]
+
+
+# --- the cost -----------------------------------------------------------------------------------------------------
+
+
+async def costs(storage: PostgresStorage, connection: Connection, size: int) -> dict[str, int]:
+    """Return the pages that each statement touches in a conversation with two branches of this size."""
+    tables, sql = storage._options.tables, rendered(BranchStatements, storage._options.tables)
+    await connection.execute(f"ALTER TABLE {tables.messages} SET (autovacuum_enabled = false)")
+    conversation = f"c{size}"
+    await storage.create_conversation({"id": conversation, "user_id": "ada"})
+    for branch in "ab":
+        messages = [{"id": f"{branch}{number}", "role": "user", "content": "x"} for number in range(size)]
+        await storage.branch_conversation(conversation, None)
+        await storage.add_messages(messages, "ada", conversation)
+    share = await storage.share_conversation(conversation)
+
+    async def pages(sql: str, *arguments: object) -> int:
+        return await pages_read(connection, sql, *arguments)
+
+    line = rendered(AdapterStatements, tables).line
+    return {
+        "choose": await pages(sql.choose, conversation, None, "a0", True, None),
+        "list": await pages(sql.points, conversation, None),
+        "siblings": await pages(sql.siblings, conversation, None, "a0"),
+        "shared": await pages(rendered(ShareStatements, tables).shared, share.token, size, None, None),
+        "line": await pages(line, conversation, f"b{size - 1}", None, "f", None),
+        "rewind": await pages(rendered(MessageStatements, tables).rewind, conversation, None, "b0", None),
+    }
+
+
+async def test_choosing_and_listing_cost_what_the_branches_are_long(
+    make_storage: MakeStorage, connection: Connection
+) -> None:
+    """On tables that were never analysed, twice as many messages cost twice as many pages, not four times."""
+    storage = make_storage(storage_limit=None)
+    await storage.open()
+
+    once, twice = await costs(storage, connection, 200), await costs(storage, connection, 400)
+
+    grown = {name: round(twice[name] / once[name], 1) for name in once}
+    assert all(growth < 3 for growth in grown.values()), (grown, once)
 
 
 # --- errors and concurrency ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Self, cast
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import MESSAGE_COLUMNS
+from voltmem._areas.queries import MESSAGE_COLUMNS, authored, message_at, owner_of
 from voltmem._model import Key, Model, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_id, check_id_or_none, check_owner
@@ -52,10 +52,13 @@ class BranchStatements:
                 SELECT coalesce(parent_id, '') AS parent_id, message_id, created_at, seq FROM {messages}
                 WHERE conversation_id = $1 AND NOT archived AND aside AND {there}
             ), place AS (
-                SELECT each.parent_id, p.aside IS TRUE AS is_off_line,
-                    coalesce(p.created_at, '-infinity') AS created_at, coalesce(p.seq, 0) AS seq
-                FROM (SELECT DISTINCT parent_id FROM off_line) AS each
-                LEFT JOIN {messages} AS p ON p.conversation_id = $1 AND p.message_id = each.parent_id
+                SELECT parent.id AS parent_id, p.is_off_line, p.created_at, p.seq
+                FROM (SELECT DISTINCT parent_id AS id FROM off_line) AS parent CROSS JOIN LATERAL (
+                    SELECT coalesce(bool_or(m.aside), false) AS is_off_line,
+                        coalesce(min(m.created_at), '-infinity') AS created_at, coalesce(min(m.seq), 0) AS seq
+                    FROM ({message_at(tables, "$1", "parent.id")}
+                    ) AS m WHERE m.message_id = parent.id
+                ) AS p
             ), chosen AS (
                 SELECT place.*, CASE WHEN NOT is_off_line THEN (
                     SELECT CASE WHEN coalesce(m.parent_id, place.parent_id) = place.parent_id THEN m.message_id END
@@ -65,24 +68,31 @@ class BranchStatements:
                     ORDER BY m.created_at, m.seq LIMIT 1
                 ) END AS message_id
                 FROM place
+            ), member AS (
+                SELECT * FROM off_line
+                UNION ALL
+                SELECT chosen.parent_id, m.message_id, m.created_at, m.seq
+                FROM chosen CROSS JOIN LATERAL ({message_at(tables, "$1", "chosen.message_id")}
+                ) AS m
+                WHERE m.message_id = chosen.message_id
+            ), siblings AS (
+                SELECT parent_id, array_agg(message_id ORDER BY created_at, seq) AS message_ids
+                FROM member GROUP BY parent_id
             ), point AS (
-                SELECT chosen.parent_id, chosen.message_id AS chosen_id, chosen.created_at, chosen.seq,
-                    array_agg(m.message_id ORDER BY m.created_at, m.seq) AS message_ids
-                FROM chosen JOIN {messages} AS m ON m.conversation_id = $1 AND (
-                    m.message_id = chosen.message_id
-                    OR m.message_id IN (SELECT o.message_id FROM off_line AS o WHERE o.parent_id = chosen.parent_id)
-                )
-                GROUP BY chosen.parent_id, chosen.message_id, chosen.is_off_line, chosen.created_at, chosen.seq
-                HAVING count(*) > 1 OR NOT chosen.is_off_line
+                SELECT parent_id, siblings.message_ids, chosen.message_id AS chosen_id, chosen.created_at, chosen.seq
+                FROM chosen JOIN siblings USING (parent_id)
+                WHERE cardinality(siblings.message_ids) > 1 OR NOT chosen.is_off_line
             )"""
         self.points = f"""{points}
             SELECT nullif(parent_id, '') AS parent_id, message_ids, chosen_id FROM point ORDER BY created_at, seq"""
         self.siblings = f"""{points}
-            SELECT {MESSAGE_COLUMNS} FROM {messages}
-            WHERE conversation_id = $1 AND {there} AND (
-                message_id = $3
-                OR message_id IN (SELECT unnest(message_ids) FROM point WHERE $3 = ANY (message_ids))
-            )
+            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            WHERE conversation_id = $1 AND {there}
+                AND ($2::text IS NULL OR coalesce(author, {owner_of(tables, "$1")}) = $2)
+                AND (
+                    message_id = $3
+                    OR message_id IN (SELECT unnest(message_ids) FROM point WHERE $3 = ANY (message_ids))
+                )
             ORDER BY created_at, seq"""
 
 

@@ -84,6 +84,19 @@ def authored(tables: Tables) -> str:
             )"""
 
 
+def message_at(tables: Tables, conversation_id: str, message_id: str) -> str:
+    """
+    Return the SELECT of the first message of a conversation from this id on; the caller compares the id.
+
+    With this order it is one look-up by the primary key, wherever it stands. A join on the id, or another index if the
+    table was never analysed, would read the whole conversation for each id.
+    """
+    return f"""
+                    SELECT * FROM {tables.messages} AS each
+                    WHERE each.conversation_id = {conversation_id} AND each.message_id >= {message_id}
+                    ORDER BY each.conversation_id, each.message_id LIMIT 1"""
+
+
 def owner_of(tables: Tables, conversation_id: str) -> str:
     """Return the subquery of the user_id of a conversation; NULL if there is none, or it is soft-deleted."""
     return f"(SELECT user_id FROM {tables.conversations} WHERE id = {conversation_id} AND deleted_at IS NULL)"

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, ROLE, TYPE, authored, is_deleted
+from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, ROLE, TYPE, authored, is_deleted, message_at
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -99,6 +99,7 @@ class ShareStatements:
         # The line up to the last message that is shown. If that message is in a branch that is not chosen: the line up
         # to the branching point, and the branch up to the message. A branch that was not shared is never shown.
         # Without messages, one row with the title. Nothing else of the conversation leaves the server.
+        before = message_at(tables, "(SELECT conversation_id FROM share)", "path.parent_id")
         path_columns = "m.message_id, m.parent_id, m.aside, m.created_at, m.seq"
         said = f"(author IS NULL OR author = s.owner) AND {ROLE} IN ('user', 'assistant') AND {TYPE} = 'text'"
         page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
@@ -113,12 +114,10 @@ class ShareStatements:
                 SELECT {path_columns} FROM share JOIN {messages} AS m
                     ON m.conversation_id = share.conversation_id AND m.message_id = share.up_to AND m.aside
                 UNION
-                SELECT {path_columns} FROM path CROSS JOIN LATERAL (
-                    SELECT * FROM {messages} AS each
-                    WHERE each.conversation_id = (SELECT conversation_id FROM share)
-                        AND each.message_id = path.parent_id OFFSET 0  -- by the primary key, whatever the statistics
+                SELECT {path_columns}
+                FROM path CROSS JOIN LATERAL ({before}
                 ) AS m
-                WHERE path.aside
+                WHERE path.aside AND m.message_id = path.parent_id
             ), branching_point AS (
                 SELECT coalesce(min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
                     coalesce(min(seq) FILTER (WHERE NOT aside), 0) AS seq

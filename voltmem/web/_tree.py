@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
+from voltmem.parts import ToolResult, parts
 
 Convert = Callable[[Sequence[NativeMessage]], dict[str, JsonObject]]
 """Converts the messages of one branch: the content of each message that the front end has, by its id."""
@@ -15,7 +16,9 @@ class Tree:
     """
     The newest messages of a conversation in all branches, in a front end's form.
 
-    A tool's result that the front end has in the message of the call is a message of its own in the storage.
+    A tool's result that the front end has in the message of the call is a message of its own in the storage. Each
+    message is converted once, with the line or with the first branch that has it, so that many branches of a long
+    conversation cost no more than its messages.
 
     Args:
         found: The messages in the order of adding, each with whether it is off the line.
@@ -25,34 +28,45 @@ class Tree:
     def __init__(self, found: Sequence[tuple[NativeMessage, bool]], convert: Convert) -> None:
         self._messages = {message.id: message for message, _ in found}
         self._parents = dict(_parents(found))
+        self._convert = convert
         self._places = {id: place for place, id in enumerate(self._messages)}
         line = [message for message, is_aside in found if not is_aside]
         self._line = {message.id for message in line}
         self.contents: dict[str, JsonObject] = {}
         self._shown: dict[str, str | None] = {}
-        self._add(line, convert)
-        followed = set(self._parents.values())
-        for message, is_aside in found:
-            if is_aside and message.id not in followed:
-                self._add(self._branch(message.id), convert)
+        self._add(line)
+        for message, _ in reversed(found):  # the end of a branch before its beginning
+            self._add(self._new_of_branch(message.id))
         self.contents = dict(sorted(self.contents.items(), key=lambda each: self._places[each[0]]))
         self.head_id = self._shown[line[-1].id] if line else None
 
-    def _add(self, branch: Sequence[NativeMessage], convert: Convert) -> None:
-        contents = convert(branch)
-        shown: str | None = None
+    def _add(self, branch: Sequence[NativeMessage]) -> None:
+        """Convert messages that follow each other, and were not converted with another branch."""
+        if not branch:
+            return
+        before = self._parents[branch[0].id]
+        contents = self._convert([*self._callers(branch), *branch])
+        shown = None if before is None else self._shown.get(before)
         for message in branch:
-            shown = message.id if message.id in contents else shown
-            self._shown.setdefault(message.id, shown)
-        self.contents = contents | self.contents  # what two branches share is as the first has it
+            if message.id in contents:
+                shown = message.id
+                self.contents[message.id] = contents[message.id]
+            self._shown[message.id] = shown
 
-    def _branch(self, id: str) -> list[NativeMessage]:
-        branch: dict[str, NativeMessage] = {}
+    def _new_of_branch(self, id: str) -> list[NativeMessage]:
+        branch: list[NativeMessage] = []
         place: str | None = id
-        while place is not None and place in self._messages and place not in branch:
-            branch[place] = self._messages[place]
+        while place in self._messages and place not in self._shown:
+            self._shown[place] = None  # parents may form a circle
+            branch.append(self._messages[place])
             place = self._parents[place]
-        return list(branch.values())[::-1]
+        return branch[::-1]
+
+    def _callers(self, branch: Sequence[NativeMessage]) -> list[NativeMessage]:
+        """Return the message before a branch if its first message answers calls, which may be in that message."""
+        before = self._messages.get(self._parents[branch[0].id] or "")
+        answers = any(isinstance(part, ToolResult) for part in parts(branch[0]))
+        return [before] if answers and before is not None else []
 
     def parent_of(self, id: str) -> str | None:
         """Return the message before one of the front end's, in the front end's form; None: it is a first one."""

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, authored, owner_of
+from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, authored, message_at, owner_of
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
@@ -70,9 +70,13 @@ class BranchStatements:
                 WHERE m.conversation_id = (SELECT id FROM home) AND m.message_id = $2 AND NOT m.archived
                 UNION ALL
                 SELECT line.step + 1, m.message_id, m.parent_id
-                FROM line JOIN {messages} AS m
-                    ON m.conversation_id = (SELECT id FROM home) AND m.message_id = line.parent_id
-                WHERE NOT m.archived AND ($3::bigint IS NULL OR line.step < $3)
+                FROM line CROSS JOIN LATERAL ({message_at(tables, "(SELECT id FROM home)", "line.parent_id")}
+                ) AS m
+                WHERE m.message_id = line.parent_id AND NOT m.archived AND line.step < coalesce(
+                    $3::bigint,
+                    -- Imported parents may form a circle.
+                    (SELECT count(*) FROM {messages} WHERE conversation_id = (SELECT id FROM home))
+                )
             )
             SELECT conversation_id, {MESSAGE_COLUMNS} FROM (SELECT step, id FROM line) AS line
             JOIN {authored(tables)} AS m ON conversation_id = (SELECT id FROM home) AND message_id = line.id
