@@ -330,14 +330,18 @@ async def costs(storage: PostgresStorage, connection: Connection, size: int) -> 
 async def test_choosing_and_listing_cost_what_the_branches_are_long(
     make_storage: MakeStorage, connection: Connection
 ) -> None:
-    """On tables that were never analysed, twice as many messages cost twice as many pages, not four times."""
+    """
+    Each message costs a number of pages that does not grow with the conversation, on tables that were never analysed.
+
+    Choosing updates the messages of both branches in every index: some 50 pages for each. With a statement that
+    reads the conversation for each message, it was 470 at a length of 200.
+    """
     storage = make_storage(storage_limit=None)
     await storage.open()
 
-    once, twice = await costs(storage, connection, 200), await costs(storage, connection, 400)
-
-    grown = {name: round(twice[name] / once[name], 1) for name in once}
-    assert all(growth < 3 for growth in grown.values()), (grown, once)
+    for size in (200, 400):
+        pages = await costs(storage, connection, size)
+        assert all(count < 80 * size for count in pages.values()), (size, pages)
 
 
 # --- errors and concurrency ---------------------------------------------------------------------------------------
