@@ -206,6 +206,22 @@ async def test_list_branches_names_the_chosen_one_of_each(storage: PostgresStora
     assert await storage.list_branches("c1") == chosen
 
 
+async def test_branches_from_before_the_upgrade_keep_the_newest(
+    storage: PostgresStorage, make_storage: MakeStorage, connection: Connection
+) -> None:
+    """In a database whose branches were all read by everybody, upgrading chooses that of the newest message."""
+    await add(storage, [("q", None), ("a", None), ("a1", None), ("b", "q"), ("b1", None)])
+    tables = storage._options.tables
+    await connection.execute(f"UPDATE {tables.messages} SET aside = false, parent_id = nullif(parent_id, 'a')")
+    await connection.execute(f"DELETE FROM {tables.migrations} WHERE name = '0009_lines'")
+
+    assert await make_storage().upgrade_schema() == ["0009_lines"]
+
+    assert await line_of(storage) == ["q", "b", "b1"]
+    assert await storage.choose_branch("c1", "a") == "a1"
+    assert await line_of(storage) == ["q", "a", "a1"]
+
+
 async def test_branches_are_exported_and_imported(storage: PostgresStorage, make_storage: MakeStorage) -> None:
     """An export has all branches, and an import chooses the same."""
     await add(storage, [("q", None), ("a", None), ("b", "q"), ("b1", "b"), ("q2", "")])
