@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from voltmem import (
@@ -166,12 +166,17 @@ class Model:
         if not messages:
             return []
         conversation = self._require(conversation_id, user_id, is_for_message=True)
-        stored = [self._put(conversation, given) for given in messages]
+        # The conversation's time is that of the last message. Each message before it is a microsecond older.
+        ages = range(len(messages) - 1, -1, -1)
+        stored = [
+            self._put(conversation, given, self.now - timedelta(microseconds=age))
+            for given, age in zip(messages, ages, strict=True)
+        ]
         conversation.change(updated_at=self.now)
         self._keep_to_the_limit(conversation)
         return stored
 
-    def _put(self, conversation: StoredConversation, given: Given) -> Message:
+    def _put(self, conversation: StoredConversation, given: Given, now: datetime) -> Message:
         """A replaced message keeps its place, unless it has its own time; an archived one stays archived."""
         old = conversation.messages.get(given["id"])
         value = Message(
@@ -180,7 +185,7 @@ class Model:
             content=given["content"],
             type=given.get("type", "text"),
             metadata=given.get("metadata", {}),
-            created_at=given.get("created_at", self.now if old is None else old.value.created_at),
+            created_at=given.get("created_at", now if old is None else old.value.created_at),
         )
         if old is None:
             conversation.messages[value.id] = StoredMessage(value, added=next(self._numbers))
