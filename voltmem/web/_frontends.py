@@ -39,7 +39,7 @@ from voltmem.web._payloads import (
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
 from voltmem.web._tree import Tree
-from voltmem.web._ui_messages import Stored, converter, native_message
+from voltmem.web._ui_messages import converter, native_message
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -128,13 +128,18 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
         memory = NativeMemory.of(mine_together.conversation(conversationId))
         await memory.lock()  # no other call adds or deletes messages until the transaction ends
         are_new = not await memory.messages_by_id(ids)
-        stored = Stored([] if are_new else await memory.newest_messages(_COMPARED))
-        last = stored.last_row_of(ids) if rewind else None
+        line = [] if are_new else await memory.newest_messages(_COMPARED)
+        tree = Tree([(message, False) for message in line], converter(FORMAT))
+        last = tree.last_known(ids) if rewind else None
         if last is not None:
-            await mine_together.rewind_conversation(conversationId, last)
-        changed = [payload for payload in payloads if not stored.is_unchanged(payload)]
-        messages = [native_message(str(payload["id"]), payload, format=FORMAT) for payload in changed]
-        await mine_together.add_messages(messages, conversationId)
+            await mine_together.rewind_conversation(conversationId, tree.last_of(last))
+        contents = [{name: value for name, value in each.items() if name != "id"} for each in payloads]
+        changed = [
+            native_message(id, content, format=FORMAT)
+            for id, content in zip(ids, contents, strict=True)
+            if not tree.is_unchanged(id, content)
+        ]
+        await mine_together.add_messages(changed, conversationId)
     return JsonResponse(cast(JsonValue, payloads))
 
 
@@ -272,7 +277,7 @@ async def save_history_entry(
         memory = NativeMemory.of(mine_together.conversation(conversationId))
         await memory.lock()
         tree = Tree(await memory.messages_of_all_branches(_COMPARED), converter(entry.format))
-        if tree.contents.get(messageId) != entry.content:
+        if not tree.is_unchanged(messageId, entry.content):
             parent = entry.parent_id and tree.last_of(entry.parent_id)
             follows = (parent or "") if "parent_id" in entry.model_fields_set else None
             message = native_message(messageId, entry.content, format=entry.format, parent_id=follows)

@@ -68,11 +68,21 @@ class Tree:
         answers = any(isinstance(part, ToolResult) for part in parts(branch[0]))
         return [before] if answers and before is not None else []
 
+    def is_unchanged(self, id: str, content: JsonObject) -> bool:
+        """Return whether a front end sends a message back as it was given it, or as it stored it."""
+        message = self._messages.get(id)
+        # A call that was abandoned since is given otherwise than it was stored.
+        return message is not None and content in (self.contents.get(id), message.payload)
+
     def parent_of(self, id: str) -> str | None:
         """Return the message before one of the front end's, in the front end's form; None: it is a first one."""
         before = self._parents[id]
         # The parent may be gone, and a message without content in this form has none.
         return self._shown.get(before) if before is not None else None
+
+    def last_known(self, ids: Sequence[str]) -> str | None:
+        """Return the last of the front end's messages that is stored; None: none is."""
+        return next((id for id in reversed(ids) if id in self._messages), None)
 
     def last_of(self, id: str) -> str:
         """Return the last stored message that belongs to one of the front end's: the one that the next one follows."""

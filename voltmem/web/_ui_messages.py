@@ -51,36 +51,3 @@ def converter(format: str) -> Convert:
         return {each.id: each.payload for each in branch if each.format == format and isinstance(each.payload, dict)}
 
     return to_ui if format.startswith(FAMILY) else as_stored
-
-
-class Stored:
-    """The newest messages of a conversation, and what a front end was given of them."""
-
-    def __init__(self, found: Sequence[NativeMessage]) -> None:
-        self._places = {message.id: place for place, message in enumerate(found)}
-        self._found = found
-        self._shown = {str(each["id"]): each for each in to_ui_messages(found)}
-        # A call that was abandoned since is shown otherwise than it was stored.
-        self._own = {
-            each.id: {"id": each.id, **each.payload}
-            for each in found
-            if (each.format or "").startswith(FAMILY) and isinstance(each.payload, dict)
-        }
-
-    def is_unchanged(self, payload: JsonObject) -> bool:
-        """Return whether a front end sends a message back as it was given it, or as it stored it."""
-        id = str(payload["id"])
-        return self._shown.get(id) == payload or self._own.get(id) == payload
-
-    def last_row_of(self, ids: Sequence[str]) -> str | None:
-        """
-        Return the id of the last stored message that belongs to the last of these; None: none of them is stored.
-
-        A tool's result that the front end has in the message of the call is a message of its own here.
-        """
-        last = next((self._places[id] for id in reversed(ids) if id in self._places), None)
-        if last is None:
-            return None
-        while last + 1 < len(self._found) and self._found[last + 1].id not in self._shown:
-            last += 1
-        return self._found[last].id
