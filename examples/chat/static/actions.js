@@ -35,9 +35,9 @@ async function archive(item) {
 
 export async function remove(item) {
   const path = `/c/${encodeURIComponent(item.id)}`;
+  const wasOpen = location.pathname === path; // now: the event of the deletion may close it before the answer is here
   try {
     await api.remove(item.id);
-    const wasOpen = location.pathname === path;
     removed(item.id);
     toast(`Deleted “${titleOf(item)}”`, { action: "Undo", onAction: () => restore(item, wasOpen ? path : null) });
   } catch (error) {
