@@ -55,6 +55,7 @@ CREATE TABLE public.voltagent_memory_messages (
     aside boolean DEFAULT false NOT NULL,
     own_role text,
     parts_hash text,
+    file_ids text[],
     CONSTRAINT voltagent_memory_messages_pkey PRIMARY KEY (conversation_id, message_id),
     CONSTRAINT voltagent_memory_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
@@ -168,7 +169,39 @@ ALTER SEQUENCE public.voltagent_memory_history_events_seq OWNED BY public.voltag
 
 CREATE INDEX voltagent_memory_history_events_by_entry ON public.voltagent_memory_agent_history_timeline_events USING btree (history_id);
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true)
+CREATE TABLE public.voltagent_memory_files (
+    user_id text NOT NULL,
+    upload text NOT NULL,
+    id text,
+    size bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    pending_since timestamp with time zone,
+    CONSTRAINT voltagent_memory_files_user_id_id_key UNIQUE (user_id, id),
+    CONSTRAINT voltagent_memory_files_pkey PRIMARY KEY (user_id, upload)
+);
+
+CREATE INDEX voltagent_memory_files_pending ON public.voltagent_memory_files USING btree (user_id, pending_since) WHERE (pending_since IS NOT NULL);
+
+CREATE TABLE public.voltagent_memory_file_chunks (
+    user_id text NOT NULL,
+    upload text NOT NULL,
+    number integer NOT NULL,
+    bytes bytea NOT NULL,
+    CONSTRAINT voltagent_memory_file_chunks_pkey PRIMARY KEY (user_id, upload, number),
+    CONSTRAINT voltagent_memory_file_chunks_user_id_upload_fkey FOREIGN KEY (user_id, upload) REFERENCES public.voltagent_memory_files(user_id, upload) ON DELETE CASCADE
+);
+
+CREATE TABLE public.voltagent_memory_file_references (
+    conversation_id text NOT NULL,
+    message_id text NOT NULL,
+    file_id text NOT NULL,
+    user_id text NOT NULL,
+    CONSTRAINT voltagent_memory_file_references_pkey PRIMARY KEY (conversation_id, message_id, file_id)
+);
+
+CREATE INDEX voltagent_memory_file_references_by_file ON public.voltagent_memory_file_references USING btree (user_id, file_id);
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
@@ -302,10 +335,15 @@ BEGIN
                     END IF;
                 END IF;
             END IF;
+            IF accepted AND kept_files IS NOT NULL AND used_files[position] IS NOT NULL THEN
+                PERFORM "public".voltagent_memory_keep_file(owner, kept.id, kept.content)
+                    FROM unnest(kept_files, kept_contents) AS kept (id, content)
+                    WHERE kept.id = ANY (string_to_array(used_files[position], ' '));
+            END IF;
             IF accepted THEN
                 INSERT INTO "public".voltagent_memory_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words, own_role, parts, parts_hash)
+                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids)
                 VALUES
                     (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
                      contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
@@ -313,7 +351,8 @@ BEGIN
                      formats[position], payloads[position]::json, parent,
                      replace(vectors[position], E'\x01', user_key)::tsvector,
                      CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
-                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'))
+                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'),
+                     string_to_array(used_files[position], ' '))
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
@@ -326,7 +365,8 @@ BEGIN
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
-                    words = excluded.words
+                    words = excluded.words,
+                    file_ids = excluded.file_ids
                 RETURNING m.created_at INTO stored_at;
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.
@@ -491,6 +531,47 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_copy_files(conversation text, giver text, recipient text, ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    file record;
+BEGIN
+    FOR file IN
+        SELECT f.upload, f.id, f.size
+        FROM "public".voltagent_memory_files AS f
+        WHERE f.user_id = giver AND f.id = ANY (ids)
+        ORDER BY f.id
+        FOR KEY SHARE
+    LOOP
+        LOOP
+            UPDATE "public".voltagent_memory_files AS f
+                SET pending_since = NULL
+                WHERE f.user_id = recipient AND f.id = file.id;
+            EXIT WHEN FOUND;
+            INSERT INTO "public".voltagent_memory_files (user_id, upload, id, size)
+                VALUES (recipient, file.upload, file.id, file.size)
+                ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
+                    SELECT recipient, k.upload, k.number, k.bytes
+                    FROM "public".voltagent_memory_file_chunks AS k
+                    WHERE k.user_id = giver AND k.upload = file.upload;
+                EXIT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    UPDATE "public".voltagent_memory_file_references AS r
+        SET user_id = recipient
+        WHERE r.conversation_id = conversation;
+    PERFORM "public".voltagent_memory_release_files(giver, ids, false);
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation text, of_user text, message_ids text[], up_to text, storage_limit bigint)
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, dropped bigint)
  LANGUAGE plpgsql
@@ -594,6 +675,36 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, conversation text, ids text[])
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    file_id text;
+    token text;
+    content text;
+BEGIN
+    FOREACH file_id IN ARRAY ids LOOP
+        token := E'\\u0076oltmem:file/' || file_id || '"';
+        IF position(token IN payload) > 0 THEN
+            SELECT coalesce(replace(encode(string_agg(k.bytes, '' ORDER BY k.number), 'base64'), E'\n', ''), '') || '"'
+                INTO content
+                FROM "public".voltagent_memory_conversations AS c
+                JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
+                JOIN "public".voltagent_memory_file_chunks AS k ON k.user_id = f.user_id AND k.upload = f.upload
+                WHERE c.id = conversation AND f.id = file_id;
+            payload := replace(payload, '"' || token, '"' || content);
+            payload := replace(payload, ',' || token, ',' || content);
+        END IF;
+    END LOOP;
+    RETURN payload;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_in_voltagent(of_user text, conversations text[])
  RETURNS boolean
  LANGUAGE plpgsql
@@ -640,6 +751,7 @@ DECLARE
         SELECT FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
+    ids text[];
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
@@ -669,6 +781,12 @@ BEGIN
         END IF;
         DELETE FROM "public".voltagent_memory_shares AS s
             WHERE s.conversation_id = conversation;
+        SELECT array_agg(DISTINCT used.id) INTO ids
+            FROM "public".voltagent_memory_messages AS m, unnest(m.file_ids) AS used (id)
+            WHERE m.conversation_id = conversation AND m.file_ids IS NOT NULL;
+        IF ids IS NOT NULL THEN
+            PERFORM "public".voltagent_memory_copy_files(conversation, giver, recipient, ids);
+        END IF;
         PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
 END
@@ -700,6 +818,36 @@ BEGIN
             AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash;
     GET DIAGNOSTICS indexed = ROW_COUNT;
     RETURN indexed;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_keep_file(of_user text, file_id text, content text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    bytes bytea;
+BEGIN
+    LOOP
+        PERFORM 1 FROM "public".voltagent_memory_files AS f
+            WHERE f.user_id = of_user AND f.id = file_id
+            FOR KEY SHARE;
+        EXIT WHEN FOUND;
+        bytes := decode(content, 'base64');
+        INSERT INTO "public".voltagent_memory_files (user_id, upload, id, size)
+            VALUES (of_user, file_id, file_id, length(bytes))
+            ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
+                SELECT of_user, file_id, chunk, substring(bytes FROM chunk * 262144 + 1 FOR 262144)
+                FROM generate_series(0, (length(bytes) - 1) / 262144) AS chunk;
+            EXIT;
+        END IF;
+    END LOOP;
+    RETURN true;
 END
 $function$;
 
@@ -861,6 +1009,74 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_refer_to_files()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    owner text;
+    gone text[];
+BEGIN
+    IF TG_OP <> 'DELETE' THEN
+        -- FOR KEY SHARE: a session that is deleting the file is waited for, and one that will cannot before the commit.
+        INSERT INTO "public".voltagent_memory_file_references (conversation_id, message_id, file_id, user_id)
+            SELECT NEW.conversation_id, NEW.message_id, f.id, f.user_id
+            FROM "public".voltagent_memory_conversations AS c JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
+            WHERE c.id = NEW.conversation_id AND f.id = ANY (NEW.file_ids)
+            ORDER BY f.id
+            FOR KEY SHARE OF f
+            ON CONFLICT DO NOTHING;
+        UPDATE "public".voltagent_memory_files AS f
+            SET pending_since = NULL
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = NEW.conversation_id AND f.user_id = c.user_id AND f.id = ANY (NEW.file_ids)
+                AND f.pending_since IS NOT NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        WITH removed AS (
+            DELETE FROM "public".voltagent_memory_file_references AS r
+            WHERE r.conversation_id = OLD.conversation_id AND r.message_id = OLD.message_id
+                AND (TG_OP = 'DELETE' OR r.file_id <> ALL (coalesce(NEW.file_ids, '{}')))
+            RETURNING r.user_id, r.file_id
+        )
+        SELECT max(removed.user_id), array_agg(removed.file_id) INTO owner, gone FROM removed;
+        IF gone IS NOT NULL THEN
+            PERFORM "public".voltagent_memory_release_files(owner, gone, false);
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_release_files(of_user text, ids text[], also_pending boolean)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    deleted bigint;
+BEGIN
+    PERFORM 1 FROM "public".voltagent_memory_files AS f
+        WHERE f.user_id = of_user AND f.id = ANY (ids)
+        ORDER BY f.id
+        FOR UPDATE;
+    DELETE FROM "public".voltagent_memory_files AS f
+        WHERE f.user_id = of_user AND f.id = ANY (ids) AND (also_pending OR f.pending_since IS NULL)
+            AND NOT EXISTS (
+                SELECT 1 FROM "public".voltagent_memory_file_references AS r
+                WHERE r.user_id = f.user_id AND r.file_id = f.id
+            );
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation text, storage_limit bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -924,5 +1140,11 @@ BEGIN
     END LOOP;
 END
 $function$;
+
+CREATE TRIGGER voltagent_memory_files_delete AFTER DELETE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
+
+CREATE TRIGGER voltagent_memory_files_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN ((new.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
+
+CREATE TRIGGER voltagent_memory_files_update AFTER UPDATE OF file_ids ON public.voltagent_memory_messages FOR EACH ROW WHEN (((new.file_ids IS NOT NULL) OR (old.file_ids IS NOT NULL))) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
 
 CREATE TRIGGER voltagent_memory_tell_watchers AFTER INSERT OR DELETE OR UPDATE ON public.voltagent_memory_conversations FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_watchers();

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from types import FunctionType
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -27,6 +28,9 @@ LATER: Final = datetime(2002, 1, 1, tzinfo=UTC)
 PATIENCE: Final = 50
 """Seconds; far more than anything here takes, so that its end means failure."""
 
+UNUSED_FILE: Final = sha256(b"words").hexdigest()
+"""The id of the file of Rows.seed(), to which no message refers."""
+
 # --- the verbs and their arguments --------------------------------------------------------------------------------
 
 # The values of parameters by name: valid ones that have an effect on the rows of Rows.seed(). A parameter with a number
@@ -36,11 +40,14 @@ VALUES: Final[Mapping[str, object]] = {
     "agent_id": "a1",
     "at": LATER,
     "before": LATER,
+    "content": b"new words",
     "conversation": {"id": "new", "user_id": "ada", "resource_id": "docs", "title": "New", "metadata": {"n": 1}},
     "conversation_id": "c1",
     "conversations": [
         ImportedConversation(id="new", created_at=LONG_AGO, messages=[Message(id="m1", role="user", content="words")])
     ],
+    "end": 3,
+    "file_id": UNUSED_FILE,
     "history_id": "h1",
     "id": "fork",
     "ids": ["m1", "m2"],
@@ -114,7 +121,7 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
 # The first words of read-only verbs. A read-only session verifies them (test_errors.py).
-READING: Final = ("get_", "list_", "query_", "count_", "export_", "search")
+READING: Final = ("get_", "list_", "query_", "count_", "export_", "read_", "search")
 NAMES_OF_READING_VERBS: Final = f"verbs that only read, and no others, have names that begin with one of {READING}"
 # The second call has another result, so these are never repeated. All other writes are.
 NOT_REPEATED: Final = frozenset(
@@ -128,6 +135,8 @@ NOT_REPEATED: Final = frozenset(
         "purge_deleted_conversations",
         "fork_conversation",
         "revoke_share",
+        "delete_file",
+        "purge_unused_files",
         "delete_user",
         "import_user",
         "import_conversations",
@@ -184,14 +193,15 @@ def arguments(name: str) -> dict[str, object]:
 VERBS: Final = verbs()
 WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
-# conversations (opened, closed), their payloads, a cursor each for the messages and the runs, their steps and events.
+# files (opened, closed), one for the conversations, their payloads, a cursor each for the messages and the runs, their
+# steps and events.
 # Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
     "get_history_entry": 3,
     "get_all_history_entries_by_agent": 3,
     "list_history_entries": 3,
-    "export_user": 13,
+    "export_user": 15,
 }
 
 
@@ -248,14 +258,17 @@ class Rows:
         self.entries = f'"{schema}".{prefix}_agent_history'
         self.steps = f'"{schema}".{prefix}_agent_history_steps'
         self.events = f'"{schema}".{prefix}_agent_history_timeline_events'
-        self.tables = (self.conversations, self.messages, self.shares, self.entries, self.steps, self.events)
+        self.files = f'"{schema}".{prefix}_files'
+        self.chunks = f'"{schema}".{prefix}_file_chunks'
+        history = (self.entries, self.steps, self.events)
+        self.tables = (self.conversations, self.messages, self.shares, *history, self.files)
 
     async def seed(self) -> None:
         """
         Replace all rows, with times in 2001.
 
         They are ada's two conversations, a soft-deleted one, and bob's, with messages; a link to one of ada's; and a
-        run of hers.
+        run of hers; and a file of hers, to which no message refers.
         """
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
@@ -276,7 +289,11 @@ class Rows:
             INSERT INTO {self.steps} (key, value, history_id, agent_id)
             VALUES ('s1', '{{"type": "text", "content": "words"}}', 'h1', 'a1');
             INSERT INTO {self.events} (id, history_id, agent_id, event_type, event_name, start_time)
-            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}')""")
+            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}');
+            DELETE FROM {self.files};
+            INSERT INTO {self.files} (user_id, upload, id, size, created_at, pending_since)
+            VALUES ('ada', 'u1', '{UNUSED_FILE}', 5, '{LONG_AGO}', '{LONG_AGO}');
+            INSERT INTO {self.chunks} (user_id, upload, number, bytes) VALUES ('ada', 'u1', 0, 'words')""")
 
     async def all(self) -> dict[str, Table]:
         """Return all rows. Of the times only whether a conversation was changed since seed()."""
@@ -296,7 +313,8 @@ class Rows:
         events = await self._connection.fetch(f"""
             SELECT id, history_id, agent_id, event_type, event_name, parent_event_id, tags::text, output::text
             FROM {self.events} ORDER BY id""")
-        found = {"conversations": conversations, "messages": messages, "shares": shares}
+        files = await self._connection.fetch(f"SELECT user_id, id, size FROM {self.files} ORDER BY user_id, id")
+        found = {"conversations": conversations, "messages": messages, "shares": shares, "files": files}
         found |= {"entries": entries, "steps": steps, "events": events}
         return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 

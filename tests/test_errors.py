@@ -43,6 +43,7 @@ from voltmem import (
     SchemaError,
     SchemaNotReadyError,
     StorageClosedError,
+    StoredFileNotFoundError,
     VoltMemError,
 )
 from voltmem._agents.native import NativeMemory
@@ -117,6 +118,10 @@ async def no_extra(world: World) -> None:
     raise MissingExtraError("testcontainers", "docker")  # raised for real in test_testing.py, with Docker
 
 
+async def no_file(world: World) -> None:
+    await anext(world.make_storage().read_file("ada", "0" * 64))
+
+
 async def no_embedded_server(world: World) -> None:
     from voltmem._postgres.embedded import start_temporary
 
@@ -175,6 +180,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     ConversationNotFoundError: no_conversation,
     ConversationExistsError: two_conversations,
     MessageNotFoundError: no_message,
+    StoredFileNotFoundError: no_file,
     RevisionConflictError: two_revisions,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
@@ -263,7 +269,7 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
             *(
                 f"""CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {table}
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {{schema}}.away()"""
-                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}")
+                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}", "{files}")
             ),
         ],
         ["DROP FUNCTION {schema}.away CASCADE"],
@@ -276,6 +282,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
     c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "add_messages"))
     names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "add": f"{schema}.{a_name}"}
     names |= {"shares": rows.shares, "entries": rows.entries, "steps": rows.steps, "events": rows.events}
+    names |= {"files": rows.files}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
 
@@ -383,6 +390,9 @@ WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud80
 
 # The invalid-looking values that a parameter accepts, besides its valid value, and None if its type has it.
 MEANT: dict[str, tuple[Any, ...]] = {
+    "content": (b"bytes", []),
+    "start": (1,),
+    "end": (1,),
     "title": ("", "x" * 1001),
     "metadata": ({},),
     "touch": (True,),

@@ -10,6 +10,7 @@ from voltmem._agents.native import NativeMemory, Payload, list_payloads
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
+from voltmem._areas.files import StoredFile
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
@@ -49,6 +50,7 @@ from voltmem.errors import (
     SchemaError,
     SchemaNotReadyError,
     StorageClosedError,
+    StoredFileNotFoundError,
     VoltMemError,
 )
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
@@ -117,6 +119,8 @@ __all__ = [
     "SplitConversation",
     "Storage",
     "StorageClosedError",
+    "StoredFile",
+    "StoredFileNotFoundError",
     "TimelineEvent",
     "Unset",
     "UserConversations",

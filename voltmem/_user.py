@@ -13,6 +13,7 @@ from voltmem._areas.area import async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
+from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
@@ -197,6 +198,13 @@ class UserStorage:
 
     # Without the other verbs, whose keys belong to no user.
     delete_history_entry = own(AgentHistory.delete_history_entry)
+    # --- files ------------------------------------------------------------------------------------------------
+
+    put_file = own(Files.put_file)
+    get_file = own(Files.get_file)
+    read_file = own(Files.read_file)
+    delete_file = own(Files.delete_file)
+    purge_unused_files = own(Files.purge_unused_files)
 
     # --- public links -----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
+from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -583,6 +584,77 @@ class UserStorage:
 
         A run without a user belongs to the owner of its conversation.
         """
+    async def put_file(self, content: FileContent) -> StoredFile:
+        """
+        Store a file of a user. Returns it; ``.url`` is its address for messages.
+
+        ::
+
+            file = await storage.put_file("ada", open("cat.png", "rb"))
+            picture = {"type": "file", "mediaType": "image/png", "filename": "cat.png", "url": file.url}
+            await storage.add_message({"role": "user", "content": [picture]}, "ada", "c1")
+
+        Args:
+            content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
+                of a request. It is read piece by piece, a file in a thread; it is not closed.
+
+        Raises:
+            StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
+
+        The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
+        a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
+        message, conversation or user that refers to it.
+
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
+        is cancelled, or whose content raises, deletes what it has stored.
+        """
+    async def get_file(self, file_id: str) -> StoredFile | None:
+        """
+        Return a file of a user, without its content; None if the user has none with this id.
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+        """
+    def read_file(self, file_id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """
+        Return the content of a file, or a range of it: yields pieces of at most 256 KiB.
+
+        ::
+
+            async for piece in storage.read_file("ada", file.id):
+                await response.write(piece)
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The user has no file with this id, or it was deleted meanwhile.
+
+        One round trip for each piece; only the pieces of the range are read. No connection is held in between, so a
+        client that reads slowly delays nobody.
+        """
+    async def delete_file(self, file_id: str) -> bool:
+        """
+        Delete a file to which no message refers. Returns whether it was deleted.
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+
+        False if the user has no such file, or if a message refers to it: one that is removed from a message that is
+        being written may be part of another one, since equal contents are one file. A file that is in use is deleted
+        with the last message that refers to it.
+        """
+    async def purge_unused_files(self, *, older_than: timedelta = ...) -> int:
+        """
+        Delete the files to which no message refers, and uploads that were cut off. Returns how many.
+
+        Args:
+            older_than: Only those that were stored at least this long ago.
+
+        put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
+        """
     async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
         Create a public, read-only link to a conversation. Returns it.
@@ -623,14 +695,14 @@ class UserStorage:
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
-        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
-        under "A user's data", describes their format.
+        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
+        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
+        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
+        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
+        the reference, under "A user's data", describes their format.
 
-        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
-        connection, in a transaction, until the last line is read or the iterator is closed.
+        The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
+        a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
     async def import_user(self, lines: Lines) -> ImportResult:
         """
@@ -642,13 +714,14 @@ class UserStorage:
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
-        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
-        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
-        conversation loses that reference.
+        Files are stored first. Each conversation with everything in it is one transaction, and so is each run. Times,
+        order and the place in the sidebar stay. What the user has already is skipped, so a failed import can be
+        repeated. An id that is taken is replaced by another, the same in each import; .renamed lists them. A run that
+        refers to another user's conversation loses that reference.
 
         Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
-        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        words are indexed. One conversation, or a chunk of a file, is in memory at a time, and no connection is held
+        while waiting for lines.
         """
     async def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
         """

@@ -12,6 +12,7 @@ All errors that voltmem raises.
     ├── ConversationExistsError (ValueError)      .conversation_id; .is_deleted
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
     ├── MessageNotFoundError (LookupError)        .message_id
+    ├── StoredFileNotFoundError (LookupError)     .file_id
     ├── RevisionConflictError (ValueError)        .conversation_id: it was changed since it was read
     ├── StorageClosedError (RuntimeError)         the storage was used after close()
     ├── EventLoopError (RuntimeError)             the storage was used in a second event loop
@@ -60,6 +61,7 @@ __all__ = [
     "SchemaError",
     "SchemaNotReadyError",
     "StorageClosedError",
+    "StoredFileNotFoundError",
     "VoltMemError",
 ]
 
@@ -137,6 +139,23 @@ class MessageNotFoundError(VoltMemError, LookupError):
         super().__init__(
             f"message {message_id!r} was not found in conversation {conversation_id!r}: it never was there, or was "
             "deleted. Check both ids, or read the messages again with get_messages()."
+        )
+
+
+class StoredFileNotFoundError(VoltMemError, LookupError):
+    """
+    The user has no file with this id, or it was deleted while it was being stored or read.
+
+    With the user None, a public link shows no file with this id.
+    """
+
+    def __init__(self, file_id: str, user_id: str | None) -> None:
+        self.file_id = file_id
+        super().__init__(
+            f"file {file_id!r} is not shown by this link: no message has it, or the link was revoked."
+            if user_id is None
+            else f"file {file_id!r} was not found among those of user {user_id!r}: it was never stored, or was "
+            "deleted. Check both ids, or store it again with put_file()."
         )
 
 

@@ -153,7 +153,7 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
 
 
 def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | None, str | None]:
-    """Return the fields, format, payload and parent_id of a row, in the order of MESSAGE_COLUMNS."""
+    """Return the fields, format, payload and parent_id of a row, in the order of message_columns()."""
     id, role, content, content_json, type, metadata, created_at, format, payload, parent_id, own_role, parts = row
     if parts is not None:  # VoltAgent has stored the message, or replaced it, and wrote no other column
         content, content_json, type, format, payload = None, parts, "text", None, None
@@ -194,6 +194,16 @@ def _fields_of(
         "metadata": {} if metadata is None else from_stored_json(metadata),
         "created_at": created_at,
     }
+
+
+def _replaced(value: JsonValue, strings: Mapping[str, str]) -> JsonValue:
+    if isinstance(value, str):
+        return strings.get(value, value)
+    if isinstance(value, list):
+        return [_replaced(each, strings) for each in value]
+    if isinstance(value, dict):
+        return {name: _replaced(each, strings) for name, each in value.items()}
+    return value
 
 
 class Message(Model):
@@ -268,7 +278,7 @@ class Message(Model):
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Message:
-        """Return the message of a row, in the order of MESSAGE_COLUMNS; a NativeMessage if it has another form."""
+        """Return the message of a row, in the order of message_columns(); a NativeMessage if it has another form."""
         fields, format, payload, parent_id = _read_row(row)
         if format is None:
             return construct_unchecked(Message, fields)
@@ -295,6 +305,11 @@ class Message(Model):
         """Return this message as a plain one that says only these parts."""
         type, content = plain.derive(self.role, parts)
         return self._changed({"type": type, "content": content})
+
+    def replacing(self, strings: Mapping[str, str]) -> Self:
+        """Return this message with other strings in place of some, wherever one of them is a whole value."""
+        given = {name: self.__dict__[name] for name in ("content", "payload") if name in self.__dict__}
+        return self._changed({name: _replaced(value, strings) for name, value in given.items()})
 
     def _changed(self, fields: dict[str, Any]) -> Self:
         return construct_unchecked(self.__class__, {**self.__dict__, **fields})
@@ -334,6 +349,11 @@ class NativeMessage(Message):
             parent_id: str | None = None,
         ) -> None: ...
 
+    def replacing(self, strings: Mapping[str, str]) -> Self:
+        """Return this message with other strings in place of some, wherever one of them is a whole value."""
+        given = {name: self.__dict__[name] for name in ("content", "payload") if name in self.__dict__}
+        return self._changed({name: _replaced(value, strings) for name, value in given.items()})
+
     def _changed(self, fields: dict[str, Any]) -> Self:
         # A message that says something else has no form of the framework's any more.
         beside = {"format": None, "payload": None} if "content" in fields else {}
@@ -358,7 +378,7 @@ class NativeMessage(Message):
 
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> NativeMessage:
-        """Return the message of a row, in the order of MESSAGE_COLUMNS; payload is JSON text."""
+        """Return the message of a row, in the order of message_columns(); payload is JSON text."""
         return cls.of_fields(*_read_row(row))
 
     @classmethod

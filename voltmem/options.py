@@ -29,12 +29,14 @@ __all__ = [
     "SHARED_LIMIT",
     "SIDEBAR_LIMIT",
     "ConnectionOptions",
+    "KeepFiles",
     "Migrate",
     "OnLimit",
 ]
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
 OnLimit: TypeAlias = Literal["delete", "archive"]
+KeepFiles: TypeAlias = Literal["inline", "extract"]
 
 DEFAULT_TABLE_PREFIX: Final = "voltagent_memory"  # VoltAgent's tablePrefix
 DEFAULT_MAX_CONNECTIONS: Final = 10  # VoltAgent's maxConnections
@@ -99,6 +101,7 @@ class StorageOptions:
     on_limit: OnLimit = "delete"
     migrate: Migrate = "auto"
     search: bool = False
+    files: KeepFiles = "inline"
     debug: bool = False
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     command_timeout: float = DEFAULT_COMMAND_TIMEOUT
@@ -117,6 +120,7 @@ class StorageOptions:
             raise InvalidOptionError(str(error)) from None
         _check_choice("on_limit", self.on_limit, ("delete", "archive"))
         _check_choice("migrate", self.migrate, ("auto", "check", "off"))
+        _check_choice("files", self.files, ("inline", "extract"))
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

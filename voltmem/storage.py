@@ -11,6 +11,7 @@ from voltmem._areas.appends import Appends, BatchedAppends, Noticed
 from voltmem._areas.area import async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
+from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
 from voltmem._areas.search import Search
@@ -40,6 +41,7 @@ from voltmem.options import (
     DEFAULT_STORAGE_LIMIT,
     DEFAULT_TABLE_PREFIX,
     ConnectionOptions,
+    KeepFiles,
     Migrate,
     OnLimit,
     StorageOptions,
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
 __all__ = ["BoundStorage", "PostgresStorage", "Storage"]
 
 
-class Storage(VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Shares, Changes, Users, Exports, Imports):
+class Storage(
+    VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Shares, Changes, Files, Users, Exports, Imports
+):
     """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 
     def __init__(
@@ -143,6 +147,8 @@ class PostgresStorage(Storage):
             names the missing migrations; "off" does not check.
         search: Whether to index the words of messages, for search(). Set it in every process that writes.
             index_messages() indexes the messages that were stored without it.
+        files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
+            message is read; "inline" leaves it there. Every process reads both.
         debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
             never logged.
         connect_timeout: Seconds for each host of the connection string.
@@ -168,6 +174,7 @@ class PostgresStorage(Storage):
         schema: str = "public",
         migrate: Migrate = "auto",
         search: bool = False,
+        files: KeepFiles = "inline",
         debug: bool = False,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         command_timeout: float = DEFAULT_COMMAND_TIMEOUT,
@@ -185,6 +192,7 @@ class PostgresStorage(Storage):
             on_limit=on_limit,
             migrate=migrate,
             search=search,
+            files=files,
             debug=debug,
             connect_timeout=connect_timeout,
             command_timeout=command_timeout,

@@ -11,8 +11,10 @@ from asyncpg import Record
 from pydantic import JsonValue
 
 import voltmem
+from voltmem._agents.memory import MessageT
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
+from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
@@ -31,7 +33,7 @@ from voltmem.models import (
     OrderDirection,
     Owner,
 )
-from voltmem.options import ConnectionOptions, Migrate, OnLimit
+from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit
 
 __all__ = [
     "AgentRun",
@@ -170,6 +172,20 @@ class ConversationMemory:
 
         Raises:
             ConversationNotFoundError: The conversation is another user's.
+        """
+    def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
+        """
+        Return the messages with the bytes of stored files in them, for a model, which cannot read "voltmem:file/…".
+
+        ::
+
+            history = memory.with_files(memory.messages(limit=20))
+            answer = client.chat.completions.create(model=model, messages=to_openai(history))
+
+        Each address of a file of the user's becomes a data: URL. The address of a file that is not there stays; a
+        provider is told its name. Do not store the messages again: the bytes would be stored in them.
+
+        One round trip, none without files; all the files are in memory.
         """
     def add(self, message: MessageLike) -> Message:
         """
@@ -758,6 +774,77 @@ class UserStorage:
 
         A run without a user belongs to the owner of its conversation.
         """
+    def put_file(self, content: FileContent) -> StoredFile:
+        """
+        Store a file of a user. Returns it; ``.url`` is its address for messages.
+
+        ::
+
+            file = storage.put_file("ada", open("cat.png", "rb"))
+            picture = {"type": "file", "mediaType": "image/png", "filename": "cat.png", "url": file.url}
+            storage.add_message({"role": "user", "content": [picture]}, "ada", "c1")
+
+        Args:
+            content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
+                of a request. It is read piece by piece, a file in a thread; it is not closed.
+
+        Raises:
+            StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
+
+        The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
+        a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
+        message, conversation or user that refers to it.
+
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
+        is cancelled, or whose content raises, deletes what it has stored.
+        """
+    def get_file(self, file_id: str) -> StoredFile | None:
+        """
+        Return a file of a user, without its content; None if the user has none with this id.
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+        """
+    def read_file(self, file_id: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """
+        Return the content of a file, or a range of it: yields pieces of at most 256 KiB.
+
+        ::
+
+            for piece in storage.read_file("ada", file.id):
+                response.write(piece)
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The user has no file with this id, or it was deleted meanwhile.
+
+        One round trip for each piece; only the pieces of the range are read. No connection is held in between, so a
+        client that reads slowly delays nobody.
+        """
+    def delete_file(self, file_id: str) -> bool:
+        """
+        Delete a file to which no message refers. Returns whether it was deleted.
+
+        Args:
+            file_id: The id, without "voltmem:file/".
+
+        False if the user has no such file, or if a message refers to it: one that is removed from a message that is
+        being written may be part of another one, since equal contents are one file. A file that is in use is deleted
+        with the last message that refers to it.
+        """
+    def purge_unused_files(self, *, older_than: timedelta = ...) -> int:
+        """
+        Delete the files to which no message refers, and uploads that were cut off. Returns how many.
+
+        Args:
+            older_than: Only those that were stored at least this long ago.
+
+        put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
+        """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
         Create a public, read-only link to a conversation. Returns it.
@@ -798,14 +885,14 @@ class UserStorage:
                 for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
-        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
-        under "A user's data", describes their format.
+        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
+        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
+        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
+        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
+        the reference, under "A user's data", describes their format.
 
-        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
-        connection, in a transaction, until the last line is read or the iterator is closed.
+        The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
+        a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
     def import_user(self, lines: Lines) -> ImportResult:
         """
@@ -817,13 +904,14 @@ class UserStorage:
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
-        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
-        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
-        conversation loses that reference.
+        Files are stored first. Each conversation with everything in it is one transaction, and so is each run. Times,
+        order and the place in the sidebar stay. What the user has already is skipped, so a failed import can be
+        repeated. An id that is taken is replaced by another, the same in each import; .renamed lists them. A run that
+        refers to another user's conversation loses that reference.
 
         Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
-        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        words are indexed. One conversation, or a chunk of a file, is in memory at a time, and no connection is held
+        while waiting for lines.
         """
     def import_conversations(self, conversations: ImportedConversations) -> ImportResult:
         """
@@ -895,13 +983,14 @@ class Storage:
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
-        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
-        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
-        conversation loses that reference.
+        Files are stored first. Each conversation with everything in it is one transaction, and so is each run. Times,
+        order and the place in the sidebar stay. What the user has already is skipped, so a failed import can be
+        repeated. An id that is taken is replaced by another, the same in each import; .renamed lists them. A run that
+        refers to another user's conversation loses that reference.
 
         Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
-        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        words are indexed. One conversation, or a chunk of a file, is in memory at a time, and no connection is held
+        while waiting for lines.
         """
     def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
         """
@@ -931,14 +1020,14 @@ class Storage:
                 for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
-        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
-        under "A user's data", describes their format.
+        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
+        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
+        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
+        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
+        the reference, under "A user's data", describes their format.
 
-        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
-        connection, in a transaction, until the last line is read or the iterator is closed.
+        The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
+        a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
     def delete_user(self, user_id: str) -> int:
         """
@@ -952,6 +1041,82 @@ class Storage:
         conversations.
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        """
+    def put_file(self, user_id: str, content: FileContent) -> StoredFile:
+        """
+        Store a file of a user. Returns it; ``.url`` is its address for messages.
+
+        ::
+
+            file = storage.put_file("ada", open("cat.png", "rb"))
+            picture = {"type": "file", "mediaType": "image/png", "filename": "cat.png", "url": file.url}
+            storage.add_message({"role": "user", "content": [picture]}, "ada", "c1")
+
+        Args:
+            user_id: Its owner. Only messages of the user's conversations can refer to it.
+            content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
+                of a request. It is read piece by piece, a file in a thread; it is not closed.
+
+        Raises:
+            StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
+
+        The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
+        a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
+        message, conversation or user that refers to it.
+
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
+        is cancelled, or whose content raises, deletes what it has stored.
+        """
+    def get_file(self, user_id: str, file_id: str) -> StoredFile | None:
+        """
+        Return a file of a user, without its content; None if the user has none with this id.
+
+        Args:
+            user_id: The owner. Another user's file is None, even with its id.
+            file_id: The id, without "voltmem:file/".
+        """
+    def read_file(self, user_id: str, file_id: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """
+        Return the content of a file, or a range of it: yields pieces of at most 256 KiB.
+
+        ::
+
+            for piece in storage.read_file("ada", file.id):
+                response.write(piece)
+
+        Args:
+            user_id: The owner.
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The user has no file with this id, or it was deleted meanwhile.
+
+        One round trip for each piece; only the pieces of the range are read. No connection is held in between, so a
+        client that reads slowly delays nobody.
+        """
+    def delete_file(self, user_id: str, file_id: str) -> bool:
+        """
+        Delete a file to which no message refers. Returns whether it was deleted.
+
+        Args:
+            user_id: The owner.
+            file_id: The id, without "voltmem:file/".
+
+        False if the user has no such file, or if a message refers to it: one that is removed from a message that is
+        being written may be part of another one, since equal contents are one file. A file that is in use is deleted
+        with the last message that refers to it.
+        """
+    def purge_unused_files(self, user_id: Owner = ..., *, older_than: timedelta = ...) -> int:
+        """
+        Delete the files to which no message refers, and uploads that were cut off. Returns how many.
+
+        Args:
+            user_id: Only this user's; ANY_USER: all users', for a cleanup task, once a day or more often.
+            older_than: Only those that were stored at least this long ago.
+
+        put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
         """
     def watch(self, user_id: str, *, poll_interval: float = 2.0) -> Generator[Change]:
         """
@@ -1007,19 +1172,45 @@ class Storage:
         """
         Return the title of a shared conversation and one page of its messages, oldest first.
 
-        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned:
-        no system messages, tools, reasoning, pictures or metadata, and no ids except those of the messages.
+        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned,
+        and their pictures and other files by address: no system messages, tools, reasoning or metadata, no bytes within
+        messages, and no ids except those of messages and files. Files: get_shared_file(), read_shared_file().
 
         Args:
             token: The token of the link. None is returned for an unknown token, a revoked link and a deleted
                 conversation alike.
-            limit: The maximum number of messages. Messages without text are left out, so there may be fewer.
+            limit: The maximum number of messages. Messages without text or files are left out, so there may be fewer.
             after: The next_cursor of the page before.
 
         Raises:
             InvalidQueryError: The cursor is malformed, or the limit is below 1.
 
         Uses the index ``{prefix}_messages_in_line``; each page is read from its first message on.
+        """
+    def get_shared_file(self, token: str, file_id: str) -> StoredFile | None:
+        """
+        Return a file that a shared conversation shows, without its content; None if it shows no such file.
+
+        No user is needed: the token gives access, to the files in the messages that get_shared_conversation() returns.
+
+        Args:
+            token: The token of the link.
+            file_id: The id, without "voltmem:file/".
+        """
+    def read_shared_file(self, token: str, file_id: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """
+        Return the content of a file that a shared conversation shows: yields pieces of at most 256 KiB.
+
+        Args:
+            token: The token of the link.
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The conversation shows no such file, or it was deleted meanwhile.
+
+        One round trip for each piece, and one before. No connection is held in between.
         """
     def list_shares(self, user_id: str, *, conversation_id: str | None = None) -> list[Share]:
         """
@@ -1898,6 +2089,7 @@ class PostgresStorage(Storage):
         schema: str = "public",
         migrate: Migrate = "auto",
         search: bool = False,
+        files: KeepFiles = "inline",
         debug: bool = False,
         connect_timeout: float = 10.0,
         command_timeout: float = 60.0,

@@ -31,7 +31,7 @@ from typing import TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from voltmem.errors import MissingExtraError
-from voltmem.options import Migrate, OnLimit
+from voltmem.options import KeepFiles, Migrate, OnLimit
 from voltmem.storage import PostgresStorage
 
 __all__ = [
@@ -77,6 +77,7 @@ class StorageArguments(TypedDict, total=False):
     on_limit: OnLimit
     migrate: Migrate
     search: bool
+    files: KeepFiles
     debug: bool
     connect_timeout: float
     command_timeout: float

@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -22,6 +22,7 @@
 --   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
 --                  conversation is the order of commits
 --   vectors        the text form of a tsvector, with E'\x01' as the placeholder for the user's key in each lexeme
+--   used_files     the ids of the files that the message refers to, separated by spaces; a trigger makes the references
 -- sizes and created_ats are text because asyncpg has a codec for text[]; it looks up any other array type on each new
 -- connection.
 -- Arguments for all calls.
@@ -34,8 +35,11 @@
 --   ui_parts, speakers, results
 --                  for VoltAgent 1 and 2: the parts of the UIMessage (JSON); its role, if it is another than ours; and
 --                  the results of calls in earlier messages (see answer_calls). Used if these tables have its columns
--- An argument for all calls.
+--   used_files     the ids of the files that the message refers to, separated by spaces
+-- Arguments for all calls.
 --   limit_is_given false: the limit is a default, which does not apply to tables that VoltAgent 1 or 2 uses
+--   kept_files, kept_contents  the ids and the contents, in base64, of files that are stored for the owner of each
+--                  message that refers to them; NULL: none
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
@@ -67,7 +71,10 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     ui_parts text[] DEFAULT NULL,
     speakers text[] DEFAULT NULL,
     results text[] DEFAULT NULL,
-    limit_is_given boolean DEFAULT true
+    limit_is_given boolean DEFAULT true,
+    used_files text[] DEFAULT NULL,
+    kept_files text[] DEFAULT NULL,
+    kept_contents text[] DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 -- One generic plan with index scans, independent of the statistics. A plan made for a very long conversation would read
@@ -204,10 +211,15 @@ BEGIN
                     END IF;
                 END IF;
             END IF;
+            IF accepted AND kept_files IS NOT NULL AND used_files[position] IS NOT NULL THEN
+                PERFORM {schema}.{prefix}_keep_file(owner, kept.id, kept.content)
+                    FROM unnest(kept_files, kept_contents) AS kept (id, content)
+                    WHERE kept.id = ANY (string_to_array(used_files[position], ' '));
+            END IF;
             IF accepted THEN
                 INSERT INTO {schema}.{prefix}_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words, own_role, parts, parts_hash)
+                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids)
                 VALUES
                     (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
                      contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
@@ -215,7 +227,8 @@ BEGIN
                      formats[position], payloads[position]::json, parent,
                      replace(vectors[position], E'\x01', user_key)::tsvector,
                      CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
-                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'))
+                     encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'),
+                     string_to_array(used_files[position], ' '))
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
@@ -228,7 +241,8 @@ BEGIN
                     created_at = CASE WHEN created_ats[position] IS NULL THEN m.created_at ELSE excluded.created_at END,
                     format = excluded.format,
                     payload = excluded.payload,
-                    words = excluded.words
+                    words = excluded.words,
+                    file_ids = excluded.file_ids
                 RETURNING m.created_at INTO stored_at;
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.

@@ -1,10 +1,10 @@
--- version 2
+-- version 3
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
 -- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
 -- VoltAgent 1 or 2, the owner's messages get the new user; those that another user wrote there stay that user's. The
--- shares are deleted, because the user who created them could no longer revoke them. A function for the same reason as
--- drop_messages.
+-- shares are deleted, because the user who created them could no longer revoke them. The files to which the messages
+-- refer are copied. A function for the same reason as drop_messages.
 --
 -- Arguments: the id of the conversation; its required owner (NULL: trusted code, no check); the new user.
 
@@ -19,6 +19,7 @@ DECLARE
         SELECT FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
+    ids text[];
 BEGIN
     -- FOR UPDATE, not FOR NO KEY UPDATE: it must wait for a concurrent INSERT of a share, whose foreign key check locks
     -- the row FOR KEY SHARE.
@@ -48,6 +49,12 @@ BEGIN
         END IF;
         DELETE FROM {schema}.{prefix}_shares AS s
             WHERE s.conversation_id = conversation;
+        SELECT array_agg(DISTINCT used.id) INTO ids
+            FROM {schema}.{prefix}_messages AS m, unnest(m.file_ids) AS used (id)
+            WHERE m.conversation_id = conversation AND m.file_ids IS NOT NULL;
+        IF ids IS NOT NULL THEN
+            PERFORM {schema}.{prefix}_copy_files(conversation, giver, recipient, ids);
+        END IF;
         PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
 END

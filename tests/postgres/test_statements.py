@@ -20,6 +20,7 @@ from voltmem._areas.appends import AppendStatements
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
+from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
 from voltmem._areas.messages import MessageStatements
@@ -58,6 +59,7 @@ def statements(tables: Tables) -> Iterator[str]:
         SearchStatements,
         ShareStatements,
         ExportStatements,
+        FileStatements,
         ForkStatements,
         UserStatements,
         ImportStatements,
@@ -251,7 +253,7 @@ def append_arguments(message_id: str) -> list[object]:
     """The arguments for one call with one message, as they are sent."""
     calls = [["c1"], ["u1"], [None], ["1"]]
     messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
-    return [*calls, *messages, 100, True, False, None, None, None, None, True]
+    return [*calls, *messages, 100, True, False, None, None, None, None, True, None, None, None]
 
 
 async def test_adding_a_message_walks_indexes_only(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 PREFIX = "voltagent_memory"
 FOURTEEN = 14
 LATER = [each.name for each in migrations() if not each.is_function and each.name > LAST_FILE]
-NEW_COLUMNS = {"aside", "own_role", "parts_hash"}
+NEW_COLUMNS = {"aside", "own_role", "parts_hash", "file_ids"}
+NEW_TABLES = ("files", "file_chunks", "file_references")
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def processes() -> Iterator[list[Worker]]:
 
 
 async def rows(connection: Connection, tables: Tables) -> dict[str, list[dict[str, object]]]:
-    """Return all rows except the ledger's, without the columns that later migrations add."""
-    names = set(tables.all_tables()) - {tables.migrations}
+    """Return all rows except the ledger's, without the tables and columns that later migrations add."""
+    names = set(tables.all_tables()) - {tables.migrations, *(getattr(tables, name) for name in NEW_TABLES)}
     found = {name: await connection.fetch(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
     return {name: [without_new_columns(row) for row in rows] for name, rows in found.items()}
 

@@ -10,7 +10,7 @@ from typing import Any, Final, get_type_hints
 
 import pytest
 
-from tests.calls import Rows
+from tests.calls import UNUSED_FILE, Rows
 from tests.conftest import Connection
 from voltmem import (
     ANY_USER,
@@ -35,6 +35,7 @@ IDS: Final = (
     *(
         "conversation_id",
         "message_id",
+        "file_id",
         "resource_id",
         "agent_id",
         "history_id",
@@ -54,7 +55,9 @@ VALUES: Final[dict[str, Any]] = {
     "agentId": "a1",
     "conversation_id": "c1",
     "conversationId": "c1",
+    "content": b"words",
     "conversations": [],
+    "file_id": UNUSED_FILE,
     "history_id": "h1",
     "historyId": "h1",
     "ids": ["m1"],

@@ -24,10 +24,30 @@ from voltmem import (
     InvalidOptionError,
     Message,
     PostgresStorage,
+    StoredFileNotFoundError,
     UserStorage,
     VoltMemError,
 )
 from voltmem.options import connection_target
+
+# --- other roles -------------------------------------------------------------------------------------------------
+
+
+async def test_functions_with_their_owners_rights_are_not_everybodys(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """A role without privileges cannot make a trigger of a function that runs with its owner's rights."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    found = await connection.fetch(
+        "SELECT proname, has_function_privilege('public', oid, 'EXECUTE') AS is_everybodys FROM pg_proc "
+        "WHERE prosecdef AND pronamespace = $1::text::regnamespace",
+        f'"{schema}"',
+    )
+
+    assert len(found) >= 2
+    assert [row["proname"] for row in found if row["is_everybodys"]] == []
+
 
 # --- another user's id -------------------------------------------------------------------------------------------
 
@@ -35,6 +55,8 @@ from voltmem.options import connection_target
 OWNER_PARAMETERS = ("owner", "user_id")
 # Verbs whose values become the user's, as in create_conversation().
 IMPORTS = {"import_user", "import_conversations"}
+# Its tests are in tests/areas/test_files.py.
+STORING = {"put_file"}
 
 
 def nothing(result: object) -> bool:
@@ -54,7 +76,7 @@ def owner_parameter(name: str) -> str | None:
 
 
 @pytest.mark.parametrize("user", ["bob", "mallory", "ADA", "ada\t", "%", "*"])
-@pytest.mark.parametrize("name", [name for name in VERBS if owner_parameter(name) and name not in IMPORTS])
+@pytest.mark.parametrize("name", [name for name in VERBS if owner_parameter(name) and name not in IMPORTS | STORING])
 async def test_another_users_id_reads_and_writes_nothing(
     name: str, user: str, storage: PostgresStorage, rows: Rows
 ) -> None:
@@ -62,7 +84,7 @@ async def test_another_users_id_reads_and_writes_nothing(
     before = await rows.all()
     result: object = None
 
-    with suppress(ConversationNotFoundError):
+    with suppress(ConversationNotFoundError, StoredFileNotFoundError):
         result = await call(storage, name, **{str(owner_parameter(name)): user})
 
     if user != "bob" or not selects_by_user(name):
@@ -82,7 +104,7 @@ async def test_a_users_view_knows_no_other(name: str, user: str, storage: Postgr
     own = {"conversation": {"id": "c1", "title": "Mine now"}} if "conversation" in parameters(UserStorage, name) else {}
     result: object = None
 
-    with suppress(ConversationNotFoundError, ConversationExistsError):
+    with suppress(ConversationNotFoundError, ConversationExistsError, StoredFileNotFoundError):
         result = await call_as(storage.for_user(user), name, **own)
 
     assert "'ada'" not in repr(result)

@@ -18,10 +18,10 @@ from voltmem._areas.messages import Messages
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
     IS_THEIRS,
-    MESSAGE_COLUMNS,
     ON_LINE,
     WindowQuery,
     authored,
+    message_columns,
     owner_of,
 )
 from voltmem._tables import Tables
@@ -67,7 +67,7 @@ class NativeStatements:
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
                     AND EXISTS (SELECT FROM relinked)
-                RETURNING {MESSAGE_COLUMNS}
+                RETURNING {message_columns(tables)}
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
             )
@@ -93,7 +93,7 @@ class NativeStatements:
             SELECT c.user_id AS owner, m.*
             FROM {conversations} AS c
             LEFT JOIN LATERAL (
-                SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+                SELECT {message_columns(tables)} FROM {authored(tables)} AS m
                 WHERE conversation_id = $1 AND {ON_LINE} AND c.user_id = $2 AND coalesce(author, $2) = $2
                     AND (created_at, seq) >= (
                         (SELECT coalesce(max(created_at), '-infinity') FROM start),
@@ -105,7 +105,7 @@ class NativeStatements:
         self.lock = f"SELECT user_id FROM {conversations} WHERE id = $1 AND deleted_at IS NULL FOR UPDATE"
         # Two limits, because the index has the order of the line and of the other messages, but not of both together.
         owner = owner_of(tables, "$1")
-        newest = f"""SELECT aside, seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+        newest = f"""SELECT aside, seq, {message_columns(tables)} FROM {authored(tables)} AS m
                 WHERE conversation_id = $1 AND NOT archived AND coalesce(author, {owner}) = {owner}"""
         self.tree = f"""
             SELECT c.user_id AS owner, m.*
@@ -118,7 +118,7 @@ class NativeStatements:
             WHERE c.id = $1 AND c.deleted_at IS NULL
             ORDER BY m.created_at, m.seq"""
         self.get_messages = f"""
-            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND message_id = ANY($3::text[]) AND coalesce(author, $2) = $2
                 AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,

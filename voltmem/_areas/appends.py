@@ -29,6 +29,8 @@ from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from voltmem._areas.files import used_files
+from voltmem._areas.inlined import extracted
 from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
 from voltmem._postgres.driver import logger
@@ -61,14 +63,17 @@ class AppendStatements:
     """The statement that stores the messages of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 24))
+        numbers = ", ".join(f"${number}" for number in range(1, 27))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
 
 
 class Append:
     """One call: messages for one conversation, of which all or none are stored."""
 
-    __slots__ = ("answer", "arrived_at", "conversation_id", "known", "messages", "resource_id", "rows", "user_id")
+    __slots__ = (
+        *("answer", "arrived_at", "contents", "conversation_id", "known", "messages", "resource_id", "rows"),
+        "user_id",
+    )
 
     def __init__(
         self,
@@ -86,11 +91,17 @@ class Append:
         self.arrived_at = time.monotonic()
         self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         self.rows: list[MessageRow] = []
+        self.contents: dict[str, str] = {}
 
-    def make_rows(self) -> int:
-        """Make the rows of the messages. Returns their number of characters."""
+    def make_rows(self, *, extract: bool) -> int:
+        """Make the rows of the messages; extract: with files in place of base64. Returns their number of characters."""
         self.rows = [message.to_row() for message in self.messages]
-        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows)
+        if extract:
+            pairs = [extracted(*each, self.contents) for each in zip(self.messages, self.rows, strict=True)]
+            self.messages, self.rows = [message for message, _ in pairs], [row for _, row in pairs]
+        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows) + sum(
+            map(len, self.contents.values())
+        )
 
     def resolve(self, outcome: Outcome) -> None:
         """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
@@ -152,7 +163,7 @@ class Appends:
         an error.
         """
         append = Append(messages, user_id, conversation_id, resource_id, known)
-        append.make_rows()
+        append.make_rows(extract=self._options.files == "extract")
         append.resolve(*await self._send([append], waits_for_locks=True))
         return append.answer.result()
 
@@ -169,10 +180,11 @@ class Appends:
         vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         arguments = [*calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None]
+        files = _files_of(appends)
         while True:
             shown = _shown(appends) if self.noticed.voltagent else (None, None, None)
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
-            answer = await self._executor.fetch(self._sql, *arguments, *shown, self._options.limit_is_given)
+            answer = await self._executor.fetch(self._sql, *arguments, *shown, self._options.limit_is_given, *files)
             stored_at = {row["item"]: row["stored_at"] for row in answer}
             if 0 not in stored_at or stored_at[0] is not None:
                 break
@@ -217,6 +229,15 @@ def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stor
         if -(calls + item) in stored_at:
             return MessageNotFoundError(message.id, append.conversation_id)
     return "deleted" if -number in stored_at else "missing"
+
+
+def _files_of(appends: Sequence[Append]) -> tuple[Sequence[str | None] | None, ...]:
+    """Return the files that each message refers to, and the ids and the contents of new ones; None: there are none."""
+    used = [used_files(row) for append in appends for row in append.rows]
+    if not any(used):
+        return None, None, None
+    contents = {id: content for append in appends for id, content in append.contents.items()}
+    return (used, list(contents), list(contents.values())) if contents else (used, None, None)
 
 
 @dataclass(eq=False)
@@ -320,6 +341,7 @@ class BatchedAppends(Appends):
     def _fill(self, statement: _Statement, conversations: int) -> None:
         """Take the waiting calls of the next *conversations* queues, until the statement is full."""
         messages = characters = 0
+        extract = self._options.files == "extract"
         for _ in range(conversations):
             conversation_id = statement.conversations.popleft()
             queue, before = self._queues[conversation_id], len(statement.appends)
@@ -327,8 +349,8 @@ class BatchedAppends(Appends):
                 append = queue.popleft()
                 if append.answer.done():  # cancelled
                     continue
-                try:
-                    characters += append.make_rows()  # not earlier, so that waiting calls hold no rows in memory
+                try:  # not earlier, so that waiting calls hold no rows in memory
+                    characters += append.make_rows(extract=extract)
                 except Exception as error:  # the caller changed the content after the check
                     append.fail(error)
                     continue

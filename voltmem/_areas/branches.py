@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Self, cast
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import MESSAGE_COLUMNS, authored, message_at, owner_of
+from voltmem._areas.queries import authored, message_at, message_columns, owner_of
 from voltmem._model import Key, Model, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_id, check_id_or_none, check_owner
@@ -86,7 +86,7 @@ class BranchStatements:
         self.points = f"""{points}
             SELECT nullif(parent_id, '') AS parent_id, message_ids, chosen_id FROM point ORDER BY created_at, seq"""
         self.siblings = f"""{points}
-            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND {there}
                 AND ($2::text IS NULL OR coalesce(author, {owner_of(tables, "$1")}) = $2)
                 AND (

@@ -29,7 +29,7 @@ class ForkStatements:
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
         # The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up
         # to the storage limit, $5. The setting is for tables that VoltAgent created, whose messages have a user_id.
-        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words"
+        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words, file_ids"
         columns += ", own_role, parts_hash"
         self.fork = f"""
             WITH source AS (

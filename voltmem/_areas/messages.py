@@ -10,7 +10,8 @@ from pydantic import JsonValue
 
 from voltmem._areas.appends import Appends
 from voltmem._areas.area import Area
-from voltmem._areas.queries import MESSAGE_COLUMNS, MessageQuery, authored, is_deleted, owner_of
+from voltmem._areas.files import files_in
+from voltmem._areas.queries import MessageQuery, authored, is_deleted, message_columns, owner_of
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -46,7 +47,7 @@ class MessageStatements:
         owner = owner_of(tables, "$1")
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"
         self.get = f"""
-            SELECT {MESSAGE_COLUMNS} FROM {authored(tables)} AS m
+            SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND message_id = $3 AND (NOT archived OR $4) AND {owner} IS NOT NULL
                 AND ($2::text IS NULL OR coalesce(author, {owner}) = $2)"""
         # The conversation's row is updated without a change, so that watchers see one. NULLs if there is no message.
@@ -54,12 +55,14 @@ class MessageStatements:
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE {owned} FOR UPDATE
             ), merged AS (
-                UPDATE {messages} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb)
+                UPDATE {messages} SET
+                    metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb),
+                    file_ids = nullif(ARRAY(SELECT DISTINCT unnest(file_ids || $5::text[])), '{{}}')
                 WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT 1 FROM owned) AND EXISTS (
                     SELECT 1 FROM {authored(tables)} AS m
                     WHERE m.conversation_id = $1 AND m.message_id = $3 AND ($2 IS NULL OR coalesce(m.author, $2) = $2)
                 )
-                RETURNING {MESSAGE_COLUMNS}
+                RETURNING {message_columns(tables)}
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)
             )
@@ -182,7 +185,8 @@ class Messages(Area):
         """
         check_id(conversation_id=conversation_id, message_id=message_id)
         owner = check_owner("user_id", user_id)
-        arguments = conversation_id, owner, message_id, metadata_text(metadata)
+        patch = metadata_text(metadata)
+        arguments = conversation_id, owner, message_id, patch, files_in(patch)
         row = await self._executor.fetchrow(self._sql(MessageStatements).merge_metadata, *arguments)
         if row is None or not row["is_owned"]:
             was_deleted = row is not None and row["is_deleted"]

@@ -57,11 +57,22 @@ TEXT: Final = (
 )
 # Content that is not plain text is read from content_json alone; its searchable copy in the column content is not
 # needed.
-MESSAGE_COLUMNS: Final = (
+_BEFORE_PAYLOAD: Final = (
     "message_id, role, CASE WHEN content_json IS NULL THEN content END AS content, content_json::text AS content_json, "
-    "coalesce(type, 'text') AS type, metadata::text AS metadata, created_at, format, payload::text AS payload, "
-    f"parent_id, own_role, CASE WHEN {IS_THEIRS} THEN parts::text END AS parts"
+    "coalesce(type, 'text') AS type, metadata::text AS metadata, created_at"
 )
+_AFTER_PAYLOAD: Final = f"parent_id, own_role, CASE WHEN {IS_THEIRS} THEN parts::text END AS parts"
+
+
+def message_columns(tables: Tables) -> str:
+    """Return the columns of a message, with the contents of files in the payload, if files="extract" took them out."""
+    filled = f"{tables.fill_in_files}(payload::text, conversation_id, file_ids)"
+    payload = f"CASE WHEN file_ids IS NULL THEN payload::text ELSE {filled} END AS payload"
+    return f"{_BEFORE_PAYLOAD}, format, {payload}, {_AFTER_PAYLOAD}"
+
+
+PLAIN_COLUMNS: Final = f"{_BEFORE_PAYLOAD}, NULL::text AS format, NULL::text AS payload, {_AFTER_PAYLOAD}"
+"""The columns of a message without a framework's form."""
 
 
 # The messages of the line: those of the chosen branch that the storage limit has not archived. All readers of a
@@ -278,7 +289,7 @@ class MessageQuery:
         statement = self._filtered(tables)
         direction = "DESC" if self.newest_first else "ASC"
         order = f"created_at {direction}, seq {direction}"
-        text = statement.text(MESSAGE_COLUMNS, f"{authored(tables)} AS m", order, self.limit, self.offset)
+        text = statement.text(message_columns(tables), f"{authored(tables)} AS m", order, self.limit, self.offset)
         return text, statement.arguments
 
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
@@ -355,9 +366,9 @@ class WindowQuery:
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
-                (SELECT true AS is_first, {MESSAGE_COLUMNS} {of_it} ORDER BY created_at, seq LIMIT 1)
+                (SELECT true AS is_first, {message_columns(tables)} {of_it} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
-                (SELECT false, {MESSAGE_COLUMNS} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
+                (SELECT false, {message_columns(tables)} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
             ) AS m ON true
             WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments

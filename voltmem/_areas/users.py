@@ -30,6 +30,7 @@ class UserStatements:
                 UPDATE {conversations} SET forked_from = NULL, forked_up_to = NULL
                 WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
+            , files AS (DELETE FROM {tables.files} WHERE user_id = $1)
             , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
             SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs) AS deleted,
                 {has_backup(tables)} AS has_backup,

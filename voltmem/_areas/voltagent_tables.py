@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from voltmem._areas.queries import MESSAGE_COLUMNS, hash_of
+from voltmem._areas.queries import hash_of, message_columns
 from voltmem._tables import Tables, rendered
 from voltmem._values import jsonb_copy, to_json
 from voltmem.models import NativeMessage
@@ -53,7 +53,7 @@ class ShowStatements:
             WHERE conversation_id = $1 AND user_id = 'default'
                 AND EXISTS (SELECT FROM {tables.conversations} AS c WHERE c.id = $1)"""
         self.hidden = f"""
-            SELECT {MESSAGE_COLUMNS} FROM {tables.messages}
+            SELECT {message_columns(tables)} FROM {tables.messages}
             WHERE conversation_id = $1 AND parts IS NULL AND content IS NOT NULL AND seq > 0
             ORDER BY created_at, seq LIMIT $2::bigint"""
         # Messages that were replaced meanwhile have parts, and stay.

@@ -16,7 +16,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from queue import SimpleQueue
-from typing import Any, ClassVar, Final, NamedTuple, TypeVar, get_args, get_origin
+from typing import IO, Any, ClassVar, Final, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -30,7 +30,7 @@ _RETURNED: Final = (
     (r"\bAbstractAsyncContextManager\[", "AbstractContextManager["),
 )
 # Iterable, but used as one value.
-_ONE_VALUE: Final = (str, bytes, Mapping, BaseModel)
+_ONE_VALUE: Final = (str, bytes, bytearray, memoryview, Mapping, BaseModel)
 
 
 class Twin:
@@ -184,6 +184,8 @@ class _IterableParameter(NamedTuple):
     name: str
     is_streamed: bool
     """Whether it also takes an asynchronous iterable, so that its items can be passed on one by one."""
+    is_file_read: bool
+    """Whether an open file is read, not iterated over: it is passed on, and read in another thread."""
 
 
 def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
@@ -192,7 +194,7 @@ def _iterables(function: Callable[..., Any]) -> Iterator[_IterableParameter]:
         annotation = written[name].annotation
         kinds = {get_origin(each) for each in (annotation, *get_args(annotation))}
         if Iterable in kinds:
-            yield _IterableParameter(position, name, AsyncIterable in kinds)
+            yield _IterableParameter(position, name, AsyncIterable in kinds, IO in kinds)
 
 
 def _taken(
@@ -200,11 +202,13 @@ def _taken(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments with iterables that fetch their items in this thread, the caller's."""
     positional = list(arguments)
-    for position, name, is_streamed in iterables:
+    for position, name, is_streamed, is_file_read in iterables:
         where: Any = named if name in named else positional
         key: Any = name if name in named else position
         if key != position or position < len(positional):
             value = where[key]
+            if is_file_read and hasattr(value, "read"):
+                continue
             if isinstance(value, Iterable) and not isinstance(value, _ONE_VALUE):
                 where[key] = FromCaller(value, inbox) if is_streamed else list(value)
     return tuple(positional), named

@@ -21,6 +21,7 @@ def other(make_storage: MakeStorage) -> PostgresStorage:
 @pytest.fixture
 async def filled(storage: PostgresStorage) -> PostgresStorage:
     """A storage with every kind of data of ada, and a little of bob."""
+    await storage.put_file("ada", b"a file")
     await storage.create_conversation({"id": "c1", "user_id": "ada", "title": "One", "metadata": {"n": [1.5]}})
     parts: JsonValue = ["parts", {"b": 1, "a": None}]
     said: list[JsonValue] = ["message", "\ud83d\ude00 \x00", parts, nested([True] * 200)]

@@ -16,7 +16,7 @@ from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from tests.proxy import Proxy
 from voltmem import AgentHistoryEntry, PostgresStorage
-from voltmem._areas.transfer.lines import RunEvent, RunStep, VoltAgentRow
+from voltmem._areas.transfer.lines import FileChunk, ImportedFile, RunEvent, RunStep, VoltAgentRow
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload
 
 
@@ -44,6 +44,8 @@ async def test_export_user_has_the_fields_that_the_reference_describes(filled: P
         for _, kind, _, fields, _ in (row.split("|") for row in table.splitlines()[2:])
     }
     models: list[tuple[str, type[BaseModel], set[str]]] = [
+        ("file", ImportedFile, set()),
+        ("chunk", FileChunk, set()),
         ("conversation", ImportedConversation, {"messages", "payloads", "left_out"}),
         ("payload", ImportedPayload, set()),
         ("message", ImportedMessage, set()),

@@ -26,7 +26,7 @@ async def test_export_user_yields_all_that_a_user_has(filled: PostgresStorage) -
     lines = [line async for line in filled.export_user("ada")]
 
     kinds = [json.loads(line)["kind"] for line in lines]
-    first = ["conversation", "payload", *["message"] * 5]
+    first = ["file", "chunk", "conversation", "payload", *["message"] * 5]
     assert kinds[: 1 + len(first)] == ["header", *first]
     assert kinds[1 + len(first) :] == [
         *["conversation", "message", "message", "conversation"],

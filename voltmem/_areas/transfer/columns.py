@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
+from voltmem._areas.files import used_files
 from voltmem._areas.history.models import EVENT_JSON, step_columns
+from voltmem._areas.inlined import extracted
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMessage,
@@ -22,7 +24,7 @@ RunKind: TypeAlias = Literal["run", "step", "event"]
 
 MESSAGE: Final = (
     *("message_id", "role", "content", "content_json", "type", "metadata", "created_at"),
-    *("format", "payload", "parent_id", "archived", "aside", "parts", "words"),
+    *("format", "payload", "parent_id", "archived", "aside", "parts", "words", "file_ids"),
 )
 EVENT: Final = (
     *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
@@ -68,14 +70,23 @@ def payload_columns(payload: ImportedPayload) -> Columns:
     return payload.format, to_json(payload.payload), payload.revision, _iso(payload.updated_at)
 
 
-def message_columns(conversation: ImportedConversation, *, search: bool) -> Iterator[Columns]:
-    """Yield the columns of the messages. A message without a time gets the time of the one before it."""
+def message_columns(
+    conversation: ImportedConversation, contents: dict[str, str] | None, *, search: bool
+) -> Iterator[Columns]:
+    """
+    Yield the columns of the messages. A message without a time gets the time of the one before it.
+
+    contents: by its id, the base64 of each file that is taken out of a message is added; None: nothing is taken out.
+    """
     messages = conversation.messages
     times = (time for message in messages if (time := message.given("created_at")) is not None)
     before = None if conversation.created_at is not None else next(times, None)
     for message in messages:
         before = message.given("created_at") or before
-        id, role, content, content_json, type, metadata, _, *native = message.to_row()
+        row = message.to_row()
+        if contents is not None:
+            _, row = extracted(message, row, contents)
+        id, role, content, content_json, type, metadata, _, *native = row
         imported = message if isinstance(message, ImportedMessage) else None
         in_parts = imported is not None and imported.in_parts
         yield (
@@ -86,6 +97,7 @@ def message_columns(conversation: ImportedConversation, *, search: bool) -> Iter
             "t" if imported is not None and imported.aside else None,
             to_json(message.content) if in_parts else None,
             vector(content) if search else None,
+            used_files(row),
         )
 
 

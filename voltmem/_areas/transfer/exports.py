@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
-from voltmem._areas.queries import IS_THEIRS, MESSAGE_COLUMNS, authored, runs_of_user
+from voltmem._areas.queries import IS_THEIRS, authored, message_columns, runs_of_user
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.voltagent_tables import voltagent_rows
 from voltmem._postgres.connection import BoundConnection
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The number of conversations, or runs, whose rows are read together.
 _AT_ONCE: Final = 100
+# The number of chunks of files that are read together, of 256 KiB each.
+_CHUNKS_AT_ONCE: Final = 4
 
 
 class ExportStatements:
@@ -49,9 +51,15 @@ class ExportStatements:
             FROM {payloads} WHERE conversation_id = ANY($1::text[])
                 AND EXISTS (SELECT FROM {conversations} AS c WHERE c.id = conversation_id AND c.user_id = $2)
             ORDER BY conversation_id, format"""
+        # A row for each chunk of a file, in order.
+        self.files = f"""
+            SELECT f.id, f.size, f.created_at, c.number, c.bytes
+            FROM {tables.files} AS f JOIN {tables.file_chunks} AS c ON c.user_id = f.user_id AND c.upload = f.upload
+            WHERE f.user_id = $1 AND f.id IS NOT NULL
+            ORDER BY f.id, c.number"""
         # The conversations in the order of the array.
         self.messages = f"""
-            SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {MESSAGE_COLUMNS}
+            SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {message_columns(tables)}
             FROM {authored(tables)} AS m JOIN (SELECT id, user_id AS owner FROM {conversations}) AS c
                 ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
@@ -84,21 +92,23 @@ class Exports(Area):
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are all conversations, also archived and deleted ones, with their marks, messages and the payloads of
-        frameworks, and the recorded runs of agents. Public links are left out, because anyone with the token can read.
-        In tables that VoltAgent uses, also what it stores of the user in tables of its own (working memory, steps,
-        workflows), and the user's messages in other users' conversations. import_user() reads the lines; the reference,
-        under "A user's data", describes their format.
+        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
+        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
+        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
+        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
+        the reference, under "A user's data", describes their format.
 
-        The export is a snapshot of one moment. About a hundred conversations are in memory at a time. It holds one
-        connection, in a transaction, until the last line is read or the iterator is closed.
+        The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
+        a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
         check_user("user_id", user_id, "an export holds the data of one user")
         return self._export(user_id)
 
     async def _export(self, user_id: str) -> AsyncIterator[str]:
         from voltmem._areas.transfer.lines import (  # here and below: few programs need it
+            chunk_line,
             end_line,
+            file_line,
             header_line,
             voltagent_line,
         )
@@ -107,6 +117,10 @@ class Exports(Area):
         async with self._executor.snapshot() as snapshot:
             (row,) = await snapshot.fetch(sql.moment)  # the first statement's time is the transaction's
             yield header_line(user_id, row["moment"])
+            async for row in snapshot.rows(sql.files, user_id, at_once=_CHUNKS_AT_ONCE):
+                if row["number"] == 0:
+                    yield file_line(row)
+                yield chunk_line(row)
             async for rows in _together(snapshot.rows(sql.conversations, user_id)):
                 async for line in self._conversation_lines(snapshot, rows, user_id):
                     yield line

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 from voltmem._areas.area import Area
+from voltmem._areas.files import FileStatements, Upload
 from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON
 from voltmem._areas.queries import hash_of
 from voltmem._areas.sidebar import MARKS
@@ -41,7 +42,7 @@ from voltmem._values import check_user, derived_id, short_repr, to_json, user_ke
 from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from voltmem._areas.transfer.lines import ImportedRun
+    from voltmem._areas.transfer.lines import ImportedFile, ImportedRun, Read
     from voltmem._postgres.driver import Record
 
 # A statement is full at this number of messages, or of characters in them.
@@ -129,7 +130,12 @@ def _arrays(first: int, count: int) -> str:
 
 
 def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
-    """Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns."""
+    """
+    Return the INSERT of messages into conversation $1; parameter *first* is the first of their columns.
+
+    The two parameters after the columns are ids and contents of files that the messages refer to.
+    """
+    last = first + len(MESSAGE) - 1
     # The sequence numbers follow the order of the SELECT.
     return f"""
                 INSERT INTO {tables.messages} (conversation_id, {", ".join(MESSAGE)}, parts_hash)
@@ -137,10 +143,14 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
                     coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
                     m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
                     replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
-                    '=' || {hash_of("m.parts::jsonb")}
+                    string_to_array(m.file_ids, ' '), '=' || {hash_of("m.parts::jsonb")}
                 FROM {conversations} AS c,
                     unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)
-                WHERE c.id = $1
+                WHERE c.id = $1 AND (
+                    SELECT count({tables.keep_file}(owned.user_id, kept.id, kept.content))
+                    FROM {conversations} AS owned, unnest({_arrays(last + 1, 2)}) AS kept (id, content)
+                    WHERE owned.id = $1
+                ) >= 0
                 ORDER BY m.place"""
 
 
@@ -158,26 +168,35 @@ class Imports(Area):
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
 
-        Each conversation with everything in it is one transaction, and so is each run. Times, order and the place in
-        the sidebar stay. What the user has already is skipped, so a failed import can be repeated. An id that is taken
-        is replaced by another, the same in each import; .renamed lists them. A run that refers to another user's
-        conversation loses that reference.
+        Files are stored first. Each conversation with everything in it is one transaction, and so is each run. Times,
+        order and the place in the sidebar stay. What the user has already is skipped, so a failed import can be
+        repeated. An id that is taken is replaced by another, the same in each import; .renamed lists them. A run that
+        refers to another user's conversation loses that reference.
 
         Nothing is deleted: messages beyond storage_limit stay until the next message is added. With search=True the
-        words are indexed. One conversation is in memory at a time, and no connection is held while waiting for lines.
+        words are indexed. One conversation, or a chunk of a file, is in memory at a time, and no connection is held
+        while waiting for lines.
         """
-        from voltmem._areas.transfer.lines import VoltAgentRow, read  # here: few programs need it
+        from voltmem._areas.transfer.lines import (  # here: few programs need it
+            ImportedFile,
+            ImportedRun,
+            VoltAgentRow,
+            read,
+        )
 
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
         result = _Result(user_id)
-        async for group in read(lines):
-            if isinstance(group, ImportedConversation):
-                await self._import_conversation(group, result)
-            elif isinstance(group, VoltAgentRow):
-                result.skip("voltagent", group.table, "only VoltAgent writes its own tables")
-            else:
-                await self._import_run(group, result)
+        read_lines = read(lines)
+        async for each in read_lines:
+            if isinstance(each, ImportedConversation):
+                await self._import_conversation(each, result)
+            elif isinstance(each, ImportedRun):
+                await self._import_run(each, result)
+            elif isinstance(each, VoltAgentRow):
+                result.skip("voltagent", each.table, "only VoltAgent writes its own tables")
+            elif isinstance(each, ImportedFile):
+                await self._import_file(each, read_lines, result)
         return result.summary()
 
     async def import_conversations(self, user_id: str, conversations: ImportedConversations) -> ImportResult:
@@ -238,12 +257,16 @@ class Imports(Area):
     async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
         """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
         sql = self._sql(ImportStatements)
-        messages = _batches(message_columns(conversation, search=self._options.search))
+        contents: dict[str, str] = {}
+        extract = self._options.files == "extract"
+        columns = message_columns(conversation, contents if extract else None, search=self._options.search)
+        messages = _batches(columns, contents)
         first, second = next(messages, []), next(messages, None)
         arguments = (
             *(id, result.user_id, *conversation_columns(conversation, result.names)),
             *transposed([payload_columns(each) for each in conversation.payloads], 4),
             *transposed(first, len(MESSAGE)),
+            *_taken(contents),
         )
         if second is None:
             # Not repeatable: a second try would find the conversation of the first.
@@ -251,8 +274,19 @@ class Imports(Area):
         async with self._executor.transaction() as bound:
             row = cast("Record", await bound.fetchrow(sql.store, *arguments))
             for batch in chain([second], messages) if row["made"] else ():
-                await bound.execute(sql.store_more, id, *transposed(batch, len(MESSAGE)))
+                await bound.execute(sql.store_more, id, *transposed(batch, len(MESSAGE)), *_taken(contents))
         return row
+
+    async def _import_file(self, file: ImportedFile, lines: AsyncIterator[Read], result: _Result) -> None:
+        """Store a file. If one of its lines is malformed or missing, nothing of it is left."""
+        from voltmem._areas.transfer.lines import FilePiece  # here: as above
+
+        sql = self._sql(FileStatements)
+        async with Upload(self._executor, sql, result.user_id, created_at=file.created_at) as upload:
+            while isinstance(piece := await anext(lines), FilePiece):
+                await upload.write(piece.bytes)
+            await upload.finish()
+        result.files += 1
 
     async def _import_run(self, run: ImportedRun, result: _Result) -> None:
         # The ids of steps and events are unique in the storage, too. This maps each to the id that it is stored under.
@@ -286,7 +320,7 @@ class _Result:
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
-        self.conversations = self.messages = self.runs = 0
+        self.conversations = self.messages = self.runs = self.files = 0
         self.names: dict[str, str] = {}
         """From the id of each imported conversation to its id in the storage."""
         self.left_out: Counter[str] = Counter()
@@ -320,6 +354,7 @@ class _Result:
             conversations=self.conversations,
             messages=self.messages,
             runs=self.runs,
+            files=self.files,
             skipped=self.skipped,
             left_out=dict(self.left_out),
             renamed=self._renamed,
@@ -344,14 +379,22 @@ def _check_iterable(name: str, values: object) -> None:
         raise InvalidInputError(f"{name} must be a list or another iterable, not {short_repr(values)}")
 
 
-def _batches(rows: Iterator[Columns]) -> Iterator[list[Columns]]:
-    """Yield the rows in lists, each for one statement."""
+def _taken(contents: dict[str, str]) -> tuple[list[str], list[str]] | tuple[None, None]:
+    """Return the ids and the contents of the files so far, for a statement, and clear them."""
+    taken = (list(contents), list(contents.values())) if contents else (None, None)
+    contents.clear()
+    return taken
+
+
+def _batches(rows: Iterator[Columns], contents: Mapping[str, str]) -> Iterator[list[Columns]]:
+    """Yield the rows in lists, each for one statement, together with the contents of files."""
     batch: list[Columns] = []
     characters = 0
     for row in rows:
         batch.append(row)
         characters += sum(len(value) for value in row if value is not None)
-        if len(batch) >= _FULL_AT_MESSAGES or characters >= _FULL_AT_CHARACTERS:
+        taken = sum(map(len, contents.values()))
+        if len(batch) >= _FULL_AT_MESSAGES or characters + taken >= _FULL_AT_CHARACTERS:
             yield batch
             batch, characters = [], 0
     if batch:

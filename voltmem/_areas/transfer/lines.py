@@ -7,9 +7,12 @@ kind or a field that it does not know, and lines that stop before the end line.
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic_core import from_json
@@ -24,7 +27,7 @@ from voltmem._areas.history.models import (
 )
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
-from voltmem._model import Id, Model, Row, String
+from voltmem._model import Id, Model, Row, String, Time
 from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, short_repr, strip_bom, to_json
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Message, NativeMessage
@@ -65,12 +68,52 @@ class ImportedRun:
     events: list[RunEvent] = field(default_factory=list)
 
 
+class ImportedFile(Model):
+    """A file, whose content follows in chunks."""
+
+    id: Id
+    """The SHA-256 of the content."""
+    size: int
+    """The number of bytes."""
+    created_at: Time
+    """When it was stored first."""
+
+
+class FileChunk(Model):
+    """Some of the content of the file above."""
+
+    data: String
+    """The bytes, in base64."""
+
+
+@dataclass(frozen=True)
+class FilePiece:
+    """The bytes of a chunk."""
+
+    bytes: bytes
+
+
+@dataclass(frozen=True)
+class FileEnd:
+    """The file is complete, and its content has the id."""
+
+
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
 def header_line(user_id: str, exported_at: datetime) -> str:
     """Return the first line."""
     return _text({"voltmem": VERSION, "kind": "header", "user_id": user_id, "exported_at": _iso(exported_at)})
+
+
+def file_line(row: Row) -> str:
+    """Return the line of a file; its chunks follow."""
+    return _line("file", {name: row[name] for name in ("id", "size", "created_at")})
+
+
+def chunk_line(row: Row) -> str:
+    """Return the line of a chunk of a file."""
+    return _text({"kind": "chunk", "data": b64encode(row["bytes"]).decode()})
 
 
 def conversation_line(row: Row) -> str:
@@ -88,7 +131,7 @@ def payload_line(row: Row) -> str:
 
 
 def message_line(row: Row) -> str:
-    """Return the line of a message. Its row has conversation_id, archived, aside, in_parts and the MESSAGE_COLUMNS."""
+    """Return the line of a message. Its row: conversation_id, archived, aside, in_parts and the message_columns()."""
     _, archived, aside, in_parts, *columns = row
     message = NativeMessage.from_row(columns)
     return _line(
@@ -179,15 +222,17 @@ def _iso(time: datetime) -> str:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 Group: TypeAlias = ImportedConversation | ImportedRun | VoltAgentRow
+Read: TypeAlias = Group | ImportedFile | FilePiece | FileEnd
 GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
 ModelT = TypeVar("ModelT", bound=Model)
 
 
-async def read(lines: Lines) -> AsyncIterator[Group]:
+async def read(lines: Lines) -> AsyncIterator[Read]:
     """
-    Yield each conversation with its messages and each run with its steps and events.
+    Yield each conversation with its messages, each run with its steps and events; of a file its head, chunks and end.
 
-    Raises InvalidLineError for a malformed line. The conversation or run that it belongs to is not yielded.
+    Raises InvalidLineError for a malformed line. The conversation or run that it belongs to is not yielded, and the end
+    of the file that it belongs to neither.
     """
     groups = _Groups()
     number = 0
@@ -197,24 +242,48 @@ async def read(lines: Lines) -> AsyncIterator[Group]:
             finished = groups.take(line)
         except InvalidInputError as error:
             raise InvalidLineError(number, str(error)) from error.__cause__
-        if finished is not None:
-            yield finished
+        for each in finished:
+            yield each
     if not groups.ended:
         raise InvalidLineError(
             number + 1, "the end line is missing, so lines were lost: export again, and import the whole file"
         )
 
 
+class _File:
+    """The file that is being read."""
+
+    def __init__(self, values: ImportedFile) -> None:
+        self.values = values
+        self._digest = sha256()
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Add some of the content."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
+
+    def check(self) -> None:
+        """Raise InvalidInputError unless the content is complete."""
+        if self._digest.hexdigest() != self.values.id or self._size != self.values.size:
+            raise InvalidInputError(
+                f"the chunks of file {short_repr(self.values.id)} above have {self._size} bytes with the SHA-256 "
+                f"{self._digest.hexdigest()}, not the {self.values.size} bytes of the file: export again"
+            )
+
+
 class _Groups:
-    """The conversation or run that is being read."""
+    """The conversation or run, or the file, that is being read."""
 
     def __init__(self) -> None:
         self.ended = False
         self._begun = False
         self._group: Group | None = None
+        self._file: _File | None = None
         self._ids: set[tuple[str, str]] = set()
         self._kinds: Mapping[str, Callable[[JsonObject], None]] = {
             "header": self._header,
+            "file": self._begin_file,
             "conversation": self._conversation,
             "payload": self._payload,
             "message": self._message,
@@ -225,25 +294,34 @@ class _Groups:
             "end": self._end,
         }
 
-    def take(self, line: str | bytes) -> Group | None:
-        """Read a line. Returns the conversation or run that is complete now, if one is."""
+    def take(self, line: str | bytes) -> list[Read]:
+        """Read a line. Returns what is complete now: a conversation or run; and a file's beginning, chunk or end."""
         if not isinstance(line, str | bytes):
             raise InvalidInputError(f"a line must be text, not {short_repr(line)}")
         line = strip_bom(line)
         if not line.strip():
-            return None
+            return []
         values = _values(line)
         kind = values.pop("kind", None)
         take = self._kinds.get(kind) if isinstance(kind, str) else None
+        if kind == "chunk" and self._file is not None:
+            return [self._chunk(values)]
         if take is None:
-            raise InvalidInputError(f"its kind is {short_repr(kind)}; the kinds are {', '.join(self._kinds)}")
+            known = ", ".join([*self._kinds, "chunk (after a file)"])
+            raise InvalidInputError(f"its kind is {short_repr(kind)}; the kinds are {known}")
         if self.ended or self._begun == (kind == "header"):
             raise InvalidInputError(
                 "it comes after the end line" if self.ended else "the header must come first, and once"
             )
-        finished = self._group if kind in ("conversation", "run", "voltagent", "end") else None
+        finished: list[Read] = []
+        if self._file is not None:
+            self._file.check()
+            self._file = None
+            finished.append(FileEnd())
+        if self._group is not None and kind in ("conversation", "run", "voltagent", "file", "end"):
+            finished.append(self._group)
         take(values)
-        return finished
+        return [*finished, *self._begun_file()] if kind == "file" else finished
 
     def _header(self, values: JsonObject) -> None:
         version = values.get("voltmem")
@@ -252,6 +330,22 @@ class _Groups:
                 f"the export has version {short_repr(version)}; this release reads version {VERSION}"
             )
         self._begun = True
+
+    def _begin_file(self, values: JsonObject) -> None:
+        self._file = _File(_model(ImportedFile, values))
+        self._group = None
+
+    def _begun_file(self) -> list[Read]:
+        return [] if self._file is None else [self._file.values]
+
+    def _chunk(self, values: JsonObject) -> FilePiece:
+        try:
+            chunk = b64decode(_model(FileChunk, values).data, validate=True)
+        except binascii.Error as error:
+            raise InvalidInputError(f"its data is not base64: {error}") from error
+        assert self._file is not None  # take() has checked
+        self._file.add(chunk)
+        return FilePiece(chunk)
 
     def _conversation(self, values: JsonObject) -> None:
         conversation = _model(ImportedConversation, _without_empty(values, "id", "resource_id"))

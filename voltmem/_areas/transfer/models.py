@@ -96,6 +96,8 @@ class ImportResult(Model):
     """How many messages they have."""
     runs: int = 0
     """How many recorded runs of agents were stored."""
+    files: int = 0
+    """How many files the import has; those that the user had already are among them."""
     skipped: list[Skipped] = Field(default_factory=list)
     """What was skipped and why, most often because it is there already."""
     left_out: dict[String, int] = Field(default_factory=dict)

@@ -230,6 +230,9 @@ class BackupStatements(ConversationSchemaStatements):
         # Without CASCADE: objects that depend on the tables are the application's, and PostgreSQL's error names them.
         self.restore = [
             *(_copy_rights(table, backup) for table, backup in backups.items()),
+            f"DROP TABLE IF EXISTS {tables.file_references}",
+            f"DROP TABLE IF EXISTS {tables.file_chunks}",
+            f"DROP TABLE IF EXISTS {tables.files}",
             f"DROP TABLE IF EXISTS {tables.payloads}",
             f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {messages}",

@@ -14,9 +14,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from voltmem._agents.files import with_files
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
-from voltmem._areas.queries import CONVERSATION_COLUMNS, MESSAGE_COLUMNS, ON_LINE, authored, message_at, owner_of
+from voltmem._areas.files import FileStatements
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE, authored, message_at, message_columns, owner_of
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
@@ -78,7 +80,7 @@ class BranchStatements:
                     (SELECT count(*) FROM {messages} WHERE conversation_id = (SELECT id FROM home))
                 )
             )
-            SELECT conversation_id, {MESSAGE_COLUMNS} FROM (SELECT step, id FROM line) AS line
+            SELECT conversation_id, {message_columns(tables)} FROM (SELECT step, id FROM line) AS line
             JOIN {authored(tables)} AS m ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             WHERE author IS NULL OR author = {owner_of(tables, "(SELECT id FROM home)")}
             ORDER BY step DESC"""
@@ -136,6 +138,7 @@ class Branches:
         self._resource_id = resource_id
         self._executor = access(storage).executor
         self._sql = access(storage).sql(BranchStatements)
+        self._file_sql = access(storage).sql(FileStatements)
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -194,6 +197,10 @@ class Branches:
         rows = await self._executor.fetch(self._sql.line, *arguments)
         messages = [NativeMessage.from_row(tuple(row)[1:]) for row in rows]
         return (rows[0]["conversation_id"] if rows else None), messages
+
+    async def with_files(self, conversation_id: str, messages: Sequence[NativeMessage]) -> list[NativeMessage]:
+        """Return messages of a conversation with the bytes of stored files in them. One round trip if there are any."""
+        return await with_files(self._executor, self._file_sql, None, conversation_id, messages)
 
     # --- writing ----------------------------------------------------------------------------------------------
 

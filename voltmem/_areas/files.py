@@ -1,0 +1,444 @@
+"""
+The files of users: the verbs that store, read and delete them.
+
+    put_file ──> 256 KiB ──> 256 KiB ──> …          a statement for each chunk, the last with the id
+    a message ──> "voltmem:file/<id>" ──> a reference, which a trigger writes ──> the file stays
+
+Neither an upload nor a download holds a connection between its chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
+from typing import IO, Any, Final, TypeAlias, cast
+
+from voltmem._areas.area import Area
+from voltmem._model import Id, Model, Row, Time, construct_unchecked
+from voltmem._postgres.connection import Executor
+from voltmem._tables import Tables
+from voltmem._values import ANY_USER, check_count, check_owner, check_user, short_repr, uuid7
+from voltmem.errors import DatabaseError, InvalidInputError, StoredFileNotFoundError, VoltMemError
+from voltmem.models import MessageRow, Owner
+
+CHUNK_BYTES: Final = 262_144
+"""The size of a chunk. The functions in migrations_sql/ have the same number."""
+FILE_URL: Final = "voltmem:file/"
+"""What the address of a file in a message begins with; its id follows."""
+UNUSED_FOR: Final = timedelta(days=1)
+"""How long an upload waits for a message that refers to it."""
+
+FileContent: TypeAlias = bytes | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
+
+# Also behind an escaped "v", as inlined.py writes it.
+_URL: Final = re.compile(rf"{FILE_URL[1:]}([0-9a-f]{{64}})(?![0-9a-f])")
+_ID: Final = re.compile(r"[0-9a-f]{64}")
+_UNIQUE_VIOLATION: Final = "23505"
+# Rows that a sweep deletes in one statement.
+_AT_ONCE: Final = 1000
+# No file has as many chunks.
+_LAST_CHUNK: Final = 2**31 - 1
+
+
+class StoredFile(Model):
+    """A file of a user. A name and a media type belong to the part of a message that refers to it."""
+
+    id: Id
+    """The SHA-256 of the content, in 64 hexadecimal digits."""
+    size: int
+    """The number of bytes."""
+    created_at: Time
+    """When it was stored first."""
+
+    @property
+    def url(self) -> str:
+        """The address by which a message refers to it, "voltmem:file/…"."""
+        return FILE_URL + self.id
+
+    @classmethod
+    def from_row(cls, row: Row) -> StoredFile:
+        """Return the file of a row: id, size, created_at."""
+        names = ("id", "size", "created_at")
+        return construct_unchecked(cls, {name: row[name] for name in names})
+
+
+class FileStatements:
+    """The statements whose text does not depend on the arguments. An upload is complete once its row has an id."""
+
+    def __init__(self, tables: Tables) -> None:
+        files, chunks = tables.files, tables.file_chunks
+        columns = "id, size, created_at"
+
+        def swept(id: str) -> str:
+            """Return a WITH that deletes some of the user's old uploads, without a round trip of its own."""
+            return f"""
+            WITH old AS (
+                SELECT user_id, upload FROM {files}
+                WHERE user_id = $1 AND pending_since < statement_timestamp() - interval '1 day'
+                    AND upload <> $2 AND id IS DISTINCT FROM {id}
+                LIMIT 10 FOR UPDATE SKIP LOCKED
+            ), {_sweep(tables)}"""
+
+        # The same content again restarts the time in which it waits for a message, and stores nothing. DO UPDATE locks
+        # the row, so that it cannot be deleted before the commit.
+        self.put = f"""{swept("$3::text")}
+            , stored AS (
+                INSERT INTO {files} AS f (user_id, upload, id, size, pending_since, created_at)
+                VALUES ($1, $2, $3, $4, statement_timestamp(), coalesce($6::timestamptz, statement_timestamp()))
+                ON CONFLICT (user_id, id) DO UPDATE SET pending_since = excluded.pending_since
+                RETURNING upload, {columns}
+            ), chunk AS (
+                INSERT INTO {chunks} (user_id, upload, number, bytes)
+                SELECT $1, upload, 0, $5::bytea FROM stored WHERE upload = $2
+                ON CONFLICT DO NOTHING
+            )
+            SELECT {columns} FROM stored"""
+        self.begin = f"""
+            WITH begun AS (
+                INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, statement_timestamp())
+                ON CONFLICT DO NOTHING
+            )
+            INSERT INTO {chunks} (user_id, upload, number, bytes) VALUES ($1, $2, 0, $3::bytea)
+            ON CONFLICT DO NOTHING"""
+        there = f"SELECT user_id, upload FROM {files} WHERE user_id = $1 AND upload = $2 FOR KEY SHARE"
+        self.more = f"""
+            WITH there AS ({there}), stored AS (
+                INSERT INTO {chunks} (user_id, upload, number, bytes)
+                SELECT user_id, upload, $3::text::integer, $4::bytea FROM there
+                ON CONFLICT DO NOTHING
+            )
+            SELECT upload FROM there"""
+        # If the user has the content already, the new chunks are deleted. No row if the upload was deleted.
+        self.finish = f"""{swept("$5::text")}
+            , there AS (
+                UPDATE {files} SET pending_since = statement_timestamp()
+                WHERE user_id = $1 AND id = $5
+                RETURNING {columns}
+            ), completed AS (
+                UPDATE {files} SET id = $5, size = $6, pending_since = statement_timestamp(),
+                    created_at = coalesce($7::timestamptz, created_at)
+                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT FROM there)
+                RETURNING {columns}
+            ), last AS (
+                INSERT INTO {chunks} (user_id, upload, number, bytes)
+                SELECT $1, $2, $3::text::integer, $4::bytea FROM completed
+            ), dropped AS (
+                DELETE FROM {files}
+                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND EXISTS (SELECT FROM there)
+            )
+            SELECT {columns} FROM there UNION ALL SELECT {columns} FROM completed"""
+        self.abandon = f"DELETE FROM {files} WHERE user_id = $1 AND upload = $2 AND id IS NULL"
+        self.get = f"SELECT {columns} FROM {files} WHERE user_id = $1 AND id = $2"
+        # A range of a chunk; $4 and $5 count from its begin. Without a chunk, for the size alone.
+        self.read = f"""
+            SELECT f.size, substring(c.bytes FROM $4::text::integer + 1 FOR $5::text::integer) AS bytes
+            FROM {files} AS f LEFT JOIN {chunks} AS c
+                ON c.user_id = f.user_id AND c.upload = f.upload AND c.number = $3::text::integer
+            WHERE f.user_id = $1 AND f.id = $2"""
+        self.contents = f"""
+            SELECT f.id, (
+                SELECT string_agg(c.bytes, '' ORDER BY c.number) FROM {chunks} AS c
+                WHERE c.user_id = f.user_id AND c.upload = f.upload
+            ) AS bytes
+            FROM {tables.conversations} AS o JOIN {files} AS f ON f.user_id = o.user_id
+            WHERE o.id = $1 AND ($2::text IS NULL OR o.user_id = $2) AND f.id = ANY ($3::text[])"""
+        self.delete = f"SELECT {tables.release_files}($1, ARRAY[$2], true) AS deleted"
+        # A row that another session has locked is in use. One that gets its reference after the snapshot was taken is
+        # looked at again when it is locked, and left out.
+        self.purge = f"""
+            WITH old AS (
+                SELECT user_id, upload FROM {files}
+                WHERE pending_since <= statement_timestamp() - $2::interval AND ($1::text IS NULL OR user_id = $1)
+                ORDER BY user_id, upload LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
+            ), {_sweep(tables)}
+            SELECT (SELECT count(*) FROM deleted) AS deleted,
+                (SELECT count(*) FROM deleted) + (SELECT count(*) FROM used) AS done"""
+
+
+def _sweep(tables: Tables) -> str:
+    """
+    Return the WITH items that sweep locked rows of files, "old": "deleted" has those without a reference.
+
+    The others, "used", wait for no message any more. Without the triggers, as on Citus, the references are not known,
+    and only incomplete uploads are deleted.
+    """
+    there = "f.user_id = old.user_id AND f.upload = old.upload"
+    has_reference = (
+        f"EXISTS (SELECT FROM {tables.file_references} AS r WHERE r.user_id = f.user_id AND r.file_id = f.id)"
+    )
+    has_triggers = f"""EXISTS (
+                        SELECT FROM pg_catalog.pg_trigger
+                        WHERE tgrelid = '{tables.messages}'::regclass AND tgfoid = '{tables.refer_to_files}'::regproc
+                    )"""
+    return f"""deleted AS (
+                DELETE FROM {tables.files} AS f USING old
+                WHERE {there} AND (f.id IS NULL OR NOT {has_reference} AND {has_triggers})
+                RETURNING f.upload
+            ), used AS (
+                UPDATE {tables.files} AS f SET pending_since = NULL FROM old
+                WHERE {there} AND {has_reference}
+                RETURNING f.upload
+            )"""
+
+
+class Files(Area):
+    """The verbs about files. PostgresStorage inherits from all areas."""
+
+    async def put_file(self, user_id: str, content: FileContent) -> StoredFile:
+        """
+        Store a file of a user. Returns it; ``.url`` is its address for messages.
+
+        ::
+
+            file = await storage.put_file("ada", open("cat.png", "rb"))
+            picture = {"type": "file", "mediaType": "image/png", "filename": "cat.png", "url": file.url}
+            await storage.add_message({"role": "user", "content": [picture]}, "ada", "c1")
+
+        Args:
+            user_id: Its owner. Only messages of the user's conversations can refer to it.
+            content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
+                of a request. It is read piece by piece, a file in a thread; it is not closed.
+
+        Raises:
+            StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
+
+        The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
+        a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
+        message, conversation or user that refers to it.
+
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
+        is cancelled, or whose content raises, deletes what it has stored.
+        """
+        check_user("user_id", user_id, "a file belongs to one user")
+        async with Upload(self._executor, self._sql(FileStatements), user_id) as upload:
+            async for piece in _pieces(content):
+                await upload.write(piece)
+            return await upload.finish()
+
+    async def get_file(self, user_id: str, file_id: str) -> StoredFile | None:
+        """
+        Return a file of a user, without its content; None if the user has none with this id.
+
+        Args:
+            user_id: The owner. Another user's file is None, even with its id.
+            file_id: The id, without "voltmem:file/".
+        """
+        check_user("user_id", user_id, "a file belongs to one user")
+        check_file_id(file_id)
+        row = await self._executor.fetchrow(self._sql(FileStatements).get, user_id, file_id)
+        return None if row is None else StoredFile.from_row(row)
+
+    def read_file(self, user_id: str, file_id: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """
+        Return the content of a file, or a range of it: yields pieces of at most 256 KiB.
+
+        ::
+
+            async for piece in storage.read_file("ada", file.id):
+                await response.write(piece)
+
+        Args:
+            user_id: The owner.
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The user has no file with this id, or it was deleted meanwhile.
+
+        One round trip for each piece; only the pieces of the range are read. No connection is held in between, so a
+        client that reads slowly delays nobody.
+        """
+        check_user("user_id", user_id, "a file belongs to one user")
+        check_file_id(file_id)
+        check_range(start, end)
+        return read_range(self._executor, self._sql(FileStatements), user_id, file_id, start, end)
+
+    async def delete_file(self, user_id: str, file_id: str) -> bool:
+        """
+        Delete a file to which no message refers. Returns whether it was deleted.
+
+        Args:
+            user_id: The owner.
+            file_id: The id, without "voltmem:file/".
+
+        False if the user has no such file, or if a message refers to it: one that is removed from a message that is
+        being written may be part of another one, since equal contents are one file. A file that is in use is deleted
+        with the last message that refers to it.
+        """
+        check_user("user_id", user_id, "a file belongs to one user")
+        check_file_id(file_id)
+        row = await self._executor.fetchrow(self._sql(FileStatements).delete, user_id, file_id, repeatable=False)
+        return row is not None and bool(row["deleted"])
+
+    async def purge_unused_files(self, user_id: Owner = ANY_USER, *, older_than: timedelta = UNUSED_FOR) -> int:
+        """
+        Delete the files to which no message refers, and uploads that were cut off. Returns how many.
+
+        Args:
+            user_id: Only this user's; ANY_USER: all users', for a cleanup task, once a day or more often.
+            older_than: Only those that were stored at least this long ago.
+
+        put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
+        """
+        owner = check_owner("user_id", user_id)
+        if not isinstance(cast(object, older_than), timedelta):
+            raise InvalidInputError(f"older_than must be a timedelta, not {short_repr(older_than)}")
+        deleted = 0
+        while True:
+            row = await self._executor.fetchrow(self._sql(FileStatements).purge, owner, older_than, repeatable=False)
+            deleted += 0 if row is None else row["deleted"]
+            if row is None or row["done"] < _AT_ONCE:
+                return deleted
+
+
+class Upload:
+    """An upload under way: the context deletes what it has stored, unless finish() has returned."""
+
+    def __init__(
+        self, executor: Executor, sql: FileStatements, user_id: str, *, created_at: datetime | None = None
+    ) -> None:
+        self._executor = executor
+        self._sql = sql
+        self._user_id = user_id
+        self._created_at = created_at
+        self._upload = uuid7()
+        self._digest = hashlib.sha256()
+        self._buffer = bytearray()
+        self._size = self._chunks = 0
+
+    async def __aenter__(self) -> Upload:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._chunks and issubclass(kind, Exception | asyncio.CancelledError):
+            with suppress(VoltMemError):  # then the sweep deletes it
+                await self._executor.execute(self._sql.abandon, self._user_id, self._upload)
+
+    async def write(self, piece: bytes) -> None:
+        """Add a piece. Full chunks are sent; one is kept, because the last one is sent with the id."""
+        self._size += len(piece)
+        for at in range(0, len(piece), CHUNK_BYTES):
+            part = piece[at : at + CHUNK_BYTES]
+            self._digest.update(part)
+            self._buffer += part
+            while len(self._buffer) > CHUNK_BYTES:
+                await self._send(bytes(self._buffer[:CHUNK_BYTES]))
+                del self._buffer[:CHUNK_BYTES]
+
+    async def _send(self, chunk: bytes) -> None:
+        number, self._chunks = self._chunks, self._chunks + 1
+        if number == 0:
+            await self._fetchrow(self._sql.begin, chunk)
+        elif await self._fetchrow(self._sql.more, str(number), chunk) is None:
+            raise StoredFileNotFoundError(self._upload, self._user_id)
+
+    async def finish(self) -> StoredFile:
+        """Complete the file with the last chunk. Returns it."""
+        id, chunk, created_at = self._digest.hexdigest(), bytes(self._buffer), self._created_at
+        while True:
+            try:
+                if self._chunks == 0:
+                    row = await self._fetchrow(self._sql.put, id, self._size, chunk, created_at)
+                else:
+                    last = str(self._chunks), chunk
+                    row = await self._fetchrow(self._sql.finish, *last, id, self._size, created_at)
+            except DatabaseError as error:
+                # Another session has just completed the same content: the next try finds it.
+                if error.sqlstate != _UNIQUE_VIOLATION:
+                    raise
+            else:
+                break
+        if row is None:
+            raise StoredFileNotFoundError(id, self._user_id)
+        return StoredFile.from_row(row)
+
+    async def _fetchrow(self, sql: str, *arguments: object) -> Row | None:
+        # Repeatable: the upload has a name of its own, and what a first try has stored is not stored again.
+        return await self._executor.fetchrow(sql, self._user_id, self._upload, *arguments)
+
+
+async def read_range(
+    executor: Executor, sql: FileStatements, user_id: str, file_id: str, start: int, end: int | None
+) -> AsyncIterator[bytes]:
+    """Yield a range of a file, chunk by chunk."""
+    while True:
+        number, begin = divmod(start, CHUNK_BYTES)
+        rest = CHUNK_BYTES - begin
+        length = rest if end is None else max(0, min(rest, end - start))
+        place = str(min(number, _LAST_CHUNK)), str(begin), str(length)
+        row = await executor.fetchrow(sql.read, user_id, file_id, *place)
+        if row is None:
+            raise StoredFileNotFoundError(file_id, user_id)
+        if row["bytes"]:
+            yield row["bytes"]
+        start += length
+        if start >= (row["size"] if end is None else min(row["size"], end)):
+            return
+
+
+def check_range(start: int, end: int | None) -> None:
+    """Raise InvalidInputError unless these are places in a file."""
+    check_count("start", start)
+    if end is not None:
+        check_count("end", end)
+
+
+async def _pieces(content: FileContent) -> AsyncIterator[bytes]:
+    """Yield the content piece by piece; InvalidInputError for anything but bytes."""
+    if isinstance(content, bytes | bytearray | memoryview):
+        yield bytes(content)
+    elif hasattr(content, "read"):
+        async for piece in _pieces_of_file(content):
+            yield _checked(piece)
+    elif isinstance(content, AsyncIterable):
+        async for piece in content:
+            yield _checked(piece)
+    elif isinstance(cast(object, content), str | Mapping) or not isinstance(cast(object, content), Iterable):
+        raise InvalidInputError(
+            "content must be bytes, a file that is open in binary mode, or an iterator of bytes, not "
+            f"{short_repr(content)}"
+        )
+    else:
+        for piece in content:
+            yield _checked(piece)
+
+
+async def _pieces_of_file(file: Any) -> AsyncIterator[object]:
+    """Yield what a file has, also one whose read() is a coroutine, such as an upload of a web framework."""
+    is_asynchronous = iscoroutinefunction(file.read)
+    while piece := await (file.read(CHUNK_BYTES) if is_asynchronous else asyncio.to_thread(file.read, CHUNK_BYTES)):
+        yield piece
+
+
+def _checked(piece: object) -> bytes:
+    if not isinstance(piece, bytes | bytearray | memoryview):
+        binary = ": open the file in binary mode" if isinstance(piece, str) else ""
+        raise InvalidInputError(f"the content has {short_repr(piece)}, a {type(piece).__name__}, not bytes{binary}")
+    return bytes(piece)
+
+
+def files_in(*texts: str | None) -> list[str]:
+    """Return the ids of the files whose addresses are in texts or JSON."""
+    found = [text for text in texts if text is not None and FILE_URL[1:] in text]
+    return list(dict.fromkeys(id for text in found for id in _URL.findall(text)))
+
+
+def used_files(row: MessageRow) -> str | None:
+    """Return the ids of the files that a message refers to in its texts, separated by spaces; None: none."""
+    _, _, content, content_json, _, metadata, _, _, payload, _ = row
+    return " ".join(files_in(content, content_json, metadata, payload)) or None
+
+
+def check_file_id(value: object) -> None:
+    """Raise InvalidInputError unless the value has the form of a file's id."""
+    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+        raise InvalidInputError(
+            f"file_id {short_repr(value)} is not the id of a file: pass the .id of put_file(), which has 64 "
+            f'hexadecimal digits, without "{FILE_URL}"'
+        )

@@ -1,0 +1,84 @@
+"""
+Base64 in the payloads of messages, which files="extract" stores as files.
+
+In the JSON text of the payload a token stands for it, \\u0076oltmem:file/<id>. The database replaces the token when the
+payload is read (migrations_sql/functions/fill_in_files.sql), so the payload comes back equal. to_json() never escapes a
+"v", and doubles a backslash, so no other text has a token behind a quotation mark or a comma.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import sha256
+from typing import Final
+
+from voltmem._areas.files import FILE_URL
+from voltmem._model import construct_unchecked
+from voltmem.models import Message, MessageRow, NativeMessage
+from voltmem.parts import File, Part, plain
+from voltmem.parts._forms import read_payload
+
+# Shorter base64 stays in the payload: a file would take more room.
+_SHORTEST: Final = 1024
+_TOKEN: Final = FILE_URL.replace("v", "\\u0076", 1)
+# A whole string, or what follows ";base64," at the end of one, in JSON text. No JSON escape has characters of base64
+# alone, and the run ends at a quotation mark that no backslash stands before: the end of the string.
+_BASE64: Final = re.compile(rf'(?:(?<=")|(?<=;base64,))[A-Za-z0-9+/]{{{_SHORTEST - 2},}}+={{0,2}}(?=")')
+
+
+def extracted(message: Message, row: MessageRow, contents: dict[str, str]) -> tuple[Message, MessageRow]:
+    """
+    Return a message and its row with references in place of the base64 in the payload.
+
+    In the returned message, which still has the payload itself, the plain content has the addresses of the files.
+
+    Args:
+        message: The message.
+        row: Its row.
+        contents: By its id, the base64 of each file is added.
+    """
+    payload = row[8]
+    if payload is None or len(payload) < _SHORTEST or not isinstance(message, NativeMessage):
+        return message, row
+    ids: dict[str, str] = {}
+
+    def token(found: re.Match[str]) -> str:
+        data = found[0]
+        if data not in ids and len(data) >= _SHORTEST and (content := _decoded(data)) is not None:
+            ids[data] = sha256(content).hexdigest()
+        return _TOKEN + ids[data] if data in ids else data
+
+    payload = _BASE64.sub(token, payload)
+    if not ids:
+        return message, row
+    contents.update((id, data) for data, id in ids.items())
+    said = _referring(message, ids)
+    id, role, content, content_json, *_ = Message.to_row(said)
+    return said, (id, role, content, content_json, *row[4:8], payload, row[9])
+
+
+def _decoded(data: str) -> bytes | None:
+    """Return the bytes of base64 that PostgreSQL encodes identically; None for anything else."""
+    try:
+        content = b64decode(data, validate=True)
+    except binascii.Error:
+        return None
+    return content if b64encode(content).decode() == data else None
+
+
+def _referring(message: NativeMessage, ids: dict[str, str]) -> NativeMessage:
+    """Return the message with the addresses of its files in the plain content, if that was derived from the payload."""
+    parts = None if message.format is None else read_payload(message.format, message.payload)
+    if parts is None or plain.derive(message.role, parts) != (message.type, message.content):
+        return message
+
+    def referring(part: Part) -> Part:
+        if isinstance(part, File) and part.data in ids:
+            return replace(part, url=FILE_URL + ids[part.data], data="")
+        return part
+
+    _, content = plain.derive(message.role, [referring(part) for part in parts])
+    return construct_unchecked(NativeMessage, {**message.__dict__, "content": content})
