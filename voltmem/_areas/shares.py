@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, Self
 
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.queries import MESSAGE_COLUMNS, ON_LINE, ROLE, TYPE, authored, is_deleted, message_at
+from voltmem._areas.files import FILE_URL, FileStatements, StoredFile, check_file_id, check_range, read_range
+from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted, message_at
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -22,7 +23,7 @@ from voltmem._values import (
     check_user,
     storable_text,
 )
-from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
+from voltmem.errors import ConversationNotFoundError, MessageNotFoundError, StoredFileNotFoundError
 from voltmem.models import Message, Owner
 from voltmem.options import SHARED_LIMIT
 
@@ -51,20 +52,26 @@ class SharedConversation(Model):
     title: String | None
     """The current title; None: it has none."""
     messages: list[Message]
-    """The messages, oldest first, each with its text only."""
+    """The messages, oldest first: text, or a list of text and file parts."""
     next_cursor: str | None
     """The cursor of the next page, for after=; None on the last page."""
 
 
 def as_shared(message: Message) -> Message | None:
-    """Return a plain message with the text and no metadata; None if nothing is said in it."""
-    texts = "\n".join(part.text for part in said.parts(message) if isinstance(part, said.Text) and part.text)
-    if not texts:
+    """Return a plain message with the text and the files, and no metadata; None if it has neither."""
+    found = said.parts(message)
+    texts = storable_text("\n".join(part.text for part in found if isinstance(part, said.Text) and part.text))
+    files = [part for part in found if isinstance(part, said.File) and part.url.startswith(_SHOWN)]
+    shown: list[said.Part] = [said.Text(texts)] if texts else []
+    shown += [said.File(each.media_type, each.name, each.url) for each in files]
+    if not shown:
         return None
-    plain = {name: getattr(message, name) for name in Message.model_fields}
-    return construct_unchecked(Message, {**plain, "content": storable_text(texts), "metadata": {}})
+    fields = {name: getattr(message, name) for name in Message.model_fields}
+    return construct_unchecked(Message, {**fields, "metadata": {}}).saying(shown)
 
 
+# Bytes within a message are not shown, and other addresses are not a browser's.
+_SHOWN: Final = (FILE_URL, "https://", "http://")
 _COLUMNS: Final = "token, conversation_id, up_to, created_at"
 
 
@@ -102,9 +109,7 @@ class ShareStatements:
         before = message_at(tables, "(SELECT conversation_id FROM share)", "path.parent_id")
         path_columns = "m.message_id, m.parent_id, m.aside, m.created_at, m.seq"
         said = f"(author IS NULL OR author = s.owner) AND {ROLE} IN ('user', 'assistant') AND {TYPE} = 'text'"
-        page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
-                    ORDER BY created_at, seq LIMIT $2::bigint"""
-        self.shared = f"""
+        path = f"""
             WITH RECURSIVE share AS (
                 SELECT c.title, c.user_id AS owner, s.conversation_id, s.up_to, s.up_to_time, s.up_to_seq, s.newest_seq
                 FROM {shares} AS s
@@ -122,24 +127,39 @@ class ShareStatements:
                 SELECT coalesce(min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
                     coalesce(min(seq) FILTER (WHERE NOT aside), 0) AS seq
                 FROM path HAVING count(*) > 0
-            )
-            SELECT s.title, m.*
-            FROM share AS s LEFT JOIN branching_point AS b ON true
+            )"""
+
+        def shown(page: str) -> str:
+            """Return the FROM items of the messages that are shown, those of the chosen branch and of another one."""
+            return f"""share AS s LEFT JOIN branching_point AS b ON true
             LEFT JOIN LATERAL (
                 (
-                    SELECT seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS each
+                    SELECT seq, {PLAIN_COLUMNS} FROM {authored(tables)} AS each
                     WHERE conversation_id = s.conversation_id AND {ON_LINE} AND {said} AND seq <= s.newest_seq
                         AND (created_at, seq) <= (coalesce(b.created_at, s.up_to_time), coalesce(b.seq, s.up_to_seq))
                         {page}
                 ) UNION ALL (
-                    SELECT seq, {MESSAGE_COLUMNS} FROM {authored(tables)} AS each
+                    SELECT seq, {PLAIN_COLUMNS} FROM {authored(tables)} AS each
                     WHERE conversation_id = s.conversation_id
                         AND message_id = ANY (ARRAY(SELECT message_id FROM path WHERE aside))
                         AND NOT archived AND {said}
                         {page}
                 )
-            ) AS m ON true
+            ) AS m ON true"""
+
+        page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
+                    ORDER BY created_at, seq LIMIT $2::bigint"""
+        self.shared = f"""{path}
+            SELECT s.title, m.* FROM {shown(page)}
             ORDER BY m.created_at, m.seq LIMIT $2::bigint"""
+        # A row for each shown message that refers to the file.
+        referring = f"""AND message_id = ANY (ARRAY(
+                            SELECT r.message_id FROM {tables.file_references} AS r
+                            WHERE r.user_id = s.owner AND r.file_id = $2 AND r.conversation_id = s.conversation_id
+                        ))"""
+        self.shared_file = f"""{path}
+            SELECT s.owner, f.id, f.size, f.created_at, m.* FROM {shown(referring)}
+            JOIN {tables.files} AS f ON f.user_id = s.owner AND f.id = $2"""
         self.list = f"""
             SELECT {", ".join(f"s.{column}" for column in _COLUMNS.split(", "))}
             FROM {conversations} AS c JOIN {shares} AS s ON s.conversation_id = c.id
@@ -194,13 +214,14 @@ class Shares(Area):
         """
         Return the title of a shared conversation and one page of its messages, oldest first.
 
-        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned:
-        no system messages, tools, reasoning, pictures or metadata, and no ids except those of the messages.
+        No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned,
+        and their pictures and other files by address: no system messages, tools, reasoning or metadata, no bytes within
+        messages, and no ids except those of messages and files. Files: get_shared_file(), read_shared_file().
 
         Args:
             token: The token of the link. None is returned for an unknown token, a revoked link and a deleted
                 conversation alike.
-            limit: The maximum number of messages. Messages without text are left out, so there may be fewer.
+            limit: The maximum number of messages. Messages without text or files are left out, so there may be fewer.
             after: The next_cursor of the page before.
 
         Raises:
@@ -226,6 +247,63 @@ class Shares(Area):
             messages=[message for message in shared if message is not None],
             next_cursor=str(MessageCursor(page[-1]["created_at"], page[-1]["seq"])) if len(rows) > limit else None,
         )
+
+    async def get_shared_file(self, token: str, file_id: str) -> StoredFile | None:
+        """
+        Return a file that a shared conversation shows, without its content; None if it shows no such file.
+
+        No user is needed: the token gives access, to the files in the messages that get_shared_conversation() returns.
+
+        Args:
+            token: The token of the link.
+            file_id: The id, without "voltmem:file/".
+        """
+        found = await self._shared_file(token, file_id)
+        return None if found is None else found[1]
+
+    async def _shared_file(self, token: str, file_id: str) -> tuple[str, StoredFile] | None:
+        """Return the owner and the file, if the conversation shows it."""
+        check_text(token=token)
+        check_file_id(file_id)
+        for owner, id, size, created_at, _, *columns in await self._executor.fetch(
+            self._sql(ShareStatements).shared_file, token, file_id
+        ):
+            file = construct_unchecked(StoredFile, {"id": id, "size": size, "created_at": created_at})
+            shown = None if columns[0] is None else as_shared(Message.from_row(columns))
+            if shown is not None and any(
+                isinstance(each, said.File) and each.url == file.url for each in said.parts(shown)
+            ):
+                return owner, file
+        return None
+
+    def read_shared_file(
+        self, token: str, file_id: str, *, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """
+        Return the content of a file that a shared conversation shows: yields pieces of at most 256 KiB.
+
+        Args:
+            token: The token of the link.
+            file_id: The id, without "voltmem:file/".
+            start: The first byte, counted from 0.
+            end: The byte after the last one; None, or a number beyond the size: to the end.
+
+        Raises:
+            StoredFileNotFoundError: The conversation shows no such file, or it was deleted meanwhile.
+
+        One round trip for each piece, and one before. No connection is held in between.
+        """
+        check_text(token=token)
+        check_file_id(file_id)
+        check_range(start, end)
+        return self._read_shared_file(token, file_id, start, end)
+
+    async def _read_shared_file(self, token: str, file_id: str, start: int, end: int | None) -> AsyncIterator[bytes]:
+        found = await self._shared_file(token, file_id)
+        if found is None:
+            raise StoredFileNotFoundError(file_id, None)
+        async for piece in read_range(self._executor, self._sql(FileStatements), found[0], file_id, start, end):
+            yield piece
 
     async def list_shares(self, user_id: str, *, conversation_id: str | None = None) -> list[Share]:
         """

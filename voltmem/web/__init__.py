@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any
+from typing import Any, cast
 
 from voltmem import __version__
 from voltmem._areas.area import check_storage
@@ -42,7 +42,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _branches, _conversations, _events, _frontends, _messages, _shares, _transfer
+from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _shares, _transfer
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import open_to_all, sign_in
@@ -51,13 +51,16 @@ __all__ = ["app", "router"]
 
 _OF_A_USER = (
     *(_conversations.routes, _messages.routes, _shares.routes),
-    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes),
+    *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes),
 )
-_OF_ANYBODY = (_shares.public_routes,)
+_OF_ANYBODY = (_shares.public_routes, _files.public_routes)
 record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.routes)
 
 
-def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
+_MAX_FILE_BYTES = 100 * 2**20
+
+
+def router(storage: Storage, user: Callable[..., Any], *, max_file_bytes: int = _MAX_FILE_BYTES) -> APIRouter:
     """
     Make the routes, for ``include_router()`` of a FastAPI application, under any prefix.
 
@@ -65,31 +68,41 @@ def router(storage: Storage, user: Callable[..., Any]) -> APIRouter:
         storage: The storage. The application opens and closes it.
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
+        max_file_bytes: The size of the largest file that can be uploaded.
 
     Raises:
-        InvalidOptionError: The storage is not an asynchronous one, or *user* is not callable.
+        InvalidOptionError: The storage is not an asynchronous one, *user* is not callable, or max_file_bytes is no
+            number of bytes.
     """
     _check(storage, user)
+    if not isinstance(cast(object, max_file_bytes), int) or max_file_bytes < 0:
+        raise InvalidOptionError(f"max_file_bytes {short_repr(max_file_bytes)} is not a number of bytes")
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
-        made.include_router(part, dependencies=[Depends(sign_in(storage, user))])
+        made.include_router(part, dependencies=[Depends(sign_in(storage, user, max_file_bytes))])
     for part in _OF_ANYBODY:
         made.include_router(part, dependencies=[Depends(open_to_all(storage))])
     return made
 
 
-def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] | None]) -> ASGIApp:
+def app(
+    storage: Storage,
+    user: Callable[[Request], str | Awaitable[str | None] | None],
+    *,
+    max_file_bytes: int = _MAX_FILE_BYTES,
+) -> ASGIApp:
     """
     Make an application with the routes, for ``Mount("/api", app(...))`` in a Starlette application.
 
     Args:
         storage: The storage. The application that mounts it opens and closes the storage.
         user: Returns the user's id for a request; None or an empty string if nobody is signed in. It may be async.
+        max_file_bytes: The size of the largest file that can be uploaded.
 
     Its OpenAPI document is at ``/openapi.json``.
 
     Raises:
-        InvalidOptionError: The storage is not an asynchronous one, or *user* is not callable.
+        InvalidOptionError: As in router().
     """
     _check(storage, user)
 
@@ -98,7 +111,7 @@ def app(storage: Storage, user: Callable[[Request], str | Awaitable[str | None] 
         return await found if isawaitable(found) else found
 
     made = FastAPI(title="voltmem", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    made.include_router(router(storage, signed_in))
+    made.include_router(router(storage, signed_in, max_file_bytes=max_file_bytes))
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, Self, TypeAlias
 
-from fastapi import Path, Query, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -32,6 +32,7 @@ from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._values import check_id, to_json
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message
+from voltmem.web._addresses import with_addresses
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 
@@ -135,6 +136,12 @@ class JsonResponse(Response):
         # Fields that are not set are left out: front ends in TypeScript distinguish undefined from null.
         value = answer.model_dump(exclude_unset=True) if isinstance(answer, Answer) else answer
         super().__init__(to_json(value).encode(), status, {"Cache-Control": "no-store", **(headers or {})})
+
+    def with_addresses(self, request: Request) -> JsonResponse:
+        """Put the addresses of files in place of references. Returns itself."""
+        self.body = with_addresses(bytes(self.body), request)
+        self.headers["Content-Length"] = str(len(self.body))
+        return self
 
 
 # --- conversations ------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from voltmem.errors import (
     MessageNotFoundError,
     OutcomeUnknownError,
     StorageClosedError,
+    StoredFileNotFoundError,
     VoltMemError,
 )
 
@@ -132,6 +133,7 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         "There is no such message",
         lambda error: f"There is no message {error.message_id!r} in the conversation.",
     ),
+    (StoredFileNotFoundError, 404, "file-not-found", "There is no such file", lambda _: "The file was deleted."),
     (
         ConversationExistsError,
         409,

@@ -17,6 +17,8 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from voltmem.errors import VoltMemError
+from voltmem.web._addresses import set_prefix, with_references
+from voltmem.web._payloads import JsonResponse
 from voltmem.web._problems import problem_response
 
 MAX_BODY_BYTES: Final = 10 * 2**20
@@ -48,7 +50,10 @@ class StrictRequest(Request):
         """Parse the body. Raises HTTPException 400 if it is not JSON or has the same name twice in an object."""
         try:
             value: JsonValue = json.loads(
-                await self.body(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+                with_references(await self.body(), self),
+                object_pairs_hook=_object,
+                parse_constant=_constant,
+                parse_float=_float,
             )
         except RecursionError as error:
             raise HTTPException(400, "The body is nested too deeply.") from error
@@ -82,6 +87,8 @@ class ProblemRoute(APIRoute):
 
     methods_of: ClassVar[dict[Callable[..., Any], set[str]]] = {}
     """The methods of each endpoint's path, in all routes."""
+    path_of: ClassVar[dict[Callable[..., Any], str]] = {}
+    """The path of each endpoint, without the prefix of the application's."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of a request. Errors that are not for the client go on to the application."""
@@ -93,12 +100,14 @@ class ProblemRoute(APIRoute):
                 _check_site(request)
                 if takes_json:
                     _check_content_type(request)
-                return await answer(StrictRequest(request.scope, request.receive))
+                set_prefix(request, self.path_of[self.endpoint])
+                response = await answer(StrictRequest(request.scope, request.receive))
+                return response.with_addresses(request) if isinstance(response, JsonResponse) else response
             except (VoltMemError, HTTPException, RequestValidationError) as error:
-                response = problem_response(error)
-                if response is None:
+                problem = problem_response(error)
+                if problem is None:
                     raise
-                return response
+                return problem
 
         return handle
 
@@ -126,13 +135,14 @@ class ProblemRoute(APIRoute):
 
 
 def record_methods(routes: Iterable[BaseRoute]) -> None:
-    """Record for each route which methods its path has."""
+    """Record for each route its path, and which methods that has."""
     methods: dict[str, set[str]] = {}
     for route in routes:
         if isinstance(route, ProblemRoute):
             of_path = methods.setdefault(route.path, set())
             of_path |= route.methods or set()
             ProblemRoute.methods_of[route.endpoint] = of_path
+            ProblemRoute.path_of[route.endpoint] = route.path
 
 
 def _check_site(request: Request) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, TypeAlias
+from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
+from voltmem._areas.files import FILE_URL
 from voltmem._values import is_storable
+from voltmem.models import Message
+from voltmem.parts import File, parts
+from voltmem.web._addresses import path_of
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
 from voltmem.web._route import ProblemRoute
@@ -18,16 +23,17 @@ routes = APIRouter(route_class=ProblemRoute)
 public_routes = APIRouter(route_class=ProblemRoute)
 
 # The address is the key: browsers must not send it as a referrer, and search engines must not index it.
-_UNLISTED = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
+UNLISTED = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex"}
 
 
 def _reachable(token: str) -> str:
     if not is_storable(token):
-        raise _not_found()  # no stored link can have this token
+        raise not_found()  # no stored link can have this token
     return token
 
 
-def _not_found() -> HTTPException:
+def not_found() -> HTTPException:
+    """Make the error for what a link does not show, or not any more."""
     return HTTPException(404, "There is no such link, or it was revoked.")
 
 
@@ -61,6 +67,16 @@ class Links(Answer):
     items: list[Link]
 
 
+class SharedFile(Answer):
+    """A picture or another file in a message of a shared conversation."""
+
+    url: str
+    media_type: str
+    """Such as image/png; empty if it is not known."""
+    name: str
+    """The name of the file; empty if it has none."""
+
+
 class SharedMessage(Answer):
     """A message of a shared conversation."""
 
@@ -68,6 +84,7 @@ class SharedMessage(Answer):
     role: str
     """user or assistant."""
     content: str
+    files: list[SharedFile]
     created_at: Time
 
 
@@ -110,7 +127,7 @@ async def list_shares(mine: Mine, conversationId: ConversationId) -> Response:
 async def revoke_share(mine: Mine, token: Token) -> None:
     """Revoke a link."""
     if not await mine.revoke_share(token):
-        raise _not_found()
+        raise not_found()
 
 
 @public_routes.get(
@@ -119,10 +136,27 @@ async def revoke_share(mine: Mine, token: Token) -> None:
     responses={status: each for status, each in responses(404).items() if status not in (401, 403)},
     operation_id="getShared",
 )
-async def get_shared(storage: Anybodys, token: Token, limit: Limit = 100, after: MessageCursor = None) -> Response:
-    """Get a shared conversation: the text of user and assistant messages. Needs no sign-in, names no user."""
+async def get_shared(
+    storage: Anybodys, request: Request, token: Token, limit: Limit = 100, after: MessageCursor = None
+) -> Response:
+    """Get a shared conversation: text and files of user and assistant messages. Needs no sign-in, names no user."""
     found = await storage.get_shared_conversation(token, limit=limit, after=after)
     if found is None:
-        raise _not_found()
-    items = [SharedMessage.model_validate(each) for each in found.messages]
-    return JsonResponse(SharedPage(title=found.title, items=items, next_cursor=found.next_cursor), headers=_UNLISTED)
+        raise not_found()
+    files = path_of(request, f"/shared/{quote(token, safe='')}/files/")
+    items = [_shown(each, files) for each in found.messages]
+    return JsonResponse(SharedPage(title=found.title, items=items, next_cursor=found.next_cursor), headers=UNLISTED)
+
+
+def _shown(message: Message, files: str) -> SharedMessage:
+    return SharedMessage(
+        id=message.id,
+        role=message.role,
+        content=message.text,
+        files=[
+            SharedFile(url=part.url.replace(FILE_URL, files, 1), media_type=part.media_type, name=part.name)
+            for part in parts(message)
+            if isinstance(part, File)
+        ],
+        created_at=message.created_at,
+    )

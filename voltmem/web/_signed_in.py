@@ -12,10 +12,15 @@ from voltmem.storage import Storage
 
 _KEY: Final = "voltmem.user"
 _STORAGE: Final = "voltmem.storage"
+MAX_FILE_BYTES: Final = "voltmem.max_file_bytes"
 
 
-def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the dependency of every route: it asks the application's dependency who the user is."""
+def sign_in(storage: Storage, user: Callable[..., Any], max_file_bytes: int) -> Callable[..., Any]:
+    """
+    Make the dependency of every route: it asks the application's dependency who the user is.
+
+    The limit of a file's size is for the route that stores one.
+    """
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
         if user_id is None or user_id == "":  # an empty session, an empty header
@@ -23,6 +28,7 @@ def sign_in(storage: Storage, user: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(user_id, str):
             raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
         request.scope[_KEY] = storage.for_user(user_id)
+        request.scope[MAX_FILE_BYTES] = max_file_bytes
 
     return signed_in
 

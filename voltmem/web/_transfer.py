@@ -54,6 +54,8 @@ class Imported(Answer):
     """How many messages they have."""
     runs: int
     """How many recorded runs of agents were stored."""
+    files: int
+    """How many files the import has."""
     skipped: list[LeftOut]
     """What was skipped, most often because it is there already."""
     renamed: list[Renamed]
