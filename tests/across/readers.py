@@ -28,7 +28,7 @@ from tests.adapters.langchain.scripted import C1, scripted, user_input
 from tests.adapters.langchain.scripted import agent as langchain_agent
 from tests.adapters.openai_agents.runs import CONFIG
 from tests.adapters.openai_agents.runs import agent as openai_agent
-from voltmem import PostgresStorage
+from voltmem import Message, PostgresStorage
 from voltmem.adapters.agno import VoltMemDb
 from voltmem.adapters.openai_agents import VoltMemSession
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history
@@ -66,9 +66,15 @@ def said(speaker: str, content: Any) -> list[Fact]:
 # --- frameworks ---------------------------------------------------------------------------------------------------
 
 
+async def history(storage: PostgresStorage) -> list[Message]:
+    """Return the history as an own loop reads it."""
+    memory = storage.conversation("ada", "c1")
+    return await memory.with_files(await memory.messages())
+
+
 async def read_memory(storage: PostgresStorage) -> Shown:
     found: list[Fact] = []
-    messages = await storage.conversation("ada", "c1").messages()
+    messages = await history(storage)
     for message in messages:
         for part in parts(message):
             if isinstance(part, Text):
@@ -195,7 +201,7 @@ def of_agno(messages: Sequence[Any]) -> Iterator[Fact]:
 
 async def read_chat_completions(storage: PostgresStorage) -> Shown:
     found: list[Fact] = []
-    messages: list[Any] = to_openai(await storage.conversation("ada", "c1").messages())
+    messages: list[Any] = to_openai(await history(storage))
     for message in messages:
         if message["role"] == "tool":
             found.append(("result", result_of(message["content"])))
@@ -207,13 +213,13 @@ async def read_chat_completions(storage: PostgresStorage) -> Shown:
 
 
 async def read_responses(storage: PostgresStorage) -> Shown:
-    items: list[Any] = to_responses(await storage.conversation("ada", "c1").messages())
+    items: list[Any] = to_responses(await history(storage))
     return shown(of_items(items), items)
 
 
 async def read_anthropic(storage: PostgresStorage) -> Shown:
     found: list[Fact] = []
-    messages: list[Any] = to_anthropic(await storage.conversation("ada", "c1").messages())
+    messages: list[Any] = to_anthropic(await history(storage))
     for message in messages:
         blocks = message["content"]
         for block in [{"type": "text", "text": blocks}] if isinstance(blocks, str) else blocks:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -64,6 +66,8 @@ Fact: TypeAlias = tuple[str, ...]
 PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 BY_URL: Final = File("image/png", "https://x.test/a.png")
 BY_BYTES: Final = File("image/png", f"data:image/png;base64,{PIXEL}")
+# After storage.put_file().
+STORED: Final = File("image/png", f"voltmem:file/{sha256(b64decode(PIXEL)).hexdigest()}")
 
 CONVERSATIONS: Final[dict[str, Conversation]] = {
     "text": [User("Weather?"), Model("It rains."), User("And tomorrow?"), Model("Sun.")],
@@ -110,6 +114,7 @@ CONVERSATIONS: Final[dict[str, Conversation]] = {
     "reasoning": [User("Weather?"), Model("It rains.", reasoning="Norway is wet.")],
     "picture by URL": [User("What is it?", [BY_URL]), Model("A dot.")],
     "picture by bytes": [User("What is it?", [BY_BYTES]), Model("A dot.")],
+    "stored picture": [User("What is it?", [STORED]), Model("A dot.")],
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Final
 
@@ -38,6 +39,7 @@ async def test_every_reader_is_shown_what_every_writer_stores(
             continue
         await storage.delete_conversation("c1")
         await storage.create_conversation({"id": "c1", "user_id": "ada"})
+        await storage.put_file("ada", b64decode(PIXEL))
         await WRITERS[writer](storage, conversation)
 
         found, everything = await READERS[reader](storage)
@@ -45,6 +47,8 @@ async def test_every_reader_is_shown_what_every_writer_stores(
         assert in_any_order(found) == in_any_order(facts(conversation)), name
         if name.startswith("picture"):
             assert BY_URL.url in everything or PIXEL[:60] in everything
+        if name == "stored picture":  # a model gets its bytes, a browser its address
+            assert ("/files/" if reader == "ui-messages" else PIXEL) in everything
 
 
 # --- what no writer should store, and some do ------------------------------------------------------------------------

@@ -433,6 +433,14 @@ WRITERS: Final[dict[str, Write]] = {
 # Agno's agent does not leave calls without results, and its errors, reasoning and files come from its providers.
 CANNOT: Final[dict[str, frozenset[str]]] = {
     "Agno": frozenset(
-        {"failed", "abandoned", "one of two abandoned", "reasoning", "picture by URL", "picture by bytes"}
+        {
+            "failed",
+            "abandoned",
+            "one of two abandoned",
+            "reasoning",
+            "picture by URL",
+            "picture by bytes",
+            "stored picture",
+        }
     ),
 }

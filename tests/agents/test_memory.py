@@ -478,6 +478,9 @@ class Notes:
         self._kept.clear()
         return count
 
+    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+        return list(messages)
+
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         return []
 

@@ -316,6 +316,9 @@ class Notes:
         self._kept.clear()
         return 0
 
+    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+        return list(messages)
+
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         return []
 

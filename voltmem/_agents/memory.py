@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
+from voltmem._agents.files import with_files
 from voltmem._agents.windows import exchanges, tool_turns, window
 from voltmem._areas.area import access
+from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements
 from voltmem._areas.queries import CONVERSATION_COLUMNS, WindowQuery, require_found, with_is_deleted
 from voltmem._tables import Tables
@@ -56,6 +58,10 @@ class Memory(Protocol):
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """Return pairs of a user's message and its answer, newest last."""
+        ...
+
+    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages with the bytes of stored files in them, for a model."""
         ...
 
     async def add(self, message: MessageLike) -> Message:
@@ -226,6 +232,23 @@ class ConversationMemory:
         query = WindowQuery(self._id, self._user_id, exchanges=limit if limit is not None else _ALL)
         _, spoken = await self._read(Message.from_row, query)
         return exchanges(spoken) if limit != 0 else []
+
+    async def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
+        """
+        Return the messages with the bytes of stored files in them, for a model, which cannot read "voltmem:file/…".
+
+        ::
+
+            history = await memory.with_files(await memory.messages(limit=20))
+            answer = await client.chat.completions.create(model=model, messages=to_openai(history))
+
+        Each address of a file of the user's becomes a data: URL. The address of a file that is not there stays; a
+        provider is told its name. Do not store the messages again: the bytes would be stored in them.
+
+        One round trip, none without files; all the files are in memory.
+        """
+        sql = self._access.sql(FileStatements)
+        return await with_files(self._access.executor, sql, self._user_id, self._id, messages)
 
     async def _window(
         self, from_row: FromRow[MessageT], limit: int | Unset | None, turns: int | None

@@ -31,7 +31,7 @@ from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import File, Part, Text, ToolCall, plain
 from voltmem.parts import langchain as forms
-from voltmem.parts._providers import result_text
+from voltmem.parts._providers import named_file, result_text
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -186,6 +186,8 @@ def _block(part: Part) -> dict[Any, Any] | None:
         return {"type": "text", "text": part.text} if part.text else None
     if not isinstance(part, File):
         return None
+    if part.is_stored:
+        return {"type": "text", "text": named_file(part)}
     kind = part.media_type.partition("/")[0]
     where = {"base64": part.data} if part.data else {"url": part.url} if part.url else {"file_id": part.id}
     named = {"mime_type": part.media_type if "/" in part.media_type else "", "filename": part.name}
@@ -304,7 +306,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         if "voltmem_stored" in state:
             await memory.newest_messages(0)  # checks the owner
             return None
-        history = to_langchain(await memory.native_messages(limit=self._limit, turns=self._turns))
+        found = await memory.native_messages(limit=self._limit, turns=self._turns)
+        history = to_langchain(await memory.with_files(found))
         stored = [message.id for message in history]
         given = {message.id for message in state["messages"]}
         earlier = [message for message in history if message.id not in given]
@@ -455,9 +458,9 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
 
     async def _read(self, storage: Storage) -> list[BaseMessage]:
         if self._loaded is None:
-            self._loaded = to_langchain(
-                await self._memory(storage).native_messages(limit=self._limit, turns=self._turns)
-            )
+            memory = self._memory(storage)
+            found = await memory.native_messages(limit=self._limit, turns=self._turns)
+            self._loaded = to_langchain(await memory.with_files(found))
         return list(self._loaded)
 
     async def _add(self, messages: Sequence[BaseMessage], storage: Storage) -> None:

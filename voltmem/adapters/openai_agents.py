@@ -177,10 +177,11 @@ class VoltMemSession(Generic[TContext]):
             ConversationNotFoundError: The conversation is another user's. A conversation that does not exist yet is
                 empty.
 
-        One round trip.
+        One round trip, two if messages of other front ends show stored files.
         """
         most = resolve_session_limit(limit, self.session_settings)
-        items = to_items(await self._memory(wrapper).newest_messages(most))
+        memory = self._memory(wrapper)
+        items = to_items(await memory.with_files(await memory.newest_messages(most)))
         newest = items[-most:] if most else items  # a message of another framework may become several items
         return _without_incomplete_turns(newest) if limit is None else newest
 

@@ -83,6 +83,11 @@ class File:
     """A provider's id of the file."""
 
     @property
+    def is_stored(self) -> bool:
+        """Whether it is a file of voltmem's, which no provider can read: ``memory.with_files()`` fills in its bytes."""
+        return self.url.startswith("voltmem:")
+
+    @property
     def address(self) -> str:
         """The url, or a data: URL with the bytes; "" if there is neither."""
         return self.url or (

@@ -195,7 +195,7 @@ def _block(part: Part) -> JsonObject | None:
     if not isinstance(part, File):
         return None
     kind = part.media_type.partition("/")[0]
-    if kind == "image" and part.address:
+    if kind == "image" and (part.data or (part.url and not part.is_stored)):
         return {"type": "image_url", "image_url": {"url": part.address}}
     if kind == "audio" and part.data:
         return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format(part.media_type)}}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeGuard
 
 from pydantic import JsonValue
 
@@ -16,7 +16,7 @@ from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import result_text
+from voltmem.parts._providers import named_file, result_text
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -286,10 +286,11 @@ def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
 
 
 def _said(speaker: str, said: Sequence[Part]) -> JsonObject:
-    text = "\n".join(part.text for part in said if isinstance(part, Text))
+    texts = (part.text if isinstance(part, Text) else named_file(part) for part in said if _is_text(part))
+    text = "\n".join(texts)
     media: dict[str, list[JsonValue]] = {}
     for part in said:
-        if isinstance(part, File):
+        if isinstance(part, File) and not part.is_stored:
             media.setdefault(_MEDIA_KEYS.get(part.media_type.partition("/")[0], "files"), []).append(
                 _native_media(part)
             )
@@ -297,6 +298,10 @@ def _said(speaker: str, said: Sequence[Part]) -> JsonObject:
     if calls:
         return {"role": "assistant", "content": text or None, "tool_calls": calls}
     return {"role": "assistant" if speaker == "assistant" else "user", "content": text, **media}
+
+
+def _is_text(part: Part) -> TypeGuard[Text | File]:
+    return isinstance(part, Text) or (isinstance(part, File) and part.is_stored)
 
 
 def _native_media(part: File) -> JsonObject:

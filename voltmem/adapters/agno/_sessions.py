@@ -130,7 +130,9 @@ class Sessions:
             rows = await memory.messages_since(formats.run, runs, limit=runs * _ROWS_OF_A_RUN) if runs else []
         document = kept.payload if isinstance(kept.payload, dict) else {}
         component: JsonObject = {} if kind is None else {f"{kind}_id": document.get(f"{kind}_id")}
-        found = to_runs(rows, formats, {**component, "session_id": session_id} if component else {})
+        found = to_runs(
+            await memory.with_files(rows), formats, {**component, "session_id": session_id} if component else {}
+        )
         self._remember(session_id, found)
         return (kept, found) if found or kept.payload is not None else None
 

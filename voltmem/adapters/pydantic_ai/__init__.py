@@ -47,7 +47,8 @@ async def load_history(
 
     The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
     """
-    return to_model_messages(await NativeMemory.of(memory).native_messages(limit=limit, turns=turns))
+    found = await NativeMemory.of(memory).native_messages(limit=limit, turns=turns)
+    return to_model_messages(await memory.with_files(found))
 
 
 async def save_history(memory: ConversationMemory, messages: Iterable[ModelMessage]) -> list[Message]:

@@ -191,7 +191,7 @@ class VoltMemConversationStore(ConversationStore):
         Raises:
             KeyError: There is no such entry.
 
-        One round trip for any number of entries.
+        One round trip for any number of entries; two if they show stored files.
         """
         if head_id is None or limit == 0:
             return []
@@ -201,6 +201,7 @@ class VoltMemConversationStore(ConversationStore):
         )
         if conversation_id is None:
             raise KeyError(head_id)
+        line = await self._branches.with_files(conversation_id, line)
         if limit is not None and len(line) > limit:
             return _to_entries(line, conversation_id)[1:]
         if line[0].parent_id:
