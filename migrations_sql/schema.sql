@@ -1141,6 +1141,10 @@ BEGIN
 END
 $function$;
 
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_refer_to_files() FROM PUBLIC;
+
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
+
 CREATE TRIGGER voltagent_memory_files_delete AFTER DELETE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
 
 CREATE TRIGGER voltagent_memory_files_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN ((new.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();

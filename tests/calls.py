@@ -30,6 +30,8 @@ PATIENCE: Final = 50
 
 UNUSED_FILE: Final = sha256(b"words").hexdigest()
 """The id of the file of Rows.seed(), to which no message refers."""
+SHOWN_FILE: Final = sha256(b"shown").hexdigest()
+"""The id of the file that the shared conversation of Rows.seed() shows."""
 
 # --- the verbs and their arguments --------------------------------------------------------------------------------
 
@@ -92,6 +94,8 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
     # A new one; for other verbs it is a filter.
     "update_conversation": {"resource_id": "code"},
+    "get_shared_file": {"file_id": SHOWN_FILE},
+    "read_shared_file": {"file_id": SHOWN_FILE},
     # A soft-deleted one.
     "restore_conversation": {"conversation_id": "gone"},
     # Keys of entries, steps and events, and their values.
@@ -268,10 +272,17 @@ class Rows:
         Replace all rows, with times in 2001.
 
         They are ada's two conversations, a soft-deleted one, and bob's, with messages; a link to one of ada's; and a
-        run of hers; and a file of hers, to which no message refers.
+        run of hers; and two files of hers, one shown in the shared conversation, and one to which no message refers.
         """
+        file = f'{{"type": "file", "url": "voltmem:file/{SHOWN_FILE}"}}'
         await self._connection.execute(f"""
             DELETE FROM {self.conversations};
+            DELETE FROM {self.files};
+            INSERT INTO {self.files} (user_id, upload, id, size, created_at, pending_since)
+            VALUES ('ada', 'u1', '{UNUSED_FILE}', 5, '{LONG_AGO}', '{LONG_AGO}'),
+                ('ada', 'u2', '{SHOWN_FILE}', 5, '{LONG_AGO}', NULL);
+            INSERT INTO {self.chunks} (user_id, upload, number, bytes)
+            VALUES ('ada', 'u1', 0, 'words'), ('ada', 'u2', 0, 'shown');
             INSERT INTO {self.conversations} (id, user_id, resource_id, title, created_at, updated_at)
             SELECT id, user_id, 'docs', title, '{LONG_AGO}', '{LONG_AGO}'
             FROM (VALUES ('c1', 'ada', 'One'), ('c2', 'ada', 'Two'), ('b1', 'bob', 'Bob''s')) AS v (id, user_id, title);
@@ -280,6 +291,8 @@ class Rows:
             INSERT INTO {self.messages} (conversation_id, message_id, role, content, type, created_at)
             SELECT c, m, 'user', 'words', 'text', timestamptz '{LONG_AGO}' + interval '1 day'
             FROM (VALUES ('c1', 'm1'), ('c1', 'm2'), ('c1', 'm3'), ('c2', 'm1'), ('b1', 'm1')) AS v (c, m);
+            UPDATE {self.messages} SET content_json = '["words", {file}]', file_ids = '{{{SHOWN_FILE}}}'
+            WHERE conversation_id = 'c1' AND message_id = 'm3';
             INSERT INTO {self.shares} (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
             SELECT 't1', conversation_id, message_id, created_at, seq, seq
             FROM {self.messages} WHERE conversation_id = 'c1' AND message_id = 'm3';
@@ -289,11 +302,7 @@ class Rows:
             INSERT INTO {self.steps} (key, value, history_id, agent_id)
             VALUES ('s1', '{{"type": "text", "content": "words"}}', 'h1', 'a1');
             INSERT INTO {self.events} (id, history_id, agent_id, event_type, event_name, start_time)
-            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}');
-            DELETE FROM {self.files};
-            INSERT INTO {self.files} (user_id, upload, id, size, created_at, pending_since)
-            VALUES ('ada', 'u1', '{UNUSED_FILE}', 5, '{LONG_AGO}', '{LONG_AGO}');
-            INSERT INTO {self.chunks} (user_id, upload, number, bytes) VALUES ('ada', 'u1', 0, 'words')""")
+            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}')""")
 
     async def all(self) -> dict[str, Table]:
         """Return all rows. Of the times only whether a conversation was changed since seed()."""

@@ -49,6 +49,10 @@ _INDEXES: Final = """
     ORDER BY indexrelid"""
 _FUNCTIONS: Final = """
     SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname"""
+_RIGHTS: Final = """
+    SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure) FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace AND NOT has_function_privilege('public', oid, 'EXECUTE')
+    ORDER BY proname"""
 _TRIGGERS: Final = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY tgname"
 
 
@@ -62,6 +66,7 @@ async def rendered(dsn: str) -> str:
         statements = [
             *[each for table in await connection.fetch(_TABLES) for each in await _table(connection, *table)],
             *await _texts(connection, _FUNCTIONS),
+            *await _texts(connection, _RIGHTS),
             *await _texts(connection, _TRIGGERS),
         ]
     finally:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import pytest
 
@@ -30,6 +30,8 @@ from voltmem import (
     PostgresStorage,
     UserStorage,
 )
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 def contents(messages: Sequence[Message]) -> list[object]:
@@ -478,7 +480,7 @@ class Notes:
         self._kept.clear()
         return count
 
-    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+    async def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
         return list(messages)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:

@@ -41,7 +41,7 @@ async def test_what_export_prints_import_reads(
     assert [line async for line in storage.export_user("ada")][1:] == exported.printed.splitlines(keepends=True)[1:]
     renamed, imported = outcomes[0].printed.splitlines()
     assert re.fullmatch("renamed   conversation c1: .*", renamed)
-    assert imported == "imported 1 conversations with 1 messages, and 0 runs"
+    assert imported == "imported 1 conversations with 1 messages, 0 files, and 0 runs"
     assert outcomes[1].printed.startswith("skipped   conversation c1: it is there already\nimported 0 ")
     (copy,) = (await storage.list_conversations("bob")).items
     assert copy.preview == "h\N{GRINNING FACE}"
@@ -63,7 +63,7 @@ async def test_import_reads_the_files_of_others(
 
     outcome = await command_here("import", "--user", "ada", "--format", format, "--search")
 
-    assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, and 0 runs\n")
+    assert (outcome.code, outcome.printed) == (0, "imported 1 conversations with 1 messages, 0 files, and 0 runs\n")
     assert [hit.role for hit in (await storage.search("ada", "hello")).hits] == ["user"]
 
 
@@ -85,11 +85,11 @@ async def test_import_reads_a_file_by_its_path(
     chatgpt = await command_here("import", "--user", "bob", "--format", "chatgpt", str(archive))
     nowhere = await command_here("import", "--user", "bob", "--format", "chatgpt", str(tmp_path / "nowhere"))
 
-    assert own.printed.endswith("imported 1 conversations with 1 messages, and 0 runs\n")
+    assert own.printed.endswith("imported 1 conversations with 1 messages, 0 files, and 0 runs\n")
     skipped, left_out, imported = chatgpt.printed.splitlines()
     assert skipped.startswith("skipped   conversation c2: it has no mapping")
     assert left_out == "left out  1 system messages"
-    assert imported == "imported 1 conversations with 1 messages, and 0 runs"
+    assert imported == "imported 1 conversations with 1 messages, 0 files, and 0 runs"
     assert (nowhere.code, nowhere.problems.count("\n")) == (1, 1)
     assert f"{tmp_path / 'nowhere'}: No such file" in nowhere.problems
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, TypeVar, assert_type
 
 import asyncpg
 from pydantic import JsonValue
@@ -48,6 +48,8 @@ from voltmem import (
 )
 from voltmem.importers import from_chatgpt, from_openai
 from voltmem.testing import temporary_storage
+
+MessageT = TypeVar("MessageT", bound=Message)
 
 NOW = datetime.now(UTC)
 
@@ -316,7 +318,7 @@ class Notes:
         self._kept.clear()
         return 0
 
-    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+    async def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
         return list(messages)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:

@@ -30,7 +30,7 @@ ABOUT_A_CONVERSATION = sorted(name for name in EXAMPLE if "{conversationId}" in 
 def called(name: str, conversation_id: str) -> tuple[str, str, dict[str, Any]]:
     """Return the method, path and arguments of a call that would succeed for the owner of the conversation."""
     method, _, path = name.partition(" ")
-    path = path.format(conversationId=conversation_id, messageId="m1", token="t1").removeprefix("/api")
+    path = path.format(conversationId=conversation_id, messageId="m1", token="t1", fileId="0" * 64).removeprefix("/api")
     body = BODIES.get(EXAMPLE[name]["operationId"])
     return method, path, {} if body is None else {"json": body}
 
@@ -70,8 +70,11 @@ async def test_a_stranger_finds_no_conversation_and_changes_nothing(
     assert await seen(ada) == before
 
 
-# These are tested in test_events.py, test_transfer.py and test_shares.py.
-ELSEWHERE = {"GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", *OPEN_TO_ALL}
+# These are tested in test_events.py, test_transfer.py, test_shares.py and test_files.py.
+ELSEWHERE = {
+    *("GET /api/events", "POST /api/import", "DELETE /api/shares/{token}", *OPEN_TO_ALL),
+    *(name for name in EXAMPLE if "{fileId}" in name),
+}
 ABOUT_ALL = sorted(set(EXAMPLE) - set(ABOUT_A_CONVERSATION) - ELSEWHERE)
 
 

@@ -45,7 +45,7 @@ async def test_what_was_exported_can_be_imported(
 
     assert export.headers["content-type"] == "application/x-ndjson"
     assert "attachment" in export.headers["content-disposition"]
-    counts = {"conversations": 2, "messages": 6, "runs": 0, "skipped": [], "renamed": []}
+    counts = {"conversations": 2, "messages": 6, "runs": 0, "files": 0, "skipped": [], "renamed": []}
     assert (first.status_code, first.json()) == (200, counts)
     assert [each["id"] for each in second.json()["skipped"]] == ["c0", "c1"]
     assert seen(await elsewhere.get("/export")) == seen(export)

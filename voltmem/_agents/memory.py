@@ -60,7 +60,7 @@ class Memory(Protocol):
         """Return pairs of a user's message and its answer, newest last."""
         ...
 
-    async def with_files(self, messages: Sequence[Message]) -> list[Message]:
+    async def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
         """Return the messages with the bytes of stored files in them, for a model."""
         ...
 

@@ -40,7 +40,6 @@ _SERVED: Final[Responses] = {
     200: {"description": "The content.", "content": _BYTES},
     206: {"description": "The range that was asked for.", "content": _BYTES},
     304: {"description": "The client has the content."},
-    416: {"description": "The file has no such bytes."},
 }
 
 
@@ -77,7 +76,7 @@ class UploadedFile(Answer):
     response_model=UploadedFile,
     responses=responses(400, 413),
     operation_id="uploadFile",
-    openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
+    openapi_extra={"requestBody": {"content": _BYTES}},
 )
 async def upload_file(mine: Mine, request: Request) -> Response:
     """
@@ -105,7 +104,9 @@ async def _content(request: Request) -> AsyncIterator[bytes]:
         raise HTTPException(400, "The body was cut off.") from error
 
 
-@routes.get("/files/{fileId}", response_class=Response, responses=responses(404) | _SERVED, operation_id="readFile")
+@routes.get(
+    "/files/{fileId}", response_class=Response, responses=responses(404, 416) | _SERVED, operation_id="readFile"
+)
 async def read_file(mine: Mine, request: Request, fileId: FileId) -> Response:
     """Read a file, or a range of it. Pictures and recordings are shown by a browser, other files are saved."""
     file = await mine.get_file(fileId)
@@ -132,7 +133,7 @@ async def delete_file(mine: Mine, fileId: FileId) -> None:
 @public_routes.get(
     "/shared/{token}/files/{fileId}",
     response_class=Response,
-    responses={status: each for status, each in responses(404).items() if status not in (401, 403)} | _SERVED,
+    responses={status: each for status, each in responses(404, 416).items() if status not in (401, 403)} | _SERVED,
     operation_id="readSharedFile",
 )
 async def read_shared_file(storage: Anybodys, request: Request, token: Token, fileId: FileId) -> Response:
