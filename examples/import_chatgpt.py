@@ -28,7 +28,7 @@ SAMPLE = {
     "mapping": {
         "m1": node("m1", None, "user", "Do I need a coat in Oslo?", 1_710_000_000.0),
         "m2": node("m2", "m1", "assistant", "That depends.", 1_710_000_002.0),
-        "m3": node("m3", "m1", "assistant", "In March, yes.", 1_710_000_009.0),  # regenerated: the current answer
+        "m3": node("m3", "m1", "assistant", "In March, yes.", 1_710_000_009.0),  # regenerated: the chosen branch
     },
 }
 

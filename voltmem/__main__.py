@@ -133,6 +133,8 @@ async def _import(storage: PostgresStorage, arguments: argparse.Namespace) -> in
         print(f"renamed   {renamed.kind} {renamed.id}: its id is taken; its new id is {renamed.new_id}")
     for name, count in sorted(result.left_out.items()):
         print(f"left out  {count} {name}")
+    if result.updated:
+        print(f"updated   {result.updated} conversations")
     said = f"{result.conversations} conversations with {result.messages} messages"
     print(f"imported {said}, {result.files} files, and {result.runs} runs")
     return DONE

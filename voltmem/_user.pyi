@@ -739,6 +739,10 @@ class UserStorage:
         summary counts what importers left out of the conversations that were stored. If read_at is not given the
         conversation counts as read; None means never read. The rest is as in import_user(): one transaction each,
         existing conversations are skipped, ids that are taken are replaced, and nothing is deleted.
+
+        A newer export of ChatGPT's adds the new messages of a conversation that was imported before, with their
+        branches. Messages that were deleted here stay deleted. The line follows ChatGPT's until somebody adds a message
+        here or chooses another branch; then the new messages are in a branch of their own.
         """
     async def delete_user(self) -> int:
         """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.importers.exports import BEGAN, JSON, chat, node, outcomes, said, the
 from tests.said import tool_calls, tool_results
-from voltmem import InvalidInputError, Skipped
+from voltmem import ImportedConversation, ImportedMessage, InvalidInputError, Skipped
 from voltmem.importers import from_chatgpt
 from voltmem.parts import ToolCall, ToolResult, to_ui_messages
 
@@ -42,8 +42,14 @@ def test_a_conversation_is_read_with_its_title_times_and_place() -> None:
     assert conversation.messages[1].metadata == {"model": "gpt-4o"}
 
 
-def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
-    """The visible branch is read; edited and regenerated messages are left out, and counted."""
+def places(conversation: ImportedConversation) -> dict[Any, tuple[str | None, bool]]:
+    """Return each message's content with its parent, and whether it is off the line."""
+    messages = [each for each in conversation.messages if isinstance(each, ImportedMessage)]
+    return {each.content: (each.parent_id, each.aside) for each in messages}
+
+
+def test_all_branches_are_read_and_the_one_that_is_shown_is_the_line() -> None:
+    """Edited and regenerated messages are read with the message that they follow; those not shown are off the line."""
     conversation = the(
         chat(
             node("m1", None, "first try"),
@@ -51,13 +57,76 @@ def test_the_branch_that_is_shown_is_read_and_the_others_are_counted() -> None:
             node("m3", "m1", "another answer", role="assistant"),
             node("m4", "m3", "thanks"),
             node("m5", "m2", "what?"),
+            node("m6", None, "second try"),
             current="m4",
         )
     )
 
-    assert [message.content for message in conversation.messages] == ["first try", "another answer", "thanks"]
-    assert conversation.metadata["messages_left_out"] == 2
-    assert conversation.left_out == {"messages of other branches": 2}
+    assert places(conversation) == {
+        "first try": ("", False),
+        "an answer": ("m1", True),
+        "another answer": ("m1", False),
+        "thanks": ("m3", False),
+        "what?": ("m2", True),
+        "second try": ("", True),
+    }
+    assert conversation.left_out == {}
+
+
+def test_what_is_left_out_breaks_no_branch() -> None:
+    """A message after hidden, empty or broken nodes follows the nearest message before them."""
+    conversation = the(
+        chat(
+            node("m0", None, None),
+            node("m1", "m0", "You are ChatGPT", role="system"),
+            node("m2", "m1", "question"),
+            node("m3", "m2", "hidden", is_visually_hidden_from_conversation=True),
+            node("m4", "m3", "", role="assistant"),
+            node("m5", "m4", "an answer", role="assistant"),
+            {"id": "m6", "parent": "m3", "message": 7},
+            node("m7", "m6", "another answer", role="assistant"),
+        )
+    )
+
+    assert places(conversation) == {
+        "question": ("", False),
+        "an answer": ("m2", True),
+        "another answer": ("m2", False),
+    }
+
+
+def test_a_branch_has_calls_of_its_own() -> None:
+    """A result belongs to the call of its branch; an answer that only one branch has is not part of another's."""
+    called = {"content_type": "code", "text": '{"q": 1}'}
+    tool = {"role": "tool", "name": "browser"}
+    messages = the(
+        chat(
+            node("m1", None, called, role="assistant", recipient="browser"),
+            node("m2", "m1", "four", **tool),
+            node("m3", "m1", "five", **tool),
+            node("m4", "m2", "of six", **tool),
+            node("m5", "m3", "stale", **tool),
+            node("m6", "m3", "fresh", role="assistant"),
+        )
+    ).messages
+
+    results = [(each.id, *((part.call_id, part.value) for part in tool_results(each))) for each in messages[1:]]
+    assert results == [("m2", ("m1", "four\n\nof six")), ("m3", ("m1", "five")), ("m5", ("", "stale")), ("m6",)]
+
+
+def test_a_message_is_not_older_than_the_one_that_it_follows() -> None:
+    """The messages of all branches are in the order of their times, each after the one that it follows."""
+    conversation = the(
+        chat(
+            node("m1", None, "a", time=BEGAN + 5),
+            node("m2", "m1", "old", time=BEGAN + 1),
+            node("m3", "m2", "last", time=BEGAN + 9),
+            node("m4", "m1", "new", time=BEGAN + 7),
+        )
+    )
+    times = [(each.content, each.created_at.timestamp() - BEGAN) for each in conversation.messages]
+
+    assert times == [("a", 5), ("old", 5), ("new", 7), ("last", 9)]
 
 
 def test_what_chatgpt_hides_is_left_out_and_counted() -> None:
@@ -77,7 +146,6 @@ def test_what_chatgpt_hides_is_left_out_and_counted() -> None:
     )
 
     assert said(conversation) == [("user", "Hello"), ("assistant", "Hi")]
-    assert "messages_left_out" not in conversation.metadata
     assert conversation.left_out == {
         "system messages": 1,
         "custom instructions": 1,
@@ -178,7 +246,7 @@ def test_without_a_current_node_the_newest_branch_is_read(current: object) -> No
     nodes = (node("m1", None, "a"), node("m2", "m1", "old", time=BEGAN), node("m3", "m1", "new", time=BEGAN + 1))
     conversation = the({**chat(*nodes), "current_node": current})
 
-    assert [message.content for message in conversation.messages] == ["a", "new"]
+    assert places(conversation) == {"a": ("", False), "old": ("m1", True), "new": ("m1", False)}
 
 
 def test_a_malformed_tree_is_read_as_far_as_possible() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from voltmem._areas.transfer.models import ImportedConversation
-from voltmem._values import JsonObject, check_id, is_storable, short_repr, storable_text
+from voltmem._areas.transfer.growth import progress
+from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage
+from voltmem._values import JsonObject, check_id, derived_id, is_storable, short_repr, storable_text
 from voltmem.errors import InvalidInputError
 from voltmem.importers._citations import link, with_links
 from voltmem.importers._files import File, is_file
@@ -22,17 +23,16 @@ from voltmem.importers._shapes import (
     id_of,
     object_in,
     objects_in,
-    seconds,
     storable,
     string_in,
     time_of,
 )
+from voltmem.importers._tree import Tree
 from voltmem.models import Message
 from voltmem.parts import ToolCall, ToolResult, plain
 from voltmem.parts._types import arguments
 
 # Why messages are left out.
-OTHER_BRANCHES: Final = "messages of other branches"
 SYSTEM: Final = "system messages"
 INSTRUCTIONS: Final = "custom instructions"
 REASONING: Final = "reasoning"
@@ -52,6 +52,8 @@ _TEXTS: Final = ("text", "result", "content", "output_str", "summary")
 # Content types that may have no text.
 _KNOWN: Final = frozenset({"", "text", "multimodal_text", "code", "execution_output"})
 _LONGEST_TYPE: Final = 40
+# The newest calls that may still be answered. In a broken export, none is.
+_WAITING: Final = 100
 
 
 def from_chatgpt(export: File | Sequence[object] | Json, *, resource_id: str = "chatgpt") -> Conversations:
@@ -72,13 +74,15 @@ def from_chatgpt(export: File | Sequence[object] | Json, *, resource_id: str = "
     have several files, conversations-000.json and so on: all of them are read. A conversation that is broken, or
     another program's, becomes Skipped, and the others follow.
 
-    Of each conversation the branch that ChatGPT shows is read, from the first message to the current one. left_out
-    counts what is not: messages of other branches, and what ChatGPT hides, such as system messages, custom instructions
-    and its reasoning. What the assistant sent to a tool becomes a tool call, and the tool's answers become its result.
-    Citations become links. Pictures, sounds and attachments have a text with their name, such as "[file: report.pdf]",
-    and an entry in metadata["attachments"]; without a name the text has ChatGPT's address of the file.
+    The branch that ChatGPT shows becomes the line; edited and regenerated messages are in the other branches, which
+    list_branches() and choose_branch() know. left_out counts what ChatGPT hides, such as system messages, custom
+    instructions and its reasoning. What the assistant sent to a tool becomes a tool call, and the tool's answers become
+    its result. Citations become links. Pictures, sounds and attachments have a text with their name, such as
+    "[file: report.pdf]", and an entry in metadata["attachments"]; without a name the text has ChatGPT's address of the
+    file.
 
-    No message is older than the one before it, nor newer than the conversation.
+    No message is older than the one that it follows, nor newer than the conversation. A newer export of the same
+    conversation adds its new messages; see import_conversations().
     """
     check_id(resource_id=resource_id)
     return Conversations(lambda: _read(export, resource_id), in_thread=is_file(export))
@@ -123,41 +127,24 @@ def _conversation(value: object, resource_id: str) -> ImportedConversation:
     reasons = {id: _reason(message) for id, node in nodes.items() if (message := node.get("message")) is not None}
     if reasons and set(reasons.values()) == {MALFORMED}:
         raise InvalidInputError("no message of it has an author or a content; from_chatgpt() reads ChatGPT's export")
-    shown = [id for id in _branch(nodes, value.get("current_node")) if reasons.get(id, "") is None]
-    others = sum(reason is None for reason in reasons.values()) - len(shown)
-    kept = {name: value.get(name) for name in ("default_model_slug", "gizmo_id")}
     updated_at = time_of(value.get("update_time"))
-    left_out = Counter(reason for reason in reasons.values() if reason) + Counter({OTHER_BRANCHES: others})
+    said = _Reader(Tree(nodes, value.get("current_node")), reasons).read(updated_at)
+    own_id = _own_id(value)
+    ids = {each.id: id_of(each.id) or derived_id(own_id or "", each.id) for each in said}
+    head = next((ids[each.id] for each in reversed(said) if not each.aside), None)
     return conversation(
-        {"source": "chatgpt", **kept, "messages_left_out": others or None},
+        {"source": "chatgpt", **{name: value.get(name) for name in ("default_model_slug", "gizmo_id")}},
         value.get("title"),
-        id=_own_id(value),
+        id=own_id,
         resource_id=resource_id,
         created_at=time_of(value.get("create_time")),
         updated_at=updated_at,
         archived=value.get("is_archived") is True,
         pinned=value.get("is_starred") is True or time_of(value.get("pinned_time")) is not None,
-        messages=list(_messages(_said((id, object_in(nodes[id], "message")) for id in shown), updated_at)),
-        left_out=dict(left_out),
+        messages=[_message(each, ids) for each in said],
+        payloads=[] if updated_at is None else [progress(ids.values(), head, updated_at)],
+        left_out=dict(Counter(reason for reason in reasons.values() if reason)),
     )
-
-
-def _branch(nodes: Mapping[str, Json], current: object) -> list[str]:
-    """Return the ids from the root to the current node; without one, to the newest leaf."""
-    parents: dict[str, str] = {}
-    for id, node in nodes.items():
-        children = node.get("children")
-        parents |= {child: id for child in children if isinstance(child, str)} if isinstance(children, list) else {}
-    parents |= {id: parent for id, node in nodes.items() if (parent := string_in(node, "parent"))}
-    if not isinstance(current, str) or current not in nodes:
-        times = {id: seconds(object_in(node, "message").get("create_time")) for id, node in nodes.items()}
-        leaves = nodes.keys() - set(parents.values())
-        current = max((id for id in nodes if id in leaves or not leaves), key=times.__getitem__, default=None)
-    branch: dict[str, None] = {}
-    while current is not None and current in nodes and current not in branch:
-        branch[current] = None
-        current = parents.get(current)
-    return list(branch)[::-1]
 
 
 def _reason(message: object) -> str | None:
@@ -199,6 +186,11 @@ class _Said:
 
     id: str
     message: Json
+    parent: str | None
+    """The id of the message that it follows."""
+    aside: bool
+    """Whether it is in a branch that is not shown."""
+    time: datetime | None
     call: ToolCall | None = None
     """What the message calls, or what it answers."""
     texts: list[str] = field(default_factory=list)
@@ -223,39 +215,72 @@ class _Said:
         return {"role": role, "type": kind, "content": content}
 
 
-def _said(branch: Iterable[tuple[str, Json]]) -> list[_Said]:
-    found: list[_Said] = []
-    waiting: list[ToolCall] = []  # without a result so far
-    for id, message in branch:
-        text = _text(message)
-        said = _Said(id, message, None, [text])
+class _Before(NamedTuple):
+    """What stands before a node, on the way from the first one."""
+
+    said: _Said | None = None
+    """The message."""
+    calls: tuple[ToolCall, ...] = ()
+    """Those without a result so far."""
+    is_shared: bool = False
+    """Whether several branches follow the message."""
+
+
+class _Reader:
+    """Reads the messages of a tree."""
+
+    def __init__(self, tree: Tree, reasons: Mapping[str, str | None]) -> None:
+        self._tree = tree
+        self._line = frozenset(tree.line)
+        self._reasons = reasons
+        self._said: list[_Said] = []
+        self._latest: datetime | None = None
+
+    def read(self, latest: datetime | None) -> list[_Said]:
+        """Return the messages, oldest first, each after the one that it follows; none is newer than *latest*."""
+        self._latest = latest
+        self._tree.walk(_Before(), self._visit)
+        return sorted(self._said, key=lambda each: (each.time is not None, each.time))
+
+    def _visit(self, id: str, before: _Before) -> _Before:
+        after = before
+        if self._reasons.get(id, "") is None:
+            after = self._take(id, object_in(self._tree.nodes[id], "message"), before)
+        return after._replace(is_shared=after.is_shared or len(self._tree.children.get(id, [])) > 1)
+
+    def _take(self, id: str, message: Json, before: _Before) -> _Before:
+        """Add a message. Returns what stands before the next one."""
+        text, calls, last = _text(message), before.calls, before.said
+        parent = last.id if last else None
+        said = _Said(id, message, parent, id not in self._line, self._time(message, last), texts=[text])
         if name := _called(message):
             given = arguments(text)
             said.call = ToolCall(id, name, given if isinstance(given, dict) else text)
-            waiting.append(said.call)
+            calls = (*calls, said.call)[-_WAITING:]
         elif said.tool is None:
-            waiting.clear()
-        elif not waiting and found and found[-1].tool == said.tool:
-            found[-1].texts.append(text)  # a call has one result
-            continue
-        elif waiting:  # some tools answer under another name
-            place = next((place for place, call in enumerate(waiting) if call.name == said.tool), -1)
-            said.call = waiting.pop(place)
-        found.append(said)
-    return found
+            calls = ()
+        elif calls:  # some tools answer under another name
+            said.call = next((call for call in calls if call.name == said.tool), calls[-1])
+            calls = tuple(call for call in calls if call is not said.call)
+        elif last and last.tool == said.tool and last.aside == said.aside and not before.is_shared:
+            last.texts.append(text)  # a call has one result
+            return before
+        self._said.append(said)
+        return _Before(said, calls)
+
+    def _time(self, message: Json, last: _Said | None) -> datetime | None:
+        time = time_of(message.get("create_time"))
+        if time is not None and self._latest is not None:
+            time = min(time, self._latest)  # the clock of a client may be wrong
+        return max(filter(None, (time, last.time if last else None)), default=None)
 
 
-def _messages(said: Iterable[_Said], latest: datetime | None) -> Iterator[Message]:
-    before: datetime | None = None
-    for each in said:
-        time = time_of(each.message.get("create_time"))
-        if time is not None and latest is not None:
-            time = min(time, latest)  # the clock of a client may be wrong
-        before = max(filter(None, (time, before)), default=None)
-        about = object_in(each.message, "metadata")
-        kept = {"model": about.get("model_slug"), "attachments": _attachments(about) or None}
-        values = {**each.fields(), "id": id_of(each.id), "created_at": before, "metadata": storable(kept)}
-        yield Message.of(values)
+def _message(said: _Said, ids: Mapping[str, str]) -> Message:
+    about = object_in(said.message, "metadata")
+    kept = {"model": about.get("model_slug"), "attachments": _attachments(about) or None}
+    place = {"parent_id": "" if said.parent is None else ids[said.parent], "aside": said.aside}
+    values = {**said.fields(), **place, "id": ids[said.id], "created_at": said.time, "metadata": storable(kept)}
+    return ImportedMessage.of({name: value for name, value in values.items() if value is not None or name == "content"})
 
 
 # --- text ---------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from voltmem._areas.transfer.columns import (
     run_columns,
     transposed,
 )
+from voltmem._areas.transfer.growth import FORMAT, GrowthStatements, growth, progress_of
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedConversations,
@@ -216,10 +217,14 @@ class Imports(Area):
         summary counts what importers left out of the conversations that were stored. If read_at is not given the
         conversation counts as read; None means never read. The rest is as in import_user(): one transaction each,
         existing conversations are skipped, ids that are taken are replaced, and nothing is deleted.
+
+        A newer export of ChatGPT's adds the new messages of a conversation that was imported before, with their
+        branches. Messages that were deleted here stay deleted. The line follows ChatGPT's until somebody adds a message
+        here or chooses another branch; then the new messages are in a branch of their own.
         """
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("conversations", conversations)
-        result = _Result(user_id)
+        result = _Result(user_id, grows=True)
         async with aclosing(all_of(conversations)) as found:
             async for conversation in found:
                 if isinstance(conversation, Skipped):
@@ -248,11 +253,35 @@ class Imports(Area):
                 return
             if row["owner"] == result.user_id:
                 result.names[given] = id
+                if await self._grow(id, conversation, result, beside_voltagent=row["beside_voltagent"]):
+                    return
                 state = "it is there already, deleted" if row["is_deleted"] else "it is there already"
                 result.skip("conversation", given, state)
                 return
             if row["owner"] is not None:  # otherwise another session was just creating it: try again
                 id = derived_id(result.user_id, id)
+
+    async def _grow(
+        self, id: str, conversation: ImportedConversation, result: _Result, *, beside_voltagent: bool
+    ) -> bool:
+        """Add what is new in a conversation that was imported before. Returns whether something is."""
+        sql, new = self._sql(GrowthStatements), progress_of(conversation) if result.grows else None
+        if new is None or await self._executor.fetchrow(sql.newer, id, FORMAT, new.updated_at) is None:
+            return False
+        async with self._executor.transaction() as bound:
+            added = await growth(bound, sql, id, result.user_id, conversation)
+            if added is None:
+                return False
+            grown = conversation.model_copy(update={"messages": added.messages})
+            for batch in _batches(message_columns(grown, search=self._options.search)):
+                await bound.execute(self._sql(ImportStatements).store_more, id, *transposed(batch, len(MESSAGE)))
+            if added.head is not None:
+                await bound.fetchrow(sql.move_head, id, added.head)
+        if beside_voltagent:
+            await show_conversation(self._executor, self._options.tables, id)
+        result.messages += len(added.messages)
+        result.updated += 1
+        return True
 
     async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
         """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
@@ -318,9 +347,11 @@ class Imports(Area):
 class _Result:
     """The summary of an import under way."""
 
-    def __init__(self, user_id: str) -> None:
+    def __init__(self, user_id: str, *, grows: bool = False) -> None:
         self.user_id = user_id
-        self.conversations = self.messages = self.runs = self.files = 0
+        self.grows = grows
+        """Whether conversations that are there get the messages that are new."""
+        self.conversations = self.updated = self.messages = self.runs = self.files = 0
         self.names: dict[str, str] = {}
         """From the id of each imported conversation to its id in the storage."""
         self.left_out: Counter[str] = Counter()
@@ -352,6 +383,7 @@ class _Result:
         """Return the summary."""
         return ImportResult(
             conversations=self.conversations,
+            updated=self.updated,
             messages=self.messages,
             runs=self.runs,
             files=self.files,

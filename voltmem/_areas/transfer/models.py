@@ -92,8 +92,10 @@ class ImportResult(Model):
 
     conversations: int = 0
     """How many conversations were stored."""
+    updated: int = 0
+    """How many conversations that were there already got new messages, or another branch of theirs was chosen."""
     messages: int = 0
-    """How many messages they have."""
+    """How many messages were stored."""
     runs: int = 0
     """How many recorded runs of agents were stored."""
     files: int = 0
