@@ -102,11 +102,12 @@ async def add_message(
     content: Any,
     at: Any,
     role: str = "user",
+    type: str = "text",
 ) -> None:
     """Add a message like the release: other content than text as JSON, or a UIMessage's parts."""
     sql = _MESSAGE[release].format(schema=schema)
     if release.startswith("0."):
         text = content if isinstance(content, str) else json.dumps(content)
-        await connection.execute(sql, conversation, id, role, text, "text", at)
+        await connection.execute(sql, conversation, id, role, text, type, at)
     else:
         await connection.execute(sql, conversation, id, user, role, json.dumps(content), '{"n": 1}', 2, at)

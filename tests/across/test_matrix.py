@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 from pydantic import JsonValue
 
+from tests.across.columns import CANNOT, WRITERS
 from tests.across.readers import READERS
 from tests.across.said import BY_URL, CONVERSATIONS, PIXEL, Fact, facts
-from tests.across.writers import CANNOT, WRITERS
 from voltmem import PostgresStorage
 from voltmem._values import JsonObject
 from voltmem.parts import ToolCall, ToolResult, parts

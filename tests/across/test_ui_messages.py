@@ -7,9 +7,10 @@ from typing import Final, cast
 import pytest
 from pydantic import JsonValue
 
+from tests.across.columns import CANNOT, WRITERS
 from tests.across.said import CONVERSATIONS
 from tests.across.test_matrix import ODD
-from tests.across.writers import CANNOT, WRITERS, client
+from tests.across.writers import client
 from tests.node import node
 from voltmem import PostgresStorage
 

@@ -1,4 +1,4 @@
-"""How each form and framework stores a conversation: the columns of the matrix."""
+"""How each form and framework stores a conversation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import httpx2
 from agents import TResponseInputItem
@@ -413,34 +413,3 @@ def added(form: Callable[[Conversation], Iterator[Form]]) -> Write:
         await storage.add_messages(form(conversation), "ada", "c1")
 
     return write
-
-
-WRITERS: Final[dict[str, Write]] = {
-    "plain": added(plain_separate),
-    "plain, results beside calls": added(plain_together),
-    "Chat Completions": added(chat_completions),
-    "Responses": added(response_items),
-    "Anthropic": added(anthropic),
-    "Gemini": added(gemini),
-    "useChat": write_ui_messages,
-    "UIMessages": added(ui_messages),
-    "assistant-ui": write_aui,
-    "OpenAI Agents": write_openai_agents,
-    "Pydantic AI": write_pydantic_ai,
-    "LangChain": write_langchain,
-    "Agno": write_agno,
-}
-# Agno's agent does not leave calls without results, and its errors, reasoning and files come from its providers.
-CANNOT: Final[dict[str, frozenset[str]]] = {
-    "Agno": frozenset(
-        {
-            "failed",
-            "abandoned",
-            "one of two abandoned",
-            "reasoning",
-            "picture by URL",
-            "picture by bytes",
-            "stored picture",
-        }
-    ),
-}

@@ -124,3 +124,51 @@ def test_other_json_is_not_mistaken_for_tools(message: Message) -> None:
     """Any JSON may be a content; nothing in it is mistaken for a tool, and nothing raises."""
     assert tool_calls(message) == []
     assert tool_results(message) == []
+
+
+def voltagents(output: JsonValue, **more: JsonValue) -> Message:
+    """Return the message of a tool's part as VoltAgent 2 stores it."""
+    part: dict[str, JsonValue] = {
+        "type": "tool-search",
+        "toolCallId": "c1",
+        "state": "output-available",
+        "input": {"q": 1},
+        "output": output,
+    }
+    return Message(role="assistant", content=[{**part, **more}])
+
+
+@pytest.mark.parametrize(
+    ("output", "result"),
+    [
+        ({"type": "text", "value": "found"}, ToolResult("c1", "found", "search")),
+        ({"type": "json", "value": {"hits": [7]}}, ToolResult("c1", {"hits": [7]}, "search")),
+        ({"type": "error-text", "value": "No."}, ToolResult("c1", "No.", "search", "failed")),
+        ({"type": "execution-denied", "reason": "No."}, ToolResult("c1", "No.", "search", "denied")),
+        (
+            {
+                "type": "json",
+                "value": {"error": True, "message": "No.", "stack": "at …", "toolCallId": "c1", "toolName": "search"},
+            },
+            ToolResult("c1", "No.", "search", "failed"),
+        ),
+        ({"type": "json", "value": {"error": True, "message": "of the tool"}}, None),
+    ],
+)
+def test_a_result_of_voltagents_is_the_value_and_not_its_wrapping(output: JsonValue, result: ToolResult | None) -> None:
+    """VoltAgent wraps what a tool returns, and returns what it throws; a call has the state of its result."""
+    message = voltagents(output, providerExecuted=False)
+    expected = result or ToolResult("c1", {"error": True, "message": "of the tool"}, "search")
+
+    assert tool_results(message) == [expected]
+    assert tool_calls(message) == [ToolCall("c1", "search", {"q": 1}, expected.state)]
+
+
+@pytest.mark.parametrize("more", [{}, {"providerExecuted": None}])
+def test_an_output_that_looks_like_voltagents_is_what_the_tool_returned(more: dict[str, JsonValue]) -> None:
+    """In a part of useChat's, which does not say who executed the tool, an output with a type and a value is whole."""
+    output: JsonValue = {"type": "text", "value": "found"}
+
+    assert tool_results(voltagents(output, **more)) == [ToolResult("c1", output, "search")]
+    other: JsonValue = {"type": "text", "text": "found"}
+    assert tool_results(voltagents(other, providerExecuted=True)) == [ToolResult("c1", other, "search")]

@@ -246,7 +246,8 @@ class _Reader:
         after = before
         if self._reasons.get(id, "") is None:
             after = self._take(id, object_in(self._tree.nodes[id], "message"), before)
-        return after._replace(is_shared=after.is_shared or len(self._tree.children.get(id, [])) > 1)
+        is_shared = after.is_shared or len(self._tree.children.get(id, [])) > 1
+        return _Before(after.said, after.calls, is_shared)
 
     def _take(self, id: str, message: Json, before: _Before) -> _Before:
         """Add a message. Returns what stands before the next one."""

@@ -53,6 +53,9 @@ _PROVIDERS: Final = {
     "vertex": "google",
 }
 
+# What the output of a tool is in a ModelMessage.
+_OUTPUTS: Final = frozenset({"text", "json", "error-text", "error-json", "content", "execution-denied"})
+
 # What a tool call of each state is; those with a result have one.
 _STATES: Final[Mapping[str, CallState]] = {
     "input-streaming": "running",
@@ -158,12 +161,34 @@ def read_tool(part: JsonObject) -> list[Part]:
         found = "denied"
     call = ToolCall(call_id, name, arguments(given) if "rawInput" in part else given, found, executed)
     if found == "answered":
-        return [call, ToolResult(call_id, part.get("output", part.get("result")), name)]
+        result = _voltagents_result(part, call_id, name) or ToolResult(
+            call_id, part.get("output", part.get("result")), name
+        )
+        return [replace(call, state=result.state), result]
     if found == "failed":
         return [call, ToolResult(call_id, part.get("errorText"), name, "failed")]
     if found == "denied":
         return [call, ToolResult(call_id, approval.get("reason"), name, "denied")]
     return [call]
+
+
+def _voltagents_result(part: JsonObject, call_id: str, name: str) -> ToolResult | None:
+    """
+    Return the result in a part that an agent of VoltAgent stored; None: it is another's.
+
+    VoltAgent 1 and 2 keep the output of the ModelMessage, which says what the value is, and what a tool has thrown is a
+    value as well. They always say who has executed the tool, as useChat does for a provider's tools only.
+    """
+    output = part.get("output")
+    if not isinstance(part.get("providerExecuted"), bool) or not isinstance(output, dict):
+        return None
+    if output.get("type") not in _OUTPUTS or not output.keys() <= {"type", "value", "reason", "providerOptions"}:
+        return None
+    value = output.get("value")
+    if isinstance(value, dict) and value.get("error") is True and value.get("toolCallId") == call_id:
+        return ToolResult(call_id, string(value, "message", "name"), name, "failed")
+    found = _result({"toolCallId": call_id, "toolName": name, "output": output}) or []
+    return next((each for each in found if isinstance(each, ToolResult)), None)
 
 
 def _step(block: JsonObject) -> list[Part] | None:

@@ -2,7 +2,7 @@
 VoltAgent 1 and 2: what its agents read of a message that others stored beside them.
 
 VoltAgent stores UIMessages, a row each, and reads the role and the parts of every row. Reading what it stored needs no
-module of its own: see ai_sdk, and for version 0.1 plain.
+module of its own: see ai_sdk, which knows its tools' outputs, and for version 0.1 plain.
 """
 
 from __future__ import annotations

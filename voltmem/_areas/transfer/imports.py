@@ -155,6 +155,10 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
                 ORDER BY m.place"""
 
 
+# The arguments of no messages and no files.
+_NO_MESSAGES: Final = (*transposed([], len(MESSAGE)), None, None)
+
+
 class Imports(Area):
     """The verbs that import data."""
 
@@ -273,8 +277,8 @@ class Imports(Area):
             if added is None:
                 return False
             grown = conversation.model_copy(update={"messages": added.messages})
-            for batch in _batches(message_columns(grown, search=self._options.search)):
-                await bound.execute(self._sql(ImportStatements).store_more, id, *transposed(batch, len(MESSAGE)))
+            for arguments in self._messages(grown):
+                await bound.execute(self._sql(ImportStatements).store_more, id, *arguments)
             if added.head is not None:
                 await bound.fetchrow(sql.move_head, id, added.head)
         if beside_voltagent:
@@ -286,25 +290,31 @@ class Imports(Area):
     async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
         """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
         sql = self._sql(ImportStatements)
-        contents: dict[str, str] = {}
-        extract = self._options.files == "extract"
-        columns = message_columns(conversation, contents if extract else None, search=self._options.search)
-        messages = _batches(columns, contents)
-        first, second = next(messages, []), next(messages, None)
+        messages = self._messages(conversation)
+        first, second = next(messages, _NO_MESSAGES), next(messages, None)
         arguments = (
             *(id, result.user_id, *conversation_columns(conversation, result.names)),
             *transposed([payload_columns(each) for each in conversation.payloads], 4),
-            *transposed(first, len(MESSAGE)),
-            *_taken(contents),
+            *first,
         )
         if second is None:
             # Not repeatable: a second try would find the conversation of the first.
             return cast("Record", await self._executor.fetchrow(sql.store, *arguments, repeatable=False))
         async with self._executor.transaction() as bound:
             row = cast("Record", await bound.fetchrow(sql.store, *arguments))
-            for batch in chain([second], messages) if row["made"] else ():
-                await bound.execute(sql.store_more, id, *transposed(batch, len(MESSAGE)), *_taken(contents))
+            for more in chain([second], messages) if row["made"] else ():
+                await bound.execute(sql.store_more, id, *more)
         return row
+
+    def _messages(self, conversation: ImportedConversation) -> Iterator[tuple[object, ...]]:
+        """Yield the arguments of a conversation's messages, and of the files taken out of them, for each statement."""
+        contents: dict[str, str] = {}
+        extract = self._options.files == "extract"
+        columns = message_columns(conversation, contents if extract else None, search=self._options.search)
+        for batch in _batches(columns, contents):
+            taken = (list(contents), list(contents.values())) if contents else (None, None)
+            contents.clear()
+            yield *transposed(batch, len(MESSAGE)), *taken
 
     async def _import_file(self, file: ImportedFile, lines: AsyncIterator[Read], result: _Result) -> None:
         """Store a file. If one of its lines is malformed or missing, nothing of it is left."""
@@ -409,13 +419,6 @@ def _check_ids(conversation: ImportedConversation) -> None:
 def _check_iterable(name: str, values: object) -> None:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable | AsyncIterable):
         raise InvalidInputError(f"{name} must be a list or another iterable, not {short_repr(values)}")
-
-
-def _taken(contents: dict[str, str]) -> tuple[list[str], list[str]] | tuple[None, None]:
-    """Return the ids and the contents of the files so far, for a statement, and clear them."""
-    taken = (list(contents), list(contents.values())) if contents else (None, None)
-    contents.clear()
-    return taken
 
 
 def _batches(rows: Iterator[Columns], contents: Mapping[str, str]) -> Iterator[list[Columns]]:
