@@ -269,7 +269,7 @@ class Message(Model):
         """
         if isinstance(value, Message):
             return value
-        if isinstance(value, Mapping) and not value.keys() <= _PLAIN_FIELDS:
+        if isinstance(value, Mapping) and (value.get("role") is None or not value.keys() <= _PLAIN_FIELDS):
             given = {name: field for name, field in value.items() if field is not None or name == "content"}
             form = form_of(cast(JsonObject, given))
             if form is not None:

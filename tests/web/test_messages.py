@@ -7,8 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.across.said import CONVERSATIONS
+from tests.across.writers import anthropic, chat_completions, gemini, response_items, ui_messages
 from voltmem import PostgresStorage
+from voltmem.parts import parts, to_openai
 
+MESSAGES = "/conversations/c1/messages"
 M1 = "/conversations/c1/messages/m1"
 
 
@@ -83,3 +87,100 @@ async def test_messages_are_counted(ada: httpx2.AsyncClient, mallory: httpx2.Asy
     assert await count(role=["user", "assistant"], type="text") == 2
     assert await count(type="other") == 0
     assert (await mallory.get("/conversations/c1/count")).status_code == 404
+
+
+# --- messages in forms of their own -------------------------------------------------------------------------------
+
+CALL: dict[str, Any] = {"id": "k1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None}
+OF_ANTHROPIC = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": None}
+FORMS: dict[str, dict[str, Any]] = {
+    "Chat Completions": CALLED,
+    "a result of Chat Completions": {"role": "tool", "tool_call_id": "k1", "content": "rain"},
+    "Responses, a call": {"type": "function_call", "call_id": "k1", "name": "weather", "arguments": "{}"},
+    "Responses, an item of fields that plain messages have": {"type": "item_reference", "id": "rs_1"},
+    "Responses, a message": {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": "rain", "annotations": []}],
+    },
+    "Anthropic": {**OF_ANTHROPIC, "content": [{"type": "text", "text": "rain"}]},
+    "UIMessage": {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "rain"}]},
+    "Gemini": {"role": "model", "parts": [{"functionCall": {"id": "k1", "name": "weather", "args": {}}}]},
+    "LangChain": {"type": "human", "data": {"content": "rain", "type": "human"}},
+    "Pydantic AI": {"kind": "response", "parts": [{"part_kind": "text", "content": "rain"}]},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_message_of_any_form_is_stored_as_by_add_message(
+    form: str, ada: httpx2.AsyncClient, storage: PostgresStorage
+) -> None:
+    """POST of messages takes each form that add_message() takes, and stores the same."""
+    given = FORMS[form]
+    await storage.create_conversation({"id": "c2", "user_id": "ada"})
+    expected = await storage.add_message(given, "ada", "c2")
+
+    answer = await ada.post(MESSAGES, json=given)
+
+    assert answer.status_code == 201, answer.json()
+    (shown,) = answer.json()["items"]
+    assert (shown["role"], shown["type"], shown["content"]) == (expected.role, expected.type, expected.content)
+    own, there = [(await storage.get_messages("ada", id))[-1] for id in ("c1", "c2")]
+    assert parts(own) == parts(there) == parts(given)
+    assert to_openai([own]) == to_openai([there])
+
+
+@pytest.mark.parametrize("form", [chat_completions, response_items, anthropic, gemini, ui_messages])
+async def test_a_whole_conversation_of_a_form_is_stored(
+    form: Any, ada: httpx2.AsyncClient, storage: PostgresStorage
+) -> None:
+    """POST of messages takes the lists that models and front ends have, plain messages among them."""
+    for name, conversation in CONVERSATIONS.items():
+        await storage.clear_messages("ada", "c1")
+        given = list(form(conversation))
+
+        answer = await ada.post(MESSAGES, json={"messages": given})
+
+        assert answer.status_code == 201, (name, answer.json())
+        assert len(answer.json()["items"]) == len(given)
+
+
+async def test_a_message_of_a_form_has_an_id_of_ours(ada: httpx2.AsyncClient) -> None:
+    """Its own id is the message's where the form has one; otherwise an Idempotency-Key stores it once."""
+    named = (await ada.post(MESSAGES, json={**CALLED, "id": "mine", "metadata": {"n": 1}})).json()["items"][0]
+    assert (named["id"], named["metadata"]) == ("mine", {"n": 1})
+
+    item = FORMS["Responses, a message"]
+    ids = set()
+    for _ in range(2):
+        answer = await ada.post(MESSAGES, json=item, headers={"Idempotency-Key": "k"})
+        ids |= {each["id"] for each in answer.json()["items"]}
+    assert len(ids) == 1
+    assert ids.isdisjoint({"msg_1"})
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"role": "assistant", "tool_calls": "none"}, "/body/tool_calls"),
+        ({"role": "assistant", "tool_calls": [7]}, "/body/tool_calls/0"),
+        ({**CALLED, "id": ""}, "/body/id"),
+        ({**CALLED, "metadata": [1]}, "/body/metadata"),
+        ({**CALLED, "created_at": "2026-01-01T00:00:00Z"}, "/body"),
+        ({"messages": [CALLED, {"role": "user", "parts": [{"type": ""}], "id": "u"}]}, "/body/messages/1/parts/0/type"),
+        ({"role": "user", "unknown": 1}, "/body/content"),
+        ({"role": "assistant", "content": "x", "tool_calls": None}, "/body/tool_calls"),
+        ({"type": "human", "data": 7}, "/body/role"),
+    ],
+    ids=str,
+)
+async def test_a_malformed_message_of_a_form_is_refused(body: Any, pointer: str, ada: httpx2.AsyncClient) -> None:
+    """A message that no form describes, or with an invalid field of ours, is 422 and says where; none is stored."""
+    answer = await ada.post(MESSAGES, json=body)
+
+    assert answer.status_code == 422
+    assert pointer in [each["pointer"] for each in answer.json()["errors"]]
+    assert len((await ada.get(MESSAGES)).json()["items"]) == 2

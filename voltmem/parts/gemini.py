@@ -25,7 +25,7 @@ from voltmem.parts._types import (
 FORMAT: Final = "gemini"
 PROVIDER: Final = "google"
 
-_FIELDS: Final = frozenset(
+FIELDS: Final = frozenset(
     {"text", "inlineData", "inline_data", "fileData", "file_data", "functionCall", "function_call", "functionResponse"}
     | {"function_response", "executableCode", "executable_code", "codeExecutionResult", "code_execution_result"}
 )
@@ -36,9 +36,7 @@ def is_message(value: JsonObject) -> bool:
     parts = value.get("parts")
     if value.get("role", "user") not in ("user", "model", "function", "tool", "system") or not isinstance(parts, list):
         return False
-    return bool(parts) and all(
-        isinstance(part, dict) and "type" not in part and _FIELDS & part.keys() for part in parts
-    )
+    return bool(parts) and all(isinstance(part, dict) and "type" not in part and FIELDS & part.keys() for part in parts)
 
 
 def role(content: JsonObject) -> str:

@@ -36,7 +36,7 @@ FORMAT: Final = "openai-chat"
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # What a message may have beside role and content.
-_OF_MESSAGES: Final = frozenset(
+FIELDS: Final = frozenset(
     {"tool_calls", "tool_call_id", "function_call", "name", "refusal", "audio", "annotations", "weight"}
     | {"reasoning_content", "reasoning", "reasoning_details"}  # of DeepSeek, OpenRouter, vLLM
 )
@@ -44,7 +44,7 @@ _OF_MESSAGES: Final = frozenset(
 
 def is_message(value: JsonObject) -> bool:
     """Return whether it is a chat message with more than a role and content, which alone are plain."""
-    return string(value, "role") in _ROLES and not _OF_MESSAGES.isdisjoint(value) and "parts" not in value
+    return string(value, "role") in _ROLES and not FIELDS.isdisjoint(value) and "parts" not in value
 
 
 def _text(block: JsonObject) -> list[Part] | None:

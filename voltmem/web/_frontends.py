@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from fastapi import APIRouter, Query, Response
-from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from voltmem._agents.native import NativeMemory
 from voltmem._areas.sidebar import ConversationItem
@@ -20,6 +20,7 @@ from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
 from voltmem.parts import to_ui_messages
 from voltmem.parts.ai_sdk import FORMAT
+from voltmem.web._forms import UIMessage
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
@@ -27,7 +28,6 @@ from voltmem.web._payloads import (
     Body,
     ConversationId,
     Cursor,
-    Json,
     JsonObject,
     JsonResponse,
     Limit,
@@ -59,25 +59,6 @@ async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[N
 
 
 # --- the AI SDK ---------------------------------------------------------------------------------------------------
-
-
-class UIPart(Body):
-    """A part of a UIMessage: text, reasoning, tool-NAME, file, and so on. Stored unchanged."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: Name
-
-
-class UIMessage(Body):
-    """A message of the AI SDK's useChat. Stored unchanged."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: Name
-    role: Literal["system", "user", "assistant"]
-    parts: Annotated[list[UIPart], Field(max_length=10_000)]
-    metadata: Json = None
 
 
 class UIMessages(Body):

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Header, Query, Response
 
 from voltmem._user import UserStorage
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
+from voltmem.models import Message
+from voltmem.web._forms import AnyMessage, NewMessages, OneOrSeveral
 from voltmem.web._openapi import messages_made, responses
 from voltmem.web._payloads import (
     ConversationId,
@@ -20,8 +22,7 @@ from voltmem.web._payloads import (
     MessageId,
     MessagePage,
     Name,
-    NewMessages,
-    OneOrSeveral,
+    NewMessage,
     Rewind,
     StoredMessage,
     StoredMessages,
@@ -81,13 +82,26 @@ async def add_messages(
         ),
     ] = None,
 ) -> Response:
-    """Store one message or several. A message with an existing id replaces that message in its place."""
-    given = new.messages if isinstance(new, NewMessages) else [new]
-    messages = [values(each) | {"content": each.content} for each in given]
+    """
+    Store one message or several: plain ones, or in the form of a model's or a front end's API.
+
+    A message with an existing id replaces that message in its place. A message in a form of its own is kept in it, and
+    listed as a plain one.
+    """
+    messages = [_message(each) for each in (new.messages if isinstance(new, NewMessages) else [new])]
     if idempotency_key is not None:
-        messages = [{"id": _derived(idempotency_key, at)} | each for at, each in enumerate(messages)]
+        messages = [
+            each if each.given("id") else each.model_copy(update={"id": _derived(idempotency_key, place)})
+            for place, each in enumerate(messages)
+        ]
     stored = await mine.add_messages(messages, conversationId)
     return JsonResponse(StoredMessages(items=messages_of(stored)), 201)
+
+
+def _message(new: AnyMessage) -> Message:
+    if isinstance(new, NewMessage):
+        return Message.of(values(new) | {"content": new.content})
+    return Message.of(new.model_dump(exclude_unset=True))
 
 
 def _derived(key: str, position: int) -> str:

@@ -14,13 +14,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     JsonValue,
     PlainSerializer,
     SkipValidation,
     StringConstraints,
-    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -363,20 +361,9 @@ class NewMessage(Body):
     metadata: JsonObject = Field(default_factory=dict)
 
 
-class NewMessages(Body):
-    """Messages to store: all of them, or none."""
-
-    messages: Annotated[list[NewMessage], Field(min_length=1, max_length=1000)]
-
-
 def how_many(value: object) -> str:
     """Tell whether a body holds one message or several."""
     return "<several>" if isinstance(value, dict) and "messages" in value else "<one>"
-
-
-OneOrSeveral: TypeAlias = Annotated[
-    Annotated[NewMessage, Tag("<one>")] | Annotated[NewMessages, Tag("<several>")], Discriminator(how_many)
-]
 
 
 class MessageChanges(Body):

@@ -26,6 +26,7 @@ from voltmem.errors import (
     StoredFileNotFoundError,
     VoltMemError,
 )
+from voltmem.parts._forms import FORMS
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -107,11 +108,12 @@ def _invalid(error: RequestValidationError) -> ProblemResponse:
 
 
 def _pointer(steps: Iterable[str | int]) -> str:
-    # <one> and <several> are our tags of two kinds of body, and not part of the request.
-    names = (str(step) for step in steps if step not in ("<one>", "<several>"))
+    # Our tags of the kinds of a body, such as <several>, are not part of the request.
+    names = (str(step) for step in steps if step not in TAGS)
     return "".join("/" + name.replace("~", "~0").replace("/", "~1")[:100] for name in names)
 
 
+TAGS: Final = frozenset({"<one>", "<several>", "<plain>", "<item>", *(f"<{form.format}>" for form in FORMS)})
 _INVALID: Final = "The request is invalid"
 _UNAVAILABLE: Final = "The database is not available right now"
 # The first request may have been carried out. Without an id or a key, a repeated one would store another message.

@@ -1,0 +1,177 @@
+"""
+The bodies of messages in the forms that voltmem.parts knows, as they go to a model or come from one.
+
+Which form a body has, voltmem.parts decides. These models are for the OpenAPI document, and check what goes into
+columns of ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    SkipValidation,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from voltmem.parts import gemini, openai_chat, responses
+from voltmem.parts._forms import form_of
+from voltmem.web._payloads import Body, Json, JsonObject, Name, NewMessage, how_many
+
+_OBJECT: Final[dict[str, JsonValue]] = {"type": "object"}
+
+
+def _one_of_these(names: frozenset[str]) -> list[JsonValue]:
+    """Return JSON Schemas of objects that have one of these fields, and not null."""
+    return [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in sorted(names)]
+
+
+class MessageInForm(Body):
+    """A message in a form of its own. Other fields are stored unchanged."""
+
+    model_config = ConfigDict(extra="allow", alias_generator=None)
+
+
+class _WithOurs(MessageInForm):
+    id: Name | None = None
+    """Unique in the conversation. An existing message with this id is replaced. Generated if left out."""
+    metadata: JsonObject | None = None
+    """Not for the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_place(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if given := {"created_at", "createdAt", "parent_id"} & value.keys():
+            raise ValueError(f"{', '.join(sorted(given))}: leave it out; a message follows the last one")
+        return value
+
+
+class ChatMessage(_WithOurs):
+    """A message of OpenAI's Chat Completions, with one of the fields that messages have beside role and content."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _one_of_these(openai_chat.FIELDS)})
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Json = None
+    tool_calls: list[JsonObject] | None = None
+    tool_call_id: str | None = None
+
+
+class ResponsesItem(MessageInForm):
+    """An item of OpenAI's Responses API without a role: a call, an output, reasoning."""
+
+    type: Annotated[str, Field(json_schema_extra={"enum": sorted(responses.ITEMS - {"message"})})]
+    role: None = None
+
+
+class ResponsesMessage(MessageInForm):
+    """A message of OpenAI's Responses API, as the API returns it."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer", "tool"]
+    status: str
+    content: Json
+
+
+class AnthropicMessage(MessageInForm):
+    """A message of Anthropic's Messages API, as the API returns it."""
+
+    type: Literal["message"]
+    role: Literal["user", "assistant"]
+    model: str
+    content: list[JsonObject]
+
+
+class UIPart(MessageInForm):
+    """A part of a UIMessage: text, reasoning, tool-NAME, file, and so on. Stored unchanged."""
+
+    type: Name
+
+
+class UIMessage(MessageInForm):
+    """A message of the AI SDK's useChat. Stored unchanged."""
+
+    id: Name
+    role: Literal["system", "user", "assistant"]
+    parts: Annotated[list[UIPart], Field(max_length=10_000)]
+    metadata: Json = None
+
+
+_PART: Final[JsonValue] = {"type": "object", "anyOf": [{"required": [name]} for name in sorted(gemini.FIELDS)]}
+_PARTS: Final = WithJsonSchema({"type": "array", "minItems": 1, "items": _PART})
+
+
+class GeminiContent(_WithOurs):
+    """A content of Gemini's API. Its parts have no type."""
+
+    role: Literal["user", "model", "function", "tool", "system"] | None = None
+    parts: Annotated[SkipValidation[list[JsonValue]], _PARTS]
+
+
+class LangChainMessage(MessageInForm):
+    """A message as LangChain's message_to_dict() returns it."""
+
+    type: Literal["human", "ai", "system", "tool", "function", "chat", "developer"]
+    data: JsonObject
+
+
+class PydanticAIMessage(MessageInForm):
+    """A request or a response of Pydantic AI, as its ModelMessagesTypeAdapter writes it."""
+
+    kind: Literal["request", "response"]
+    parts: list[Json]
+
+
+class _AnyOf:
+    """Says anyOf in place of oneOf: a body that has the fields of two forms is valid."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        return {"anyOf": schema["oneOf"]}
+
+
+def _form(value: object) -> str:
+    """Return the tag of a message's form."""
+    if not isinstance(value, dict):
+        return "<plain>"
+    given = {name: field for name, field in value.items() if field is not None}
+    is_plain = "role" in given and value.keys() <= NewMessage.model_fields.keys()
+    form = None if is_plain else form_of(given)
+    if form is None:
+        return "<plain>"
+    return "<item>" if form.format == responses.FORMAT and "role" not in given else f"<{form.format}>"
+
+
+AnyMessage: TypeAlias = Annotated[
+    Annotated[NewMessage, Tag("<plain>")]
+    | Annotated[ChatMessage, Tag("<openai-chat>")]
+    | Annotated[ResponsesItem, Tag("<item>")]
+    | Annotated[ResponsesMessage, Tag("<openai-responses>")]
+    | Annotated[AnthropicMessage, Tag("<anthropic>")]
+    | Annotated[UIMessage, Tag("<ai-sdk/v7>")]
+    | Annotated[GeminiContent, Tag("<gemini>")]
+    | Annotated[LangChainMessage, Tag("<langchain>")]
+    | Annotated[PydanticAIMessage, Tag("<pydantic-ai>")],
+    Discriminator(_form),
+    _AnyOf(),
+]
+
+
+class NewMessages(Body):
+    """Messages to store: all of them, or none."""
+
+    messages: Annotated[list[AnyMessage], Field(min_length=1, max_length=1000)]
+
+
+OneOrSeveral: TypeAlias = Annotated[
+    Annotated[AnyMessage, Tag("<one>")] | Annotated[NewMessages, Tag("<several>")], Discriminator(how_many)
+]
