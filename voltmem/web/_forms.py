@@ -27,7 +27,7 @@ from voltmem.parts import gemini, openai_chat, responses
 from voltmem.parts._forms import form_of
 from voltmem.web._payloads import Body, Json, JsonObject, Name, NewMessage, how_many
 
-_OBJECT: Final[dict[str, JsonValue]] = {"type": "object"}
+_ITEMS: Final[list[JsonValue]] = [*sorted(responses.ITEMS - {"message"})]
 
 
 def _one_of_these(names: frozenset[str]) -> list[JsonValue]:
@@ -69,7 +69,7 @@ class ChatMessage(_WithOurs):
 class ResponsesItem(MessageInForm):
     """An item of OpenAI's Responses API without a role: a call, an output, reasoning."""
 
-    type: Annotated[str, Field(json_schema_extra={"enum": sorted(responses.ITEMS - {"message"})})]
+    type: Annotated[str, Field(json_schema_extra={"enum": _ITEMS})]
     role: None = None
 
 
