@@ -25,7 +25,7 @@ WRITERS: Final[dict[str, Write]] = {
     "VoltAgent": programs.write_voltagent,
     "VoltAgent 0.1": programs.write_old_voltagent,
 }
-_PICTURES: Final = frozenset({"picture by URL", "picture by bytes"})
+_PICTURES: Final = frozenset({"picture by URL", "picture by bytes", "stored picture"})
 # Agno's agent does not leave calls without results, and its errors, reasoning and files come from its providers.
 # ChatGPT's results name the tool and no call, so they are in the order of the calls; the export has no pictures, only
 # ChatGPT's addresses of them.
