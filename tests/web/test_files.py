@@ -25,7 +25,8 @@ from voltmem import InvalidOptionError, PostgresStorage, web
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2000
 ID = sha256(PNG).hexdigest()
 REFERENCE = f"voltmem:file/{ID}"
-ADDRESS = f"/api/files/{ID}"
+PATH = f"/api/files/{ID}"
+ADDRESS = f"http://test{PATH}"
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def test_a_file_is_served_with_a_type_that_a_browser_cannot_run(
     """The type comes from the content, whatever was declared; what could hold a script is saved and not shown."""
     uploaded = await ada.post("/files", content=content, headers={"Content-Type": "image/svg+xml"})
 
-    read = await ada.get(uploaded.json()["url"].removeprefix("/api"))
+    read = await ada.get(uploaded.json()["url"])
 
     assert (read.content, read.headers["content-type"], read.headers["content-disposition"]) == (content, type, shown)
 
@@ -234,7 +235,7 @@ async def test_a_file_is_deleted_unless_a_message_shows_it(
 # --- addresses ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [ADDRESS, f"http://test{ADDRESS}", f"https://test{ADDRESS}", REFERENCE])
+@pytest.mark.parametrize("sent", [ADDRESS, f"https://test{PATH}", PATH, REFERENCE])
 async def test_a_message_with_an_address_is_stored_with_the_reference(
     storage: PostgresStorage, ada: httpx2.AsyncClient, url: str, conversation: str, sent: str
 ) -> None:
@@ -262,7 +263,7 @@ async def test_an_address_with_escaped_slashes_is_one(
     storage: PostgresStorage, ada: httpx2.AsyncClient, url: str, conversation: str
 ) -> None:
     """Some clients write a slash in JSON as \\/."""
-    body = json.dumps(picture(f"http://test{ADDRESS}")).replace("/", r"\/")
+    body = json.dumps(picture(ADDRESS)).replace("/", r"\/")
 
     saved = await ada.post(
         f"/conversations/{conversation}/ui-messages", content=body, headers={"Content-Type": "application/json"}
@@ -279,7 +280,7 @@ async def test_an_address_with_escaped_slashes_is_one(
         f'"{REFERENCE}"',
         f'say "{REFERENCE}',
         f'{REFERENCE}"',
-        f"http://elsewhere{ADDRESS}",
+        f"http://elsewhere{PATH}",
         f"{REFERENCE}0",
     ],
 )
@@ -310,10 +311,37 @@ async def test_addresses_have_the_prefix_of_the_application(storage: PostgresSto
     ]
 
     assert [re.sub("[0-9a-f]{64}", "ID", each.json()["url"]) for each in made] == [
-        "/outer/of/a%20b/files/ID",
-        "/proxy/api/files/ID",
-        "/api/files/ID",
+        "http://test/outer/of/a%20b/files/ID",
+        "http://test/proxy/api/files/ID",
+        "http://test/api/files/ID",
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "origin"),
+    [
+        ({"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https"}, "https://chat.example"),
+        (
+            {"X-Forwarded-Host": "chat.example:8443, inner", "X-Forwarded-Proto": "https, http"},
+            "https://chat.example:8443",
+        ),
+        ({"Host": "[::1]:8000"}, "http://[::1]:8000"),
+        ({"Host": 'x"y'}, ""),
+        ({"X-Forwarded-Host": "a/b"}, ""),
+        ({"X-Forwarded-Proto": "javascript"}, ""),
+    ],
+)
+async def test_an_address_has_the_host_that_the_client_asked(
+    storage: PostgresStorage, ada: httpx2.AsyncClient, url: str, conversation: str, headers: dict[str, str], origin: str
+) -> None:
+    """A proxy says what the client asked; what is no host is left out. The address is read back the same way."""
+    ada.headers.update(headers)
+
+    saved = await ada.post(f"/conversations/{conversation}/ui-messages", json=picture(origin + PATH))
+
+    assert saved.json() == [picture(origin + PATH)]
+    (stored,) = await storage.get_messages("ada", conversation)
+    assert REFERENCE in str(stored)
 
 
 # --- shared -------------------------------------------------------------------------------------------------------
@@ -347,15 +375,15 @@ async def test_a_link_shows_the_files_of_its_messages_and_no_others(
 
     assert [(each["content"], len(each["files"])) for each in page] == [("Look", 1), ("Done", 0), ("Thanks", 0)]
     (shown,) = page[0]["files"]
-    assert shown == {"url": f"/api/shared/{token}/files/{ID}", "mediaType": "image/png", "name": "cat.png"}
-    read = await anybody.get(shown["url"].removeprefix("/api"), headers={"Range": "bytes=1-3"})
+    assert shown == {"url": f"http://test/api/shared/{token}/files/{ID}", "mediaType": "image/png", "name": "cat.png"}
+    read = await anybody.get(shown["url"], headers={"Range": "bytes=1-3"})
     assert (read.status_code, read.content, read.headers["x-robots-tag"]) == (206, b"PNG", "noindex")
     for name, id in hidden.items():
         assert (await anybody.get(f"/shared/{token}/files/{id}")).status_code == 404, name
     assert (await anybody.get(f"/shared/other/files/{ID}")).status_code == 404
 
     await ada.delete(f"/shares/{token}")
-    assert (await anybody.get(shown["url"].removeprefix("/api"))).status_code == 404
+    assert (await anybody.get(shown["url"])).status_code == 404
 
 
 async def test_a_link_shows_files_that_were_extracted(
@@ -371,7 +399,9 @@ async def test_a_link_shows_files_that_were_extracted(
 
     (shown,) = (await client.get(f"/shared/{token}")).json()["items"]
 
-    assert shown["files"] == [{"url": f"/api/shared/{token}/files/{ID}", "mediaType": "image/png", "name": "cat.png"}]
+    assert shown["files"] == [
+        {"url": f"http://test/api/shared/{token}/files/{ID}", "mediaType": "image/png", "name": "cat.png"}
+    ]
     assert (await client.get(f"/shared/{token}/files/{ID}")).content == PNG
     assert (await client.get("/conversations/c1/ui-messages")).json() == [picture(data)]
 
@@ -389,7 +419,7 @@ async def test_the_page_for_files_attaches_one(storage: PostgresStorage, serve: 
     async with serve(app) as address:
         said = await node("attach.cjs", {"page": found[1], "address": address})
 
-    url = f"/api/files/{sha256(b'a note').hexdigest()}"
+    url = f"{address}/api/files/{sha256(b'a note').hexdigest()}"
     assert said["part"] == {"type": "file", "mediaType": "text/plain", "filename": "note.txt", "url": url}
     assert (said["status"], said["bytes"]) == (200, "a note")
     assert said["error"] == "The file has more than 10 bytes."

@@ -13,7 +13,7 @@ from voltmem._areas.files import FILE_URL
 from voltmem._values import is_storable
 from voltmem.models import Message
 from voltmem.parts import File, parts
-from voltmem.web._addresses import path_of
+from voltmem.web._addresses import address_of
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
 from voltmem.web._route import ProblemRoute
@@ -143,7 +143,7 @@ async def get_shared(
     found = await storage.get_shared_conversation(token, limit=limit, after=after)
     if found is None:
         raise not_found()
-    files = path_of(request, f"/shared/{quote(token, safe='')}/files/")
+    files = address_of(request, f"/shared/{quote(token, safe='')}/files/")
     items = [_shown(each, files) for each in found.messages]
     return JsonResponse(SharedPage(title=found.title, items=items, next_cursor=found.next_cursor), headers=UNLISTED)
 
