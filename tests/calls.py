@@ -15,10 +15,11 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from tests.tables import create_tables
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
-from voltmem.testing import drop_schema, server, temporary_schema_name
+from voltmem.testing import drop_schema, temporary_schema_name
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -348,12 +349,7 @@ class Rows:
 def migrated_schema() -> Iterator[str]:
     """Create a schema with all tables, for a module whose tests each begin with Rows.seed(). Yields its name."""
     schema = temporary_schema_name()
-
-    async def migrate() -> None:
-        async with PostgresStorage(server().dsn, schema=schema):
-            pass
-
-    asyncio.run(migrate())
+    asyncio.run(create_tables(schema))
     try:
         yield schema
     finally:

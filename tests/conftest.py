@@ -17,6 +17,7 @@ import pytest
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
 from tests.adapters.agno.installed import RELEASE
 from tests.proxy import Proxy
+from tests.tables import create_tables
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
 
@@ -40,7 +41,7 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the environment variables of a developer's database, so that no test uses it."""
     for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
         monkeypatch.delenv(variable, raising=False)
@@ -59,6 +60,13 @@ async def schema(dsn: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def migrated(schema: str) -> str:
+    """The test's schema, with all tables, on which a storage opens at once."""
+    await create_tables(schema)
+    return schema
+
+
+@pytest.fixture
 async def make_storage(dsn: str, schema: str) -> AsyncIterator[MakeStorage]:
     made: list[PostgresStorage] = []
 
@@ -72,7 +80,7 @@ async def make_storage(dsn: str, schema: str) -> AsyncIterator[MakeStorage]:
 
 
 @pytest.fixture
-async def storage(make_storage: MakeStorage) -> PostgresStorage:
+async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """A storage with the defaults: VoltAgent's prefix, a limit of 100, on_limit="delete"."""
     storage = make_storage()
     await storage.open()

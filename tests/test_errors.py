@@ -288,7 +288,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
 
 
 @pytest.fixture
-async def storage(make_storage: MakeStorage) -> PostgresStorage:
+async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     storage = make_storage(retry_timeout=0.5, search=True)
     await storage.open()
     return storage

@@ -9,7 +9,7 @@ from voltmem import PostgresStorage
 
 
 @pytest.fixture
-async def unlimited(make_storage: MakeStorage) -> PostgresStorage:
+async def unlimited(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """An open storage that keeps all messages."""
     storage = make_storage(storage_limit=None)
     await storage.open()

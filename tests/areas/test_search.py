@@ -20,7 +20,7 @@ from voltmem.testing import temporary_schema_name
 
 
 @pytest.fixture
-async def storage(make_storage: MakeStorage) -> PostgresStorage:
+async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """A storage with the search turned on."""
     storage = make_storage(search=True)
     await storage.open()

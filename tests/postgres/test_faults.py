@@ -28,7 +28,7 @@ IMPATIENT = 1.0
 
 
 @pytest.fixture
-async def storage(proxy: Proxy, make_storage: MakeStorage) -> PostgresStorage:
+async def storage(proxy: Proxy, make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """An open storage behind the proxy, with one connection."""
     storage = make_storage(proxy.dsn, max_connections=1, search=True)
     await storage.open()

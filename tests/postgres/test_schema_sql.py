@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.catalog import catalog
 from tests.schema_sql import FILE, rendered
 from tests.starts import load
+from tests.tables import script
 from voltmem._tables import Tables
 
 if TYPE_CHECKING:
@@ -28,3 +29,16 @@ async def test_schema_sql_makes_what_the_migrations_make(
     await make_storage(table_prefix=made.prefix).open()
 
     assert await catalog(connection, shown) == await catalog(connection, made)
+
+
+async def test_the_script_of_the_tests_makes_what_the_migrations_make(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """The script that creates the tables of a test creates the same catalog as the migrations, and misses none."""
+    scripted, made = Tables(schema, "voltagent_memory"), Tables(schema, "voltagent_newest")
+
+    await connection.execute(script(scripted))
+    await make_storage(table_prefix=made.prefix).open()
+
+    assert await catalog(connection, scripted) == await catalog(connection, made)
+    assert await make_storage().upgrade_schema() == []

@@ -10,8 +10,8 @@ from voltmem.sync import PostgresStorage
 
 
 @pytest.fixture
-def storage(dsn: str, schema: str) -> Iterator[PostgresStorage]:
-    with PostgresStorage(dsn, schema=schema) as storage:
+def storage(dsn: str, migrated: str) -> Iterator[PostgresStorage]:
+    with PostgresStorage(dsn, schema=migrated) as storage:
         yield storage
 
 

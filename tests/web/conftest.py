@@ -31,7 +31,7 @@ def application(storage: PostgresStorage, prefix: str = "/api") -> FastAPI:
 
 
 @pytest.fixture
-async def storage(make_storage: MakeStorage) -> PostgresStorage:
+async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """A storage with the search turned on."""
     storage = make_storage(search=True)
     await storage.open()

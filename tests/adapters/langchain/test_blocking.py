@@ -23,8 +23,8 @@ OSLO = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "
 
 
 @pytest.fixture
-def storage(dsn: str, schema: str) -> Iterator[PostgresStorage]:
-    with PostgresStorage(dsn, schema=schema) as storage:
+def storage(dsn: str, migrated: str) -> Iterator[PostgresStorage]:
+    with PostgresStorage(dsn, schema=migrated) as storage:
         yield storage
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def storage(make_storage: MakeStorage) -> PostgresStorage:
+async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
     """An open storage without a limit, with the ten conversations c0 to c9."""
     storage = make_storage(storage_limit=None)
     await make_conversations(storage, 10)
@@ -23,7 +23,7 @@ async def storage(make_storage: MakeStorage) -> PostgresStorage:
 
 
 @pytest.fixture
-async def behind_proxy(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage:
+async def behind_proxy(make_storage: MakeStorage, migrated: str, proxy: Proxy) -> PostgresStorage:
     """The same storage behind the proxy, with a pool of two connections that have their statements prepared."""
     storage = make_storage(proxy.dsn, storage_limit=None, max_connections=2)
     names = await make_conversations(storage, 10)

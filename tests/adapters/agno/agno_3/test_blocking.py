@@ -23,8 +23,8 @@ from voltmem.sync import PostgresStorage
 
 
 @pytest.fixture
-def storage(dsn: str, schema: str) -> Iterator[PostgresStorage]:
-    with PostgresStorage(dsn, schema=schema, storage_limit=None) as storage:
+def storage(dsn: str, migrated: str) -> Iterator[PostgresStorage]:
+    with PostgresStorage(dsn, schema=migrated, storage_limit=None) as storage:
         yield storage
 
 
