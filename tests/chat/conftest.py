@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ import pytest_asyncio
 import uvicorn
 from fastapi import Header
 
+from examples.chat.__main__ import listening
 from examples.chat.app import application
 from examples.chat.model import ScriptedModel
 from tests.conftest import time_zone_at
@@ -72,7 +72,7 @@ async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
             application(storage, Model(), signed_in), log_level="warning", timeout_graceful_shutdown=1
         )
         server = Server(config)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with listening(0) as listener:
             running = asyncio.create_task(server.serve([listener]))
             yield f"http://127.0.0.1:{listener.getsockname()[1]}", storage
             server.should_exit = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from examples.chat.__main__ import listening
 from examples.chat.model import ScriptedModel, from_environment, shortened
 from tests.chat.conftest import Server
 from voltmem import Message
@@ -86,7 +86,7 @@ async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[dict[s
         return StreamingResponse(stream(), media_type="text/event-stream")
 
     server = Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening(0) as listener:
         running = asyncio.create_task(server.serve([listener]))
         monkeypatch.setenv("OPENAI_API_KEY", "none")
         monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
