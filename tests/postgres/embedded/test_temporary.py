@@ -9,10 +9,12 @@ import socket
 import stat
 import sys
 import tempfile
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -49,6 +51,15 @@ def temporary() -> Iterator[EmbeddedPostgres]:
         server = pool.submit(start_temporary).result()
     with server:
         yield server
+
+
+def test_the_password_is_long_and_hashed_once(temporary: EmbeddedPostgres) -> None:
+    """The password has 32 random bytes, so that one iteration of its hash suffices, and connections are quick."""
+    password = urlsplit(temporary.dsn).password or ""
+    hashed = ask(temporary.dsn, "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'")
+
+    assert len(urlsafe_b64decode(f"{password}=")) == 32
+    assert str(hashed).startswith("SCRAM-SHA-256$1:")
 
 
 @pytest.mark.parametrize("login", ["postgres", "postgres:", "postgres:wrong"])

@@ -106,10 +106,17 @@ def _start_temporary(settings: Mapping[str, str], port: int) -> EmbeddedPostgres
         raise
 
 
+def _initdb(cluster: Cluster, programs: Path) -> list[str]:
+    """Return the command that creates the data folder."""
+    # Iterations slow down guessing. Nobody guesses 32 random bytes, and 4096 of them take 2 ms at each connection.
+    once = ["--set=scram_iterations=1"] if cluster.major_version(programs) >= 16 else []
+    return cluster.initdb(programs, "--no-sync", *once)
+
+
 def _start_supervised(cluster: Cluster, programs: Path, settings: Mapping[str, str], port: int) -> EmbeddedPostgres:
     dsn = cluster.dsn(port)
     script = _SUPERVISOR.format(
-        initdb=shlex.join(cluster.initdb(programs, "--no-sync")),
+        initdb=shlex.join(_initdb(cluster, programs)),
         postgres=shlex.join([f"{programs}/postgres", "-D", f"{cluster.data}", *as_arguments(settings, port)]),
         folder=shlex.quote(f"{cluster.folder}"),
     )
@@ -132,6 +139,6 @@ def _start_unsupervised(cluster: Cluster, programs: Path, settings: Mapping[str,
         cluster.stop()
         shutil.rmtree(cluster.folder, ignore_errors=True)
 
-    cluster.run(*cluster.initdb(programs, "--no-sync"))
+    cluster.run(*_initdb(cluster, programs))
     cluster.start(programs, settings, port)
     return EmbeddedPostgres(cluster.folder, cluster.dsn(port), leave, forget=leave)
