@@ -31,6 +31,7 @@ KNOWN = migrations()
 NAMES = [migration.name for migration in KNOWN]
 
 Picture: TypeAlias = tuple[list[str], list[str]]
+TIMES: Final = re.compile(r'"(applied_at|read_at)":"[^"]+"')
 
 
 @pytest.fixture
@@ -71,11 +72,10 @@ async def picture(connection: Connection, tables: Tables) -> Picture:
         tables.schema,
     )
     # As text, not as jsonb, which cannot hold every value of a column of type json.
-    row = """regexp_replace(to_json(row)::text, '"(applied_at|read_at)":"[^"]+"', '"\\1":"then"')"""
-    parts = [f"SELECT '{each['name']} ' || {row} FROM {tables.schema}.{each['name']} AS row" for each in found]
+    parts = [f"SELECT '{each[0]} ' || to_json(row)::text FROM {tables.schema}.{each[0]} AS row" for each in found]
     parts.append(f"SELECT sequencename || ' ' || last_value FROM pg_sequences WHERE schemaname = '{tables.schema}'")
     rows = await connection.fetch(" UNION ALL ".join(parts))
-    return await catalog(connection, tables), sorted(str(row[0]) for row in rows)
+    return await catalog(connection, tables), sorted(TIMES.sub(r'"\1":"then"', str(row[0])) for row in rows)
 
 
 async def ledger(connection: Connection, tables: Tables) -> list[str]:
