@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TASKS = 32
+pytestmark = pytest.mark.usefixtures("migrated")
 on_each_limit = pytest.mark.parametrize("on_limit", ["delete", "archive"])
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.calls import CASES, Case, Rows
 from tests.command_line.commands import NAMES, PREFIX, Command, Role, is_empty
+from tests.tables import create_tables
 from voltmem import DatabaseError, SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ async def test_every_verb_needs_rows_only(
     case: Case, role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """With migrate="check" a role with access to rows can call all verbs."""
-    await make_storage().upgrade_schema()
+    await create_tables(schema)
     await let_read_and_write(connection, schema, role)
     await Rows(connection, schema).seed()
 
@@ -43,7 +44,7 @@ async def test_the_limit_and_the_archive_need_rows_only(
     role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """Deleting or archiving beyond the limit, within the function, needs only access to rows, too."""
-    await make_storage().upgrade_schema()
+    await create_tables(schema)
     await let_read_and_write(connection, schema, role)
     await Rows(connection, schema).seed()
 
@@ -113,7 +114,7 @@ async def test_auto_needs_no_rights_where_all_is_there(
     role: Role, make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:
     """On a current schema migrate="auto" needs no more privileges than "check"."""
-    await make_storage().upgrade_schema()
+    await create_tables(schema)
     await let_read_and_write(connection, schema, role)
     storage = make_storage(role.dsn)
 

@@ -15,6 +15,7 @@ from tests.calls import wait_until_blocked
 from tests.catalog import ledger
 from tests.checkout import ROOT
 from tests.proxy import Proxy
+from tests.tables import create_tables
 from tests.worker import Worker, workers
 from voltmem import (
     InvalidOptionError,
@@ -243,7 +244,7 @@ async def test_an_edited_migration_is_an_error_that_names_it(
     make_storage: MakeStorage, connection: Connection, schema: str, edited: str, migrate: str
 ) -> None:
     """A file that differs from the applied one is an error that names it, whatever else is missing."""
-    await make_storage().open()
+    await create_tables(schema)
     await connection.execute(
         f"UPDATE {schema}.voltagent_memory_migrations SET checksum = 'another' WHERE name = $1", edited
     )
@@ -258,12 +259,10 @@ async def test_an_edited_migration_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("edited", NAMES)
-async def test_the_script_refuses_an_edited_migration(
-    make_storage: MakeStorage, connection: Connection, schema: str, edited: str
-) -> None:
+async def test_the_script_refuses_an_edited_migration(connection: Connection, schema: str, edited: str) -> None:
     """The script raises the same error for a file that differs from the applied one, and leaves the ledger."""
     tables = Tables(schema, "voltagent_memory")
-    await make_storage().open()
+    await create_tables(schema)
     await connection.execute(f"UPDATE {tables.migrations} SET checksum = 'another' WHERE name = $1", edited)
     before = await ledger(connection, tables)
 
