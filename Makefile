@@ -8,6 +8,9 @@ ADAPTERS := $(VENV)/adapters
 PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --annotation-style line \
 	--custom-compile-command "make lock"
 
+# Tests start hundreds of programs, which import the same modules. Python keeps them compiled, where it may.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo sidebar test test-adapters test-versions test-matrix coverage explore check bench docs lint types \
 	format stubs schema hooks lock build clean
@@ -28,7 +31,7 @@ test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/openai-agents ## Adapters, with ot
 	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/agno_1
 	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
 
-test-versions: $(VENV)/dev ## A part of the suite on every other Python found, and on the oldest PostgreSQL
+test-versions: $(VENV)/dev ## A part of the suite on every other Python found, the newest on the oldest PostgreSQL
 	$(BIN)/python -m tests.matrix --part
 
 test-matrix: $(VENV)/dev ## The whole suite on every Python found, and on every PostgreSQL from 12 on
