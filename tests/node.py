@@ -1,7 +1,8 @@
 """
 Programs in Node, with the npm packages of tests/node/package.json.
 
-The packages are installed once for all tests, into build/node, from the lock file. Without Node or npm, a test that
+The packages are installed once for all tests, into build/node, from the lock file; those of tests/node/front_ends are
+installed apart, since several versions of a front end do not share their packages. Without Node or npm, a test that
 asks for them is skipped.
 """
 
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -34,36 +36,41 @@ class NodeError(Exception):
     """A program in Node failed."""
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of Node with the packages, which are installed now if they are not. May skip the test."""
+def environment(packages: str = ".") -> dict[str, str]:
+    """
+    Return the environment of Node with packages, which are installed now if they are not. May skip the test.
+
+    *packages*: the folder in tests/node whose package.json names them.
+    """
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    _install()
-    return {**os.environ, "NODE_PATH": str(_INSTALLED / "node_modules")}
+    installed = _INSTALLED / packages
+    _install(SCRIPTS / packages, installed)
+    return {**os.environ, "NODE_PATH": str(installed / "node_modules")}
 
 
-def _install() -> None:
+def _install(named: Path, installed: Path) -> None:
     """Install the packages, unless those of this lock file are. The processes of a test run wait for each other."""
-    lock = (SCRIPTS / "package-lock.json").read_bytes()
+    lock = (named / "package-lock.json").read_bytes()
     wanted = hashlib.sha256(lock).hexdigest()
-    done = _INSTALLED / "installed"
-    _INSTALLED.mkdir(parents=True, exist_ok=True)
-    with (_INSTALLED / "lock").open("w") as file:
+    done = installed / "installed"
+    installed.mkdir(parents=True, exist_ok=True)
+    with (installed / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         if done.exists() and done.read_text() == wanted:
             return
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(SCRIPTS / name, _INSTALLED / name)
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=_INSTALLED, check=True)
+            shutil.copy(named / name, installed / name)
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=installed, check=True)
         done.write_text(wanted)
 
 
-async def node(script: str, given: JsonValue) -> Any:
+async def node(script: str, given: JsonValue, packages: str = ".") -> Any:
     """Run a script of tests/node: it reads JSON from its input, and writes JSON to its output, which is returned."""
     process = await asyncio.create_subprocess_exec(
         *("node", str(SCRIPTS / script)),
-        env=await asyncio.to_thread(environment),
+        env=await asyncio.to_thread(environment, packages),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +17,7 @@ from fastapi import Header
 from examples.chat.__main__ import listening
 from examples.chat.app import application
 from examples.chat.model import ScriptedModel
+from tests.browser import browser as browser
 from tests.conftest import time_zone_at
 from voltmem import Message, PostgresStorage, UserStorage
 from voltmem.testing import temporary_storage
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
 
     from tests.chat.tab import Tab
 
-CHROMIUM = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 PHONE = 390, 844
 
 
@@ -77,19 +72,6 @@ async def served() -> AsyncIterator[tuple[str, PostgresStorage]]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}", storage
             server.should_exit = True
             await running
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium: install one, or name it with CHROMIUM")
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        root = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *root], timeout=120_000)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture

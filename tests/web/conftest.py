@@ -88,7 +88,8 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _serve(app: ASGIApp) -> AsyncIterator[str]:
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Run a real server for an application, on a port of the system's choice. Yields its address."""
     # The protocol is given, since asyncio sets TCP_NODELAY on sockets of this one only; without it, the body of a
     # response waits 40 ms until the client acknowledges the head.
     with socket.socket(proto=socket.IPPROTO_TCP) as listening:
@@ -109,4 +110,4 @@ class Serve(Protocol):
 
 @pytest.fixture
 def serve() -> Serve:
-    return _serve
+    return serving
