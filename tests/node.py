@@ -130,11 +130,11 @@ class NodeProgram:
 
 
 @asynccontextmanager
-async def node_program(script: str, *arguments: str) -> AsyncIterator[NodeProgram]:
+async def node_program(script: str, *arguments: str, packages: str = ".") -> AsyncIterator[NodeProgram]:
     """Run a script of tests/node that answers calls until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *("node", str(SCRIPTS / script), *arguments),
-        env=await asyncio.to_thread(environment),
+        env=await asyncio.to_thread(environment, packages),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -250,6 +250,20 @@ async def read_ui_messages(storage: PostgresStorage) -> Shown:
     return shown(found, messages)
 
 
+async def read_assistant_ui(storage: PostgresStorage) -> Shown:
+    found: list[Fact] = []
+    async with client(storage) as http:
+        rows = (await http.get("/history", params={"format": "aui/v0"})).json()["messages"]
+    for message in (row["content"] for row in rows):
+        for part in message["content"]:
+            if part["type"] == "text":
+                found.append((message["role"], part["text"]))
+            elif part["type"] == "tool-call" and part.get("result", ABANDONED) != ABANDONED:
+                found.append(("call", part["toolName"], city(part["args"])))
+                found.append(("result", result_of(part["result"])))
+    return shown(found, rows)
+
+
 READERS: Final[dict[str, Read]] = {
     "a memory": read_memory,
     "OpenAI Agents": read_openai_agents,
@@ -261,4 +275,5 @@ READERS: Final[dict[str, Read]] = {
     "Responses": read_responses,
     "Anthropic": read_anthropic,
     "ui-messages": read_ui_messages,
+    "assistant-ui": read_assistant_ui,
 }

@@ -357,13 +357,13 @@ def _written_part(part: Part) -> JsonObject | None:
         named: JsonObject = {"filename": part.name} if part.name else {}
         if not part.address:
             return {"type": "data-file", "data": {"mediaType": part.media_type, "id": part.id, **named}}
-        return {"type": "file", "mediaType": part.media_type or _guessed(part), "url": part.address, **named}
+        return {"type": "file", "mediaType": media_type(part), "url": part.address, **named}
     if isinstance(part, Source):
         title: JsonObject = {"title": part.title} if part.title else {}
         if part.url:
             return {"type": "source-url", "sourceId": part.id or part.url, "url": part.url, **title}
-        media_type = part.media_type or "application/octet-stream"
-        return {"type": "source-document", "sourceId": part.id, "mediaType": media_type, "title": part.title}
+        kind = part.media_type or "application/octet-stream"
+        return {"type": "source-document", "sourceId": part.id, "mediaType": kind, "title": part.title}
     if isinstance(part, Other):
         if part.type == STEP:
             return {"type": STEP}
@@ -371,8 +371,10 @@ def _written_part(part: Part) -> JsonObject | None:
     return None
 
 
-def _guessed(part: File) -> str:
-    return guess_type(part.name or part.url.partition("?")[0])[0] or "application/octet-stream"
+def media_type(part: File) -> str:
+    """Return the media type of a file; one that the message does not say is guessed from the name."""
+    guessed = part.media_type or guess_type(part.name or part.url.partition("?")[0])[0]
+    return guessed or "application/octet-stream"
 
 
 def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:

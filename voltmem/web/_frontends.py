@@ -39,7 +39,7 @@ from voltmem.web._payloads import (
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
 from voltmem.web._tree import Tree
-from voltmem.web._ui_messages import converter, native_message
+from voltmem.web._ui_messages import in_format, native_message
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -110,7 +110,7 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
         await memory.lock()  # no other call adds or deletes messages until the transaction ends
         are_new = not await memory.messages_by_id(ids)
         line = [] if are_new else await memory.newest_messages(_COMPARED)
-        tree = Tree([(message, False) for message in line], converter(FORMAT))
+        tree = Tree([(message, False) for message in line], in_format(FORMAT))
         last = tree.last_known(ids) if rewind else None
         if last is not None:
             await mine_together.rewind_conversation(conversationId, tree.last_of(last))
@@ -225,13 +225,13 @@ async def load_history(
     limit: Newest = 1000,
 ) -> Response:
     """
-    assistant-ui's load(): the messages of all branches, in one format. In the AI SDK's format: all, converted.
+    assistant-ui's load(): the messages of all branches, in one format. In the AI SDK's and in aui/v0: all, converted.
 
     The limit is that of the chosen branch, and again of all other messages.
     """
     found = await NativeMemory.of(mine.conversation(conversationId)).messages_of_all_branches(limit)
     await check_is_there(mine, conversationId, found)
-    tree = Tree(found, converter(format))
+    tree = Tree(found, in_format(format))
     rows = [
         HistoryRow(id=id, parent_id=tree.parent_of(id), format=format, content=content)
         for id, content in tree.contents.items()
@@ -257,7 +257,7 @@ async def save_history_entry(
     async with mine.transaction() as mine_together:
         memory = NativeMemory.of(mine_together.conversation(conversationId))
         await memory.lock()
-        tree = Tree(await memory.messages_of_all_branches(_COMPARED), converter(entry.format))
+        tree = Tree(await memory.messages_of_all_branches(_COMPARED), in_format(entry.format))
         if not tree.is_unchanged(messageId, entry.content):
             parent = entry.parent_id and tree.last_of(entry.parent_id)
             follows = (parent or "") if "parent_id" in entry.model_fields_set else None

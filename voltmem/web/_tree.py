@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
 
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
 from voltmem.parts import ToolResult, parts
 
-Convert = Callable[[Sequence[NativeMessage]], dict[str, JsonObject]]
-"""Converts the messages of one branch: the content of each message that the front end has, by its id."""
+_LARGEST_EXACT: Final = 2**53
+_INFINITE: Final = 2**1023  # which JavaScript writes as null
+
+
+def _as_it_is(content: JsonObject) -> JsonObject:
+    return content
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a front end is given messages."""
+
+    convert: Callable[[Sequence[NativeMessage]], dict[str, JsonObject]]
+    """Converts the messages of one branch: the content of each message that the front end has, by its id."""
+    compared: Callable[[JsonObject], JsonObject] = _as_it_is
+    """Makes of a content what is compared, since a front end may add to a message that it has loaded."""
 
 
 class Tree:
@@ -22,13 +40,13 @@ class Tree:
 
     Args:
         found: The messages in the order of adding, each with whether it is off the line.
-        convert: How the front end's form is made.
+        format: How the front end's form is made.
     """
 
-    def __init__(self, found: Sequence[tuple[NativeMessage, bool]], convert: Convert) -> None:
+    def __init__(self, found: Sequence[tuple[NativeMessage, bool]], format: Format) -> None:
         self._messages = {message.id: message for message, _ in found}
         self._parents = dict(_parents(found))
-        self._convert = convert
+        self._format = format
         self._places = {id: place for place, id in enumerate(self._messages)}
         line = [message for message, is_aside in found if not is_aside]
         self._line = {message.id for message in line}
@@ -45,7 +63,7 @@ class Tree:
         if not branch:
             return
         before = self._parents[branch[0].id]
-        contents = self._convert([*self._callers(branch), *branch])
+        contents = self._format.convert([*self._callers(branch), *branch])
         shown = None if before is None else self._shown.get(before)
         for message in branch:
             if message.id in contents:
@@ -72,7 +90,11 @@ class Tree:
         """Return whether a front end sends a message back as it was given it, or as it stored it."""
         message = self._messages.get(id)
         # A call that was abandoned since is given otherwise than it was stored.
-        return message is not None and content in (self.contents.get(id), message.payload)
+        known = [] if message is None else [self.contents.get(id), message.payload]
+        return any(isinstance(each, dict) and self._compared(each) == self._compared(content) for each in known)
+
+    def _compared(self, content: JsonObject) -> JsonObject:
+        return _of_javascript(self._format.compared(content))
 
     def parent_of(self, id: str) -> str | None:
         """Return the message before one of the front end's, in the front end's form; None: it is a first one."""
@@ -98,3 +120,18 @@ def _parents(found: Sequence[tuple[NativeMessage, bool]]) -> Iterator[tuple[str,
         yield message.id, before if message.parent_id is None else message.parent_id or None
         if not is_aside:
             before = message.id
+
+
+def _of_javascript(value: JsonObject) -> JsonObject:
+    """Return JSON as JavaScript reads it, which has large integers rounded."""
+
+    def rounded(value: JsonValue) -> JsonValue:
+        if isinstance(value, dict):
+            return {key: rounded(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [rounded(each) for each in value]
+        if isinstance(value, int) and abs(value) > _LARGEST_EXACT:
+            return float(value) if abs(value) < _INFINITE else None
+        return value
+
+    return {key: rounded(each) for key, each in value.items()}

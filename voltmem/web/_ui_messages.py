@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
-from voltmem.parts import parts, plain, to_ui_messages
+from voltmem.parts import ai_sdk, assistant_ui, parts, plain, to_ui_messages
 from voltmem.parts._forms import read_payload
-from voltmem.parts.ai_sdk import FAMILY
-from voltmem.web._tree import Convert
+from voltmem.parts._settled import settle
+from voltmem.web._tree import Format
 
 
 def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str | None = None) -> NativeMessage:
@@ -37,17 +37,22 @@ def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str 
     )
 
 
-def converter(format: str) -> Convert:
+def in_format(format: str) -> Format:
     """
-    Return how the messages of one branch are converted to a format: by id, without the id in the content.
+    Return how the messages of one branch are given in a format: by id, without the id in the content.
 
-    In the AI SDK's formats all messages are, in others only those that were stored in the format.
+    In the AI SDK's formats and in assistant-ui's own all messages are, in others those that were stored in the format.
     """
+    if format.startswith(ai_sdk.FAMILY):
+        return Format(lambda branch: _by_id(to_ui_messages(branch)))
+    if format.startswith(assistant_ui.FAMILY):
+        return Format(lambda branch: _by_id(assistant_ui.write(settle(branch))), assistant_ui.without_defaults)
+    return Format(lambda branch: _as_stored(branch, format))
 
-    def to_ui(branch: Sequence[NativeMessage]) -> dict[str, JsonObject]:
-        return {str(each.pop("id")): each for each in to_ui_messages(branch)}
 
-    def as_stored(branch: Sequence[NativeMessage]) -> dict[str, JsonObject]:
-        return {each.id: each.payload for each in branch if each.format == format and isinstance(each.payload, dict)}
+def _by_id(messages: list[JsonObject]) -> dict[str, JsonObject]:
+    return {str(each.pop("id")): each for each in messages}
 
-    return to_ui if format.startswith(FAMILY) else as_stored
+
+def _as_stored(branch: Sequence[NativeMessage], format: str) -> dict[str, JsonObject]:
+    return {each.id: each.payload for each in branch if each.format == format and isinstance(each.payload, dict)}

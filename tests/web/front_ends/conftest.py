@@ -23,7 +23,8 @@ from voltmem import PostgresStorage, UserStorage
 from voltmem.testing import temporary_storage
 
 try:
-    from playwright.async_api import Browser, Page, expect
+    from playwright.async_api import Browser, Page
+    from playwright.async_api import expect as expect
 except ImportError:
     pytest.skip("playwright is not installed", allow_module_level=True)
 
@@ -138,6 +139,13 @@ class Window:
 
     async def open(self, path: str) -> None:
         await self.page.goto(self.address + path)
+
+    async def reload(self) -> None:
+        await self.page.reload()
+
+    async def is_loaded(self) -> None:
+        """Wait until the page loads nothing more."""
+        await self.page.wait_for_load_state("networkidle")
 
     async def shows(self, *messages: str) -> None:
         """Wait until the page shows these messages: of each the role, and the parts with bars between them."""

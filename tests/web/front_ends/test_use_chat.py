@@ -56,7 +56,7 @@ async def test_the_documented_chat_says_hi(path: str, open_window: OpenWindow, m
         await button.click()
 
     assert (await saving.value).ok
-    await window.page.reload()
+    await window.reload()
     await expect(button).to_have_text("2 messages; say hi")
     assert [each.text for each in await mine.get_messages(f"new-{mine.user_id}")] == ["Hi", "Answer 1 to: Hi"]
 
@@ -79,7 +79,7 @@ async def test_use_chat_shows_what_agents_stored_and_saves_only_what_is_new(
 
     after = [*AGENTS, "user|Snow?", answered(1, "Snow?")]
     await window.shows(*after)
-    await window.page.reload()
+    await window.reload()
     await window.shows(*after)
     stored = await rows(site_of_worker, id)
     assert set(of_agents) < set(stored)
@@ -102,16 +102,16 @@ async def test_use_chat_shows_the_new_answer_and_the_edited_question_after_a_rel
 
     await saved(window, "chat.regenerate()")
     await window.shows(*AGENTS, "user|Snow?", answered(2, "Snow?"))
-    await window.page.reload()
+    await window.reload()
     await window.shows(*AGENTS, "user|Snow?", answered(2, "Snow?"))
 
     await saved(window, "chat.sendMessage({ text: 'Hail?', messageId: chat.messages.at(-2).id })")
-    await window.page.reload()
+    await window.reload()
     await window.shows(*AGENTS, "user|Hail?", answered(3, "Hail?"))
     assert set(of_agents) < set(await rows(site_of_worker, id))
 
     # The agents' own last answer: it is replaced, and the agents' other messages are not.
     await saved(window, "chat.regenerate({ messageId: chat.messages.at(-3).id })")
-    await window.page.reload()
+    await window.reload()
     await window.shows(*AGENTS[:-1], answered(4, "And in one?"))
     assert len(set(of_agents) & set(await rows(site_of_worker, id))) == len(of_agents) - 1
