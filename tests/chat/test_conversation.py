@@ -245,30 +245,6 @@ async def test_nothing_that_a_model_writes_is_run(tab: Tab, mine: UserStorage) -
     await expect(tab.titles).to_have_text(["<b>Evil</b>"])
 
 
-async def test_tool_calls_are_shown_and_folded(tab: Tab, mine: UserStorage) -> None:
-    """A tool call and its result are shown folded with the tool's name, and can be opened."""
-    named = {"toolCallId": "1", "toolName": "weather"}
-    call = {"type": "tool-call", **named, "args": {"in": "Oslo"}}
-    result = {"type": "tool-result", **named, "result": "rain"}
-    await mine.create_conversation({"id": "tools-" + mine.user_id, "title": "Weather"})
-    await mine.add_messages(
-        [
-            {"role": "user", "content": "Do I need a coat?"},
-            {"role": "assistant", "type": "tool-call", "content": [call]},
-            {"role": "tool", "type": "tool-result", "content": [result]},
-            {"role": "assistant", "content": "Take one."},
-        ],
-        "tools-" + mine.user_id,
-    )
-
-    await tab.open(f"/c/tools-{mine.user_id}")
-
-    await expect(tab.page.get_by_text("rain")).to_be_hidden()
-    await tab.page.get_by_text("Result of weather").click()
-    await expect(tab.page.get_by_text("rain")).to_be_visible()
-    await expect(tab.page.get_by_text("Called weather")).to_be_visible()
-
-
 async def test_a_model_that_fails_says_so(tab: Tab, mine: UserStorage) -> None:
     """When a model fails, the error is shown, the partial answer is kept, and asking again works."""
     await tab.box.fill("Please fail")

@@ -89,6 +89,37 @@ async def test_messages_are_counted(ada: httpx2.AsyncClient, mallory: httpx2.Asy
     assert (await mallory.get("/conversations/c1/count")).status_code == 404
 
 
+async def test_a_page_of_messages_says_what_each_message_says(
+    storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """With uiMessages each message has its UIMessage: a call has its result, and the result's own message has none."""
+    call = {"type": "tool-call", "toolCallId": "k1", "toolName": "look", "args": {}}
+    messages: list[Any] = [
+        {"id": "m2", "role": "model", "parts": [{"text": "Hm.", "thought": True}, {"text": "I look."}]},
+        {"id": "m3", "role": "assistant", "type": "tool-call", "content": [call]},
+        {"id": "m4", "role": "tool", "content": "seen", "type": "tool-result", "metadata": {"toolCallId": "k1"}},
+    ]
+    await storage.add_messages(messages, "ada", "c1")
+
+    plain = (await ada.get("/conversations/c1/messages")).json()["items"]
+    page = (await ada.get("/conversations/c1/messages", params={"uiMessages": True, "before": "m4"})).json()
+    items = (await ada.get("/conversations/c1/messages", params={"uiMessages": True})).json()["items"]
+
+    assert all("uiMessage" not in each for each in plain)
+    assert [{**each, "uiMessage": None} for each in plain] == [{**each, "uiMessage": None} for each in items]
+    said = {each["id"]: each["uiMessage"] for each in items}
+    assert said["m1"] == {
+        "id": "m1",
+        "role": "assistant",
+        "metadata": {"tokens": 7},
+        "parts": [{"type": "text", "text": "Time."}],
+    }
+    assert (said["m2"]["role"], [part["type"] for part in said["m2"]["parts"]]) == ("assistant", ["reasoning", "text"])
+    assert [(part["state"], part["output"]) for part in said["m3"]["parts"]] == [("output-available", "seen")]
+    assert said["m4"] is None
+    assert page["items"][-1]["uiMessage"]["parts"][0]["state"] == "input-available"
+
+
 # --- messages in forms of their own -------------------------------------------------------------------------------
 
 CALL: dict[str, Any] = {"id": "k1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}

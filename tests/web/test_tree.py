@@ -42,8 +42,8 @@ def test_parents_in_a_circle_end() -> None:
 
 def test_a_message_is_unchanged_if_javascript_has_only_rounded_its_numbers() -> None:
     """JSON.parse() rounds integers beyond 2^53: a message that comes back with those is not an edited one."""
-    stored = message("a", None).model_copy(update={"payload": {"n": [2**60 + 1, 10**400, 3, True]}})
-    tree = Tree([(stored, False)], Format(lambda branch: {each.id: each.payload for each in branch}))
+    given: JsonObject = {"n": [2**60 + 1, 10**400, 3, True]}
+    tree = Tree([(message("a", None), False)], Format(lambda branch: {each.id: given for each in branch}))
 
     assert tree.is_unchanged("a", {"n": [2**60, None, 3.0, True]})
     assert not tree.is_unchanged("a", {"n": [2**60 + 2**10, None, 3, True]})

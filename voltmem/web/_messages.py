@@ -50,6 +50,7 @@ async def list_messages(
     limit: Annotated[int, Query(description="The maximum number of messages.", ge=1, le=1000)] = 50,
     before: Annotated[Name | None, Query(description="The id of a message: list those right before it.")] = None,
     after: Annotated[Name | None, Query(description="The id of a message: list those right after it.")] = None,
+    uiMessages: Annotated[bool, Query(description="Also say what each message says, as a UIMessage.")] = False,
 ) -> Response:
     """List messages, oldest first: the newest ones, or those before or after a message, or between two."""
     if after is not None:
@@ -59,7 +60,7 @@ async def list_messages(
         found = await mine.get_messages(conversationId, limit=limit + 1, before=before)
         shown = found[-limit:]
     await check_is_there(mine, conversationId, found)
-    return JsonResponse(MessagePage(items=messages_of(shown), has_more=len(found) > limit))
+    return JsonResponse(MessagePage(items=messages_of(shown, ui_messages=uiMessages), has_more=len(found) > limit))
 
 
 @routes.post(

@@ -30,6 +30,7 @@ from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._values import check_id, to_json
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message
+from voltmem.parts import to_ui_messages
 from voltmem.web._addresses import with_addresses
 
 # --- the parts ----------------------------------------------------------------------------------------------------
@@ -323,6 +324,11 @@ class StoredMessage(Answer):
     type: str
     metadata: JsonObject
     created_at: Time
+    ui_message: JsonObject | None = None
+    """
+    What the message says, if the request asks for it, as a UIMessage of the AI SDK: the result of a tool is in the part
+    of its call. Null: nothing by itself.
+    """
 
 
 class StoredMessages(Answer):
@@ -336,9 +342,13 @@ def message_of(found: Message) -> StoredMessage:
     return StoredMessage.model_validate(found)
 
 
-def messages_of(found: list[Message]) -> list[StoredMessage]:
-    """Make the response for messages."""
-    return [message_of(each) for each in found]
+def messages_of(found: list[Message], *, ui_messages: bool = False) -> list[StoredMessage]:
+    """Make the response for messages, with what each says as a UIMessage if that is asked for."""
+    items = [message_of(each) for each in found]
+    if not ui_messages:
+        return items
+    said = {each["id"]: each for each in to_ui_messages(found)}
+    return [item.model_copy(update={"ui_message": said.get(item.id)}) for item in items]
 
 
 class MessagePage(StoredMessages):

@@ -50,7 +50,16 @@ export const remove = (id) => call("DELETE", at(id));
 export const restore = (id) => call("POST", `${at(id)}/restore`);
 export const markRead = (id) => call("POST", `${at(id)}/read`, { body: {} });
 export const fork = (id, upTo) => call("POST", `${at(id)}/fork`, { body: { upTo } });
-export const messages = (id, query) => call("GET", `${at(id)}/messages`, { query });
+
+/** Load a page of messages: what each one says, in the parts of the AI SDK's UIMessages. The server reads them. */
+export async function messages(id, query) {
+  const page = await call("GET", `${at(id)}/messages`, { query: { ...query, uiMessages: true } });
+  return { ...page, items: page.items.map(said) };
+}
+
+// A message without parts says nothing by itself, such as the result of a tool, which is in the part of its call.
+const said = ({ id, createdAt, metadata, uiMessage }) => ({ id, createdAt, metadata, role: null, parts: [], ...uiMessage });
+
 export const search = (q, after, signal) => call("GET", "search", { query: { q, after }, signal });
 
 function throwBroken(error) {

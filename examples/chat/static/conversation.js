@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { moveDraft, openDraft, restoreDraft, setBusy } from "./composer.js";
 import { announce, arrange, byId, element, whenNear } from "./dom.js";
-import { MessageView, textOf } from "./message.js";
+import { MessageView, isShown, textOf, textParts } from "./message.js";
 import { find, receive, removed } from "./store.js";
 import { showBackgroundError, showError, toast } from "./toast.js";
 import { welcome } from "./welcome.js";
@@ -122,13 +122,14 @@ async function around(conversationId, messageId) {
 }
 
 function showMessage(messageId) {
-  const view = views.get(messageId);
+  const upTo = messages.slice(0, messages.findIndex((message) => message.id === messageId) + 1);
+  const view = views.get(upTo.findLast(isShown)?.id); // the result of a tool is shown with its call
   if (!view) {
     toast("That message no longer exists. This is the end of its conversation.");
     navigate(`/c/${encodeURIComponent(id)}`, { replace: true, isOpen: true });
     return toEnd();
   }
-  for (const tool of view.element.querySelectorAll("details")) tool.open = true;
+  for (const part of view.element.querySelectorAll("details")) part.open = true;
   view.element.scrollIntoView({ block: "center" });
   view.element.focus({ preventScroll: true });
   view.element.classList.add("message-found");
@@ -166,7 +167,7 @@ async function load(direction) {
 function render() {
   if (id === null) return; // a frame requested before openNew()
   const stream = streams.get(id);
-  const live = stream ? withStream(stream) : messages;
+  const live = (stream ? withStream(stream) : messages).filter(isShown);
   const present = new Set(live.map((message) => message.id));
   for (const each of views.keys()) if (!present.has(each)) views.delete(each);
   arrange(log, [older, ...live.map((message) => viewOf(message, message === stream?.answer)), newer]);
@@ -202,7 +203,7 @@ function showToNewest() {
 export async function send(text) {
   const isNew = id === null;
   const conversationId = id ?? (await create());
-  const question = { id: crypto.randomUUID(), role: "user", content: text, metadata: {}, createdAt: new Date() };
+  const question = { id: crypto.randomUUID(), role: "user", parts: textParts(text), metadata: {}, createdAt: new Date() };
   if (conversationId && (await stream(conversationId, question, { messageId: question.id, text }))) return;
   if (isNew && conversationId) await removeUnused(conversationId);
   restoreDraft(isGone(conversationId) ? null : conversationId, text);
@@ -244,7 +245,7 @@ async function removeUnused(conversationId) {
 const isGone = (conversationId) => !find(conversationId) || find(conversationId).deletedAt;
 
 function edit(question, text) {
-  return stream(id, { ...question, content: text, metadata: {} }, { messageId: question.id, text });
+  return stream(id, { ...question, parts: textParts(text), metadata: {} }, { messageId: question.id, text });
 }
 
 function regenerate(answer) {
@@ -257,7 +258,7 @@ function regenerate(answer) {
 /** Send a question and show its answer while it streams. Returns whether the question was stored. */
 async function stream(conversationId, question, body) {
   streams.get(conversationId)?.controller.abort();
-  const answer = { id: crypto.randomUUID(), role: "assistant", content: "", metadata: {}, createdAt: new Date() };
+  const answer = { id: crypto.randomUUID(), role: "assistant", parts: textParts(""), metadata: {}, createdAt: new Date() };
   const mine = { conversationId, question, answer, controller: new AbortController() };
   streams.set(conversationId, mine);
   await showQuestion(mine);
@@ -307,7 +308,7 @@ async function readAnswer(stream, body) {
 }
 
 function keepAnswer(stream) {
-  messages = withStream(stream).filter((message) => message !== stream.answer || message.content);
+  messages = withStream(stream).filter((message) => message !== stream.answer || textOf(message));
   hasNewer = false;
 }
 
@@ -326,7 +327,7 @@ function apply(stream, { name, data }) {
     views.delete(stream.answer.id);
     stream.answer = { ...stream.answer, id: data.id };
   }
-  if (name === "text") stream.answer = { ...stream.answer, content: stream.answer.content + data.text };
+  if (name === "text") stream.answer = { ...stream.answer, parts: textParts(textOf(stream.answer) + data.text) };
   if (name === "error") toast(data.detail, { isError: true });
 }
 

@@ -230,11 +230,12 @@ function span({ 0: whole, groups }, depth) {
   if (strong) return element("strong", {}, ...inline(strong, depth));
   if (em ?? lowEm) return element("em", {}, ...inline(em ?? lowEm, depth));
   if (del) return element("del", {}, ...inline(del, depth));
-  if (plain) return link(plain, [plain]) ?? whole;
-  return link(address, label.includes("://") ? [label] : inline(label, depth)) ?? whole; // no link in a link
+  if (plain) return linkTo(plain, [plain]) ?? whole;
+  return linkTo(address, label.includes("://") ? [label] : inline(label, depth)) ?? whole; // no link in a link
 }
 
-function link(address, children) {
+/** Return a link to another site; null for an address of another kind. */
+export function linkTo(address, children) {
   if (!URL.canParse(address) || !["https:", "http:", "mailto:"].includes(new URL(address).protocol)) return null;
   return element("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, ...children);
 }

@@ -1,17 +1,20 @@
 // The view of a message, with its buttons.
 
-import { byId, element, icon, iconButton } from "./dom.js";
-import { copyText, markdown } from "./markdown.js";
+import { byId, element, iconButton } from "./dom.js";
+import { copyText } from "./markdown.js";
+import { shown } from "./parts.js";
 
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const SPEAKERS = { user: "You", assistant: "Assistant", system: "System", tool: "Tool" };
+const SPEAKERS = { user: "You", assistant: "Assistant" };
 
-/** Return the text of the content: the content itself, or the text parts of a list. */
-export function textOf({ content }) {
-  if (typeof content === "string") return content;
-  const parts = Array.isArray(content) ? content : [content];
-  return parts.map((part) => (typeof part === "string" ? part : (part?.text ?? ""))).join("");
-}
+/** Return whether the message is shown: the user or the assistant says something. */
+export const isShown = ({ role, parts }) => role in SPEAKERS && parts.length > 0;
+
+export const textParts = (text) => [{ type: "text", text }];
+
+/** Return the text of a message, without reasoning, tools and files. */
+export const textOf = ({ parts }) =>
+  parts.flatMap((part) => (part.type === "text" ? [part.text] : [])).join("\n\n");
 
 const edits = new Map(); // unsent edits by message id, kept while another conversation is open
 
@@ -25,10 +28,9 @@ export class MessageView {
    * whether it was stored. */
   constructor(message, handlers) {
     this.handlers = handlers;
-    const kind = isTool(message) ? "tool" : message.role === "user" ? "user" : "assistant";
     this.element = element(
       "article",
-      { class: `message message-${kind}`, "aria-label": SPEAKERS[message.role] ?? message.role, tabindex: "-1" },
+      { class: `message message-${message.role}`, "aria-label": SPEAKERS[message.role], tabindex: "-1" },
       this.#body,
       this.#actions,
     );
@@ -39,17 +41,15 @@ export class MessageView {
   show(message, { isStreaming = false } = {}) {
     this.message = message;
     if (this.#isEditing) return; // keep the edit box
-    const state = JSON.stringify([message.content, message.metadata, isStreaming]);
+    const state = JSON.stringify([message.parts, message.metadata, isStreaming]);
     if (state === this.#rendered) return;
     this.#rendered = state;
     this.element.dataset.id = message.id;
     this.element.classList.toggle("message-streaming", isStreaming);
     this.element.setAttribute("aria-busy", String(isStreaming));
-    if (isTool(message)) this.#body.replaceChildren(...toolParts(message));
-    else if (message.role === "user") this.#body.replaceChildren(textOf(message));
-    else this.#body.replaceChildren(rendered(textOf(message)));
+    this.#body.replaceChildren(...message.parts.flatMap((part) => shown(part, message.role)));
     if (message.metadata?.stopped && !isStreaming) this.#body.append(element("p", { class: "stopped" }, "Stopped"));
-    this.#actions.replaceChildren(...(isStreaming || isTool(message) ? [] : this.#buttons()));
+    this.#actions.replaceChildren(...(isStreaming || !textOf(message) ? [] : this.#buttons()));
   }
 
   #buttons() {
@@ -124,36 +124,8 @@ export class MessageView {
   }
 }
 
-/** Render the text as Markdown, or as plain text if that fails. */
-function rendered(text) {
-  try {
-    return markdown(text);
-  } catch {
-    return element("p", { dir: "auto" }, text);
-  }
-}
-
 /** Set the height of a box to the height of its text. */
 export function fit(box) {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
-}
-
-// --- tools ------------------------------------------------------------------------------------------------------
-
-const isTool = (message) => message.role === "tool" || ["tool-call", "tool-result"].includes(message.type);
-
-function toolParts(message) {
-  const parts = Array.isArray(message.content) ? message.content : [message.content];
-  return parts.map((part) => {
-    const isCall = part?.type === "tool-call";
-    const value = isCall ? (part.args ?? part.input) : (part?.result ?? part?.output ?? part);
-    const name = part?.toolName ?? "tool";
-    return element(
-      "details",
-      { class: "tool" },
-      element("summary", {}, icon("tool"), element("span", {}, isCall ? "Called " : "Result of "), element("b", {}, name)),
-      element("pre", { tabindex: "0" }, element("code", {}, JSON.stringify(value, null, 2))),
-    );
-  });
 }
