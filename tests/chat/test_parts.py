@@ -72,7 +72,10 @@ async def test_each_state_of_a_call_is_shown(tab: Tab, mine: UserStorage) -> Non
         call("b", "output-denied", approval=denied),
         call("c", "approval-requested", approval={"id": "a2"}),
     ]
-    passed_over = [{"role": "assistant", "parts": [call("d", "input-available")]}, {"role": "user", "content": "So?"}]
+    passed_over: list[dict[str, Any]] = [
+        {"role": "assistant", "parts": [call("d", "input-available")]},
+        {"role": "user", "content": "So?"},
+    ]
     await shown(mine, tab, [*passed_over, {"role": "assistant", "parts": parts}])
 
     tools = tab.page.locator(".tool summary")

@@ -32,7 +32,12 @@ except ImportError:
 expect.set_options(timeout=30_000)
 
 VERSIONS: Final = ("newest", "before")
-"""The folders of tests/node/front_ends: the newest versions of the front ends, and one major version before."""
+"""
+The folders of tests/node/front_ends: the newest versions (AI SDK 7, assistant-ui 0.15), and those before (6, 0.14).
+
+assistant-ui 0.14 is installed with the @assistant-ui/tap of its time: later ones, which it also accepts, make it render
+without end.
+"""
 
 
 # --- the site -----------------------------------------------------------------------------------------------------
