@@ -14,7 +14,7 @@ from voltmem import UserStorage
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ASKING = re.compile("/api/chat$")
-NEWEST = re.compile(r"/messages\?limit=30$")
+NEWEST = re.compile(r"/messages\?limit=30&")
 DRAWN = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
 
 
