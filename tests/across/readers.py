@@ -259,7 +259,7 @@ async def read_assistant_ui(storage: PostgresStorage) -> Shown:
             if part["type"] == "text":
                 found.append((message["role"], part["text"]))
             elif part["type"] == "tool-call" and part.get("result", ABANDONED) != ABANDONED:
-                found.append(("call", part["toolName"], city(part["args"])))
+                found.append(("call", part["toolName"], city(part.get("args", part["argsText"]))))
                 found.append(("result", result_of(part["result"])))
     return shown(found, rows)
 
