@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.across.columns import CANNOT, WRITERS
 from tests.across.said import CONVERSATIONS
 from tests.across.test_matrix import ODD
-from tests.across.writers import CANNOT, WRITERS, client
+from tests.across.writers import client
 from tests.node import NodeProgram, node_program
 from voltmem import PostgresStorage
 

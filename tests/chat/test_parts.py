@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from pydantic import JsonValue
 
+from tests.across.columns import CANNOT, WRITERS
 from tests.across.said import BY_BYTES, Call, Model, User
-from tests.across.writers import CANNOT, WRITERS
 from tests.chat.conftest import OpenTab
 from tests.chat.tab import Tab, expect
 from voltmem import PostgresStorage, UserStorage
