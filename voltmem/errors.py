@@ -174,13 +174,13 @@ class ConversationExistsError(VoltMemError, ValueError):
 
 
 class HistoryEntryNotFoundError(VoltMemError, LookupError):
-    """There is no agent history entry with this id, so a step or event of it cannot be stored."""
+    """There is no agent history entry with this id, so neither it nor a step or event of it can be stored."""
 
     def __init__(self, history_id: str) -> None:
         self.history_id = history_id
         super().__init__(
-            f"history entry {history_id!r} does not exist, and a step or timeline event needs one. "
-            "Create it first with add_history_entry() or record_run()."
+            f"history entry {history_id!r} does not exist: it was never created, or was deleted, perhaps with its "
+            "user. Create an entry first with add_history_entry() or record_run(); its steps and events need it."
         )
 
 

@@ -1465,7 +1465,7 @@ class Storage:
         VoltAgent: ``addHistoryEntry`` (which stores 0, "" and False as NULL).
         """
     def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = True
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = False
     ) -> AgentHistoryEntry:
         """
         Update the given fields of an entry. Returns it as stored, without its steps and events.
@@ -1475,14 +1475,14 @@ class Storage:
             value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
                 were set count. An id, an agent, steps and events in it are ignored.
             agent_id: The agent whose run it is from now on.
-            create: Whether a missing entry is created, as in VoltAgent. False for the end of a run: its user may have
-                been deleted meanwhile.
+            create: Whether a missing entry is created, as in VoltAgent. Not for the end of a run: its user may have
+                been deleted meanwhile, and must not come back with it.
 
         Raises:
             HistoryEntryNotFoundError: There is no such entry, and *create* is false.
             InvalidInputError: A field is unknown or has the wrong type.
 
-        VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
+        VoltAgent: ``updateHistoryEntry`` (which creates a missing entry, and clears the fields that are not given).
         """
     def add_history_step(
         self, key: str, value: AgentHistoryStep | Mapping[str, object], history_id: str, agent_id: str

@@ -230,8 +230,8 @@ async def test_update_history_step_keeps_what_is_not_given(storage: PostgresStor
 
 
 async def test_update_history_entry_and_step_add_what_is_missing(storage: PostgresStorage) -> None:
-    """update_history_entry() and update_history_step() create what is missing, like VoltAgent's."""
-    entry = await storage.update_history_entry("h1", {"status": "working"}, "a1")
+    """update_history_entry(create=True) and update_history_step() create what is missing, like VoltAgent's."""
+    entry = await storage.update_history_entry("h1", {"status": "working"}, "a1", create=True)
     step = await storage.update_history_step("s1", {"content": 1}, "h1", "a1")
 
     assert await storage.get_history_entry("h1") == entry.model_copy(update={"steps": [step]})

@@ -72,14 +72,17 @@ async def test_a_run_that_was_deleted_is_not_created_again(
     assert "could not be written" in caplog.text
 
 
-async def test_update_history_entry_can_refuse_to_create(storage: PostgresStorage) -> None:
-    """update_history_entry(create=False) updates an entry that exists, as without it, and creates none."""
+async def test_update_history_entry_creates_none_unless_it_is_told_to(storage: PostgresStorage) -> None:
+    """After delete_user() the end of a run does not bring its entry back, which would be nobody's."""
+    await storage.add_history_entry("h1", {"status": "working", "userId": "ada"}, "cook")
+    await storage.delete_user("ada")
+
     with pytest.raises(HistoryEntryNotFoundError, match="h1"):
-        await storage.update_history_entry("h1", {"status": "completed"}, "cook", create=False)
+        await storage.update_history_entry("h1", {"status": "completed"}, "cook")
     assert await storage.get_history_entry("h1") is None
 
     await storage.add_history_entry("h1", {"status": "working", "input": [1], "output": "so far"}, "cook")
-    changed = await storage.update_history_entry("h1", {"status": "completed", "output": None}, "chef", create=False)
+    changed = await storage.update_history_entry("h1", {"status": "completed", "output": None}, "chef")
 
     assert (changed.status, changed.input, changed.output, changed.agent_id) == ("completed", [1], None, "chef")
     assert await storage.get_history_entry("h1") == changed

@@ -183,7 +183,7 @@ class AgentHistory(Area):
         return await self._put_entry(key, value, agent_id, whole=True)
 
     async def update_history_entry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = True
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agent_id: str, *, create: bool = False
     ) -> AgentHistoryEntry:
         """
         Update the given fields of an entry. Returns it as stored, without its steps and events.
@@ -193,14 +193,14 @@ class AgentHistory(Area):
             value: A dict of the fields to change (None clears a field), or a model, of which only the fields that
                 were set count. An id, an agent, steps and events in it are ignored.
             agent_id: The agent whose run it is from now on.
-            create: Whether a missing entry is created, as in VoltAgent. False for the end of a run: its user may have
-                been deleted meanwhile.
+            create: Whether a missing entry is created, as in VoltAgent. Not for the end of a run: its user may have
+                been deleted meanwhile, and must not come back with it.
 
         Raises:
             HistoryEntryNotFoundError: There is no such entry, and *create* is false.
             InvalidInputError: A field is unknown or has the wrong type.
 
-        VoltAgent: ``updateHistoryEntry`` (which clears the fields that are not given).
+        VoltAgent: ``updateHistoryEntry`` (which creates a missing entry, and clears the fields that are not given).
         """
         check_flag("create", create)
         return await self._put_entry(key, value, agent_id, whole=False, create=create)
