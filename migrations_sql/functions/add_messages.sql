@@ -43,7 +43,8 @@
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
--- For a known message that was deleted, there is one row; its number is negative, and counts after those of the calls.
+-- For a known message that was deleted, and for the id of another user's message in VoltAgent's tables, there is one row;
+-- its number is negative, and counts after those of the calls.
 -- For a conversation that is missing or another user's, there is no row, and nothing changes. The row 0 with a time: the
 -- limit has deleted messages. The row 0 without a time, alone: VoltAgent's columns are here and ui_parts was NULL, so
 -- nothing was stored.
@@ -187,6 +188,14 @@ BEGIN
                     SELECT FROM {schema}.{prefix}_messages AS m
                     WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
                 );
+            accepted := gone IS NULL;
+        END IF;
+        IF accepted AND beside_voltagent THEN
+            SELECT min(given) INTO gone
+                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
+                JOIN {schema}.{prefix}_messages AS m
+                    ON m.conversation_id = conversation AND m.message_id = message_ids[given]
+                WHERE m.user_id NOT IN (owner, 'default');
             accepted := gone IS NULL;
         END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP

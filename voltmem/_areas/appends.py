@@ -35,7 +35,13 @@ from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
 from voltmem._postgres.driver import logger
 from voltmem._tables import Tables, rendered
-from voltmem.errors import ConversationNotFoundError, DatabaseError, MessageNotFoundError
+from voltmem.errors import (
+    ConversationNotFoundError,
+    DatabaseError,
+    InvalidInputError,
+    MessageNotFoundError,
+    VoltMemError,
+)
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
 from voltmem.parts.voltagent import show
@@ -55,8 +61,8 @@ _FULL_AT_CHARACTERS: Final = 4_000_000
 _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
 
 # The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
-# message that was deleted.
-Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"] | MessageNotFoundError
+# message that was deleted, or of an id that is taken.
+Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"] | VoltMemError
 
 
 class AppendStatements:
@@ -107,7 +113,7 @@ class Append:
         """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
         if outcome == "locked" or self.answer.done():
             return
-        if isinstance(outcome, MessageNotFoundError):
+        if isinstance(outcome, VoltMemError):
             self.answer.set_exception(outcome)
         elif isinstance(outcome, str):
             is_deleted = outcome == "deleted"
@@ -227,7 +233,14 @@ def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stor
         return "locked" if None in times else times
     for message, item in zip(append.messages, items, strict=True):
         if -(calls + item) in stored_at:
-            return MessageNotFoundError(message.id, append.conversation_id)
+            return (
+                MessageNotFoundError(message.id, append.conversation_id)
+                if message.id in append.known
+                else InvalidInputError(
+                    f"message id {message.id!r} is taken in conversation {append.conversation_id!r}, by a message that "
+                    "VoltAgent stored for another user. Leave the id out to get a new one."
+                )
+            )
     return "deleted" if -number in stored_at else "missing"
 
 

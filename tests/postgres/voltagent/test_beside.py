@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from tests.calls import PATIENCE, wait_until_blocked, with_parameters
 from tests.postgres.voltagent.rows import PREFIX
 from tests.voltagent import UI_WRITERS, WRITERS, add_message, create_conversation, load, upgrade
-from voltmem import NativeMessage, PostgresStorage, SchemaNotReadyError
+from voltmem import InvalidInputError, NativeMessage, PostgresStorage, SchemaNotReadyError
 from voltmem._agents.native import NativeMemory
 
 if TYPE_CHECKING:
@@ -342,6 +342,16 @@ async def test_get_messages_returns_each_user_their_own(shared: PostgresStorage)
     shown = await shared.get_shared_conversation(share.token)
     assert shown is not None
     assert [each.text for each in shown.messages] == ["ada asks"]
+
+
+async def test_add_message_never_replaces_another_users_message(shared: PostgresStorage) -> None:
+    """The id of a message that another user wrote there is taken: nothing of the call is stored."""
+    new = {"id": "new", "role": "user", "content": "mine"}
+    with pytest.raises(InvalidInputError, match="'b1' is taken"):
+        await shared.add_messages([new, {"id": "b1", "role": "user", "content": "mine"}], "ada", "c")
+
+    assert [each.id for each in await shared.get_messages("ada", "c")] == ["a1"]
+    assert [each.text for each in await shared.get_messages("bob", "c")] == ["bob asks", "for bob"]
 
 
 async def test_clear_messages_leaves_other_users_messages(shared: PostgresStorage) -> None:
