@@ -79,6 +79,13 @@ BEGIN
             );
         END IF;
     END LOOP;
+    IF NOT EXISTS (
+        SELECT 1 FROM pg_trigger
+        WHERE tgrelid = '{schema}.{prefix}_file_references'::regclass AND tgname = '{prefix}_files_unused'
+    ) THEN
+        CREATE CONSTRAINT TRIGGER {prefix}_files_unused AFTER DELETE ON {schema}.{prefix}_file_references
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {schema}.{prefix}_drop_unused_file();
+    END IF;
 END
 $triggers$;
 
@@ -94,4 +101,6 @@ DROP FUNCTION IF EXISTS {schema}.{prefix}_add_messages(
 
 -- With the privilege, any role could attach a function that runs with its owner's rights to a table of its own, whose rows
 -- would then count as ours. A trigger needs it only when it is created.
-REVOKE EXECUTE ON FUNCTION {schema}.{prefix}_refer_to_files(), {schema}.{prefix}_tell_watchers() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION
+    {schema}.{prefix}_refer_to_files(), {schema}.{prefix}_drop_unused_file(), {schema}.{prefix}_tell_watchers()
+    FROM PUBLIC;

@@ -313,6 +313,14 @@ BEGIN
                 );
             accepted := gone IS NULL;
         END IF;
+        IF accepted AND beside_voltagent THEN
+            SELECT min(given) INTO gone
+                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
+                JOIN "public".voltagent_memory_messages AS m
+                    ON m.conversation_id = conversation AND m.message_id = message_ids[given]
+                WHERE m.user_id NOT IN (owner, 'default');
+            accepted := gone IS NULL;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             IF position > last + 1 THEN
                 activity := activity + interval '1 microsecond';
@@ -675,6 +683,18 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_unused_file()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM "public".voltagent_memory_release_files(OLD.user_id, ARRAY[OLD.file_id], false);
+    RETURN NULL;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, conversation text, ids text[])
  RETURNS text
  LANGUAGE plpgsql
@@ -687,18 +707,25 @@ DECLARE
     file_id text;
     token text;
     content text;
+    before text;
 BEGIN
     FOREACH file_id IN ARRAY ids LOOP
-        token := E'\\u0076oltmem:file/' || file_id || '"';
+        token := E'\\u0076oltmem:file/' || file_id;
         IF position(token IN payload) > 0 THEN
-            SELECT coalesce(replace(encode(string_agg(k.bytes, '' ORDER BY k.number), 'base64'), E'\n', ''), '') || '"'
+            SELECT coalesce(replace(encode(string_agg(k.bytes, '' ORDER BY k.number), 'base64'), E'\n', ''), '')
                 INTO content
                 FROM "public".voltagent_memory_conversations AS c
                 JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
                 JOIN "public".voltagent_memory_file_chunks AS k ON k.user_id = f.user_id AND k.upload = f.upload
                 WHERE c.id = conversation AND f.id = file_id;
-            payload := replace(payload, '"' || token, '"' || content);
-            payload := replace(payload, ',' || token, ',' || content);
+            FOREACH before IN ARRAY ARRAY['"', ','] LOOP
+                payload := replace(payload, before || token || '"', before || content || '"');
+                IF position(before || token || '/url"' IN payload) > 0 THEN
+                    payload := replace(
+                        payload, before || token || '/url"', before || translate(content, '+/', '-_') || '"'
+                    );
+                END IF;
+            END LOOP;
         END IF;
     END LOOP;
     RETURN payload;
@@ -1017,9 +1044,6 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_refer_to_files()
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
-DECLARE
-    owner text;
-    gone text[];
 BEGIN
     IF TG_OP <> 'DELETE' THEN
         -- FOR KEY SHARE: a session that is deleting the file is waited for, and one that will cannot before the commit.
@@ -1037,16 +1061,9 @@ BEGIN
                 AND f.pending_since IS NOT NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        WITH removed AS (
-            DELETE FROM "public".voltagent_memory_file_references AS r
+        DELETE FROM "public".voltagent_memory_file_references AS r
             WHERE r.conversation_id = OLD.conversation_id AND r.message_id = OLD.message_id
-                AND (TG_OP = 'DELETE' OR r.file_id <> ALL (coalesce(NEW.file_ids, '{}')))
-            RETURNING r.user_id, r.file_id
-        )
-        SELECT max(removed.user_id), array_agg(removed.file_id) INTO owner, gone FROM removed;
-        IF gone IS NOT NULL THEN
-            PERFORM "public".voltagent_memory_release_files(owner, gone, false);
-        END IF;
+                AND (TG_OP = 'DELETE' OR r.file_id <> ALL (coalesce(NEW.file_ids, '{}')));
     END IF;
     RETURN NULL;
 END
@@ -1141,6 +1158,8 @@ BEGIN
 END
 $function$;
 
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_drop_unused_file() FROM PUBLIC;
+
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_refer_to_files() FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
@@ -1148,6 +1167,8 @@ REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
 CREATE TRIGGER voltagent_memory_files_delete AFTER DELETE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
 
 CREATE TRIGGER voltagent_memory_files_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN ((new.file_ids IS NOT NULL)) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
+
+CREATE CONSTRAINT TRIGGER voltagent_memory_files_unused AFTER DELETE ON public.voltagent_memory_file_references DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_drop_unused_file();
 
 CREATE TRIGGER voltagent_memory_files_update AFTER UPDATE OF file_ids ON public.voltagent_memory_messages FOR EACH ROW WHEN (((new.file_ids IS NOT NULL) OR (old.file_ids IS NOT NULL))) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
 

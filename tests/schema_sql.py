@@ -37,7 +37,7 @@ _COLUMNS: Final = """
     WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
 _CONSTRAINTS: Final = """
     SELECT format('CONSTRAINT %I %s', conname, pg_get_constraintdef(oid))
-    FROM pg_constraint WHERE conrelid = $1 AND contype <> 'n' ORDER BY contype DESC, conname"""
+    FROM pg_constraint WHERE conrelid = $1 AND contype NOT IN ('n', 't') ORDER BY contype DESC, conname"""
 _SEQUENCES: Final = """
     SELECT objid::regclass::text, format('%s.%I', refobjid::regclass, attname)
     FROM pg_depend JOIN pg_sequence ON seqrelid = objid

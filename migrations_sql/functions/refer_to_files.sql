@@ -2,7 +2,7 @@
 -- refer_to_files: keep the references from messages to files. Its triggers on the messages: 0011_files.sql.
 --
 -- A message refers to files of the conversation's owner. A file that is not there is no error, and gets no reference.
--- A file whose last reference goes is deleted, unless it was uploaded again since.
+-- A file whose last reference goes is deleted before the commit (drop_unused_file).
 -- SECURITY DEFINER, because another program's role that writes messages may have no privilege on the files.
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_refer_to_files() RETURNS trigger
@@ -12,9 +12,6 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $refer_to_files$
-DECLARE
-    owner text;
-    gone text[];
 BEGIN
     IF TG_OP <> 'DELETE' THEN
         -- FOR KEY SHARE: a session that is deleting the file is waited for, and one that will cannot before the commit.
@@ -32,16 +29,9 @@ BEGIN
                 AND f.pending_since IS NOT NULL;
     END IF;
     IF TG_OP <> 'INSERT' THEN
-        WITH removed AS (
-            DELETE FROM {schema}.{prefix}_file_references AS r
+        DELETE FROM {schema}.{prefix}_file_references AS r
             WHERE r.conversation_id = OLD.conversation_id AND r.message_id = OLD.message_id
-                AND (TG_OP = 'DELETE' OR r.file_id <> ALL (coalesce(NEW.file_ids, '{}')))
-            RETURNING r.user_id, r.file_id
-        )
-        SELECT max(removed.user_id), array_agg(removed.file_id) INTO owner, gone FROM removed;
-        IF gone IS NOT NULL THEN
-            PERFORM {schema}.{prefix}_release_files(owner, gone, false);
-        END IF;
+                AND (TG_OP = 'DELETE' OR r.file_id <> ALL (coalesce(NEW.file_ids, '{}')));
     END IF;
     RETURN NULL;
 END

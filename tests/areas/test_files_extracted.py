@@ -71,6 +71,41 @@ async def test_add_message_stores_base64_of_a_payload_as_a_file(
     assert await files(connection, extracting) == 0
 
 
+async def test_add_message_stores_base64_of_either_alphabet(
+    extracting: PostgresStorage, connection: Connection
+) -> None:
+    """Pydantic AI writes the alphabet that is safe in URLs: the file is the same, and the payload comes back equal."""
+    content = b"\xfb\xef\xff" * 1000
+    data = [b64encode(content).decode(), urlsafe_b64encode(content).decode()]
+    assert data[0] != data[1]
+    payload: JsonValue = {"both": [*data, f"data:image/png;base64,{data[1]}"], "mixed": data[0][:2000] + data[1][:2000]}
+
+    await extracting.add_message(native(payload), "ada", "c1")
+
+    assert await payload_of(extracting) == payload
+    assert await files(connection, extracting) == 1
+    (text,) = await stored(connection, extracting)
+    assert len(text) < 5000
+
+
+async def test_add_message_keeps_no_bytes_of_a_tools_result_in_the_plain_content(
+    extracting: PostgresStorage, connection: Connection
+) -> None:
+    """A picture that a tool returned is a file; the plain content has its address."""
+    output = [{"type": "input_image", "image_url": f"data:image/png;base64,{DATA}"}]
+    item = {"type": "function_call_output", "call_id": "k1", "output": output}
+
+    added = await extracting.add_message(item, "ada", "c1")
+
+    assert DATA not in str(added.content)
+    assert f"voltmem:file/{ID}" in str(added.content)
+    rows = await connection.fetch(f"SELECT m::text AS row FROM {extracting._options.tables.messages} AS m")
+    assert [row["row"] for row in rows if DATA[:100] in row["row"]] == []
+    (read,) = await extracting.get_messages("ada", "c1")
+    assert isinstance(read, NativeMessage)
+    assert read.payload == item
+
+
 async def test_add_message_keeps_the_reference_in_the_plain_content(
     extracting: PostgresStorage, connection: Connection
 ) -> None:

@@ -174,6 +174,44 @@ async def test_add_message_that_replaces_another_replaces_its_references(
     assert await storage.get_file("ada", other.id) is None
 
 
+@pytest.mark.parametrize("verb", ["delete_messages", "clear_messages", "rewind_conversation"])
+async def test_a_message_that_replaces_another_in_a_transaction_keeps_its_file(
+    storage: PostgresStorage, file: StoredFile, verb: str
+) -> None:
+    """An edited question is deleted, and stored under another id, with the same picture: it is there afterwards."""
+    await storage.add_messages([{"id": "m0", "role": "user", "content": "Hi"}, showing(file)], "ada", "c1")
+
+    async with storage.transaction() as tx:
+        if verb == "delete_messages":
+            await tx.delete_messages(["m1"], "ada", "c1")
+        elif verb == "clear_messages":
+            await tx.clear_messages("ada", "c1")
+        else:
+            await tx.rewind_conversation("c1", "m0")
+        await tx.add_message(showing(file, id="m2"), "ada", "c1")
+
+    assert await is_there(storage, file)
+    await storage.delete_messages(["m2"], "ada", "c1")
+    assert await storage.get_file("ada", file.id) is None
+
+
+async def test_fork_conversation_beside_a_deletion_has_its_files_or_no_messages(
+    storage: PostgresStorage, connection: Connection, tables: Tables, file: StoredFile
+) -> None:
+    """A fork waits for a deletion of messages that is under way, and copies none that are gone with their files."""
+    await storage.add_message(showing(file), "ada", "c1")
+
+    async with connection.transaction():
+        await connection.execute(f"SELECT FROM {tables.conversations} WHERE id = 'c1' FOR NO KEY UPDATE")
+        await connection.execute(f"DELETE FROM {tables.messages} WHERE conversation_id = 'c1'")
+        forking = asyncio.create_task(storage.fork_conversation("c1", id="copy"))
+        await wait_until_blocked(connection)
+    await forking
+
+    assert await storage.get_messages("ada", "copy") == []
+    assert await storage.get_file("ada", file.id) is None
+
+
 async def test_delete_file_leaves_one_that_a_message_refers_to(storage: PostgresStorage, file: StoredFile) -> None:
     """A file in use is not deleted, also if it was uploaded once more."""
     await storage.add_message(showing(file), "ada", "c1")
@@ -313,6 +351,7 @@ async def test_a_file_is_deleted_if_its_last_two_messages_are_deleted_at_once(
 
     async with connection.transaction():
         await connection.execute(f"DELETE FROM {tables.conversations} WHERE id = 'c1'")
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as at the commit, of which no test sees the middle
         deleting = asyncio.create_task(storage.delete_conversation("c2"))
         await wait_until_blocked(connection)
     assert await deleting

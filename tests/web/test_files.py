@@ -176,6 +176,14 @@ async def test_a_file_that_is_too_large_is_refused(storage: PostgresStorage, con
     assert await storage._executor.fetch(f"SELECT FROM {storage._options.tables.files}") == []
 
 
+async def test_a_form_with_a_file_is_refused(ada: httpx2.AsyncClient) -> None:
+    """The body is the file itself; a form would be stored with its boundaries."""
+    refused = await ada.post("/files", files={"file": ("a.txt", b"a note")})
+
+    assert refused.status_code == 415
+    assert "the file itself" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("bytes", [-1, "1", None, 1.5])
 def test_a_limit_that_is_no_number_is_refused(storage: PostgresStorage, bytes: Any) -> None:
     """max_file_bytes is a number of bytes."""
@@ -342,6 +350,22 @@ async def test_an_address_has_the_host_that_the_client_asked(
     assert saved.json() == [picture(origin + PATH)]
     (stored,) = await storage.get_messages("ada", conversation)
     assert REFERENCE in str(stored)
+
+
+async def test_an_edited_question_keeps_its_picture(
+    storage: PostgresStorage, ada: httpx2.AsyncClient, url: str, conversation: str
+) -> None:
+    """The question is stored under another id and the old one dropped: the picture that both show stays."""
+    answer = {"id": "a1", "role": "assistant", "parts": [{"type": "text", "text": "A cat."}]}
+    messages = [{"id": "m0", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}, picture(ADDRESS), answer]
+    await ada.post(f"/conversations/{conversation}/ui-messages", json={"messages": messages})
+
+    edited = {"messages": [messages[0], picture(ADDRESS, "m2")], "rewind": True}
+    saved = await ada.post(f"/conversations/{conversation}/ui-messages", json=edited)
+
+    assert saved.status_code == 200
+    assert [each.id for each in await storage.get_messages("ada", conversation)] == ["m0", "m2"]
+    assert (await ada.get(url)).content == PNG
 
 
 # --- shared -------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from voltmem._areas.area import Area
 from voltmem._model import Id, Model, Row, Time, construct_unchecked
 from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables
-from voltmem._values import ANY_USER, check_count, check_owner, check_user, short_repr, uuid7
+from voltmem._values import ANY_USER, MAX_BIGINT, check_count, check_owner, check_user, short_repr, uuid7
 from voltmem.errors import DatabaseError, InvalidInputError, StoredFileNotFoundError, VoltMemError
 from voltmem.models import MessageRow, Owner
 
@@ -153,7 +153,8 @@ class FileStatements:
         self.purge = f"""
             WITH old AS (
                 SELECT user_id, upload FROM {files}
-                WHERE pending_since <= statement_timestamp() - $2::interval AND ($1::text IS NULL OR user_id = $1)
+                WHERE pending_since IS NOT NULL AND statement_timestamp() - pending_since >= $2::interval
+                    AND ($1::text IS NULL OR user_id = $1)
                 ORDER BY user_id, upload LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
             ), {_sweep(tables)}
             SELECT (SELECT count(*) FROM deleted) AS deleted,
@@ -383,9 +384,9 @@ async def read_range(
 
 
 def check_range(start: int, end: int | None) -> None:
-    """Raise InvalidInputError unless these are places in a file."""
+    """Raise InvalidQueryError unless these are places in a file. The end may be anywhere beyond it."""
     check_count("start", start)
-    if end is not None:
+    if end is not None and (not isinstance(cast(object, end), int) or end <= MAX_BIGINT):
         check_count("end", end)
 
 

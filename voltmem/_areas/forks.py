@@ -31,10 +31,13 @@ class ForkStatements:
         # to the storage limit, $5. The setting is for tables that VoltAgent created, whose messages have a user_id.
         columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words, file_ids"
         columns += ", own_role, parts_hash"
+        self.lock = f"SELECT id FROM {conversations} WHERE id = $1 FOR SHARE"
+        # Locked, so that no message is deleted, with its files, while it is copied.
         self.fork = f"""
             WITH source AS (
                 SELECT *, set_config('voltmem.user_id', user_id, true)
                 FROM {conversations} WHERE {owned} AND deleted_at IS NULL
+                FOR SHARE SKIP LOCKED
             ), place AS (
                 SELECT m.created_at, m.seq FROM {messages} AS m, source
                 WHERE m.conversation_id = $1 AND m.message_id = $3 AND NOT m.aside
@@ -61,7 +64,9 @@ class ForkStatements:
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq
             )
-            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted,
+            SELECT EXISTS (SELECT FROM source) AS found,
+                EXISTS (SELECT FROM {conversations} WHERE {owned} AND deleted_at IS NULL) AS is_there,
+                {is_deleted(tables, "$1", "$2")} AS is_deleted,
                 $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
                 {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
                 {has_voltagent(tables)} AS beside_voltagent,
@@ -103,7 +108,14 @@ class Forks(Area):
         owner_id = check_owner("owner", owner)
         new_id = uuid7() if id is None else id
         arguments = conversation_id, owner_id, up_to, new_id, self._options.storage_limit
-        row = await self._executor.fetchrow(self._sql(ForkStatements).fork, *arguments, repeatable=False)
+        sql = self._sql(ForkStatements)
+        row = await self._executor.fetchrow(sql.fork, *arguments, repeatable=False)
+        if row is not None and row["is_there"] and not row["found"]:
+            # Somebody is changing the conversation. A snapshot that was taken before may have messages, and files, that
+            # are gone: wait, then take another one.
+            async with self._executor.transaction() as bound:
+                await bound.fetchrow(sql.lock, conversation_id)
+                row = await bound.fetchrow(sql.fork, *arguments)
         if row is None or not row["found"]:
             raise ConversationNotFoundError(conversation_id, owner_id, is_deleted=row is not None and row["is_deleted"])
         if up_to is not None and not row["has_message"]:
@@ -112,4 +124,4 @@ class Forks(Area):
             raise ConversationExistsError(new_id, is_deleted=row["is_taken_by_deleted"])
         if row["beside_voltagent"]:
             await show_conversation(self._executor, self._options.tables, new_id)
-        return Conversation.from_row(tuple(row)[5:])
+        return Conversation.from_row(tuple(row)[6:])

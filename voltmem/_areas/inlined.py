@@ -1,9 +1,10 @@
 """
 Base64 in the payloads of messages, which files="extract" stores as files.
 
-In the JSON text of the payload a token stands for it, \\u0076oltmem:file/<id>. The database replaces the token when the
-payload is read (migrations_sql/functions/fill_in_files.sql), so the payload comes back equal. to_json() never escapes a
-"v", and doubles a backslash, so no other text has a token behind a quotation mark or a comma.
+In the JSON text of the payload a token stands for it, \\u0076oltmem:file/<id>; with "/url" at its end if the base64 has
+the alphabet that is safe in URLs. The database replaces the token when the payload is read
+(migrations_sql/functions/fill_in_files.sql), so the payload comes back equal. to_json() never escapes a "v", and
+doubles a backslash, so no other text has a token behind a quotation mark or a comma.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
+
+from pydantic import JsonValue
 
 from voltmem._areas.files import FILE_URL
 from voltmem._model import construct_unchecked
@@ -26,7 +30,10 @@ _SHORTEST: Final = 1024
 _TOKEN: Final = FILE_URL.replace("v", "\\u0076", 1)
 # A whole string, or what follows ";base64," at the end of one, in JSON text. No JSON escape has characters of base64
 # alone, and the run ends at a quotation mark that no backslash stands before: the end of the string.
-_BASE64: Final = re.compile(rf'(?:(?<=")|(?<=;base64,))[A-Za-z0-9+/]{{{_SHORTEST - 2},}}+={{0,2}}(?=")')
+_BASE64: Final = re.compile(rf'(?:(?<=")|(?<=;base64,))(?:[\w+/-]{{{_SHORTEST - 2},}}+)={{0,2}}(?=")', re.ASCII)
+# From the alphabet that is safe in URLs.
+_STANDARD: Final = str.maketrans("-_", "+/")
+_DATA_URL: Final = re.compile(r"\Adata:[^,]*;base64,")
 
 
 def extracted(message: Message, row: MessageRow, contents: dict[str, str]) -> tuple[Message, MessageRow]:
@@ -49,36 +56,52 @@ def extracted(message: Message, row: MessageRow, contents: dict[str, str]) -> tu
         data = found[0]
         if data not in ids and len(data) >= _SHORTEST and (content := _decoded(data)) is not None:
             ids[data] = sha256(content).hexdigest()
-        return _TOKEN + ids[data] if data in ids else data
+            contents[ids[data]] = data.translate(_STANDARD)
+        return _TOKEN + ids[data] + ("/url" if _is_url_safe(data) else "") if data in ids else data
 
     payload = _BASE64.sub(token, payload)
     if not ids:
         return message, row
-    contents.update((id, data) for data, id in ids.items())
     said = _referring(message, ids)
     id, role, content, content_json, *_ = Message.to_row(said)
     return said, (id, role, content, content_json, *row[4:8], payload, row[9])
 
 
 def _decoded(data: str) -> bytes | None:
-    """Return the bytes of base64 that PostgreSQL encodes identically; None for anything else."""
+    """Return the bytes of base64 that PostgreSQL encodes identically, in either alphabet; None for anything else."""
+    standard = data.translate(_STANDARD) if _is_url_safe(data) else data
     try:
-        content = b64decode(data, validate=True)
+        content = b64decode(standard, validate=True)
     except binascii.Error:
         return None
-    return content if b64encode(content).decode() == data else None
+    return content if b64encode(content).decode() == standard else None
 
 
-def _referring(message: NativeMessage, ids: dict[str, str]) -> NativeMessage:
+def _is_url_safe(data: str) -> bool:
+    return ("-" in data or "_" in data) and "+" not in data and "/" not in data
+
+
+def _referring(message: NativeMessage, ids: Mapping[str, str]) -> NativeMessage:
     """Return the message with the addresses of its files in the plain content, if that was derived from the payload."""
     parts = None if message.format is None else read_payload(message.format, message.payload)
     if parts is None or plain.derive(message.role, parts) != (message.type, message.content):
         return message
+    # Readers may give the bytes in the other alphabet.
+    urls = {each: FILE_URL + id for data, id in ids.items() for each in (data, data.translate(_STANDARD))}
 
     def referring(part: Part) -> Part:
-        if isinstance(part, File) and part.data in ids:
-            return replace(part, url=FILE_URL + ids[part.data], data="")
-        return part
+        return replace(part, url=urls[part.data], data="") if isinstance(part, File) and part.data in urls else part
 
     _, content = plain.derive(message.role, [referring(part) for part in parts])
-    return construct_unchecked(NativeMessage, {**message.__dict__, "content": content})
+    return construct_unchecked(NativeMessage, {**message.__dict__, "content": _replaced(content, urls)})
+
+
+def _replaced(value: JsonValue, urls: Mapping[str, str]) -> JsonValue:
+    """Return JSON with addresses in place of base64 and data: URLs, as in the results of tools."""
+    if isinstance(value, str):
+        return urls.get(_DATA_URL.sub("", value, count=1), value)
+    if isinstance(value, list):
+        return [_replaced(each, urls) for each in value]
+    if isinstance(value, dict):
+        return {name: _replaced(each, urls) for name, each in value.items()}
+    return value

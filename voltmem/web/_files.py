@@ -19,7 +19,7 @@ from voltmem._media_types import SHOWN, media_type_of
 from voltmem.errors import InvalidInputError
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse, Time
-from voltmem.web._route import ProblemRoute
+from voltmem.web._route import ProblemRoute, media_type
 from voltmem.web._shares import UNLISTED, Token, not_found
 from voltmem.web._signed_in import MAX_FILE_BYTES, Anybodys, Mine
 
@@ -74,7 +74,7 @@ class UploadedFile(Answer):
     "/files",
     status_code=201,
     response_model=UploadedFile,
-    responses=responses(400, 413),
+    responses=responses(400, 413, 415),
     operation_id="uploadFile",
     openapi_extra={"requestBody": {"content": _BYTES}},
 )
@@ -84,6 +84,8 @@ async def upload_file(mine: Mine, request: Request) -> Response:
 
     Without a message that shows it, it is deleted after a day. The same content is stored once.
     """
+    if media_type(request) == "multipart/form-data":
+        raise HTTPException(415, "The body must be the file itself, not a form with the file in it.")
     return JsonResponse(UploadedFile.model_validate(await mine.put_file(_content(request))), 201)
 
 
@@ -164,11 +166,11 @@ async def _answer(file: StoredFile, request: Request, read: Read) -> Response:
     pieces = read(start, end)
     first = await anext(pieces, b"")  # before the response begins: an error until here is a problem document
     head = first if start == 0 and len(first) >= min(64, file.size) else await anext(read(0, 64), b"")
-    media_type = media_type_of(head) or "application/octet-stream"
+    type = media_type_of(head) or "application/octet-stream"
     headers |= {
-        "Content-Type": media_type,
+        "Content-Type": type,
         "Content-Length": str(end - start),
-        "Content-Disposition": "inline" if media_type in SHOWN else "attachment",
+        "Content-Disposition": "inline" if type in SHOWN else "attachment",
     }
     return _Content(first, pieces, 200 if given is None else 206, headers)
 
