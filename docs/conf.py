@@ -38,7 +38,10 @@ python_maximum_signature_line_length = 100
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!voltmem\b).*"),
-    ("py:class", r"voltmem\..*\.(ConversationT|T|_Engine)"),  # type variables, a protocol that Agno's engine satisfies
+    (
+        "py:class",
+        r"voltmem\..*\.(ConversationT|MessageT|T|_Engine)",
+    ),  # type variables, a protocol that Agno's engine satisfies
     # The signature of list_payloads() names it: every storage is one, and no public module exports it.
     ("py:class", r"voltmem\._areas\.messages\.Messages"),
 ]

@@ -199,7 +199,7 @@ VERBS: Final = verbs()
 WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
 # files (opened, closed), one for the conversations, their payloads, a cursor each for the messages and the runs, their
-# steps and events.
+# steps and events. A link is looked at before its file is read.
 # Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
@@ -207,6 +207,7 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "get_all_history_entries_by_agent": 3,
     "list_history_entries": 3,
     "export_user": 15,
+    "read_shared_file": 2,
 }
 
 

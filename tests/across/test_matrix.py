@@ -48,7 +48,7 @@ async def test_every_reader_is_shown_what_every_writer_stores(
         if name.startswith("picture"):
             assert BY_URL.url in everything or PIXEL[:60] in everything
         if name == "stored picture":  # a model gets its bytes, a browser its address
-            assert ("http://test/files/" if reader == "ui-messages" else PIXEL) in everything
+            assert ("http://test/files/" if reader in ("ui-messages", "assistant-ui") else PIXEL) in everything
 
 
 # --- what no writer should store, and some do ------------------------------------------------------------------------
