@@ -137,8 +137,8 @@ class MessageNotFoundError(VoltMemError, LookupError):
         self.message_id = message_id
         self.conversation_id = conversation_id
         super().__init__(
-            f"message {message_id!r} was not found in conversation {conversation_id!r}: it never was there, or was "
-            "deleted. Check both ids, or read the messages again with get_messages()."
+            f"message {message_id!r} was not found in conversation {conversation_id!r}: it never was there, was "
+            "deleted, or is in another branch. Check both ids, or read the messages again with get_messages()."
         )
 
 
