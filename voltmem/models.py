@@ -7,7 +7,7 @@ VoltAgent's JSON. from_row() makes a model of a row, to_row() a row of a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast, overload
 
@@ -22,11 +22,13 @@ from voltmem._values import (
     is_storable,
     json_value,
     now,
+    short_repr,
     spelled,
     storable_text,
     to_json,
     uuid7,
 )
+from voltmem.errors import InvalidInputError
 from voltmem.parts import Part, plain
 from voltmem.parts._forms import Form, form_of
 from voltmem.parts._read import text
@@ -196,16 +198,6 @@ def _fields_of(
     }
 
 
-def _replaced(value: JsonValue, strings: Mapping[str, str]) -> JsonValue:
-    if isinstance(value, str):
-        return strings.get(value, value)
-    if isinstance(value, list):
-        return [_replaced(each, strings) for each in value]
-    if isinstance(value, dict):
-        return {name: _replaced(each, strings) for name, each in value.items()}
-    return value
-
-
 class Message(Model):
     """
     A message of a conversation.
@@ -306,10 +298,11 @@ class Message(Model):
         type, content = plain.derive(self.role, parts)
         return self._changed({"type": type, "content": content})
 
-    def replacing(self, strings: Mapping[str, str]) -> Self:
-        """Return this message with other strings in place of some, wherever one of them is a whole value."""
+    def rewritten(self, rewrite: Callable[[JsonValue], JsonValue]) -> Self:
+        """Return this message with the content and the payload that the function returns for them."""
         given = {name: self.__dict__[name] for name in ("content", "payload") if name in self.__dict__}
-        return self._changed({name: _replaced(value, strings) for name, value in given.items()})
+        changed: dict[str, Any] = {name: rewrite(value) for name, value in given.items()}
+        return construct_unchecked(self.__class__, {**self.__dict__, **changed})
 
     def _changed(self, fields: dict[str, Any]) -> Self:
         return construct_unchecked(self.__class__, {**self.__dict__, **fields})
@@ -348,11 +341,6 @@ class NativeMessage(Message):
             payload: JsonValue = None,
             parent_id: str | None = None,
         ) -> None: ...
-
-    def replacing(self, strings: Mapping[str, str]) -> Self:
-        """Return this message with other strings in place of some, wherever one of them is a whole value."""
-        given = {name: self.__dict__[name] for name in ("content", "payload") if name in self.__dict__}
-        return self._changed({name: _replaced(value, strings) for name, value in given.items()})
 
     def _changed(self, fields: dict[str, Any]) -> Self:
         # A message that says something else has no form of the framework's any more.
@@ -428,3 +416,15 @@ MessageLike: TypeAlias = Message | Mapping[str, object]
 """A message, or a dict of its fields in either spelling."""
 Owner: TypeAlias = str | AnyUser
 """A user's id, or ANY_USER in trusted code: no check."""
+
+
+def messages_of(values: object) -> list[Message]:
+    """Return the values of a list as messages; InvalidInputError if it is no list, or a value is no message."""
+    return [Message.of(value) for value in check_list(values)]
+
+
+def check_list(values: object) -> Iterable[Any]:
+    """Return the values if they are a list or another iterable of messages; InvalidInputError otherwise."""
+    if isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"messages must be a list of messages, not {short_repr(values)}")
+    return values

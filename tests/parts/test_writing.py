@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.properties import examples
-from voltmem import Message
+from voltmem import InvalidInputError, Message
 from voltmem.parts import (
     File,
     Part,
@@ -249,3 +249,109 @@ def test_to_ui_messages_show_an_abandoned_call_as_failed() -> None:
 
     assert [part.get("state") for part in running["parts"]] == [None, "input-available"]  # type: ignore[union-attr]
     assert [part.get("state") for part in passed["parts"]] == [None, "output-error"]  # type: ignore[union-attr]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+BLOCKS: Final[dict[str, JsonValue]] = {
+    "Anthropic's": [
+        {"type": "text", "text": "done"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBE"},
+            "title": "a.pdf",
+        },
+    ],
+    "Responses'": [
+        {"type": "input_text", "text": "done"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+        {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBE"},
+    ],
+    "MCP's": [
+        {"type": "text", "text": "done"},
+        {"type": "image", "data": "AAAA", "mimeType": "image/png"},
+        {"type": "file", "data": "JVBE", "mimeType": "application/pdf", "filename": "a.pdf"},
+    ],
+    "Pydantic AI's": [
+        "done",
+        {"kind": "binary", "data": "AAAA", "media_type": "image/png"},
+        {"kind": "binary", "data": "JVBE", "media_type": "application/pdf", "vendor_metadata": {"filename": "a.pdf"}},
+    ],
+}
+
+
+def looked(value: JsonValue, state: Any = "answered") -> list[Message]:
+    return [
+        Message(role="user", content="Look."),
+        message("assistant", [ToolCall("k1", "look", {}), ToolResult("k1", value, "look", state)]),
+    ]
+
+
+@pytest.mark.parametrize("value", BLOCKS.values(), ids=BLOCKS)
+def test_to_anthropic_and_to_responses_have_the_files_of_a_result(value: JsonValue) -> None:
+    """A picture and a document that a tool has returned are shown to models that see tools' results."""
+    anthropic: Any = to_anthropic(looked(value))[-1]["content"]
+    responses: Any = to_responses(looked(value))[-1]
+
+    (result,) = anthropic
+    assert result == {"type": "tool_result", "tool_use_id": "k1", "content": BLOCKS["Anthropic's"]}
+    text, image, document = responses["output"]
+    assert [text, {**image, "detail": "auto"}] == [
+        {"type": "input_text", "text": "done"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"},
+    ]
+    assert document == {
+        "type": "input_file",
+        "filename": "a.pdf",
+        "file_data": "data:application/pdf;base64,JVBE",
+    }
+    assert to_openai(looked(value))[-1]["content"] == "done\n[file: image/png]\n[file: a.pdf]"
+
+
+@pytest.mark.parametrize("value", BLOCKS.values(), ids=BLOCKS)
+def test_to_anthropic_names_the_files_of_a_failed_result(value: JsonValue) -> None:
+    """The API takes only text in an error."""
+    content: Any = to_anthropic(looked(value, "failed"))[-1]["content"]
+
+    assert content[0]["content"] == "done\n[file: image/png]\n[file: a.pdf]"
+
+
+@pytest.mark.parametrize(
+    "value", [[{"type": "file", "name": "a.txt", "size": 3}], {"type": "image", "width": 2}, ["a", 1], "AAAA", None]
+)
+def test_a_result_without_files_is_one_text(value: JsonValue) -> None:
+    """JSON that only looks like blocks stays text for every provider."""
+    anthropic: Any = to_anthropic(looked(value))[-1]["content"]
+
+    assert isinstance(anthropic[0]["content"], str)
+    assert to_responses(looked(value))[-1]["output"] == anthropic[0]["content"]
+    assert to_openai(looked(value))[-1]["content"] == anthropic[0]["content"]
+
+
+@pytest.mark.parametrize("role", ["assistant", "system"])
+def test_a_file_is_named_where_only_a_user_has_files(role: str) -> None:
+    """The APIs take pictures from a user; of anybody else the model is told that there was one, and its name."""
+    said = message(role, [Text("Here."), File("image/png", "cat.png", url="https://x.test/cat.png")])
+
+    assert to_openai([said]) == [{"role": role, "content": "Here.\n[file: cat.png]"}]
+    assert to_responses([said]) == [{"role": role, "content": "Here.\n[file: cat.png]"}]
+    if role == "assistant":
+        texts = [{"type": "text", "text": "Here."}, {"type": "text", "text": "[file: cat.png]"}]
+        assert to_anthropic([said]) == [{"role": role, "content": texts}]
+
+
+WRITERS: Final = (to_openai, to_responses, to_anthropic, to_ui_messages)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_messages_are_written_from_dicts(write: Any) -> None:
+    """Dicts in any form are read as stored messages are; what is no message is refused."""
+    given = [*ANTHROPIC, {"role": "user", "parts": [{"type": "text", "text": "Thanks"}]}]
+
+    written = str(write(given))
+
+    assert all(word in written for word in ("Weather?", "weather", "Oslo", "4 °C", "Thanks"))
+    for wrong in (None, 7, "text", {"role": "user", "content": "x"}, [None], ["text"], [{"content": 1}]):
+        with pytest.raises(InvalidInputError):
+            write(wrong)

@@ -242,8 +242,9 @@ class ConversationMemory:
             history = await memory.with_files(await memory.messages(limit=20))
             answer = await client.chat.completions.create(model=model, messages=to_openai(history))
 
-        Each address of a file of the user's becomes a data: URL. The address of a file that is not there stays; a
-        provider is told its name. Do not store the messages again: the bytes would be stored in them.
+        Each address of a file of the user's becomes a data: URL, in tools' results as well. The address of a file that
+        is not there stays; a provider is told its name. Do not store the messages again: the bytes would be stored in
+        them.
 
         One round trip, none without files; all the files are in memory.
         """

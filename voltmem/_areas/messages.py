@@ -27,7 +27,7 @@ from voltmem._values import (
     short_repr,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.models import Message, MessageLike, Owner
+from voltmem.models import Message, MessageLike, Owner, messages_of
 from voltmem.options import MESSAGE_LIMIT
 
 
@@ -134,10 +134,7 @@ class Messages(Area):
         One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
         VoltAgent: ``addMessages``.
         """
-        if isinstance(messages, Mapping | str) or not isinstance(messages, Iterable):
-            raise InvalidInputError(f"messages must be a list of messages, not {short_repr(messages)}")
-        new = [Message.of(message) for message in messages]
-        return await self._append(new, user_id, conversation_id, resource_id, known)
+        return await self._append(messages_of(messages), user_id, conversation_id, resource_id, known)
 
     async def _append(
         self,

@@ -31,7 +31,7 @@ from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import File, Part, Text, ToolCall, plain
 from voltmem.parts import langchain as forms
-from voltmem.parts._providers import named_file, result_text
+from voltmem.parts._providers import named_file, references, result_parts, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -125,8 +125,8 @@ def _without_foreign_artifact(message: BaseMessage) -> BaseMessage:
 
 def _own(message: NativeMessage) -> list[BaseMessage]:
     """Return the message that LangChain stored, unchanged; none if another framework stored it."""
-    if message.format != FORMAT or not isinstance(message.payload, dict):
-        return []
+    if message.format != FORMAT or not isinstance(message.payload, dict) or references(message.payload):
+        return []  # a stored file that is not there is named
     try:
         return messages_from_dict([cast("dict[str, Any]", message.payload)])
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
@@ -141,7 +141,7 @@ def _converted(settled: Settled[NativeMessage]) -> list[BaseMessage]:
         converted += _with_content(settled, said)
         converted += [
             ToolMessage(
-                result_text(result),
+                _content(result_parts(result)) if result.state == "answered" else result_text(result),
                 tool_call_id=result.call_id,
                 name=result.name or None,
                 status="success" if result.state == "answered" else "error",
@@ -154,7 +154,8 @@ def _converted(settled: Settled[NativeMessage]) -> list[BaseMessage]:
 
 
 def _with_content(settled: Settled[NativeMessage], said: Sequence[Part]) -> list[BaseMessage]:
-    content = _content(said)
+    # Providers refuse files in what a model says.
+    content = spoken(said) if settled.speaker in ("assistant", "system") else _content(said)
     calls = [_langchain_call(part) for part in said if isinstance(part, ToolCall)]
     if not content and not calls:
         return []

@@ -19,7 +19,8 @@ There is one module for each form: ``openai_chat``, ``responses``, ``anthropic``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from voltmem.parts import ai_sdk, anthropic, openai_chat, responses
 from voltmem.parts._read import parts
@@ -60,45 +61,67 @@ __all__ = [
     "to_ui_messages",
 ]
 
+Given: TypeAlias = Readable | Mapping[str, object]
+"""A stored message, or a dict in one of the known forms."""
 
-def to_openai(messages: Iterable[Readable]) -> list[JsonObject]:
+
+def to_openai(messages: Iterable[Given]) -> list[JsonObject]:
     """
     Return messages for OpenAI's Chat Completions, and for the many providers that accept the same.
 
     Each call is answered once, right after it; calls without a result and results without a call are left out. A
-    denied or failed call is answered with what became of it. What was stored in this form is returned as it was.
+    denied or failed call is answered with what became of it. What was stored in this form is returned as it was. A file
+    is named in the text where the API takes none: in an answer, in a tool's result, and if it is a stored file without
+    its bytes, which memory.with_files() fills in.
+
+    Args:
+        messages: Stored messages, or dicts in any of the known forms.
+
+    Raises:
+        InvalidInputError: One of them is no message.
     """
-    return openai_chat.write(steps(settle(list(messages))))
+    return openai_chat.write(steps(settle(_read(messages))))
 
 
-def to_responses(messages: Iterable[Readable]) -> list[JsonObject]:
-    """Return items for OpenAI's Responses API, by the same rules as to_openai()."""
-    return responses.write(settle(list(messages)))
+def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
+    """Return items for OpenAI's Responses API, by the same rules as to_openai(). Tools' results have their files."""
+    return responses.write(settle(_read(messages)))
 
 
-def to_anthropic(messages: Iterable[Readable]) -> list[JsonObject]:
+def to_anthropic(messages: Iterable[Given]) -> list[JsonObject]:
     """
     Return messages for Anthropic's Messages API, by the same rules as to_openai().
 
     The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. Thinking is
-    returned if Anthropic signed it.
+    returned if Anthropic signed it. Tools' results have their files.
     """
-    return anthropic.write(steps(settle(list(messages))))
+    return anthropic.write(steps(settle(_read(messages))))
 
 
-def system_prompt(messages: Iterable[Readable]) -> str:
+def system_prompt(messages: Iterable[Given]) -> str:
     """Return the text of the system's messages, with an empty line between two; "" if there are none."""
     said = (
-        part.text for each in messages if each.role in SYSTEM_ROLES for part in parts(each) if isinstance(part, Text)
+        part.text
+        for each in _read(messages)
+        if each.role in SYSTEM_ROLES
+        for part in parts(each)
+        if isinstance(part, Text)
     )
     return "\n\n".join(said)
 
 
-def to_ui_messages(messages: Iterable[Readable]) -> list[JsonObject]:
+def to_ui_messages(messages: Iterable[Given]) -> list[JsonObject]:
     """
     Return UIMessages for the AI SDK's useChat.
 
     A tool's result joins the part of its call. A call that later messages have passed over has failed. What a front end
     stored in this form is returned as it was.
     """
-    return ai_sdk.write(settle(list(messages)))
+    return ai_sdk.write(settle(_read(messages)))
+
+
+def _read(messages: Iterable[Given]) -> list[Readable]:
+    from voltmem.models import Message, check_list  # here: it imports this module
+
+    # Other programs' messages may be read, too, if they have a message's fields.
+    return [each if hasattr(each, "role") else Message.of(each) for each in check_list(messages)]

@@ -1,16 +1,24 @@
-"""What providers demand of calls: legal names, ids of their alphabet that are used once, results as text."""
+"""What providers demand: legal names, ids of their alphabet that are used once, results and files that they read."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
-from voltmem.parts._types import File, ToolResult, readable
+from pydantic import JsonValue
+
+from voltmem.parts._types import STORED, File, Part, Text, ToolResult, file, readable, string
+
+Shown: TypeAlias = Text | File
+"""What a model can be shown of a tool's result."""
 
 _LEGAL_ID: Final = re.compile("[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES: Final = re.compile("[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
+_REFERENCE: Final = re.compile(rf"{STORED}file/[0-9a-f]{{64}}")
+_BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
 DENIED: Final = "The user denied this tool call."
 
 
@@ -54,16 +62,67 @@ def legal_name(name: str) -> str:
 
 
 def result_text(result: ToolResult) -> str:
-    """Return a result as a model reads it: its text or JSON, an error, or that the user denied the call."""
+    """Return a result as text for a model: its text or JSON, an error, or that the user denied the call."""
+    return spoken(result_parts(result))
+
+
+def result_parts(result: ToolResult) -> list[Shown]:
+    """Return a result as a model is shown it: of a list of blocks their texts and files, otherwise one text."""
+    value = result.value
     if result.state == "denied":
-        reason = "" if result.value is None else readable(result.value)
-        return f"{DENIED} {reason}" if reason else DENIED
-    return readable(result.value)
+        reason = "" if value is None else readable(value)
+        return [Text(f"{DENIED} {reason}" if reason else DENIED)]
+    read = [_shown(each) for each in (value if isinstance(value, list) else [value] if isinstance(value, str) else [])]
+    shown = [part for each in read for part in each]
+    if all(read) and any(isinstance(part, File) and (part.address or part.id) for part in shown):
+        return shown
+    return [Text(readable(_without_references(value)))]
+
+
+def _shown(item: JsonValue) -> list[Shown]:
+    """Return the texts and files of a block in a result; [] if it is no block."""
+    from voltmem.parts import pydantic_ai  # here: its package imports the forms, which import this module
+    from voltmem.parts._shapes import read_block  # here: it imports the forms, too
+
+    if isinstance(item, str):
+        return [file(item)] if _REFERENCE.fullmatch(item) or _BASE64_URL.match(item) else [Text(item)]
+    if not isinstance(item, dict):
+        return []
+    type = string(item, "type")
+    read = read_block(item) if type or "kind" not in item else pydantic_ai.said(item)
+    return [part for part in read if isinstance(part, Text | File)] or ([Text(f"[{type}]")] if type else [])
+
+
+def _without_references(value: JsonValue) -> JsonValue:
+    """Return JSON with a text in place of each address of a stored file."""
+    if isinstance(value, str):
+        return named_file(File()) if _REFERENCE.fullmatch(value) else value
+    if isinstance(value, list):
+        return [_without_references(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_references(each) for name, each in value.items()}
+    return value
+
+
+def references(value: JsonValue) -> set[str]:
+    """Return the addresses of stored files in JSON: strings that are an address as a whole."""
+    if isinstance(value, str):
+        return {value} if _REFERENCE.fullmatch(value) else set()
+    if isinstance(value, dict):
+        value = list(value.values())
+    return set().union(*map(references, value)) if isinstance(value, list) else set()
+
+
+def spoken(parts: Iterable[Part]) -> str:
+    """Return the texts, one a line, and the names of files, for a speaker who has no files with this provider."""
+    shown = (part for part in parts if isinstance(part, Text | File))
+    return "\n".join(filter(None, (part.text if isinstance(part, Text) else named_file(part) for part in shown)))
 
 
 def named_file(part: File) -> str:
     """Return the text that stands for a file where a provider takes no such file."""
-    return f"[file: {part.name or part.url or part.media_type or part.id or 'unnamed'}]"
+    url = "" if part.is_stored else part.url
+    return f"[file: {part.name or url or part.media_type or part.id or 'file'}]"
 
 
 def audio_format(media_type: str) -> str:

@@ -85,7 +85,7 @@ class File:
     @property
     def is_stored(self) -> bool:
         """Whether it is a file of voltmem's, which no provider can read: ``memory.with_files()`` fills in its bytes."""
-        return self.url.startswith("voltmem:")
+        return self.url.startswith(STORED)
 
     @property
     def address(self) -> str:
@@ -118,10 +118,13 @@ Part: TypeAlias = Text | Reasoning | ToolCall | ToolResult | File | Source | Oth
 BlockReader: TypeAlias = Callable[[JsonObject], list[Part] | None]
 """Reads a block of the reader's form; None: the block is another form's that uses the same type."""
 
+STORED: Final = "voltmem:"
+"""What the address of a stored file begins with."""
 STEP: Final = "step-start"
 JSON: Final = "json"
 """The type of an Other that is no part of any form, but any JSON value: some applications store such content."""
 
+_ADDRESS: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")  # base64 has no colon
 _DATA_URL: Final = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,", re.IGNORECASE)
 
 
@@ -160,6 +163,13 @@ def file(address: str, media_type: str = "", name: str = "", id: str = "") -> Fi
     return File(
         media_type if "/" in media_type else found["type"] or media_type, name, data=address[found.end() :], id=id
     )
+
+
+def inline(data: str, media_type: str = "", name: str = "", id: str = "") -> File:
+    """Return a file whose form has bare base64. Some write an address there: a data: URL, or that of a stored file."""
+    if _ADDRESS.match(data):
+        return file(data, media_type, name, id)
+    return File(media_type, name, data=data, id=id)
 
 
 def json_text(value: JsonValue) -> str:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from voltmem.parts._types import (
-    File,
     JsonObject,
     Part,
     Reasoning,
     Text,
     ToolResult,
     file,
+    inline,
     object_of,
     objects,
     string,
@@ -61,4 +61,4 @@ def _media(given: JsonObject, kind: str) -> Part:
     name, id = string(given, "filename", "name"), string(given, "id")
     if url := string(given, "url"):
         return file(url, media_type, name, id)
-    return File(media_type, name, data=string(given, "content"), id="" if given.get("content") else id)
+    return inline(string(given, "content"), media_type, name, "" if given.get("content") else id)

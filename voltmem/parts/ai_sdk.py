@@ -30,6 +30,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     object_of,
     objects,
     readable,
@@ -101,9 +102,7 @@ def _file(block: JsonObject) -> list[Part] | None:
     media_type = media_type or ("image" if block.get("type") == "image" else "")
     if not (address or data or media_type or name):
         return None
-    if address or data.startswith(("http:", "https:", "data:", "voltmem:")):
-        return [file(address or data, media_type, name)]
-    return [File(media_type, name, data=data)]
+    return [file(address, media_type, name) if address else inline(data, media_type, name)]
 
 
 def _source(block: JsonObject) -> list[Part] | None:

@@ -6,12 +6,12 @@ https://docs.anthropic.com/en/api/messages
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem.parts._providers import CallIds, legal_name, named_file, result_text
+from voltmem.parts._providers import CallIds, legal_name, named_file, result_parts, result_text
 from voltmem.parts._steps import ReadableT, Step
 from voltmem.parts._types import (
     BlockReader,
@@ -25,6 +25,7 @@ from voltmem.parts._types import (
     ToolCall,
     ToolResult,
     file,
+    inline,
     object_of,
     objects,
     string,
@@ -90,7 +91,7 @@ def _media(block: JsonObject) -> list[Part] | None:
     if source.get("type") == "text" or source.get("type") == "content":
         return [File(media_type or "text/plain", name), Text(_document_text(source))]
     if data := string(source, "data"):
-        return [File(media_type, name, data=data)]
+        return [inline(data, media_type, name)]
     if url := string(source, "url"):
         return [file(url, media_type, name)]
     return [File(media_type, name, id=string(source, "file_id"))]
@@ -162,10 +163,11 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
         if step.speaker == "system":
             continue
         if step.speaker == "user":
-            _add(found, "user", _blocks(step))
+            _add(found, "user", _blocks(step.parts))
             continue
         named = [(ids.legal(call.id), call, result) for call, result in step.calls]
-        _add(found, "assistant", [*_blocks(step), *(_written_call(id, call) for id, call, _ in named)])
+        said = (Text(named_file(part)) if isinstance(part, File) else part for part in step.parts)  # it has no files
+        _add(found, "assistant", [*_blocks(said), *(_written_call(id, call) for id, call, _ in named)])
         if named:
             _add(found, "user", [_written_result(id, result) for id, _, result in named])
     return [{**message, "content": _content(message["content"])} for message in found]
@@ -190,8 +192,8 @@ def _content(blocks: JsonValue) -> JsonValue:
             return blocks
 
 
-def _blocks(step: Step[ReadableT]) -> list[JsonValue]:
-    return [block for part in step.parts if (block := _block(part)) is not None]
+def _blocks(parts: Iterable[Part]) -> list[JsonValue]:
+    return [block for part in parts if (block := _block(part)) is not None]
 
 
 def _block(part: Part) -> JsonObject | None:
@@ -236,5 +238,9 @@ def _written_call(id: str, call: ToolCall) -> JsonObject:
 
 
 def _written_result(id: str, result: ToolResult) -> JsonObject:
-    written: JsonObject = {"type": "tool_result", "tool_use_id": id, "content": result_text(result)}
-    return written if result.state == "answered" else {**written, "is_error": True}
+    written: JsonObject = {"type": "tool_result", "tool_use_id": id}
+    if result.state != "answered":  # the API refuses files in an error
+        return {**written, "content": result_text(result), "is_error": True}
+    shown = result_parts(result)
+    has_files = any(isinstance(part, File) for part in shown)
+    return {**written, "content": _blocks(shown) if has_files else result_text(result)}

@@ -27,6 +27,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     json_text,
     object_of,
     objects,
@@ -36,8 +37,6 @@ from voltmem.parts._types import (
 
 FAMILY: Final = "aui/"
 FORMAT: Final = "aui/v0"
-
-_ADDRESSES: Final = ("http:", "https:", "data:", "blob:", "voltmem:")
 
 
 def _text(part: JsonObject) -> list[Part] | None:
@@ -83,7 +82,7 @@ def _file(part: JsonObject) -> list[Part] | None:
     data, media_type, name = part.get("data"), string(part, "mimeType"), string(part, "filename")
     if not isinstance(data, str) or "mimeType" not in part:
         return None
-    return [file(data, media_type, name) if data.startswith(_ADDRESSES) else File(media_type, name, data=data)]
+    return [inline(data, media_type, name)]
 
 
 def _audio(part: JsonObject) -> list[Part] | None:
@@ -91,7 +90,7 @@ def _audio(part: JsonObject) -> list[Part] | None:
     if not isinstance(audio, dict):
         return None
     media_type, data = f"audio/{string(audio, 'format') or 'wav'}", string(audio, "data")
-    return [file(data, media_type) if data.startswith(_ADDRESSES) else File(media_type, data=data)]
+    return [inline(data, media_type)]
 
 
 def _data(part: JsonObject) -> list[Part] | None:

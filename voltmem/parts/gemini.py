@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 from voltmem.parts._types import (
-    File,
     JsonObject,
     Other,
     Part,
@@ -17,6 +16,8 @@ from voltmem.parts._types import (
     Text,
     ToolCall,
     ToolResult,
+    file,
+    inline,
     object_of,
     objects,
     string,
@@ -74,8 +75,8 @@ def _read(part: JsonObject) -> list[Part]:
         return [ToolResult(string(response, "id"), value, string(response, "name"), "failed" if failed else "answered")]
     if data := object_of(part, "inlineData", "inline_data"):
         name = string(data, "displayName", "display_name")
-        return [File(string(data, "mimeType", "mime_type"), name, data=string(data, "data"))]
+        return [inline(string(data, "data"), string(data, "mimeType", "mime_type"), name)]
     if there := object_of(part, "fileData", "file_data"):
         name, url = string(there, "displayName", "display_name"), string(there, "fileUri", "file_uri")
-        return [File(string(there, "mimeType", "mime_type"), name, url=url)]
+        return [file(url, string(there, "mimeType", "mime_type"), name)]
     return [Other(next(iter(part), ""), part)]

@@ -21,6 +21,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     objects,
     string,
 )
@@ -56,10 +57,10 @@ def _media(block: JsonObject) -> list[Part] | None:
     kind, name = string(block, "type"), string(block, "filename", "name")
     media_type = string(block, "mime_type") or (kind if kind in ("image", "audio", "video") else "")
     if data := string(block, "base64"):
-        return [File(media_type, name, data=data)]
+        return [inline(data, media_type, name)]
     # Until version 1.0 a source_type says which field has it.
     if block.get("source_type") == "base64":
-        return [File(media_type, name, data=string(block, "data"))]
+        return [inline(string(block, "data"), media_type, name)]
     if url := string(block, "url"):
         return [file(url, media_type, name)]
     if id := string(block, "file_id") or (string(block, "id") if block.get("source_type") == "id" else ""):

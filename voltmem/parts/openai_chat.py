@@ -11,7 +11,15 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem.parts._providers import CallIds, audio_format, legal_name, named_file, result_text
+from voltmem.parts._providers import (
+    CallIds,
+    audio_format,
+    legal_name,
+    named_file,
+    references,
+    result_text,
+    spoken,
+)
 from voltmem.parts._steps import ReadableT, Step
 from voltmem.parts._types import (
     BlockReader,
@@ -26,6 +34,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     json_text,
     object_of,
     objects,
@@ -63,14 +72,14 @@ def _image(block: JsonObject) -> list[Part] | None:
 
 def _audio(block: JsonObject) -> list[Part] | None:
     audio = object_of(block, "input_audio")
-    return [File(f"audio/{string(audio, 'format') or 'wav'}", data=string(audio, "data"))] if audio else None
+    return [inline(string(audio, "data"), f"audio/{string(audio, 'format') or 'wav'}")] if audio else None
 
 
 def _file(block: JsonObject) -> list[Part] | None:
     given = block.get("file")
     if not isinstance(given, dict):
         return None
-    return [file(string(given, "file_data"), "", string(given, "filename"), string(given, "file_id"))]
+    return [inline(string(given, "file_data"), "", string(given, "filename"), string(given, "file_id"))]
 
 
 BLOCKS: Final[Mapping[str, BlockReader]] = {
@@ -93,7 +102,7 @@ def read(message: JsonObject) -> list[Part]:
     found += [Text(refusal)] if (refusal := string(message, "refusal")) else []
     if audio := object_of(message, "audio"):
         found += [Text(said)] if (said := string(audio, "transcript")) else []
-        found.append(File("audio", data=string(audio, "data"), id=string(audio, "id")))
+        found.append(inline(string(audio, "data"), "audio", id=string(audio, "id")))
     for each in objects(message.get("annotations")):
         cited = object_of(each, "url_citation")
         found += [Source(string(cited, "url"), string(cited, "title"))] if cited else []
@@ -143,8 +152,8 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
         if step.speaker == "assistant":
             found += _assistant(step, ids)
         else:
-            own = _own(step)
-            found.append(own or {"role": _role_of(step), "content": _written(step.parts)})
+            content = spoken(step.parts) if step.speaker == "system" else _written(step.parts)
+            found.append(_own(step) or {"role": _role_of(step), "content": content})
     return found
 
 
@@ -152,7 +161,9 @@ def _own(step: Step[ReadableT]) -> JsonObject | None:
     """Return the message that says the step, as it was stored; None: another form's, or it says more than the step."""
     message = None if step.source is None else step.source.message
     payload = getattr(message, "payload", None)
-    return payload if getattr(message, "format", None) == FORMAT and isinstance(payload, dict) else None
+    if getattr(message, "format", None) != FORMAT or not isinstance(payload, dict) or references(payload):
+        return None  # a stored file that is not there is named
+    return payload
 
 
 def _role_of(step: Step[ReadableT]) -> str:
@@ -170,7 +181,7 @@ def _assistant(step: Step[ReadableT], ids: CallIds) -> Iterator[JsonObject]:
 
 
 def _said(step: Step[ReadableT], calls: list[JsonValue]) -> JsonObject:
-    text = "\n".join(part.text for part in step.parts if isinstance(part, Text))
+    text = spoken(step.parts)  # only a user's message has files
     if not calls:
         return {"role": "assistant", "content": text}
     return {"role": "assistant", "content": text or None, "tool_calls": calls}
@@ -195,7 +206,7 @@ def _block(part: Part) -> JsonObject | None:
     if not isinstance(part, File):
         return None
     kind = part.media_type.partition("/")[0]
-    if kind == "image" and (part.data or (part.url and not part.is_stored)):
+    if kind == "image" and part.address and not part.is_stored:
         return {"type": "image_url", "image_url": {"url": part.address}}
     if kind == "audio" and part.data:
         return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format(part.media_type)}}

@@ -7,6 +7,7 @@ https://ai.pydantic.dev/message-history/
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -22,6 +23,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     object_of,
     objects,
     string,
@@ -81,7 +83,7 @@ def _read(part: JsonObject) -> Iterator[Part]:
         yield Text(string(part, "transcript"))
     elif kind == "user-prompt":
         for item in content if isinstance(content, list) else [content]:
-            yield from _said(item)
+            yield from said(item)
     elif kind == "thinking":
         provider = string(part, "provider_name")
         opaque: JsonObject = {
@@ -98,12 +100,13 @@ def _read(part: JsonObject) -> Iterator[Part]:
     elif _is_of_tool(part):
         yield ToolResult(call_id, content, name, "failed")
     elif kind == "file":
-        yield from _said(content)
+        yield from said(content)
     else:
         yield Other(kind, part)
 
 
-def _said(item: JsonValue) -> Iterator[Part]:
+def said(item: JsonValue) -> Iterator[Part]:
+    """Yield the parts of what a user says, or of an item in a tool's result."""
     if isinstance(item, str):
         yield Text(item)
     elif isinstance(item, dict):
@@ -113,8 +116,9 @@ def _said(item: JsonValue) -> Iterator[Part]:
         if isinstance(text := item.get("content"), str):
             yield Text(text)
         elif kind == "binary":
+            found = inline(string(item, "data"), media_type, name)
             # Its bytes are in URL-safe base64; everybody else reads the standard alphabet.
-            yield File(media_type, name, data=string(item, "data").replace("-", "+").replace("_", "/"))
+            yield replace(found, data=found.data.replace("-", "+").replace("_", "/"))
         elif kind in _KINDS:
             yield file(string(item, "url"), media_type or _KINDS[kind], name)
         elif kind == "uploaded-file":

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from voltmem.parts._providers import CallIds, audio_format, legal_name, named_file, result_text
+from pydantic import JsonValue
+
+from voltmem.parts._providers import (
+    CallIds,
+    audio_format,
+    legal_name,
+    named_file,
+    references,
+    result_parts,
+    result_text,
+    spoken,
+)
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     BlockReader,
@@ -24,6 +35,7 @@ from voltmem.parts._types import (
     ToolResult,
     arguments,
     file,
+    inline,
     json_text,
     objects,
     string,
@@ -94,15 +106,15 @@ def _image(block: JsonObject) -> list[Part] | None:
 
 
 def _file(block: JsonObject) -> list[Part] | None:
-    address = string(block, "file_data", "file_url")
-    return [file(address, "", string(block, "filename"), string(block, "file_id"))]
+    given = string(block, "file_data", "file_url")
+    return [inline(given, "", string(block, "filename"), string(block, "file_id"))]
 
 
 def _audio(block: JsonObject) -> list[Part] | None:
     audio = block.get("input_audio")
     if not isinstance(audio, dict):
         return None
-    return [File(f"audio/{string(audio, 'format') or 'wav'}", data=string(audio, "data"))]
+    return [inline(string(audio, "data"), f"audio/{string(audio, 'format') or 'wav'}")]
 
 
 BLOCKS: Final[Mapping[str, BlockReader]] = {
@@ -205,8 +217,8 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
     ids = CallIds(LONGEST_ID)
     found: list[JsonObject] = []
     for each in settled:
-        payload = getattr(each.message, "payload", None)
-        if getattr(each.message, "format", None) in FORMATS and isinstance(payload, dict):
+        payload = _own(each)
+        if payload is not None:
             for part in each.parts:
                 if isinstance(part, ToolCall):
                     ids.keep(part.id)
@@ -216,6 +228,13 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
                 found += [_written_result(ids, result) for result in each.orphans if result.call_id]
             found += _items(each, ids, keep_all=keep_all)
     return found
+
+
+def _own(settled: Settled[ReadableT]) -> JsonObject | None:
+    """Return the item as which the message was stored; None: it was not, or it has a stored file that is not there."""
+    payload = getattr(settled.message, "payload", None)
+    is_own = getattr(settled.message, "format", None) in FORMATS
+    return payload if is_own and isinstance(payload, dict) and not references(payload) else None
 
 
 def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iterator[JsonObject]:
@@ -237,7 +256,16 @@ def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
 
 
 def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
-    return {"type": "function_call_output", "call_id": ids.last(result.call_id), "output": result_text(result)}
+    shown = result_parts(result)
+    # A result has texts, images and documents.
+    blocks = [_text_block(spoken([part])) if _is_sound(part) else _block(part) for part in shown]
+    has_files = any(isinstance(part, File) for part in shown)
+    output: JsonValue = [block for block in blocks if block] if has_files else result_text(result)
+    return {"type": "function_call_output", "call_id": ids.last(result.call_id), "output": output}
+
+
+def _is_sound(part: Part) -> bool:
+    return isinstance(part, File) and part.media_type.startswith("audio")
 
 
 def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
@@ -248,8 +276,7 @@ def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
     role = "user" if role == "tool" else role
     blocks = [block for part in parts if (block := _block(part)) is not None]
     if role != "user" or all(block["type"] == "input_text" for block in blocks):  # only a user's message has files
-        text = "\n".join(part.text for part in parts if isinstance(part, Text))
-        if text:
+        if text := spoken(parts):
             yield {"role": role, "content": text}
     elif blocks:
         yield {"role": role, "content": list(blocks)}
@@ -257,9 +284,11 @@ def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
 
 def _block(part: Part) -> JsonObject | None:
     if isinstance(part, Text):
-        return {"type": "input_text", "text": part.text}
+        return _text_block(part.text)
     if not isinstance(part, File):
         return None
+    if part.is_stored:
+        return _text_block(named_file(part))
     kind = part.media_type.partition("/")[0]
     if kind == "image" and (part.address or part.id):
         where: JsonObject = {"image_url": part.address} if part.address else {"file_id": part.id}
@@ -271,4 +300,8 @@ def _block(part: Part) -> JsonObject | None:
         return {"type": "input_file", "filename": part.name or "file", "file_data": part.address}
     if part.url.startswith(("http:", "https:")):
         return {"type": "input_file", "file_url": part.url}
-    return {"type": "input_file", "file_id": part.id} if part.id else {"type": "input_text", "text": named_file(part)}
+    return {"type": "input_file", "file_id": part.id} if part.id else _text_block(named_file(part))
+
+
+def _text_block(text: str) -> JsonObject:
+    return {"type": "input_text", "text": text}

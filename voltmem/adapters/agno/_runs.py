@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, TypeGuard
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -14,9 +14,9 @@ from voltmem._agents.windows import tool_turns
 from voltmem._values import JsonObject, to_json
 from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
-from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
+from voltmem.parts import SYSTEM_ROLES, File, Part, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import named_file, result_text
+from voltmem.parts._providers import result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -286,22 +286,21 @@ def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
 
 
 def _said(speaker: str, said: Sequence[Part]) -> JsonObject:
-    texts = (part.text if isinstance(part, Text) else named_file(part) for part in said if _is_text(part))
-    text = "\n".join(texts)
     media: dict[str, list[JsonValue]] = {}
+    named: list[Part] = []
     for part in said:
-        if isinstance(part, File) and not part.is_stored:
+        # Providers refuse files in what a model says. A stored file that is not there is named, too.
+        if not isinstance(part, File) or part.is_stored or speaker == "assistant":
+            named.append(part)
+        else:
             media.setdefault(_MEDIA_KEYS.get(part.media_type.partition("/")[0], "files"), []).append(
                 _native_media(part)
             )
+    text = spoken(named)
     calls: list[JsonValue] = [_native_call(part) for part in said if isinstance(part, ToolCall)]
     if calls:
         return {"role": "assistant", "content": text or None, "tool_calls": calls}
     return {"role": "assistant" if speaker == "assistant" else "user", "content": text, **media}
-
-
-def _is_text(part: Part) -> TypeGuard[Text | File]:
-    return isinstance(part, Text) or (isinstance(part, File) and part.is_stored)
 
 
 def _native_media(part: File) -> JsonObject:

@@ -14,7 +14,7 @@ from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, plain
 from voltmem.parts import pydantic_ai as forms
-from voltmem.parts._providers import named_file, result_text
+from voltmem.parts._providers import named_file, references, result_parts, result_text
 from voltmem.parts._settled import settle
 from voltmem.parts._steps import Settled, pieces
 from voltmem.parts._types import json_text
@@ -36,6 +36,7 @@ try:
         TextPart,
         ThinkingPart,
         ToolCallPart,
+        ToolReturnContent,
         ToolReturnPart,
         UserContent,
         UserPromptPart,
@@ -89,8 +90,8 @@ def model_messages_of(messages: Sequence[NativeMessage]) -> list[list[ModelMessa
 
 
 def _own(message: NativeMessage) -> list[ModelMessage]:
-    if message.format != FORMAT or message.payload is None:
-        return []
+    if message.format != FORMAT or message.payload is None or references(message.payload):
+        return []  # a stored file that is not there is named
     try:
         return ModelMessagesTypeAdapter.validate_python([message.payload])
     except ValidationError as error:
@@ -118,11 +119,20 @@ def _converted(settled: Settled[NativeMessage]) -> Iterator[ModelMessage]:
 def _return(result: ToolResult, moment: datetime) -> ToolReturnPart:
     return ToolReturnPart(
         result.name or "tool",
-        result_text(result) if result.state == "denied" else result.value,
+        _returned(result),
         result.call_id,
         timestamp=moment,
         outcome=_OUTCOMES[result.state],
     )
+
+
+def _returned(result: ToolResult) -> ToolReturnContent:
+    if result.state == "denied":
+        return result_text(result)
+    shown = result_parts(result)
+    if any(isinstance(part, File) for part in shown):
+        return [content for part in shown if (content := _content(part))]
+    return result_text(result) if references(result.value) else result.value
 
 
 def _response_part(part: Part) -> ModelResponsePart | None:
