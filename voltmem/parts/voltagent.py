@@ -14,9 +14,10 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem.parts import ai_sdk
+from voltmem.parts._providers import named_file
 from voltmem.parts._settled import Settling, only_speaks
 from voltmem.parts._steps import Readable, Settled
-from voltmem.parts._types import JsonObject
+from voltmem.parts._types import File, JsonObject
 
 _ROLES: Final = frozenset({"system", "user", "assistant"})
 
@@ -37,7 +38,8 @@ def show(messages: Sequence[Readable]) -> list[Shown]:
     """
     Return what VoltAgent reads of messages that follow each other. Results join the parts of their calls.
 
-    Calls without a result stay open, because the result may come later. VoltAgent leaves them out for its models.
+    Files stored with put_file() are named in a text. Calls without a result stay open, because the result may come
+    later. VoltAgent leaves them out for its models.
     """
     if all(map(_is_plain, messages)):  # nearly always
         return [
@@ -54,4 +56,11 @@ def _shown(settled: Settled[Readable]) -> Shown:
     # A result with an id is for a call in an earlier message, and is shown there.
     elsewhere = {each.call_id: ai_sdk.outcome(each) for each in settled.orphans if each.call_id}
     here = replace(settled, orphans=[each for each in settled.orphans if not each.call_id])
-    return Shown(ai_sdk.role(here), ai_sdk.write_parts(here), dict(elsewhere))
+    return Shown(ai_sdk.role(here), [_named(part) for part in ai_sdk.write_parts(here)], dict(elsewhere))
+
+
+def _named(part: JsonValue) -> JsonValue:
+    """Return a text with the name in place of a stored file: VoltAgent's agents fail with any address but http's."""
+    said = ai_sdk.read({"parts": [part]})
+    names = [named_file(each) for each in said if isinstance(each, File) and each.is_stored]
+    return {"type": "text", "text": names[0]} if names else part
