@@ -13,10 +13,12 @@ OpenAI Agents SDK: a session that keeps a conversation in PostgreSQL.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import dropwhile
-from typing import Final, Generic, cast
+from typing import Any, Final, Generic, cast, get_args, get_type_hints
 
 from pydantic import JsonValue
 
@@ -42,6 +44,8 @@ except ImportError as error:
 
 FORMAT: Final = "openai-agents"
 
+_log = logging.getLogger("voltmem")
+
 # --- conversion of messages -----------------------------------------------------------------------------------------
 
 
@@ -57,8 +61,40 @@ def to_messages(items: Iterable[TResponseInputItem]) -> list[NativeMessage]:
 
 
 def to_items(messages: Iterable[NativeMessage]) -> list[TResponseInputItem]:
-    """Convert messages to items. The SDK's own are unchanged; others are converted."""
-    return [cast(TResponseInputItem, item) for item in responses.write(settle(list(messages)), keep_all=True)]
+    """
+    Convert messages to items. The SDK's own are unchanged; others are converted.
+
+    An item of a type that this release of the SDK does not know is converted from its plain form, if that says more,
+    and the logger "voltmem" warns.
+    """
+    settled = settle([_known(message) for message in messages])
+    return [cast(TResponseInputItem, item) for item in responses.write(settled, keep_all=True)]
+
+
+def _known(message: NativeMessage) -> NativeMessage:
+    """Return the message, or its plain form if the SDK does not know the type of its item."""
+    item = message.payload
+    if message.format != FORMAT or not isinstance(item, dict):
+        return message
+    is_known = string(item, "type") in _known_types() if "type" in item else "role" in item
+    # An item of an application's own, or of a session that wraps this one, goes back to it: it has no other plain form.
+    if is_known or plain.derive(responses.role(item), responses.read(item))[1] == message.content:
+        return message
+    _log.warning("this OpenAI Agents SDK cannot read the item %s: its plain form is read", message.id)
+    return message.model_copy(update={"format": None, "payload": None})
+
+
+@cache
+def _known_types() -> frozenset[str]:
+    return frozenset(_types(TResponseInputItem))
+
+
+def _types(annotation: Any) -> set[str]:
+    """Return the values that the types of items have as their type."""
+    if isinstance(annotation, str):
+        return {annotation}
+    hints = get_type_hints(annotation) if isinstance(annotation, type) else {}  # a TypedDict
+    return set().union(*map(_types, [hints["type"]] if "type" in hints else get_args(annotation)))
 
 
 def _to_message(given: object, tool_names: dict[str, str]) -> NativeMessage:

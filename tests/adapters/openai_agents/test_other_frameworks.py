@@ -279,3 +279,32 @@ async def test_a_pop_that_fails_takes_nothing(
 def test_each_plain_message_is_items_of_the_sdk(message: dict[str, Any], expected: list[dict[str, object]]) -> None:
     """Texts and tool messages become items that providers accept; other parts are left out."""
     assert to_items([NativeMessage(**message)]) == expected
+
+
+@pytest.mark.parametrize("item", [{"type": "future"}, {"x": 1}, {"type": "future", "role": "assistant", "content": 1}])
+def test_an_item_of_another_release_is_read_in_its_plain_form(
+    item: dict[str, JsonValue], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model is told what the plain form says, and the log that there is such an item, without anybody's words."""
+    stored = NativeMessage(role="assistant", content="Hello", format="openai-agents", payload=item)
+
+    assert to_items([stored]) == [{"role": "assistant", "content": "Hello"}]
+    assert stored.id in caplog.text
+    assert "Hello" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "compaction", "encrypted_content": "x"},
+        {"type": "item_reference", "id": "x"},
+        {"__enc__": 1, "payload": ""},
+    ],
+)
+def test_an_item_that_the_sdk_knows_or_has_no_plain_form_is_unchanged(item: dict[str, JsonValue]) -> None:
+    """Items that only the API reads go back to it, and a wrapping session's to that."""
+    (stored,) = to_messages(items(item))
+
+    assert to_items([stored]) == [item]
+    known = NativeMessage(role="assistant", content="Hello", format="openai-agents", payload={"type": "compaction"})
+    assert to_items([known]) == [{"type": "compaction"}]
