@@ -175,7 +175,6 @@ HIDDEN: list[dict[str, Any]] = [
     {"role": "assistant", "content": {"tool_calls": [{"id": SECRET, "function": {"arguments": SECRET}}]}},
     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": SECRET, "content": SECRET}]},
     {"role": "user", "content": [{"type": "function_call_output", "call_id": SECRET, "output": SECRET}]},
-    {"role": "user", "content": [{"type": "image", "image": SECRET}]},
     {"role": "user", "content": [{"type": ["text"], "text": SECRET}, {"type": "text", "text": {"": SECRET}}]},
     {"role": "user", "content": ""},
     {"role": "user", "content": None},
@@ -188,7 +187,7 @@ async def test_get_shared_conversation_shows_only_what_was_said(
     hidden: dict[str, Any], storage: PostgresStorage
 ) -> None:
     """
-    get_shared_conversation() shows no instructions, tools, reasoning or pictures, nor a message that has only these.
+    get_shared_conversation() shows no instructions, tools or reasoning, nor a message that has only these.
     """
     beside = [{"type": "text", "text": "seen"}, *(hidden["content"] if isinstance(hidden["content"], list) else [CALL])]
     said = {"role": "assistant", "content": beside, "metadata": {"tool_calls": SECRET}}
@@ -201,6 +200,31 @@ async def test_get_shared_conversation_shows_only_what_was_said(
         ("user", "1", {}),
         ("assistant", "seen", {}),
     ]
+    assert SECRET not in shown.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ({"type": "image", "image": SECRET}, "image"),
+        ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{SECRET}"}}, "image/png"),
+        ({"type": "file", "mediaType": "application/pdf", "filename": "a.pdf", "url": "data:;base64,AAAA"}, "a.pdf"),
+        ({"type": "file", "mediaType": "image/png", "url": f"file:///home/{SECRET}.png"}, "image/png"),
+        ({"type": "input_file", "file_id": SECRET}, "file"),
+    ],
+    ids=lambda file: str(file)[:40],
+)
+async def test_get_shared_conversation_names_a_file_that_it_cannot_show(
+    file: dict[str, Any], named: str, storage: PostgresStorage
+) -> None:
+    """A picture whose bytes are in its message leaves its name, and neither bytes nor an address."""
+    alone, beside = [file], [{"type": "text", "text": "And this?"}, file]
+    await storage.add_messages([message(1, content=alone), message(2, content=beside)], "ada", "c1", resource_id="docs")
+    share = await storage.share_conversation("c1")
+
+    assert await walk(storage, share.token) == [f"[file: {named}]", f"And this?\n[file: {named}]"]
+    shown = await storage.get_shared_conversation(share.token)
+    assert shown is not None
     assert SECRET not in shown.model_dump_json()
 
 

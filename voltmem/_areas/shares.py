@@ -26,6 +26,7 @@ from voltmem._values import (
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError, StoredFileNotFoundError
 from voltmem.models import Message, Owner
 from voltmem.options import SHARED_LIMIT
+from voltmem.parts._providers import spoken
 
 
 class Share(Model):
@@ -60,8 +61,14 @@ class SharedConversation(Model):
 def as_shared(message: Message) -> Message | None:
     """Return a plain message with the text and the files, and no metadata; None if it has neither."""
     found = said.parts(message)
-    texts = storable_text("\n".join(part.text for part in found if isinstance(part, said.Text) and part.text))
     files = [part for part in found if isinstance(part, said.File) and part.url.startswith(_SHOWN)]
+    # A file that cannot be shown is named, without its address or a provider's id.
+    named = (
+        said.File(each.media_type, each.name) if isinstance(each, said.File) else each
+        for each in found
+        if each not in files
+    )
+    texts = storable_text(spoken(named))
     shown: list[said.Part] = [said.Text(texts)] if texts else []
     shown += [said.File(each.media_type, each.name, each.url) for each in files]
     if not shown:
@@ -215,8 +222,9 @@ class Shares(Area):
         Return the title of a shared conversation and one page of its messages, oldest first.
 
         No user is needed: the token gives access. Only the text of the user's and the assistant's messages is returned,
-        and their pictures and other files by address: no system messages, tools, reasoning or metadata, no bytes within
-        messages, and no ids except those of messages and files. Files: get_shared_file(), read_shared_file().
+        and their pictures and other files: by address, or named in the text where a message has the bytes itself. There
+        are no system messages, tools, reasoning or metadata, and no ids except those of messages and files. Files:
+        get_shared_file(), read_shared_file().
 
         Args:
             token: The token of the link. None is returned for an unknown token, a revoked link and a deleted
