@@ -362,6 +362,8 @@ class NativeMessage(Message):
         role = form.role(payload)
         type, content = plain.derive(role, form.read(payload))
         values = {"role": role, "type": type, "content": content, "format": form.format, "payload": payload}
+        if form.metadata is not None:
+            ours["metadata"] = form.metadata(payload)
         return cls.of({**values, **ours})
 
     @classmethod

@@ -53,6 +53,55 @@ async def test_what_use_chat_has_comes_back_as_it_was(conversation: str, ada: ht
     assert await get(ada, f"{conversation}/ui-messages", limit=1) == [ANSWERED]
 
 
+async def test_the_metadata_of_a_ui_message_is_the_messages(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """What a front end sends is read by all, what is merged into it comes back, and saving again changes nothing."""
+    given = [ASKED, ANSWERED]
+    await ada.post(f"{conversation}/ui-messages", json={"messages": given})
+    assert [each.metadata for each in await storage.get_messages("ada", "c1")] == [{}, {"model": "m"}]
+
+    for id in ("u1", "u2"):
+        await ada.patch(f"{conversation}/messages/{id}", json={"mergeMetadata": {"liked": True}})
+
+    merged = [{**ASKED, "metadata": {"liked": True}}, {**ANSWERED, "metadata": {"model": "m", "liked": True}}]
+    assert await get(ada, f"{conversation}/ui-messages") == merged
+    rows = (await get(ada, f"{conversation}/history"))["messages"]
+    assert [{"id": row["id"], **row["content"]} for row in rows] == merged
+    before = await storage.get_messages("ada", "c1")
+    for messages in (merged, given):  # a tab that was open before has the old metadata
+        await ada.post(f"{conversation}/ui-messages", json={"messages": messages, "rewind": True})
+        assert await storage.get_messages("ada", "c1") == before
+    for row in rows:
+        entry = {name: row[name] for name in ("parent_id", "format", "content")}
+        await ada.put(f"{conversation}/history/{row['id']}", json=entry)
+    assert await storage.get_messages("ada", "c1") == before
+
+    await ada.post(f"{conversation}/ui-messages", json={**ANSWERED, "metadata": {"model": "n"}})
+    assert (await storage.get_messages("ada", "c1"))[1].metadata == {"model": "n"}
+
+
+@pytest.mark.parametrize("metadata", [{"a": "\x00"}, 5, [1], None])
+async def test_metadata_that_is_no_object_of_jsonb_comes_back(
+    metadata: Any, conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """It is useChat's own: it is returned as it was, and is not the message's."""
+    await ada.post(f"{conversation}/ui-messages", json={**ASKED, "metadata": metadata})
+
+    assert await get(ada, f"{conversation}/ui-messages") == [{**ASKED, "metadata": metadata}]
+    assert [each.metadata for each in await storage.get_messages("ada", "c1")] == [{}]
+
+
+async def test_a_ui_message_that_the_application_adds_has_its_metadata(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """add_message() takes a UIMessage as a route does."""
+    stored = await storage.add_message(ANSWERED, "ada", "c1")
+
+    assert stored.metadata == {"model": "m"}
+    assert await get(ada, f"{conversation}/ui-messages") == [ANSWERED]
+
+
 async def test_other_readers_get_plain_messages(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:

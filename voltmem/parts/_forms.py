@@ -33,6 +33,8 @@ class Form:
     role: Callable[[JsonObject], str]
     outside: frozenset[str]
     """The fields of a given message that are ours: they go beside the payload, not into it."""
+    metadata: Callable[[JsonObject], JsonObject] | None = None
+    """Returns the message's metadata, if the form has it, too."""
 
 
 def _role(message: JsonObject) -> str:
@@ -54,7 +56,7 @@ FORMS: Final = (
     ),
     Form(pydantic_ai.FORMAT, pydantic_ai.is_message, pydantic_ai.read, pydantic_ai.role, _NONE),
     Form(gemini.FORMAT, gemini.is_message, gemini.read, gemini.role, _OURS),
-    Form(ai_sdk.FORMAT, ai_sdk.is_message, ai_sdk.read, _role, _ID),
+    Form(ai_sdk.FORMAT, ai_sdk.is_message, ai_sdk.read, _role, _ID, ai_sdk.metadata),
     Form(anthropic.FORMAT, anthropic.is_message, anthropic.read, _role, _NONE),
     Form(responses.FORMAT, responses.is_message, responses.read, responses.role, _NONE),
     Form(openai_chat.FORMAT, openai_chat.is_message, openai_chat.read, _role, _OURS),

@@ -14,6 +14,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem._values import is_storable, json_value
+from voltmem.errors import InvalidInputError
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     STEP,
@@ -245,6 +247,15 @@ def _of_version_4(message: JsonObject) -> list[Part]:
     return [*found, Text(content)] if content else found
 
 
+def metadata(message: JsonObject) -> JsonObject:
+    """Return the metadata of a UIMessage, which is the stored message's; {} if it is no object that jsonb can store."""
+    found = object_of(message, "metadata")
+    try:
+        return {name: json_value(value, name, for_jsonb=True) for name, value in found.items() if is_storable(name)}
+    except InvalidInputError:
+        return {}  # it stays in the payload
+
+
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 ABANDONED: Final = "The call was abandoned: it has no result."
@@ -259,12 +270,18 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     found: list[JsonObject] = []
     for each in settled:
         if (payload := _payload(each)) is not None:
-            shown = _with_results(payload, each)
+            shown = _with_metadata(_with_results(payload, each), each)
             found.append({"id": each.message.id, **(shown if each is settled[-1] else _with_denials(shown))})
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
             found.append({"id": each.message.id, "role": role(each), **metadata, "parts": parts})
     return found
+
+
+def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
+    """Return the payload with the message's metadata, which may have changed since, such as by feedback."""
+    found = settled.message.metadata
+    return {**payload, "metadata": found} if found and payload.get("metadata") != found else payload
 
 
 def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:

@@ -16,6 +16,8 @@ def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str 
     """
     Convert a front end's message for storage: the plain message, and the front end's own form as its payload.
 
+    The metadata of a UIMessage is the message's.
+
     Raises:
         InvalidInputError: The message cannot be stored.
     """
@@ -30,6 +32,7 @@ def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str 
             "role": role,
             "type": type,
             "content": content,
+            "metadata": ai_sdk.metadata(payload) if format.startswith(ai_sdk.FAMILY) else {},
             "format": format,
             "payload": payload,
             "parent_id": parent_id,
