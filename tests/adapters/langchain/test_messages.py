@@ -27,7 +27,7 @@ from tests.said import text_part, tool_calls, written
 from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._values import from_stored_json, to_json
 from voltmem.adapters.langchain import FORMAT, to_langchain, to_native
-from voltmem.parts import ToolCall, ToolResult
+from voltmem.parts import File, ToolCall, ToolResult
 
 # --- conversations begun elsewhere -----------------------------------------------------------------------------------
 
@@ -277,3 +277,35 @@ def stored_payload(message: BaseMessage) -> Any:
 
 def without_id(message: BaseMessage) -> BaseMessage:
     return message.model_copy(update={"id": None})
+
+
+SEEN: Any = [
+    {"type": "text", "text": "done"},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+]
+
+
+def test_a_picture_is_shown_in_a_result_and_named_in_an_answer() -> None:
+    """Providers take pictures in tools' results, and refuse them in what a model says."""
+    result, answer = ToolResult("k1", SEEN, "look"), File("image/png", "cat.png", data="AAAA")
+    said: Any = [written(ToolCall("k1", "look", {})), written(result)]
+    found = to_langchain(
+        [
+            NativeMessage(role="assistant", content=said),
+            NativeMessage(role="assistant", content=[{"type": "file", "filename": "cat.png", "url": answer.address}]),
+        ]
+    )
+
+    assert [each.content for each in found] == [
+        "",
+        [text_part("done"), {"type": "image", "base64": "AAAA", "mime_type": "image/png"}],
+        "[file: cat.png]",
+    ]
+
+
+def test_a_stored_file_that_is_not_there_is_named_in_langchains_own_form() -> None:
+    """A provider refuses an address of ours, and with it each later run."""
+    url = "voltmem:file/" + "1" * 64
+    message = to_native(HumanMessage([text_part("See"), {"type": "image", "url": url}]))
+
+    assert [each.content for each in to_langchain([message])] == ["See\n[file: image]"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agno.db.base import SessionType
+from pydantic import JsonValue
 
 from tests.adapters.agno.agno_3.sessions import add, agent, run, team
 from tests.adapters.agno.both import EXPECTED_HISTORY, PLAIN_MESSAGES
@@ -158,6 +159,25 @@ def test_each_message_has_a_plain_form(native: dict[str, Any], plain: tuple[str,
 
     assert (message.role, message.type, message.content) == plain
     assert to_runs([message], Formats("agno"), {}) == [run(1, messages=[native])]
+
+
+async def test_an_agent_is_told_the_name_of_a_file_that_it_cannot_get(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """A stored file that is not there, and a picture in an answer, which providers refuse, are named."""
+    await plain.create_conversation({"id": "s1", "user_id": "ada"})
+    missing: JsonValue = {"type": "file", "mediaType": "image/png", "url": "voltmem:file/" + "1" * 64}
+    drawn: JsonValue = {
+        "type": "file",
+        "mediaType": "image/png",
+        "filename": "cat.png",
+        "url": "https://x.test/cat.png",
+    }
+    said = [NativeMessage(role="user", content=[missing]), NativeMessage(role="assistant", content=[drawn])]
+    await plain.add_messages(said, "ada", "s1")
+    model = FakeModel()
+
+    await agent(db, model).arun("and now?")
+
+    assert model.history()[:2] == [("user", "[file: image/png]"), ("assistant", "[file: cat.png]")]
 
 
 def test_a_run_without_content_is_stored() -> None:
