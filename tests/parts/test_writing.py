@@ -273,6 +273,11 @@ BLOCKS: Final[dict[str, JsonValue]] = {
         {"type": "image", "data": "AAAA", "mimeType": "image/png"},
         {"type": "file", "data": "JVBE", "mimeType": "application/pdf", "filename": "a.pdf"},
     ],
+    "the AI SDK's": [
+        {"type": "text", "text": "done"},
+        {"type": "media", "data": "AAAA", "mediaType": "image/png"},
+        {"type": "file-data", "data": "JVBE", "mediaType": "application/pdf", "filename": "a.pdf"},
+    ],
     "Pydantic AI's": [
         "done",
         {"kind": "binary", "data": "AAAA", "media_type": "image/png"},

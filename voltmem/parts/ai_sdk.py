@@ -101,7 +101,7 @@ def _file(block: JsonObject) -> list[Part] | None:
     if not address and isinstance(given, dict):  # ModelMessages of version 7 say what the data is
         address, given = string(given, "url"), given.get("data")
     data = given if isinstance(given, str) else ""
-    media_type = media_type or ("image" if block.get("type") == "image" else "")
+    media_type = media_type or ("image" if string(block, "type").startswith("image") else "")
     if not (address or data or media_type or name):
         return None
     return [file(address, media_type, name) if address else inline(data, media_type, name)]
@@ -202,6 +202,11 @@ BLOCKS: Final[Mapping[str, BlockReader]] = {
     "redacted-reasoning": lambda _: [Reasoning("")],
     "file": _file,
     "image": _file,
+    "media": _file,  # in the output of a tool; version 6 calls it by what it has
+    "file-data": _file,
+    "file-url": _file,
+    "image-data": _file,
+    "image-url": _file,
     "source-url": _source,
     "source-document": _source,
     "source": _old_source,
