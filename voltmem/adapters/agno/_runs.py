@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -71,6 +72,14 @@ class Formats:
     def is_first_of_run(self, message: NativeMessage) -> bool:
         """Return whether the message is the first of a run."""
         return message.format in (self.run, self.unfinished)
+
+    def is_own(self, message: NativeMessage) -> bool:
+        """Return whether the message is one of a run of these sessions, as Agno stored it."""
+        return message.format in (self.run, self.unfinished, self.message)
+
+    def is_readable(self, message: NativeMessage) -> bool:
+        """Return whether these sessions show the message. Those of the other sessions of the same release are not."""
+        return self.is_own(message) or not self.is_of_agno(message)
 
     def is_of_agno(self, message: NativeMessage) -> bool:
         """Return whether an agent, team or workflow of the same release of Agno stored the message."""
@@ -185,8 +194,8 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
     """
     Convert messages to runs, the oldest first. The runs of a team's members come before the team's run.
 
-    A run with missing messages is left out. Each turn of messages that Agno did not store becomes a run of the
-    component.
+    Each turn of messages that Agno did not store becomes a run of the component. So does what is stored of a run whose
+    messages are not all there as Agno stored them, because somebody else has deleted or changed some.
 
     Args:
         messages: The messages of one conversation, in order.
@@ -194,59 +203,80 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
         component: The id of the agent, team or workflow, by its key in a run. If it is empty, only runs that Agno
             stored are returned.
     """
-    rows: dict[str, dict[str, NativeMessage]] = {}
-    for message in messages:
-        rows.setdefault(message.id.rpartition("/")[0], {})[message.id] = message
+    by_id = {each.id: each for each in messages}
     found: list[tuple[int, list[JsonObject]]] = []
     used: set[str] = set()
     for place, message in enumerate(messages):
-        if formats.is_first_of_run(message):
-            of_run = rows[message.id.rpartition("/")[0]]
-            used.update(of_run)
-            found.append((place, _run_with_members(message, of_run)))
-    foreign = [each for each in messages if each.id not in used and not formats.is_of_agno(each)]
+        of_run = _rows_of_run(message, by_id) if formats.is_first_of_run(message) else []
+        group = _run_with_members(of_run, formats) if of_run else None
+        if group is not None:
+            used.update(each.id for each in of_run)
+            found.append((place, group))
+    others = [each for each in messages if each.id not in used and formats.is_readable(each)]
     places = {each.id: place for place, each in enumerate(messages)}
     if component:
-        found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in _turns(foreign)]
+        turns = [*_turns(others, places, [place for place, _ in found])]
+        found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in turns]
     return [run for _, group in sorted(found, key=lambda each: each[0]) for run in group]
 
 
-def _run_with_members(first: NativeMessage, rows: Mapping[str, NativeMessage]) -> list[JsonObject]:
-    """Return the runs of the members, then the run of this first message; an empty list if messages are missing."""
-    payload, run_id = first.payload, first.id.rpartition("/")[0]
+def _rows_of_run(first: NativeMessage, by_id: Mapping[str, NativeMessage]) -> list[NativeMessage]:
+    """Return the messages of the run with this first message; an empty list if some are missing."""
+    count = first.payload.get("rows") if isinstance(first.payload, dict) else None
+    run_id = first.id.rpartition("/")[0]
+    ids = [row_id(run_id, position) for position in range(count if isinstance(count, int) else 0)]
+    return [by_id[each] for each in ids] if all(each in by_id for each in ids) else []
+
+
+def _run_with_members(rows: Sequence[NativeMessage], formats: Formats) -> list[JsonObject] | None:
+    """Return the runs of the members, then the run of these messages; None if others have changed a message."""
+    payload = rows[0].payload
     assert isinstance(payload, dict)
-    run, count = payload["run"], payload["rows"]
+    run = payload["run"]
     assert isinstance(run, dict)
-    assert isinstance(count, int)
-    of_run = [rows.get(row_id(run_id, position)) for position in range(count)]
-    stored = [_native(each, first) for each in of_run if each is not None]
-    if len(stored) < count:
-        return []
+    if not all(formats.is_own(each) for each in rows):
+        return None
     slots = _holder(run).get("messages")
-    messages = [stored[each] if isinstance(each, int) else each for each in slots] if isinstance(slots, list) else []
+    messages: list[JsonValue] = []
+    for slot in slots if isinstance(slots, list) else []:
+        native = slot
+        if isinstance(slot, int):
+            native = _native(rows[slot], rows[slot].payload if slot else payload["message"])
+        if native is None:
+            return None
+        messages.append(native)
     return [*objects_of(payload, "members"), _with_messages(run, messages)]
 
 
-def _native(message: NativeMessage, first: NativeMessage) -> JsonValue:
-    payload = message.payload
-    native = payload.get("message") if message is first and isinstance(payload, dict) else payload
-    if message.format is not None and isinstance(native, dict):
-        if isinstance(native.get("role"), str):
-            return native
-        _log.warning("this Agno cannot read the message %s, which has no role: its plain form is read", message.id)
-    # An application has changed the message, or another release has stored it.
-    plain_form = message.model_copy(update={"format": None, "payload": None})
-    return next(iter(_foreign_messages(settle([plain_form])[0])), None)
+def _native(message: NativeMessage, native: JsonValue) -> JsonObject | None:
+    """Return Agno's form of the message; None if Agno cannot read it."""
+    if isinstance(native, dict) and isinstance(native.get("role"), str):
+        return native
+    _log.warning("this Agno cannot read the message %s, which has no role: its plain form is read", message.id)
+    return None
 
 
-def _turns(messages: Sequence[NativeMessage]) -> Iterator[list[NativeMessage]]:
-    """Yield the turns: a user's messages with those that follow, in an order that models accept."""
+def _turns(
+    messages: Sequence[NativeMessage], places: Mapping[str, int], runs: Sequence[int]
+) -> Iterator[list[NativeMessage]]:
+    """
+    Yield the turns: a user's messages with those that follow, in an order that models accept.
+
+    Args:
+        messages: The messages that do not belong to a run of Agno's.
+        places: The place of each message in the conversation, by id.
+        runs: The places of Agno's runs in the conversation, in order. A turn ends before the next of them.
+    """
     turn: list[NativeMessage] = []
-    for message in (each for group in tool_turns(messages) for each in group if _is_for_models(each)):
-        if _asks(message) and turn and turn[-1].role != "user":
-            yield turn
-            turn = []
-        turn.append(message)
+    last = 0
+    for group in tool_turns(messages):
+        before = bisect(runs, places[group[0].id])
+        for message in filter(_is_for_models, group):
+            if turn and (before != last or (_asks(message) and turn[-1].role != "user")):
+                yield turn
+                turn = []
+            turn.append(message)
+            last = before
     if turn:
         yield turn
 

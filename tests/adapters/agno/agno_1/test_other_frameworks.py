@@ -15,7 +15,7 @@ from tests.adapters.agno.agno_1.sessions import MakeStore, add, agent
 from tests.adapters.agno.both import EXPECTED_HISTORY, PLAIN_MESSAGES
 from tests.adapters.agno.fakes import FakeModel, echo
 from tests.programs import python
-from voltmem import PostgresStorage
+from voltmem import NativeMemory, PostgresStorage
 from voltmem.adapters.agno import VoltMemStorage
 from voltmem.errors import MissingExtraError
 
@@ -48,44 +48,65 @@ async def test_any_window_is_valid(store: VoltMemStorage, plain: PostgresStorage
 
 
 @pytest.mark.parametrize("limit", range(1, 9))
-def test_a_storage_limit_takes_whole_runs_from_agno(make_store: MakeStore, limit: int) -> None:
-    """A run with messages beyond the limit is left out; the other runs are whole."""
+async def test_a_storage_limit_leaves_what_is_kept(make_store: MakeStore, plain: PostgresStorage, limit: int) -> None:
+    """A run whose first messages are beyond the limit is shown from where it is kept, as in memory.messages()."""
     store = make_store(storage_limit=limit)
     for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
-        agent(store, tools=[add]).run(text)
+        await asyncio.to_thread(agent(store, tools=[add]).run, text)
+    window = await plain.conversation("ada", "s1").messages()
     model = FakeModel()
 
-    agent(store, model).run("and now?")
+    await asyncio.to_thread(agent(store, model).run, "and now?")
 
-    whole = {1: [], 2: [2], 3: [2], 4: [2], 5: [2]}.get(limit, [4, 2])
-    whole = [2, 4, 2] if limit >= 8 else whole
-    assert len(model.history()) == sum(whole)
-    assert [role for role, _ in model.history()].count("user") == len(whole)
+    assert [role for role, _ in model.history()] == [each.role for each in window]
 
 
-async def test_a_changed_message_is_what_agno_reads(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """After the application has corrected an answer, the agent's history has the correction."""
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_message_changed_elsewhere_is_read_and_kept(
+    store: VoltMemStorage, plain: PostgresStorage, place: int
+) -> None:
+    """An edited question or answer is shown to the agent's model, and its next runs leave it as it is."""
     agent(store).run("hello")
-    _, answer = await plain.get_messages("ada", "s1")
-
-    await plain.add_message({"id": answer.id, "role": "assistant", "content": "corrected"}, "ada", "s1")
-
+    given = await plain.get_messages("ada", "s1")
+    edited = {"id": given[place].id, "role": given[place].role, "parts": [{"type": "text", "text": "edited"}]}
+    await plain.add_message(edited, "ada", "s1")
+    stored = await NativeMemory(plain, "ada", "s1").newest_messages()
     model = FakeModel()
-    agent(store, model).run("and now?")
-    assert model.history() == [("user", "hello"), ("assistant", "corrected")]
+
+    for _ in range(2):
+        await asyncio.to_thread(agent(store, model).run, "and now?")
+        assert model.history()[:2] == [(each.role, each.text) for each in stored]
+
+    assert stored[place].text == "edited"
+    assert (await NativeMemory(plain, "ada", "s1").newest_messages())[:2] == stored
 
 
-async def test_a_run_with_a_missing_message_is_left_out(store: VoltMemStorage, plain: PostgresStorage) -> None:
-    """After the application has deleted a tool's result, the model does not receive the call either."""
-    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
-        agent(store, tools=[add]).run(text)
+async def test_a_question_answered_again_elsewhere_is_shown(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """After another answer to the last question the model is shown the question with this answer."""
+    for text in ("one", "two"):
+        agent(store).run(text)
+    question = (await plain.get_messages("ada", "s1"))[2]
+    await plain.branch_conversation("s1", question.id)
+    await plain.add_message({"role": "assistant", "content": "again"}, "ada", "s1")
+    model = FakeModel()
+
+    await asyncio.to_thread(agent(store, model).run, "and now?")
+
+    expected = [("user", "one"), ("assistant", "seen=1 last=one"), ("user", "two"), ("assistant", "again")]
+    assert model.history() == expected
+
+
+async def test_a_tools_result_deleted_elsewhere_takes_its_call(store: VoltMemStorage, plain: PostgresStorage) -> None:
+    """Of a run that lacks a tool's result the model is shown all but the call, which it would refuse."""
+    question = 'TOOL:add {"a": 1, "b": 2}'
+    agent(store, tools=[add]).run(question)
     (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
 
     await plain.delete_messages([result.id], "ada", "s1")
 
     model = FakeModel()
-    agent(store, model).run("and now?")
-    assert model.history() == [("user", "hello"), ("assistant", "seen=1 last=hello")]
+    await asyncio.to_thread(agent(store, model).run, "and now?")
+    assert model.history() == [("user", question), ("assistant", "tool said: 3")]
 
 
 async def test_cleared_messages_stay_cleared(store: VoltMemStorage, plain: PostgresStorage) -> None:

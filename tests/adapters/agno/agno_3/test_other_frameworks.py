@@ -13,7 +13,6 @@ from pydantic import JsonValue
 from tests.adapters.agno.agno_3.sessions import add, agent, run, team
 from tests.adapters.agno.both import EXPECTED_HISTORY, PLAIN_MESSAGES
 from tests.adapters.agno.fakes import FakeModel
-from tests.conftest import MakeStorage
 from voltmem import UNSET, PostgresStorage
 from voltmem.adapters.agno import Formats, Sessions, VoltMemDb, to_messages, to_runs
 from voltmem.errors import MissingExtraError
@@ -77,34 +76,6 @@ async def test_any_window_is_valid(db: VoltMemDb, plain: PostgresStorage, limit:
     assert len(window) <= limit
     types = [each.type for each in window if each.type != "text"]
     assert types in ([], ["tool-call", "tool-result"])
-
-
-@pytest.mark.parametrize("limit", [1, 2, 5, 6, 8])
-async def test_a_storage_limit_takes_whole_runs_from_agno(make_storage: MakeStorage, limit: int) -> None:
-    """A run with messages beyond the limit is left out; the other runs are whole."""
-    db = VoltMemDb(make_storage(storage_limit=limit))
-    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
-        await agent(db, tools=[add]).arun(text)
-    model = FakeModel()
-
-    await agent(db, model).arun("and now?")
-
-    whole = {1: 0, 2: 2, 5: 2, 6: 6, 8: 8}[limit]
-    assert len(model.history()) == whole
-    assert [role for role, _ in model.history()][:1] == ["user"][:whole]
-
-
-async def test_a_run_with_a_missing_message_is_left_out(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """After the application has deleted a tool's result, the model does not receive the call either."""
-    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}'):
-        await agent(db, tools=[add]).arun(text)
-    (result,) = await plain.get_messages("ada", "s1", types=["tool-result"])
-
-    await plain.delete_messages([result.id], "ada", "s1")
-
-    model = FakeModel()
-    await agent(db, model).arun("and now?")
-    assert model.history() == [("user", "hello"), ("assistant", "seen=1 last=hello")]
 
 
 CALL = {"type": "tool-call", "toolCallId": "k1", "toolName": "add", "args": {"a": 1}}
@@ -187,18 +158,6 @@ def test_a_run_without_content_is_stored() -> None:
 
     assert (message.content, message.id) == ("", again.id)
     assert to_runs([message], Formats("agno"), {}) == [{"agent_id": "helper"}]
-
-
-async def test_a_changed_message_is_what_agno_reads(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """After the application has corrected an answer, the agent's history has the correction."""
-    await agent(db).arun("hello")
-    _, answer = await plain.get_messages("ada", "s1")
-
-    await plain.add_message({"id": answer.id, "role": "assistant", "content": "corrected"}, "ada", "s1")
-
-    model = FakeModel()
-    await agent(db, model).arun("and now?")
-    assert model.history() == [("user", "hello"), ("assistant", "corrected")]
 
 
 @pytest.mark.parametrize("missing", ["agno", "agno.db.base"])

@@ -1,0 +1,148 @@
+"""Runs of Agno 3 whose messages somebody else has changed, deleted or answered again: what Agno's model is shown."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.across.writers import client
+from tests.adapters.agno.agno_3.sessions import add, agent
+from tests.adapters.agno.fakes import FakeModel
+from tests.conftest import MakeStorage
+from voltmem import NativeMemory, PostgresStorage
+from voltmem.adapters.agno import VoltMemDb
+
+Line = list[tuple[str, Any]]
+
+BY: Final = ("ui-messages", "history", "add_message")
+FIRST: Final[Line] = [("user", "one"), ("assistant", "seen=1 last=one")]
+SECOND: Final[Line] = [("user", "two"), ("assistant", "seen=2 last=two")]
+
+
+@pytest.fixture
+async def asked(db: VoltMemDb) -> None:
+    """Let an agent answer twice."""
+    for text in ("one", "two"):
+        await agent(db, session_id="c1").arun(text)
+
+
+async def go_on(storage: PostgresStorage) -> Line:
+    """Return what the model of an agent in a new process is shown of the conversation."""
+    model = FakeModel()
+    await agent(VoltMemDb(storage), model, session_id="c1", num_history_runs=20).arun("and now?")
+    return model.history()
+
+
+async def line(storage: PostgresStorage) -> Line:
+    return [(each.role, each.text) for each in await storage.get_messages("ada", "c1")]
+
+
+async def change(storage: PostgresStorage, by: str, place: int, text: str) -> None:
+    """Change the text of one message, by the front end or by the application."""
+    async with client(storage) as http:
+        shown = (await http.get("/ui-messages")).json()
+        message = shown[place] | {"parts": [{"type": "text", "text": text}]}
+        id, role = message["id"], message["role"]
+        if by == "ui-messages":
+            shown[place] = message
+            assert (await http.post("/ui-messages", json={"messages": shown})).status_code == 200
+        elif by == "history":
+            content = {"role": role, "parts": message["parts"]}
+            entry = {"parent_id": shown[place - 1]["id"] if place else None, "format": "ai-sdk/v6", "content": content}
+            assert (await http.put(f"/history/{quote(id, safe='')}", json=entry)).status_code == 200
+        else:
+            await storage.add_message({"id": id, "role": role, "content": text}, "ada", "c1")
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("by", BY)
+async def test_a_message_changed_elsewhere_is_read_and_kept(plain: PostgresStorage, by: str, place: int) -> None:
+    """An edited question or answer is shown to Agno's model in its place, and Agno's next runs leave it as it is."""
+    await change(plain, by, place, "edited")
+    memory = NativeMemory(plain, "ada", "c1")
+    stored = await memory.newest_messages()
+    expected = [*FIRST, *SECOND]
+    expected[place] = (expected[place][0], "edited")
+
+    assert await go_on(plain) == expected
+    assert (await go_on(plain))[:4] == expected
+
+    assert (await memory.newest_messages())[:4] == stored
+    assert stored[place].text == "edited"
+    assert [each.format == "agno/message" for each in stored].count(True) == 2 - place % 2
+
+
+async def again_by_rewind(storage: PostgresStorage) -> None:
+    async with client(storage) as http:
+        shown = (await http.get("/ui-messages")).json()
+        answer = {"id": "again", "role": "assistant", "parts": [{"type": "text", "text": "again"}]}
+        body = {"messages": [*shown[:3], answer], "rewind": True}
+        assert (await http.post("/ui-messages", json=body)).status_code == 200
+
+
+async def again_by_history(storage: PostgresStorage) -> None:
+    async with client(storage) as http:
+        question = (await http.get("/ui-messages")).json()[2]["id"]
+        content = {"role": "assistant", "parts": [{"type": "text", "text": "again"}]}
+        entry = {"parent_id": question, "format": "ai-sdk/v6", "content": content}
+        assert (await http.put("/history/again", json=entry)).status_code == 200
+
+
+async def again_by_branch(storage: PostgresStorage) -> None:
+    await storage.branch_conversation("c1", (await storage.get_messages("ada", "c1"))[2].id)
+    await storage.add_message({"role": "assistant", "content": "again"}, "ada", "c1")
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("answer", [again_by_rewind, again_by_history, again_by_branch])
+async def test_a_question_answered_again_elsewhere_is_shown(plain: PostgresStorage, answer: Any) -> None:
+    """After "answer again" the model is shown the question of Agno's run with the other answer."""
+    await answer(plain)
+
+    assert await line(plain) == [*FIRST, ("user", "two"), ("assistant", "again")]
+    assert await go_on(plain) == [*FIRST, ("user", "two"), ("assistant", "again")]
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("deleted", [[0], [1], [2], [3], [0, 3], [1, 2]])
+async def test_what_is_left_of_runs_is_shown_in_order(plain: PostgresStorage, deleted: list[int]) -> None:
+    """After messages of runs were deleted, the model is shown the others, as memory.messages() gives them."""
+    await agent(VoltMemDb(plain), session_id="c1").arun("three")
+    before = await plain.get_messages("ada", "c1")
+    # The last question is deleted, too: what is left of the first and the last run are not one turn.
+    left = [each for place, each in enumerate(before) if place not in [*deleted, 4]]
+
+    await plain.delete_messages([each.id for each in before if each not in left], "ada", "c1")
+
+    expected = [(each.role, each.text) for each in left]
+    assert [(each.role, each.text) for each in await plain.conversation("ada", "c1").messages()] == expected
+    assert await go_on(plain) == expected
+
+
+async def test_a_tools_result_deleted_elsewhere_takes_its_call(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """Of a run that lacks a tool's result the model is shown all but the call, which it would refuse."""
+    question = 'TOOL:add {"a": 1, "b": 2}'
+    await agent(db, session_id="c1", tools=[add]).arun(question)
+    (result,) = await plain.get_messages("ada", "c1", types=["tool-result"])
+
+    await plain.delete_messages([result.id], "ada", "c1")
+
+    assert await go_on(plain) == [("user", question), ("assistant", "tool said: 3")]
+
+
+@pytest.mark.parametrize("limit", range(1, 10))
+async def test_a_storage_limit_leaves_what_is_kept(make_storage: MakeStorage, limit: int) -> None:
+    """A run whose first messages are beyond the limit is shown from where it is kept, as in memory.messages()."""
+    storage = make_storage(storage_limit=limit)
+    for text in ("hello", 'TOOL:add {"a": 1, "b": 2}', "thanks"):
+        await agent(VoltMemDb(storage), tools=[add], session_id="c1").arun(text)
+    window = await storage.conversation("ada", "c1").messages()
+
+    shown = await go_on(storage)
+
+    assert [role for role, _ in shown] == [each.role for each in window]
+    assert [content for role, content in shown if role == "user"] == [m.text for m in window if m.role == "user"]
+    assert len(shown) == (3 if limit == 4 else min(limit, 8))  # 4: a result without its call
