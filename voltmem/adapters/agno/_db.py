@@ -294,7 +294,8 @@ class VoltMemDb(AsyncBaseDb):
         Store the user's message before the model is called: ``Agent(db=db, pre_hooks=[db.keep_input])``.
 
         Agno itself stores a run only when the run ends. If it never ends, this message stays, with
-        ``{"status": "RUNNING"}`` as its metadata. Agno does not read it. The hook also works for teams.
+        ``{"status": "RUNNING"}`` as its metadata. Agno reads it only once somebody else has answered it. The hook also
+        works for teams.
         """
         with self._reporting_errors():
             content = plain_json(run_input.input_content, "input")

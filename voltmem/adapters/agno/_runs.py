@@ -66,7 +66,7 @@ class Formats:
 
     @property
     def input(self) -> str:
-        """A user's message stored before its run. Agno does not read it."""
+        """A user's message stored before its run. Agno reads it only if somebody else has answered it."""
         return f"{self.base}/input"
 
     def is_first_of_run(self, message: NativeMessage) -> bool:
@@ -74,8 +74,8 @@ class Formats:
         return message.format in (self.run, self.unfinished)
 
     def is_own(self, message: NativeMessage) -> bool:
-        """Return whether the message is one of a run of these sessions, as Agno stored it."""
-        return message.format in (self.run, self.unfinished, self.message)
+        """Return whether Agno stored the message in these sessions, and nobody else has changed it."""
+        return message.format in (self.run, self.unfinished, self.message, self.input)
 
     def is_readable(self, message: NativeMessage) -> bool:
         """Return whether these sessions show the message. Those of the other sessions of the same release are not."""
@@ -195,7 +195,8 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
     Convert messages to runs, the oldest first. The runs of a team's members come before the team's run.
 
     Each turn of messages that Agno did not store becomes a run of the component. So does what is stored of a run whose
-    messages are not all there as Agno stored them, because somebody else has deleted or changed some.
+    messages are not all there as Agno stored them, because somebody else has deleted or changed some, and a question
+    that Agno failed to answer and somebody else has answered.
 
     Args:
         messages: The messages of one conversation, in order.
@@ -205,12 +206,12 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
     """
     by_id = {each.id: each for each in messages}
     found: list[tuple[int, list[JsonObject]]] = []
-    used: set[str] = set()
+    used = _without_answer(messages, formats)
     for place, message in enumerate(messages):
         of_run = _rows_of_run(message, by_id) if formats.is_first_of_run(message) else []
         group = _run_with_members(of_run, formats) if of_run else None
         if group is not None:
-            used.update(each.id for each in of_run)
+            used.update(each.id for each in of_run if message.format == formats.run)
             found.append((place, group))
     others = [each for each in messages if each.id not in used and formats.is_readable(each)]
     places = {each.id: place for place, each in enumerate(messages)}
@@ -218,6 +219,25 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
         turns = [*_turns(others, places, [place for place, _ in found])]
         found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in turns]
     return [run for _, group in sorted(found, key=lambda each: each[0]) for run in group]
+
+
+def _without_answer(messages: Sequence[NativeMessage], formats: Formats) -> set[str]:
+    """Return the ids of the messages of Agno's unfinished runs, except those that somebody else has answered."""
+    found: set[str] = set()
+    waiting: list[str] = []
+    run_id = ""
+    for message in messages:
+        run_of_message = message.id.rpartition("/")[0]
+        if message.format in (formats.unfinished, formats.input):
+            found.update(waiting)
+            waiting, run_id = [message.id], run_of_message
+        elif message.format == formats.message and run_of_message == run_id:
+            waiting.append(message.id)
+        elif waiting and message.role not in SYSTEM_ROLES:
+            if formats.is_of_agno(message) or _asks(message):
+                found.update(waiting)
+            waiting = []
+    return found.union(waiting)
 
 
 def _rows_of_run(first: NativeMessage, by_id: Mapping[str, NativeMessage]) -> list[NativeMessage]:

@@ -241,7 +241,8 @@ class VoltMemStorage:
         Store each message of the user before the agent's model is called, from now on.
 
         A message whose run Agno has not stored has ``{"status": "RUNNING"}``, "ERROR" or "CANCELLED" as its metadata.
-        Agno does not read it. The agent's model is replaced by a copy, so set the model first.
+        Agno reads it only once somebody else has answered it. The agent's model is replaced by a copy, so set the model
+        first.
 
         Args:
             agent: An Agent of Agno 1, which runs one thing at a time.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from agno.db.base import SessionType
+from agno.session import AgentSession
 
 from tests.across.writers import client
 from tests.adapters.agno.agno_3.sessions import add, agent
@@ -33,6 +36,13 @@ async def go_on(storage: PostgresStorage) -> Line:
     model = FakeModel()
     await agent(VoltMemDb(storage), model, session_id="c1", num_history_runs=20).arun("and now?")
     return model.history()
+
+
+async def shown_as_history(storage: PostgresStorage) -> list[Line]:
+    """Return the messages of each run that Agno would show to a model."""
+    session = await VoltMemDb(storage).get_session("c1", SessionType.AGENT, "ada", runs_limit=20)
+    assert isinstance(session, AgentSession)
+    return [[(each.role, each.content) for each in run.messages or []] for run in session.runs or []]
 
 
 async def line(storage: PostgresStorage) -> Line:
@@ -104,6 +114,49 @@ async def test_a_question_answered_again_elsewhere_is_shown(plain: PostgresStora
 
     assert await line(plain) == [*FIRST, ("user", "two"), ("assistant", "again")]
     assert await go_on(plain) == [*FIRST, ("user", "two"), ("assistant", "again")]
+
+
+def fail(messages: Any) -> dict[str, Any]:
+    raise RuntimeError("the model is not there")
+
+
+async def start(storage: PostgresStorage, text: str) -> None:
+    """Store a question as keep_input() does, in a process that ends before its run."""
+    context = SimpleNamespace(session_id="c1", user_id="ada", run_id="run-2")
+    await VoltMemDb(storage).keep_input(SimpleNamespace(input_content=text), context)
+
+
+async def ask_in_vain(storage: PostgresStorage, text: str) -> None:
+    await agent(VoltMemDb(storage), FakeModel(script=fail), session_id="c1").arun(text)
+
+
+@pytest.mark.parametrize("ask", [ask_in_vain, start])
+async def test_a_failed_question_answered_elsewhere_is_shown(plain: PostgresStorage, ask: Any) -> None:
+    """A question whose run failed or never ended is shown once somebody else has answered it, and not before."""
+    await agent(VoltMemDb(plain), session_id="c1").arun("one")
+    await ask(plain, "two")
+    answer = {"id": "again", "role": "assistant", "content": "again"}
+
+    (before,) = await shown_as_history(plain)
+    await plain.add_message(answer, "ada", "c1")
+    first, second = await shown_as_history(plain)
+
+    assert before == first == FIRST
+    assert second == [("user", "two"), ("assistant", "again")]
+    assert await go_on(plain) == [*FIRST, ("user", "two"), ("assistant", "again")]
+
+
+async def test_a_failed_question_asked_again_is_not_shown(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """A question whose run failed stays hidden if the user has asked again, wherever the answer comes from."""
+    await ask_in_vain(plain, "two")
+    await plain.add_messages(
+        [{"role": "user", "content": "two again"}, {"role": "assistant", "content": "again"}], "ada", "c1"
+    )
+    await ask_in_vain(plain, "three")
+    await agent(db, session_id="c1").arun("four")
+
+    expected = [("user", "two again"), ("assistant", "again"), ("user", "four"), ("assistant", "seen=2 last=four")]
+    assert await go_on(plain) == expected
 
 
 @pytest.mark.usefixtures("asked")
