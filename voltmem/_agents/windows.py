@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from voltmem.models import Message
 from voltmem.parts import File, Source, Text, ToolCall, ToolResult
 from voltmem.parts._settled import Settling
+from voltmem.parts.responses import is_from_model, item_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -61,20 +62,50 @@ class _Turns(Generic[MessageT]):
         for position in range(len(messages)):
             self._end[self._root(position)] = position
         self.last_without_call = max((position for position, _ in self._settling.orphans), default=-1)
+        self._without_item: set[int] = set()
+        self._without_reasoning: set[int] = set()
+        self._find_reasoning_to_leave_out()
 
     def _root(self, position: int) -> int:
         while self._turn[position] != position:
             position = self._turn[position]
         return position
 
+    def _find_reasoning_to_leave_out(self) -> None:
+        """
+        Find the reasoning of OpenAI's whose item is left out, and the rest of what the model said with it.
+
+        Each is a message of its own, and the Responses API refuses one without the other.
+        """
+        items = {place: item for place, message in enumerate(self._messages) if (item := item_of(message)) is not None}
+        reasoning: list[int] = []
+        is_cut = False
+        for position in range(len(self._messages)):
+            item = items.get(position, {})
+            if item.get("type") == "reasoning":
+                reasoning.append(position)
+                is_cut = False
+                continue
+            if reasoning and self._settling.has_tools(position) and not any(self._kept(position)):
+                self._without_item.update(reasoning)
+                is_cut = True
+            is_cut = is_cut and is_from_model(item)
+            if is_cut:
+                self._without_reasoning.add(position)
+            reasoning = []
+
     def acceptable(self, position: int) -> Iterator[MessageT]:
         """Yield the message, if necessary without calls or results that lack the other; nothing if nothing is left."""
+        if position not in self._without_item:
+            yield from self._kept(position)
+
+    def _kept(self, position: int) -> Iterator[MessageT]:
         message = self._messages[position]
-        if not self._settling.has_tools(position):
+        if not self._settling.has_tools(position) and position not in self._without_reasoning:
             yield message
             return
         settled = self._settling.settled_at(position)
-        if settled.is_whole:
+        if settled.is_whole and position not in self._without_reasoning:
             yield message
             return
         kept = [

@@ -118,12 +118,12 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     """
     Return the items without the rest of turns that a storage_limit or an aborted run has cut: providers refuse them.
 
-    These are results without their call and, for a model that reasons, its items after a reasoning that was deleted.
-    The runner itself leaves out calls without a result.
+    These are results without their call and, for a model that reasons, its items after a reasoning that was deleted, or
+    a reasoning whose item was deleted. The runner itself leaves out calls without a result, with their reasoning.
     """
     found = [cast(JsonObject, item) for item in items]
     if any(item.get("type") == "reasoning" for item in found):
-        found = list(dropwhile(_may_need_reasoning, found))
+        found = responses.with_reasoning(list(dropwhile(_may_need_reasoning, found)))
     called: set[JsonValue] = set()
     ids = CallIds(responses.LONGEST_ID)
     valid: list[JsonObject] = []

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeAlias
 
-from voltmem.parts import plain
+from voltmem.parts import ai_sdk, plain, responses
 from voltmem.parts._read import parts
 from voltmem.parts._steps import Readable, ReadableT, Settled
-from voltmem.parts._types import File, Part, Text, ToolCall, ToolResult
+from voltmem.parts._types import CallState, File, Other, Part, Text, ToolCall, ToolResult, string
 
 # The calls without a result so far, each with its place: of its message, and of its part.
 _Place: TypeAlias = tuple[int, int]
@@ -45,6 +45,10 @@ class Settling(Generic[ReadableT]):
         """For each result in another message than its call: the places of the two messages."""
         self.orphans: set[_Place] = set()
         """The results without a call."""
+        self._approval: dict[_Place, CallState] = {}  # of the calls that ask for it in a part of their own
+        self._asked: dict[str, str] = {}  # the id of the call, by the id of its approval
+        self._approved: set[_Place] = set()  # of these the requests with a yes
+        self._carried_out: set[_Place] = set()  # requests of the provider's own tools, whose call came later
         waiting: _Waiting = {}
         for position in range(len(messages)):
             self._take(position, waiting)
@@ -56,9 +60,11 @@ class Settling(Generic[ReadableT]):
             place = (position, number)
             if isinstance(part, ToolCall):
                 if part.id:  # an id used again: the call before it stays without a result
-                    waiting.pop(part.id, None)
-                    own.pop(part.id, None)
+                    before = waiting.pop(part.id, None)
+                    self._carry_out(own.pop(part.id, before), place)
                 own[part.id or place] = place
+            elif isinstance(part, Other):
+                self._take_approval(part, {**waiting, **own}, position)
             # The result of a provider's own tool, and of a UIMessage's tool, follows the call in its message.
             elif isinstance(part, ToolResult) and not (
                 self._answer(own, part, place) or self._answer(waiting, part, place)
@@ -67,12 +73,45 @@ class Settling(Generic[ReadableT]):
         self.orphans.update(place for place, part in orphans if not self._answer(own, part, place))
         waiting.update(own)
 
+    def _carry_out(self, request: _Place | None, place: _Place) -> None:
+        """Let a call stand for the request for its approval, if that is what came before with its id."""
+        if request is None:
+            return
+        before = self._parts[request[0]][request[1]]
+        if isinstance(before, ToolCall) and before.state == "waiting" and before.provider_executed:
+            self._carried_out.add(request)
+            self._approved.discard(request)
+            if request[0] != place[0]:
+                self.links.append((request[0], place[0]))
+
+    def _take_approval(self, part: Other, calls: _Waiting, position: int) -> None:
+        """Take a request for approval, or a yes. A no is a result."""
+        if not isinstance(part.value, dict):
+            return
+        if part.type == ai_sdk.APPROVAL_REQUEST:
+            id = string(part.value, "toolCallId")
+            self._asked[string(part.value, "approvalId")] = id
+            if id in calls:
+                self._approval[calls[id]] = "waiting"
+        elif part.type == ai_sdk.APPROVAL_RESPONSE:
+            id = self._asked.get(string(part.value, "approvalId"), "")
+            if id in calls:
+                self._approval[calls[id]] = "running"
+        elif part.type == responses.APPROVAL_RESPONSE:
+            id = string(part.value, "approval_request_id")
+            if id in calls:
+                self._approval[calls[id]] = "running"
+                self._approved.add(calls[id])
+                self.links.append((calls[id][0], position))
+
     def _answer(self, calls: _Waiting, result: ToolResult, place: _Place) -> bool:
         """Take the call that the result is for. Returns whether there is one."""
-        key = _key(calls, result)
+        id = self._asked.get(result.call_id, "")
+        key = id if id in calls else _key(calls, result)
         if key is None:
             return False
-        call = calls.pop(key)
+        # After a no a result may follow that says the same; it takes the place of the no.
+        call = calls[key] if id else calls.pop(key)
         self._results[call] = result
         self._calls[place] = call
         if call[0] != place[0]:
@@ -86,8 +125,8 @@ class Settling(Generic[ReadableT]):
         return getattr(call, "id", "") or f"{self._messages[position].id}:{number}"
 
     def has_tools(self, position: int) -> bool:
-        """Return whether the message has calls or results."""
-        return any(isinstance(part, ToolCall | ToolResult) for part in self._parts[position])
+        """Return whether the message has calls or results, or a person's approval of a call."""
+        return any(isinstance(part, ToolCall | ToolResult) or plain.is_approval(part) for part in self._parts[position])
 
     def settled(self, *, is_end: bool = True) -> list[Settled[ReadableT]]:
         """
@@ -116,13 +155,18 @@ class Settling(Generic[ReadableT]):
                 call = self._calls.get(place)
                 if call is None:
                     orphans.append(part)
+                elif self._results[call] is not part:
+                    continue
                 elif call > place:
                     late[call] = replace(part, call_id=self._id_of(call))
                 else:
                     found.append(replace(part, call_id=self._id_of(call)))
+            elif place in self._carried_out:
+                continue
             elif isinstance(part, ToolCall):
                 result = self._results.get(place)
-                state = result.state if result else "abandoned" if is_passed_over else part.state
+                open = "abandoned" if is_passed_over else self._approval.get(place, part.state)
+                state = result.state if result else open
                 if result is not None:
                     results[len(found)] = result
                 found.append(replace(part, id=self._id_of(place), state=state))
@@ -130,7 +174,9 @@ class Settling(Generic[ReadableT]):
             else:
                 found.append(plain.as_text(part))
         calls = sum(isinstance(part, ToolCall) for part in found)
-        return Settled(self._messages[position], found, results, orphans, len(results) == calls and not orphans)
+        approved = sum(place[0] == position and place not in self._results for place in self._approved)
+        is_whole = len(results) + approved == calls and not orphans
+        return Settled(self._messages[position], found, results, orphans, is_whole)
 
 
 def _key(calls: _Waiting, result: ToolResult) -> str | _Place | None:

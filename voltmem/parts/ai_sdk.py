@@ -44,6 +44,8 @@ FORMAT: Final = "ai-sdk/v7"
 
 TOOL_CALL: Final = "tool-call"
 TOOL_RESULT: Final = "tool-result"
+APPROVAL_REQUEST: Final = "tool-approval-request"
+APPROVAL_RESPONSE: Final = "tool-approval-response"
 DYNAMIC: Final = "dynamic-tool"
 _TOOL: Final = "tool-"
 
@@ -192,6 +194,13 @@ def _voltagents_result(part: JsonObject, call_id: str, name: str) -> ToolResult 
     return next((each for each in found if isinstance(each, ToolResult)), None)
 
 
+def _approval_response(block: JsonObject) -> list[Part] | None:
+    """Read the answer to a request, of which it has the id only: a no is the result of the call."""
+    if block.get("approved") is False:
+        return [ToolResult(string(block, "approvalId"), block.get("reason"), state="denied")]
+    return [Other(APPROVAL_RESPONSE, block)]
+
+
 def _step(block: JsonObject) -> list[Part] | None:
     return [Other(STEP)]
 
@@ -213,8 +222,8 @@ BLOCKS: Final[Mapping[str, BlockReader]] = {
     TOOL_CALL: _call,
     TOOL_RESULT: _result,
     "tool-invocation": _invocation,
-    "tool-approval-request": lambda _: [Other("tool-approval-request")],
-    "tool-approval-response": lambda _: [Other("tool-approval-response")],
+    APPROVAL_REQUEST: lambda block: [Other(APPROVAL_REQUEST, block)],
+    APPROVAL_RESPONSE: _approval_response,
     DYNAMIC: lambda block: read_tool(block),
     STEP: _step,
 }

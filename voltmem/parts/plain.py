@@ -28,8 +28,10 @@ from voltmem.parts._types import (
     ToolResult,
     string,
 )
-from voltmem.parts.ai_sdk import TOOL_CALL, TOOL_RESULT
+from voltmem.parts.ai_sdk import APPROVAL_REQUEST, APPROVAL_RESPONSE, TOOL_CALL, TOOL_RESULT
 
+# A tool's message may have a person's approval, which is no result.
+_APPROVALS: Final = frozenset({APPROVAL_REQUEST, APPROVAL_RESPONSE, "mcp_approval_response"})
 _IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
 
 # Objects are not text, but their strings and numbers are, without what is for programs.
@@ -49,7 +51,7 @@ def read(
     if type in ("reasoning", "thinking") and isinstance(content, str):
         return [Reasoning(content)]
     found = _content(role, content, blocks)
-    has_result = any(isinstance(part, ToolResult) for part in found)
+    has_result = any(isinstance(part, ToolResult) or is_approval(part) for part in found)
     if not has_result and (role in ("tool", "function") or type == TOOL_RESULT):
         return [ToolResult(string(metadata, *_IDS), content, string(metadata, "toolName", "name"))]
     has_call = any(isinstance(part, ToolCall) for part in found)
@@ -59,6 +61,11 @@ def read(
             return [ToolCall("", "", None)]
         found += beside
     return found
+
+
+def is_approval(part: Part) -> bool:
+    """Return whether it is a request for a person's approval of a call, or a yes; a no is a result."""
+    return isinstance(part, Other) and part.type in _APPROVALS
 
 
 def _content(role: str, content: JsonValue, blocks: Callable[[JsonObject], list[Part]]) -> list[Part]:

@@ -21,7 +21,7 @@ from voltmem.parts._providers import (
     result_text,
     spoken,
 )
-from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._steps import SYSTEM_ROLES, ReadableT, Settled
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -55,6 +55,8 @@ CALLS: Final = {
     "tool_search_call": "arguments",
 }
 RESULTS: Final = frozenset({f"{call}_output" for call in CALLS} | {"tool_search_output"})
+APPROVAL_REQUEST: Final = "mcp_approval_request"
+APPROVAL_RESPONSE: Final = "mcp_approval_response"
 # The calls that OpenAI runs itself: the item has the result as well, with these fields.
 _HOSTED: Final = {
     "web_search_call": ("action", "results"),
@@ -64,12 +66,13 @@ _HOSTED: Final = {
     "mcp_call": ("arguments", "output"),
     "mcp_list_tools": ("server_label", "tools"),
 }
-ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", "mcp_approval_request", "mcp_approval_response"}) | {
+ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", APPROVAL_REQUEST, APPROVAL_RESPONSE}) | {
     "item_reference",
     "compaction",
     "message",
 }
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
+_OF_TOOLS: Final = RESULTS | {APPROVAL_RESPONSE}
 
 
 def is_message(value: JsonObject) -> bool:
@@ -83,7 +86,7 @@ def is_message(value: JsonObject) -> bool:
 def role(item: JsonObject) -> str:
     """Return who speaks in an item; what has no role is the model's, or a tool's."""
     given = string(item, "role")
-    return given if given in _ROLES else "tool" if string(item, "type") in RESULTS else "assistant"
+    return given if given in _ROLES else "tool" if string(item, "type") in _OF_TOOLS else "assistant"
 
 
 def _text(block: JsonObject) -> list[Part] | None:
@@ -161,7 +164,8 @@ def _result(item: JsonObject) -> list[Part]:
 def _hosted(item: JsonObject) -> list[Part]:
     kind = string(item, "type")
     given, answer = _HOSTED[kind]
-    id, name = string(item, "id"), string(item, "name") or kind
+    # What a person has approved is the call that was asked for.
+    id, name = string(item, "approval_request_id", "id"), string(item, "name") or kind
     call = ToolCall(id, name, arguments(item.get(given)), provider_executed=True)
     if kind == "image_generation_call":
         data = string(item, "result")
@@ -176,13 +180,20 @@ def _approval(item: JsonObject) -> list[Part]:
     return [ToolCall(string(item, "id"), string(item, "name"), arguments(item.get("arguments")), "waiting", True)]
 
 
+def _approval_response(item: JsonObject) -> list[Part]:
+    if item.get("approve") is False:
+        return [ToolResult(string(item, "approval_request_id"), item.get("reason"), state="denied")]
+    return [Other(APPROVAL_RESPONSE, item)]
+
+
 _ITEMS: Final[Mapping[str, Callable[[JsonObject], list[Part]]]] = {
     "message": _message,
     "reasoning": _reasoning,
     **dict.fromkeys(CALLS, _call),
     **dict.fromkeys(RESULTS, _result),
     **dict.fromkeys(_HOSTED, _hosted),
-    "mcp_approval_request": _approval,
+    APPROVAL_REQUEST: _approval,
+    APPROVAL_RESPONSE: _approval_response,
 }
 
 
@@ -205,11 +216,15 @@ ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS,
 
 LONGEST_ID: Final = 64
 FORMATS: Final = frozenset({FORMAT, "openai-agents"})
+_LEFT_OUT: Final = "left out"
+_ID_IS_OPTIONAL: Final = frozenset(
+    {"", "message", "function_call", "custom_tool_call", "shell_call", "apply_patch_call", "tool_search_call"}
+)
 
 
 def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> list[JsonObject]:
     """
-    Return the items of the messages. One that was stored as an item is returned as it was.
+    Return the items of the messages. One that was stored as an item is returned as it was, if its reasoning is there.
 
     A call without a result and a result without a call are left out, because the API refuses them; *keep_all* keeps
     them, for somebody who leaves them out.
@@ -217,24 +232,75 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
     ids = CallIds(LONGEST_ID)
     found: list[JsonObject] = []
     for each in settled:
-        payload = _own(each)
-        if payload is not None:
+        payload = item_of(each.message)
+        if payload is not None and not references(payload):  # a stored file that is not there is named below
             for part in each.parts:
                 if isinstance(part, ToolCall):
                     ids.keep(part.id)
-            found += [payload] if each.is_whole or keep_all else []
+            # The place of an item that is left out stays until the reasoning before it is left out as well.
+            found.append(payload if each.is_whole or keep_all else {_LEFT_OUT: True})
         else:
             if keep_all:
                 found += [_written_result(ids, result) for result in each.orphans if result.call_id]
             found += _items(each, ids, keep_all=keep_all)
+    return found if keep_all else with_reasoning(_with_approvals(found))
+
+
+def item_of(message: object) -> JsonObject | None:
+    """Return the item as which the message was stored; None: it was not."""
+    payload = getattr(message, "payload", None)
+    return payload if getattr(message, "format", None) in FORMATS and isinstance(payload, dict) else None
+
+
+def with_reasoning(items: Sequence[JsonObject]) -> list[JsonObject]:
+    """
+    Return the items by the API's rule: a reasoning is followed by its item, and an item by its id has its reasoning.
+
+    A reasoning without its item is left out. An item whose reasoning is missing is sent without its id: then it is a
+    new one, which needs none.
+    """
+    found: list[JsonObject] = []
+    reasoning: list[JsonObject] = []
+    is_cut = True  # whether the reasoning of the model's next item may be missing: at the beginning nobody knows
+    for item in items:
+        if string(item, "type") == "reasoning":
+            reasoning.append(item)
+            continue
+        if _LEFT_OUT in item:
+            is_cut = is_cut or bool(reasoning)
+        elif is_from_model(item):
+            is_cut = is_cut and not reasoning
+            found += [*reasoning, _without_id(item) if is_cut else item]
+        else:
+            is_cut = is_cut and item.get("role") in SYSTEM_ROLES
+            found.append(item)
+        reasoning = []
     return found
 
 
-def _own(settled: Settled[ReadableT]) -> JsonObject | None:
-    """Return the item as which the message was stored; None: it was not, or it has a stored file that is not there."""
-    payload = getattr(settled.message, "payload", None)
-    is_own = getattr(settled.message, "format", None) in FORMATS
-    return payload if is_own and isinstance(payload, dict) and not references(payload) else None
+def is_from_model(item: JsonObject) -> bool:
+    """Return whether the model has made the item, which is not a reasoning."""
+    type = string(item, "type")
+    return item.get("role") == "assistant" or type in CALLS or type in _HOSTED or type == APPROVAL_REQUEST
+
+
+def _without_id(item: JsonObject) -> JsonObject:
+    """Return the item without its id; one that the API demands stays."""
+    if string(item, "type") not in _ID_IS_OPTIONAL:
+        return item
+    return {name: value for name, value in item.items() if name != "id"}
+
+
+def _with_approvals(items: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return the items without a request for approval that has no response, and without a response to no request."""
+    asked = {string(item, "id") for item in items if item.get("type") == APPROVAL_REQUEST}
+    answered = {string(item, "approval_request_id") for item in items if item.get("type") == APPROVAL_RESPONSE}
+    return [
+        item
+        for item in items
+        if not (item.get("type") == APPROVAL_REQUEST and string(item, "id") not in answered)
+        and not (item.get("type") == APPROVAL_RESPONSE and string(item, "approval_request_id") not in asked)
+    ]
 
 
 def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iterator[JsonObject]:
