@@ -40,7 +40,18 @@ MODULES = (
 # The methods that "with", "async for" and "await" call.
 # Members that make models of values and rows: voltmem's own, and not in the reference either.
 INTERNAL = frozenset(
-    {"from_row", "given", "in_form", "kept_under", "model_config", "model_post_init", "of", "of_fields", "saying"}
+    {
+        "from_row",
+        "given",
+        "in_form",
+        "keeping",
+        "kept_under",
+        "model_config",
+        "model_post_init",
+        "of",
+        "of_fields",
+        "saying",
+    }
     | {"stored_at", "to_row"}
 )
 SPECIAL = {"__init__", "__aenter__", "__aexit__", "__aiter__", "__await__", "__enter__", "__exit__", "__iter__"}

@@ -7,7 +7,7 @@ VoltAgent's JSON. from_row() makes a model of a row, to_row() a row of a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast, overload
 
@@ -31,7 +31,9 @@ from voltmem._values import (
 from voltmem.errors import InvalidInputError
 from voltmem.parts import Part, plain
 from voltmem.parts._forms import Form, form_of
+from voltmem.parts._read import parts as read_parts
 from voltmem.parts._read import text
+from voltmem.parts._without import says_the_same, without
 
 __all__ = [
     "Conversation",
@@ -297,6 +299,14 @@ class Message(Model):
         """Return this message as a plain one that says only these parts."""
         type, content = plain.derive(self.role, parts)
         return self._changed({"type": type, "content": content})
+
+    def keeping(self, kept: Sequence[Part], left_out: Set[str]) -> Self:
+        """Return this message with only the parts to keep, without the calls and results with the other ids."""
+        fields = {name: self.__dict__[name] for name in ("content", "payload", "metadata") if name in self.__dict__}
+        rest: dict[str, Any] = {name: without(value, left_out - {""}) for name, value in fields.items()}
+        found = construct_unchecked(self.__class__, {**self.__dict__, **rest, "type": plain.derive(self.role, kept)[0]})
+        # In a form that says it in another way, or with calls that have no id, the plain form has to do.
+        return found if says_the_same(read_parts(found), kept) else self.saying(kept)
 
     def rewritten(self, rewrite: Callable[[JsonValue], JsonValue]) -> Self:
         """Return this message with the content and the payload that the function returns for them."""

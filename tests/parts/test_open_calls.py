@@ -184,3 +184,51 @@ def test_a_result_that_repeats_a_denial_takes_its_place() -> None:
         {"role": "tool", "tool_call_id": "k", "content": "The user denied this tool call. Never."}
     ]
     assert len(to_openai(in_window(QUESTION, ASKED, answered(False), {"role": "tool", "content": [denial]}))) == 3
+
+
+# --- what stands beside them -----------------------------------------------------------------------------------------
+
+PICTURE: Final[Given] = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+CHAT_CALL: Final[Given] = {"id": "open", "type": "function", "function": {"name": "w", "arguments": "{}"}}
+
+
+def test_a_window_keeps_the_picture_beside_a_result_without_its_call() -> None:
+    """The result is left out; the user's picture and words go to the model as they were."""
+    result: Given = {"type": "tool_result", "tool_use_id": "gone", "content": "r"}
+    words: Given = {"type": "text", "text": "And this picture?"}
+
+    (message,) = in_window({"role": "user", "content": [result, PICTURE, words]})
+
+    assert message.content == [PICTURE, words]
+
+
+def test_a_window_keeps_a_ui_message_as_it_was_but_for_an_open_call() -> None:
+    """Files, data, reasoning, an answered dynamic tool and the metadata stay as the front end stored them."""
+    parts: list[JsonValue] = [
+        {"type": "reasoning", "text": "Hm.", "providerMetadata": {"anthropic": {"signature": "s"}}},
+        {"type": "text", "text": "Here."},
+        {"type": "file", "mediaType": "image/png", "filename": "a.png", "url": "data:image/png;base64,AAAA"},
+        {"type": "data-w", "data": 1},
+        {"type": "dynamic-tool", "toolName": "w", "toolCallId": "k", "state": "output-available", "output": "R"},
+    ]
+    open: Given = {"type": "tool-w", "toolCallId": "open", "state": "input-available", "input": {}}
+    given: Given = {"id": "u", "role": "assistant", "metadata": {"model": "m"}, "parts": [*parts, open]}
+
+    assert to_ui_messages(in_window(given, QUESTION))[0] == {**given, "parts": parts}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"tool_calls": [CHAT_CALL], "annotations": []}, {"annotations": []}),
+        ({"content": [PICTURE, {"type": "tool_use", "id": "open", "name": "w", "input": {}}]}, {"content": [PICTURE]}),
+    ],
+)
+def test_a_window_keeps_the_form_of_a_message_with_an_open_call(given: Given, kept: Given) -> None:
+    """What is left is still the provider's own message."""
+    said: Given = {"role": "assistant", "content": "Let me see."}
+
+    (message, _) = in_window({**said, **given}, QUESTION)
+
+    shown = getattr(message, "payload", None) or {"role": message.role, "content": message.content}
+    assert shown == {**said, **kept}

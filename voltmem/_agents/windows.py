@@ -8,7 +8,7 @@ from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
 from voltmem.models import Message
-from voltmem.parts import File, Source, Text, ToolCall, ToolResult
+from voltmem.parts import Other, Part, Reasoning, ToolCall
 from voltmem.parts._settled import Settling
 from voltmem.parts.responses import is_from_model, item_of
 
@@ -108,17 +108,26 @@ class _Turns(Generic[MessageT]):
         if settled.is_whole and position not in self._without_reasoning:
             yield message
             return
-        kept = [
-            part
+        left_out = {
+            place: part.id
             for place, part in enumerate(settled.parts)
-            if place in settled.results or not isinstance(part, ToolCall)
-        ]
-        if any(isinstance(part, Text | File | Source | ToolCall | ToolResult) for part in kept):
+            if isinstance(part, ToolCall) and place not in settled.results
+        }
+        kept = [part for place, part in enumerate(settled.parts) if place not in left_out]
+        if position in self._without_reasoning:
             yield message.saying(kept)
+        elif any(map(_is_said, kept)):
+            yield message.keeping(kept, {*left_out.values(), *(result.call_id for result in settled.orphans)})
 
     def end(self, position: int) -> int:
         """Return the position of the last message of the turn."""
         return self._end[self._root(position)]
+
+
+def _is_said(part: Part) -> bool:
+    if isinstance(part, Other):
+        return part.type.startswith("data-")  # an application's own, which its front end shows
+    return not isinstance(part, Reasoning)
 
 
 def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[list[MessageT], bool]:
