@@ -367,7 +367,7 @@ class NativeMessage(Message):
     @classmethod
     def in_form(cls, form: Form, given: Mapping[str, object]) -> NativeMessage:
         """Return a message that was given in this form: the form itself as the payload, and the plain message."""
-        payload = cast(JsonObject, json_value(dict(given), "message"))
+        payload = form.as_stored(cast(JsonObject, json_value(dict(given), "message")))
         ours = {name: payload.pop(name) for name in form.outside if name in payload}
         role = form.role(payload)
         type, content = plain.derive(role, form.read(payload))

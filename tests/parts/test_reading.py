@@ -207,6 +207,30 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
         },
         [Text("Let me see."), CALL],
     ),
+    "agno: a call": (
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "from_history": False,
+            "stop_after_tool_call": False,
+            "tool_calls": [
+                {"id": "k1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+            ],
+        },
+        [Text("Let me see."), CALL],
+    ),
+    "agno: a result": (
+        {
+            "role": "tool",
+            "content": "boom",
+            "from_history": False,
+            "stop_after_tool_call": False,
+            "tool_call_id": "k1",
+            "tool_name": "weather",
+            "tool_call_error": True,
+        },
+        [ToolResult("k1", "boom", "weather", "failed")],
+    ),
     "langchain: a result": (
         {"type": "tool", "data": {"content": "boom", "tool_call_id": "k1", "name": "weather", "status": "error"}},
         [ToolResult("k1", "boom", "weather", "failed")],
@@ -318,6 +342,8 @@ def test_parts_reads_a_file_in_every_spelling(block: dict[str, JsonValue], expec
         ({"role": "user", "parts": [{"type": "text", "text": "Hi"}]}, "ai-sdk/v7"),
         ({"role": "user", "parts": [{"text": "Hi"}]}, "gemini"),
         ({"type": "human", "data": {"content": "Hi"}}, "langchain"),
+        ({"type": "human", "content": "Hi", "additional_kwargs": {}, "response_metadata": {}}, "langchain"),
+        ({"role": "user", "content": "Hi", "from_history": False, "stop_after_tool_call": False}, "agno"),
         ({"kind": "request", "parts": []}, "pydantic-ai"),
         ({"role": "user", "content": "Hi"}, None),
         ({"role": "user", "content": [{"type": "text", "text": "Hi"}]}, None),
@@ -446,3 +472,29 @@ def test_a_ui_message_without_parts_is_written_with_parts() -> None:
     written = to_ui_messages(messages)
 
     assert [each["parts"] for each in written] == [[{"type": "text", "text": "Hello"}]] * 2
+
+
+def test_a_message_that_langchain_has_dumped_is_stored_as_langchain_stores_it() -> None:
+    """model_dump() has the fields of message_to_dict() without the wrapping."""
+    call: dict[str, JsonValue] = {"type": "tool_call", "id": "k1", "name": "weather", "args": {"city": "Oslo"}}
+    given: dict[str, JsonValue] = {"type": "ai", "content": "Hm.", "additional_kwargs": {}, "tool_calls": [call]}
+
+    stored = Message.of({**given, "name": None})
+
+    assert parts(given) == parts(stored) == [Text("Hm."), CALL]
+    assert isinstance(stored, NativeMessage)
+    assert (stored.role, stored.payload) == ("assistant", {"type": "ai", "data": given})
+
+
+def test_a_message_of_agno_keeps_its_id_and_time() -> None:
+    """The time is in seconds, as Agno writes it."""
+    given: dict[str, JsonValue] = {
+        "role": "user",
+        "content": "Hi",
+        "from_history": False,
+        "stop_after_tool_call": False,
+    }
+
+    stored = Message.of({**given, "id": "m1", "created_at": 1795957892})
+
+    assert (stored.id, stored.created_at.timestamp(), stored.text) == ("m1", 1795957892, "Hi")

@@ -33,6 +33,8 @@ class Form:
     role: Callable[[JsonObject], str]
     outside: frozenset[str]
     """The fields of a given message that are ours: they go beside the payload, not into it."""
+    as_stored: Callable[[JsonObject], JsonObject] = lambda message: message
+    """Makes the payload of a message that is given in another spelling of the form."""
     metadata: Callable[[JsonObject], JsonObject] | None = None
     """Returns the message's metadata, if the form has it, too."""
 
@@ -50,13 +52,16 @@ FORMS: Final = (
     Form(
         langchain.FORMAT,
         langchain.is_message,
-        lambda message: langchain.read(message, read_block),
+        lambda message: langchain.read(langchain.as_stored(message), read_block),
         langchain.role,
         _NONE,
+        langchain.as_stored,
     ),
+    # Not "agno/…", which are the rows of a session.
+    Form(agno.FAMILY, agno.is_message, lambda message: agno.read(message, read_block), _role, _OURS),
     Form(pydantic_ai.FORMAT, pydantic_ai.is_message, pydantic_ai.read, pydantic_ai.role, _NONE),
     Form(gemini.FORMAT, gemini.is_message, gemini.read, gemini.role, _OURS),
-    Form(ai_sdk.FORMAT, ai_sdk.is_message, ai_sdk.read, _role, _ID, ai_sdk.metadata),
+    Form(ai_sdk.FORMAT, ai_sdk.is_message, ai_sdk.read, _role, _ID, metadata=ai_sdk.metadata),
     Form(anthropic.FORMAT, anthropic.is_message, anthropic.read, _role, _NONE),
     Form(responses.FORMAT, responses.is_message, responses.read, responses.role, _NONE),
     Form(openai_chat.FORMAT, openai_chat.is_message, openai_chat.read, _role, _OURS),

@@ -26,6 +26,12 @@ from voltmem.parts.openai_chat import calls
 FAMILY: Final = "agno"
 
 _MEDIA: Final[Mapping[str, str]] = {"images": "image", "audio": "audio", "videos": "video", "files": ""}
+_ROLES: Final = frozenset({"system", "developer", "user", "assistant", "model", "tool"})
+
+
+def is_message(value: JsonObject) -> bool:
+    """Return whether Message.to_dict() wrote it."""
+    return string(value, "role") in _ROLES and {"from_history", "stop_after_tool_call"} <= value.keys()
 
 
 def of_row(payload: JsonObject) -> JsonObject:

@@ -34,8 +34,17 @@ _KINDS: Final = frozenset({"human", "ai", "system", "tool", "function", "chat", 
 
 
 def is_message(value: JsonObject) -> bool:
-    """Return whether message_to_dict() wrote it."""
-    return string(value, "type") in _KINDS and isinstance(value.get("data"), dict)
+    """Return whether message_to_dict() or model_dump() wrote it."""
+    return string(value, "type") in _KINDS and (isinstance(value.get("data"), dict) or _is_dump(value))
+
+
+def _is_dump(value: JsonObject) -> bool:
+    return "content" in value and "role" not in value and isinstance(value.get("additional_kwargs"), dict)
+
+
+def as_stored(message: JsonObject) -> JsonObject:
+    """Return what message_to_dict() writes, of what model_dump() has written."""
+    return {"type": message.get("type"), "data": message} if _is_dump(message) else message
 
 
 def role(message: JsonObject) -> str:
