@@ -84,7 +84,11 @@ def to_openai(messages: Iterable[Given]) -> list[JsonObject]:
 
 
 def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
-    """Return items for OpenAI's Responses API, by the same rules as to_openai(). Tools' results have their files."""
+    """
+    Return items for OpenAI's Responses API, by the same rules as to_openai(). Tools' results have their files.
+
+    A reasoning is left out with the item that followed it. An item whose reasoning is missing has no id.
+    """
     return responses.write(settle(_read(messages)))
 
 
