@@ -253,7 +253,8 @@ async def read_ui_messages(storage: PostgresStorage) -> Shown:
 async def read_assistant_ui(storage: PostgresStorage) -> Shown:
     found: list[Fact] = []
     async with client(storage) as http:
-        rows = (await http.get("/history", params={"format": "aui/v0"})).json()["messages"]
+        history = (await http.get("/history", params={"format": "aui/v0"})).json()
+    rows = line_of(history)
     for message in (row["content"] for row in rows):
         for part in message["content"]:
             if part["type"] == "text":
@@ -262,6 +263,17 @@ async def read_assistant_ui(storage: PostgresStorage) -> Shown:
                 found.append(("call", part["toolName"], city(part.get("args", part["argsText"]))))
                 found.append(("result", result_of(part["result"])))
     return shown(found, rows)
+
+
+def line_of(history: Any) -> list[Any]:
+    """Return the rows of the chosen branch, as assistant-ui shows them: those from the head up, oldest first."""
+    rows = {row["id"]: row for row in history["messages"]}
+    line: list[Any] = []
+    place = history["headId"]
+    while place in rows:
+        line.insert(0, rows[place])
+        place = rows[place]["parent_id"]
+    return line
 
 
 READERS: Final[dict[str, Read]] = {
