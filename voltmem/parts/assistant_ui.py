@@ -164,6 +164,11 @@ def without_defaults(message: JsonObject) -> JsonObject:
     return _filled({**message, "createdAt": None, "content": content, "metadata": metadata})
 
 
+def metadata_of(message: JsonObject) -> JsonObject:
+    """Return the application's metadata in a message."""
+    return object_of(object_of(message, "metadata"), "custom")
+
+
 def _filled(values: JsonObject) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None and value not in ("", [], {})}
 

@@ -8,6 +8,7 @@ ThreadHistoryAdapter uses ``/conversations/{id}/history``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from fastapi import APIRouter, Query, Response
@@ -56,6 +57,21 @@ async def _newest(mine: UserStorage, conversation_id: str, limit: int) -> list[N
     found = await memory.newest_messages(limit)
     await check_is_there(mine, conversation_id, found)
     return found
+
+
+async def _save(
+    mine: UserStorage, conversation_id: str, tree: Tree, given: Sequence[tuple[NativeMessage, Object]]
+) -> None:
+    """Store those of a front end's messages, each with its content, that are new or changed, and what metadata adds."""
+    changed: list[NativeMessage] = []
+    for message, content in given:
+        added = tree.unknown_metadata(message.id, content)
+        if added:
+            await mine.merge_message_metadata(added, conversation_id, message.id)
+        elif added is None:
+            metadata = tree.merged_metadata(message.id, content)
+            changed.append(message if metadata is None else message.model_copy(update={"metadata": metadata}))
+    await mine.add_messages(changed, conversation_id)
 
 
 # --- the AI SDK ---------------------------------------------------------------------------------------------------
@@ -115,12 +131,8 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
         if last is not None:
             await mine_together.rewind_conversation(conversationId, tree.last_of(last))
         contents = [{name: value for name, value in each.items() if name != "id"} for each in payloads]
-        changed = [
-            native_message(id, content, format=FORMAT)
-            for id, content in zip(ids, contents, strict=True)
-            if not tree.is_unchanged(id, content)
-        ]
-        await mine_together.add_messages(changed, conversationId)
+        given_messages = [native_message(id, each, format=FORMAT) for id, each in zip(ids, contents, strict=True)]
+        await _save(mine_together, conversationId, tree, list(zip(given_messages, contents, strict=True)))
     return JsonResponse(cast(JsonValue, payloads))
 
 
@@ -258,9 +270,8 @@ async def save_history_entry(
         memory = NativeMemory.of(mine_together.conversation(conversationId))
         await memory.lock()
         tree = Tree(await memory.messages_of_all_branches(_COMPARED), in_format(entry.format))
-        if not tree.is_unchanged(messageId, entry.content):
-            parent = entry.parent_id and tree.last_of(entry.parent_id)
-            follows = (parent or "") if "parent_id" in entry.model_fields_set else None
-            message = native_message(messageId, entry.content, format=entry.format, parent_id=follows)
-            await mine_together.add_messages([message], conversationId)
+        parent = entry.parent_id and tree.last_of(entry.parent_id)
+        follows = (parent or "") if "parent_id" in entry.model_fields_set else None
+        message = native_message(messageId, entry.content, format=entry.format, parent_id=follows)
+        await _save(mine_together, conversationId, tree, [(message, entry.content)])
     return JsonResponse(HistoryRow(id=messageId, parent_id=entry.parent_id, format=entry.format, content=entry.content))

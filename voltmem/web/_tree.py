@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from pydantic import JsonValue
 
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
 from voltmem.parts import ToolResult, parts
-
-_LARGEST_EXACT: Final = 2**53
-_INFINITE: Final = 2**1023  # which JavaScript writes as null
+from voltmem.web._sent_back import as_in_javascript, is_copy
 
 
 def _as_it_is(content: JsonObject) -> JsonObject:
@@ -28,6 +23,10 @@ class Format:
     """Converts the messages of one branch: the content of each message that the front end has, by its id."""
     compared: Callable[[JsonObject], JsonObject] = _as_it_is
     """Makes of a content what is compared, since a front end may add to a message that it has loaded."""
+    metadata: Callable[[JsonObject], JsonObject] = lambda _: {}
+    """Returns the metadata in a content. It is not compared with the rest if *compared* leaves it out."""
+    family: str = ""
+    """What the names of formats begin with whose messages the front end itself has stored."""
 
 
 class Tree:
@@ -88,13 +87,55 @@ class Tree:
 
     def is_unchanged(self, id: str, content: JsonObject) -> bool:
         """Return whether a front end sends a message back as it was given it, or as it stored it."""
-        message = self._messages.get(id)
         # A call that was abandoned since is given otherwise than it was stored.
+        given = self._compared(content)
+        return any(is_copy(given, self._compared(each)) for each in self._known(id))
+
+    def unknown_metadata(self, id: str, content: JsonObject) -> JsonObject | None:
+        """
+        Return what the metadata of a message that comes back gets: the fields that it has not. None: store the message.
+
+        A field that the message has is not replaced: it may have been set after the front end loaded the message. A
+        message that the front end itself has stored is stored again if its metadata was changed.
+        """
+        message = self._messages.get(id)
+        if message is None or not self.is_unchanged(id, content):
+            return None
+        given = self._metadata(content)
+        if any(given == self._metadata(each) for each in self._known(id)):
+            return {}
+        if self._is_front_ends(message):
+            return None
+        return {name: value for name, value in given.items() if name not in message.metadata}
+
+    def merged_metadata(self, id: str, content: JsonObject) -> JsonObject | None:
+        """Return the metadata of a stored message with that of its new content; None: the message is new."""
+        message = self._messages.get(id)
+        if message is None:
+            return None
+        given = self._format.metadata(content)
+        if self.is_unchanged(id, content) and isinstance(message.payload, dict):
+            before = self._format.metadata(message.payload)
+            given = {
+                name: value
+                for name, value in given.items()
+                if name not in message.metadata or before.get(name, value) != value
+            }
+        return {**message.metadata, **given}
+
+    def _known(self, id: str) -> list[JsonObject]:
+        message = self._messages.get(id)
         known = [] if message is None else [self.contents.get(id), message.payload]
-        return any(isinstance(each, dict) and self._compared(each) == self._compared(content) for each in known)
+        return [each for each in known if isinstance(each, dict)]
+
+    def _is_front_ends(self, message: NativeMessage) -> bool:
+        return bool(self._format.family) and (message.format or "").startswith(self._format.family)
+
+    def _metadata(self, content: JsonObject) -> JsonObject:
+        return as_in_javascript(self._format.metadata(content))
 
     def _compared(self, content: JsonObject) -> JsonObject:
-        return _of_javascript(self._format.compared(content))
+        return as_in_javascript(self._format.compared(content))
 
     def parent_of(self, id: str) -> str | None:
         """Return the message before one of the front end's, in the front end's form; None: it is a first one."""
@@ -120,18 +161,3 @@ def _parents(found: Sequence[tuple[NativeMessage, bool]]) -> Iterator[tuple[str,
         yield message.id, before if message.parent_id is None else message.parent_id or None
         if not is_aside:
             before = message.id
-
-
-def _of_javascript(value: JsonObject) -> JsonObject:
-    """Return JSON as JavaScript reads it, which has large integers rounded."""
-
-    def rounded(value: JsonValue) -> JsonValue:
-        if isinstance(value, dict):
-            return {key: rounded(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [rounded(each) for each in value]
-        if isinstance(value, int) and abs(value) > _LARGEST_EXACT:
-            return float(value) if abs(value) < _INFINITE else None
-        return value
-
-    return {key: rounded(each) for key, each in value.items()}

@@ -9,6 +9,7 @@ from voltmem.models import NativeMessage
 from voltmem.parts import ai_sdk, assistant_ui, parts, plain, to_ui_messages
 from voltmem.parts._forms import read_payload
 from voltmem.parts._settled import settle
+from voltmem.parts._types import object_of
 from voltmem.web._tree import Format
 
 
@@ -47,10 +48,24 @@ def in_format(format: str) -> Format:
     In the AI SDK's formats and in assistant-ui's own all messages are, in others those that were stored in the format.
     """
     if format.startswith(ai_sdk.FAMILY):
-        return Format(lambda branch: _by_id(to_ui_messages(branch)))
+        return Format(
+            lambda branch: _by_id(to_ui_messages(branch)),
+            _without_metadata,
+            lambda content: object_of(content, "metadata"),
+            ai_sdk.FAMILY,
+        )
     if format.startswith(assistant_ui.FAMILY):
-        return Format(lambda branch: _by_id(assistant_ui.write(settle(branch))), assistant_ui.without_defaults)
+        return Format(
+            lambda branch: _by_id(assistant_ui.write(settle(branch))),
+            lambda content: _without_metadata(assistant_ui.without_defaults(content)),
+            assistant_ui.metadata_of,
+            assistant_ui.FAMILY,
+        )
     return Format(lambda branch: _as_stored(branch, format))
+
+
+def _without_metadata(content: JsonObject) -> JsonObject:
+    return {name: value for name, value in content.items() if name != "metadata"}
 
 
 def _by_id(messages: list[JsonObject]) -> dict[str, JsonObject]:

@@ -1,0 +1,165 @@
+"""A front end saves again what it has loaded: nothing that nobody edited in it changes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import httpx2
+import pytest
+
+from tests.web.test_frontends import get
+from voltmem import NativeMemory, PostgresStorage
+from voltmem._values import JsonObject
+from voltmem.models import NativeMessage
+
+FORMATS: Final = ("ai-sdk/v6", "aui/v0")
+CALL: Final[JsonObject] = {
+    "id": "m2",
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "k", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}],
+}
+RESULT: Final[JsonObject] = {"id": "m3", "role": "tool", "tool_call_id": "k", "content": "RAIN-42"}
+
+
+@pytest.fixture
+async def conversation(storage: PostgresStorage) -> str:
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    item = {"type": "message", "id": "a", "role": "assistant", "status": "completed", "content": "A"}
+    messages: list[Any] = [
+        {"id": "q", "role": "user", "content": "Q"},
+        NativeMessage(id="m1", role="assistant", content="A", format="openai-agents", payload=item),
+    ]
+    await storage.add_messages(messages, "ada", "c1")
+    return "/conversations/c1"
+
+
+async def stored(storage: PostgresStorage) -> list[NativeMessage]:
+    return await NativeMemory(storage, "ada", "c1").newest_messages()
+
+
+async def loaded(ada: httpx2.AsyncClient, conversation: str, format: str) -> dict[str, Any]:
+    """Return the rows of the history by their ids."""
+    rows = (await get(ada, f"{conversation}/history", format=format))["messages"]
+    return {row["id"]: row for row in rows}
+
+
+async def save(ada: httpx2.AsyncClient, conversation: str, row: dict[str, Any]) -> None:
+    """Save a row as the front end of its format does."""
+    if row["format"].startswith("ai-sdk/"):
+        body = {"messages": [{"id": row["id"], **row["content"]}]}
+        answer = await ada.post(f"{conversation}/ui-messages", json=body)
+    else:
+        body = {name: value for name, value in row.items() if name != "id"}
+        answer = await ada.put(f"{conversation}/history/{row['id']}", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def with_metadata(row: dict[str, Any], metadata: JsonObject) -> dict[str, Any]:
+    given = {"custom": metadata} if row["format"] == "aui/v0" else metadata
+    return {**row, "content": {**row["content"], "metadata": given}}
+
+
+def edited(row: dict[str, Any]) -> dict[str, Any]:
+    name = "content" if row["format"] == "aui/v0" else "parts"
+    return {**row, "content": {**row["content"], name: [{"type": "text", "text": "Edited"}]}}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_feedback_is_kept_when_the_front_end_saves_a_copy_from_before(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """What was merged into the metadata since, and the framework's form, stay; a second vote is not taken back."""
+    for vote in ("positive", "negative"):
+        row = (await loaded(ada, conversation, format))["m1"]
+        await storage.merge_message_metadata({"feedback": {"type": vote}}, "ada", "c1", "m1")
+        before = await stored(storage)
+
+        await save(ada, conversation, row)
+
+        assert await stored(storage) == before
+        assert before[1].metadata == {"feedback": {"type": vote}}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_metadata_of_the_front_end_is_added_to_a_frameworks_message(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """Fields that only the front end has are merged into the metadata; the framework's form stays."""
+    await storage.merge_message_metadata({"feedback": 1}, "ada", "c1", "m1")
+    before = await stored(storage)
+    row = (await loaded(ada, conversation, format))["m1"]
+
+    await save(ada, conversation, with_metadata(row, {"tokens": 7}))
+
+    after = await stored(storage)
+    assert after[1].metadata == {"feedback": 1, "tokens": 7}
+    assert (after[1].format, after[1].payload) == (before[1].format, before[1].payload)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_an_edited_message_keeps_the_metadata_that_the_front_end_does_not_send(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """The text is the front end's, and so are the metadata's fields that it sends."""
+    row = (await loaded(ada, conversation, format))["m1"]
+    await storage.merge_message_metadata({"feedback": 1, "tokens": 6}, "ada", "c1", "m1")
+
+    await save(ada, conversation, with_metadata(edited(row), {"tokens": 7}))
+
+    after = (await stored(storage))[1]
+    assert (after.content, after.metadata) == ("Edited", {"feedback": 1, "tokens": 7})
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_a_message_of_the_front_end_has_the_metadata_that_it_changes(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """Its own message comes back with new metadata, and keeps the feedback that was merged."""
+    row = with_metadata(edited((await loaded(ada, conversation, format))["m1"]), {"tokens": 7})
+    await save(ada, conversation, row)
+    await storage.merge_message_metadata({"feedback": 1}, "ada", "c1", "m1")
+
+    await save(ada, conversation, row)
+    assert (await stored(storage))[1].metadata == {"feedback": 1, "tokens": 7}
+    await save(ada, conversation, with_metadata(row, {"tokens": 8}))
+
+    assert (await stored(storage))[1].metadata == {"feedback": 1, "tokens": 8}
+    shown = (await loaded(ada, conversation, format))["m1"]["content"]["metadata"]
+    assert (shown["custom"] if format == "aui/v0" else shown)["tokens"] == 8
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_a_call_that_still_runs_in_the_front_end_is_an_old_copy(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """The result has arrived since: what the framework has stored stays. A call of something else is an edit."""
+    await storage.add_message(CALL, "ada", "c1")
+    row = (await loaded(ada, conversation, format))["m2"]
+    await storage.add_message(RESULT, "ada", "c1")
+    await storage.add_message({"role": "assistant", "content": "It rains."}, "ada", "c1")
+    before = await stored(storage)
+
+    await save(ada, conversation, row)
+    assert await stored(storage) == before
+
+    row["content"]["content" if format == "aui/v0" else "parts"][0]["toolName"] = "another"
+    await save(ada, conversation, row)
+    assert (await stored(storage))[2].format == ("aui/v0" if format == "aui/v0" else "ai-sdk/v7")
+
+
+async def test_an_answer_to_an_abandoned_call_is_saved(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """A person's approval is an edit, also of a call that was passed over."""
+    part = {"type": "tool-t", "toolCallId": "k", "input": {}, "state": "approval-requested", "approval": {"id": "x"}}
+    asked: dict[str, Any] = {"id": "m2", "role": "assistant", "parts": [part]}
+    later = {"id": "m3", "role": "user", "parts": [{"type": "text", "text": "Later."}]}
+    await ada.post(f"{conversation}/ui-messages", json={"messages": [asked, later]})
+    answered = {**part, "state": "approval-responded", "approval": {"id": "x", "approved": True}}
+
+    await ada.post(f"{conversation}/ui-messages", json={**asked, "parts": [answered]})
+
+    payload = (await stored(storage))[2].payload
+    assert isinstance(payload, dict)
+    assert payload["parts"] == [answered]
