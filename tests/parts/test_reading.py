@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -258,6 +259,34 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
         },
         [Text("See."), File("image/png", data=PNG)],
     ),
+    "assistant-ui: an answer": (
+        {
+            "role": "assistant",
+            "status": {"type": "complete", "reason": "stop"},
+            "content": [
+                {
+                    "type": "tool-call",
+                    "toolCallId": "k1",
+                    "toolName": "weather",
+                    "args": {"city": "Oslo"},
+                    "argsText": '{"city":"Oslo"}',
+                    "result": "4 °C",
+                },
+                {"type": "text", "text": "4 °C."},
+            ],
+            "metadata": {"steps": [], "custom": {}},
+            "createdAt": "2026-01-01T00:00:00Z",
+        },
+        [replace(CALL, state="answered"), ToolResult("k1", "4 °C", "weather"), Text("4 °C.")],
+    ),
+    "assistant-ui: attachments": (
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "See."}],
+            "attachments": [{"type": "image", "content": [{"type": "image", "image": f"data:image/png;base64,{PNG}"}]}],
+        },
+        [Text("See."), File("image/png", data=PNG)],
+    ),
 }
 
 
@@ -345,6 +374,9 @@ def test_parts_reads_a_file_in_every_spelling(block: dict[str, JsonValue], expec
         ({"type": "human", "content": "Hi", "additional_kwargs": {}, "response_metadata": {}}, "langchain"),
         ({"role": "user", "content": "Hi", "from_history": False, "stop_after_tool_call": False}, "agno"),
         ({"kind": "request", "parts": []}, "pydantic-ai"),
+        ({"role": "user", "content": [], "attachments": []}, "aui/v0"),
+        ({"role": "assistant", "content": [], "status": {"type": "running"}}, "aui/v0"),
+        ({"role": "assistant", "content": [], "status": "completed"}, "openai-responses"),
         ({"role": "user", "content": "Hi"}, None),
         ({"role": "user", "content": [{"type": "text", "text": "Hi"}]}, None),
         ({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "k1", "content": "4"}]}, None),

@@ -25,7 +25,7 @@ RESULT: Final[JsonObject] = {"id": "m3", "role": "tool", "tool_call_id": "k", "c
 @pytest.fixture
 async def conversation(storage: PostgresStorage) -> str:
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
-    item = {"type": "message", "id": "a", "role": "assistant", "status": "completed", "content": "A"}
+    item: JsonObject = {"type": "message", "id": "a", "role": "assistant", "status": "completed", "content": "A"}
     messages: list[Any] = [
         {"id": "q", "role": "user", "content": "Q"},
         NativeMessage(id="m1", role="assistant", content="A", format="openai-agents", payload=item),

@@ -62,6 +62,7 @@ FORMS: Final = (
     Form(pydantic_ai.FORMAT, pydantic_ai.is_message, pydantic_ai.read, pydantic_ai.role, _NONE),
     Form(gemini.FORMAT, gemini.is_message, gemini.read, gemini.role, _OURS),
     Form(ai_sdk.FORMAT, ai_sdk.is_message, ai_sdk.read, _role, _ID, metadata=ai_sdk.metadata),
+    Form(assistant_ui.FORMAT, assistant_ui.is_message, assistant_ui.read, _role, _ID),
     Form(anthropic.FORMAT, anthropic.is_message, anthropic.read, _role, _NONE),
     Form(responses.FORMAT, responses.is_message, responses.read, responses.role, _NONE),
     Form(openai_chat.FORMAT, openai_chat.is_message, openai_chat.read, _role, _OURS),

@@ -39,6 +39,20 @@ FAMILY: Final = "aui/"
 FORMAT: Final = "aui/v0"
 
 
+def is_message(value: JsonObject) -> bool:
+    """Return whether it is a message of assistant-ui: its status is an object, which is a string in other forms."""
+    content, status, attachments = value.get("content"), value.get("status"), value.get("attachments")
+    if value.get("role") not in ("system", "user", "assistant") or not isinstance(content, list):
+        return False
+    if "parts" in value or not all(isinstance(part, dict) and string(part, "type") for part in content):
+        return False
+    if status is not None:
+        return isinstance(status, dict) and bool(string(status, "type"))
+    return isinstance(attachments, list) and all(
+        isinstance(each, dict) and isinstance(each.get("content"), list) for each in attachments
+    )
+
+
 def _text(part: JsonObject) -> list[Part] | None:
     return [Text(string(part, "text"))] if isinstance(part.get("text"), str) else None
 

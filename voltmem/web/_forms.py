@@ -106,6 +106,24 @@ class UIMessage(MessageInForm):
     metadata: Json = None
 
 
+class Attachment(MessageInForm):
+    """A file of a message of assistant-ui. Stored unchanged."""
+
+    content: list[UIPart]
+
+
+class AssistantUIMessage(MessageInForm):
+    """A message of assistant-ui's own, with a status or attachments. Stored unchanged."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": _one_of_these(frozenset({"status", "attachments"}))})
+
+    id: Name | None = None
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[list[UIPart], Field(max_length=10_000)]
+    status: UIPart | None = None
+    attachments: list[Attachment] | None = None
+
+
 _PART: Final[JsonValue] = {"type": "object", "anyOf": [{"required": [name]} for name in sorted(gemini.FIELDS)]}
 _PARTS: Final = WithJsonSchema({"type": "array", "minItems": 1, "items": _PART})
 
@@ -158,6 +176,7 @@ AnyMessage: TypeAlias = Annotated[
     | Annotated[ResponsesMessage, Tag("<openai-responses>")]
     | Annotated[AnthropicMessage, Tag("<anthropic>")]
     | Annotated[UIMessage, Tag("<ai-sdk/v7>")]
+    | Annotated[AssistantUIMessage, Tag("<aui/v0>")]
     | Annotated[GeminiContent, Tag("<gemini>")]
     | Annotated[LangChainMessage, Tag("<langchain>")]
     | Annotated[PydanticAIMessage, Tag("<pydantic-ai>")],
