@@ -13,6 +13,7 @@ from tests.across.test_matrix import ODD
 from tests.across.writers import client
 from tests.node import node
 from voltmem import PostgresStorage
+from voltmem._values import JsonObject
 
 
 async def ui_messages(storage: PostgresStorage) -> JsonValue:
@@ -49,5 +50,12 @@ async def test_the_ai_sdk_accepts_whatever_is_stored(storage: PostgresStorage) -
         await anew(storage)
         await storage.add_messages([*messages, {"role": "user", "content": "Go on."}], "ada", "c1")
         given[name] = await ui_messages(storage)
+
+    await anew(storage)
+    async with client(storage) as http:
+        for role in ("system", "user", "assistant"):
+            empty: JsonObject = {"id": role, "role": role, "parts": []}
+            assert (await http.post("/ui-messages", json=empty)).status_code == 200
+    given["no parts"] = await ui_messages(storage)
 
     assert (await node("ui_messages.cjs", given)).keys() == UNKNOWN_TO_5

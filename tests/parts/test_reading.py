@@ -152,7 +152,7 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
             ToolResult("3", 5, "c"),
             ToolCall("4", "d", "{", "failed"),
             ToolResult("4", "boom", "d", "failed"),
-            ToolCall("5", "e", {}, "denied"),
+            ToolCall("5", "e", {}, "denied", is_dynamic=True),
             ToolResult("5", "no", "e", "denied"),
         ],
     ),

@@ -126,7 +126,8 @@ def test_to_anthropic_alternates_and_answers_each_call_at_once(found: list[Messa
 @given(conversations)
 @examples(300)
 def test_to_ui_messages_have_parts_and_legal_states(found: list[Message]) -> None:
-    """Each UIMessage has parts; each tool's part has an id and what its state demands."""
+    """Each UIMessage has parts; each tool's part has an id of its own and what its state demands."""
+    ids: set[str] = set()
     for each in to_ui_messages(found):
         parts: Any = each["parts"]
         assert parts
@@ -134,12 +135,16 @@ def test_to_ui_messages_have_parts_and_legal_states(found: list[Message]) -> Non
         for part in parts:
             if part["type"].startswith("tool-") or part["type"] == "dynamic-tool":
                 assert part["toolCallId"]
+                assert part["toolCallId"] not in ids
+                ids.add(part["toolCallId"])
                 assert part["state"] != "output-error" or isinstance(part["errorText"], str)
                 assert part["state"] != "output-denied" or part["approval"]["approved"] is False
             elif part["type"] == "file":
                 assert part["mediaType"]
                 assert part["url"]
 
+
+CALL_PART: Final = {"type": "tool-call", "toolCallId": "k1", "toolName": "weather", "input": {}}
 
 # --- what came from a provider goes back as it was ----------------------------------------------------------------
 
@@ -249,6 +254,20 @@ def test_to_ui_messages_show_an_abandoned_call_as_failed() -> None:
 
     assert [part.get("state") for part in running["parts"]] == [None, "input-available"]  # type: ignore[union-attr]
     assert [part.get("state") for part in passed["parts"]] == [None, "output-error"]  # type: ignore[union-attr]
+
+
+def test_to_ui_messages_keep_a_dynamic_tool_dynamic() -> None:
+    """A plain message whose part says that the tool is dynamic is shown so; another tool has its name in the type."""
+    dynamic = {"type": "dynamic-tool", "toolName": "my tool", "toolCallId": "k2", "state": "output-available"}
+    content: list[Any] = [{**dynamic, "input": {}, "output": "R"}, {**CALL_PART, "dynamic": True}, CALL_PART]
+
+    parts: Any = to_ui_messages([Message(id="m1", role="assistant", content=content)])[0]["parts"]
+
+    assert parts[0] == content[0]
+    assert [(part["type"], part.get("toolName")) for part in parts[1:]] == [
+        ("dynamic-tool", "weather"),
+        ("tool-weather", None),
+    ]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

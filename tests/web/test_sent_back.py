@@ -163,3 +163,58 @@ async def test_an_answer_to_an_abandoned_call_is_saved(
     payload = (await stored(storage))[2].payload
     assert isinstance(payload, dict)
     assert payload["parts"] == [answered]
+
+
+async def test_a_call_whose_id_was_used_before_has_its_own_in_ui_messages(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """useChat knows calls by their ids. Saved again, the whole list or its end, nothing changes."""
+    for turn in range(3):
+        for message in (CALL, RESULT):
+            await storage.add_message({**message, "id": f"{message['id']}-{turn}"}, "ada", "c1")
+    before = await stored(storage)
+    messages = await get(ada, f"{conversation}/ui-messages")
+    end = await get(ada, f"{conversation}/ui-messages", limit=2)  # where the id is used once
+
+    await ada.post(f"{conversation}/ui-messages", json={"messages": messages})
+    await ada.post(f"{conversation}/ui-messages", json={"messages": end, "rewind": True})
+
+    calls = [part for message in messages for part in message["parts"] if "toolCallId" in part]
+    assert [(part["toolCallId"], part["output"]) for part in calls] == [(id, "RAIN-42") for id in ("k", "k_2", "k_3")]
+    assert end[0]["parts"][0]["toolCallId"] == "k"
+    assert await stored(storage) == before
+
+
+async def test_a_call_has_an_id_of_its_own_in_every_branch(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """A branch follows messages of the line, which may have used the id."""
+    await storage.add_messages([CALL, RESULT, {**CALL, "id": "m4"}, {**RESULT, "id": "m5"}], "ada", "c1")
+    await storage.branch_conversation("c1", "m3")
+    await storage.add_messages([{**CALL, "id": "m6"}, {**RESULT, "id": "m7"}], "ada", "c1")
+    before = await stored(storage)
+
+    rows = await loaded(ada, conversation, "ai-sdk/v6")
+    for row in rows.values():
+        body = {name: value for name, value in row.items() if name != "id"}
+        await ada.put(f"{conversation}/history/{row['id']}", json=body)
+
+    ids = [part["toolCallId"] for row in rows.values() for part in row["content"]["parts"] if "toolCallId" in part]
+    assert len(set(ids)) == len(ids) == 3
+    assert await stored(storage) == before
+
+
+async def test_a_message_without_parts_is_given_so_that_the_ai_sdk_accepts_it(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """A user's has an empty text. Both what was stored and what is shown come back as the same message."""
+    empty: list[Any] = [{"id": role, "role": role, "parts": []} for role in ("user", "assistant")]
+    await ada.post(f"{conversation}/ui-messages", json={"messages": empty})
+    before = await stored(storage)
+    messages = (await get(ada, f"{conversation}/ui-messages"))[2:]
+
+    for given in (messages, empty):
+        await ada.post(f"{conversation}/ui-messages", json={"messages": given})
+
+    assert messages == [{**empty[0], "parts": [{"type": "text", "text": ""}]}, empty[1]]
+    assert await stored(storage) == before

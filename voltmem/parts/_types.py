@@ -53,6 +53,8 @@ class ToolCall:
     """Of a single message, what that message says; steps() knows what later messages made of it."""
     provider_executed: bool = False
     """Whether the provider runs the tool itself, such as a web search."""
+    is_dynamic: bool = False
+    """Whether the AI SDK knows the tool only at run time, such as one of an MCP server."""
 
 
 @dataclass(frozen=True, slots=True)

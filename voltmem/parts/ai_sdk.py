@@ -125,7 +125,8 @@ def _call(block: JsonObject) -> list[Part] | None:
     call_id, name = string(block, "toolCallId", "id"), string(block, "toolName", "name")
     given = block.get("input", block.get("args"))
     state: CallState = "waiting" if block.get("state") == "waiting" else "running"
-    call = ToolCall(call_id, name, given, state, block.get("providerExecuted") is True)
+    executed, is_dynamic = block.get("providerExecuted") is True, block.get("dynamic") is True
+    call = ToolCall(call_id, name, given, state, executed, is_dynamic)
     if "result" not in block:
         return [call]
     failed = block.get("isError") is True  # assistant-ui has both in one part
@@ -162,7 +163,8 @@ def read_tool(part: JsonObject) -> list[Part]:
     found = _STATES.get(state, "running")
     if _is_denial(part):
         found = "denied"
-    call = ToolCall(call_id, name, arguments(given) if "rawInput" in part else given, found, executed)
+    given = arguments(given) if "rawInput" in part else given
+    call = ToolCall(call_id, name, given, found, executed, is_dynamic=type == DYNAMIC)
     if found == "answered":
         result = _voltagents_result(part, call_id, name) or ToolResult(
             call_id, part.get("output", part.get("result")), name
@@ -273,6 +275,7 @@ def metadata(message: JsonObject) -> JsonObject:
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 ABANDONED: Final = "The call was abandoned: it has no result."
+_NOTHING: Final[JsonObject] = {"type": "text", "text": ""}
 _ABANDONED: Final[JsonObject] = {"state": "output-error", "errorText": ABANDONED}
 
 TEXTS_PATH: Final = '$[*] ? (@.type == "text").text ? (@.type() == "string")'
@@ -285,10 +288,24 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     for each in settled:
         if (payload := _payload(each)) is not None:
             shown = _with_metadata(_with_results(payload, each), each)
-            found.append({"id": each.message.id, **(shown if each is settled[-1] else _with_denials(shown))})
+            shown = shown if each is settled[-1] else _with_denials(shown)
+            # Of the messages without parts, the AI SDK accepts an answer only.
+            says: JsonObject = {} if shown["parts"] or shown.get("role") == "assistant" else {"parts": [_NOTHING]}
+            found.append({"id": each.message.id, **shown, **says})
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
             found.append({"id": each.message.id, "role": role(each), **metadata, "parts": parts})
+    return with_own_ids(found)
+
+
+def with_own_ids(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return UIMessages in which each call has an id of its own: some models count theirs from 1 in every answer."""
+    used: dict[str, int] = {}
+    found: list[JsonObject] = []
+    for message in messages:
+        parts = message.get("parts")
+        shown = [_with_own_id(part, used) for part in parts] if isinstance(parts, list) else parts
+        found.append(message if shown == parts else {**message, "parts": shown})
     return found
 
 
@@ -296,6 +313,22 @@ def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObje
     """Return the payload with the message's metadata, which may have changed since, such as by feedback."""
     found = settled.message.metadata
     return {**payload, "metadata": found} if found and payload.get("metadata") != found else payload
+
+
+def _with_own_id(part: JsonValue, used: dict[str, int]) -> JsonValue:
+    id = string(part, "toolCallId") if isinstance(part, dict) else ""
+    if not isinstance(part, dict) or not id or not (is_tool(part) or part.get("type") == DYNAMIC):
+        return part
+    own, number = id, used.get(id, 0) + 1
+    while own in used:
+        own, number = f"{id}_{number}", number + 1
+    used[own] = max(used.get(own, 0), 1)
+    used[id] = max(number - 1, 1)
+    if own == id:
+        return part
+    approval = object_of(part, "approval")
+    asked: JsonObject = {"approval": {**approval, "id": own}} if approval.get("id") == id else {}
+    return {**part, "toolCallId": own, **asked}
 
 
 def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:
@@ -408,7 +441,8 @@ def media_type(part: File) -> str:
 
 
 def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
-    kind: JsonObject = {"type": f"{_TOOL}{call.name}"} if call.name else {"type": DYNAMIC, "toolName": "tool"}
+    is_dynamic = call.is_dynamic or not call.name
+    kind: JsonObject = {"type": DYNAMIC, "toolName": call.name or "tool"} if is_dynamic else {"type": _TOOL + call.name}
     executed: JsonObject = {"providerExecuted": True} if call.provider_executed else {}
     written: JsonObject = {
         **kind,

@@ -19,7 +19,7 @@ _LATER: Final = frozenset({"state", "output", "errorText", "approval", "prelimin
 # How far a call is. Any other state is an end.
 _STATES: Final = {"input-streaming": 0, "input-available": 1, "approval-requested": 2, "approval-responded": 3}
 _ENDED: Final = 4
-_AGAIN: Final = re.compile(r"_\d+$")  # the end of an id that the list had used before
+_AGAIN: Final = re.compile(r"(_\d+)+$")  # the end of an id that the list had used before
 
 
 def is_copy(given: JsonObject, known: JsonObject) -> bool:
@@ -60,11 +60,7 @@ def _is_same_part(given: JsonValue, known: JsonValue) -> bool:
 
 def _is_same_id(given: str, known: str) -> bool:
     """Return whether two ids are one: whether an id is used again depends on how many messages a list has."""
-    return given == known or known in (_first(given), given) or _first(known) in (given, _first(given))
-
-
-def _first(id: str) -> str:
-    return _AGAIN.sub("", id)
+    return given == known or _AGAIN.sub("", given) == _AGAIN.sub("", known)
 
 
 def _call_of(part: JsonObject) -> JsonObject:

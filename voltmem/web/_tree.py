@@ -25,6 +25,8 @@ class Format:
     """Makes of a content what is compared, since a front end may add to a message that it has loaded."""
     metadata: Callable[[JsonObject], JsonObject] = lambda _: {}
     """Returns the metadata in a content. It is not compared with the rest if *compared* leaves it out."""
+    together: Callable[[Sequence[JsonObject]], Sequence[JsonObject]] = lambda contents: contents
+    """Makes of the contents of all branches, in order, what they are among each other."""
     family: str = ""
     """What the names of formats begin with whose messages the front end itself has stored."""
 
@@ -54,7 +56,8 @@ class Tree:
         self._add(line)
         for message, _ in reversed(found):  # the end of a branch before its beginning
             self._add(self._new_of_branch(message.id))
-        self.contents = dict(sorted(self.contents.items(), key=lambda each: self._places[each[0]]))
+        ids = sorted(self.contents, key=self._places.__getitem__)
+        self.contents = dict(zip(ids, format.together([self.contents[id] for id in ids]), strict=True))
         self.head_id = self._shown[line[-1].id] if line else None
 
     def _add(self, branch: Sequence[NativeMessage]) -> None:

@@ -52,6 +52,7 @@ def in_format(format: str) -> Format:
             lambda branch: _by_id(to_ui_messages(branch)),
             _without_metadata,
             lambda content: object_of(content, "metadata"),
+            ai_sdk.with_own_ids,
             ai_sdk.FAMILY,
         )
     if format.startswith(assistant_ui.FAMILY):
@@ -59,7 +60,7 @@ def in_format(format: str) -> Format:
             lambda branch: _by_id(assistant_ui.write(settle(branch))),
             lambda content: _without_metadata(assistant_ui.without_defaults(content)),
             assistant_ui.metadata_of,
-            assistant_ui.FAMILY,
+            family=assistant_ui.FAMILY,
         )
     return Format(lambda branch: _as_stored(branch, format))
 
