@@ -263,6 +263,10 @@ def test_to_ui_messages_keep_a_dynamic_tool_dynamic() -> None:
 
     parts: Any = to_ui_messages([Message(id="m1", role="assistant", content=content)])[0]["parts"]
 
+    # The plain form of a UIMessage says it too.
+    stored = Message.of({"id": "m1", "role": "assistant", "parts": [content[0]]})
+    plain = Message(id="m1", role="assistant", type=stored.type, content=stored.content)
+    assert to_ui_messages([plain])[0]["parts"] == [content[0]]
     assert parts[0] == content[0]
     assert [(part["type"], part.get("toolName")) for part in parts[1:]] == [
         ("dynamic-tool", "weather"),

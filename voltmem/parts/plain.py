@@ -133,6 +133,7 @@ def _write(part: Part) -> JsonObject | None:
         return {"type": "text", "text": part.text}
     if isinstance(part, ToolCall):
         call: JsonObject = {"type": TOOL_CALL, "toolCallId": part.id, "toolName": part.name, "args": part.arguments}
+        call = {**call, "dynamic": True} if part.is_dynamic else call
         return {**call, "state": "waiting"} if part.state == "waiting" else call
     if isinstance(part, ToolResult):
         result: JsonObject = {
