@@ -22,15 +22,14 @@ from voltmem._values import (
     is_storable,
     json_value,
     now,
-    short_repr,
     spelled,
     storable_text,
     to_json,
     uuid7,
 )
-from voltmem.errors import InvalidInputError
 from voltmem.parts import Part, plain
 from voltmem.parts._forms import Form, form_of
+from voltmem.parts._given import Given, check_list
 from voltmem.parts._read import parts as read_parts
 from voltmem.parts._read import text
 from voltmem.parts._without import says_the_same, without
@@ -435,8 +434,4 @@ def messages_of(values: object) -> list[Message]:
     return [Message.of(value) for value in check_list(values)]
 
 
-def check_list(values: object) -> Iterable[Any]:
-    """Return the values if they are a list or another iterable of messages; InvalidInputError otherwise."""
-    if isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"messages must be a list of messages, not {short_repr(values)}")
-    return values
+Given.make = Message.of

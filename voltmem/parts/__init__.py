@@ -22,7 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from voltmem.parts import _results as _results  # sets how blocks in tools' results are read
 from voltmem.parts import ai_sdk, anthropic, openai_chat, responses
+from voltmem.parts._given import readable
 from voltmem.parts._read import parts
 from voltmem.parts._settled import settle
 from voltmem.parts._steps import SYSTEM_ROLES, Readable, steps
@@ -80,7 +82,7 @@ def to_openai(messages: Iterable[Given]) -> list[JsonObject]:
     Raises:
         InvalidInputError: One of them is no message.
     """
-    return openai_chat.write(steps(settle(_read(messages))))
+    return openai_chat.write(steps(settle(readable(messages))))
 
 
 def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
@@ -89,7 +91,7 @@ def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
 
     A reasoning is left out with the item that followed it. An item whose reasoning is missing has no id.
     """
-    return responses.write(settle(_read(messages)))
+    return responses.write(settle(readable(messages)))
 
 
 def to_anthropic(messages: Iterable[Given]) -> list[JsonObject]:
@@ -99,14 +101,14 @@ def to_anthropic(messages: Iterable[Given]) -> list[JsonObject]:
     The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. Thinking is
     returned if Anthropic signed it. Tools' results have their files.
     """
-    return anthropic.write(steps(settle(_read(messages))))
+    return anthropic.write(steps(settle(readable(messages))))
 
 
 def system_prompt(messages: Iterable[Given]) -> str:
     """Return the text of the system's messages, with an empty line between two; "" if there are none."""
     said = (
         part.text
-        for each in _read(messages)
+        for each in readable(messages)
         if each.role in SYSTEM_ROLES
         for part in parts(each)
         if isinstance(part, Text)
@@ -121,11 +123,4 @@ def to_ui_messages(messages: Iterable[Given]) -> list[JsonObject]:
     A tool's result joins the part of its call. A call that later messages have passed over has failed. What a front end
     stored in this form is returned as it was.
     """
-    return ai_sdk.write(settle(_read(messages)))
-
-
-def _read(messages: Iterable[Given]) -> list[Readable]:
-    from voltmem.models import Message, check_list  # here: it imports this module
-
-    # Other programs' messages may be read, too, if they have a message's fields.
-    return [each if hasattr(each, "role") else Message.of(each) for each in check_list(messages)]
+    return ai_sdk.write(settle(readable(messages)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 
-from voltmem.parts._types import STORED, File, Part, Text, ToolResult, file, readable, string
+from voltmem.parts._types import STORED, File, JsonObject, Part, Text, ToolResult, file, readable, string
 
 Shown: TypeAlias = Text | File
 """What a model can be shown of a tool's result."""
@@ -79,18 +79,22 @@ def result_parts(result: ToolResult) -> list[Shown]:
     return [Text(readable(_without_references(value)))]
 
 
+class Blocks:
+    """How a block in a tool's result is read. _results.py sets it, which knows all forms: they import this module."""
+
+    read: Callable[[JsonObject], Sequence[Part]]
+
+
 def _shown(item: JsonValue) -> list[Shown]:
     """Return the texts and files of a block in a result; [] if it is no block."""
-    from voltmem.parts import pydantic_ai  # here: its package imports the forms, which import this module
-    from voltmem.parts._shapes import read_block  # here: it imports the forms, too
-
     if isinstance(item, str):
         return [file(item)] if _REFERENCE.fullmatch(item) or _BASE64_URL.match(item) else [Text(item)]
     if not isinstance(item, dict):
         return []
     type = string(item, "type")
-    read = read_block(item) if type or "kind" not in item else pydantic_ai.said(item)
-    return [part for part in read if isinstance(part, Text | File)] or ([Text(f"[{type}]")] if type else [])
+    return [part for part in Blocks.read(item) if isinstance(part, Text | File)] or (
+        [Text(f"[{type}]")] if type else []
+    )
 
 
 def _without_references(value: JsonValue) -> JsonValue:
