@@ -252,7 +252,7 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
         return await self.add_history_entry(key, value, agentId)
 
     async def updateHistoryEntry(
-        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str, *, create: bool = True
+        self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str, *, create: bool = False
     ) -> AgentHistoryEntry:
         """VoltAgent's name for update_history_entry."""
         return await self.update_history_entry(key, value, agentId, create=create)
