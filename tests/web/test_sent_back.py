@@ -11,6 +11,7 @@ from tests.web.test_frontends import get
 from voltmem import NativeMemory, PostgresStorage
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
+from voltmem.web._sent_back import is_copy
 
 FORMATS: Final = ("ai-sdk/v6", "aui/v0")
 CALL: Final[JsonObject] = {
@@ -218,3 +219,26 @@ async def test_a_message_without_parts_is_given_so_that_the_ai_sdk_accepts_it(
 
     assert messages == [{**empty[0], "parts": [{"type": "text", "text": ""}]}, empty[1]]
     assert await stored(storage) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "same"),
+    [("k", "k_2", True), ("k_2", "k_2_3", True), ("k_a", "k_b", False), ("k2", "k3", False), ("a_1", "b_1", False)],
+)
+def test_ids_that_differ_by_their_use_are_one(given: str, known: str, same: bool) -> None:
+    """A call's id that is used again has a number at its end, which depends on the list that it is in."""
+    parts: list[JsonObject] = [
+        {"type": "tool-x", "toolCallId": id, "state": "input-available", "input": {}} for id in (given, known)
+    ]
+
+    assert is_copy({"parts": [parts[0]]}, {"parts": [parts[1]]}) is same
+
+
+def test_an_id_of_a_stranger_is_compared_in_one_pass() -> None:
+    """With an id of half a million numbers, an expression that tries each beginning would not end."""
+    long = "k" + "_1" * 500_000
+    parts: list[JsonObject] = [
+        {"type": "tool-x", "toolCallId": id, "state": "input-available", "input": {}} for id in (long + "x", long)
+    ]
+
+    assert not is_copy({"parts": [parts[0]]}, {"parts": [parts[1]]})
