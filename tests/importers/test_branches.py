@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.conftest import MakeStorage
 from tests.importers.exports import BEGAN, chat, node
-from voltmem import ImportResult, PostgresStorage
+from voltmem import ImportedConversation, ImportResult, Message, PostgresStorage
+from voltmem._areas.transfer.growth import progress
+from voltmem._areas.transfer.models import ImportedMessage
 from voltmem.importers import from_chatgpt
 
 QUESTION = node("m1", None, "Weather?", time=BEGAN)
@@ -18,6 +21,8 @@ THANKS = node("m3", "m2", "Thanks.", time=BEGAN + 2)
 SUN = node("m4", "m1", "Sun.", role="assistant", time=BEGAN + 3)
 FIRST = (QUESTION, RAIN, THANKS, SUN)
 LATER = {"update_time": BEGAN + 600}
+
+BEGAN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 async def imported(storage: PostgresStorage, *nodes: Mapping[str, Any], **fields: Any) -> ImportResult:
@@ -125,6 +130,26 @@ async def test_a_newer_export_brings_back_nothing_that_was_deleted(storage: Post
     await storage.soft_delete_conversation("chat-1", owner="ada")
     gone = await imported(storage, *FIRST, *more, node("m7", "m6", "!"), update_time=BEGAN + 900)
     assert [each.reason for each in gone.skipped] == ["it is there already, deleted"]
+
+
+async def test_a_newer_import_ends_although_deleted_parents_form_a_circle(storage: PostgresStorage) -> None:
+    """A program's own import may have any parents: what has no stored message above it begins a branch."""
+
+    def grown(*ids: str, day: int) -> ImportedConversation:
+        parents = {"a": "b", "b": "a", "c": "a", "d": "a"}
+        messages: list[Message] = [
+            ImportedMessage(id=id, role="user", content=id, parent_id=parents[id], created_at=BEGAN_AT) for id in ids
+        ]
+        at = BEGAN_AT + timedelta(days=day)
+        return ImportedConversation(id="g", messages=messages, updated_at=at, payloads=[progress(ids, ids[-1], at)])
+
+    await storage.import_conversations("ada", [grown("a", "b", "c", day=1)])
+    await storage.delete_messages(["a", "b"], "ada", "g")
+
+    result = await storage.import_conversations("ada", [grown("a", "b", "c", "d", day=2)])
+
+    assert (result.updated, result.messages) == (1, 1)
+    assert [each.id for each in await storage.get_messages("ada", "g")] == ["d"]
 
 
 async def test_the_limit_counts_the_line_of_an_import(make_storage: MakeStorage) -> None:

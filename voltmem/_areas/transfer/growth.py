@@ -122,6 +122,9 @@ def _read(payload: object) -> Progress | None:
 
 def _nearest(id: str | None, messages: Mapping[str, ImportedMessage], there: set[str]) -> str:
     """Return the nearest message from this one up that is stored; "": none is."""
+    passed: set[str] = set()  # imported parents may form a circle
     while id and id not in there:
+        passed.add(id)
         id = messages[id].parent_id if id in messages else None
+        id = None if id in passed else id
     return id or ""
