@@ -332,7 +332,7 @@ async def test_get_messages_returns_each_user_their_own(shared: PostgresStorage)
     assert (await ids("ada"), await ids("bob"), await ids("eve")) == (["a1"], ["b1", "b2"], [])
     assert len(await shared.get_conversation_messages("c")) == 3
     assert [each.id for each in await shared.conversation("ada", "c").messages()] == ["a1"]
-    assert await shared.get_message("b1", "ada", "c") is None
+    assert await shared.get_message("ada", "c", "b1") is None
     assert (await shared.list_conversations("ada")).items[0].preview == "ada asks"
     assert [hit.message_id for hit in (await shared.search("ada", "asks")).hits] == ["a1"]
     assert (await shared.search("bob", "asks")).hits == []
