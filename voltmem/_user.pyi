@@ -196,7 +196,8 @@ class UserStorage:
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
-            InvalidInputError: A field is missing, unknown, or cannot be stored.
+            InvalidInputError: A field is missing, unknown, or cannot be stored; or the id is that of a message which
+                VoltAgent stored there for another user.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
@@ -522,6 +523,8 @@ class UserStorage:
             ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
             ConversationExistsError: A conversation with the new id exists.
+
+        One round trip; four more if somebody is changing the conversation at that moment, whom the copy waits for.
         """
     async def search(self, text: str, *, limit: int = 20, after: str | None = None) -> SearchResults:
         """

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
@@ -366,6 +366,17 @@ def jsonb_copy(value: JsonValue) -> JsonValue:
         return [jsonb_copy(item) for item in value]
     if isinstance(value, dict):
         return {str(jsonb_copy(key)): jsonb_copy(item) for key, item in value.items()}
+    return value
+
+
+def with_strings(value: JsonValue, rewrite: Callable[[str], str]) -> JsonValue:
+    """Return JSON with the strings that the function returns for its own; the names of objects stay."""
+    if isinstance(value, str):
+        return rewrite(value)
+    if isinstance(value, list):
+        return [with_strings(each, rewrite) for each in value]
+    if isinstance(value, dict):
+        return {name: with_strings(each, rewrite) for name, each in value.items()}
     return value
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from pydantic import JsonValue
 
-from voltmem._areas.files import FILE_URL, FileStatements
+from voltmem._areas.files import FileStatements
 from voltmem._media_types import media_type_of
 from voltmem._values import JsonObject
 from voltmem.models import Message, messages_of
 from voltmem.parts import File, ToolResult, parts
 from voltmem.parts._providers import references, result_parts
+from voltmem.parts._types import FILE_URL
 
 if TYPE_CHECKING:
     from voltmem._postgres.connection import Executor

@@ -77,8 +77,8 @@ class Append:
     """One call: messages for one conversation, of which all or none are stored."""
 
     __slots__ = (
-        *("answer", "arrived_at", "contents", "conversation_id", "known", "messages", "resource_id", "rows"),
-        "user_id",
+        *("messages", "known", "user_id", "conversation_id", "resource_id"),
+        *("arrived_at", "answer", "rows", "contents"),
     )
 
     def __init__(

@@ -25,11 +25,10 @@ from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_owner, check_user, short_repr, uuid7
 from voltmem.errors import DatabaseError, InvalidInputError, StoredFileNotFoundError, VoltMemError
 from voltmem.models import MessageRow, Owner
+from voltmem.parts._types import FILE_URL
 
 CHUNK_BYTES: Final = 262_144
 """The size of a chunk. The functions in migrations_sql/ have the same number."""
-FILE_URL: Final = "voltmem:file/"
-"""What the address of a file in a message begins with; its id follows."""
 UNUSED_FOR: Final = timedelta(days=1)
 """How long an upload waits for a message that refers to it."""
 

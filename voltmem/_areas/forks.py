@@ -102,6 +102,8 @@ class Forks(Area):
             ConversationNotFoundError: It does not exist, is deleted, or is not the owner's.
             MessageNotFoundError: It has no such message.
             ConversationExistsError: A conversation with the new id exists.
+
+        One round trip; four more if somebody is changing the conversation at that moment, whom the copy waits for.
         """
         check_id(conversation_id=conversation_id)
         check_id_or_none(up_to=up_to, id=id)

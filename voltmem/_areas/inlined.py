@@ -17,13 +17,12 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from pydantic import JsonValue
-
-from voltmem._areas.files import FILE_URL
 from voltmem._model import construct_unchecked
+from voltmem._values import with_strings
 from voltmem.models import Message, MessageRow, NativeMessage
 from voltmem.parts import File, Part, plain
 from voltmem.parts._forms import read_payload
+from voltmem.parts._types import FILE_URL
 
 # Shorter base64 stays in the payload: a file would take more room.
 _SHORTEST: Final = 1024
@@ -93,15 +92,6 @@ def _referring(message: NativeMessage, ids: Mapping[str, str]) -> NativeMessage:
         return replace(part, url=urls[part.data], data="") if isinstance(part, File) and part.data in urls else part
 
     _, content = plain.derive(message.role, [referring(part) for part in parts])
-    return construct_unchecked(NativeMessage, {**message.__dict__, "content": _replaced(content, urls)})
-
-
-def _replaced(value: JsonValue, urls: Mapping[str, str]) -> JsonValue:
-    """Return JSON with addresses in place of base64 and data: URLs, as in the results of tools."""
-    if isinstance(value, str):
-        return urls.get(_DATA_URL.sub("", value, count=1), value)
-    if isinstance(value, list):
-        return [_replaced(each, urls) for each in value]
-    if isinstance(value, dict):
-        return {name: _replaced(each, urls) for name, each in value.items()}
-    return value
+    # The results of tools are JSON, which may have the bytes anywhere.
+    content = with_strings(content, lambda each: urls.get(_DATA_URL.sub("", each, count=1), each))
+    return construct_unchecked(NativeMessage, {**message.__dict__, "content": content})

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.files import FILE_URL, FileStatements, StoredFile, check_file_id, check_range, read_range
+from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, read_range
 from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted, message_at
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
@@ -27,6 +27,7 @@ from voltmem.errors import ConversationNotFoundError, MessageNotFoundError, Stor
 from voltmem.models import Message, Owner
 from voltmem.options import SHARED_LIMIT
 from voltmem.parts._providers import spoken
+from voltmem.parts._types import FILE_URL
 
 
 class Share(Model):
@@ -60,17 +61,17 @@ class SharedConversation(Model):
 
 def as_shared(message: Message) -> Message | None:
     """Return a plain message with the text and the files, and no metadata; None if it has neither."""
-    found = said.parts(message)
-    files = [part for part in found if isinstance(part, said.File) and part.url.startswith(_SHOWN)]
-    # A file that cannot be shown is named, without its address or a provider's id.
-    named = (
-        said.File(each.media_type, each.name) if isinstance(each, said.File) else each
-        for each in found
-        if each not in files
-    )
-    texts = storable_text(spoken(named))
-    shown: list[said.Part] = [said.Text(texts)] if texts else []
-    shown += [said.File(each.media_type, each.name, each.url) for each in files]
+    spoken_parts: list[said.Part] = []
+    files: list[said.Part] = []
+    for part in said.parts(message):
+        if not isinstance(part, said.File):
+            spoken_parts.append(part)
+        elif part.url.startswith(_SHOWN):
+            files.append(said.File(part.media_type, part.name, part.url))
+        else:  # it is named, without its address or a provider's id
+            spoken_parts.append(said.File(part.media_type, part.name))
+    texts = storable_text(spoken(spoken_parts))
+    shown = [said.Text(texts), *files] if texts else files
     if not shown:
         return None
     fields = {name: getattr(message, name) for name in Message.model_fields}

@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 
-from voltmem.parts._types import STORED, File, JsonObject, Part, Text, ToolResult, file, readable, string
+from voltmem._values import with_strings
+from voltmem.parts._types import FILE_URL, File, JsonObject, Part, Text, ToolResult, file, readable, string
 
 Shown: TypeAlias = Text | File
 """What a model can be shown of a tool's result."""
@@ -17,7 +18,7 @@ Shown: TypeAlias = Text | File
 _LEGAL_ID: Final = re.compile("[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES: Final = re.compile("[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
-_REFERENCE: Final = re.compile(rf"{STORED}file/[0-9a-f]{{64}}")
+_REFERENCE: Final = re.compile(rf"{FILE_URL}[0-9a-f]{{64}}")
 _BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
 DENIED: Final = "The user denied this tool call."
 
@@ -99,13 +100,7 @@ def _shown(item: JsonValue) -> list[Shown]:
 
 def _without_references(value: JsonValue) -> JsonValue:
     """Return JSON with a text in place of each address of a stored file."""
-    if isinstance(value, str):
-        return named_file(File()) if _REFERENCE.fullmatch(value) else value
-    if isinstance(value, list):
-        return [_without_references(each) for each in value]
-    if isinstance(value, dict):
-        return {name: _without_references(each) for name, each in value.items()}
-    return value
+    return with_strings(value, lambda each: named_file(File()) if _REFERENCE.fullmatch(each) else each)
 
 
 def references(value: JsonValue) -> set[str]:

@@ -87,7 +87,7 @@ class File:
     @property
     def is_stored(self) -> bool:
         """Whether it is a file of voltmem's, which no provider can read: ``memory.with_files()`` fills in its bytes."""
-        return self.url.startswith(STORED)
+        return self.url.startswith(FILE_URL)
 
     @property
     def address(self) -> str:
@@ -120,8 +120,8 @@ Part: TypeAlias = Text | Reasoning | ToolCall | ToolResult | File | Source | Oth
 BlockReader: TypeAlias = Callable[[JsonObject], list[Part] | None]
 """Reads a block of the reader's form; None: the block is another form's that uses the same type."""
 
-STORED: Final = "voltmem:"
-"""What the address of a stored file begins with."""
+FILE_URL: Final = "voltmem:file/"
+"""What the address of a stored file begins with; its id follows."""
 STEP: Final = "step-start"
 JSON: Final = "json"
 """The type of an Other that is no part of any form, but any JSON value: some applications store such content."""

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from fastapi import Request
 
-from voltmem._areas.files import FILE_URL
+from voltmem.parts._types import FILE_URL
 
 # Behind a backslash the quotation mark belongs to a text.
 _REFERENCE: Final = re.compile(rf'(?<!\\)"{FILE_URL}([0-9a-f]{{64}})"'.encode())

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 
-from voltmem._areas.files import FILE_URL
 from voltmem._values import is_storable
 from voltmem.models import Message
 from voltmem.parts import File, parts
+from voltmem.parts._types import FILE_URL
 from voltmem.web._addresses import address_of
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
