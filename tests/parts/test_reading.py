@@ -42,7 +42,7 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
     ),
     "openai chat: a custom tool": (
         {"role": "assistant", "tool_calls": [{"id": "k1", "type": "custom", "custom": {"name": "sql", "input": "x"}}]},
-        [ToolCall("k1", "sql", "x")],
+        [ToolCall("k1", "sql", "x", is_custom=True)],
     ),
     "openai chat: a result": (
         {"role": "tool", "content": "4 °C", "tool_call_id": "k1"},
@@ -74,7 +74,7 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
     ),
     "responses: a custom tool": (
         {"type": "custom_tool_call", "call_id": "k1", "name": "sql", "input": "SELECT 1"},
-        [ToolCall("k1", "sql", "SELECT 1")],
+        [ToolCall("k1", "sql", "SELECT 1", is_custom=True)],
     ),
     "responses: a result": (
         {"type": "function_call_output", "call_id": "k1", "output": "4 °C"},
@@ -94,7 +94,7 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
     "responses: a picture that was made": (
         {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": PNG},
         [
-            ToolCall("ig_1", "image_generation_call", None, provider_executed=True),
+            ToolCall("ig_1", "image_generation_call", {}, provider_executed=True),
             ToolResult("ig_1", None, "image_generation_call"),
             File("image/png", data=PNG),
         ],
@@ -189,6 +189,23 @@ FORMS: Final[dict[str, tuple[dict[str, Any], list[Part]]]] = {
             ],
         },
         [Reasoning("Hm.", "google"), Text("Snow."), CALL],
+    ),
+    "gemini: code that it runs": (
+        {
+            "role": "model",
+            "parts": [
+                {"executableCode": {"language": "PYTHON", "code": "6*7"}},
+                {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42"}},
+                {"executableCode": {"language": "PYTHON", "code": "1/0"}},
+                {"codeExecutionResult": {"outcome": "OUTCOME_FAILED", "output": "ZeroDivisionError"}},
+            ],
+        },
+        [
+            ToolCall("", "code_execution", {"language": "PYTHON", "code": "6*7"}, provider_executed=True),
+            ToolResult("", "42", "code_execution"),
+            ToolCall("", "code_execution", {"language": "PYTHON", "code": "1/0"}, provider_executed=True),
+            ToolResult("", "ZeroDivisionError", "code_execution", "failed"),
+        ],
     ),
     "gemini: a response": (
         {"role": "user", "parts": [{"functionResponse": {"id": "k1", "name": "weather", "response": {"result": 4}}}]},
@@ -315,12 +332,15 @@ FILES: Final[list[tuple[dict[str, JsonValue], File]]] = [
     ({"type": "image_url", "image_url": "https://x.test/a.png"}, File("image", url="https://x.test/a.png")),
     ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}, File("image/png", data=PNG)),
     ({"type": "input_image", "image_url": "https://x.test/a.png"}, File("image", url="https://x.test/a.png")),
-    ({"type": "input_image", "file_id": "file-1"}, File("image", id="file-1")),
+    ({"type": "input_image", "file_id": "file-1"}, File("image", id="file-1", provider="openai")),
     (
         {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"},
         File("application/pdf", "a.pdf", data="AAAA"),
     ),
-    ({"type": "file", "file": {"filename": "a.pdf", "file_id": "file-1"}}, File("", "a.pdf", id="file-1")),
+    (
+        {"type": "file", "file": {"filename": "a.pdf", "file_id": "file-1"}},
+        File("", "a.pdf", id="file-1", provider="openai"),
+    ),
     ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}}, File("audio/mp3", data="AAAA")),
     (
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
@@ -330,7 +350,10 @@ FILES: Final[list[tuple[dict[str, JsonValue], File]]] = [
         {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}},
         File("image", url="https://x.test/a.png"),
     ),
-    ({"type": "document", "source": {"type": "file", "file_id": "f1"}, "title": "a.pdf"}, File("", "a.pdf", id="f1")),
+    (
+        {"type": "document", "source": {"type": "file", "file_id": "f1"}, "title": "a.pdf"},
+        File("", "a.pdf", id="f1", provider="anthropic"),
+    ),
     (
         {"type": "image", "url": "https://x.test/a.png", "mime_type": "image/png"},
         File("image/png", url="https://x.test/a.png"),

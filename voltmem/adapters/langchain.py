@@ -31,7 +31,7 @@ from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import File, Part, Text, ToolCall, plain
 from voltmem.parts import langchain as forms
-from voltmem.parts._providers import named_file, references, result_parts, result_text, spoken
+from voltmem.parts._providers import is_named_only, named_file, references, result_parts, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -187,7 +187,7 @@ def _block(part: Part) -> dict[Any, Any] | None:
         return {"type": "text", "text": part.text} if part.text else None
     if not isinstance(part, File):
         return None
-    if part.is_stored:
+    if is_named_only(part):
         return {"type": "text", "text": named_file(part)}
     kind = part.media_type.partition("/")[0]
     where = {"base64": part.data} if part.data else {"url": part.url} if part.url else {"file_id": part.id}

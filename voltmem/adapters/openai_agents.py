@@ -134,7 +134,8 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
                 continue
             called.add(call_id)
             # The runner keeps only the last of several calls with one id.
-            used = ids.legal(call_id) if type in responses.CALLS else ids.last(call_id)
+            call = ToolCall(call_id, string(item, "name"), None)
+            used = ids.legal(call) if type in responses.CALLS else ids.last(call_id)
             item = item if used == call_id else {**item, "call_id": used}
         valid.append(item)
     return [cast(TResponseInputItem, item) for item in valid]

@@ -32,6 +32,7 @@ from voltmem.parts._types import (
     CallState,
     File,
     JsonObject,
+    Origin,
     Other,
     Part,
     Reasoning,
@@ -46,6 +47,7 @@ __all__ = [
     "SYSTEM_ROLES",
     "CallState",
     "File",
+    "Origin",
     "Other",
     "Part",
     "Readable",
@@ -101,7 +103,7 @@ def to_anthropic(messages: Iterable[Given]) -> list[JsonObject]:
     The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. Thinking is
     returned if Anthropic signed it. Tools' results have their files.
     """
-    return anthropic.write(steps(settle(readable(messages))))
+    return anthropic.write(steps(settle(readable(messages)), anthropic.is_inline))
 
 
 def system_prompt(messages: Iterable[Given]) -> str:

@@ -10,7 +10,19 @@ from typing import Final, TypeAlias
 from pydantic import JsonValue
 
 from voltmem._values import with_strings
-from voltmem.parts._types import FILE_URL, File, JsonObject, Part, Text, ToolResult, file, readable, string
+from voltmem.parts._types import (
+    FILE_URL,
+    File,
+    JsonObject,
+    Part,
+    Text,
+    ToolCall,
+    ToolResult,
+    file,
+    object_of,
+    readable,
+    string,
+)
 
 Shown: TypeAlias = Text | File
 """What a model can be shown of a tool's result."""
@@ -20,6 +32,8 @@ _NOT_IN_NAMES: Final = re.compile("[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
 _REFERENCE: Final = re.compile(rf"{FILE_URL}[0-9a-f]{{64}}")
 _BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
+# Who makes ids that begin so, for forms that do not say it, such as LangChain's.
+_MAKERS: Final = {"file-": "openai", "file_": "anthropic"}
 DENIED: Final = "The user denied this tool call."
 
 
@@ -30,36 +44,59 @@ class CallIds:
         self._longest = longest
         self._given: set[str] = set()
         self._last: dict[str, str] = {}
+        self._custom: set[str] = set()
 
-    def legal(self, id: str) -> str:
+    def legal(self, call: ToolCall) -> str:
         """Return the id for the next call, and use it up."""
+        id = call.id
         is_legal = len(id) <= self._longest and _LEGAL_ID.fullmatch(id) is not None
         wanted = id if is_legal else f"call_{blake2b(id.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
         found, again = wanted, 2
         while found in self._given:
             end = f"_{again}"
             found, again = wanted[: self._longest - len(end)] + end, again + 1
-        self._given.add(found)
-        self._last[id] = found
+        self._use(call, found)
         return found
 
-    def keep(self, id: str) -> None:
+    def keep(self, call: ToolCall) -> None:
         """Use up the id of a call that is written as it was."""
+        self._use(call, call.id)
+
+    def _use(self, call: ToolCall, id: str) -> None:
         self._given.add(id)
-        self._last[id] = id
+        self._last[call.id] = id
+        if call.is_custom:
+            self._custom.add(id)
 
     def last(self, id: str) -> str:
         """Return what legal() made of this id last."""
         return self._last.get(id, id)
 
-    def is_free(self, id: str) -> bool:
-        """Return whether a call may have this id as it is."""
-        return len(id) <= self._longest and _LEGAL_ID.fullmatch(id) is not None and id not in self._given
+    def is_custom(self, id: str) -> bool:
+        """Return whether the call that was given this id is one of a custom tool."""
+        return id in self._custom
+
+    def may_keep(self, call: ToolCall) -> bool:
+        """Return whether a call may be sent as it is, with its id and its name."""
+        is_legal = len(call.id) <= self._longest and _LEGAL_ID.fullmatch(call.id) is not None
+        return is_legal and call.id not in self._given and legal_name(call.name) == call.name
 
 
 def legal_name(name: str) -> str:
     """Return the tool's name in the alphabet that all providers accept."""
     return _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "tool"
+
+
+def arguments_object(call: ToolCall) -> JsonObject:
+    """Return a call's arguments as an object, which is what a function takes."""
+    given = call.arguments
+    return given if isinstance(given, dict) else {} if given in (None, "") else {"arguments": given}
+
+
+def file_id(part: File, provider: str) -> str:
+    """Return the id of a file if this provider knows it, else ""."""
+    known_by = part.provider or next((name for begin, name in _MAKERS.items() if part.id.startswith(begin)), "")
+    return part.id if known_by == provider else ""
 
 
 def result_text(result: ToolResult) -> str:
@@ -118,10 +155,22 @@ def spoken(parts: Iterable[Part]) -> str:
     return "\n".join(filter(None, (part.text if isinstance(part, Text) else named_file(part) for part in shown)))
 
 
+def is_named_only(part: File) -> bool:
+    """Return whether a framework that calls any provider is told the name only: only one provider knows the id."""
+    return part.is_stored or not (part.address or (part.id and not part.provider))
+
+
 def named_file(part: File) -> str:
     """Return the text that stands for a file where a provider takes no such file."""
     url = "" if part.is_stored else part.url
     return f"[file: {part.name or url or part.media_type or part.id or 'file'}]"
+
+
+def image_detail(part: File) -> JsonObject:
+    """Return how closely OpenAI looks at an image, if its block says so."""
+    block = part.origin.block if part.origin is not None else {}
+    detail = string(object_of(block, "image_url") or block, "detail")
+    return {"detail": detail} if detail else {}
 
 
 def audio_format(media_type: str) -> str:

@@ -6,7 +6,7 @@ The forms write from these: Chat Completions and Anthropic's Messages from steps
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -66,7 +66,7 @@ class Step(Generic[ReadableT]):
 
     speaker: str
     parts: list[Part]
-    """Text, reasoning, files, sources: no calls and no results."""
+    """Text, reasoning, files, sources, and the calls and results that are inline: no others."""
     calls: list[tuple[ToolCall, ToolResult]]
     """Of the model: its calls, each with its result. Calls without one are left out."""
     sources: list[Settled[ReadableT]]
@@ -78,14 +78,20 @@ class Step(Generic[ReadableT]):
         return self.sources[0] if len(self.sources) == 1 and self.sources[0].is_whole else None
 
 
-def steps(settled: Sequence[Settled[ReadableT]]) -> list[Step[ReadableT]]:
-    """Return what is said, step by step, as models are told it: each call is answered once, right after it."""
+def steps(
+    settled: Sequence[Settled[ReadableT]], is_inline: Callable[[Part], bool] = lambda part: False
+) -> list[Step[ReadableT]]:
+    """
+    Return what is said, step by step, as models are told it: each call is answered once, right after it.
+
+    *is_inline* tells the calls and results that the model is shown among what it said: of the provider's own tools.
+    """
     found: list[Step[ReadableT]] = []
     joins = False  # whether the next message's calls belong to the last step: nobody else spoke, no tool answered
     for each in settled:
         if each.speaker == "assistant":
-            own = _steps_of(each)
-            answers = any(isinstance(part, ToolResult) for part in each.parts)
+            own = _steps_of(each, is_inline)
+            answers = any(isinstance(part, ToolResult) and not is_inline(part) for part in each.parts)
             if joins and own and not answers and not _says(own[0]):
                 first = own.pop(0)
                 found[-1].calls += first.calls
@@ -103,24 +109,29 @@ def steps(settled: Sequence[Settled[ReadableT]]) -> list[Step[ReadableT]]:
 
 
 def _says(step: Step[ReadableT]) -> bool:
-    return any(isinstance(part, Text | File) for part in step.parts)
+    return any(isinstance(part, Text | File | ToolCall | ToolResult) for part in step.parts)
 
 
-def _steps_of(settled: Settled[ReadableT]) -> list[Step[ReadableT]]:
-    """Return the steps of a model's message: what follows an answered call is said in the next one."""
+def _steps_of(settled: Settled[ReadableT], is_inline: Callable[[Part], bool]) -> list[Step[ReadableT]]:
+    """Return the steps of a model's message: what follows the result of a call is said in the next one."""
     found = [Step[ReadableT]("assistant", [], [], [settled])]
+    is_answered = False  # whether the step's calls have results in this message, so that what follows knows them
     for place, part in enumerate(settled.parts):
-        step = found[-1]
-        if isinstance(part, ToolCall):
-            if place in settled.results:
-                step.calls.append((part, settled.results[place]))
-        elif isinstance(part, Other):
-            if part.type == STEP and (step.calls or _says(step)):
-                found.append(Step("assistant", [], [], [settled]))
-        elif isinstance(part, Text | Reasoning | File | Source):
-            if step.calls:
-                found.append(Step("assistant", [], [], [settled]))
+        is_own = is_inline(part)
+        is_said = is_own or isinstance(part, Text | Reasoning | File | Source)
+        begins = isinstance(part, Other) and part.type == STEP and (found[-1].calls or _says(found[-1]))
+        if begins or (is_said and is_answered):
+            found.append(Step("assistant", [], [], [settled]))
+            is_answered = False
+        if isinstance(part, ToolCall) and place not in settled.results:
+            # The provider goes on with its own call when it gets it back.
+            found[-1].parts += [part] if is_own and part.state == "running" else []
+        elif is_said:
             found[-1].parts.append(part)
+        elif isinstance(part, ToolCall):
+            found[-1].calls.append((part, settled.results[place]))
+        elif isinstance(part, ToolResult):
+            is_answered = True
     return _whole([step for step in found if step.calls or _says(step)])
 
 

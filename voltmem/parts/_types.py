@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -22,14 +22,34 @@ ResultState: TypeAlias = Literal["answered", "failed", "denied"]
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Origin:
+    """
+    The block of a provider's own form that says a part, so that it goes back to this provider as it came.
+
+    Every part has it as ``part.origin``; None if it was read in another form. Parts are compared without it.
+    """
+
+    form: str
+    """The form: "anthropic", "openai-chat" or "openai-responses"."""
+    block: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """What all parts have."""
+
+    origin: Origin | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Traced):
     """What the author says."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(Traced):
     """What a model thinks before it answers. It is never part of a message's text."""
 
     text: str
@@ -37,11 +57,16 @@ class Reasoning:
     provider: str = ""
     """Who made it: "anthropic", "openai", "google", …; "" if the message does not say."""
     opaque: JsonObject = field(default_factory=dict)
-    """What this provider, and no other, wants back: a signature, encrypted content, an id."""
+    """
+    What this provider, and no other, wants back, by its own names: a signature, encrypted content, an id.
+
+    Anthropic's are ``signature`` or ``data``, OpenAI's ``id``, ``summary`` and ``encrypted_content``, Google's
+    ``thought_signature``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Traced):
     """A model's call of a tool."""
 
     id: str
@@ -55,10 +80,12 @@ class ToolCall:
     """Whether the provider runs the tool itself, such as a web search."""
     is_dynamic: bool = False
     """Whether the AI SDK knows the tool only at run time, such as one of an MCP server."""
+    is_custom: bool = False
+    """Whether the tool takes text in place of an object, as OpenAI's custom tools do."""
 
 
 @dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(Traced):
     """The result of a tool call, or why there is none."""
 
     call_id: str
@@ -71,7 +98,7 @@ class ToolResult:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class File(Traced):
     """An image, a document, a recording: its bytes, or where they are."""
 
     media_type: str = ""
@@ -83,6 +110,8 @@ class File:
     """The bytes in base64, as they were written."""
     id: str = ""
     """A provider's id of the file."""
+    provider: str = ""
+    """Who knows the id: "openai", "anthropic", …; "" if the message does not say."""
 
     @property
     def is_stored(self) -> bool:
@@ -98,7 +127,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Source(Traced):
     """A page or a document that an answer refers to."""
 
     url: str = ""
@@ -108,7 +137,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class Other(Traced):
     """A part without a common meaning. Only the framework that wrote it can read it."""
 
     type: str
@@ -119,6 +148,22 @@ class Other:
 Part: TypeAlias = Text | Reasoning | ToolCall | ToolResult | File | Source | Other
 BlockReader: TypeAlias = Callable[[JsonObject], list[Part] | None]
 """Reads a block of the reader's form; None: the block is another form's that uses the same type."""
+
+
+def traced(form: str, reader: BlockReader) -> BlockReader:
+    """Return the reader of a provider's blocks, whose parts then know the block."""
+
+    def read(block: JsonObject) -> list[Part] | None:
+        found, origin = reader(block), Origin(form, block)
+        return found and [replace(part, origin=origin) for part in found]
+
+    return read
+
+
+def block_of(part: Part, form: str) -> JsonObject | None:
+    """Return the block of this form in which the part was read; None: it was in another."""
+    return part.origin.block if part.origin is not None and part.origin.form == form else None
+
 
 FILE_URL: Final = "voltmem:file/"
 """What the address of a stored file begins with; its id follows."""
@@ -157,21 +202,22 @@ def arguments(written: JsonValue) -> JsonValue:
         return written
 
 
-def file(address: str, media_type: str = "", name: str = "", id: str = "") -> File:
+def file(address: str, media_type: str = "", name: str = "") -> File:
     """Return a file: of a data: URL the bytes, of any other address the address."""
     found = _DATA_URL.match(address)
     if found is None or found.end() == len(address):
-        return File(media_type, name, url=address, id=id)
-    return File(
-        media_type if "/" in media_type else found["type"] or media_type, name, data=address[found.end() :], id=id
-    )
+        return File(media_type, name, url=address)
+    return File(media_type if "/" in media_type else found["type"] or media_type, name, data=address[found.end() :])
 
 
-def inline(data: str, media_type: str = "", name: str = "", id: str = "") -> File:
+def inline(data: str, media_type: str = "", name: str = "") -> File:
     """Return a file whose form has bare base64. Some write an address there: a data: URL, or that of a stored file."""
-    if _ADDRESS.match(data):
-        return file(data, media_type, name, id)
-    return File(media_type, name, data=data, id=id)
+    return file(data, media_type, name) if _ADDRESS.match(data) else File(media_type, name, data=data)
+
+
+def known_by(provider: str, id: str, found: File) -> File:
+    """Return the file with this provider's id of it, if there is one."""
+    return replace(found, id=id, provider=provider) if id else found
 
 
 def json_text(value: JsonValue) -> str:
@@ -186,4 +232,10 @@ def readable(value: JsonValue) -> str:
     typed = [each for each in objects(value) if string(each, "type")]
     if not isinstance(value, list) or not typed or len(typed) < len(value):
         return json_text(value)
-    return "\n".join(string(each, "text") or f"[{string(each, 'type')}]" for each in typed)
+    return "\n".join(map(_readable_block, typed))
+
+
+def _readable_block(block: JsonObject) -> str:
+    """Return the text of a block; of one without a text, such as a page that a search has found, title and address."""
+    named = " ".join(filter(None, (string(block, "title"), string(block, "url"))))
+    return string(block, "text") or named or f"[{string(block, 'type')}]"

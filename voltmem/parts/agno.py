@@ -7,6 +7,7 @@ https://docs.agno.com
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from voltmem.parts._types import (
@@ -66,5 +67,6 @@ def _media(given: JsonObject, kind: str) -> Part:
     media_type = string(given, "mime_type") or (kind if kind else "")
     name, id = string(given, "filename", "name"), string(given, "id")
     if url := string(given, "url"):
-        return file(url, media_type, name, id)
-    return inline(string(given, "content"), media_type, name, "" if given.get("content") else id)
+        return replace(file(url, media_type, name), id=id)
+    found = inline(string(given, "content"), media_type, name)
+    return found if given.get("content") else replace(found, id=id)

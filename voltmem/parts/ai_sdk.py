@@ -58,6 +58,13 @@ _PROVIDERS: Final = {
     "vertex": "google",
 }
 
+# Its names for what a provider wants back with its reasoning, by the provider's own names.
+_OPAQUE: Final[Mapping[str, Mapping[str, str]]] = {
+    "anthropic": {"signature": "signature", "data": "redactedData"},
+    "openai": {"id": "itemId", "encrypted_content": "reasoningEncryptedContent"},
+    "google": {"thought_signature": "thoughtSignature"},
+}
+
 # What the output of a tool is in a ModelMessage.
 _OUTPUTS: Final = frozenset({"text", "json", "error-text", "error-json", "content", "execution-denied"})
 
@@ -90,9 +97,18 @@ def _text(block: JsonObject) -> list[Part] | None:
 
 def _reasoning(block: JsonObject) -> list[Part] | None:
     text = string(block, "text", "reasoning")
-    made_by = object_of(block, "providerMetadata", "providerOptions")
-    key = next((each for each in made_by if each in _PROVIDERS), "")
-    return [Reasoning(text, _PROVIDERS.get(key, ""), object_of(made_by, key))]
+    metadata = object_of(block, "providerMetadata", "providerOptions")
+    key = next((each for each in metadata if each in _PROVIDERS), "")
+    provider, given = _PROVIDERS.get(key, ""), object_of(metadata, key)
+    named = _OPAQUE.get(provider, {})
+    return [Reasoning(text, provider, {ours: given[theirs] for ours, theirs in named.items() if given.get(theirs)})]
+
+
+def made_by(part: Reasoning) -> JsonObject:
+    """Return the field that says who has made the reasoning, with what the provider wants back."""
+    named = _OPAQUE.get(part.provider, {})
+    given: JsonObject = {theirs: part.opaque[ours] for ours, theirs in named.items() if ours in part.opaque}
+    return {"providerMetadata": {part.provider: given}} if given else {}
 
 
 def _file(block: JsonObject) -> list[Part] | None:
@@ -412,10 +428,8 @@ def _written_part(part: Part) -> JsonObject | None:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     if isinstance(part, Reasoning):
-        made_by: JsonObject = (
-            {"providerMetadata": {part.provider: part.opaque}} if part.provider and part.opaque else {}
-        )
-        return {"type": "reasoning", "text": part.text, **made_by} if part.text else None
+        who = made_by(part)
+        return {"type": "reasoning", "text": part.text, **who} if part.text or who else None
     if isinstance(part, File):
         named: JsonObject = {"filename": part.name} if part.name else {}
         if not part.address:

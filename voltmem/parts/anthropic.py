@@ -6,17 +6,27 @@ https://docs.anthropic.com/en/api/messages
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from pydantic import JsonValue
 
-from voltmem.parts._providers import CallIds, legal_name, named_file, result_parts, result_text
+from voltmem.parts._providers import (
+    CallIds,
+    arguments_object,
+    file_id,
+    legal_name,
+    named_file,
+    references,
+    result_parts,
+    result_text,
+)
 from voltmem.parts._steps import ReadableT, Step
 from voltmem.parts._types import (
     BlockReader,
     File,
     JsonObject,
+    Origin,
     Other,
     Part,
     Reasoning,
@@ -24,11 +34,14 @@ from voltmem.parts._types import (
     Text,
     ToolCall,
     ToolResult,
+    block_of,
     file,
     inline,
+    known_by,
     object_of,
     objects,
     string,
+    traced,
 )
 
 FORMAT: Final = "anthropic"
@@ -60,11 +73,8 @@ def _thinking(block: JsonObject) -> list[Part] | None:
     if not isinstance(block.get("thinking"), str):
         return None
     signature = string(block, "signature")
-    return [
-        Reasoning(
-            string(block, "thinking"), PROVIDER if signature else "", {"signature": signature} if signature else {}
-        )
-    ]
+    opaque: JsonObject = {"signature": signature} if signature else {}
+    return [Reasoning(string(block, "thinking"), PROVIDER if signature else "", opaque)]
 
 
 def _redacted(block: JsonObject) -> list[Part] | None:
@@ -94,7 +104,7 @@ def _media(block: JsonObject) -> list[Part] | None:
         return [inline(data, media_type, name)]
     if url := string(source, "url"):
         return [file(url, media_type, name)]
-    return [File(media_type, name, id=string(source, "file_id"))]
+    return [known_by(PROVIDER, string(source, "file_id"), File(media_type, name))]
 
 
 def _document_text(source: Mapping[str, JsonValue]) -> str:
@@ -105,14 +115,14 @@ def _document_text(source: Mapping[str, JsonValue]) -> str:
 
 
 def _search_result(block: JsonObject) -> list[Part] | None:
-    return [Source(string(block, "source"), string(block, "title"))]
+    return [Source(string(block, "source"), string(block, "title")), Text(_document_text(block))]
 
 
 def _upload(block: JsonObject) -> list[Part] | None:
-    return [File(id=string(block, "file_id"))]
+    return [known_by(PROVIDER, string(block, "file_id"), File())]
 
 
-BLOCKS: Final[Mapping[str, BlockReader]] = {
+_READERS: Final[Mapping[str, BlockReader]] = {
     "text": _text,
     "thinking": _thinking,
     "redacted_thinking": _redacted,
@@ -132,6 +142,7 @@ BLOCKS: Final[Mapping[str, BlockReader]] = {
     "search_result": _search_result,
     "container_upload": _upload,
 }
+BLOCKS: Final = {type: traced(FORMAT, reader) for type, reader in _READERS.items()}
 
 
 def read(message: JsonObject) -> list[Part]:
@@ -142,7 +153,8 @@ def read(message: JsonObject) -> list[Part]:
     found: list[Part] = []
     for block in objects(content):
         reader = BLOCKS.get(string(block, "type"))
-        found += (reader(block) if reader else None) or [Other(string(block, "type"), block)]
+        other = Other(string(block, "type"), block, origin=Origin(FORMAT, block))  # newer than this list
+        found += (reader(block) if reader else None) or [other]
     return found
 
 
@@ -150,12 +162,30 @@ def read(message: JsonObject) -> list[Part]:
 
 _LONGEST_ID: Final = 64
 
+# The fields that the API takes of the blocks that other forms have as well. Of its own it takes all that it has made.
+_FIELDS: Final[Mapping[str, Set[str]]] = {
+    "text": {"type", "text", "citations"},
+    "image": {"type", "source"},
+    "document": {"type", "source", "title", "context", "citations"},
+    "tool_use": {"type", "id", "name", "input", "caller"},
+}
+# A list may have four places to cache at, whichever these were when its messages were sent. LangChain counts blocks.
+_OF_ONE_REQUEST: Final = frozenset({"cache_control", "index"})
+
+
+def is_inline(part: Part) -> bool:
+    """Return whether the part stays among what the model says: a call of the provider's own tools, or its result."""
+    block = block_of(part, FORMAT)
+    if block is None or not isinstance(part, ToolCall | ToolResult | Other):
+        return False
+    return string(block, "type") not in ("tool_use", "tool_result")
+
 
 def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
     """
     Return the messages of the steps, without the system's, which the API takes as an argument of its own.
 
-    The results of a message's calls begin the user's message after it.
+    The results of a message's calls begin the user's message after it. The provider's own blocks go back as they came.
     """
     ids = CallIds(_LONGEST_ID)
     found: list[JsonObject] = []
@@ -165,8 +195,12 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
         if step.speaker == "user":
             _add(found, "user", _blocks(step.parts))
             continue
-        named = [(ids.legal(call.id), call, result) for call, result in step.calls]
-        said = (Text(named_file(part)) if isinstance(part, File) else part for part in step.parts)  # it has no files
+        named = [(ids.legal(call), call, result) for call, result in step.calls]
+        # It has no files but Anthropic's own.
+        said = (
+            Text(named_file(part)) if isinstance(part, File) and block_of(part, FORMAT) is None else part
+            for part in step.parts
+        )
         _add(found, "assistant", [*_blocks(said), *(_written_call(id, call) for id, call, _ in named)])
         if named:
             _add(found, "user", [_written_result(id, result) for id, _, result in named])
@@ -186,14 +220,34 @@ def _add(found: list[JsonObject], role: str, blocks: list[JsonValue]) -> None:
 
 def _content(blocks: JsonValue) -> JsonValue:
     match blocks:
-        case [{"type": "text", "text": str(text)}]:
+        case [{"type": "text", "text": str(text), **rest}] if not rest:
             return text
         case _:
             return blocks
 
 
 def _blocks(parts: Iterable[Part]) -> list[JsonValue]:
-    return [block for part in parts if (block := _block(part)) is not None]
+    found: list[JsonValue] = []
+    last: Origin | None = None
+    for part in parts:
+        if part.origin is None or part.origin is not last:  # a block may say several parts
+            block = _own(part) or _block(part)
+            found += [] if block is None else [block]
+        last = part.origin
+    return found
+
+
+def _own(part: Part) -> JsonObject | None:
+    """Return the block in which the part was read; None: another form's, or one that the API refuses as it is."""
+    block = block_of(part, FORMAT)
+    if block is None or references(block) or (isinstance(part, Text | Reasoning) and _block(part) is None):
+        return None
+    return _without_fields_of_others(block)
+
+
+def _without_fields_of_others(block: JsonObject) -> JsonObject:
+    known = _FIELDS.get(string(block, "type"), block.keys() - _OF_ONE_REQUEST)
+    return {name: value for name, value in block.items() if name in known}
 
 
 def _block(part: Part) -> JsonObject | None:
@@ -220,8 +274,8 @@ def _written_file(part: File) -> JsonObject:
         source = {"type": "base64", "media_type": media_type, "data": part.data}
     elif part.url.startswith(("http:", "https:")):
         source = {"type": "url", "url": part.url}
-    elif part.id:
-        source = {"type": "file", "file_id": part.id}
+    elif id := file_id(part, PROVIDER):
+        source = {"type": "file", "file_id": id}
     else:
         return {"type": "text", "text": named_file(part)}
     if kind == "image":
@@ -232,15 +286,17 @@ def _written_file(part: File) -> JsonObject:
 
 
 def _written_call(id: str, call: ToolCall) -> JsonObject:
-    given = call.arguments
-    shown: JsonValue = given if isinstance(given, dict) else {} if given is None else {"arguments": given}
-    return {"type": "tool_use", "id": id, "name": legal_name(call.name), "input": shown}
+    own = _without_fields_of_others(block_of(call, FORMAT) or {"type": "tool_use"})
+    return {**own, "id": id, "name": legal_name(call.name), "input": arguments_object(call)}
 
 
 def _written_result(id: str, result: ToolResult) -> JsonObject:
     written: JsonObject = {"type": "tool_result", "tool_use_id": id}
     if result.state != "answered":  # the API refuses files in an error
         return {**written, "content": result_text(result), "is_error": True}
+    own = block_of(result, FORMAT)
+    if own is not None and not references(own) and isinstance(own.get("content"), list):
+        return {**written, "content": [_without_fields_of_others(each) for each in objects(own["content"])]}
     shown = result_parts(result)
     has_files = any(isinstance(part, File) for part in shown)
     return {**written, "content": _blocks(shown) if has_files else result_text(result)}

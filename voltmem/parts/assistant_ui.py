@@ -241,10 +241,7 @@ def _written_part(part: Part, role: str) -> JsonObject | None:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text} if part.text.strip() else None
     if isinstance(part, Reasoning):
-        made_by: JsonObject = (
-            {"providerMetadata": {part.provider: part.opaque}} if part.provider and part.opaque else {}
-        )
-        return {"type": "reasoning", "text": part.text, **made_by} if part.text.strip() else None
+        return {"type": "reasoning", "text": part.text, **ai_sdk.made_by(part)} if part.text.strip() else None
     if isinstance(part, File):
         return _written_file(part, role)
     if isinstance(part, Source):

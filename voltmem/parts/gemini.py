@@ -26,6 +26,7 @@ from voltmem.parts._types import (
 FORMAT: Final = "gemini"
 PROVIDER: Final = "google"
 
+_CODE: Final = "code_execution"
 FIELDS: Final = frozenset(
     {"text", "inlineData", "inline_data", "fileData", "file_data", "functionCall", "function_call", "functionResponse"}
     | {"function_response", "executableCode", "executable_code", "codeExecutionResult", "code_execution_result"}
@@ -73,6 +74,12 @@ def _read(part: JsonObject) -> list[Part]:
             else given
         )
         return [ToolResult(string(response, "id"), value, string(response, "name"), "failed" if failed else "answered")]
+    if code := object_of(part, "executableCode", "executable_code"):
+        return [ToolCall(string(code, "id"), _CODE, code, provider_executed=True)]
+    if ended := object_of(part, "codeExecutionResult", "code_execution_result"):
+        failed = string(ended, "outcome") not in ("OUTCOME_OK", "")
+        value = string(ended, "output")
+        return [ToolResult(string(ended, "id"), value, _CODE, "failed" if failed else "answered")]
     if data := object_of(part, "inlineData", "inline_data"):
         name = string(data, "displayName", "display_name")
         return [inline(string(data, "data"), string(data, "mimeType", "mime_type"), name)]

@@ -13,7 +13,10 @@ from pydantic import JsonValue
 
 from voltmem.parts._providers import (
     CallIds,
+    arguments_object,
     audio_format,
+    file_id,
+    image_detail,
     legal_name,
     named_file,
     references,
@@ -36,12 +39,15 @@ from voltmem.parts._types import (
     file,
     inline,
     json_text,
+    known_by,
     object_of,
     objects,
     string,
+    traced,
 )
 
 FORMAT: Final = "openai-chat"
+PROVIDER: Final = "openai"
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # What a message may have beside role and content.
@@ -79,13 +85,14 @@ def _file(block: JsonObject) -> list[Part] | None:
     given = block.get("file")
     if not isinstance(given, dict):
         return None
-    return [inline(string(given, "file_data"), "", string(given, "filename"), string(given, "file_id"))]
+    found = inline(string(given, "file_data"), "", string(given, "filename"))
+    return [known_by(PROVIDER, string(given, "file_id"), found)]
 
 
 BLOCKS: Final[Mapping[str, BlockReader]] = {
     "text": _text,
     "refusal": _refusal,
-    "image_url": _image,
+    "image_url": traced(FORMAT, _image),
     "input_audio": _audio,
     "file": _file,
 }
@@ -102,7 +109,7 @@ def read(message: JsonObject) -> list[Part]:
     found += [Text(refusal)] if (refusal := string(message, "refusal")) else []
     if audio := object_of(message, "audio"):
         found += [Text(said)] if (said := string(audio, "transcript")) else []
-        found.append(inline(string(audio, "data"), "audio", id=string(audio, "id")))
+        found.append(known_by(PROVIDER, string(audio, "id"), inline(string(audio, "data"), "audio")))
     for each in objects(message.get("annotations")):
         cited = object_of(each, "url_citation")
         found += [Source(string(cited, "url"), string(cited, "title"))] if cited else []
@@ -134,8 +141,10 @@ def call(given: JsonObject) -> ToolCall:
     """Return one of the tool_calls, in OpenAI's form or in the short one of Ollama and LangChain."""
     called = object_of(given, "function", "custom") or given
     written = next((called[key] for key in ("arguments", "input", "args") if key in called), None)
-    read = written if "custom" in given else arguments(written)
-    return ToolCall(string(given, "id", "call_id", "tool_call_id", "toolCallId"), string(called, "name"), read)
+    is_custom = "custom" in given
+    read = written if is_custom else arguments(written)
+    id = string(given, "id", "call_id", "tool_call_id", "toolCallId")
+    return ToolCall(id, string(called, "name"), read, is_custom=is_custom)
 
 
 # --- the way back ---------------------------------------------------------------------------------------------------
@@ -153,7 +162,8 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
             found += _assistant(step, ids)
         else:
             content = spoken(step.parts) if step.speaker == "system" else _written(step.parts)
-            found.append(_own(step) or {"role": _role_of(step), "content": content})
+            message = _own(step) or {"role": _role_of(step), "content": content}
+            found += [message] if message.get("content") else []  # some providers refuse an empty one
     return found
 
 
@@ -173,8 +183,8 @@ def _role_of(step: Step[ReadableT]) -> str:
 
 def _assistant(step: Step[ReadableT], ids: CallIds) -> Iterator[JsonObject]:
     own = _own(step)
-    is_legal = all(ids.is_free(call.id) for call, _ in step.calls)
-    named = [(ids.legal(call.id), call, result) for call, result in step.calls]
+    is_legal = all(ids.may_keep(call) for call, _ in step.calls)
+    named = [(ids.legal(call), call, result) for call, result in step.calls]
     yield own if own is not None and is_legal else _said(step, [_written_call(id, call) for id, call, _ in named])
     for id, _, result in named:
         yield {"role": "tool", "tool_call_id": id, "content": result_text(result)}
@@ -188,8 +198,11 @@ def _said(step: Step[ReadableT], calls: list[JsonValue]) -> JsonObject:
 
 
 def _written_call(id: str, call: ToolCall) -> JsonObject:
-    written = call.arguments if isinstance(call.arguments, str) else json_text(call.arguments or {})
-    return {"id": id, "type": "function", "function": {"name": legal_name(call.name), "arguments": written}}
+    name, given = legal_name(call.name), call.arguments
+    if call.is_custom:
+        return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}
+    written = given if isinstance(given, str) else json_text(arguments_object(call))
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": written}}
 
 
 def _written(parts: Iterable[Part]) -> JsonValue:
@@ -207,11 +220,11 @@ def _block(part: Part) -> JsonObject | None:
         return None
     kind = part.media_type.partition("/")[0]
     if kind == "image" and part.address and not part.is_stored:
-        return {"type": "image_url", "image_url": {"url": part.address}}
+        return {"type": "image_url", "image_url": {"url": part.address, **image_detail(part)}}
     if kind == "audio" and part.data:
         return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format(part.media_type)}}
     if part.data:
         return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.address}}
-    if part.id:
-        return {"type": "file", "file": {"file_id": part.id}}
+    if id := file_id(part, PROVIDER):
+        return {"type": "file", "file": {"file_id": id}}
     return {"type": "text", "text": named_file(part)}

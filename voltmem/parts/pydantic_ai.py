@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem.parts import anthropic, gemini, openai_chat
 from voltmem.parts._types import (
     File,
     JsonObject,
@@ -24,6 +25,7 @@ from voltmem.parts._types import (
     arguments,
     file,
     inline,
+    known_by,
     object_of,
     objects,
     string,
@@ -86,10 +88,8 @@ def _read(part: JsonObject) -> Iterator[Part]:
             yield from said(item)
     elif kind == "thinking":
         provider = string(part, "provider_name")
-        opaque: JsonObject = {
-            key: part[key] for key in ("id", "signature", "provider_details") if part.get(key) is not None
-        }
-        yield Reasoning(content if isinstance(content, str) else "", _PROVIDERS.get(provider, provider), opaque)
+        maker = _PROVIDERS.get(provider, provider)
+        yield Reasoning(content if isinstance(content, str) else "", maker, _opaque(part, maker))
     elif kind in _CALLS:
         yield ToolCall(call_id, name, arguments(part.get("args")), provider_executed=kind != "tool-call")
     elif kind in _RETURNS:
@@ -103,6 +103,20 @@ def _read(part: JsonObject) -> Iterator[Part]:
         yield from said(content)
     else:
         yield Other(kind, part)
+
+
+def _opaque(part: JsonObject, provider: str) -> JsonObject:
+    """Return what the provider wants back, by its own names: all of them are the signature here."""
+    signature = part.get("signature")
+    if provider == openai_chat.PROVIDER:
+        given: JsonObject = {"id": part.get("id"), "encrypted_content": signature}
+    elif provider == anthropic.PROVIDER and part.get("id") == "redacted_thinking":
+        given = {"data": signature}
+    elif provider == gemini.PROVIDER:
+        given = {"thought_signature": signature}
+    else:
+        given = {"signature": signature}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def said(item: JsonValue) -> Iterator[Part]:
@@ -122,6 +136,7 @@ def said(item: JsonValue) -> Iterator[Part]:
         elif kind in _KINDS:
             yield file(string(item, "url"), media_type or _KINDS[kind], name)
         elif kind == "uploaded-file":
-            yield File(media_type, name, id=string(item, "file_id") or id)
+            maker = _PROVIDERS.get(string(item, "provider_name"), string(item, "provider_name"))
+            yield known_by(maker, string(item, "file_id") or id, File(media_type, name))
         else:
             yield Other(kind, item)

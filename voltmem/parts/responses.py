@@ -13,7 +13,10 @@ from pydantic import JsonValue
 
 from voltmem.parts._providers import (
     CallIds,
+    arguments_object,
     audio_format,
+    file_id,
+    image_detail,
     legal_name,
     named_file,
     references,
@@ -37,17 +40,20 @@ from voltmem.parts._types import (
     file,
     inline,
     json_text,
+    known_by,
     objects,
     string,
+    traced,
 )
 
 FORMAT: Final = "openai-responses"
 PROVIDER: Final = "openai"
 
+_CUSTOM: Final = "custom_tool_call"
 # The calls that an item of their own answers, with the field of their arguments.
 CALLS: Final = {
     "function_call": "arguments",
-    "custom_tool_call": "input",
+    _CUSTOM: "input",
     "computer_call": "action",
     "shell_call": "action",
     "local_shell_call": "action",
@@ -64,9 +70,9 @@ _HOSTED: Final = {
     "code_interpreter_call": ("code", "outputs"),
     "image_generation_call": ("prompt", "result"),
     "mcp_call": ("arguments", "output"),
-    "mcp_list_tools": ("server_label", "tools"),
 }
 ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", APPROVAL_REQUEST, APPROVAL_RESPONSE}) | {
+    "mcp_list_tools",
     "item_reference",
     "compaction",
     "message",
@@ -105,12 +111,12 @@ def _refusal(block: JsonObject) -> list[Part] | None:
 
 def _image(block: JsonObject) -> list[Part] | None:
     url, id = string(block, "image_url"), string(block, "file_id")
-    return [file(url, "image", id=id)] if url or id else None
+    return [known_by(PROVIDER, id, file(url, "image"))] if url or id else None
 
 
 def _file(block: JsonObject) -> list[Part] | None:
     given = string(block, "file_data", "file_url")
-    return [inline(given, "", string(block, "filename"), string(block, "file_id"))]
+    return [known_by(PROVIDER, string(block, "file_id"), inline(given, "", string(block, "filename")))]
 
 
 def _audio(block: JsonObject) -> list[Part] | None:
@@ -125,7 +131,7 @@ BLOCKS: Final[Mapping[str, BlockReader]] = {
     "output_text": _text,
     "text": _text,
     "refusal": _refusal,
-    "input_image": _image,
+    "input_image": traced(FORMAT, _image),
     "input_file": _file,
     "input_audio": _audio,
 }
@@ -152,7 +158,8 @@ def _call(item: JsonObject) -> list[Part]:
     kind = string(item, "type")
     written = item.get(CALLS[kind])
     read = arguments(written) if kind == "function_call" else written
-    return [ToolCall(string(item, "call_id", "id"), string(item, "name") or kind, read)]
+    is_custom = kind == _CUSTOM
+    return [ToolCall(string(item, "call_id", "id"), string(item, "name") or kind, read, is_custom=is_custom)]
 
 
 def _result(item: JsonObject) -> list[Part]:
@@ -166,7 +173,9 @@ def _hosted(item: JsonObject) -> list[Part]:
     given, answer = _HOSTED[kind]
     # What a person has approved is the call that was asked for.
     id, name = string(item, "approval_request_id", "id"), string(item, "name") or kind
-    call = ToolCall(id, name, arguments(item.get(given)), provider_executed=True)
+    read = arguments(item.get(given)) if kind == "mcp_call" else item.get(given)
+    named: JsonObject = read if isinstance(read, dict) else {} if read is None else {given: read}
+    call = ToolCall(id, name, named, provider_executed=True)
     if kind == "image_generation_call":
         data = string(item, "result")
         return [call, ToolResult(id, None, name), *([File("image/png", data=data)] if data else [])]
@@ -218,7 +227,16 @@ LONGEST_ID: Final = 64
 FORMATS: Final = frozenset({FORMAT, "openai-agents"})
 _LEFT_OUT: Final = "left out"
 _ID_IS_OPTIONAL: Final = frozenset(
-    {"", "message", "function_call", "custom_tool_call", "shell_call", "apply_patch_call", "tool_search_call"}
+    {
+        "",
+        "message",
+        "reasoning",
+        "function_call",
+        "custom_tool_call",
+        "shell_call",
+        "apply_patch_call",
+        "tool_search_call",
+    }
 )
 
 
@@ -234,16 +252,28 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
     for each in settled:
         payload = item_of(each.message)
         if payload is not None and not references(payload):  # a stored file that is not there is named below
-            for part in each.parts:
-                if isinstance(part, ToolCall):
-                    ids.keep(part.id)
             # The place of an item that is left out stays until the reasoning before it is left out as well.
-            found.append(payload if each.is_whole or keep_all else {_LEFT_OUT: True})
+            legal = _legal(payload, each, ids)
+            found.append(payload if keep_all else legal if each.is_whole else {_LEFT_OUT: True})
         else:
             if keep_all:
                 found += [_written_result(ids, result) for result in each.orphans if result.call_id]
             found += _items(each, ids, keep_all=keep_all)
     return found if keep_all else with_reasoning(_with_approvals(found))
+
+
+def _legal(item: JsonObject, settled: Settled[ReadableT], ids: CallIds) -> JsonObject:
+    """Return the item, with a legal id of its call and a legal name of its tool. Other providers' may be neither."""
+    wanted: JsonObject = {}
+    for part in settled.parts:
+        if isinstance(part, ToolCall) and (string(item, "type") not in CALLS or ids.may_keep(part)):
+            ids.keep(part)
+        elif isinstance(part, ToolCall):
+            wanted |= {"call_id": ids.legal(part), "name": legal_name(part.name)}
+        elif isinstance(part, ToolResult):
+            wanted["call_id"] = ids.last(part.call_id)
+    changed = {name: value for name, value in wanted.items() if name in item and item[name] != value}
+    return {**item, **changed} if changed else item
 
 
 def item_of(message: object) -> JsonObject | None:
@@ -257,7 +287,8 @@ def with_reasoning(items: Sequence[JsonObject]) -> list[JsonObject]:
     Return the items by the API's rule: a reasoning is followed by its item, and an item by its id has its reasoning.
 
     A reasoning without its item is left out. An item whose reasoning is missing is sent without its id: then it is a
-    new one, which needs none.
+    new one, which needs none. A search or another call that the API has answered itself is left out, since it demands
+    the id.
     """
     found: list[JsonObject] = []
     reasoning: list[JsonObject] = []
@@ -270,7 +301,7 @@ def with_reasoning(items: Sequence[JsonObject]) -> list[JsonObject]:
             is_cut = is_cut or bool(reasoning)
         elif is_from_model(item):
             is_cut = is_cut and not reasoning
-            found += [*reasoning, _without_id(item) if is_cut else item]
+            found += [*reasoning, *(_without_id(item) if is_cut else [item])]
         else:
             is_cut = is_cut and item.get("role") in SYSTEM_ROLES
             found.append(item)
@@ -284,11 +315,12 @@ def is_from_model(item: JsonObject) -> bool:
     return item.get("role") == "assistant" or type in CALLS or type in _HOSTED or type == APPROVAL_REQUEST
 
 
-def _without_id(item: JsonObject) -> JsonObject:
-    """Return the item without its id; one that the API demands stays."""
-    if string(item, "type") not in _ID_IS_OPTIONAL:
-        return item
-    return {name: value for name, value in item.items() if name != "id"}
+def _without_id(item: JsonObject) -> list[JsonObject]:
+    """Return the item without its id. One that must have it stays if its result is an item of its own."""
+    type = string(item, "type")
+    if type not in _ID_IS_OPTIONAL:
+        return [] if type in _HOSTED else [item]
+    return [{name: value for name, value in item.items() if name != "id"}]
 
 
 def _with_approvals(items: Sequence[JsonObject]) -> list[JsonObject]:
@@ -317,8 +349,11 @@ def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iter
 
 
 def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
-    written = call.arguments if isinstance(call.arguments, str) else json_text(call.arguments or {})
-    return {"type": "function_call", "call_id": ids.legal(call.id), "name": legal_name(call.name), "arguments": written}
+    named: JsonObject = {"call_id": ids.legal(call), "name": legal_name(call.name)}
+    if call.is_custom:
+        return {"type": _CUSTOM, **named, "input": call.arguments}
+    written = call.arguments if isinstance(call.arguments, str) else json_text(arguments_object(call))
+    return {"type": "function_call", **named, "arguments": written}
 
 
 def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
@@ -327,7 +362,9 @@ def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
     blocks = [_text_block(spoken([part])) if _is_sound(part) else _block(part) for part in shown]
     has_files = any(isinstance(part, File) for part in shown)
     output: JsonValue = [block for block in blocks if block] if has_files else result_text(result)
-    return {"type": "function_call_output", "call_id": ids.last(result.call_id), "output": output}
+    id = ids.last(result.call_id)
+    type = f"{_CUSTOM}_output" if ids.is_custom(id) else "function_call_output"
+    return {"type": type, "call_id": id, "output": output}
 
 
 def _is_sound(part: Part) -> bool:
@@ -336,9 +373,7 @@ def _is_sound(part: Part) -> bool:
 
 def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
     """Yield OpenAI's own reasoning, and a message with what is said."""
-    for part in parts:
-        if isinstance(part, Reasoning) and part.provider == PROVIDER and "encrypted_content" in part.opaque:
-            yield {"type": "reasoning", "summary": [], **part.opaque}
+    yield from _thought(parts)
     role = "user" if role == "tool" else role
     blocks = [block for part in parts if (block := _block(part)) is not None]
     if role != "user" or all(block["type"] == "input_text" for block in blocks):  # only a user's message has files
@@ -348,6 +383,24 @@ def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
         yield {"role": role, "content": list(blocks)}
 
 
+def _thought(parts: Sequence[Part]) -> Iterator[JsonObject]:
+    """
+    Yield OpenAI's own reasoning. Some frameworks make several parts of an item, each with the item's id.
+
+    The id itself is left out. With it, the API demands the item that followed, by its id, which a part does not have.
+    """
+    found: dict[str | int, JsonObject] = {}
+    for place, part in enumerate(parts):
+        if not isinstance(part, Reasoning) or part.provider != PROVIDER:
+            continue
+        written: list[JsonValue] = [{"type": "summary_text", "text": part.text}] if part.text else []
+        key = string(part.opaque, "id") or place
+        item = found.get(key, {"type": "reasoning", "summary": []})
+        before = item["summary"] if isinstance(item["summary"], list) else []
+        found[key] = {**item, "summary": [*before, *written], **part.opaque}
+    yield from (_without_id(item)[0] for item in found.values() if "encrypted_content" in item)
+
+
 def _block(part: Part) -> JsonObject | None:
     if isinstance(part, Text):
         return _text_block(part.text)
@@ -355,10 +408,10 @@ def _block(part: Part) -> JsonObject | None:
         return None
     if part.is_stored:
         return _text_block(named_file(part))
-    kind = part.media_type.partition("/")[0]
-    if kind == "image" and (part.address or part.id):
-        where: JsonObject = {"image_url": part.address} if part.address else {"file_id": part.id}
-        return {"type": "input_image", "detail": "auto", **where}
+    kind, id = part.media_type.partition("/")[0], file_id(part, PROVIDER)
+    if kind == "image" and (part.address or id):
+        where: JsonObject = {"image_url": part.address} if part.address else {"file_id": id}
+        return {"type": "input_image", "detail": "auto", **image_detail(part), **where}
     if kind == "audio" and part.data:
         audio: JsonObject = {"data": part.data, "format": audio_format(part.media_type)}
         return {"type": "input_audio", "input_audio": audio}
@@ -366,7 +419,7 @@ def _block(part: Part) -> JsonObject | None:
         return {"type": "input_file", "filename": part.name or "file", "file_data": part.address}
     if part.url.startswith(("http:", "https:")):
         return {"type": "input_file", "file_url": part.url}
-    return {"type": "input_file", "file_id": part.id} if part.id else _text_block(named_file(part))
+    return {"type": "input_file", "file_id": id} if id else _text_block(named_file(part))
 
 
 def _text_block(text: str) -> JsonObject:

@@ -309,3 +309,13 @@ def test_a_stored_file_that_is_not_there_is_named_in_langchains_own_form() -> No
     message = to_native(HumanMessage([text_part("See"), {"type": "image", "url": url}]))
 
     assert [each.content for each in to_langchain([message])] == ["See\n[file: image]"]
+
+
+def test_a_file_that_only_its_provider_knows_is_named() -> None:
+    """LangChain calls any model; an id that LangChain's own form has stays, since nobody said whose it is."""
+    openais: Any = [{"type": "input_image", "file_id": "file-1"}]
+    langchains: Any = [{"type": "image", "file_id": "file-1"}]
+
+    found = to_langchain([NativeMessage(role="user", content=each) for each in (openais, langchains)])
+
+    assert [each.content for each in found] == ["[file: image]", [{"type": "image", "file_id": "file-1"}]]

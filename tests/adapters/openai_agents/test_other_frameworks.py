@@ -106,7 +106,7 @@ def plain(item: Mapping[str, object]) -> tuple[str, str, JsonValue]:
                 "assistant",
                 "text",
                 [
-                    {"type": "tool-call", "toolCallId": "ig_1", "toolName": "image_generation_call", "args": None},
+                    {"type": "tool-call", "toolCallId": "ig_1", "toolName": "image_generation_call", "args": {}},
                     {"type": "tool-result", "toolCallId": "ig_1", "toolName": "image_generation_call", "result": None},
                     {"type": "file", "mediaType": "image/png"},
                 ],

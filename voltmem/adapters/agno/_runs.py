@@ -17,7 +17,7 @@ from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, File, Part, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import result_text, spoken
+from voltmem.parts._providers import is_named_only, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
 from voltmem.parts._steps import Settled, pieces
@@ -339,8 +339,8 @@ def _said(speaker: str, said: Sequence[Part]) -> JsonObject:
     media: dict[str, list[JsonValue]] = {}
     named: list[Part] = []
     for part in said:
-        # Providers refuse files in what a model says. A stored file that is not there is named, too.
-        if not isinstance(part, File) or part.is_stored or speaker == "assistant":
+        # Providers refuse files in what a model says. A file that is not there is named, too.
+        if not isinstance(part, File) or is_named_only(part) or speaker == "assistant":
             named.append(part)
         else:
             media.setdefault(_MEDIA_KEYS.get(part.media_type.partition("/")[0], "files"), []).append(

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
-from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, plain
+from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, anthropic, plain
 from voltmem.parts import pydantic_ai as forms
 from voltmem.parts._providers import named_file, references, result_parts, result_text
 from voltmem.parts._settled import settle
 from voltmem.parts._steps import Settled, pieces
-from voltmem.parts._types import json_text
+from voltmem.parts._types import json_text, string
 
 try:
     from pydantic_ai.messages import (
@@ -139,8 +139,8 @@ def _response_part(part: Part) -> ModelResponsePart | None:
     match part:
         case Text(text):
             return TextPart(text) if text else None
-        case Reasoning(text):
-            return ThinkingPart(text) if text else None
+        case Reasoning():
+            return _thinking(part)
         case ToolCall(id=id, name=name, arguments=arguments):
             given = arguments if arguments is None or isinstance(arguments, dict | str) else json_text(arguments)
             return ToolCallPart(name or "tool", given, id)
@@ -150,6 +150,19 @@ def _response_part(part: Part) -> ModelResponsePart | None:
             return TextPart(named_file(part))
         case _:
             return None
+
+
+def _thinking(part: Reasoning) -> ThinkingPart | None:
+    """
+    Convert a reasoning, with Anthropic's signature.
+
+    OpenAI's is left out: Pydantic AI sends it with the id of its item, and the API then demands the item that followed.
+    """
+    signature = string(part.opaque, "signature", "data")
+    if part.provider != anthropic.PROVIDER or not signature:
+        return ThinkingPart(part.text) if part.text else None
+    id = "redacted_thinking" if "data" in part.opaque else None
+    return ThinkingPart(part.text, id=id, signature=signature, provider_name=anthropic.PROVIDER)
 
 
 def _request_parts(speaker: str, said: Sequence[Part], moment: datetime) -> list[ModelRequestPart]:

@@ -133,7 +133,7 @@ def test_each_message_has_a_plain_form(native: dict[str, Any], plain: tuple[str,
 
 
 async def test_an_agent_is_told_the_name_of_a_file_that_it_cannot_get(db: VoltMemDb, plain: PostgresStorage) -> None:
-    """A stored file that is not there, and a picture in an answer, which providers refuse, are named."""
+    """A file that is not there or that only its provider knows, and a picture in an answer, are named."""
     await plain.create_conversation({"id": "s1", "user_id": "ada"})
     missing: JsonValue = {"type": "file", "mediaType": "image/png", "url": "voltmem:file/" + "1" * 64}
     drawn: JsonValue = {
@@ -142,13 +142,14 @@ async def test_an_agent_is_told_the_name_of_a_file_that_it_cannot_get(db: VoltMe
         "filename": "cat.png",
         "url": "https://x.test/cat.png",
     }
-    said = [NativeMessage(role="user", content=[missing]), NativeMessage(role="assistant", content=[drawn])]
+    openais: JsonValue = {"type": "input_image", "file_id": "file-1"}
+    said = [NativeMessage(role="user", content=[missing, openais]), NativeMessage(role="assistant", content=[drawn])]
     await plain.add_messages(said, "ada", "s1")
     model = FakeModel()
 
     await agent(db, model).arun("and now?")
 
-    assert model.history()[:2] == [("user", "[file: image/png]"), ("assistant", "[file: cat.png]")]
+    assert model.history()[:2] == [("user", "[file: image/png]\n[file: image]"), ("assistant", "[file: cat.png]")]
 
 
 def test_a_run_without_content_is_stored() -> None:
