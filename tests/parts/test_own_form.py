@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
-from pydantic import JsonValue
+from anthropic.types.beta import BetaContentBlockParam
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletionMessageParam
+from openai.types.responses import ResponseInputItemParam
+from pydantic import JsonValue, TypeAdapter
 
+from tests.properties import examples
 from voltmem import Message
 from voltmem.parts import to_anthropic, to_openai, to_responses, to_ui_messages
 
@@ -347,3 +353,52 @@ def test_the_id_of_a_file_goes_to_the_provider_that_made_it(block: Json, own: li
 def test_a_message_that_says_nothing_is_left_out(write: Any, role: str) -> None:
     """Providers refuse an empty content."""
     assert write(stored({"role": role, "content": ""}, THANKS)) == [THANKS]
+
+
+# --- any conversation ------------------------------------------------------------------------------------------------
+
+TEXT: Final[Json] = {"type": "text", "text": "words"}
+blocks = st.sampled_from([TEXT, CITED, THOUGHT, SEARCH, FOUND, MCP, MCP_RESULT, USE, RESULT, DOCUMENT])
+turns = st.lists(
+    st.one_of(
+        st.lists(blocks, max_size=5).map(lambda each: response(*each)),
+        st.lists(st.sampled_from([TEXT, DOCUMENT, RESULT]), max_size=3).map(lambda each: said("user", *each)),
+    ),
+    max_size=6,
+)
+
+
+@given(turns)
+@examples(300)
+def test_to_anthropic_answers_its_own_tools_calls_among_what_the_model_says(chat: list[Json]) -> None:
+    """A result of a provider's own tool follows its call, and only what a model goes on with has none."""
+    written = to_anthropic(stored(*chat))
+
+    found: list[Any] = [block for each in written if isinstance(each["content"], list) for block in each["content"]]
+    waiting: list[str] = []
+    for block in found:
+        if block["type"] in ("server_tool_use", "mcp_tool_use"):
+            waiting.append(block["id"])
+        elif block["type"] in ("web_search_tool_result", "mcp_tool_result"):
+            waiting.remove(block["tool_use_id"])
+    assert not waiting or written[-1]["role"] == "assistant"
+
+
+CHAT_MESSAGE: Final[TypeAdapter[Any]] = TypeAdapter(ChatCompletionMessageParam)
+ITEM: Final[TypeAdapter[Any]] = TypeAdapter(ResponseInputItemParam)
+BLOCK: Final[TypeAdapter[Any]] = TypeAdapter(BetaContentBlockParam)
+
+
+@given(turns)
+@examples(100)
+def test_lists_for_providers_have_the_types_of_their_packages(chat: list[Json]) -> None:
+    """The packages openai and anthropic say what their interfaces take."""
+    messages = stored(*chat)
+
+    for each in to_openai(messages):
+        CHAT_MESSAGE.validate_python(each)
+    for each in to_responses(messages):
+        ITEM.validate_python(each)
+    for each in to_anthropic(messages):
+        for block in each["content"] if isinstance(each["content"], list) else []:
+            BLOCK.validate_python(block)
