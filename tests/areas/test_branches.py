@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import pytest
 from hypothesis import example, given
@@ -299,6 +299,24 @@ async def test_the_limit_counts_the_line(make_storage: MakeStorage) -> None:
     assert await line_of(storage) == ["m4", "m5", "m6", "m7"]
     assert await storage.list_branches("c1") == []
     assert await storage.list_siblings("c1", "old") == []
+
+
+@pytest.mark.parametrize("on_limit", ["delete", "archive"])
+async def test_siblings_whose_parent_the_limit_took_are_first_messages(
+    make_storage: MakeStorage, on_limit: Literal["delete", "archive"]
+) -> None:
+    """Messages whose parent is gone stay siblings, of each other and of the first message of the line."""
+    storage = make_storage(storage_limit=2, on_limit=on_limit)
+    await add(storage, [("q", ""), ("a", "q"), ("a1", "a"), ("b", "q"), ("b1", "b"), ("b2", "b1"), ("new", "")])
+    assert await line_of(storage) == ["new"]
+
+    for id in ("b1", "new"):
+        assert [each.id for each in await storage.list_siblings("c1", id)] == ["b1", "new"]
+    first = BranchingPoint(parent_id=None, message_ids=["b1", "new"], chosen_id="new")
+    assert await storage.list_branches("c1") == [first]
+    assert await storage.choose_branch("c1", "b1") == "b2"
+    assert await line_of(storage) == ["b1", "b2"]
+    assert await storage.list_branches("c1") == [first.model_copy(update={"chosen_id": "b1"})]
 
 
 async def test_branch_conversation_brings_archived_messages_back(make_storage: MakeStorage) -> None:

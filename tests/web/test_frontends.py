@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import MakeStorage
+from tests.web.conftest import Connect, application
 from voltmem import PostgresStorage, Storage
 from voltmem._values import JsonObject
 from voltmem.errors import DatabaseTimeoutError
@@ -504,6 +506,24 @@ async def test_a_branch_begins_where_it_is_asked_for(conversation: str, ada: htt
     assert (await ada.post(f"{conversation}/branch", json={"messageId": "gone"})).status_code == 404
     assert (await ada.post(f"{conversation}/messages/gone/choose")).status_code == 404
     assert (await ada.get(f"{conversation}/messages/gone/siblings")).status_code == 404
+
+
+async def test_a_history_has_the_siblings_that_list_siblings_has(
+    make_storage: MakeStorage, migrated: str, connect: Connect
+) -> None:
+    """Where the limit has removed a parent, a history and the siblings of a message still agree."""
+    storage = make_storage(storage_limit=2)
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    ada = connect(application(storage))
+    for id, parent in [("q", None), ("a", "q"), ("b", "q"), ("b1", "b"), ("b2", "b1"), ("new", None), ("c", "b1")]:
+        assert (await ada.put(f"/conversations/c1/history/{id}", json=entry(id, parent))).status_code == 200
+
+    parents = {row["id"]: row["parent_id"] for row in (await get(ada, "/conversations/c1/history"))["messages"]}
+
+    assert parents == {"b1": None, "b2": "b1", "new": None, "c": "b1"}
+    for id, parent in parents.items():
+        siblings = (await get(ada, f"/conversations/c1/messages/{id}/siblings"))["items"]
+        assert [each["id"] for each in siblings] == [each for each in parents if parents[each] == parent]
 
 
 async def test_a_history_entry_follows_the_results_of_its_parent(

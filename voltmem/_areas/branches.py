@@ -45,31 +45,33 @@ class BranchStatements:
                 WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL
             )"""
         self.choose = f"SELECT owner, is_deleted, has_message, head FROM {tables.choose_branch}($1, $2, $3, $4, $5)"
-        # A message of the line without a parent follows the message before it. So the one that follows a branching
-        # point is the next on the line, if it has no other parent.
+        # A message of the line follows the message before it, whatever parent it names. A message off the line whose
+        # parent is not there, or archived, is a first message.
         points = f"""
             WITH off_line AS (
-                SELECT coalesce(parent_id, '') AS parent_id, message_id, created_at, seq FROM {messages}
+                SELECT coalesce(parent_id, '') AS named_id, message_id, created_at, seq FROM {messages}
                 WHERE conversation_id = $1 AND NOT archived AND aside AND {there}
-            ), place AS (
-                SELECT parent.id AS parent_id, p.is_off_line, p.created_at, p.seq
-                FROM (SELECT DISTINCT parent_id AS id FROM off_line) AS parent CROSS JOIN LATERAL (
-                    SELECT coalesce(bool_or(m.aside), false) AS is_off_line,
+            ), parent AS (
+                SELECT named.id AS named_id, p.parent_id, p.is_off_line, p.created_at, p.seq
+                FROM (SELECT DISTINCT named_id AS id FROM off_line) AS named CROSS JOIN LATERAL (
+                    SELECT coalesce(min(m.message_id), '') AS parent_id, coalesce(bool_or(m.aside), false) AS is_off_line,
                         coalesce(min(m.created_at), '-infinity') AS created_at, coalesce(min(m.seq), 0) AS seq
-                    FROM ({message_at(tables, "$1", "parent.id")}
-                    ) AS m WHERE m.message_id = parent.id
+                    FROM ({message_at(tables, "$1", "named.id")}
+                    ) AS m WHERE m.message_id = named.id AND NOT m.archived
                 ) AS p
+            ), place AS (
+                SELECT DISTINCT parent_id, is_off_line, created_at, seq FROM parent
             ), chosen AS (
                 SELECT place.*, CASE WHEN NOT is_off_line THEN (
-                    SELECT CASE WHEN coalesce(m.parent_id, place.parent_id) = place.parent_id THEN m.message_id END
-                    FROM {messages} AS m
+                    SELECT m.message_id FROM {messages} AS m
                     WHERE m.conversation_id = $1 AND NOT m.archived AND NOT m.aside
                         AND (m.created_at, m.seq) > (place.created_at, place.seq)
                     ORDER BY m.created_at, m.seq LIMIT 1
                 ) END AS message_id
                 FROM place
             ), member AS (
-                SELECT * FROM off_line
+                SELECT parent.parent_id, o.message_id, o.created_at, o.seq
+                FROM off_line AS o JOIN parent ON parent.named_id = o.named_id
                 UNION ALL
                 SELECT chosen.parent_id, m.message_id, m.created_at, m.seq
                 FROM chosen CROSS JOIN LATERAL ({message_at(tables, "$1", "chosen.message_id")}

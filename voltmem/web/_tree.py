@@ -158,9 +158,17 @@ class Tree:
 
 
 def _parents(found: Sequence[tuple[NativeMessage, bool]]) -> Iterator[tuple[str, str | None]]:
-    """Yield each message's id with its parent's. A message of the line without one follows the message before it."""
+    """
+    Yield each message's id with its parent's; None: it is a first message.
+
+    The same rule as in list_siblings(): a message of the line follows the message before it. A message off the line
+    whose parent is gone is a first one.
+    """
+    there = {message.id for message, _ in found}
     before: str | None = None
     for message, is_aside in found:
-        yield message.id, before if message.parent_id is None else message.parent_id or None
-        if not is_aside:
+        if is_aside:
+            yield message.id, message.parent_id if message.parent_id in there else None
+        else:
+            yield message.id, before
             before = message.id
