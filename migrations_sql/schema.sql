@@ -339,7 +339,7 @@ BEGIN
                     ELSIF "public".voltagent_memory_move_head(conversation, parent) THEN
                         PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
                     ELSE
-                        parent := coalesce(head, parent);
+                        parent := coalesce(head, '');
                     END IF;
                 END IF;
             END IF;

@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -18,7 +18,7 @@
 --   message_ids, roles, contents, contents_json, types, metadatas, formats, payloads
 --   parent_ids     the message that a new message follows, '': none, it is the first. If that is not the newest of the
 --                  line, a branch begins: the messages after it are set aside. NULL, or a message that is missing: the
---                  newest of the line. A replaced message keeps its place.
+--                  newest of the line, and without one it is the first. A replaced message keeps its place.
 --   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
 --                  conversation is the order of commits
 --   vectors        the text form of a tsvector, with E'\x01' as the placeholder for the user's key in each lexeme
@@ -216,7 +216,7 @@ BEGIN
                     ELSIF {schema}.{prefix}_move_head(conversation, parent) THEN
                         PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
                     ELSE
-                        parent := coalesce(head, parent);
+                        parent := coalesce(head, '');
                     END IF;
                 END IF;
             END IF;

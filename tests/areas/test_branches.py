@@ -18,6 +18,7 @@ from voltmem import (
     ANY_USER,
     BranchingPoint,
     ConversationNotFoundError,
+    InvalidInputError,
     MessageNotFoundError,
     NativeMemory,
     NativeMessage,
@@ -180,6 +181,26 @@ async def test_a_message_with_a_missing_parent_follows_the_line(storage: Postgre
     await add(storage, [("m1", None), ("m2", "nowhere"), ("m3", None)])
 
     assert await line_of(storage) == ["m1", "m2", "m3"]
+
+
+async def test_a_first_message_with_a_missing_parent_has_none(storage: PostgresStorage) -> None:
+    """In an empty conversation it is a first message: a parent that is added later is not before it."""
+    await add(storage, [("child", "parent"), ("parent", "")])
+
+    assert await line_of(storage) == ["parent"]
+    assert [each.id for each in await storage.list_siblings("c1", "parent")] == ["child", "parent"]
+
+
+async def test_add_messages_refuses_a_message_before_its_parent(storage: PostgresStorage) -> None:
+    """A message whose parent comes later in the same list is an error, and nothing is stored."""
+    messages = [following("a", ""), following("c", "b"), following("b", "a")]
+
+    with pytest.raises(InvalidInputError, match=r"messages\[1\], 'c': its parent 'b' comes after it"):
+        await storage.add_messages(messages, "ada", "c1", resource_id="r")
+
+    assert await storage.get_conversation("c1") is None
+    await storage.add_messages([messages[0], messages[2], messages[1]], "ada", "c1", resource_id="r")
+    assert await line_of(storage) == ["a", "b", "c"]
 
 
 async def test_a_replaced_message_moves_no_head(storage: PostgresStorage) -> None:

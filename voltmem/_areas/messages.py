@@ -27,7 +27,7 @@ from voltmem._values import (
     short_repr,
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.models import Message, MessageLike, Owner, messages_of
+from voltmem.models import Message, MessageLike, NativeMessage, Owner, messages_of
 from voltmem.options import MESSAGE_LIMIT
 
 
@@ -132,7 +132,8 @@ class Messages(Area):
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message(). A message comes
+        after its parent, if the list has both, otherwise InvalidInputError.
         VoltAgent: ``addMessages``.
         """
         return await self._append(messages_of(messages), user_id, conversation_id, resource_id, known)
@@ -156,6 +157,7 @@ class Messages(Area):
             )
         if not messages:
             return []
+        _check_parents_come_first(messages)
         return await self._appends.add(messages, owner, conversation_id, resource_id, known_ids)
 
     async def merge_message_metadata(
@@ -403,3 +405,15 @@ class Messages(Area):
                 if row is not None and not row["has_message"]:
                     raise MessageNotFoundError(place, query.conversation_id)
         return found
+
+
+def _check_parents_come_first(messages: Sequence[Message]) -> None:
+    """Check that no message is before its parent. Messages are added in their order, so it would lose its place."""
+    places = {message.id: place for place, message in enumerate(messages)}
+    for place, message in enumerate(messages):
+        parent = message.parent_id if isinstance(message, NativeMessage) else None
+        if parent is not None and places.get(parent, -1) > place:
+            raise InvalidInputError(
+                f"messages[{place}], {short_repr(message.id)}: its parent {short_repr(parent)} comes after it; "
+                "put each message after its parent"
+            )
