@@ -12,8 +12,9 @@ from tests.across.said import CONVERSATIONS
 from tests.across.test_matrix import ODD
 from tests.across.writers import client
 from tests.node import node
-from voltmem import PostgresStorage
+from voltmem import NativeMemory, PostgresStorage
 from voltmem._values import JsonObject
+from voltmem.parts.ai_sdk import ABANDONED
 
 
 async def ui_messages(storage: PostgresStorage) -> JsonValue:
@@ -59,3 +60,73 @@ async def test_the_ai_sdk_accepts_whatever_is_stored(storage: PostgresStorage) -
     given["no parts"] = await ui_messages(storage)
 
     assert (await node("ui_messages.cjs", given)).keys() == UNKNOWN_TO_5
+
+
+OF_VERSION_4: Final[list[JsonObject]] = [
+    {
+        "id": "u1",
+        "role": "user",
+        "content": "Look.",
+        "parts": [{"type": "text", "text": "Look."}],
+        "experimental_attachments": [{"name": "c.png", "contentType": "image/png", "url": "data:image/png;base64,aGk="}],
+    },
+    {
+        "id": "a1",
+        "role": "assistant",
+        "content": "Rain.",
+        "parts": [
+            {"type": "step-start"},
+            {"type": "reasoning", "reasoning": "Hm.", "details": [{"type": "text", "text": "Hm."}]},
+            {
+                "type": "tool-invocation",
+                "toolInvocation": {
+                    **{"state": "result", "step": 0, "toolCallId": "k", "toolName": "weather"},
+                    **{"args": {"city": "Oslo"}, "result": "rain"},
+                },
+            },
+            {
+                "type": "tool-invocation",
+                "toolInvocation": {"state": "call", "toolCallId": "k2", "toolName": "weather", "args": {}},
+            },
+            {"type": "source", "source": {"sourceType": "url", "id": "s", "url": "https://a.example/", "title": "A"}},
+            {"type": "file", "mimeType": "image/png", "data": "aGk="},
+            {"type": "text", "text": "Rain."},
+        ],
+    },
+    {"id": "u2", "role": "user", "content": "Go on.", "parts": [{"type": "text", "text": "Go on."}]},
+]
+
+
+async def test_to_ui_messages_gives_parts_of_version_4_as_version_5_has_them(storage: PostgresStorage) -> None:
+    """What an old front end stored, versions 5 to 7 accept. It stays as it was stored, also if it is saved again."""
+    await anew(storage)
+    await storage.add_messages(OF_VERSION_4, "ada", "c1")
+    memory = NativeMemory(storage, "ada", "c1")
+    before = await memory.newest_messages()
+    assert [each.payload for each in before] == [
+        {name: value for name, value in each.items() if name != "id"} for each in OF_VERSION_4
+    ]
+
+    given = await ui_messages(storage)
+
+    assert await node("ui_messages.cjs", {"version 4": given}) == {}
+    assert isinstance(given, list)
+    asked, answer = given[0], given[1]
+    assert isinstance(asked, dict)
+    assert isinstance(answer, dict)
+    picture: JsonObject = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,aGk="}
+    assert asked["parts"] == [{"type": "text", "text": "Look."}, {**picture, "filename": "c.png"}]
+    call: JsonObject = {"type": "tool-weather", "toolCallId": "k", "input": {"city": "Oslo"}}
+    abandoned: JsonObject = {"type": "tool-weather", "toolCallId": "k2", "input": {}}
+    assert answer["parts"] == [
+        {"type": "step-start"},
+        {"type": "reasoning", "text": "Hm."},
+        {**call, "state": "output-available", "output": "rain"},
+        {**abandoned, "state": "output-error", "errorText": ABANDONED},
+        {"type": "source-url", "sourceId": "s", "url": "https://a.example/", "title": "A"},
+        picture,
+        {"type": "text", "text": "Rain."},
+    ]
+    async with client(storage) as http:
+        assert (await http.post("/ui-messages", json={"messages": given})).status_code == 200
+    assert await memory.newest_messages() == before

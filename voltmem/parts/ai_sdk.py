@@ -264,9 +264,13 @@ def read(message: JsonObject) -> list[Part]:
             found += read_tool(block) if is_tool(block) else [Other(type, block)]
     if not isinstance(parts, list):
         found += _of_version_4(message)
-    for each in objects(message.get("experimental_attachments")):
-        found.append(file(string(each, "url"), string(each, "contentType"), string(each, "name")))
-    return found
+    return [*found, *_attachments(message)]
+
+
+def _attachments(message: JsonObject) -> list[File]:
+    """Return the files that version 4 has beside the parts."""
+    attached = objects(message.get("experimental_attachments"))
+    return [file(string(each, "url"), string(each, "contentType"), string(each, "name")) for each in attached]
 
 
 def _of_version_4(message: JsonObject) -> list[Part]:
@@ -360,7 +364,30 @@ def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
     is_own = (getattr(settled.message, "format", None) or "").startswith(FAMILY)
     # Those of version 4, and broken ones, have no parts.
     has_parts = is_own and isinstance(payload, dict) and isinstance(payload.get("parts"), list)
-    return payload if has_parts else None
+    return _of_version_5(payload) if has_parts else None
+
+
+def _of_version_5(payload: JsonObject) -> JsonObject:
+    """Return a UIMessage with the parts of version 4 as version 5 has them: validateUIMessages() refuses the old ones."""
+    attached = [_written_part(each) for each in _attachments(payload)]
+    parts = [each for part in objects(payload["parts"]) for each in _part_of_version_5(part)]
+    shown: list[JsonValue] = [*parts, *(each for each in attached if each is not None)]
+    return payload if shown == payload["parts"] else {**payload, "parts": shown}
+
+
+def _part_of_version_5(part: JsonObject) -> list[JsonObject]:
+    type = string(part, "type")
+    is_old = (
+        type in ("tool-invocation", "source")
+        or (type == "reasoning" and not isinstance(part.get("text"), str))
+        or (type == "file" and not string(part, "url") and isinstance(part.get("data"), str))
+    )
+    said = BLOCKS[type](part) if is_old else None
+    if not said:
+        return [part]
+    if isinstance(said[0], ToolCall):
+        return [_written_call(said[0], next((each for each in said if isinstance(each, ToolResult)), None))]
+    return [written for written in map(_written_part, said) if written is not None]
 
 
 def role(settled: Settled[ReadableT]) -> str:
