@@ -11,6 +11,7 @@ from tests.web.test_frontends import get
 from voltmem import NativeMemory, PostgresStorage
 from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
+from voltmem.parts.ai_sdk import ABANDONED
 from voltmem.web._sent_back import is_copy
 
 FORMATS: Final = ("ai-sdk/v6", "aui/v0")
@@ -186,22 +187,47 @@ async def test_a_call_whose_id_was_used_before_has_its_own_in_ui_messages(
     assert await stored(storage) == before
 
 
+@pytest.mark.parametrize("format", FORMATS)
 async def test_a_call_has_an_id_of_its_own_in_every_branch(
-    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
 ) -> None:
-    """A branch follows messages of the line, which may have used the id."""
+    """A branch follows messages of the line, which may have used the id. Saved again, nothing changes."""
     await storage.add_messages([CALL, RESULT, {**CALL, "id": "m4"}, {**RESULT, "id": "m5"}], "ada", "c1")
     await storage.branch_conversation("c1", "m3")
     await storage.add_messages([{**CALL, "id": "m6"}, {**RESULT, "id": "m7"}], "ada", "c1")
     before = await stored(storage)
 
-    rows = await loaded(ada, conversation, "ai-sdk/v6")
+    rows = await loaded(ada, conversation, format)
     for row in rows.values():
         body = {name: value for name, value in row.items() if name != "id"}
         await ada.put(f"{conversation}/history/{row['id']}", json=body)
 
-    ids = [part["toolCallId"] for row in rows.values() for part in row["content"]["parts"] if "toolCallId" in part]
+    name = "content" if format == "aui/v0" else "parts"
+    ids = [part["toolCallId"] for row in rows.values() for part in row["content"][name] if "toolCallId" in part]
     assert len(set(ids)) == len(ids) == 3
+    assert await stored(storage) == before
+
+
+async def test_assistant_uis_own_messages_are_guarded_as_ui_messages_are(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """An id that is used again, a call that was passed over, and feedback since: shown, and no edit when saved again."""
+    call: JsonObject = {"type": "tool-call", "toolCallId": "k", "toolName": "t", "args": {}, "argsText": "{}"}
+    for id, parts in (("a1", [{**call, "result": 1}]), ("a2", [call]), ("a3", [{"type": "text", "text": "Well."}])):
+        content: JsonObject = {"role": "assistant", "content": [*parts], "metadata": {"custom": {}}}
+        await save(ada, conversation, {"id": id, "format": "aui/v0", "content": content})
+    await storage.merge_message_metadata({"feedback": 1}, "ada", "c1", "a3")
+    before = await stored(storage)
+
+    rows = await loaded(ada, conversation, "aui/v0")
+    for row in rows.values():
+        await save(ada, conversation, row)
+
+    assert [rows[id]["content"]["content"][0] for id in ("a1", "a2")] == [
+        {**call, "result": 1},
+        {**call, "toolCallId": "k_2", "result": ABANDONED, "isError": True},
+    ]
+    assert rows["a3"]["content"]["metadata"] == {"custom": {"feedback": 1}}
     assert await stored(storage) == before
 
 

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._values import is_storable, json_value
 from voltmem.errors import InvalidInputError
+from voltmem.parts._front_ends import with_own_ids
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     STEP,
@@ -315,40 +316,13 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
         elif parts := _written(each):
             metadata: JsonObject = {"metadata": each.message.metadata} if each.message.metadata else {}
             found.append({"id": each.message.id, "role": role(each), **metadata, "parts": parts})
-    return with_own_ids(found)
-
-
-def with_own_ids(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return UIMessages in which each call has an id of its own: some models count theirs from 1 in every answer."""
-    used: dict[str, int] = {}
-    found: list[JsonObject] = []
-    for message in messages:
-        parts = message.get("parts")
-        shown = [_with_own_id(part, used) for part in parts] if isinstance(parts, list) else parts
-        found.append(message if shown == parts else {**message, "parts": shown})
-    return found
+    return with_own_ids(found, "parts")
 
 
 def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
     """Return the payload with the message's metadata, which may have changed since, such as by feedback."""
     found = settled.message.metadata
     return {**payload, "metadata": found} if found and payload.get("metadata") != found else payload
-
-
-def _with_own_id(part: JsonValue, used: dict[str, int]) -> JsonValue:
-    id = string(part, "toolCallId") if isinstance(part, dict) else ""
-    if not isinstance(part, dict) or not id or not (is_tool(part) or part.get("type") == DYNAMIC):
-        return part
-    own, number = id, used.get(id, 0) + 1
-    while own in used:
-        own, number = f"{id}_{number}", number + 1
-    used[own] = max(used.get(own, 0), 1)
-    used[id] = max(number - 1, 1)
-    if own == id:
-        return part
-    approval = object_of(part, "approval")
-    asked: JsonObject = {"approval": {**approval, "id": own}} if approval.get("id") == id else {}
-    return {**part, "toolCallId": own, **asked}
 
 
 def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:

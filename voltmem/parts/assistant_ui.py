@@ -7,12 +7,14 @@ https://www.assistant-ui.com/docs/runtimes/custom/local
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue
 
 from voltmem.parts import ai_sdk
+from voltmem.parts._front_ends import with_own_ids
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     BlockReader,
@@ -145,6 +147,7 @@ def read(message: JsonObject) -> list[Part]:
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 _COMPLETE: Final[JsonObject] = {"type": "complete", "reason": "unknown"}
+_ABANDONED: Final[JsonObject] = {"result": ai_sdk.ABANDONED, "isError": True}
 # assistant-ui drops an image of an assistant at any other address.
 _SHOWN: Final = ("https:", "data:image/")
 
@@ -158,10 +161,10 @@ def write(settled: Sequence[Settled[ReadableT]]) -> list[JsonObject]:
     found: list[JsonObject] = []
     for each in settled:
         if (payload := _payload(each)) is not None:
-            found.append({"id": each.message.id, **_with_results(payload, each)})
+            found.append({"id": each.message.id, **_with_metadata(_with_results(payload, each), each)})
         elif content := _written(each):
             found.append({"id": each.message.id, **_message(each, content)})
-    return found
+    return with_own_ids(found, "content")
 
 
 def without_defaults(message: JsonObject) -> JsonObject:
@@ -193,13 +196,24 @@ def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
     return payload if is_own and isinstance(payload, dict) else None
 
 
+def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
+    """Return the payload with the message's metadata, which may have got fields since, such as feedback."""
+    custom = metadata_of(payload)
+    found = {**custom, **settled.message.metadata}
+    return payload if found == custom else {**payload, "metadata": {**object_of(payload, "metadata"), "custom": found}}
+
+
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
-    late = {
-        part.id: _outcome(settled.results[place])
-        for place, part in enumerate(settled.parts)
-        if isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts
-    }
+    """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
+    late: dict[str, JsonObject] = {}
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolCall) and part.state == "abandoned":
+            late[part.id] = _ABANDONED
+        elif isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts:
+            late[part.id] = _outcome(settled.results[place])
     content = payload.get("content")
+    if isinstance(content, str):  # its decoder takes a list only
+        return {**payload, "content": [{"type": "text", "text": content}]}
     if not late or not isinstance(content, list):
         return payload
     filled: list[JsonValue] = [
@@ -233,7 +247,7 @@ def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
             written.append(_written_part(part, role))
     for number, result in enumerate(settled.orphans):
         id = result.call_id or f"{settled.message.id}:{number}"
-        written.append(_written_call(ToolCall(id, result.name, None), result))
+        written.append(_written_call(ToolCall(id, result.name, None), replace(result, call_id=id)))
     return [part for part in written if part is not None]
 
 
@@ -280,7 +294,7 @@ def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
         return {**written, **_outcome(result)}
     if call.state == "waiting":
         return {**written, "approval": {"id": call.id}}
-    return {**written, "result": ai_sdk.ABANDONED, "isError": True} if call.state == "abandoned" else written
+    return {**written, **_ABANDONED} if call.state == "abandoned" else written
 
 
 def _outcome(result: ToolResult) -> JsonObject:

@@ -8,6 +8,7 @@ from voltmem._values import JsonObject
 from voltmem.models import NativeMessage
 from voltmem.parts import ai_sdk, assistant_ui, parts, plain, to_ui_messages
 from voltmem.parts._forms import read_payload
+from voltmem.parts._front_ends import with_own_ids
 from voltmem.parts._settled import settle
 from voltmem.parts._types import object_of
 from voltmem.web._tree import Format
@@ -52,7 +53,7 @@ def in_format(format: str) -> Format:
             lambda branch: _by_id(to_ui_messages(branch)),
             _without_metadata,
             lambda content: object_of(content, "metadata"),
-            ai_sdk.with_own_ids,
+            lambda contents: with_own_ids(contents, "parts"),
             ai_sdk.FAMILY,
         )
     if format.startswith(assistant_ui.FAMILY):
@@ -60,7 +61,8 @@ def in_format(format: str) -> Format:
             lambda branch: _by_id(assistant_ui.write(settle(branch))),
             lambda content: _without_metadata(assistant_ui.without_defaults(content)),
             assistant_ui.metadata_of,
-            family=assistant_ui.FAMILY,
+            lambda contents: with_own_ids(contents, "content"),
+            assistant_ui.FAMILY,
         )
     return Format(lambda branch: _as_stored(branch, format))
 

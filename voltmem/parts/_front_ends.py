@@ -1,0 +1,44 @@
+"""What the lists of messages for front ends have in common: the AI SDK's, and assistant-ui's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from voltmem.parts._types import JsonObject, object_of, string
+
+
+def with_own_ids(messages: Sequence[JsonObject], within: str) -> list[JsonObject]:
+    """
+    Return messages in which each call has an id of its own: some models count theirs from 1 in every answer.
+
+    A front end takes calls with one id for one call; assistant-ui fails to render the list.
+
+    Args:
+        messages: The messages in the front end's form.
+        within: The name of the field that has the parts.
+    """
+    used: dict[str, int] = {}
+    found: list[JsonObject] = []
+    for message in messages:
+        parts = message.get(within)
+        shown = [_with_own_id(part, used) for part in parts] if isinstance(parts, list) else parts
+        found.append(message if shown == parts else {**message, within: shown})
+    return found
+
+
+def _with_own_id(part: JsonValue, used: dict[str, int]) -> JsonValue:
+    id = string(part, "toolCallId") if isinstance(part, dict) else ""
+    if not isinstance(part, dict) or not id:
+        return part
+    own, number = id, used.get(id, 0) + 1
+    while own in used:
+        own, number = f"{id}_{number}", number + 1
+    used[own] = max(used.get(own, 0), 1)
+    used[id] = max(number - 1, 1)
+    if own == id:
+        return part
+    approval = object_of(part, "approval")
+    asked: JsonObject = {"approval": {**approval, "id": own}} if approval.get("id") == id else {}
+    return {**part, "toolCallId": own, **asked}
