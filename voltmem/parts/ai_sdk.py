@@ -352,9 +352,10 @@ def _of_version_5(payload: JsonObject) -> JsonObject:
 def _part_of_version_5(part: JsonObject) -> list[JsonObject]:
     type = string(part, "type")
     is_old = (
-        type in ("tool-invocation", "source")
-        or (type == "reasoning" and not isinstance(part.get("text"), str))
-        or (type == "file" and not string(part, "url") and isinstance(part.get("data"), str))
+        (type == "tool-invocation" and "toolCallId" in object_of(part, "toolInvocation"))
+        or (type == "source" and "source" in part)
+        or (type == "reasoning" and "reasoning" in part and "text" not in part)
+        or (type == "file" and "mimeType" in part and "data" in part and "url" not in part)
     )
     said = BLOCKS[type](part) if is_old else None
     if not said:
