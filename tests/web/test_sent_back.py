@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import httpx2
@@ -15,6 +16,7 @@ from voltmem.parts.ai_sdk import ABANDONED
 from voltmem.web._sent_back import is_copy
 
 FORMATS: Final = ("ai-sdk/v6", "aui/v0")
+JSON: Final = {"Content-Type": "application/json"}  # of json.dumps(), in which a lone surrogate stays an escape
 CALL: Final[JsonObject] = {
     "id": "m2",
     "role": "assistant",
@@ -50,10 +52,10 @@ async def save(ada: httpx2.AsyncClient, conversation: str, row: dict[str, Any]) 
     """Save a row as the front end of its format does."""
     if row["format"].startswith("ai-sdk/"):
         body = {"messages": [{"id": row["id"], **row["content"]}]}
-        answer = await ada.post(f"{conversation}/ui-messages", json=body)
+        answer = await ada.post(f"{conversation}/ui-messages", content=json.dumps(body), headers=JSON)
     else:
         body = {name: value for name, value in row.items() if name != "id"}
-        answer = await ada.put(f"{conversation}/history/{row['id']}", json=body)
+        answer = await ada.put(f"{conversation}/history/{row['id']}", content=json.dumps(body), headers=JSON)
     assert answer.status_code == 200, answer.text
 
 
@@ -228,6 +230,35 @@ async def test_assistant_uis_own_messages_are_guarded_as_ui_messages_are(
         {**call, "toolCallId": "k_2", "result": ABANDONED, "isError": True},
     ]
     assert rows["a3"]["content"]["metadata"] == {"custom": {"feedback": 1}}
+    assert await stored(storage) == before
+
+
+@pytest.mark.parametrize("format", FORMATS)
+async def test_a_message_with_lone_surrogates_can_be_saved_again(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str
+) -> None:
+    """Whatever string of a message has one, and whatever name: what is given is accepted, and changes nothing."""
+    odd = "\ud800"
+    call = {"id": f"k{odd}", "type": "function", "function": {"name": f"t{odd}", "arguments": "{}"}}
+    data = {"type": f"data-{odd}", "data": {odd: odd}, odd: odd}
+    attached = {"type": "file", "content": [{"type": "text", "text": odd, odd: odd}]}
+    messages: list[Any] = [
+        {"id": "s1", "role": "assistant", "content": odd, "tool_calls": [call]},
+        {"id": "s2", "role": "tool", "tool_call_id": f"k{odd}", "content": odd},
+        {"id": "s3", "role": "assistant", "parts": [data, {"type": "text", "text": odd}], odd: [odd]},
+        {"id": "s4", "role": "user", "content": [{"type": "text", "text": odd}], "attachments": [attached], odd: 1},
+    ]
+    for message in messages:
+        answer = await ada.post(f"{conversation}/messages", content=json.dumps(message), headers=JSON)
+        assert answer.status_code == 201, answer.text
+    before = await stored(storage)
+    assert [each.payload for each in before][-2:] == [
+        {name: value for name, value in each.items() if name != "id"} for each in messages[2:]
+    ]
+
+    for row in (await loaded(ada, conversation, format)).values():
+        await save(ada, conversation, row)
+
     assert await stored(storage) == before
 
 

@@ -7,14 +7,17 @@ columns of ours.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
     JsonValue,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
     SkipValidation,
     Tag,
     WithJsonSchema,
@@ -23,11 +26,34 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from voltmem._values import is_storable
 from voltmem.parts import gemini, openai_chat, responses
 from voltmem.parts._forms import form_of
 from voltmem.web._payloads import Body, Json, JsonObject, Name, NewMessage, how_many
 
 _ITEMS: Final[list[JsonValue]] = [*sorted(responses.ITEMS - {"message"})]
+
+
+
+
+def _string(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return value
+
+
+def _word(value: object) -> object:
+    if not _string(value):
+        raise ValueError("must not be empty")
+    return value
+
+
+# pydantic refuses a string with a lone surrogate, which a model may write in the name of a tool, and which is stored
+# and given to front ends as it came.
+AnyString: TypeAlias = Annotated[SkipValidation[str], AfterValidator(_string), WithJsonSchema({"type": "string"})]
+AnyWord: TypeAlias = Annotated[
+    SkipValidation[str], AfterValidator(_word), WithJsonSchema({"type": "string", "minLength": 1})
+]
 
 
 def _one_of_these(names: frozenset[str]) -> list[JsonValue]:
@@ -39,6 +65,22 @@ class MessageInForm(Body):
     """A message in a form of its own. Other fields are stored unchanged."""
 
     model_config = ConfigDict(extra="allow", alias_generator=None)
+
+    _given: dict[str, JsonValue] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, value: JsonValue, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Keep the body as it came. A name with a lone surrogate is one that pydantic refuses."""
+        if not isinstance(value, dict):
+            return validate(value)
+        made = validate({name: each for name, each in value.items() if is_storable(name)})
+        made._given = value
+        return made
+
+    def given(self) -> dict[str, JsonValue]:
+        """Return the message as it came."""
+        return dict(self._given)
 
 
 class _WithOurs(MessageInForm):
@@ -63,7 +105,7 @@ class ChatMessage(_WithOurs):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Json = None
     tool_calls: list[JsonObject] | None = None
-    tool_call_id: str | None = None
+    tool_call_id: AnyString | None = None
 
 
 class ResponsesItem(MessageInForm):
@@ -78,7 +120,7 @@ class ResponsesMessage(MessageInForm):
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer", "tool"]
-    status: str
+    status: AnyString
     content: Json
 
 
@@ -87,14 +129,14 @@ class AnthropicMessage(MessageInForm):
 
     type: Literal["message"]
     role: Literal["user", "assistant"]
-    model: str
+    model: AnyString
     content: list[JsonObject]
 
 
 class UIPart(MessageInForm):
     """A part of a UIMessage: text, reasoning, tool-NAME, file, and so on. Stored unchanged."""
 
-    type: Name
+    type: AnyWord
 
 
 class UIMessage(MessageInForm):

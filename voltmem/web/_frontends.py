@@ -119,7 +119,7 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneO
     changed message replaces the one with its id; others are appended.
     """
     given, rewind = (new.messages, new.rewind) if isinstance(new, UIMessages) else ([new], False)
-    payloads: list[Object] = [each.model_dump(exclude_unset=True) for each in given]
+    payloads: list[Object] = [each.given() for each in given]
     ids = [str(payload["id"]) for payload in payloads]
     async with mine.transaction() as mine_together:
         memory = NativeMemory.of(mine_together.conversation(conversationId))

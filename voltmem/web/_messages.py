@@ -102,7 +102,7 @@ async def add_messages(
 def _message(new: AnyMessage) -> Message:
     if isinstance(new, NewMessage):
         return Message.of(values(new) | {"content": new.content})
-    return Message.of(new.model_dump(exclude_unset=True))
+    return Message.of(new.given())
 
 
 def _derived(key: str, position: int) -> str:

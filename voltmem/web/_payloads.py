@@ -60,7 +60,9 @@ Time: TypeAlias = Annotated[
     WithJsonSchema(_TIME_SCHEMA, mode="serialization"),
 ]
 Json: TypeAlias = Annotated[SkipValidation[JsonValue], WithJsonSchema({"description": "Any JSON value."})]
-JsonObject: TypeAlias = dict[str, SkipValidation[JsonValue]]
+# A name may have a lone surrogate, which pydantic's str refuses.
+_AnyName: TypeAlias = Annotated[SkipValidation[str], WithJsonSchema({"type": "string"})]
+JsonObject: TypeAlias = dict[_AnyName, SkipValidation[JsonValue]]
 
 
 def _reachable(missing: Callable[[str], Exception]) -> Callable[[str], str]:
