@@ -68,7 +68,9 @@ OF_VERSION_4: Final[list[JsonObject]] = [
         "role": "user",
         "content": "Look.",
         "parts": [{"type": "text", "text": "Look."}],
-        "experimental_attachments": [{"name": "c.png", "contentType": "image/png", "url": "data:image/png;base64,aGk="}],
+        "experimental_attachments": [
+            {"name": "c.png", "contentType": "image/png", "url": "data:image/png;base64,aGk="}
+        ],
     },
     {
         "id": "a1",

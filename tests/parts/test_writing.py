@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.properties import examples
-from voltmem import InvalidInputError, Message
+from voltmem import InvalidInputError, Message, NativeMessage
 from voltmem.parts import (
     File,
     Part,
@@ -383,3 +383,39 @@ def test_messages_are_written_from_dicts(write: Any) -> None:
     for wrong in (None, 7, "text", {"role": "user", "content": "x"}, [None], ["text"], [{"content": 1}]):
         with pytest.raises(InvalidInputError):
             write(wrong)
+
+
+@pytest.mark.parametrize("write", [to_openai, to_responses, to_anthropic, to_ui_messages])
+def test_a_role_of_the_applications_own_is_named_before_the_text(write: Any) -> None:
+    """No provider has the role. What is said in it goes as the user's, but not as the user's own words."""
+    picture: JsonValue = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+    named: JsonValue = {"role": "critic", "content": "Bad.", "name": "c"}
+    given: list[Message] = [
+        Message(role="critic", content="Meh."),
+        Message(role="assistant", content="I see."),
+        Message(role="ob\nserver", content=[picture]),
+        Message(role="assistant", content="I see."),
+        Message(role="critic", content=""),
+        NativeMessage(role="critic", content="Bad.", format="openai-chat", payload=named),
+        Message(role="ai", content="I see."),
+        Message(role="human", content="Thanks."),
+    ]
+
+    written = write(given)
+
+    said = [
+        (each["role"], part if isinstance(part, str) else part.get("text"))
+        for each in written
+        for part in (
+            [each["content"]] if isinstance(each.get("content"), str) else each.get("content", each.get("parts"))
+        )
+    ]
+    assert [each for each in said if each[1]] == [
+        ("user", "[critic]: Meh."),
+        ("assistant", "I see."),
+        ("user", "[ob server]:"),
+        ("assistant", "I see."),
+        ("user", "[critic]: Bad."),
+        ("assistant", "I see."),
+        ("user", "Thanks."),
+    ]

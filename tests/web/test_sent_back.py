@@ -213,7 +213,7 @@ async def test_a_call_has_an_id_of_its_own_in_every_branch(
 async def test_assistant_uis_own_messages_are_guarded_as_ui_messages_are(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:
-    """An id that is used again, a call that was passed over, and feedback since: shown, and no edit when saved again."""
+    """An id that is used again, a call that was passed over, and feedback since: shown, and no edit if saved again."""
     call: JsonObject = {"type": "tool-call", "toolCallId": "k", "toolName": "t", "args": {}, "argsText": "{}"}
     for id, parts in (("a1", [{**call, "result": 1}]), ("a2", [call]), ("a3", [{"type": "text", "text": "Well."}])):
         content: JsonObject = {"role": "assistant", "content": [*parts], "metadata": {"custom": {}}}

@@ -54,7 +54,8 @@ class BranchStatements:
             ), parent AS (
                 SELECT named.id AS named_id, p.parent_id, p.is_off_line, p.created_at, p.seq
                 FROM (SELECT DISTINCT named_id AS id FROM off_line) AS named CROSS JOIN LATERAL (
-                    SELECT coalesce(min(m.message_id), '') AS parent_id, coalesce(bool_or(m.aside), false) AS is_off_line,
+                    SELECT coalesce(min(m.message_id), '') AS parent_id,
+                        coalesce(bool_or(m.aside), false) AS is_off_line,
                         coalesce(min(m.created_at), '-infinity') AS created_at, coalesce(min(m.seq), 0) AS seq
                     FROM ({message_at(tables, "$1", "named.id")}
                     ) AS m WHERE m.message_id = named.id AND NOT m.archived

@@ -159,13 +159,9 @@ def _with_content(settled: Settled[NativeMessage], said: Sequence[Part]) -> list
     calls = [_langchain_call(part) for part in said if isinstance(part, ToolCall)]
     if not content and not calls:
         return []
-    role = settled.message.role
     if settled.speaker == "assistant":
         return [AIMessage(content, tool_calls=calls)]
-    if settled.speaker == "system":
-        return [SystemMessage(content)]
-    is_known = role in ("user", "tool", "function")
-    return [HumanMessage(content) if is_known else ChatMessage(content=content, role=role)]
+    return [SystemMessage(content) if settled.speaker == "system" else HumanMessage(content)]
 
 
 def _langchain_call(call: ToolCall) -> LangChainCall:

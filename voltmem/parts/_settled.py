@@ -12,7 +12,7 @@ from typing import Generic, TypeAlias
 
 from voltmem.parts import ai_sdk, plain, responses
 from voltmem.parts._read import parts
-from voltmem.parts._steps import Readable, ReadableT, Settled
+from voltmem.parts._steps import Readable, ReadableT, Settled, is_invented, marked
 from voltmem.parts._types import CallState, File, Other, Part, Text, ToolCall, ToolResult, string
 
 # The calls without a result so far, each with its place: of its message, and of its part.
@@ -176,7 +176,9 @@ class Settling(Generic[ReadableT]):
         calls = sum(isinstance(part, ToolCall) for part in found)
         approved = sum(place[0] == position and place not in self._results for place in self._approved)
         is_whole = len(results) + approved == calls and not orphans
-        return Settled(self._messages[position], found, results, orphans, is_whole)
+        message = self._messages[position]
+        said = marked(message.role, found) if is_invented(message.role) else found
+        return Settled(message, said, results, orphans, is_whole)
 
 
 def _key(calls: _Waiting, result: ToolResult) -> str | _Place | None:

@@ -6,7 +6,7 @@ The forms write from these: Chat Completions and Anthropic's Messages from steps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -33,6 +33,32 @@ class Readable(Protocol):
 ReadableT = TypeVar("ReadableT", bound=Readable)
 
 SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+_SPEAKERS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(SYSTEM_ROLES, "system"),
+    **dict.fromkeys(("assistant", "model", "ai"), "assistant"),
+    **dict.fromkeys(("tool", "function"), "tool"),
+    **dict.fromkeys(("user", "human"), "user"),
+}
+
+
+def is_invented(role: str) -> bool:
+    """Return whether no provider has the role: it is the application's own, such as "critic"."""
+    return role not in _SPEAKERS
+
+
+def marked(role: str, parts: Sequence[Part]) -> list[Part]:
+    """
+    Return what is said in a role of the application's own, with the role before the first text.
+
+    The providers have only the user's role for it. Without the mark it would be the user's own words.
+    """
+    mark, found = f"[{' '.join(role.split())}]:", list(parts)
+    for place, part in enumerate(found):
+        if isinstance(part, Text) and part.text.strip():
+            found[place] = Text(f"{mark} {part.text}")
+            return found
+    # At the end, so that the parts keep their places.
+    return [*found, Text(mark)] if any(isinstance(part, File) for part in found) else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +78,7 @@ class Settled(Generic[ReadableT]):
     @property
     def speaker(self) -> str:
         """Who speaks, as every provider knows it: "system", "user", "assistant" or "tool"."""
-        role = self.message.role
-        if role in SYSTEM_ROLES:
-            return "system"
-        if role in ("assistant", "model"):
-            return "assistant"
-        return "tool" if role in ("tool", "function") else "user"
+        return _SPEAKERS.get(self.message.role, "user")
 
 
 @dataclass(slots=True)
@@ -75,7 +96,9 @@ class Step(Generic[ReadableT]):
     @property
     def source(self) -> Settled[ReadableT] | None:
         """The message that says this step and no other, if it is whole; None: the step is made of parts."""
-        return self.sources[0] if len(self.sources) == 1 and self.sources[0].is_whole else None
+        if len(self.sources) != 1 or not self.sources[0].is_whole or is_invented(self.sources[0].message.role):
+            return None
+        return self.sources[0]
 
 
 def steps(

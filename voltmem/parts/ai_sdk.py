@@ -337,12 +337,13 @@ def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
     payload = getattr(settled.message, "payload", None)
     is_own = (getattr(settled.message, "format", None) or "").startswith(FAMILY)
     # Those of version 4, and broken ones, have no parts.
-    has_parts = is_own and isinstance(payload, dict) and isinstance(payload.get("parts"), list)
-    return _of_version_5(payload) if has_parts else None
+    if not is_own or not isinstance(payload, dict) or not isinstance(payload.get("parts"), list):
+        return None
+    return _of_version_5(payload)
 
 
 def _of_version_5(payload: JsonObject) -> JsonObject:
-    """Return a UIMessage with the parts of version 4 as version 5 has them: validateUIMessages() refuses the old ones."""
+    """Return a UIMessage with the parts of version 4 as version 5 has them, which refuses the old ones."""
     attached = [_written_part(each) for each in _attachments(payload)]
     parts = [each for part in objects(payload["parts"]) for each in _part_of_version_5(part)]
     shown: list[JsonValue] = [*parts, *(each for each in attached if each is not None)]

@@ -34,8 +34,6 @@ from voltmem.web._payloads import Body, Json, JsonObject, Name, NewMessage, how_
 _ITEMS: Final[list[JsonValue]] = [*sorted(responses.ITEMS - {"message"})]
 
 
-
-
 def _string(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("must be a string")

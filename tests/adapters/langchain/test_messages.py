@@ -12,7 +12,6 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    ChatMessage,
     FunctionMessage,
     HumanMessage,
     HumanMessageChunk,
@@ -50,7 +49,7 @@ TRANSLATED: list[BaseMessage] = [
     AIMessage("Let me see.", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "k1"}]),
     ToolMessage('{"celsius":4}', tool_call_id="k1", name="weather"),
     AIMessage("4 °C"),
-    ChatMessage(content="It rains.", role="narrator"),
+    HumanMessage("[narrator]: It rains."),
 ]
 
 
@@ -131,7 +130,7 @@ MESSAGES: list[BaseMessage] = [
     AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}}),
     ToolMessage("4 °C\x00", tool_call_id="k1", name="f", artifact={"rows": [[1, "a"]]}, status="error"),
     ToolMessage([{"type": "text", "text": "a"}, "b"], tool_call_id="k2"),
-    ChatMessage(content="It rains.", role="narrator"),
+    HumanMessage("[narrator]: It rains."),
     FunctionMessage(content="4 °C", name="f"),
     HumanMessageChunk(content="Hi"),
     AIMessageChunk(

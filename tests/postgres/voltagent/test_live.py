@@ -125,7 +125,7 @@ SAID: list[tuple[list[dict[str, Any]], list[Any]]] = [
         [{"c": "Oslo"}, "rain"],
     ),
     ([{"role": "assistant", "content": [{"type": "tool-call", "toolCallId": "t", "toolName": "w", "args": {}}]}], []),
-    ([{"role": "critic", "content": "too long"}], ["too long"]),
+    ([{"role": "critic", "content": "too long"}], ["[critic]: too long"]),
 ]
 
 
