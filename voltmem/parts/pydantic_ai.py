@@ -25,6 +25,7 @@ from voltmem.parts._types import (
     arguments,
     file,
     inline,
+    json_text,
     known_by,
     object_of,
     objects,
@@ -33,9 +34,14 @@ from voltmem.parts._types import (
 
 FORMAT: Final = "pydantic-ai"
 
+_REFUSED: Final = (
+    "Your previous response failed the application's validation "
+    "(this is automated feedback, not a message from the user):"
+)
 _CALLS: Final = frozenset({"tool-call", "builtin-tool-call", "native-tool-call"})
 _RETURNS: Final = frozenset({"tool-return", "builtin-tool-return", "native-tool-return"})
-_OUTCOMES: Final = {"failed": "failed", "error": "failed", "denied": "denied"}
+_OUTCOMES: Final = {"failed": "failed", "error": "failed", "retried": "failed", "denied": "denied"}
+_FEEDBACK: Final = frozenset({"retry-feedback", "retry-prompt"})  # the latter is that of older releases
 _KINDS: Final = {"image-url": "image", "audio-url": "audio", "video-url": "video", "document-url": ""}
 # Their names for a provider whose reasoning only this provider reads.
 _PROVIDERS: Final = {"google-gla": "google", "google-vertex": "google", "azure": "openai"}
@@ -47,7 +53,7 @@ def is_message(value: JsonObject) -> bool:
 
 
 def role(message: JsonObject) -> str:
-    """Return who speaks: the model, the user, or else the tools, or else the system."""
+    """Return who speaks: the model, the user, or else the tools, or else what checks the output, or else the system."""
     if message.get("kind") == "response":
         return "assistant"
     kinds = {string(part, "part_kind") for part in objects(message.get("parts"))}
@@ -55,7 +61,10 @@ def role(message: JsonObject) -> str:
         return "tool"
     if "user-prompt" in kinds:
         return "user"
-    return "tool" if any(_is_of_tool(part) for part in objects(message.get("parts"))) else "system"
+    if any(_is_of_tool(part) for part in objects(message.get("parts"))):
+        return "tool"
+    # Neither the user's nor the system's words: they may quote what the model has said.
+    return "system" if kinds.isdisjoint(_FEEDBACK) else "validator"
 
 
 def _is_of_tool(part: JsonObject) -> bool:
@@ -63,7 +72,7 @@ def _is_of_tool(part: JsonObject) -> bool:
 
 
 def read(message: JsonObject) -> list[Part]:
-    """Return the parts of a message. Instructions and the feedback on an output are no parts: nobody says them."""
+    """Return the parts of a message. Instructions are no parts: nobody says them."""
     parts = objects(message.get("parts"))
     if role(message) == "system":
         prompts = [string(part, "content") for part in parts if part.get("part_kind") == "system-prompt"]
@@ -99,6 +108,8 @@ def _read(part: JsonObject) -> Iterator[Part]:
         )
     elif _is_of_tool(part):
         yield ToolResult(call_id, content, name, "failed")
+    elif kind in _FEEDBACK:
+        yield Text(_feedback(content))
     elif kind == "file":
         yield from said(content)
     else:
@@ -117,6 +128,14 @@ def _opaque(part: JsonObject, provider: str) -> JsonObject:
     else:
         given = {"signature": signature}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _feedback(content: JsonValue) -> str:
+    """Return why the output of the model was refused, in the frame in which the framework shows it to the model."""
+    tag = "retry_feedback" if isinstance(content, str) else "validation_errors"
+    errors = [{name: value for name, value in error.items() if name != "ctx"} for error in objects(content)]
+    shown = content if isinstance(content, str) else json_text([*errors])
+    return f"{_REFUSED}\n<pyai:{tag}>\n{shown}\n</pyai:{tag}>"
 
 
 def said(item: JsonValue) -> Iterator[Part]:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic_ai import Agent, ModelRetry, NativeOutput
 from pydantic_ai.conversation import Conversation
 from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
 from pydantic_ai.messages import (
@@ -28,6 +30,8 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.profiles import ModelProfile
 
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, asked, called, returned, turns, words
 from tests.checkout import ROOT
@@ -35,7 +39,7 @@ from tests.properties import examples
 from tests.said import tool_calls, tool_results
 from voltmem import ANY_USER, ConversationNotFoundError, InvalidInputError, PostgresStorage
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore, load_history, save_history
-from voltmem.parts import ToolResult, parts, plain
+from voltmem.parts import Text, ToolResult, parts, to_openai
 from voltmem.parts.pydantic_ai import role
 
 # --- what is stored --------------------------------------------------------------------------------------------------
@@ -122,12 +126,51 @@ OLD_RETRY = {"part_kind": "retry-prompt", "tool_name": "weather", "tool_call_id"
 
 
 def test_a_retry_of_an_old_release_answers_its_call() -> None:
-    """A retry prompt with a tool's name is the tool's result; without one it is feedback."""
+    """A retry prompt with a tool's name is the tool's result; without one it is feedback, as in the newest release."""
     of_tool: dict[str, Any] = {"kind": "request", "parts": [OLD_RETRY]}
     feedback: dict[str, Any] = {"kind": "request", "parts": [{**OLD_RETRY, "tool_name": None}]}
 
     assert (role(of_tool), parts(of_tool)) == ("tool", [ToolResult("1", "Which city?", "weather", "failed")])
-    assert (role(feedback), plain.derive("system", parts(feedback))[0]) == ("system", "retry-prompt")
+    newest: dict[str, Any] = {"kind": "request", "parts": [{"part_kind": "retry-feedback", "content": "Which city?"}]}
+    assert role(feedback) == role(newest) == "validator"
+    assert parts(feedback) == parts(newest)
+    (said,) = parts(feedback)
+    assert isinstance(said, Text)
+    assert "Which city?" in said.text
+
+
+class Counted(BaseModel):
+    number: int
+
+
+@pytest.mark.parametrize("output", [str, NativeOutput(Counted)])
+async def test_others_read_why_an_output_was_refused_as_the_model_did(
+    storage: PostgresStorage, store: VoltMemConversationStore, output: Any
+) -> None:
+    """The framework shows the model what a validator said; so does every other reader, not as the user's words."""
+    requests: list[list[ModelMessage]] = []
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        requests.append(messages)
+        return ModelResponse([TextPart("One." if len(requests) == 1 else '{"number":12}')])
+
+    model = FunctionModel(answer, profile=ModelProfile(supports_json_schema_output=True))
+    agent = Agent(model, output_type=output)
+
+    @agent.output_validator
+    def check(value: object) -> object:
+        if value == "One.":
+            raise ModelRetry("Use a number.")
+        return value
+
+    conversation = Conversation(conversation_id="c1")
+    await store.save(await agent.run("Count", conversation=conversation))
+
+    (shown,) = requests[1][-1].parts
+    assert isinstance(shown, UserPromptPart)
+    stored = await storage.conversation("ada", "c1").messages()
+    assert [message.role for message in stored] == ["user", "assistant", "validator", "assistant"]
+    assert to_openai(stored)[2] == {"role": "user", "content": f"[validator]: {shown.content}"}
 
 
 PLAIN: list[tuple[ModelMessage, tuple[str, str, Any]]] = [
