@@ -419,3 +419,17 @@ def test_a_role_of_the_applications_own_is_named_before_the_text(write: Any) -> 
         ("assistant", "I see."),
         ("user", "Thanks."),
     ]
+
+
+NOTHING: Final[list[JsonValue]] = ["", " ", None, [], {}, [[]], [{"type": "text", "text": ""}], [{"type": "hologram"}]]
+
+
+@pytest.mark.parametrize("write", [to_openai, to_anthropic])
+@pytest.mark.parametrize("role", ["user", "assistant", "system", "critic"])
+def test_a_message_with_nothing_to_say_is_left_out(write: Any, role: str) -> None:
+    """The APIs refuse an empty content with the whole request, and an empty text beside a picture."""
+    picture: JsonValue = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+
+    assert write([Message(role=role, content=content) for content in NOTHING]) == []
+    (seen,) = write([Message(role="user", content=[{"type": "text", "text": ""}, picture])])
+    assert [block["type"] for block in seen["content"]] in (["image_url"], ["image"])

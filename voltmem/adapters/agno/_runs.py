@@ -15,7 +15,7 @@ from voltmem._agents.windows import tool_turns
 from voltmem._values import JsonObject, to_json
 from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
-from voltmem.parts import SYSTEM_ROLES, File, Part, ToolCall, ToolResult, parts, plain
+from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
 from voltmem.parts._providers import is_named_only, result_text, spoken
 from voltmem.parts._settled import settle
@@ -329,7 +329,7 @@ def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
     created_at = epoch_seconds(settled.message.created_at)
     native: list[JsonValue] = []
     for said, results in pieces(settled):
-        if said:
+        if any(isinstance(part, Text | File | ToolCall) for part in said):
             native.append({**_said(settled.speaker, said), "created_at": created_at})
         native += [{**_native_result(each), "created_at": created_at} for each in results]
     return native
