@@ -124,7 +124,9 @@ def steps(
             joins = not answers and (joins or bool(own))
         else:
             speaker = "user" if each.speaker == "tool" else each.speaker
-            said = [part for part in each.parts if not isinstance(part, ToolCall | ToolResult) and not _is_blank(part)]
+            said: list[Part] = [
+                part for part in each.parts if not isinstance(part, ToolCall | ToolResult) and not _is_blank(part)
+            ]
             if any(isinstance(part, Text | File) for part in said):
                 found.append(Step(speaker, said, [], [each]))
             joins = False

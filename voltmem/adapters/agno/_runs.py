@@ -34,6 +34,9 @@ UNFINISHED: Final = frozenset({"PAUSED", "CANCELLED", "ERROR", "REGENERATED"})
 # stored, because their messages already are.
 _FOREIGN: Final = "voltmem:"
 
+# The metadata of a run that stands for one that cannot be continued. It is never stored either.
+_STOPPED: Final[JsonObject] = {"voltmem": "changed elsewhere"}
+
 _ROLES: Final = {"model": "assistant", "developer": "system", "function": "tool"}
 _MEDIA_KEYS: Final = {"image": "images", "audio": "audio", "video": "videos"}
 
@@ -167,8 +170,13 @@ def _without_history(run: JsonObject) -> JsonObject:
 
 
 def own_runs(runs: Iterable[JsonObject]) -> list[JsonObject]:
-    """Return Agno's own runs without repeated messages. Runs converted from other messages are left out."""
-    return [_without_history(run) for run in runs if not run_id_of(run).startswith(_FOREIGN)]
+    """Return Agno's own runs without repeated messages. Those that to_runs() has made are left out."""
+    return [_without_history(run) for run in runs if not run_id_of(run).startswith(_FOREIGN) and not is_stopped(run)]
+
+
+def is_stopped(run: JsonObject) -> bool:
+    """Return whether the run stands for one that waited for somebody, and whose messages others have changed."""
+    return run.get("metadata") == _STOPPED
 
 
 def plain_message(message: JsonObject) -> tuple[str, str, JsonValue]:
@@ -196,7 +204,8 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
 
     Each turn of messages that Agno did not store becomes a run of the component. So does what is stored of a run whose
     messages are not all there as Agno stored them, because somebody else has deleted or changed some, and a question
-    that Agno failed to answer and somebody else has answered.
+    that Agno failed to answer and somebody else has answered. A run that waited for somebody, and of which not all is
+    there as Agno stored it, cannot be continued: it is a cancelled run without messages.
 
     Args:
         messages: The messages of one conversation, in order.
@@ -218,7 +227,46 @@ def to_runs(messages: Sequence[NativeMessage], formats: Formats, component: Json
     if component:
         turns = [*_turns(others, places, [place for place, _ in found])]
         found += [(places[turn[0].id], [_foreign_run(turn, component)]) for turn in turns]
+        found += [
+            (places[rows[0].id], [_stopped_run(rows[0], component)]) for rows in _stopped(messages, found, formats)
+        ]
     return [run for _, group in sorted(found, key=lambda each: each[0]) for run in group]
+
+
+def _stopped(
+    messages: Sequence[NativeMessage], found: Sequence[tuple[int, list[JsonObject]]], formats: Formats
+) -> list[list[NativeMessage]]:
+    """Return what is left of each run of Agno 2 or later that waited for somebody, and is not among those found."""
+    if formats.base != FORMAT:
+        return []
+    read = {run_id_of(run) for _, group in found for run in group}
+    left: dict[str, list[NativeMessage]] = {}
+    for message in messages:
+        run_id, _, number = message.id.rpartition("/")
+        if run_id and number.isdecimal() and run_id not in read and message.format != formats.input:
+            left.setdefault(run_id, []).append(message)
+    return [rows for rows in left.values() if _waited(rows, formats)]
+
+
+def _waited(rows: Sequence[NativeMessage], formats: Formats) -> bool:
+    """Return whether a run was unfinished: its first message says so, or one of its calls has no result."""
+    if any(row.format == formats.unfinished or row.metadata.get("status") in UNFINISHED for row in rows):
+        return True
+    said = [part for row in rows for part in parts(row)]
+    answered = {part.call_id for part in said if isinstance(part, ToolResult)}
+    is_open = any(isinstance(part, ToolCall) and part.id not in answered for part in said)
+    return is_open and any(map(formats.is_own, rows))
+
+
+def _stopped_run(row: NativeMessage, component: JsonObject) -> JsonObject:
+    return {
+        "run_id": row.id.rpartition("/")[0],
+        **component,
+        "content": "This run cannot be continued: its messages were changed elsewhere while it waited.",
+        "created_at": epoch_seconds(row.created_at),
+        "status": "CANCELLED",
+        "metadata": _STOPPED,
+    }
 
 
 def _without_answer(messages: Sequence[NativeMessage], formats: Formats) -> set[str]:

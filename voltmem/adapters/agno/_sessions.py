@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_c
 from voltmem.adapters.agno._documents import objects_of
 from voltmem.adapters.agno._runs import (
     Formats,
+    is_stopped,
     own_runs,
     parent_of,
     plain_message,
@@ -27,6 +29,8 @@ from voltmem.errors import ConversationNotFoundError, InvalidInputError
 from voltmem.models import NativeMessage, Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import PostgresStorage
+
+_log = logging.getLogger("voltmem")
 
 DEFAULT_RUNS: Final = 20
 DEFAULT_USER_ID: Final = "default"  # Agno's own name for an unnamed user
@@ -133,6 +137,13 @@ class Sessions:
         found = to_runs(
             await memory.with_files(rows), formats, {**component, "session_id": session_id} if component else {}
         )
+        for run in found:
+            if is_stopped(run) and (session_id, run_id_of(run)) not in self._known:
+                _log.warning(
+                    "run %s waited for somebody and cannot be continued, because its messages were changed or deleted "
+                    "elsewhere: Agno is shown it as cancelled",
+                    run_id_of(run),
+                )
         self._remember(session_id, found)
         return (kept, found) if found or kept.payload is not None else None
 

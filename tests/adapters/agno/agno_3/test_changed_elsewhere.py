@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 import pytest
 from agno.db.base import SessionType
+from agno.exceptions import RunNotContinuableError
 from agno.session import AgentSession
+from agno.tools import tool
 
 from tests.across.writers import client
 from tests.adapters.agno.agno_3.sessions import add, agent
@@ -199,3 +201,45 @@ async def test_a_storage_limit_leaves_what_is_kept(make_storage: MakeStorage, li
     assert [role for role, _ in shown] == [each.role for each in window]
     assert [content for role, content in shown if role == "user"] == [m.text for m in window if m.role == "user"]
     assert len(shown) == (3 if limit == 4 else min(limit, 8))  # 4: a result without its call
+
+
+async def edit_by_add_message(storage: PostgresStorage) -> None:
+    first = (await storage.get_messages("ada", "c1"))[0]
+    await storage.add_message({"id": first.id, "role": "user", "content": "edited"}, "ada", "c1")
+
+
+async def edit_by_ui_messages(storage: PostgresStorage) -> None:
+    await change(storage, "ui-messages", 0, "edited")
+
+
+async def delete_the_call(storage: PostgresStorage) -> None:
+    await storage.delete_messages([(await storage.get_messages("ada", "c1"))[1].id], "ada", "c1")
+
+
+@pytest.mark.parametrize("change_it", [edit_by_add_message, edit_by_ui_messages, delete_the_call])
+async def test_a_paused_run_changed_elsewhere_is_a_cancelled_one(
+    db: VoltMemDb, plain: PostgresStorage, caplog: pytest.LogCaptureFixture, change_it: Any
+) -> None:
+    """Agno says that it cannot continue it, a warning says why, and what was changed stays as it is."""
+
+    @tool(requires_confirmation=True)
+    def remove(name: str) -> str:
+        """Remove a file."""
+        return f"removed {name}"
+
+    paused = await agent(db, tools=[remove], session_id="c1").arun('TOOL:remove {"name": "a"}')
+    requirements: Any = paused.requirements
+    for each in requirements:
+        each.confirm()
+    await change_it(plain)
+    before = await NativeMemory(plain, "ada", "c1").newest_messages()
+    other = VoltMemDb(plain)
+
+    with pytest.raises(RunNotContinuableError, match="run is cancelled"):
+        await agent(other, tools=[remove], session_id="c1").acontinue_run(
+            run_id=paused.run_id, requirements=requirements, session_id="c1", user_id="ada"
+        )
+
+    assert f"run {paused.run_id} waited for somebody and cannot be continued" in caplog.text
+    await agent(other, session_id="c1").arun("and now?")
+    assert (await NativeMemory(plain, "ada", "c1").newest_messages())[: len(before)] == before
