@@ -157,6 +157,23 @@ async def test_a_file_that_the_client_has_is_not_sent_again(ada: httpx2.AsyncCli
     assert (read.status_code, read.content) == (304, b"")
 
 
+async def test_head_answers_as_get_without_the_content(
+    ada: httpx2.AsyncClient, storage: PostgresStorage, conversation: str, url: str
+) -> None:
+    """HEAD has the headers of the whole file, for the user's own files and for those behind a link."""
+    await ada.post(f"/conversations/{conversation}/ui-messages", json=picture(ADDRESS))
+    token = (await storage.share_conversation(conversation)).token
+    for address in (url, f"/shared/{token}/files/{ID}"):
+        read, asked = await ada.get(address), await ada.head(address, headers={"Range": "bytes=0-1"})
+
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert asked.headers == read.headers
+        cached = await ada.head(address, headers={"If-None-Match": read.headers["etag"]})
+        assert (cached.status_code, cached.content) == (304, b"")
+    assert (await ada.head(f"/files/{'0' * 64}")).status_code == 404
+    assert (await ada.put(url)).headers["allow"] == "DELETE, GET, HEAD"
+
+
 async def test_a_file_that_is_too_large_is_refused(storage: PostgresStorage, connect: Connect) -> None:
     """An upload beyond the limit is 413, declared or not, and nothing of it remains."""
     app = FastAPI()

@@ -106,6 +106,7 @@ async def _content(request: Request) -> AsyncIterator[bytes]:
         raise HTTPException(400, "The body was cut off.") from error
 
 
+@routes.head("/files/{fileId}", include_in_schema=False)
 @routes.get(
     "/files/{fileId}", response_class=Response, responses=responses(404, 416) | _SERVED, operation_id="readFile"
 )
@@ -132,6 +133,7 @@ async def delete_file(mine: Mine, fileId: FileId) -> None:
         raise HTTPException(409, "A message shows the file.")
 
 
+@public_routes.head("/shared/{token}/files/{fileId}", include_in_schema=False)
 @public_routes.get(
     "/shared/{token}/files/{fileId}",
     response_class=Response,
@@ -158,12 +160,13 @@ async def _answer(file: StoredFile, request: Request, read: Read) -> Response:
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     start, end = 0, file.size
-    if (given := _range(request, headers["ETag"])) is not None:
+    only_head = request.method == "HEAD"  # for which there are no ranges
+    if (given := None if only_head else _range(request, headers["ETag"])) is not None:
         start, end = _within(*given, file.size)
         if start >= end:
             raise HTTPException(416, f"The file has {file.size} bytes.", {"Content-Range": f"bytes */{file.size}"})
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-    pieces = read(start, end)
+    pieces = read(start, min(end, 64) if only_head else end)
     first = await anext(pieces, b"")  # before the response begins: an error until here is a problem document
     head = first if start == 0 and len(first) >= min(64, file.size) else await anext(read(0, 64), b"")
     type = media_type_of(head) or "application/octet-stream"
@@ -172,6 +175,8 @@ async def _answer(file: StoredFile, request: Request, read: Read) -> Response:
         "Content-Length": str(end - start),
         "Content-Disposition": "inline" if type in SHOWN else "attachment",
     }
+    if only_head:
+        return Response(headers=headers)
     return _Content(first, pieces, 200 if given is None else 206, headers)
 
 
