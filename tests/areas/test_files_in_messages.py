@@ -114,6 +114,22 @@ async def test_add_message_again_refers_to_a_file_that_was_stored_later(
     assert await is_there(storage, late)
 
 
+async def test_merge_message_metadata_lets_go_of_the_files_that_it_removes(storage: PostgresStorage) -> None:
+    """A file that the message no longer refers to is deleted at once; one in its content or payload stays."""
+    shown, own, removed, replaced = [await storage.put_file("ada", b"%d" % number) for number in range(4)]
+    values: dict[str, object] = {
+        **showing(shown),
+        "metadata": {"a": [removed.url], "b": {"c": replaced.url, "d": shown.url}},
+        "format": "another",
+        "payload": {"url": own.url},
+    }
+    await storage.add_message(NativeMessage.of(values), "ada", "c1", resource_id="r")
+
+    await storage.merge_message_metadata({"a": None, "b": {"c": "another", "d": None}}, "ada", "c1", "m1")
+
+    assert [await is_there(storage, each) for each in (shown, own, removed, replaced)] == [True, True, False, False]
+
+
 async def test_merge_message_metadata_refers_to_the_files_in_it(
     storage: PostgresStorage, connection: Connection, tables: Tables, file: StoredFile
 ) -> None:

@@ -29,6 +29,7 @@ from voltmem._values import (
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Message, MessageLike, NativeMessage, Owner, messages_of
 from voltmem.options import MESSAGE_LIMIT
+from voltmem.parts._types import FILE_URL
 
 
 class MessageStatements:
@@ -50,14 +51,18 @@ class MessageStatements:
             SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND message_id = $3 AND (NOT archived OR $4) AND {owner} IS NOT NULL
                 AND ($2::text IS NULL OR coalesce(author, {owner}) = $2)"""
+        # The files that the message refers to afterwards, by the addresses in its texts, as files_in() finds them.
+        patched = f"{tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb)"
+        used = f"""nullif(ARRAY(
+                        SELECT DISTINCT used.id FROM unnest(file_ids || $5::text[]) AS used (id)
+                        WHERE strpos(concat(content, content_json, {patched}, payload), '{FILE_URL[1:]}' || used.id) > 0
+                    ), '{{}}')"""
         # The conversation's row is updated without a change, so that watchers see one. NULLs if there is no message.
         self.merge_metadata = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE {owned} FOR UPDATE
             ), merged AS (
-                UPDATE {messages} SET
-                    metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb),
-                    file_ids = nullif(ARRAY(SELECT DISTINCT unnest(file_ids || $5::text[])), '{{}}')
+                UPDATE {messages} SET metadata = {patched}, file_ids = {used}
                 WHERE conversation_id = $1 AND message_id = $3 AND EXISTS (SELECT 1 FROM owned) AND EXISTS (
                     SELECT 1 FROM {authored(tables)} AS m
                     WHERE m.conversation_id = $1 AND m.message_id = $3 AND ($2 IS NULL OR coalesce(m.author, $2) = $2)
