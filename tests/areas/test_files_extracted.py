@@ -17,8 +17,9 @@ from tests.areas.transfer.exported import OTHER
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.values import alike, any_json
-from voltmem import NativeMemory, NativeMessage, PostgresStorage
+from voltmem import InvalidLineError, NativeMemory, NativeMessage, PostgresStorage
 from voltmem._areas.files import CHUNK_BYTES
+from voltmem._values import to_json
 
 PICTURE = bytes(range(256)) * 12
 DATA = b64encode(PICTURE).decode()
@@ -189,13 +190,12 @@ async def test_every_reader_of_a_payload_fills_it_in(extracting: PostgresStorage
     assert copy.payload == {"picture": DATA}
 
 
-async def test_import_user_extracts_as_add_message_does(
-    extracting: PostgresStorage, make_storage: MakeStorage, connection: Connection
-) -> None:
+async def test_import_user_extracts_as_add_message_does(make_storage: MakeStorage, connection: Connection) -> None:
     """Imported with files="extract", payloads have no bytes either; with any option they are read as they were."""
     payload: JsonValue = {"picture": DATA}
-    await extracting.add_messages([native(payload), native(payload, "m2")], "ada", "c1")
-    lines = [line async for line in extracting.export_user("ada")]
+    storage = make_storage(files="inline")
+    await storage.add_messages([native(payload), native(payload, "m2")], "ada", "c1", resource_id="r")
+    lines = [line async for line in storage.export_user("ada")]
     numbers = count()
 
     for options in ({"files": "extract"}, {"files": "inline"}):
@@ -203,7 +203,7 @@ async def test_import_user_extracts_as_add_message_does(
         assert (await other.import_user("ada", lines)).messages == 2
         assert await payload_of(other) == await payload_of(other, "m2") == payload
         assert [DATA in text for text in await stored(connection, other)] == [options["files"] == "inline"] * 2
-        assert await files(connection, other) == 1
+        assert await files(connection, other) == (options["files"] == "extract")
 
 
 # --- any JSON -------------------------------------------------------------------------------------------------------
@@ -265,3 +265,44 @@ def test_files_must_be_one_of_the_options() -> None:
     """Another value of the option is an error that names the valid ones."""
     with pytest.raises(ValueError, match="files 'yes': use one of inline, extract"):
         PostgresStorage("postgresql://localhost/x", files="yes")  # type: ignore[arg-type]
+
+
+async def test_export_user_has_extracted_bytes_once_and_import_user_puts_them_back(
+    extracting: PostgresStorage, make_storage: MakeStorage, connection: Connection
+) -> None:
+    """The bytes are in the lines of the file. After an import without the option, each payload comes back equal."""
+    content = b"\xfb\xef\xff" * 1000
+    safe = urlsafe_b64encode(content).decode()
+    payloads: list[JsonValue] = [
+        {"a": DATA, "b": [f"data:image/png;base64,{DATA}", safe], "c": [f"voltmem:file/{ID}", f'",voltmem:file/{ID}"']},
+        {"typed": [f"voltmem:inlined/{ID}", TOKEN, f",{TOKEN}", DATA]},
+    ]
+    await extracting.add_messages([native(each, f"m{n}") for n, each in enumerate(payloads)], "ada", "c1")
+    lines = [each async for each in extracting.export_user("ada")]
+    other = make_storage(table_prefix=OTHER)
+
+    await other.import_user("lovelace", lines)
+
+    inlined = [json.loads(each).get("inlined") for each in lines if json.loads(each)["kind"] == "message"]
+    assert inlined == [True, None]
+    assert [sum(data in each for each in lines) for data in (DATA[:1000], safe)] == [2, 0]  # the file, and the second
+    read = await NativeMemory(other, "lovelace", "c1").messages_by_id(["m0", "m1"])
+    assert [read[id].payload for id in ("m0", "m1")] == payloads
+    assert await stored(connection, other) == [(await stored(connection, extracting))[0], to_json(payloads[1])]
+    await other.delete_conversation("c1")
+    assert await files(connection, other) == 0
+
+
+async def test_import_user_refuses_a_message_whose_file_is_missing(
+    extracting: PostgresStorage, make_storage: MakeStorage
+) -> None:
+    """Without the lines of the file, the message would be stored without its bytes."""
+    await extracting.add_message(native({"a": DATA}), "ada", "c1")
+    lines = [each async for each in extracting.export_user("ada")]
+    cut = [each for each in lines if json.loads(each)["kind"] not in ("file", "chunk")]
+    other = make_storage(table_prefix=OTHER)
+
+    with pytest.raises(InvalidLineError, match=f"has the content of file {ID}, which is not in the lines above"):
+        await other.import_user("lovelace", cut)
+
+    assert await other.query_conversations() == []

@@ -32,6 +32,11 @@ _TOKEN: Final = FILE_URL.replace("v", "\\u0076", 1)
 _BASE64: Final = re.compile(rf'(?:(?<=")|(?<=;base64,))(?:[\w+/-]{{{_SHORTEST - 2},}}+)={{0,2}}(?=")', re.ASCII)
 # From the alphabet that is safe in URLs.
 _STANDARD: Final = str.maketrans("-_", "+/")
+# Where a token is one: see above.
+_TOKENS: Final = re.compile(rf'(?<=[",]){re.escape(_TOKEN)}(?=[0-9a-f]{{64}}(?:/url)?")')
+EXPORTED: Final = "voltmem:inlined/"
+"""What a token is in an export, where the JSON is parsed. No payload that has it already is exported with tokens."""
+_EXPORTED: Final = re.compile(rf'(?<=[",]){EXPORTED}(?=([0-9a-f]{{64}})(?:/url)?")')
 _DATA_URL: Final = re.compile(r"\Adata:[^,]*;base64,")
 
 
@@ -64,6 +69,22 @@ def extracted(message: Message, row: MessageRow, contents: dict[str, str]) -> tu
     said = _referring(message, ids)
     id, role, content, content_json, *_ = Message.to_row(said)
     return said, (id, role, content, content_json, *row[4:8], payload, row[9])
+
+
+def exported(payload: str) -> tuple[str, bool]:
+    """Return the JSON text of a payload with its tokens as they are in an export, and whether it has any."""
+    text, count = _TOKENS.subn(EXPORTED, payload)
+    return text, count > 0
+
+
+def imported(payload: str) -> str:
+    """Return the JSON text of a payload from an export with its tokens."""
+    return _EXPORTED.sub(lambda _: _TOKEN, payload)
+
+
+def exported_files(payload: str) -> set[str]:
+    """Return the ids of the files whose content the JSON text of a payload from an export lacks."""
+    return set(_EXPORTED.findall(payload))
 
 
 def _decoded(data: str) -> bytes | None:

@@ -64,10 +64,14 @@ _BEFORE_PAYLOAD: Final = (
 _AFTER_PAYLOAD: Final = f"parent_id, own_role, CASE WHEN {IS_THEIRS} THEN parts::text END AS parts"
 
 
-def message_columns(tables: Tables) -> str:
-    """Return the columns of a message, with the contents of files in the payload, if files="extract" took them out."""
+def message_columns(tables: Tables, *, unless: str = "false") -> str:
+    """
+    Return the columns of a message, with the contents of files in the payload, if files="extract" took them out.
+
+    unless: the condition under which the payload is returned as it is stored.
+    """
     filled = f"{tables.fill_in_files}(payload::text, conversation_id, file_ids)"
-    payload = f"CASE WHEN file_ids IS NULL THEN payload::text ELSE {filled} END AS payload"
+    payload = f"CASE WHEN file_ids IS NULL OR {unless} THEN payload::text ELSE {filled} END AS payload"
     return f"{_BEFORE_PAYLOAD}, format, {payload}, {_AFTER_PAYLOAD}"
 
 

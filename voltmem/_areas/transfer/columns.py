@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from voltmem._areas.files import used_files
 from voltmem._areas.history.models import EVENT_JSON, step_columns
-from voltmem._areas.inlined import extracted
+from voltmem._areas.inlined import extracted, imported
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMessage,
@@ -84,17 +84,19 @@ def message_columns(
     for message in messages:
         before = message.given("created_at") or before
         row = message.to_row()
+        given = message if isinstance(message, ImportedMessage) else None
+        if given is not None and given.inlined and row[8] is not None:
+            row = (*row[:8], imported(row[8]), row[9])
         if contents is not None:
             _, row = extracted(message, row, contents)
         id, role, content, content_json, type, metadata, _, *native = row
-        imported = message if isinstance(message, ImportedMessage) else None
-        in_parts = imported is not None and imported.in_parts
+        in_parts = given is not None and given.in_parts
         yield (
             *(id, role, content, None if in_parts else content_json, type, metadata),
             _iso(before),
             *native,
-            "t" if imported is not None and imported.archived else None,
-            "t" if imported is not None and imported.aside else None,
+            "t" if given is not None and given.archived else None,
+            "t" if given is not None and given.aside else None,
             to_json(message.content) if in_parts else None,
             vector(content) if search else None,
             used_files(row),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
+from voltmem._areas.inlined import EXPORTED
 from voltmem._areas.queries import IS_THEIRS, authored, message_columns, runs_of_user
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.voltagent_tables import voltagent_rows
@@ -57,9 +58,11 @@ class ExportStatements:
             FROM {tables.files} AS f JOIN {tables.file_chunks} AS c ON c.user_id = f.user_id AND c.upload = f.upload
             WHERE f.user_id = $1 AND f.id IS NOT NULL
             ORDER BY f.id, c.number"""
-        # The conversations in the order of the array.
+        # The conversations in the order of the array. What files="extract" took out of the payloads is in the lines of
+        # the files, which are the user's own.
+        columns = message_columns(tables, unless=f"owner = $2 AND strpos(payload::text, '{EXPORTED}') = 0")
         self.messages = f"""
-            SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {message_columns(tables)}
+            SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {columns}
             FROM {authored(tables)} AS m JOIN (SELECT id, user_id AS owner FROM {conversations}) AS c
                 ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2

@@ -25,6 +25,7 @@ from voltmem._areas.history.models import (
     TimelineEvent,
     step_fields,
 )
+from voltmem._areas.inlined import exported, exported_files
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 from voltmem._model import Id, Model, Row, String, Time
@@ -35,6 +36,7 @@ from voltmem.models import Message, NativeMessage
 VERSION: Final = 1
 # Fields in which null is a value.
 _NULLABLE: Final = frozenset({"content", "payload"})
+_PAYLOAD: Final = 8  # its place in the message_columns()
 CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
 
 
@@ -133,6 +135,9 @@ def payload_line(row: Row) -> str:
 def message_line(row: Row) -> str:
     """Return the line of a message. Its row: conversation_id, archived, aside, in_parts and the message_columns()."""
     _, archived, aside, in_parts, *columns = row
+    is_inlined = False
+    if columns[_PAYLOAD] is not None:
+        columns[_PAYLOAD], is_inlined = exported(columns[_PAYLOAD])
     message = NativeMessage.from_row(columns)
     return _line(
         "message",
@@ -148,6 +153,7 @@ def message_line(row: Row) -> str:
             "in_parts": _unless_empty(in_parts),
             "format": message.format,
             **({} if message.payload is None else {"payload": message.payload}),
+            "inlined": _unless_empty(is_inlined),
             "parent_id": message.parent_id,
         },
     )
@@ -281,6 +287,7 @@ class _Groups:
         self._group: Group | None = None
         self._file: _File | None = None
         self._ids: set[tuple[str, str]] = set()
+        self._files: set[str] = set()
         self._kinds: Mapping[str, Callable[[JsonObject], None]] = {
             "header": self._header,
             "file": self._begin_file,
@@ -333,6 +340,7 @@ class _Groups:
 
     def _begin_file(self, values: JsonObject) -> None:
         self._file = _File(_model(ImportedFile, values))
+        self._files.add(self._file.values.id)
         self._group = None
 
     def _begun_file(self) -> list[Read]:
@@ -366,6 +374,12 @@ class _Groups:
         message = _model(ImportedMessage, _without_empty(values, "id"))
         if message.in_parts:
             json_value(message.content, "content", for_jsonb=True)
+        missing = exported_files(to_json(message.payload)) - self._files if message.inlined else ()
+        if missing:
+            raise InvalidInputError(
+                f"message {short_repr(message.id)} has the content of file {min(missing)}, which is not in the lines "
+                "above: import the whole export"
+            )
         self._in(ImportedConversation, "message", message.id).messages.append(message)
 
     def _run(self, values: JsonObject) -> None:

@@ -24,6 +24,8 @@ class ImportedMessage(NativeMessage):
     """Whether it was in a branch that was not chosen."""
     in_parts: bool = False
     """Whether VoltAgent wrote the content, in its column parts."""
+    inlined: bool = False
+    """Whether the payload has "voltmem:inlined/<id>" in place of the base64 of files, which have lines of their own."""
 
 
 class ImportedPayload(Model):
