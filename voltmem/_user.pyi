@@ -214,7 +214,8 @@ class UserStorage:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message(). A message comes
+        after its parent, if the list has both, otherwise InvalidInputError.
         VoltAgent: ``addMessages``.
         """
     async def merge_message_metadata(

@@ -409,7 +409,8 @@ class UserStorage:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message(). A message comes
+        after its parent, if the list has both, otherwise InvalidInputError.
         VoltAgent: ``addMessages``.
         """
     def merge_message_metadata(
@@ -1686,7 +1687,8 @@ class Storage:
         """
         Add messages to a conversation, in their order: all, or none and an error. Returns them as stored.
 
-        One round trip for any number; an empty list sends nothing. Args and errors as in add_message().
+        One round trip for any number; an empty list sends nothing. Args and errors as in add_message(). A message comes
+        after its parent, if the list has both, otherwise InvalidInputError.
         VoltAgent: ``addMessages``.
         """
     def merge_message_metadata(

@@ -215,8 +215,9 @@ async def test_assistant_uis_own_messages_are_guarded_as_ui_messages_are(
 ) -> None:
     """An id that is used again, a call that was passed over, and feedback since: shown, and no edit if saved again."""
     call: JsonObject = {"type": "tool-call", "toolCallId": "k", "toolName": "t", "args": {}, "argsText": "{}"}
-    for id, parts in (("a1", [{**call, "result": 1}]), ("a2", [call]), ("a3", [{"type": "text", "text": "Well."}])):
-        content: JsonObject = {"role": "assistant", "content": [*parts], "metadata": {"custom": {}}}
+    given: dict[str, JsonObject] = {"a1": {**call, "result": 1}, "a2": call, "a3": {"type": "text", "text": "Well."}}
+    for id, part in given.items():
+        content: JsonObject = {"role": "assistant", "content": [part], "metadata": {"custom": {}}}
         await save(ada, conversation, {"id": id, "format": "aui/v0", "content": content})
     await storage.merge_message_metadata({"feedback": 1}, "ada", "c1", "a3")
     before = await stored(storage)
