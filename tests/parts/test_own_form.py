@@ -349,10 +349,29 @@ def test_the_id_of_a_file_goes_to_the_provider_that_made_it(block: Json, own: li
 
 
 @pytest.mark.parametrize("write", [to_openai, to_responses, to_anthropic])
-@pytest.mark.parametrize("role", ["user", "system"])
-def test_a_message_that_says_nothing_is_left_out(write: Any, role: str) -> None:
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"role": "user", "content": ""},
+        {"role": "system", "content": " "},
+        {"role": "user", "content": [{"type": "text", "text": ""}]},
+        {"type": "message", "status": "completed", "role": "user", "content": []},
+        {"type": "message", "status": "completed", "role": "user", "content": [{"type": "input_text", "text": ""}]},
+    ],
+)
+def test_a_message_that_says_nothing_is_left_out(write: Any, nothing: Json) -> None:
     """Providers refuse an empty content."""
-    assert write(stored({"role": role, "content": ""}, THANKS)) == [THANKS]
+    assert write(stored(nothing, THANKS)) == [THANKS]
+
+
+@pytest.mark.parametrize("write", [to_openai, to_responses, to_anthropic])
+def test_an_empty_text_beside_a_picture_is_left_out(write: Any) -> None:
+    """Providers refuse an empty block of text."""
+    picture: Json = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
+
+    (question,) = write(stored(said("user", {"type": "text", "text": ""}, picture)))
+
+    assert len(question["content"]) == 1
 
 
 # --- any conversation ------------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def steps(
         else:
             speaker = "user" if each.speaker == "tool" else each.speaker
             said: list[Part] = [
-                part for part in each.parts if not isinstance(part, ToolCall | ToolResult) and not _is_blank(part)
+                part for part in each.parts if not isinstance(part, ToolCall | ToolResult) and not is_blank(part)
             ]
             if any(isinstance(part, Text | File) for part in said):
                 found.append(Step(speaker, said, [], [each]))
@@ -133,7 +133,7 @@ def steps(
     return found
 
 
-def _is_blank(part: Part) -> bool:
+def is_blank(part: Part) -> bool:
     """Return whether it is a text without words: providers refuse an empty text, and a message of nothing else."""
     return isinstance(part, Text) and not part.text.strip()
 
@@ -148,7 +148,7 @@ def _steps_of(settled: Settled[ReadableT], is_inline: Callable[[Part], bool]) ->
     is_answered = False  # whether the step's calls have results in this message, so that what follows knows them
     for place, part in enumerate(settled.parts):
         is_own = is_inline(part)
-        is_said = is_own or (isinstance(part, Text | Reasoning | File | Source) and not _is_blank(part))
+        is_said = is_own or (isinstance(part, Text | Reasoning | File | Source) and not is_blank(part))
         begins = isinstance(part, Other) and part.type == STEP and (found[-1].calls or _says(found[-1]))
         if begins or (is_said and is_answered):
             found.append(Step("assistant", [], [], [settled]))
@@ -185,7 +185,7 @@ def pieces(settled: Settled[ReadableT]) -> Iterator[tuple[list[Part], list[ToolR
         if isinstance(part, ToolResult):
             results.append(part)
             continue
-        if _is_blank(part):
+        if is_blank(part):
             continue
         begins = not isinstance(part, ToolCall) or not said
         if results and begins:

@@ -162,8 +162,7 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
             found += _assistant(step, ids)
         else:
             content = spoken(step.parts) if step.speaker == "system" else _written(step.parts)
-            message = _own(step) or {"role": _role_of(step), "content": content}
-            found += [message] if message.get("content") else []  # some providers refuse an empty one
+            found.append(_own(step) or {"role": _role_of(step), "content": content})
     return found
 
 

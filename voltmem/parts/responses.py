@@ -24,7 +24,7 @@ from voltmem.parts._providers import (
     result_text,
     spoken,
 )
-from voltmem.parts._steps import SYSTEM_ROLES, ReadableT, Settled
+from voltmem.parts._steps import SYSTEM_ROLES, ReadableT, Settled, is_blank
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -251,6 +251,8 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
     found: list[JsonObject] = []
     for each in settled:
         payload = item_of(each.message)
+        if all(map(is_blank, each.parts)) and each.speaker == "user" and not keep_all:
+            continue
         if payload is not None and not references(payload):  # a stored file that is not there is named below
             # The place of an item that is left out stays until the reasoning before it is left out as well.
             legal = _legal(payload, each, ids)
@@ -340,7 +342,7 @@ def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iter
     said: list[Part] = []
     for place, part in enumerate(settled.parts):
         if not isinstance(part, ToolCall | ToolResult):
-            said.append(part)
+            said += [] if is_blank(part) else [part]
         elif isinstance(part, ToolResult) or place in settled.results or (keep_all and part.name):
             yield from _said(role, said)
             said = []
