@@ -33,6 +33,7 @@ from voltmem.parts._given import Given, check_list
 from voltmem.parts._read import parts as read_parts
 from voltmem.parts._read import text
 from voltmem.parts._without import says_the_same, without
+from voltmem.parts.ai_sdk import TOOL_RESULT
 
 __all__ = [
     "Conversation",
@@ -258,7 +259,8 @@ class Message(Model):
         """
         Return the value as a message; InvalidInputError, with all reasons, if a dict is invalid.
 
-        A dict in one of the forms of voltmem.parts becomes a NativeMessage, which has that form as its payload.
+        A dict in one of the forms of voltmem.parts becomes a NativeMessage, which has that form as its payload. Without
+        a type, one of nothing but tools' results is a "tool-result", whoever sends it: nobody says that.
         """
         if isinstance(value, Message):
             return value
@@ -267,6 +269,8 @@ class Message(Model):
             form = form_of(cast(JsonObject, given))
             if form is not None:
                 return NativeMessage.in_form(form, given)
+        if isinstance(value, Mapping) and "type" not in value and plain.has_only_results(value.get("content")):
+            value = {**value, "type": TOOL_RESULT}
         return super().of(cast(Any, value))
 
     @classmethod
@@ -369,7 +373,7 @@ class NativeMessage(Message):
         payload = form.as_stored(cast(JsonObject, json_value(dict(given), "message")))
         ours = {name: payload.pop(name) for name in form.outside if name in payload}
         role = form.role(payload)
-        type, content = plain.derive(role, form.read(payload))
+        type, content = plain.derive_beside(role, form.read(payload))
         values = {"role": role, "type": type, "content": content, "format": form.format, "payload": payload}
         if form.metadata is not None:
             ours["metadata"] = form.metadata(payload)

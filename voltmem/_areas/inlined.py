@@ -104,7 +104,7 @@ def _is_url_safe(data: str) -> bool:
 def _referring(message: NativeMessage, ids: Mapping[str, str]) -> NativeMessage:
     """Return the message with the addresses of its files in the plain content, if that was derived from the payload."""
     parts = None if message.format is None else read_payload(message.format, message.payload)
-    if parts is None or plain.derive(message.role, parts) != (message.type, message.content):
+    if parts is None or plain.derive_beside(message.role, parts) != (message.type, message.content):
         return message
     # Readers may give the bytes in the other alphabet.
     urls = {each: FILE_URL + id for data, id in ids.items() for each in (data, data.translate(_STANDARD))}

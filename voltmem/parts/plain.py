@@ -7,7 +7,9 @@ stay in that form.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -15,6 +17,7 @@ from pydantic import JsonValue
 from voltmem._values import is_storable
 from voltmem.parts import openai_chat
 from voltmem.parts._types import (
+    FILE_URL,
     JSON,
     STEP,
     File,
@@ -38,6 +41,10 @@ _IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "tool_use_id", "call_id"})
 # A longer string without a space is no text that a person reads: bytes in base64, a token.
 _LONGEST_WORD: Final = 1000
+_DATA_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
+# The fields of blocks that have bytes in base64, and those that say of which media type they are.
+_BYTES: Final = ("data", "base64")
+_MEDIA_TYPES: Final = ("mimeType", "mime_type", "mediaType", "media_type")
 
 
 def read(
@@ -110,6 +117,12 @@ def derive(role: str, parts: Sequence[Part]) -> tuple[str, JsonValue]:
     return others[0] if is_storable(others[0]) else "item", content
 
 
+def derive_beside(role: str, parts: Iterable[Part]) -> tuple[str, JsonValue]:
+    """Return the same, beside the framework's own form: without the bytes in tools' results, which that form has."""
+    kept = [replace(each, value=_without_bytes(each.value)) if isinstance(each, ToolResult) else each for each in parts]
+    return derive(role, kept)
+
+
 def write(parts: Iterable[Part]) -> JsonValue:
     """Return the content: a string if there is only text, else a list. Reasoning only where there is nothing else."""
     parts = list(parts)
@@ -153,6 +166,25 @@ def _write(part: Part) -> JsonObject | None:
     return None
 
 
+def _without_bytes(value: JsonValue) -> JsonValue:
+    """Return a tool's result without the bytes of files."""
+    if isinstance(value, str):
+        return "" if _DATA_URL.match(value) else value
+    if isinstance(value, list):
+        return [_without_bytes(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    bytes = _BYTES if any(name in value for name in _MEDIA_TYPES) else ()
+    return {name: _without_bytes(each) for name, each in value.items() if name not in bytes}
+
+
+def has_only_results(content: object) -> bool:
+    """Return whether a message's content is a list of tools' results, as in Anthropic's form and ModelMessages."""
+    if not isinstance(content, list) or not content:
+        return False
+    return all(isinstance(block, dict) and block.get("type") in (TOOL_RESULT, "tool_result") for block in content)
+
+
 # --- the text -------------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +218,8 @@ def _leaves(value: JsonValue) -> Iterator[str]:
         for item in value:
             yield from _leaves(item)
     elif isinstance(value, str):
-        if len(value) <= _LONGEST_WORD or any(map(str.isspace, value[:_LONGEST_WORD])):
+        is_text = len(value) <= _LONGEST_WORD or any(map(str.isspace, value[:_LONGEST_WORD]))
+        if is_text and not value.startswith(FILE_URL) and not _DATA_URL.match(value):
             yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)

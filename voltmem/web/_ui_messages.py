@@ -27,7 +27,7 @@ def native_message(id: str, payload: JsonObject, *, format: str, parent_id: str 
     said = read_payload(format, payload)
     given = payload.get("role")
     role = given if isinstance(given, str) and given else "assistant"
-    type, content = plain.derive(role, parts(payload) if said is None else said)
+    type, content = plain.derive_beside(role, parts(payload) if said is None else said)
     return NativeMessage.of(
         {
             "id": id,

@@ -71,7 +71,7 @@ def to_message(message: ModelMessage) -> NativeMessage:
             f"a {type(message).__name__} cannot be stored, because it has a value that is not JSON: {error}"
         ) from error
     role = forms.role(payload)
-    type_, content = plain.derive(role, forms.read(payload))
+    type_, content = plain.derive_beside(role, forms.read(payload))
     return NativeMessage(role=role, type=type_, content=content, format=FORMAT, payload=payload)
 
 
