@@ -8,7 +8,7 @@ from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
 from voltmem.models import Message
-from voltmem.parts import Other, Part, Reasoning, ToolCall
+from voltmem.parts import Other, Part, Reasoning, ToolCall, anthropic
 from voltmem.parts._settled import Settling
 from voltmem.parts.responses import is_from_model, item_of
 
@@ -21,7 +21,8 @@ def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[l
 
     A tool turn is a message with tool calls, the messages with their results, and all turns that overlap with it. Other
     messages in between come after it, where models accept them. A call without a result and a result without a call are
-    left out, because providers would refuse the request; what is said beside them stays.
+    left out, because providers would refuse the request; what is said beside them stays. A call of Anthropic's own
+    tools at the end stays: the API goes on with it when it gets it back.
 
     Args:
         messages: In their order.
@@ -111,13 +112,19 @@ class _Turns(Generic[MessageT]):
         left_out = {
             place: part.id
             for place, part in enumerate(settled.parts)
-            if isinstance(part, ToolCall) and place not in settled.results
+            if isinstance(part, ToolCall) and place not in settled.results and not self._goes_on(position, part)
         }
         kept = [part for place, part in enumerate(settled.parts) if place not in left_out]
         if position in self._without_reasoning:
             yield message.saying(kept)
+        elif not left_out and not settled.orphans:
+            yield message
         elif any(map(_is_said, kept)):
             yield message.keeping(kept, {*left_out.values(), *(result.call_id for result in settled.orphans)})
+
+    def _goes_on(self, position: int, call: ToolCall) -> bool:
+        """Return whether the provider goes on with a call of its own tool: nobody has said anything since."""
+        return anthropic.is_inline(call) and position == self._settling.last_said()
 
     def end(self, position: int) -> int:
         """Return the position of the last message of the turn."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
 
+from voltmem._media_types import media_type_of
 from voltmem._values import with_strings
 from voltmem.parts._types import (
     FILE_URL,
@@ -34,6 +37,10 @@ _REFERENCE: Final = re.compile(rf"{FILE_URL}[0-9a-f]{{64}}")
 _BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
 # Who makes ids that begin so, for forms that do not say it, such as LangChain's.
 _MAKERS: Final = {"file-": "openai", "file_": "anthropic"}
+_AUDIO: Final = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "wave": "wav", "vnd.wave": "wav", "": "wav"}
+_IMAGES: Final = frozenset({"png", "jpeg", "gif", "webp"})
+# Where a provider, or the framework before it, can fetch a file.
+_ADDRESSES: Final = ("https://", "http://", "gs://", "s3://")
 DENIED: Final = "The user denied this tool call."
 
 
@@ -156,14 +163,39 @@ def spoken(parts: Iterable[Part]) -> str:
 
 
 def is_named_only(part: File) -> bool:
-    """Return whether a framework that calls any provider is told the name only: only one provider knows the id."""
-    return part.is_stored or not (part.address or (part.id and not part.provider))
+    """
+    Return whether a framework that calls any provider is told the name of a file only.
+
+    That is a file at an address where nobody else can fetch it, such as one of the browser, or one whose id only one
+    provider knows.
+    """
+    if part.url:
+        return not part.url.lower().startswith(_ADDRESSES)
+    return not (part.data or (part.id and not part.provider))
 
 
 def named_file(part: File) -> str:
     """Return the text that stands for a file where a provider takes no such file."""
     url = "" if part.is_stored else part.url
     return f"[file: {part.name or url or part.media_type or part.id or 'file'}]"
+
+
+def image_type(part: File) -> str:
+    """Return the media type of an image that every provider takes; "": it is none, or one that they refuse."""
+    kind, _, form = part.media_type.lower().partition("/")
+    if kind != "image":
+        return ""
+    if form in ("", "*"):
+        return media_type_of(_beginning(part.data)) or "image/png" if part.data else "image"
+    return {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}.get(
+        f"image/{form}", f"image/{form}" if form in _IMAGES else ""
+    )
+
+
+def _beginning(data: str) -> bytes:
+    with suppress(ValueError):
+        return b64decode(data[:64])
+    return b""
 
 
 def image_detail(part: File) -> JsonObject:
@@ -173,7 +205,7 @@ def image_detail(part: File) -> JsonObject:
     return {"detail": detail} if detail else {}
 
 
-def audio_format(media_type: str) -> str:
-    """Return OpenAI's name for an audio's media type."""
-    kind = media_type.partition("/")[2].removeprefix("x-")
-    return {"mpeg": "mp3", "": "wav", "wave": "wav"}.get(kind, kind)
+def audio_format(part: File) -> str:
+    """Return OpenAI's name for the form of an audio; "": it is none, or one that OpenAI refuses."""
+    kind, _, form = part.media_type.lower().partition("/")
+    return _AUDIO.get(form.removeprefix("x-"), "") if kind == "audio" else ""

@@ -136,11 +136,17 @@ class Settling(Generic[ReadableT]):
         """
         for position, message in enumerate(self._messages):
             self._parts[position] = self._parts[position] or parts(message)
-        said = (position for position in range(len(self._messages) - 1, -1, -1) if self._says(position))
-        last = next(said, -1) if is_end else -1
+        last = self.last_said() if is_end else -1
         return [self.settled_at(position, is_passed_over=position < last) for position in range(len(self._messages))]
 
+    def last_said(self) -> int:
+        """Return the position of the last message that says something, more than tools' results; -1: there is none."""
+        places = range(len(self._messages) - 1, -1, -1)
+        return next((position for position in places if self._says(position)), -1)
+
     def _says(self, position: int) -> bool:
+        if not self._parts[position]:  # those of a message that only speaks may be left out
+            return only_speaks(self._messages[position]) and self._messages[position].content != ""
         return any(isinstance(part, Text | File | ToolCall) for part in self._parts[position])
 
     def settled_at(self, position: int, *, is_passed_over: bool = False) -> Settled[ReadableT]:

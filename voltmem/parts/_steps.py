@@ -127,7 +127,7 @@ def steps(
             said: list[Part] = [
                 part for part in each.parts if not isinstance(part, ToolCall | ToolResult) and not is_blank(part)
             ]
-            if any(isinstance(part, Text | File) for part in said):
+            if any(isinstance(part, Text | File) or is_inline(part) for part in said):
                 found.append(Step(speaker, said, [], [each]))
             joins = False
     return found
@@ -139,7 +139,8 @@ def is_blank(part: Part) -> bool:
 
 
 def _says(step: Step[ReadableT]) -> bool:
-    return any(isinstance(part, Text | File | ToolCall | ToolResult) for part in step.parts)
+    # A call, a result or an Other is there if it is inline.
+    return any(isinstance(part, Text | File | ToolCall | ToolResult | Other) for part in step.parts)
 
 
 def _steps_of(settled: Settled[ReadableT], is_inline: Callable[[Part], bool]) -> list[Step[ReadableT]]:

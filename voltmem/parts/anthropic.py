@@ -15,6 +15,7 @@ from voltmem.parts._providers import (
     CallIds,
     arguments_object,
     file_id,
+    image_type,
     legal_name,
     named_file,
     references,
@@ -137,12 +138,23 @@ _READERS: Final[Mapping[str, BlockReader]] = {
     "bash_code_execution_tool_result": _result,
     "text_editor_code_execution_tool_result": _result,
     "tool_search_tool_result": _result,
+    "advisor_tool_result": _result,
     "image": _media,
     "document": _media,
     "search_result": _search_result,
     "container_upload": _upload,
 }
-BLOCKS: Final = {type: traced(FORMAT, reader) for type, reader in _READERS.items()}
+# What the API alone understands: of its own context, its tools, and its models.
+_FOR_THE_API: Final = ("compaction", "fallback", "mcp_tool_listing", "tool_addition", "tool_removal")
+
+
+def _other(block: JsonObject) -> list[Part] | None:
+    return [Other(string(block, "type"), block)]
+
+
+BLOCKS: Final = {
+    type: traced(FORMAT, reader) for type, reader in {**_READERS, **dict.fromkeys(_FOR_THE_API, _other)}.items()
+}
 
 
 def read(message: JsonObject) -> list[Part]:
@@ -165,9 +177,10 @@ _LONGEST_ID: Final = 64
 # The fields that the API takes of the blocks that other forms have as well. Of its own it takes all that it has made.
 _FIELDS: Final[Mapping[str, Set[str]]] = {
     "text": {"type", "text", "citations"},
-    "image": {"type", "source"},
+    "image": {"type", "source", "transformations"},
     "document": {"type", "source", "title", "context", "citations"},
-    "tool_use": {"type", "id", "name", "input", "caller"},
+    "tool_use": {"type", "id", "name", "input", "caller", "toolset_name"},
+    "tool_result": {"type", "toolset_name"},
 }
 # A list may have four places to cache at, whichever these were when its messages were sent. LangChain counts blocks.
 _OF_ONE_REQUEST: Final = frozenset({"cache_control", "index"})
@@ -189,6 +202,7 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
     """
     ids = CallIds(_LONGEST_ID)
     found: list[JsonObject] = []
+    own_calls: set[str] = set()
     for step in steps:
         if step.speaker == "system":
             continue
@@ -201,7 +215,8 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
             Text(named_file(part)) if isinstance(part, File) and block_of(part, FORMAT) is None else part
             for part in step.parts
         )
-        _add(found, "assistant", [*_blocks(said), *(_written_call(id, call) for id, call, _ in named)])
+        own_calls |= {part.id for part in step.parts if isinstance(part, ToolCall)}
+        _add(found, "assistant", [*_blocks(said), *(_written_call(id, call, own_calls) for id, call, _ in named)])
         if named:
             _add(found, "user", [_written_result(id, result) for id, _, result in named])
     return [{**message, "content": _content(message["content"])} for message in found]
@@ -247,7 +262,7 @@ def _own(part: Part) -> JsonObject | None:
 
 def _without_fields_of_others(block: JsonObject) -> JsonObject:
     known = _FIELDS.get(string(block, "type"), block.keys() - _OF_ONE_REQUEST)
-    return {name: value for name, value in block.items() if name in known}
+    return {name: value for name, value in block.items() if name in known and value is not None}
 
 
 def _block(part: Part) -> JsonObject | None:
@@ -264,13 +279,12 @@ def _block(part: Part) -> JsonObject | None:
 
 
 def _written_file(part: File) -> JsonObject:
-    kind = part.media_type.partition("/")[0]
+    media_type, kind = image_type(part) or part.media_type or "application/pdf", part.media_type.partition("/")[0]
     source: JsonObject
     named: JsonObject = {"title": part.name} if part.name else {}
+    if kind == "image" and not image_type(part):
+        return {"type": "text", "text": named_file(part)}
     if part.data:
-        media_type = (
-            part.media_type if "/" in part.media_type else "image/png" if kind == "image" else "application/pdf"
-        )
         source = {"type": "base64", "media_type": media_type, "data": part.data}
     elif part.url.startswith(("http:", "https:")):
         source = {"type": "url", "url": part.url}
@@ -280,21 +294,23 @@ def _written_file(part: File) -> JsonObject:
         return {"type": "text", "text": named_file(part)}
     if kind == "image":
         return {"type": "image", "source": source}
-    if part.data and part.media_type != "application/pdf":
+    if part.data and media_type != "application/pdf":
         return {"type": "text", "text": named_file(part)}
     return {"type": "document", "source": source, **named}
 
 
-def _written_call(id: str, call: ToolCall) -> JsonObject:
+def _written_call(id: str, call: ToolCall, own_calls: Set[str]) -> JsonObject:
     own = _without_fields_of_others(block_of(call, FORMAT) or {"type": "tool_use"})
+    if string(object_of(own, "caller"), "tool_id") not in {"", *own_calls}:
+        del own["caller"]  # code that the provider ran has called the tool, and is not there any more
     return {**own, "id": id, "name": legal_name(call.name), "input": arguments_object(call)}
 
 
 def _written_result(id: str, result: ToolResult) -> JsonObject:
-    written: JsonObject = {"type": "tool_result", "tool_use_id": id}
+    own = block_of(result, FORMAT)
+    written = {**_without_fields_of_others(own or {}), "type": "tool_result", "tool_use_id": id}
     if result.state != "answered":  # the API refuses files in an error
         return {**written, "content": result_text(result), "is_error": True}
-    own = block_of(result, FORMAT)
     if own is not None and not references(own) and isinstance(own.get("content"), list):
         return {**written, "content": [_without_fields_of_others(each) for each in objects(own["content"])]}
     shown = result_parts(result)

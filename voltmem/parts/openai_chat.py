@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -17,6 +18,7 @@ from voltmem.parts._providers import (
     audio_format,
     file_id,
     image_detail,
+    image_type,
     legal_name,
     named_file,
     references,
@@ -217,12 +219,14 @@ def _block(part: Part) -> JsonObject | None:
         return {"type": "text", "text": part.text}
     if not isinstance(part, File):
         return None
+    is_fetched = part.url.startswith(("https:", "http:"))
     kind = part.media_type.partition("/")[0]
-    if kind == "image" and part.address and not part.is_stored:
-        return {"type": "image_url", "image_url": {"url": part.address, **image_detail(part)}}
-    if kind == "audio" and part.data:
-        return {"type": "input_audio", "input_audio": {"data": part.data, "format": audio_format(part.media_type)}}
-    if part.data:
+    if kind == "image" and image_type(part) and (part.data or is_fetched):
+        image = replace(part, media_type=image_type(part))
+        return {"type": "image_url", "image_url": {"url": image.address, **image_detail(part)}}
+    if part.data and (format := audio_format(part)):
+        return {"type": "input_audio", "input_audio": {"data": part.data, "format": format}}
+    if part.data and kind not in ("image", "audio", "video"):
         return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.address}}
     if id := file_id(part, PROVIDER):
         return {"type": "file", "file": {"file_id": id}}

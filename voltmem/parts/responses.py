@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -14,9 +15,9 @@ from pydantic import JsonValue
 from voltmem.parts._providers import (
     CallIds,
     arguments_object,
-    audio_format,
     file_id,
     image_detail,
+    image_type,
     legal_name,
     named_file,
     references,
@@ -360,17 +361,12 @@ def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
 
 def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
     shown = result_parts(result)
-    # A result has texts, images and documents.
-    blocks = [_text_block(spoken([part])) if _is_sound(part) else _block(part) for part in shown]
+    blocks = [_block(part) for part in shown]
     has_files = any(isinstance(part, File) for part in shown)
     output: JsonValue = [block for block in blocks if block] if has_files else result_text(result)
     id = ids.last(result.call_id)
     type = f"{_CUSTOM}_output" if ids.is_custom(id) else "function_call_output"
     return {"type": type, "call_id": id, "output": output}
-
-
-def _is_sound(part: Part) -> bool:
-    return isinstance(part, File) and part.media_type.startswith("audio")
 
 
 def _said(role: str, parts: Sequence[Part]) -> Iterator[JsonObject]:
@@ -411,15 +407,14 @@ def _block(part: Part) -> JsonObject | None:
     if part.is_stored:
         return _text_block(named_file(part))
     kind, id = part.media_type.partition("/")[0], file_id(part, PROVIDER)
-    if kind == "image" and (part.address or id):
-        where: JsonObject = {"image_url": part.address} if part.address else {"file_id": id}
+    is_fetched = part.url.startswith(("https:", "http:"))
+    if kind == "image" and image_type(part) and (part.data or is_fetched or id):
+        address = replace(part, media_type=image_type(part)).address
+        where: JsonObject = {"image_url": address} if address else {"file_id": id}
         return {"type": "input_image", "detail": "auto", **image_detail(part), **where}
-    if kind == "audio" and part.data:
-        audio: JsonObject = {"data": part.data, "format": audio_format(part.media_type)}
-        return {"type": "input_audio", "input_audio": audio}
-    if part.data:
+    if part.data and kind not in ("image", "audio", "video"):
         return {"type": "input_file", "filename": part.name or "file", "file_data": part.address}
-    if part.url.startswith(("http:", "https:")):
+    if is_fetched and kind not in ("image", "audio", "video"):
         return {"type": "input_file", "file_url": part.url}
     return {"type": "input_file", "file_id": id} if id else _text_block(named_file(part))
 
