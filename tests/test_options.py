@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from tests.conftest import Connection, MakeStorage
 from voltmem import InvalidOptionError, PostgresStorage
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
-from voltmem.options import ConnectionTarget, connection_target
+from voltmem._targets import ConnectionTarget, connection_target
 
 
-def dsns(target: ConnectionTarget) -> list[str]:
-    return [host["dsn"] for host in target.hosts]
+def places(target: ConnectionTarget) -> list[tuple[str, int]]:
+    return [(host["host"], host["port"]) for host in target.hosts]
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg"])
@@ -53,6 +54,113 @@ async def test_parameters_that_people_have_in_their_strings_work(
     assert await storage.count_conversations() == 0
 
 
+# Every parameter of libpq 18, with a value that asks for nothing that the tests' server lacks; None: an error.
+LIBPQ: Mapping[str, str | None] = {
+    "application_name": "mine",
+    "channel_binding": "prefer",
+    "client_encoding": "UTF8",
+    "connect_timeout": "5",
+    "fallback_application_name": "mine",
+    "gssdelegation": "0",
+    "gssencmode": "prefer",
+    "gsslib": "gssapi",
+    "hostaddr": None,
+    "keepalives": "1",
+    "keepalives_count": "3",
+    "keepalives_idle": "10",
+    "keepalives_interval": "10",
+    "krbsrvname": "postgres",
+    "load_balance_hosts": "disable",
+    "max_protocol_version": "latest",
+    "min_protocol_version": "3.0",
+    "oauth_client_id": None,
+    "oauth_client_secret": None,
+    "oauth_issuer": None,
+    "oauth_scope": None,
+    "options": "-c search_path=pg_catalog",
+    "passfile": "/no/such/file",
+    "replication": "false",
+    "require_auth": None,
+    "requirepeer": None,
+    "requiressl": "0",
+    "scram_client_key": None,
+    "scram_server_key": None,
+    "sslcertmode": "allow",
+    "sslcompression": "0",
+    "sslcrldir": None,
+    "sslkeylogfile": None,
+    "sslmode": "prefer",
+    "sslnegotiation": "postgres",
+    "sslpassword": "secret",
+    "sslsni": "1",
+    "ssl_max_protocol_version": "TLSv1.3",
+    "ssl_min_protocol_version": "TLSv1.2",
+    "target_session_attrs": "any",
+    "tcp_user_timeout": "1000",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), LIBPQ.items(), ids=LIBPQ)
+async def test_a_parameter_of_libpq_works_or_is_named(
+    name: str, value: str | None, dsn: str, make_storage: MakeStorage
+) -> None:
+    """A parameter of libpq has its effect, or the constructor raises an error that names it."""
+    if value is None:
+        with pytest.raises(InvalidOptionError, match=f"^{name} in the connection string is not supported: "):
+            make_storage(f"{dsn.partition('?')[0]}?{name}=x")
+        return
+    storage = make_storage(f"{dsn.partition('?')[0]}?{name}={quote(value)}")
+
+    assert await storage.count_conversations() == 0
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "channel_binding=require",
+        "client_encoding=latin1",
+        "gssencmode=require",
+        "min_protocol_version=3.2",
+        "replication=database",
+        "sslaccept=strict",
+        "sslcertmode=require",
+        "sslmode=verify",
+        "sslnegotiation=direct&sslmode=prefer",
+        "ssl_min_protocol_version=SSLv3",
+        "sslrootcert=system&sslmode=require",
+        "sslrootcert=system&sslcert=client.crt",
+    ],
+)
+def test_a_parameter_that_would_protect_is_never_dropped(parameter: str) -> None:
+    """A value that restricts the connection and that the driver cannot do is an error that names the parameter."""
+    with pytest.raises(InvalidOptionError, match=parameter.partition("=")[0]):
+        PostgresStorage(f"postgresql://h/d?{parameter}")
+
+
+def test_the_systems_certificates_verify_the_server() -> None:
+    """sslrootcert=system verifies the certificate with the system's own, as in libpq."""
+    assert connection_target("postgresql://h/d?sslrootcert=system").hosts[0]["ssl"] is True
+
+
+async def test_a_service_names_the_database(
+    dsn: str, make_storage: MakeStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """service= reads the section of libpq's file; what is in the string comes first."""
+    found = connection_target(dsn).hosts[0]
+    names = {"host": "host", "port": "port", "user": "user", "password": "password", "database": "dbname"}
+    lines = [f"{name}={found[key]}" for key, name in names.items() if key in found]
+    file = tmp_path / "services"
+    file.write_text("\n".join(["[other]", "host=h", "# mine", "[mine]", *lines, "application_name=service"]))
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+
+    for connection in ("postgresql://?service=mine", f"service=mine servicefile={file} application_name=string"):
+        async with make_storage(connection).transaction() as tx:
+            name = await tx.connection.fetchval("SELECT current_setting('application_name')")
+        assert name == ("string" if "string" in connection else "service")
+    with pytest.raises(InvalidOptionError, match="no such section"):
+        PostgresStorage("postgresql://?service=nobodys")
+
+
 async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage: MakeStorage) -> None:
     """pg_stat_activity shows the application_name of the connection string, or "voltmem"."""
     names = []
@@ -79,17 +187,61 @@ def test_each_host_is_one_target() -> None:
     """Several hosts become several targets with the same login, database and parameters, tried one by one."""
     target = connection_target("postgresql://u:p@one:1,two:2,[::1]:3/db?target_session_attrs=primary&sslmode=require")
 
-    assert dsns(target) == [
-        f"postgresql://u:p@{host}/db?sslmode=require&application_name=voltmem" for host in ("one:1", "two:2", "[::1]:3")
-    ]
+    assert places(target) == [("one", 1), ("two", 2), ("::1", 3)]
+    assert {(host["user"], host["password"], host["database"]) for host in target.hosts} == {("u", "p", "db")}
+    assert {host["dsn"] for host in target.hosts} == {"postgresql://?sslmode=require"}
     assert (target.session, target.name) == ("primary", "one:1,two:2,[::1]:3/db")
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("postgresql://one,two:2/db?port=1", [("one", 1), ("two", 2)]),
+        ("postgresql:///db?host=one,two&port=1,2", [("one", 1), ("two", 2)]),
+        ("postgresql:///db?host=one:1&host=two:2", [("one", 1), ("two", 2)]),
+        ("postgresql://other:9/db?host=one&port=1", [("one", 1)]),
+        ("host=one,::1 port=1,2 dbname=db", [("one", 1), ("::1", 2)]),
+        ("postgresql://%2Fsockets:1/db", [("/sockets", 1)]),
+    ],
+)
+def test_hosts_and_ports_are_read_as_libpq_reads_them(connection: str, expected: list[tuple[str, int]]) -> None:
+    """Hosts and ports may be lists in the query, which replaces the rest of the string, as in libpq and SQLAlchemy."""
+    assert places(connection_target(connection)) == expected
+
+
+def test_hosts_are_shuffled_where_load_is_to_be_balanced() -> None:
+    """load_balance_hosts=random changes the order in which hosts are tried, and loses none."""
+    hosts = ",".join(f"h{number}:{number}" for number in range(1, 30))
+
+    found = {tuple(places(connection_target(f"postgresql://{hosts}/d?load_balance_hosts=random"))) for _ in range(5)}
+
+    assert len(found) > 1
+    assert {frozenset(each) for each in found} == {frozenset((f"h{n}", n) for n in range(1, 30))}
 
 
 def test_a_socket_folder_is_a_host() -> None:
     """host= in the query may be a folder of sockets, as in libpq."""
     target = connection_target("postgresql:///db?host=/var/run/postgresql")
 
-    assert (target.name, dsns(target)[0].startswith("postgresql:///db?host=%2Fvar")) == ("/var/run/postgresql/db", True)
+    assert (target.name, target.hosts[0]["host"]) == ("/var/run/postgresql/db", "/var/run/postgresql")
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("host=h user=u password='a b\\'c\\\\' dbname=d", ("u", "a b'c\\", "d")),
+        ("user = u password=a\\ b host = h dbname = 'd e'", ("u", "a b", "d e")),
+        ("postgresql://app@server:pa:ss@h/d", ("app@server", "pa:ss", "d")),
+        ("postgresql://u:a@b[c]@h/d", ("u", "a@b[c]", "d")),
+        ("postgresql://u:p@h/d?user=other&password=o#ther&dbname=e", ("other", "o#ther", "e")),
+        ("POSTGRES://u:%C3%A4@h/d", ("u", "ä", "d")),
+    ],
+)
+def test_a_login_is_read_in_each_form(connection: str, expected: tuple[str, str, str]) -> None:
+    """A login is read from a URL, from its query and from libpq's keywords, with special characters where they fit."""
+    (host,) = connection_target(connection).hosts
+
+    assert (host["user"], host["password"], host["database"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,6 +258,21 @@ def test_a_socket_folder_is_a_host() -> None:
         "postgresql://u:secret@h/db?target_session_attrs=secret-writer",
         "postgresql://u:secret@h/db?connect_timeout=soon",
         "postgresql://u:secret@h/db?statement_cache_size=-1",
+        "postgresql://u:secret%00@h/db",
+        "postgresql://u:secret%ff@h/db",
+        "postgresql://u@h/db?password=12&secret",
+        "postgresql://u@h/db?password=12&secret=1",
+        "postgresql://u@h/db?passwd=secret",
+        "postgresql://u@h/db?scram_client_key=secret",
+        "postgresql://u@h/db?dbname=postgresql://u:secret%40h/d",
+        "postgresql://u:secret@h,g/db?port=1,2,3",
+        "host=h password=12 secret=1",
+        "host=h password='12 secret",
+        "host=h password=12 secret",
+        "host=u:secret@h",
+        {"host": "postgresql://u:secret@h/db"},
+        {"host": "h", "database": "postgresql://u:secret@h/db"},
+        {"host": "h", "password": "secret\0"},
         {"host": "h", "pasword": "secret"},
         {"host": "h", "port": "5432", "password": "secret"},
         {"host": "h", "password": b"secret"},

@@ -28,6 +28,7 @@ from voltmem._postgres.migrations import conversation_schema, voltagent
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
+from voltmem._targets import connection_target
 from voltmem._user import UserStorage
 from voltmem._values import UNSET, Unset, check_flag
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
@@ -45,7 +46,6 @@ from voltmem.options import (
     Migrate,
     OnLimit,
     StorageOptions,
-    connection_target,
 )
 
 if TYPE_CHECKING:

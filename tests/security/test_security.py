@@ -28,7 +28,7 @@ from voltmem import (
     UserStorage,
     VoltMemError,
 )
-from voltmem.options import connection_target
+from voltmem._targets import connection_target
 
 # --- other roles -------------------------------------------------------------------------------------------------
 

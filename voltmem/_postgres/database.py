@@ -35,8 +35,10 @@ from voltmem._postgres.driver import (
     is_lost,
     jittered,
     logger,
+    quotes_settings,
     translated_errors,
 )
+from voltmem._targets import ConnectionTarget, connection_target
 from voltmem.errors import (
     DatabaseError,
     DatabaseTimeoutError,
@@ -45,7 +47,7 @@ from voltmem.errors import (
     StorageClosedError,
     translated,
 )
-from voltmem.options import ConnectionTarget, StorageOptions, connection_target
+from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
@@ -352,8 +354,10 @@ class Database:
                     connection = await pool.acquire()
             except TimeoutError as error:
                 raise self._no_connection(pool) from error
-            except (_NotConnectedError, *DRIVER_ERRORS) as error:
+            except (_NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, _NotConnectedError) and error.__cause__ else error
+                if quotes_settings(cause):
+                    break
                 pause = jittered(delay)
                 sqlstate = getattr(cause, "sqlstate", None)
                 if self._closed and pool is not self._given:
@@ -370,6 +374,12 @@ class Database:
                 raise StorageClosedError
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)
+        # Outside of the handler: the driver's error is neither the cause nor the context.
+        raise DatabaseError(
+            "the driver cannot read where to connect. Check PGHOST, PGPORT and the password file, or the "
+            "connection string of the pool that was given: percent-encode special characters in the user name and "
+            "password (urllib.parse.quote)"
+        )
 
     def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
         waited = f"no connection within command_timeout, {self._options.command_timeout:g} seconds"

@@ -88,6 +88,14 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
 
 
+def quotes_settings(error: BaseException) -> bool:
+    """Return whether the driver's error quotes a part of a connection string that it could not read: a password?"""
+    if isinstance(error, asyncpg.InterfaceError):
+        return "connection URI" in str(error)
+    is_name = isinstance(error, UnicodeError) and not isinstance(error, UnicodeDecodeError)  # a host name, in IDNA
+    return isinstance(error, ValueError) and not isinstance(error, OSError) and not is_name
+
+
 def final_error(error: BaseException, unknown: bool, connection: Connection) -> VoltMemError:
     if unknown:
         return OutcomeUnknownError(
