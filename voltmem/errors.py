@@ -22,9 +22,9 @@ All errors that voltmem raises.
     │   ├── SchemaNotReadyError                   .missing: migrations are not applied (migrate="check")
     │   └── MigrationError                        .name: a migration failed, or was edited after it was applied
     └── DatabaseError                             .sqlstate: an error of PostgreSQL or of the connection
-        ├── ConnectionFailedError (ConnectionError)   no server could be reached
-        ├── DatabaseTimeoutError (TimeoutError)       no free connection, or no answer, in time
-        └── OutcomeUnknownError                       the connection broke after a write was sent
+        ├── ConnectionFailedError (ConnectionError)   no server could be reached, or the connection was lost
+        ├── DatabaseTimeoutError (TimeoutError)       no free connection, or no answer, in time; nothing was stored
+        └── OutcomeUnknownError                       a write was sent, and its answer was lost
 
 The message of an error says what happened, with the value, and what to do. The driver's error is its ``__cause__``.
 A call that raises has stored all of its data or nothing.
@@ -38,7 +38,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 __all__ = [
     "ConnectionFailedError",
@@ -256,26 +256,36 @@ class DatabaseError(VoltMemError):
 
 
 class ConnectionFailedError(DatabaseError, ConnectionError):
-    """No PostgreSQL server could be reached, or it refused the login."""
+    """
+    No PostgreSQL server could be reached, it refused the login, or the connection was lost.
+
+    Nothing was stored. A transaction in which it is raised is undone as a whole: run its block again.
+    """
 
 
 class DatabaseTimeoutError(DatabaseError, TimeoutError):
     """
-    No connection was free in time, or PostgreSQL did not answer in time.
+    No connection was free in time, a read had no answer in time, or statement_timeout ended a statement.
 
-    It is safe to repeat the call. Give a message an id of your own for that; without one, it would be stored twice.
+    Nothing was stored, so it is safe to repeat the call.
     """
 
 
 class OutcomeUnknownError(DatabaseError):
-    """The connection broke after a write was sent and before its answer came: it may or may not have happened."""
+    """
+    A write was sent, and its answer was lost or did not come in time: it may or may not have happened.
+
+    Also if the call was repeated, because that is harmless, and no try was answered. Read what is stored, or repeat the
+    call with the same ids. A message without an id of its own would be stored a second time.
+    """
 
 
 _POOLER: Final = "Is there a pooler in transaction mode? Add pgbouncer=true to the connection string"
 # What to do about errors by SQLSTATE (PostgreSQL's manual, appendix A), where PostgreSQL's text does not say it.
 _HINTS: Final[Mapping[str, str]] = {
     "08P01": "A pooler may refuse a startup parameter of the connection string: leave out all but application_name",
-    "25006": "This server is a standby: add target_session_attrs=read-write to the connection string",
+    "25P03": "The server's idle_in_transaction_session_timeout ended the connection: do nothing long in a transaction",
+    "25P04": "The server's transaction_timeout ended the connection: use shorter transactions",
     "25P02": "An earlier statement of the transaction failed: end the transaction. Put what may fail into a savepoint, "
     "with the transaction's own transaction()",
     "26000": _POOLER,
@@ -295,13 +305,39 @@ _HINTS: Final[Mapping[str, str]] = {
     "57P03": "Repeat the call when the server has started, or raise retry_timeout",
 }
 
+ReadOnly: TypeAlias = Literal["standby", "default", "transaction"]
+"""Why a connection is read-only: its server is a standby, default_transaction_read_only, or its transaction is."""
+
+_TO_STANDBY: Final = "This server is a standby: add target_session_attrs=read-write to the connection string"
+_READ_ONLY_BY_DEFAULT: Final = (
+    "default_transaction_read_only is on for this server, database or role: reset it (ALTER ROLE … RESET "
+    "default_transaction_read_only). Some providers set it when the disk is full"
+)
+_READ_ONLY_HINTS: Final[Mapping[ReadOnly | None, str]] = {
+    "standby": _TO_STANDBY,
+    "default": _READ_ONLY_BY_DEFAULT,
+    "transaction": "The transaction was made read-only: write in another",
+    # Servers before 14 do not report it.
+    None: f"{_TO_STANDBY}. Otherwise: {_READ_ONLY_BY_DEFAULT}".replace("This", "If this").replace("by: add", "by, add"),
+}
+
 _NO_SUCH_OBJECT: Final = frozenset({"42P01", "42703", "42883", "3F000"})
 # The login was refused, there is no such database, there are too many connections, or the server is stopping or
-# starting.
-_NOT_CONNECTED: Final = frozenset({"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03"})
+# starting, or ended the connection after a time-out of its own.
+_NOT_CONNECTED: Final = frozenset(
+    {"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
+)
+_CANCELED: Final = "57014"
 
 
-def translated(error: BaseException, *, server: str | None = None, role: str | None = None) -> VoltMemError:
+def translated(
+    error: BaseException,
+    *,
+    server: str | None = None,
+    role: str | None = None,
+    read_only: ReadOnly | None = None,
+    lost: bool = False,
+) -> VoltMemError:
     """
     Return voltmem's error for an error of the driver or of the network. Raise it with ``from error``.
 
@@ -312,6 +348,8 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
         error: The driver's.
         server: Host, port and database, if it was raised while connecting.
         role: The role that lacks a privilege, if it is known.
+        read_only: Why the connection is read-only, if it is known.
+        lost: Whether the connection is gone, which some of the driver's errors do not say.
     """
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate in _NO_SUCH_OBJECT:
@@ -320,22 +358,29 @@ def translated(error: BaseException, *, server: str | None = None, role: str | N
             'open the storage with migrate="auto", call upgrade_schema() or run \'python -m voltmem '
             "migrate'."
         )
-    message = describe(error, role)
+    message = describe(error, role, read_only)
     if sqlstate in _NOT_CONNECTED or (sqlstate or "").startswith("08"):
         return ConnectionFailedError(f"{_refusal(server)}{message}", sqlstate)
+    if sqlstate == _CANCELED:
+        return DatabaseTimeoutError(message, sqlstate)
     if isinstance(error, TimeoutError):
         return DatabaseTimeoutError(_silence(server))
     if isinstance(error, OSError):
         return ConnectionFailedError(f"cannot reach PostgreSQL{_at(server)}: {message}. {_way_to(error)}")
+    if lost:
+        return ConnectionFailedError(
+            f"the connection to PostgreSQL was lost ({message}). Repeat the call or transaction"
+        )
     if server is not None and sqlstate is None:  # the driver refused, not the server
         return DatabaseError(f"cannot connect to PostgreSQL at {server}: {message}")
     return DatabaseError(f"{_refusal(server)}{message}", sqlstate)
 
 
-def describe(error: BaseException, role: str | None = None) -> str:
+def describe(error: BaseException, role: str | None = None, read_only: ReadOnly | None = None) -> str:
     """Return the text of a driver's error, and what to do, if that is known."""
     message = str(error) or type(error).__name__
-    hint = _HINTS.get(getattr(error, "sqlstate", None) or "")
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    hint = _READ_ONLY_HINTS[read_only] if sqlstate == "25006" else _HINTS.get(sqlstate)
     if "another operation is in progress" in message:
         hint = (
             "A connection runs one statement at a time: wait for the end of each call on it, or in its transaction, "

@@ -36,10 +36,12 @@ from voltmem._areas.words import vector
 from voltmem._postgres.driver import logger
 from voltmem._tables import Tables, rendered
 from voltmem.errors import (
+    ConnectionFailedError,
     ConversationNotFoundError,
     DatabaseError,
     InvalidInputError,
     MessageNotFoundError,
+    OutcomeUnknownError,
     VoltMemError,
 )
 from voltmem.models import Message, MessageRow
@@ -435,13 +437,21 @@ class BatchedAppends(Appends):
             for append in self._queues[each]
             if append.arrived_at < statement.started_at
         ]
-        for append in [*statement.appends, *behind]:
+        for append in statement.appends:
             append.fail(error)
+        for append in behind:  # they were not sent
+            append.fail(_unsent(error) if isinstance(error, OutcomeUnknownError) else error)
 
     def _cancel_abandoned(self) -> None:
         for task, statement in self._running.items():
             if statement.appends and all(append.answer.done() for append in statement.appends):
                 task.cancel()
+
+
+def _unsent(error: OutcomeUnknownError) -> ConnectionFailedError:
+    unsent = ConnectionFailedError("the connection failed before the messages were sent. Repeat the call")
+    unsent.__cause__ = error.__cause__
+    return unsent
 
 
 def _log_failure(task: asyncio.Task[object]) -> None:

@@ -7,7 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
-from voltmem._postgres.driver import DRIVER_ERRORS, check_loop, final_error, is_lost, logger, translated_errors
+from voltmem._postgres.driver import (
+    DRIVER_ERRORS,
+    check_loop,
+    is_gone,
+    is_lost,
+    logger,
+    translated_errors,
+    translation,
+    unknown_outcome,
+    writes,
+)
+from voltmem.errors import DatabaseError
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Record
@@ -44,6 +55,8 @@ class BoundConnection:
 
     def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
         self.connection = connection
+        self.has_ended = False
+        """Whether the connection was given back to its pool."""
         self._ready = ready
 
     async def fetch(self, sql: str, *arguments: object) -> list[Record]:
@@ -58,9 +71,17 @@ class BoundConnection:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...]) -> object:
         await self._begin()
         with translated_errors(self.connection):
-            return await getattr(self.connection, method)(sql, *arguments)
+            commits = not self.connection.is_in_transaction()
+            try:
+                return await getattr(self.connection, method)(sql, *arguments)
+            except DRIVER_ERRORS as error:
+                if commits and is_lost(error, self.connection) and writes(sql):
+                    raise unknown_outcome(error) from error
+                raise
 
     async def _begin(self) -> None:
+        if self.has_ended:
+            raise DatabaseError("this transaction has ended: make the call within its block, or on the storage itself")
         self._check_loop()
         if self._ready is not None:
             await self._ready()
@@ -111,9 +132,9 @@ async def transaction_on(
     Calls __aenter__ and __aexit__, not start(): if start() were cancelled, the event loop's exception handler would get
     an error when the connection is released.
     """
-    outermost = not connection.is_in_transaction()
-    transaction = connection.transaction(isolation=isolation, readonly=readonly)
     with translated_errors(connection):
+        outermost = not connection.is_in_transaction()
+        transaction = connection.transaction(isolation=isolation, readonly=readonly)
         await transaction.__aenter__()
     try:
         yield
@@ -123,10 +144,15 @@ async def transaction_on(
         except DRIVER_ERRORS as broken:  # the connection is gone, and the transaction with it
             logger.debug("a transaction ended with its connection: %s", broken)
         raise
+    is_sent = not is_gone(connection)
     try:
         await transaction.__aexit__(None, None, None)
     except DRIVER_ERRORS as error:
-        raise final_error(error, is_lost(error) or connection.is_closed(), connection) from error
+        if not is_lost(error, connection) or not (outermost and is_sent):
+            raise translation(error, connection) from error
+        if not readonly:
+            raise unknown_outcome(error) from error
+        logger.debug("a read-only transaction ended with its connection: %s", error)
     except asyncio.CancelledError:
         if outermost:  # whether it was committed or not, no transaction stays open
             with suppress(*DRIVER_ERRORS):

@@ -29,14 +29,17 @@ from voltmem._postgres.driver import (
     READ_ONLY,
     STARTING,
     SYNC_HINT,
-    UNDONE,
     check_loop,
-    final_error,
+    is_gone,
     is_lost,
+    is_undone,
     jittered,
     logger,
     quotes_settings,
     translated_errors,
+    translation,
+    unknown_outcome,
+    writes,
 )
 from voltmem._targets import ConnectionTarget, connection_target
 from voltmem.errors import (
@@ -45,6 +48,7 @@ from voltmem.errors import (
     EventLoopError,
     InvalidOptionError,
     StorageClosedError,
+    VoltMemError,
     translated,
 )
 from voltmem.options import StorageOptions
@@ -308,17 +312,23 @@ class Database:
     async def _run(self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool) -> object:
         deadline = self._deadline()
         delay = FIRST_DELAY
+        is_open = False  # whether a write was sent, and its answer was lost
         while True:
-            pool = await self._ready_pool()
-            connection = await self._acquire(pool, deadline)
+            try:
+                pool = await self._ready_pool()
+                connection = await self._acquire(pool, deadline)
+            except VoltMemError as error:
+                if is_open:
+                    raise unknown_outcome(error) from error.__cause__
+                raise
             try:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
-                lost = is_lost(error) or connection.is_closed()
+                lost = is_lost(error, connection)
+                is_open = is_open or (lost and writes(sql))
                 pause = jittered(delay)
-                undone = getattr(error, "sqlstate", None) in UNDONE
-                if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
-                    raise final_error(error, lost and not repeatable, connection) from error
+                if not (is_undone(error, connection) or (lost and repeatable)) or time.monotonic() + pause > deadline:
+                    raise (unknown_outcome(error) if is_open else translation(error, connection)) from error
                 if getattr(error, "sqlstate", None) == READ_ONLY:
                     await pool.expire_connections()
             finally:
@@ -410,8 +420,14 @@ class Database:
         pool = await self._ready_pool()
         connection = await self._acquire(pool, self._deadline())
         try:
-            async with kind(connection):
-                yield BoundConnection(connection)
+            bound = BoundConnection(connection)
+            try:
+                async with kind(connection):
+                    yield bound
+            finally:
+                bound.has_ended = True
+                if not is_gone(connection) and connection.is_in_transaction():  # a call of another task is under way
+                    connection.terminate()
         finally:
             await self._release(pool, connection)
 

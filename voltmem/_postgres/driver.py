@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -14,6 +15,7 @@ import asyncpg
 from voltmem.errors import (
     EventLoopError,
     OutcomeUnknownError,
+    ReadOnly,
     VoltMemError,
     translated,
 )
@@ -41,10 +43,11 @@ DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.I
 # PostgreSQL rolled the statement back, and a retry may succeed: serialization failure, deadlock, lock not available,
 # read-only transaction (on a standby, after a failover).
 READ_ONLY: Final = "25006"
-UNDONE: Final = frozenset({"40001", "40P01", "55P03", READ_ONLY})
+_UNDONE: Final = frozenset({"40001", "40P01", "55P03", READ_ONLY})
 # The server is starting or stopping, or has too many connections.
 STARTING: Final = frozenset({"57P03", "53300"})
-_BROKEN: Final = frozenset({"57P01", "57P02"}) | STARTING
+# The server ended the connection: stopped, after a crash of another backend, or after a time-out of its own.
+_BROKEN: Final = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"}) | STARTING
 LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
@@ -67,15 +70,38 @@ def translated_errors(connection: Connection) -> Iterator[None]:
     except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError
         raise
     except DRIVER_ERRORS as error:
-        raise translated(error, role=denied_role(error, connection)) from error
+        raise translation(error, connection) from error
+
+
+def translation(error: BaseException, connection: Connection) -> VoltMemError:
+    """Return voltmem's error for an error of a statement on this connection. Raise it with ``from error``."""
+    return translated(
+        error,
+        role=denied_role(error, connection),
+        read_only=why_read_only(error, connection),
+        lost=is_lost(error, connection),
+    )
 
 
 def denied_role(error: BaseException, connection: Connection) -> str | None:
     """Return the role that logged in, as the server reported it, if the error is a missing privilege of it."""
-    if not isinstance(error, asyncpg.InsufficientPrivilegeError):
+    is_denied = isinstance(error, asyncpg.InsufficientPrivilegeError)
+    return _reported(connection, "session_authorization") if is_denied else None
+
+
+def why_read_only(error: BaseException, connection: Connection) -> ReadOnly | None:
+    """Return why a write was refused with 25006, if the server reports it, as it does from PostgreSQL 14 on."""
+    if getattr(error, "sqlstate", None) != READ_ONLY:
         return None
-    role: str | None = getattr(connection.get_settings(), "session_authorization", None)  # no round trip
-    return role
+    if _reported(connection, "in_hot_standby") == "on":
+        return "standby"
+    by_default = _reported(connection, "default_transaction_read_only")
+    return None if by_default is None else "default" if by_default == "on" else "transaction"
+
+
+def _reported(connection: Connection, setting: str) -> str | None:
+    """Return a setting that the server has reported. No round trip."""
+    return None if is_gone(connection) else getattr(connection.get_settings(), setting, None)
 
 
 def jittered(delay: float) -> float:
@@ -83,9 +109,22 @@ def jittered(delay: float) -> float:
     return random.uniform(0, delay)  # noqa: S311  # not for a secret
 
 
-def is_lost(error: BaseException) -> bool:
-    sqlstate = getattr(error, "sqlstate", None) or ""
-    return isinstance(error, OSError) or sqlstate in _BROKEN or sqlstate.startswith("08")
+def is_gone(connection: Connection) -> bool:
+    """Return whether the connection is closed, also if its pool has taken it back because it broke."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
+def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
+    """Return whether the error means that the connection is lost. What the server answered with is no such error."""
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = error.sqlstate or ""
+        return sqlstate in _BROKEN or sqlstate.startswith("08")
+    if isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error):
+        return True  # the server's last message came while the driver was sending
+    return isinstance(error, OSError) or (connection is not None and is_gone(connection))
 
 
 def quotes_settings(error: BaseException) -> bool:
@@ -96,10 +135,29 @@ def quotes_settings(error: BaseException) -> bool:
     return isinstance(error, ValueError) and not isinstance(error, OSError) and not is_name
 
 
-def final_error(error: BaseException, unknown: bool, connection: Connection) -> VoltMemError:
-    if unknown:
-        return OutcomeUnknownError(
-            f"the connection failed after the statement was sent and before its answer came ({error!r}), so it may or "
-            "may not have happened. Read what is stored before you repeat it"
-        )
-    return translated(error, role=denied_role(error, connection))
+def is_undone(error: BaseException, connection: Connection) -> bool:
+    """Return whether the server rolled the statement back, and the same statement may succeed a little later."""
+    is_here_to_stay = why_read_only(error, connection) in ("default", "transaction")
+    return getattr(error, "sqlstate", None) in _UNDONE and not is_here_to_stay
+
+
+# The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.
+WRITING_FUNCTIONS: Final = (
+    *("add_messages", "answer_calls", "choose_branch", "copy_files", "drop_messages", "drop_messages_of_user"),
+    *("forget_in_voltagent", "hand_over", "index_words", "keep_file", "move_head", "release_files"),
+    *("restore_archived", "unlink_messages"),
+)
+_WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
+
+
+def writes(sql: str) -> bool:
+    """Return whether a statement of voltmem may change rows."""
+    return _WRITES.search(sql.replace('"', "")) is not None
+
+
+def unknown_outcome(error: BaseException) -> OutcomeUnknownError:
+    """Return the error for a write whose answer was lost. *error* is the last one. Raise it with ``from error``."""
+    return OutcomeUnknownError(
+        f"a write was sent, and the connection failed before its answer came ({error!r}), so it may or may not have "
+        "happened. Read what is stored before you repeat it"
+    )

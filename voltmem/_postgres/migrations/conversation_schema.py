@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS
+from voltmem._postgres.driver import DRIVER_ERRORS, is_lost, translation
 from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
 from voltmem._tables import Tables, bare
 from voltmem._values import spelled
@@ -319,7 +319,7 @@ async def migrate(
         async with schema_lock(connection, tables):
             return await _migrate(connection, tables, create_backup, delete_backup)
 
-    return await _result(step)
+    return await _result(connection, step)
 
 
 async def restore(connection: Connection, tables: Tables) -> MigrationResult:
@@ -329,14 +329,16 @@ async def restore(connection: Connection, tables: Tables) -> MigrationResult:
         async with schema_lock(connection, tables):
             return await _restore(connection, tables)
 
-    return await _result(step)
+    return await _result(connection, step)
 
 
-async def _result(step: Callable[[], Awaitable[MigrationResult]]) -> MigrationResult:
+async def _result(connection: Connection, step: Callable[[], Awaitable[MigrationResult]]) -> MigrationResult:
     async def attempt() -> MigrationResult:
         try:
             return await step()
         except DRIVER_ERRORS as error:
+            if is_lost(error, connection) and not isinstance(error, TimeoutError):
+                raise translation(error, connection) from error
             raise MigrationError(NAME, f"{describe(error).rstrip('.')}. Nothing of it was kept") from error
 
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_gone, is_lost, logger, translation
 from voltmem._postgres.migrations import ledger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
@@ -94,8 +94,10 @@ async def _create_concurrently(connection: Connection, migration: Migration, ind
     except (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
         logger.debug("the index %s is being built by another process", index.name)
     except DRIVER_ERRORS as error:
-        if not connection.is_closed():
+        if not is_gone(connection):
             await _drop_invalid(connection, index)
+        if is_lost(error, connection) and not isinstance(error, TimeoutError):
+            raise translation(error, connection) from error
         reason = describe(error, denied_role(error, connection)).rstrip(".")
         raise MigrationError(migration.name, f"{reason}. The index {index.name} was not kept") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import asyncpg
 
 from voltmem._postgres.connection import transaction_on
-from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, logger
+from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_lost, logger, translation
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
 from voltmem.errors import MigrationError, SchemaError, describe
@@ -182,6 +182,8 @@ async def execute(connection: Connection, migration: str, statement: str) -> str
     try:
         return await connection.execute(statement, timeout=PATIENCE)
     except DRIVER_ERRORS as error:
+        if is_lost(error, connection) and not isinstance(error, TimeoutError):
+            raise translation(error, connection) from error
         reason = describe(error, denied_role(error, connection)).rstrip(".")
         raise MigrationError(migration, f"{reason}. Nothing of it was kept") from error
 
