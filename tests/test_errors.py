@@ -155,7 +155,7 @@ async def refused_statement(world: World) -> None:
 
 
 async def no_server(world: World) -> None:
-    await world.make_storage("postgresql://127.0.0.1:1/postgres").open()
+    await world.make_storage("postgresql://127.0.0.1:1/postgres", retry_timeout=0.1).open()
 
 
 async def no_answer(world: World) -> None:

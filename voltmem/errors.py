@@ -38,7 +38,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 __all__ = [
     "ConnectionFailedError",
@@ -71,6 +71,17 @@ _BACK: Final = "Undo that with restore_conversation(), or delete it for good wit
 
 class VoltMemError(Exception):
     """The base class of all errors of voltmem."""
+
+
+Raised = TypeVar("Raised", bound=BaseException)
+
+
+def twin(error: Raised) -> Raised:
+    """Return a copy of an error for another caller, who may change it, such as its traceback."""
+    copy: Raised = type(error).__new__(type(error))
+    copy.args, copy.__cause__ = error.args, error.__cause__
+    copy.__dict__.update(vars(error))
+    return copy
 
 
 class InvalidInputError(VoltMemError, ValueError):
@@ -349,7 +360,7 @@ def translated(
         server: Host, port and database, if it was raised while connecting.
         role: The role that lacks a privilege, if it is known.
         read_only: Why the connection is read-only, if it is known.
-        lost: Whether the connection is gone, which some of the driver's errors do not say.
+        lost: Whether there is no connection, which some of the driver's errors do not say.
     """
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate in _NO_SUCH_OBJECT:
@@ -367,12 +378,11 @@ def translated(
         return DatabaseTimeoutError(_silence(server))
     if isinstance(error, OSError):
         return ConnectionFailedError(f"cannot reach PostgreSQL{_at(server)}: {message}. {_way_to(error)}")
-    if lost:
-        return ConnectionFailedError(
-            f"the connection to PostgreSQL was lost ({message}). Repeat the call or transaction"
-        )
     if server is not None and sqlstate is None:  # the driver refused, not the server
-        return DatabaseError(f"cannot connect to PostgreSQL at {server}: {message}")
+        kind = ConnectionFailedError if lost else DatabaseError
+        return kind(f"cannot connect to PostgreSQL at {server}: {message}")
+    if lost:
+        return ConnectionFailedError("the connection to PostgreSQL was lost. Repeat the call, or the whole transaction")
     return DatabaseError(f"{_refusal(server)}{message}", sqlstate)
 
 

@@ -215,8 +215,8 @@ class PostgresStorage(Storage):
         Open the pool and prepare the tables now, not on the first call. Reopens the storage after close().
 
         Raises:
-            ConnectionFailedError: No server could be reached, or the login was refused. If the server is starting, the
-                call waits for it.
+            ConnectionFailedError: No server could be reached within retry_timeout, or the login was refused.
+            DatabaseError: The database has another encoding than UTF8.
             SchemaNotReadyError: Migrations are missing, with migrate="check".
             MigrationError: A migration failed and was rolled back.
 
@@ -283,8 +283,7 @@ class PostgresStorage(Storage):
             MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
         """
-        async with self._database.connection() as connection:
-            return await self._upgrade(connection)
+        return await self._database.run(self._upgrade)
 
     async def schema_status(self) -> list[MigrationStatus]:
         """
@@ -292,8 +291,7 @@ class PostgresStorage(Storage):
 
         Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """
-        async with self._database.connection() as connection:
-            return await status(connection, self._options.tables)
+        return await self._database.run(lambda connection: status(connection, self._options.tables))
 
     async def migrate_conversation_schema(
         self,

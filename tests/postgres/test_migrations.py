@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.calls import wait_until_blocked
+from tests.calls import PATIENCE
 from tests.catalog import ledger
 from tests.checkout import ROOT
 from tests.proxy import Proxy
@@ -89,11 +89,24 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
     async with connection.transaction():  # holds the lock of a schema that is being created
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{schema}")
         opening = asyncio.create_task(storage.open())
-        await wait_until_blocked(connection)
+        async with asyncio.timeout(PATIENCE):
+            while not await connection.fetchval(IS_LOCKED, f"voltmem:{storage._options.tables}"):
+                pass
+        assert not opening.done()
     await opening
 
     await storage.close()
     await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+# Whether a session holds the lock of a prefix. It acquires that of the schema next.
+IS_LOCKED = """
+    SELECT EXISTS (
+        SELECT FROM pg_sleep(0.002), pg_locks AS l
+        WHERE l.locktype = 'advisory' AND l.granted
+            AND l.classid::bigint = hashtextextended($1, 0) >> 32 & 4294967295
+            AND l.objid::bigint = hashtextextended($1, 0) & 4294967295
+    )"""
 
 
 # --- steps and their preconditions --------------------------------------------------------------------------------

@@ -311,7 +311,7 @@ async def test_a_password_is_in_no_error_and_no_log(
     """The password is in no error and no log, whatever fails on the way to the server."""
     shown: list[object] = []
     with pytest.raises(VoltMemError) as failed:
-        storage = make_storage(f"postgresql://ada:{SECRET}@{place}", debug=True, connect_timeout=2)
+        storage = make_storage(f"postgresql://ada:{SECRET}@{place}", debug=True, connect_timeout=2, retry_timeout=0.1)
         shown += [storage, storage._options]
         await storage.open()
 

@@ -43,6 +43,7 @@ from voltmem.errors import (
     MessageNotFoundError,
     OutcomeUnknownError,
     VoltMemError,
+    twin,
 )
 from voltmem.models import Message, MessageRow
 from voltmem.options import StorageOptions
@@ -131,10 +132,7 @@ class Append:
     def fail(self, error: BaseException) -> None:
         """Set a copy of the error as the result, because callers may change the error, such as its traceback."""
         if not self.answer.done():
-            twin = type(error).__new__(type(error))
-            twin.args, twin.__cause__ = error.args, error.__cause__
-            twin.__dict__.update(vars(error))
-            self.answer.set_exception(twin)
+            self.answer.set_exception(twin(error))
 
 
 @dataclass

@@ -14,24 +14,25 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 import asyncpg
 
+from voltmem._postgres.connecting import NotConnectedError, connect_to
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
     CLOSE_TIMEOUT,
     DRIVER_ERRORS,
     FIRST_DELAY,
-    LOGIN_REFUSED,
     LONGEST_DELAY,
     READ_ONLY,
-    STARTING,
     SYNC_HINT,
+    check_encoding,
     check_loop,
     is_gone,
     is_lost,
+    is_passing,
     is_undone,
     jittered,
     logger,
@@ -43,13 +44,16 @@ from voltmem._postgres.driver import (
 )
 from voltmem._targets import ConnectionTarget, connection_target
 from voltmem.errors import (
+    ConnectionFailedError,
     DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
     InvalidOptionError,
+    OutcomeUnknownError,
     StorageClosedError,
     VoltMemError,
     translated,
+    twin,
 )
 from voltmem.options import StorageOptions
 
@@ -58,8 +62,7 @@ if TYPE_CHECKING:
     from voltmem._postgres.embedded import EmbeddedPostgres
 
 
-class _NotConnectedError(Exception):
-    """Connecting failed, so nothing was sent. The cause is the driver's error."""
+Result = TypeVar("Result")
 
 
 class Database:
@@ -82,6 +85,8 @@ class Database:
         self._refusing = self._closed = False
         self._embedded: EmbeddedPostgres | None = None
         self._last_good_host = 0
+        # When opening failed last, with what, and whether another try would fail as well.
+        self._failure: tuple[float, VoltMemError | None, bool] = (0.0, None, False)
         _databases.add(self)
 
     # --- opening and closing ----------------------------------------------------------------------------------
@@ -116,8 +121,9 @@ class Database:
         kept = self._pool or self._given
         pool = kept or await self._new_pool()
         try:
-            connection = await self._acquire(pool, self._deadline(), opening=True)
+            connection = await self._acquire(pool, self._deadline(), says_so=True)
             try:
+                check_encoding(connection)  # of the caller's pool; ours does it when it connects
                 with translated_errors(connection):
                     yield connection
             finally:
@@ -152,7 +158,7 @@ class Database:
             raise DatabaseError("no notification arrives behind a pooler in transaction mode: watch() polls")
         try:
             connection = await self._connect(self._target, {})
-        except _NotConnectedError as error:
+        except NotConnectedError as error:
             cause = error.__cause__ or error
             raise translated(cause, server=self._target.name) from cause
         try:
@@ -179,18 +185,27 @@ class Database:
             await asyncio.to_thread(embedded.stop)
         self._loop = None
 
-    async def _ready_pool(self) -> Pool:
+    async def _ready_pool(self, deadline: float | None = None) -> Pool:
         if self._closed:
             raise StorageClosedError
         if self._pool is not None and self._loop is asyncio.get_running_loop():
             return self._pool
         self._check_loop()
+        arrived, deadline = time.monotonic(), deadline or self._deadline()
         # The first task opens the pool for all. If it is cancelled, the next one that waits opens it.
         async with self._opening:
             if self._closed:
                 raise StorageClosedError
             if self._pool is None:
-                self._pool = await self._opened_pool()
+                failed_at, failure, is_final = self._failure
+                if failure is not None and failed_at >= arrived and (is_final or failed_at >= deadline):
+                    raise twin(failure)  # otherwise the tasks that wait would fail one after the other
+                try:
+                    self._pool = await self._opened_pool(deadline)
+                except VoltMemError as error:
+                    now = time.monotonic()
+                    self._failure = (now, error, now + LONGEST_DELAY < deadline)
+                    raise
         return self._pool
 
     def _check_loop(self) -> None:
@@ -222,22 +237,53 @@ class Database:
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
 
-    async def _opened_pool(self) -> Pool:
+    async def _opened_pool(self, deadline: float) -> Pool:
         pool = self._given if self._given is not None else await self._new_pool()
-        if self._prepare is None:
-            return pool
         try:
-            connection = await self._acquire(pool, self._deadline(), opening=True)
-            try:
-                with translated_errors(connection):
-                    await self._prepare(connection)
-            finally:
-                await self._release(pool, connection)
+            if self._prepare is not None:
+                await self._repeated(pool, self._prepare, deadline)
         except BaseException:
             if pool is not self._given:
                 pool.terminate()
             raise
         return pool
+
+    async def run(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """
+        Run *work* on a connection, without preparing the schema, and again if the connection is lost.
+
+        It must bear being repeated. DRIVER_ERRORS of it become voltmem's errors.
+        """
+        if self._closed:
+            raise StorageClosedError
+        self._check_loop()
+        kept = self._pool or self._given
+        pool = kept or await self._new_pool()
+        try:
+            return await self._repeated(pool, work, self._deadline())
+        finally:
+            if pool is not kept:
+                pool.terminate()
+
+    async def _repeated(self, pool: Pool, work: Callable[[Connection], Awaitable[Result]], deadline: float) -> Result:
+        delay = FIRST_DELAY
+        while True:
+            connection = await self._acquire(pool, deadline, says_so=True)
+            try:
+                check_encoding(connection)  # of the caller's pool; ours does it when it connects
+                with translated_errors(connection):
+                    return await work(connection)
+            except (ConnectionFailedError, OutcomeUnknownError) as error:
+                pause = jittered(delay)
+                if time.monotonic() + pause > deadline:
+                    if isinstance(error, ConnectionFailedError):
+                        raise
+                    raise ConnectionFailedError("the connection was lost. Repeat the call") from error.__cause__
+                logger.warning("the connection was lost while the tables were prepared; trying again (%s)", error)
+            finally:
+                await self._release(pool, connection)
+            await asyncio.sleep(pause)
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def _new_pool(self) -> Pool:
         target = self._target = self._options.target or await self._default_target()
@@ -274,29 +320,10 @@ class Database:
         return connection_target(self._embedded.dsn)
 
     async def _connect(self, target: ConnectionTarget, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
-        """
-        Connect to the first host that answers, starting with the one that answered last.
-
-        Each host has a timeout of its own. With several hosts in one call, asyncpg would spend all of it on the first
-        that hangs.
-        """
         settings["timeout"] = target.connect_timeout or self._options.connect_timeout
         settings["command_timeout"] = self._options.command_timeout
-        if target.statement_cache_size is not None:
-            settings["statement_cache_size"] = target.statement_cache_size
-        failure: BaseException | None = None
-        for session in ("standby", "any") if target.session == "prefer-standby" else (target.session,):
-            for step in range(len(target.hosts)):
-                host = (self._last_good_host + step) % len(target.hosts)
-                try:
-                    arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
-                    connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
-                except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: an unknown sslmode
-                    failure = error
-                else:
-                    self._last_good_host = host
-                    return connection
-        raise _NotConnectedError from failure
+        connection, self._last_good_host = await connect_to(target, settings, self._last_good_host)
+        return connection
 
     # --- one statement ----------------------------------------------------------------------------------------
 
@@ -315,7 +342,7 @@ class Database:
         is_open = False  # whether a write was sent, and its answer was lost
         while True:
             try:
-                pool = await self._ready_pool()
+                pool = await self._ready_pool(deadline)
                 connection = await self._acquire(pool, deadline)
             except VoltMemError as error:
                 if is_open:
@@ -351,11 +378,11 @@ class Database:
     def _deadline(self) -> float:
         return time.monotonic() + self._options.retry_timeout
 
-    async def _acquire(self, pool: Pool, deadline: float, *, opening: bool = False) -> PooledConnection:
+    async def _acquire(self, pool: Pool, deadline: float, *, says_so: bool = False) -> PooledConnection:
         """
         Acquire a connection, with retries until the deadline, which are safe because nothing was sent yet.
 
-        When opening, only the errors of a starting server are retried, so that a wrong address is reported at once.
+        says_so: Whether to log that it waits. The address may be wrong.
         """
         delay = FIRST_DELAY
         while True:
@@ -364,18 +391,19 @@ class Database:
                     connection = await pool.acquire()
             except TimeoutError as error:
                 raise self._no_connection(pool) from error
-            except (_NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
-                cause = error.__cause__ if isinstance(error, _NotConnectedError) and error.__cause__ else error
+            except (NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
+                cause = error.__cause__ if isinstance(error, NotConnectedError) and error.__cause__ else error
                 if quotes_settings(cause):
                     break
                 pause = jittered(delay)
-                sqlstate = getattr(cause, "sqlstate", None)
                 if self._closed and pool is not self._given:
                     raise StorageClosedError from cause
-                hopeless = sqlstate not in STARTING if opening else sqlstate in LOGIN_REFUSED
-                if hopeless or pool.is_closing() or time.monotonic() + pause > deadline:
-                    server = self._target.name if isinstance(error, _NotConnectedError) and self._target else None
-                    raise translated(cause, server=server) from cause
+                if not is_passing(cause) or pool.is_closing() or time.monotonic() + pause > deadline:
+                    server = self._target.name if isinstance(error, NotConnectedError) and self._target else None
+                    raise translated(cause, server=server, lost=is_passing(cause)) from cause
+                if says_so:
+                    logger.warning("no connection to the database yet; trying for retry_timeout (%s)", cause)
+                    says_so = False
             else:
                 if not self._closed or pool is self._given:
                     return connection

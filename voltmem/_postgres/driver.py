@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 
 from voltmem.errors import (
+    DatabaseError,
     EventLoopError,
     OutcomeUnknownError,
     ReadOnly,
@@ -45,10 +46,11 @@ DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.I
 READ_ONLY: Final = "25006"
 _UNDONE: Final = frozenset({"40001", "40P01", "55P03", READ_ONLY})
 # The server is starting or stopping, or has too many connections.
-STARTING: Final = frozenset({"57P03", "53300"})
+_STARTING: Final = frozenset({"57P03", "53300"})
 # The server ended the connection: stopped, after a crash of another backend, or after a time-out of its own.
-_BROKEN: Final = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"}) | STARTING
-LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
+_BROKEN: Final = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"}) | _STARTING
+_LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
+_OUT_OF_RESOURCES: Final = "53"
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
@@ -107,6 +109,26 @@ def _reported(connection: Connection, setting: str) -> str | None:
 def jittered(delay: float) -> float:
     """Return a random part of the delay, so that calls that failed together are not retried together."""
     return random.uniform(0, delay)  # noqa: S311  # not for a secret
+
+
+def is_passing(error: BaseException) -> bool:
+    """Return whether an error of connecting may be over a little later: no server, a starting one, a failover."""
+    if isinstance(error, asyncpg.PostgresError):
+        sqlstate = error.sqlstate or ""
+        return (is_lost(error) or sqlstate.startswith(_OUT_OF_RESOURCES)) and sqlstate not in _LOGIN_REFUSED
+    # A certificate that could not be verified is a ValueError. A server without TLS has none a moment later.
+    return not isinstance(error, asyncpg.InterfaceError | ValueError) and "rejected SSL upgrade" not in str(error)
+
+
+def check_encoding(connection: Connection) -> None:
+    """Raise DatabaseError if the database cannot store all characters. The server has reported it: no round trip."""
+    encoding = _reported(connection, "server_encoding")
+    if encoding not in (None, "UTF8"):
+        raise DatabaseError(
+            f"the database has the encoding {encoding}, in which most characters cannot be stored: it was not opened. "
+            "Create one with ENCODING 'UTF8' (createdb --encoding UTF8 --template template0), and move the tables with "
+            "pg_dump"
+        )
 
 
 def is_gone(connection: Connection) -> bool:

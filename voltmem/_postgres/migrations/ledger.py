@@ -15,7 +15,7 @@ from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_lost, logger, translation
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError, SchemaError, describe
+from voltmem.errors import DatabaseTimeoutError, MigrationError, SchemaError, describe
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -32,6 +32,12 @@ LONGEST_DELAY: float = 1.0
 _FIRST_DELAY: Final = 0.02
 # Seconds for which locking a table that is in use is retried.
 _LOCK_PATIENCE: Final = 600.0
+
+# Seconds without a statement after which the process that holds the schema lock is taken to hang. It sends its
+# statements one after the other; each may take long, but a pause between them does not.
+HUNG_AFTER: float = 30.0
+# Seconds between two lines in the log about waiting for another process.
+_SAYS_SO_EVERY: Final = 60.0
 
 # Lock not available, deadlock: the table is in use.
 _IN_USE: Final = frozenset({"55P03", "40P01"})
@@ -150,28 +156,77 @@ async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[N
     The lock is a transaction-level advisory lock, which works behind poolers. It is acquired by polling: a statement
     that waits for it would hold a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots, a deadlock.
     """
-    delay = _FIRST_DELAY
+    key = f"voltmem:{tables}"
+    turn = _Turn(connection, tables, key)
     while True:
         async with transaction_on(connection):
-            key = f"voltmem:{tables}"
             if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
                 await _create_missing(connection, tables)
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
                 yield
                 return
-        await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  # not for a secret
-        delay = min(2 * delay, LONGEST_DELAY)
+        await turn.wait()
+
+
+class _Turn:
+    """Waits for the process that holds an advisory lock. Logs that, and ends with an error if that process hangs."""
+
+    def __init__(self, connection: Connection, tables: Tables, key: str) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._key = key
+        self._delay = _FIRST_DELAY
+        self._began = time.monotonic()
+        self._said = float("-inf")
+
+    async def wait(self) -> None:
+        """Wait a little, longer each time. DatabaseTimeoutError if the other process hangs, or takes too long."""
+        await asyncio.sleep(random.uniform(self._delay / 2, self._delay))  # noqa: S311  # not for a secret
+        if self._delay < LONGEST_DELAY:
+            self._delay = min(2 * self._delay, LONGEST_DELAY)
+            return
+        # A transaction reads pg_stat_activity once, and again only after this.
+        await self._connection.execute("SELECT pg_stat_clear_snapshot()")
+        holder = await self._connection.fetchrow(_HOLDER, self._key, HUNG_AFTER)
+        if holder is None:
+            return
+        who = f"backend {holder['pid']}" + (f" ({holder['what']})" if holder["what"] else "")
+        if holder["hangs"] or time.monotonic() - self._began > PATIENCE:
+            raise DatabaseTimeoutError(
+                f"another process is upgrading the tables {self._tables}, and hangs: its {who} holds the lock and has "
+                f"sent nothing for {HUNG_AFTER:g} seconds. Stop that process, or end its transaction, which undoes its "
+                f"step: SELECT pg_terminate_backend({holder['pid']})"
+            )
+        if time.monotonic() - self._said > _SAYS_SO_EVERY:
+            self._said = time.monotonic()
+            logger.warning("another process is upgrading the tables %s: waiting for its %s", self._tables, who)
+
+
+# Another role sees neither the state nor the address, so that the wait ends with PATIENCE only.
+_HOLDER: Final = """
+    WITH wanted AS (SELECT hashtextextended($1, 0) AS key)
+    SELECT l.pid, concat_ws(', ', nullif(a.application_name, ''), host(a.client_addr)) AS what,
+        coalesce(
+            a.state LIKE 'idle in transaction%'
+                AND clock_timestamp() - a.state_change > make_interval(secs => $2), false
+        ) AS hangs
+    FROM wanted JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND l.classid::bigint = wanted.key >> 32 & 4294967295 AND l.objid::bigint = wanted.key & 4294967295
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+    LIMIT 1"""
 
 
 async def _create_missing(connection: Connection, tables: Tables) -> None:
     """Create the schema and the ledger if they are missing. Checked first: IF NOT EXISTS always needs the privilege."""
     create_schema, create_ledger = create_statements(tables)
     if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
-        # Another prefix may be creating it with its first tables, which may take long on a busy machine. The lock is a
+        # Another prefix may be creating it with its first tables, which may take long on a busy machine. Each try is a
         # statement of its own, so that the next statement's snapshot is taken after the wait.
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"voltmem:{tables.schema}", timeout=PATIENCE
-        )
+        key = f"voltmem:{tables.schema}"
+        turn = _Turn(connection, tables, key)
+        while not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
+            await turn.wait()
         await connection.execute(create_schema)
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
         await connection.execute(create_ledger)
