@@ -25,6 +25,7 @@ from voltmem._areas.transfer.models import (
     Renamed,
     Skipped,
 )
+from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus
 from voltmem._user import UserStorage
@@ -84,6 +85,7 @@ __all__ = [
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
     "EventLoopError",
+    "Health",
     "Highlight",
     "HistoryEntryNotFoundError",
     "ImportResult",

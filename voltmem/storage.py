@@ -23,6 +23,7 @@ from voltmem._areas.users import Users
 from voltmem._areas.voltagent_tables import show_all
 from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.database import Database
+from voltmem._postgres.health import Health, look
 from voltmem._postgres.listening import Watching
 from voltmem._postgres.migrations import conversation_schema, voltagent
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
@@ -30,7 +31,7 @@ from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._targets import connection_target
 from voltmem._user import UserStorage
-from voltmem._values import UNSET, Unset, check_flag
+from voltmem._values import UNSET, Unset, check_flag, check_seconds
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.errors import InvalidOptionError
 from voltmem.options import (
@@ -292,6 +293,20 @@ class PostgresStorage(Storage):
         Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """
         return await self._database.run(lambda connection: status(connection, self._options.tables))
+
+    async def health(self, *, timeout: float = 2.0) -> Health:
+        """
+        Return what works now: reading, writing, migrations, privileges, the pool. For readiness probes and support.
+
+        Errors of the database are problems of the result, and are not raised. Nothing is retried, opened or changed,
+        whatever the options *migrate* and *retry_timeout* are. One round trip, if the storage is open and the tables
+        exist.
+
+        Args:
+            timeout: Seconds for all of it, with the wait for a connection.
+        """
+        check_seconds("timeout", timeout)
+        return await look(self._database, self._options.tables, timeout)
 
     async def migrate_conversation_schema(
         self,

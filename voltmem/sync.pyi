@@ -20,6 +20,7 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus
 from voltmem._values import Unset
@@ -2135,8 +2136,8 @@ class PostgresStorage(Storage):
         Open the pool and prepare the tables now, not on the first call. Reopens the storage after close().
 
         Raises:
-            ConnectionFailedError: No server could be reached, or the login was refused. If the server is starting, the
-                call waits for it.
+            ConnectionFailedError: No server could be reached within retry_timeout, or the login was refused.
+            DatabaseError: The database has another encoding than UTF8.
             SchemaNotReadyError: Migrations are missing, with migrate="check".
             MigrationError: A migration failed and was rolled back.
 
@@ -2158,6 +2159,17 @@ class PostgresStorage(Storage):
         Return every migration, in order, with the time when it was applied, or None if it is missing.
 
         Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
+        """
+    def health(self, *, timeout: float = 2.0) -> Health:
+        """
+        Return what works now: reading, writing, migrations, privileges, the pool. For readiness probes and support.
+
+        Errors of the database are problems of the result, and are not raised. Nothing is retried, opened or changed,
+        whatever the options *migrate* and *retry_timeout* are. One round trip, if the storage is open and the tables
+        exist.
+
+        Args:
+            timeout: Seconds for all of it, with the wait for a connection.
         """
     def migrate_conversation_schema(
         self,

@@ -183,7 +183,7 @@ async def test_error_handling_distinguishes_other_errors(
     block: ErrorHandling, make_storage: MakeStorage, numbered: Numbered
 ) -> None:
     """Other errors of the database do not have "foreign key constraint" in their text."""
-    nowhere = make_storage("postgresql://ada@127.0.0.1:1/nowhere")
+    nowhere = make_storage("postgresql://ada@127.0.0.1:1/nowhere", retry_timeout=0.1)
 
     answer = await block(nowhere, numbered(1), "ada", "c1")
 

@@ -113,15 +113,20 @@ class Database:
         self._refusing = True
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PooledConnection]:
-        """Yield a connection without preparing the schema. DRIVER_ERRORS of the body become voltmem's errors."""
+    async def connection(self, patience: float | None = None) -> AsyncIterator[PooledConnection]:
+        """
+        Yield a connection without preparing the schema. DRIVER_ERRORS of the body become voltmem's errors.
+
+        patience: Seconds for which connecting is retried; None: retry_timeout.
+        """
         if self._closed:
             raise StorageClosedError
         self._check_loop()
         kept = self._pool or self._given
         pool = kept or await self._new_pool()
         try:
-            connection = await self._acquire(pool, self._deadline(), says_so=True)
+            deadline = self._deadline() if patience is None else time.monotonic() + patience
+            connection = await self._acquire(pool, deadline, says_so=patience is None)
             try:
                 check_encoding(connection)  # of the caller's pool; ours does it when it connects
                 with translated_errors(connection):
@@ -131,6 +136,14 @@ class Database:
         finally:
             if pool is not kept:
                 pool.terminate()
+
+    def connections(self) -> tuple[str, int, int, int]:
+        """Return the name of the server, and the numbers of open, idle and possible connections of the pool."""
+        target, pool = self._target or self._options.target, self._pool or self._given
+        name = "the pool that was given" if self._given is not None else "" if target is None else target.name
+        if pool is None:
+            return name, 0, 0, self._options.max_connections
+        return name, pool.get_size(), pool.get_idle_size(), pool.get_max_size()
 
     @asynccontextmanager
     async def connection_to_listen(self) -> AsyncIterator[Connection]:

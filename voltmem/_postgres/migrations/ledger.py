@@ -87,6 +87,15 @@ async def is_current(connection: Connection, tables: Tables, known: Sequence[Mig
     return tag == f"SELECT {len(known)}"
 
 
+def missing_sql(tables: Tables, known: Sequence[Migration]) -> str:
+    """Return the SELECT of the names of the known migrations that are not applied, or in another text."""
+    return f"""
+            SELECT known.name FROM {_values(known)} WHERE NOT EXISTS (
+                SELECT 1 FROM {tables.migrations} AS l WHERE l.name = known.name
+                    AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)
+            )"""
+
+
 def refuse_edited_sql(tables: Tables, known: Sequence[Migration]) -> str:
     """Return the statement that raises an error if the ledger has another text of a known version."""
     return f"""DO $voltmem$
