@@ -172,6 +172,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         raise InvalidOptionError("no database: pass --connection, or set VOLTMEM_DATABASE_URL or DATABASE_URL")
     storage = PostgresStorage(
         connection,
+        retry_timeout=1,  # somebody sits in front of it, or a job that is started again
         schema=arguments.schema,
         table_prefix=arguments.prefix,
         migrate="off",

@@ -414,7 +414,7 @@ class Database:
                 if not is_passing(cause) or pool.is_closing() or time.monotonic() + pause > deadline:
                     server = self._target.name if isinstance(error, NotConnectedError) and self._target else None
                     raise translated(cause, server=server, lost=is_passing(cause)) from cause
-                if says_so:
+                if says_so and deadline - time.monotonic() > LONGEST_DELAY:
                     logger.warning("no connection to the database yet; trying for retry_timeout (%s)", cause)
                     says_so = False
             else:
