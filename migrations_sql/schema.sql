@@ -214,9 +214,15 @@ DECLARE
     owner text;
     locked boolean;
     touched boolean;
+    entered boolean;
+    last_time timestamptz;
+    read_until timestamptz;
+    clock timestamptz;
     activity timestamptz;
+    tick interval;
     accepted boolean;
     gone integer;
+    ahead integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
@@ -246,13 +252,16 @@ BEGIN
             conversation := conversation_ids[this];
             locked := false;
             touched := false;
+            entered := false;
+            last_time := NULL;
+            activity := NULL;
             IF patient THEN
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE;
             ELSE
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE SKIP LOCKED;
@@ -263,7 +272,6 @@ BEGIN
                     );
                 END IF;
             END IF;
-            PERFORM set_config('voltmem.user_id', owner, true);
         END IF;
 
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
@@ -276,17 +284,27 @@ BEGIN
                     (id, resource_id, user_id, metadata, created_at, updated_at)
                     VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
                     ON CONFLICT (id) DO NOTHING;
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);
                 END IF;
-                PERFORM set_config('voltmem.user_id', owner, true);
             EXCEPTION WHEN lock_not_available THEN
                 locked := true;
             END;
+        END IF;
+
+        IF owner IS NOT NULL AND NOT entered THEN
+            entered := true;
+            -- One statement for both. It is not part of the one that locked, whose snapshot is older than the lock.
+            SELECT set_config('voltmem.user_id', owner, true), (
+                SELECT m.created_at
+                FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
+            ) INTO owner, last_time;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -299,10 +317,18 @@ BEGIN
             PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
         END IF;
 
-        -- Each message has a time of its own, because VoltAgent sorts by time alone.
-        activity := greatest(clock_timestamp(), activity + interval '1 microsecond');
+        -- Each message has a time of its own, because VoltAgent sorts by time alone, and a message is unread if it is
+        -- later than read_at. At the end of Python's calendar the sequence decides. A read_at in the far future is
+        -- somebody's way to say "all", not a time.
+        clock := clock_timestamp();
+        tick := CASE WHEN last_time >= '9999-12-31' THEN interval '0' ELSE interval '1 microsecond' END;
+        activity := greatest(
+            clock, activity + tick, last_time + tick,
+            CASE WHEN read_until < clock + interval '1 day' THEN read_until + tick END
+        );
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         gone := NULL;
+        ahead := NULL;
         IF accepted AND known IS NOT NULL THEN
             -- The lock of the conversation is held, so no message of it is deleted before the end.
             SELECT min(given) INTO gone
@@ -321,9 +347,24 @@ BEGIN
                 WHERE m.user_id NOT IN (owner, 'default');
             accepted := gone IS NULL;
         END IF;
+        IF accepted AND created_ats IS NOT NULL THEN
+            FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+                -- A message that is stored again, as an answer that grows, may have its time from a clock that was ahead.
+                IF created_ats[position]::timestamptz > clock + interval '1 day' THEN
+                    PERFORM 1 FROM "public".voltagent_memory_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position]
+                            AND m.created_at >= created_ats[position]::timestamptz;
+                    IF NOT FOUND THEN
+                        ahead := position;
+                        accepted := false;
+                        EXIT;
+                    END IF;
+                END IF;
+            END LOOP;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             IF position > last + 1 THEN
-                activity := activity + interval '1 microsecond';
+                activity := activity + tick;
             END IF;
             parent := parent_ids[position];
             IF accepted AND parent IS NOT NULL THEN
@@ -338,6 +379,10 @@ BEGIN
                         NULL;
                     ELSIF "public".voltagent_memory_move_head(conversation, parent) THEN
                         PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+                        activity := greatest(activity, (
+                            SELECT m.created_at + tick FROM "public".voltagent_memory_messages AS m
+                            WHERE m.conversation_id = conversation AND m.message_id = parent
+                        ));
                     ELSE
                         parent := coalesce(head, '');
                     END IF;
@@ -376,6 +421,7 @@ BEGIN
                     words = excluded.words,
                     file_ids = excluded.file_ids
                 RETURNING m.created_at INTO stored_at;
+                activity := greatest(activity, stored_at);
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.
                     UPDATE "public".voltagent_memory_messages AS m
@@ -418,8 +464,9 @@ BEGIN
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
                 trimmed_at := activity;
             END IF;
-        ELSIF gone IS NOT NULL THEN
-            item := -(cardinality(conversation_ids) + gone);
+        ELSIF gone IS NOT NULL OR ahead IS NOT NULL THEN
+            item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
+            stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
             RETURN NEXT;
         ELSIF NOT locked AND EXISTS (
             SELECT FROM "public".voltagent_memory_conversations AS c
@@ -431,8 +478,10 @@ BEGIN
         END IF;
 
         IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN
+            -- Another program's message from the future moves those after it, and not the conversation.
+            clock := least(activity, clock_timestamp());
             UPDATE "public".voltagent_memory_conversations AS c
-                SET updated_at = activity
+                SET updated_at = greatest(c.updated_at, clock)
                 WHERE c.id = conversation;
         END IF;
     END LOOP;

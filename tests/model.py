@@ -67,13 +67,18 @@ class Model:
         self.storage_limit = storage_limit
         self.on_limit = on_limit
         self.conversations: dict[str, StoredConversation] = {}
-        self.now = datetime.min.replace(tzinfo=UTC)
+        self.now = self.began = datetime.min.replace(tzinfo=UTC)
         self._numbers = itertools.count()
 
     def learn(self, now: datetime) -> None:
         """Set the times of the last call to the database's time in it, which never goes back."""
         assert now >= self.now, f"the database set the time {now} after it had set {self.now}"
         self.now = now
+
+    def learn_beginning(self, began: datetime) -> None:
+        """Set the time for the first message of the next add(), if it has none of its own."""
+        assert began >= self.now, f"the database set the time {began} after it had set {self.now}"
+        self.began = began
 
     # --- one conversation -------------------------------------------------------------------------------------
 
@@ -166,12 +171,14 @@ class Model:
         if not messages:
             return []
         conversation = self._require(conversation_id, user_id, is_for_message=True)
-        # The conversation's time is that of the last message. Each message before it is a microsecond older.
-        ages = range(len(messages) - 1, -1, -1)
-        stored = [
-            self._put(conversation, given, self.now - timedelta(microseconds=age))
-            for given, age in zip(messages, ages, strict=True)
-        ]
+        # A message without a time of its own follows the one before it, which may be ahead of the clock.
+        live = conversation.in_order(include_archived=False)
+        tick = timedelta(microseconds=1)
+        moment = max([self.began, *(each.value.created_at + tick for each in live[-1:])])
+        stored = list[Message]()
+        for given in messages:
+            stored.append(self._put(conversation, given, moment))
+            moment = max(moment, stored[-1].created_at) + tick
         conversation.change(updated_at=self.now)
         self._keep_to_the_limit(conversation)
         return stored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import product
 from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
@@ -47,8 +47,9 @@ Caller: TypeAlias = Literal["its user", "trusted code", "another user"]
 # Ids of one shape and titles of one letter sort alike in Python and in any collation of the database.
 CONVERSATION_IDS: Final = [f"00000000-0000-7000-8000-00000000000{letter}" for letter in "abc"]
 MESSAGE_IDS: Final = ["m1", "m2", "m3", "m4"]
-# Two times before all times of the database, and one after.
-TIMES: Final = [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002, 2200)]
+# Two times before all times of the database, and one after, which may be at most a day ahead.
+TIMES: Final = [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)]
+AHEAD: Final = datetime.now(UTC) + timedelta(hours=12)
 # Values that are easily confused.
 CONTENTS: Final[list[Any]] = [
     "hello",
@@ -89,7 +90,8 @@ conversation_ids: Bundle[str] = Bundle("conversation_ids")
 message_ids: Bundle[str] = Bundle("message_ids")
 times: Bundle[datetime] = Bundle("times")
 some_message_ids = st.sampled_from(MESSAGE_IDS) | message_ids
-some_times = st.sampled_from(TIMES) | times
+past_times = st.sampled_from(TIMES) | times
+some_times = past_times | st.just(AHEAD)
 
 new_conversations = st.fixed_dictionaries(
     {"user_id": users},
@@ -98,8 +100,8 @@ new_conversations = st.fixed_dictionaries(
         "resource_id": resources,
         "title": titles,
         "metadata": metadatas,
-        "created_at": some_times,
-        "updated_at": some_times,
+        "created_at": past_times,
+        "updated_at": past_times,
     },
 )
 new_messages = st.fixed_dictionaries(
@@ -470,12 +472,21 @@ class StorageAndModel(RuleBasedStateMachine):
         return multiple(*(each["id"] for each in known if "id" in each))
 
     def learn_from_adding(self, given: list[Given], answer: object, conversation_id: str) -> list[Given]:
-        """Return the messages with the ids under which they were stored. The conversation has the time."""
+        """
+        Return the messages with the ids under which they were stored.
+
+        The first one without a time of its own has the time of the beginning, and the conversation that of the end.
+        """
         answers = answer if isinstance(answer, list) else [answer]
         stored = [each for each in answers if isinstance(each, Message)]
         if not stored:
             return given
         self.changed = True
+        there = self.model.conversations[conversation_id].messages
+        for number, (message, each) in enumerate(zip(stored, given, strict=True)):
+            if "created_at" not in each and message.id not in there:
+                self.model.learn_beginning(message.created_at - timedelta(microseconds=number))
+                break
         self.model.learn(self.ask("snake_case", "get_conversation", conversation_id=conversation_id).updated_at)
         return [{"id": message.id, **each} for message, each in zip(stored, given, strict=True)]
 

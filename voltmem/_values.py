@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
 from pydantic import JsonValue
@@ -247,6 +247,12 @@ def check_time(name: str, value: object) -> None:
         raise InvalidInputError(f"{name} {value} must be in the years 1 to 9999 in UTC") from error
     if moment in (datetime.min, datetime.max):
         raise InvalidInputError(f"{name} {value} means infinity to PostgreSQL's driver: use another time")
+
+
+def check_not_ahead(name: str, time: datetime | None) -> None:
+    """Raise InvalidInputError if the time is more than a day ahead of this machine's clock."""
+    if time is not None and time > (clock := now()) + timedelta(days=1):
+        raise InvalidInputError(f"{name} is {time}, more than a day ahead of this machine's clock, {clock}: correct it")
 
 
 def describe_unknown(kind: str, name: str, known: Sequence[str]) -> str:

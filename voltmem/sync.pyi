@@ -392,8 +392,8 @@ class UserStorage:
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
-            InvalidInputError: A field is missing, unknown, or cannot be stored; or the id is that of a message which
-                VoltAgent stored there for another user.
+            InvalidInputError: A field is missing, unknown, or cannot be stored; created_at is more than a day ahead of
+                the database's clock; or the id is that of a message which VoltAgent stored there for another user.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
@@ -1669,8 +1669,8 @@ class Storage:
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
-            InvalidInputError: A field is missing, unknown, or cannot be stored; or the id is that of a message which
-                VoltAgent stored there for another user.
+            InvalidInputError: A field is missing, unknown, or cannot be stored; created_at is more than a day ahead of
+                the database's clock; or the id is that of a message which VoltAgent stored there for another user.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
@@ -1856,7 +1856,7 @@ class Storage:
 
         Raises:
             ConversationExistsError: A conversation with this id exists: any user's, or a soft-deleted one.
-            InvalidInputError: A field is missing, unknown or has the wrong type.
+            InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
             OutcomeUnknownError: The connection broke before the answer. ensure_conversation() can be repeated safely.
 
         VoltAgent: ``createConversation``.
@@ -1869,7 +1869,7 @@ class Storage:
 
         Raises:
             ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
-            InvalidInputError: A field is missing, unknown or has the wrong type.
+            InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
         """
     def get_conversation(self, conversation_id: str) -> Conversation | None:
         """

@@ -1,4 +1,4 @@
--- version 5
+-- version 6
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -19,8 +19,9 @@
 --   parent_ids     the message that a new message follows, '': none, it is the first. If that is not the newest of the
 --                  line, a branch begins: the messages after it are set aside. NULL, or a message that is missing: the
 --                  newest of the line, and without one it is the first. A replaced message keeps its place.
---   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, so that the order within a
---                  conversation is the order of commits
+--   created_ats    ISO 8601 with an offset; NULL: the time at which the lock was acquired, or a microsecond after that
+--                  of the last message on the line and after read_at, if these are later, because the clock may step
+--                  back: so the order within a conversation is the order of commits
 --   vectors        the text form of a tsvector, with E'\x01' as the placeholder for the user's key in each lexeme
 --   used_files     the ids of the files that the message refers to, separated by spaces; a trigger makes the references
 -- sizes and created_ats are text because asyncpg has a codec for text[]; it looks up any other array type on each new
@@ -44,7 +45,8 @@
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
 -- For a known message that was deleted, and for the id of another user's message in VoltAgent's tables, there is one row;
--- its number is negative, and counts after those of the calls.
+-- its number is negative, and counts after those of the calls. So it does for a message whose own time is more than a
+-- day ahead of the clock; that row has a time, the clock's. Nothing of these calls is stored.
 -- For a conversation that is missing or another user's, there is no row, and nothing changes. The row 0 with a time: the
 -- limit has deleted messages. The row 0 without a time, alone: VoltAgent's columns are here and ui_parts was NULL, so
 -- nothing was stored.
@@ -91,9 +93,15 @@ DECLARE
     owner text;
     locked boolean;
     touched boolean;
+    entered boolean;
+    last_time timestamptz;
+    read_until timestamptz;
+    clock timestamptz;
     activity timestamptz;
+    tick interval;
     accepted boolean;
     gone integer;
+    ahead integer;
     cutoff_time timestamptz;
     cutoff_seq bigint;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
@@ -123,13 +131,16 @@ BEGIN
             conversation := conversation_ids[this];
             locked := false;
             touched := false;
+            entered := false;
+            last_time := NULL;
+            activity := NULL;
             IF patient THEN
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE;
             ELSE
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE SKIP LOCKED;
@@ -140,7 +151,6 @@ BEGIN
                     );
                 END IF;
             END IF;
-            PERFORM set_config('voltmem.user_id', owner, true);
         END IF;
 
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
@@ -153,17 +163,27 @@ BEGIN
                     (id, resource_id, user_id, metadata, created_at, updated_at)
                     VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
                     ON CONFLICT (id) DO NOTHING;
-                SELECT c.user_id INTO owner
+                SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                     FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);
                 END IF;
-                PERFORM set_config('voltmem.user_id', owner, true);
             EXCEPTION WHEN lock_not_available THEN
                 locked := true;
             END;
+        END IF;
+
+        IF owner IS NOT NULL AND NOT entered THEN
+            entered := true;
+            -- One statement for both. It is not part of the one that locked, whose snapshot is older than the lock.
+            SELECT set_config('voltmem.user_id', owner, true), (
+                SELECT m.created_at
+                FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
+            ) INTO owner, last_time;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -176,10 +196,18 @@ BEGIN
             PERFORM set_config('lock_timeout', CASE lock_timeout WHEN '0' THEN '400ms' ELSE lock_timeout END, true);
         END IF;
 
-        -- Each message has a time of its own, because VoltAgent sorts by time alone.
-        activity := greatest(clock_timestamp(), activity + interval '1 microsecond');
+        -- Each message has a time of its own, because VoltAgent sorts by time alone, and a message is unread if it is
+        -- later than read_at. At the end of Python's calendar the sequence decides. A read_at in the far future is
+        -- somebody's way to say "all", not a time.
+        clock := clock_timestamp();
+        tick := CASE WHEN last_time >= '9999-12-31' THEN interval '0' ELSE interval '1 microsecond' END;
+        activity := greatest(
+            clock, activity + tick, last_time + tick,
+            CASE WHEN read_until < clock + interval '1 day' THEN read_until + tick END
+        );
         accepted := owner IS NOT NULL AND (user_ids[this] IS NULL OR user_ids[this] = owner);
         gone := NULL;
+        ahead := NULL;
         IF accepted AND known IS NOT NULL THEN
             -- The lock of the conversation is held, so no message of it is deleted before the end.
             SELECT min(given) INTO gone
@@ -198,9 +226,24 @@ BEGIN
                 WHERE m.user_id NOT IN (owner, 'default');
             accepted := gone IS NULL;
         END IF;
+        IF accepted AND created_ats IS NOT NULL THEN
+            FOR position IN last + 1 .. last + sizes[this]::integer LOOP
+                -- A message that is stored again, as an answer that grows, may have its time from a clock that was ahead.
+                IF created_ats[position]::timestamptz > clock + interval '1 day' THEN
+                    PERFORM 1 FROM {schema}.{prefix}_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = message_ids[position]
+                            AND m.created_at >= created_ats[position]::timestamptz;
+                    IF NOT FOUND THEN
+                        ahead := position;
+                        accepted := false;
+                        EXIT;
+                    END IF;
+                END IF;
+            END LOOP;
+        END IF;
         FOR position IN last + 1 .. last + sizes[this]::integer LOOP
             IF position > last + 1 THEN
-                activity := activity + interval '1 microsecond';
+                activity := activity + tick;
             END IF;
             parent := parent_ids[position];
             IF accepted AND parent IS NOT NULL THEN
@@ -215,6 +258,10 @@ BEGIN
                         NULL;
                     ELSIF {schema}.{prefix}_move_head(conversation, parent) THEN
                         PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
+                        activity := greatest(activity, (
+                            SELECT m.created_at + tick FROM {schema}.{prefix}_messages AS m
+                            WHERE m.conversation_id = conversation AND m.message_id = parent
+                        ));
                     ELSE
                         parent := coalesce(head, '');
                     END IF;
@@ -253,6 +300,7 @@ BEGIN
                     words = excluded.words,
                     file_ids = excluded.file_ids
                 RETURNING m.created_at INTO stored_at;
+                activity := greatest(activity, stored_at);
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.
                     UPDATE {schema}.{prefix}_messages AS m
@@ -295,8 +343,9 @@ BEGIN
                         AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
                 trimmed_at := activity;
             END IF;
-        ELSIF gone IS NOT NULL THEN
-            item := -(cardinality(conversation_ids) + gone);
+        ELSIF gone IS NOT NULL OR ahead IS NOT NULL THEN
+            item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
+            stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
             RETURN NEXT;
         ELSIF NOT locked AND EXISTS (
             SELECT FROM {schema}.{prefix}_conversations AS c
@@ -308,8 +357,10 @@ BEGIN
         END IF;
 
         IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN
+            -- Another program's message from the future moves those after it, and not the conversation.
+            clock := least(activity, clock_timestamp());
             UPDATE {schema}.{prefix}_conversations AS c
-                SET updated_at = activity
+                SET updated_at = greatest(c.updated_at, clock)
                 WHERE c.id = conversation;
         END IF;
     END LOOP;

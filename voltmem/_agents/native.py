@@ -146,7 +146,7 @@ class NativeStatements:
                 UPDATE {conversations} SET
                     title = CASE WHEN $5 THEN $4 ELSE title END,
                     title_is_automatic = title_is_automatic AND NOT $5,
-                    updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END
+                    updated_at = CASE WHEN $11 THEN greatest(updated_at, statement_timestamp()) ELSE updated_at END
                 WHERE id = $1 AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
             )
             SELECT

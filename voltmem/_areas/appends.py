@@ -233,6 +233,11 @@ def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stor
         return "locked" if None in times else times
     for message, item in zip(append.messages, items, strict=True):
         if -(calls + item) in stored_at:
+            if (clock := stored_at[-(calls + item)]) is not None:
+                return InvalidInputError(
+                    f"created_at of message {message.id!r} is {message.created_at}, more than a day ahead of the "
+                    f"database's clock, {clock}. Leave it out, or set the clock of this machine."
+                )
             return (
                 MessageNotFoundError(message.id, append.conversation_id)
                 if message.id in append.known

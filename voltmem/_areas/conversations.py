@@ -19,6 +19,7 @@ from voltmem._values import (
     check_count,
     check_flag,
     check_id,
+    check_not_ahead,
     check_owner,
     check_text,
     check_user,
@@ -76,7 +77,7 @@ class ConversationStatements:
                 metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
-                updated_at = CASE WHEN $11 THEN statement_timestamp() ELSE updated_at END"""
+                updated_at = CASE WHEN $11 THEN greatest(updated_at, statement_timestamp()) ELSE updated_at END"""
 
         def updated(source: str = "") -> str:
             """Return the statement that updates a conversation and returns it."""
@@ -100,6 +101,14 @@ class ConversationStatements:
             WHERE id = $1 AND ($2::text IS NULL OR user_id = $2)"""
 
 
+def _new(conversation: ConversationLike) -> Conversation:
+    """Return a conversation to create. A time in the future would keep it first in the list until then."""
+    new = Conversation.of(conversation)
+    for name in ("created_at", "updated_at"):
+        check_not_ahead(name, new.given(name))
+    return new
+
+
 class Conversations(Area):
     """The verbs about conversations. PostgresStorage inherits from all areas."""
 
@@ -115,12 +124,12 @@ class Conversations(Area):
 
         Raises:
             ConversationExistsError: A conversation with this id exists: any user's, or a soft-deleted one.
-            InvalidInputError: A field is missing, unknown or has the wrong type.
+            InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
             OutcomeUnknownError: The connection broke before the answer. ensure_conversation() can be repeated safely.
 
         VoltAgent: ``createConversation``.
         """
-        new = Conversation.of(conversation)
+        new = _new(conversation)
         row = await self._executor.fetchrow(self._sql(ConversationStatements).create, *new.to_row(), repeatable=False)
         if row is None or row["id"] is None:
             raise ConversationExistsError(new.id, is_deleted=row is not None and row["is_deleted"])
@@ -134,9 +143,9 @@ class Conversations(Area):
 
         Raises:
             ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
-            InvalidInputError: A field is missing, unknown or has the wrong type.
+            InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
         """
-        new = Conversation.of(conversation)
+        new = _new(conversation)
         row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
         return Conversation.from_row(require_found(row, new.id, new.user_id))
 

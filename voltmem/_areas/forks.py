@@ -49,7 +49,8 @@ class ForkStatements:
                     coalesce(
                         (SELECT created_at FROM place),
                         (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
-                    ), id, $3, greatest(created_at, statement_timestamp()), statement_timestamp()
+                    ), id, $3, greatest(created_at, statement_timestamp()),
+                    greatest(created_at, statement_timestamp())
                 FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *

@@ -113,8 +113,8 @@ class Messages(Area):
         Raises:
             ConversationNotFoundError: It does not exist, is deleted, or is another user's. Nothing was stored.
             MessageNotFoundError: The message is a known one, and was deleted. Nothing was stored.
-            InvalidInputError: A field is missing, unknown, or cannot be stored; or the id is that of a message which
-                VoltAgent stored there for another user.
+            InvalidInputError: A field is missing, unknown, or cannot be stored; created_at is more than a day ahead of
+                the database's clock; or the id is that of a message which VoltAgent stored there for another user.
 
         The message is committed when the call returns. One round trip, which concurrent calls share; each call succeeds
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
@@ -54,7 +54,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 OWNERS: Final = {"a1": "ada", "a2": "ada", "b1": "bob", "b2": "bob"}
 MISSING: Final = ["x1", "x2"]
-TIMES: Final = [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002, 2200)]
+# The last one is ahead of the database's clock, by less than a day.
+TIMES: Final = [*(datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)), datetime.now(UTC) + timedelta(hours=12)]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from voltmem import ANY_USER
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
-AT = datetime(2030, 1, 1, tzinfo=UTC)
+# Ahead of the clock, by less than a day.
+AT = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=12)
 WITH_USERS = [release for release in RELEASES if release != "0.1.0"]
 
 

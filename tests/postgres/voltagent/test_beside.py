@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +21,8 @@ from voltmem._agents.native import NativeMemory
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
 
-AT = datetime(2030, 1, 1, tzinfo=UTC)
+# Ahead of the clock, by less than a day.
+AT = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=12)
 CALL: JsonValue = [{"type": "tool-call", "toolCallId": "t1", "toolName": "weather", "args": {"city": "Oslo"}}]
 RESULT: JsonValue = [{"type": "tool-result", "toolCallId": "t1", "toolName": "weather", "result": {"sky": "grey"}}]
 
