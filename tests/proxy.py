@@ -28,6 +28,7 @@ class Proxy:
         self._flowing.set()
         self._held = asyncio.Event()
         self._starting_up = 0
+        self._silent = 0
         self.refusing = False
         self.muffling = False
         """Drop all notifications, like a pooler in transaction mode."""
@@ -69,6 +70,10 @@ class Proxy:
         """Forward the held messages, and all later ones."""
         self._flowing.set()
 
+    def silence(self) -> None:
+        """Drop all that the present connections send and receive, like a NAT that forgot its flows. New ones work."""
+        self._silent = self.connections
+
     def start_up(self, times: int) -> None:
         """Answer the next *count* connections like a server that is starting up (57P03)."""
         self._starting_up = times
@@ -91,14 +96,19 @@ class Proxy:
             return
         there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
         self._writers |= {writer, there_writer}
-        for pump in (self._pump(reader, there_writer, True), self._pump(there_reader, writer, False)):
+        number = self.connections
+        for pump in (self._pump(number, reader, there_writer, True), self._pump(number, there_reader, writer, False)):
             task = asyncio.create_task(pump)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: bool) -> None:
+    async def _pump(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, outgoing: bool
+    ) -> None:
         try:
             while data := await reader.read(65536):
+                if number <= self._silent:
+                    continue
                 if not self._flowing.is_set():
                     self._held.set()
                 await self._flowing.wait()

@@ -11,8 +11,8 @@ import os
 import random
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -23,6 +23,27 @@ from voltmem.errors import InvalidOptionError
 _APPLICATION_NAME: Final = "voltmem"
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 _MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True)
+class SocketOptions:
+    """
+    How a dead network is noticed: libpq's parameters, in its units. 0: the default of the operating system.
+
+    An idle connection is lost after idle + interval * count seconds, 19, and a statement that is not acknowledged after
+    tcp_user_timeout. Both fit to command_timeout, 10 seconds.
+    """
+
+    keepalives: int = 1
+    """0: none."""
+    keepalives_idle: int = 10
+    """Seconds until the first keepalive of an idle connection."""
+    keepalives_interval: int = 3
+    """Seconds between keepalives that are not answered."""
+    keepalives_count: int = 3
+    """How many of these there are before the connection is lost."""
+    tcp_user_timeout: int = 10_000
+    """Milliseconds for which what was sent may stay unacknowledged."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,7 @@ class ConnectionTarget:
     """None: asyncpg's default; 0: for a pooler in transaction mode."""
     connect_timeout: float | None = None
     """Seconds for each host; None: the connection string has no connect_timeout."""
+    socket: SocketOptions = SocketOptions()
 
 
 def connection_target(connection: str | Mapping[str, object]) -> ConnectionTarget:
@@ -62,6 +84,7 @@ _OBJECT_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "user": (str,),
     "password": (str,),
     "ssl": (bool, ssl.SSLContext),
+    **{option.name: (int,) for option in fields(SocketOptions)},
 }
 
 
@@ -80,9 +103,10 @@ def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
         raise InvalidOptionError(
             f"connection['port'] must be between 0 and {_MAX_PORT}, not {short_repr(arguments['port'])}"
         )
+    socket = _socket({name: str(int(value)) for name, value in _popped(arguments, _SOCKET).items()})
     arguments["server_settings"] = {"application_name": _APPLICATION_NAME}
     place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
-    return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}")
+    return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}", socket=socket)
 
 
 # --- the forms of a connection string -----------------------------------------------------------------------------
@@ -188,6 +212,7 @@ def _with_service(parameters: dict[str, str]) -> dict[str, str]:
 _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 _TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_SOCKET: Final = tuple(option.name for option in fields(SocketOptions))
 # Arguments of the driver's connect() with the same name and meaning.
 _ARGUMENTS: Final = ("user", "password", "passfile", "krbsrvname", "gsslib")
 # TLS parameters that the driver takes from a connection string only, so it gets one with nothing else in it.
@@ -197,7 +222,6 @@ _TLS_FILES: Final[tuple[str, ...]] = (
 )
 # Parameters of libpq, poolers and other drivers without an effect here. The server would refuse them.
 _IGNORED: Final = (
-    *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"),
     *("connection_limit", "pool_timeout", "schema", "socket_timeout", "sslcompression", "uselibpqcompat"),
     *("async_fallback", "max_overflow", "pool_pre_ping", "pool_recycle", "pool_size"),
 )
@@ -232,7 +256,7 @@ _UNSUPPORTED: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 }
 _KNOWN: Final = frozenset(
     [
-        *(*_ARGUMENTS, *_TLS_FILES, *_IGNORED, *_UNSUPPORTED),
+        *(*_ARGUMENTS, *_TLS_FILES, *_SOCKET, *_IGNORED, *_UNSUPPORTED),
         *("host", "port", "dbname", "database", "load_balance_hosts", "target_session_attrs", "connect_timeout"),
         *("application_name", "fallback_application_name", "options", "service", "servicefile"),
         *("ssl", "sslmode", "sslnegotiation", "requiressl"),
@@ -254,7 +278,8 @@ def _from_parameters(given: dict[str, str]) -> ConnectionTarget:
     arguments: dict[str, Any] = _tls(parameters)
     if database:
         arguments["database"] = database
-    arguments |= {name: parameters.pop(name) for name in _ARGUMENTS if name in parameters}
+    arguments |= _popped(parameters, _ARGUMENTS)
+    socket = _socket(_popped(parameters, _SOCKET))
     _refuse_unsupported(parameters)
     name = parameters.pop("fallback_application_name", _APPLICATION_NAME)
     parameters.setdefault("application_name", name)  # the only startup parameter that all poolers accept
@@ -265,6 +290,7 @@ def _from_parameters(given: dict[str, str]) -> ConnectionTarget:
         session=session,
         statement_cache_size=cache_size,
         connect_timeout=connect_timeout,
+        socket=socket,
     )
 
 
@@ -321,6 +347,20 @@ def _connect_timeout(parameters: dict[str, str]) -> float | None:
     return None if value is None else _number("connect_timeout", value) or None  # 0, in libpq no limit: our default
 
 
+def _socket(given: Mapping[str, str]) -> SocketOptions:
+    """Return the options of the socket. A negative number means the default of the operating system, as in libpq."""
+    for name, value in given.items():
+        if re.fullmatch(r"-?\d{1,9}", value) is None:
+            unit = "milliseconds" if name == "tcp_user_timeout" else "a count" if name.endswith("_count") else "seconds"
+            raise InvalidOptionError(f"{name}={value!r} in the connection: use a whole number ({unit})")
+    return SocketOptions(**{name: max(int(value), 0) for name, value in given.items()})
+
+
+def _popped(given: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Remove these names, and return what they had."""
+    return {name: given.pop(name) for name in names if name in given}
+
+
 def _number(name: str, value: str) -> float:
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) is None:
         raise InvalidOptionError(f"{name}={value!r} in the connection string: use a number")
@@ -339,7 +379,7 @@ def _tls(parameters: dict[str, str]) -> dict[str, Any]:
     mode = parameters.pop("sslmode", "verify-full" if is_system else None)
     if mode is not None:
         check_choice("sslmode", mode, _TLS_MODES)
-    files = {name: parameters.pop(name) for name in _TLS_FILES if name in parameters}
+    files = _popped(parameters, _TLS_FILES)
     for name in ("ssl_min_protocol_version", "ssl_max_protocol_version"):
         check_choice(name, files.get(name, "TLSv1.2"), _TLS_VERSIONS)
     negotiation = parameters.pop("sslnegotiation", "postgres")

@@ -40,10 +40,11 @@ DEFAULT_TABLE_PREFIX: Final = "voltagent_memory"  # VoltAgent's tablePrefix
 DEFAULT_MAX_CONNECTIONS: Final = 10  # VoltAgent's maxConnections
 MAX_CONNECTIONS: Final = 262_143  # PostgreSQL's own; asyncpg's pool prepares as many places
 DEFAULT_STORAGE_LIMIT: Final = 100  # VoltAgent's storageLimit
-DEFAULT_CONNECT_TIMEOUT: Final = 10.0
-DEFAULT_COMMAND_TIMEOUT: Final = 60.0
-# Patroni's default ttl is 30 seconds: a failover is over within it.
-DEFAULT_RETRY_TIMEOUT: Final = 30.0
+# These fit together: a call on a server that hangs waits for one of each, and is then repeated.
+DEFAULT_CONNECT_TIMEOUT: Final = 5.0
+DEFAULT_COMMAND_TIMEOUT: Final = 10.0
+# Patroni's default ttl is 30 seconds: a failover is over within it. A time-out may be under way at its end.
+DEFAULT_RETRY_TIMEOUT: Final = 40.0
 DEFAULT_RESOURCE_ID: Final = "default"  # VoltAgent's
 # Seconds between two queries of watch() where no notifications arrive.
 DEFAULT_POLL_INTERVAL: Final = 2.0
@@ -66,6 +67,16 @@ class ConnectionOptions(TypedDict, total=False):
     password: str
     ssl: bool | ssl.SSLContext
     """True: TLS that verifies the server's certificate; an SSLContext: TLS with it; False: no TLS."""
+    keepalives: int
+    """0: no TCP keepalives. This and the following are libpq's parameters, in its units."""
+    keepalives_idle: int
+    """Seconds until the first keepalive of an idle connection."""
+    keepalives_interval: int
+    """Seconds between keepalives that are not answered."""
+    keepalives_count: int
+    """How many of these there are before the connection is lost."""
+    tcp_user_timeout: int
+    """Milliseconds for which what was sent may stay unacknowledged."""
 
 
 @dataclass(frozen=True)

@@ -153,8 +153,9 @@ class PostgresStorage(Storage):
         debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
             never logged.
         connect_timeout: Seconds for each host of the connection string.
-        command_timeout: Seconds for a statement, and for waiting for a free connection.
-        retry_timeout: Seconds for which a call is retried after a lost connection or a failover, where that is safe.
+        command_timeout: Seconds for a statement.
+        retry_timeout: Seconds for which a call waits for a connection, and is retried after a time-out, a lost
+            connection or a failover, where that is safe.
 
     Raises:
         InvalidOptionError: The value of an option is invalid. The message never contains a password.

@@ -2110,9 +2110,9 @@ class PostgresStorage(Storage):
         search: bool = False,
         files: KeepFiles = "inline",
         debug: bool = False,
-        connect_timeout: float = 10.0,
-        command_timeout: float = 60.0,
-        retry_timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        command_timeout: float = 10.0,
+        retry_timeout: float = 40.0,
     ) -> None: ...
     @property
     def asynchronous(self) -> voltmem.PostgresStorage:

