@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 # The messages that end a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
 _SYNC = b"S\x00\x00\x00\x04"
 _NOTIFICATION = b"A"
+# The end of a login: the server's process id, and the key to cancel its statements, of four bytes in protocol 3.0.
+_KEY = b"K\x00\x00\x00\x0c"
 
 
 class Proxy:
@@ -32,6 +34,8 @@ class Proxy:
         self.refusing = False
         self.muffling = False
         """Drop all notifications, like a pooler in transaction mode."""
+        self.pooling = False
+        """Name another process in each login than the server's, like a pooler."""
         self.cut_when: Callable[[bytes], bool] | None = None
         """Cut the connection instead of forwarding an answer of the server for which this is true."""
 
@@ -112,6 +116,8 @@ class Proxy:
                 if not self._flowing.is_set():
                     self._held.set()
                 await self._flowing.wait()
+                if not outgoing and self.pooling and (place := data.find(_KEY)) >= 0:
+                    data = data[: place + len(_KEY)] + b"\x7f\xff\xff\xff" + data[place + len(_KEY) + 4 :]
                 if not outgoing and self.muffling and data[:1] == _NOTIFICATION:  # comes alone, between two answers
                     continue
                 if outgoing:

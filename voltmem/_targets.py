@@ -23,6 +23,7 @@ from voltmem.errors import InvalidOptionError
 _APPLICATION_NAME: Final = "voltmem"
 _EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 _MAX_PORT: Final = 65535
+_DRIVERS_CACHE_SIZE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ConnectionTarget:
     session: str = "any"
     """libpq's target_session_attrs."""
     statement_cache_size: int | None = None
-    """None: asyncpg's default; 0: for a pooler in transaction mode."""
+    """None: asyncpg's default, or 0 if a pooler is noticed; 0: for a pooler in transaction mode."""
     connect_timeout: float | None = None
     """Seconds for each host; None: the connection string has no connect_timeout."""
     socket: SocketOptions = SocketOptions()
@@ -333,8 +334,9 @@ def _hosts(parameters: dict[str, str]) -> tuple[str, list[dict[str, Any]]]:
 def _statement_cache_size(parameters: dict[str, str]) -> int | None:
     """Remove and return the cache size: pgbouncer=true, or (prepared_)statement_cache_size=0 (SQLAlchemy, asyncpg)."""
     size = None
-    if parameters.pop("pgbouncer", "false").lower() in ("true", "1", "yes", "on"):
-        size = 0
+    declared = parameters.pop("pgbouncer", None)
+    if declared is not None:
+        size = 0 if declared.lower() in ("true", "1", "yes", "on") else _DRIVERS_CACHE_SIZE
     for name in ("prepared_statement_cache_size", "statement_cache_size"):
         value = parameters.pop(name, None)
         if value is not None:

@@ -291,6 +291,7 @@ class OutcomeUnknownError(DatabaseError):
     """
 
 
+_NO_ROOM: Final = "Lower max_connections of the storages, or raise max_client_conn of the pooler"
 _POOLER: Final = "Is there a pooler in transaction mode? Add pgbouncer=true to the connection string"
 # What to do about errors by SQLSTATE (PostgreSQL's manual, appendix A), where PostgreSQL's text does not say it.
 _HINTS: Final[Mapping[str, str]] = {
@@ -391,6 +392,8 @@ def describe(error: BaseException, role: str | None = None, read_only: ReadOnly 
     message = str(error) or type(error).__name__
     sqlstate = getattr(error, "sqlstate", None) or ""
     hint = _READ_ONLY_HINTS[read_only] if sqlstate == "25006" else _HINTS.get(sqlstate)
+    if sqlstate == "08P01" and "startup parameter" not in message:  # PgBouncer says everything with it
+        hint = _NO_ROOM if "no more connections" in message else None
     if "another operation is in progress" in message:
         hint = (
             "A connection runs one statement at a time: wait for the end of each call on it, or in its transaction, "

@@ -362,15 +362,15 @@ class PostgresStorage(Storage):
             delete_backup_after_success=deleteBackupAfterSuccess,
         )
 
-    async def _prepare(self, connection: Connection) -> None:
+    async def _prepare(self, connection: Connection, looks_for_pooler: bool) -> None:
         if self._options.migrate == "check":
-            await check(connection, self._options.tables)
+            await check(connection, self._options.tables, looks_for_pooler=looks_for_pooler)
         else:
-            await self._upgrade(connection)
+            await self._upgrade(connection, looks_for_pooler=looks_for_pooler)
 
-    async def _upgrade(self, connection: Connection) -> list[str]:
+    async def _upgrade(self, connection: Connection, *, looks_for_pooler: bool = False) -> list[str]:
         tables = self._options.tables
-        done = await upgrade(connection, tables)
+        done = await upgrade(connection, tables, looks_for_pooler=looks_for_pooler)
         if voltagent.MESSAGES in done:
             await show_all(BoundConnection(connection), tables)
             await voltagent.record_messages(connection, tables)

@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakSet
 
 import asyncpg
@@ -16,24 +17,58 @@ from voltmem._targets import ConnectionTarget, SocketOptions, connection_target
 from voltmem.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from voltmem._postgres.driver import Connection, Record
+    from voltmem._postgres.driver import Connection, Pool, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
+    from voltmem.options import StorageOptions
 
 
 class NotConnectedError(Exception):
     """Connecting failed, so nothing was sent. The cause is the driver's error."""
 
 
-class Connector:
-    """Connects to the first host of a target that answers, beginning with the one that answered last."""
+class PoolerNoticedError(Exception):
+    """A connection leads to a pooler, and the connection string does not say so."""
 
-    def __init__(self, target: ConnectionTarget) -> None:
+
+def is_pooled_sql(connection: Connection) -> str:
+    """Return the condition that the server's process is not the one that the login named: a pooler is in between."""
+    return f"pg_catalog.pg_backend_pid() <> {connection.get_server_pid()}"
+
+
+class Connector:
+    """
+    Connects to the first host of a target that answers, beginning with the one that answered last.
+
+    Args:
+        target: Where to connect.
+        options: The time-outs, and the size of the pool.
+        looks: Whether to look for a pooler on the first connection, if the target does not say that there is one, or
+            none. It costs a round trip.
+    """
+
+    def __init__(self, target: ConnectionTarget, options: StorageOptions, *, looks: bool) -> None:
         self.target = target
+        self._options = options
+        self._looks = looks and self.is_unsure
         self.first = 0
         """The place of the host to begin with."""
         self._first_since = time.monotonic()
         self._made: WeakSet[asyncpg.Connection[Record]] = WeakSet()
         self._suspects: set[int] = set()  # process ids: the pool's proxies do not show their connections
+
+    async def new_pool(self) -> Pool:
+        """Return a new pool. It opens no connection before the first use."""
+
+        async def connect(dsn: None, **settings: Any) -> asyncpg.Connection[Record]:
+            return await self.connect(settings)
+
+        return await asyncpg.create_pool(
+            # With a minimum, asyncpg's task that keeps it would log a traceback for each failed connection.
+            min_size=0,
+            max_size=self._options.max_connections,
+            connect=cast(Any, connect),  # the stubs want asyncpg.connect's whole signature
+            reset=_nothing_to_reset,
+        )
 
     async def connect(self, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
         """
@@ -42,6 +77,33 @@ class Connector:
         Each host has a timeout of its own. With several hosts in one call, asyncpg would spend all of it on the first
         that hangs.
         """
+        settings["timeout"] = self.target.connect_timeout or self._options.connect_timeout
+        settings["command_timeout"] = self._options.command_timeout
+        connection = await self._connected(settings)
+        if self._looks:
+            if await connection.execute(f"SELECT 1 WHERE {is_pooled_sql(connection)}") == "SELECT 1":
+                connection.terminate()
+                self.use_pooler()
+                connection = await self._connected(settings)
+            self._looks = False
+        return connection
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether there may be a pooler: the connection string does not say."""
+        return self.target.statement_cache_size is None
+
+    def use_pooler(self) -> None:
+        """Prepare no statements from the next connection on, as with pgbouncer=true."""
+        logger.warning(
+            "%s is a pooler: the server's process is not the one that the login named. No statements are prepared, "
+            "since another client's could be run in their place. Add pgbouncer=true to the connection string, or "
+            "pgbouncer=false if the pooler is in session mode",
+            self.target.name,
+        )
+        self.target = replace(self.target, statement_cache_size=0)
+
+    async def _connected(self, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
         target = self.target
         if target.statement_cache_size is not None:
             settings["statement_cache_size"] = target.statement_cache_size
@@ -154,3 +216,11 @@ async def default_target() -> tuple[ConnectionTarget, EmbeddedPostgres | None]:
         )
     server = await asyncio.to_thread(embedded.start_shared)
     return connection_target(server.dsn), server
+
+
+async def _nothing_to_reset(connection: object) -> None:
+    """
+    Replace asyncpg's reset of released connections, to save its round trip.
+
+    voltmem leaves nothing on a connection to reset: it uses SET LOCAL only, no session-level locks and no LISTEN.
+    """

@@ -14,12 +14,19 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakSet
 
 import asyncpg
 
-from voltmem._postgres.connecting import Connector, NotConnectedError, answers, default_target, has_timed_out
+from voltmem._postgres.connecting import (
+    Connector,
+    NotConnectedError,
+    PoolerNoticedError,
+    answers,
+    default_target,
+    has_timed_out,
+)
 from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
 from voltmem._postgres.driver import (
     CLOSE_TIMEOUT,
@@ -35,7 +42,9 @@ from voltmem._postgres.driver import (
     is_passing,
     is_undone,
     jittered,
+    keeps_statements,
     logger,
+    no_connection,
     quotes_settings,
     translated_errors,
     translation,
@@ -45,7 +54,6 @@ from voltmem._postgres.driver import (
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseError,
-    DatabaseTimeoutError,
     EventLoopError,
     OutcomeUnknownError,
     StorageClosedError,
@@ -56,7 +64,7 @@ from voltmem.errors import (
 from voltmem.options import StorageOptions
 
 if TYPE_CHECKING:
-    from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
+    from voltmem._postgres.driver import Connection, Pool, PooledConnection
     from voltmem._postgres.embedded import EmbeddedPostgres
 
 
@@ -70,7 +78,7 @@ class Database:
         self,
         options: StorageOptions,
         pool: Pool | None,
-        prepare: Callable[[Connection], Awaitable[object]] | None,
+        prepare: Callable[[Connection, bool], Awaitable[object]] | None,
     ) -> None:
         self._options = options
         self._given = pool
@@ -168,7 +176,7 @@ class Database:
         if self._connector.target.statement_cache_size == 0:
             raise DatabaseError("no notification arrives behind a pooler in transaction mode: watch() polls")
         try:
-            connection = await self._connect(self._connector, {})
+            connection = await self._connector.connect({})
         except NotConnectedError as error:
             cause = error.__cause__ or error
             raise translated(cause, server=self._connector.target.name) from cause
@@ -249,15 +257,37 @@ class Database:
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
 
     async def _opened_pool(self, deadline: float) -> Pool:
-        pool = self._given if self._given is not None else await self._new_pool()
+        pool = self._given if self._given is not None else await self._new_pool(looks=self._prepare is None)
         try:
             if self._prepare is not None:
-                await self._repeated(pool, self._prepare, deadline)
+                await self._prepare_on(pool, self._prepare, deadline)
         except BaseException:
             if pool is not self._given:
                 pool.terminate()
             raise
         return pool
+
+    async def _prepare_on(
+        self, pool: Pool, prepare: Callable[[Connection, bool], Awaitable[object]], deadline: float
+    ) -> None:
+        """Prepare the schema. Notices a pooler that nobody declared, and uses it as one; a given pool is left alone."""
+        connector = self._connector
+
+        async def look_and_prepare(connection: Connection) -> None:
+            await prepare(connection, keeps_statements(connection) if connector is None else connector.is_unsure)
+
+        async def prepare_only(connection: Connection) -> None:
+            await prepare(connection, False)
+
+        try:
+            await self._repeated(pool, look_and_prepare, deadline)
+        except PoolerNoticedError:
+            if connector is None:
+                logger.warning("the pool that was given leads to a pooler: pass statement_cache_size=0 to it")
+            else:
+                connector.use_pooler()
+                await pool.expire_connections()
+            await self._repeated(pool, prepare_only, deadline)
 
     async def run(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """
@@ -296,30 +326,15 @@ class Database:
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)
 
-    async def _new_pool(self) -> Pool:
+    async def _new_pool(self, *, looks: bool = True) -> Pool:
         target = self._options.target
         if target is None:
             before, (target, self._embedded) = self._embedded, await default_target()
             if before is not None:
                 await asyncio.to_thread(before.stop)
-        connector = self._connector = Connector(target)
-        logger.debug("connecting to %s", connector.target.name)
-
-        async def connect(dsn: None, **settings: Any) -> asyncpg.Connection[Record]:
-            return await self._connect(connector, settings)
-
-        return await asyncpg.create_pool(
-            # With a minimum, asyncpg's task that keeps it would log a traceback for each failed connection.
-            min_size=0,
-            max_size=self._options.max_connections,
-            connect=cast(Any, connect),  # the stubs want asyncpg.connect's whole signature
-            reset=_nothing_to_reset,
-        )
-
-    async def _connect(self, connector: Connector, settings: dict[str, Any]) -> asyncpg.Connection[Record]:
-        settings["timeout"] = connector.target.connect_timeout or self._options.connect_timeout
-        settings["command_timeout"] = self._options.command_timeout
-        return await connector.connect(settings)
+        self._connector = Connector(target, self._options, looks=looks)
+        logger.debug("connecting to %s", target.name)
+        return await self._connector.new_pool()
 
     # --- one statement ----------------------------------------------------------------------------------------
 
@@ -399,7 +414,7 @@ class Database:
                 async with asyncio.timeout(wait):
                     connection = await pool.acquire()
             except TimeoutError as error:
-                raise self._no_connection(pool, wait) from error
+                raise no_connection(pool, wait) from error
             except (NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, NotConnectedError) and error.__cause__ else error
                 if quotes_settings(cause):
@@ -430,15 +445,6 @@ class Database:
             "the driver cannot read where to connect. Check PGHOST, PGPORT and the password file, or the "
             "connection string of the pool that was given: percent-encode special characters in the user name and "
             "password (urllib.parse.quote)"
-        )
-
-    def _no_connection(self, pool: Pool, seconds: float) -> DatabaseTimeoutError:
-        waited = f"no connection within {seconds:.3g} seconds (the longer one of retry_timeout and command_timeout)"
-        if pool.get_size() < pool.get_max_size():
-            return DatabaseTimeoutError(f"{waited}: the server does not answer. Check that it runs, and the network")
-        return DatabaseTimeoutError(
-            f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for transactions and "
-            "iterators that hold one"
         )
 
     async def _release(self, pool: Pool, connection: PooledConnection) -> None:
@@ -490,11 +496,3 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_forget_all)
-
-
-async def _nothing_to_reset(connection: object) -> None:
-    """
-    Replace asyncpg's reset of released connections, to save its round trip.
-
-    voltmem leaves nothing on a connection to reset: it uses SET LOCAL only, no session-level locks and no LISTEN.
-    """

@@ -14,6 +14,7 @@ import asyncpg
 
 from voltmem.errors import (
     DatabaseError,
+    DatabaseTimeoutError,
     EventLoopError,
     OutcomeUnknownError,
     ReadOnly,
@@ -50,6 +51,11 @@ _STARTING: Final = frozenset({"57P03", "53300"})
 # The server ended the connection: stopped, after a crash of another backend, or after a time-out of its own.
 _BROKEN: Final = frozenset({"57P01", "57P02", "57P05", "25P03", "25P04"}) | _STARTING
 _LOGIN_REFUSED: Final = frozenset({"28000", "28P01", "3D000", "08P01", "42704"})
+# PgBouncer says everything with 08P01: also that it has no room, or cannot reach the server at the moment.
+_POOLER_WAITS: Final = re.compile(
+    r"no more connections|try again later|server_login_retry|server down|cannot connect|too many clients|shutting down|"
+    r"starting up|(?:connect|wait)_timeout|connect timeout|max_(?:client_conn|db_connections|user_connections)"
+)
 _OUT_OF_RESOURCES: Final = "53"
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
@@ -115,6 +121,8 @@ def is_passing(error: BaseException) -> bool:
     """Return whether an error of connecting may be over a little later: no server, a starting one, a failover."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
+        if sqlstate == "08P01" and _POOLER_WAITS.search(str(error)):
+            return True
         return (is_lost(error) or sqlstate.startswith(_OUT_OF_RESOURCES)) and sqlstate not in _LOGIN_REFUSED
     # A certificate that could not be verified is a ValueError. A server without TLS has none a moment later.
     return not isinstance(error, asyncpg.InterfaceError | ValueError) and "rejected SSL upgrade" not in str(error)
@@ -137,6 +145,12 @@ def is_gone(connection: Connection) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True
+
+
+def keeps_statements(connection: Connection) -> bool:
+    """Return whether the driver keeps prepared statements on it, which a pooler in transaction mode would mix up."""
+    # asyncpg stores the setting in this private attribute only.
+    return getattr(getattr(connection, "_config", None), "statement_cache_size", 0) > 0
 
 
 def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
@@ -182,4 +196,15 @@ def unknown_outcome(error: BaseException) -> OutcomeUnknownError:
     return OutcomeUnknownError(
         f"a write was sent, and the connection failed before its answer came ({error!r}), so it may or may not have "
         "happened. Read what is stored before you repeat it"
+    )
+
+
+def no_connection(pool: Pool, seconds: float) -> DatabaseTimeoutError:
+    """Return the error for a call that has waited so long for a connection of the pool."""
+    waited = f"no connection within {seconds:.3g} seconds (the longer one of retry_timeout and command_timeout)"
+    if pool.get_size() < pool.get_max_size():
+        return DatabaseTimeoutError(f"{waited}: the server does not answer. Check that it runs, and the network")
+    return DatabaseTimeoutError(
+        f"{waited}: all {pool.get_max_size()} are in use. Raise max_connections, or look for transactions and "
+        "iterators that hold one"
     )

@@ -28,20 +28,23 @@ async def missing_migrations(connection: Connection, tables: Tables) -> list[str
     return [*names, *await voltagent.missing(connection, tables)]
 
 
-async def check(connection: Connection, tables: Tables) -> None:
-    """Raise SchemaNotReadyError if a migration is missing. One round trip if none is."""
-    if not await is_current(connection, tables, migrations(), voltagent.unmet(tables)):
+async def check(connection: Connection, tables: Tables, *, looks_for_pooler: bool) -> None:
+    """Raise SchemaNotReadyError if a migration is missing. One round trip if none is. Looks as in upgrade()."""
+    if not await is_current(
+        connection, tables, migrations(), voltagent.unmet(tables), looks_for_pooler=looks_for_pooler
+    ):
         raise SchemaNotReadyError(await missing_migrations(connection, tables), tables.schema, tables.prefix)
 
 
-async def upgrade(connection: Connection, tables: Tables) -> list[str]:
+async def upgrade(connection: Connection, tables: Tables, *, looks_for_pooler: bool = False) -> list[str]:
     """
     Apply the missing migrations. Returns their names. One round trip if none is missing.
 
     If voltagent.MESSAGES is among them, the caller does that one: it reads messages.
+    looks_for_pooler: Whether to raise PoolerNoticedError, before anything is done, if a pooler is in between.
     """
-    known = migrations()
-    if await is_current(connection, tables, known, f"{voltagent.unmet(tables)} UNION ALL {voltagent.unread(tables)}"):
+    known, unmet = migrations(), f"{voltagent.unmet(tables)} UNION ALL {voltagent.unread(tables)}"
+    if await is_current(connection, tables, known, unmet, looks_for_pooler=looks_for_pooler):
         return []
     done = [unreleased.NAME] if await unreleased.replace(connection, tables) else []
     if await conversation_schema.is_old(connection, tables):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import asyncpg
 
-from voltmem._postgres.connection import transaction_on
+from voltmem._postgres.connecting import PoolerNoticedError, is_pooled_sql
+from voltmem._postgres.connection import changed_rows, transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_lost, logger, translation
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
@@ -38,6 +39,9 @@ _LOCK_PATIENCE: Final = 600.0
 HUNG_AFTER: float = 30.0
 # Seconds between two lines in the log about waiting for another process.
 _SAYS_SO_EVERY: Final = 60.0
+
+# Rows that mean a pooler: more than there are migrations.
+_POOLED: Final = 10_000
 
 # Lock not available, deadlock: the table is in use.
 _IN_USE: Final = frozenset({"55P03", "40P01"})
@@ -70,21 +74,32 @@ def create_statements(tables: Tables) -> list[str]:
     ]
 
 
-async def is_current(connection: Connection, tables: Tables, known: Sequence[Migration], unmet: str) -> bool:
+async def is_current(
+    connection: Connection, tables: Tables, known: Sequence[Migration], unmet: str, *, looks_for_pooler: bool
+) -> bool:
     """
     Return whether all known migrations are applied and unedited. One round trip: the count is in a tag.
 
     *unmet* is a SELECT with a row for each other thing that is missing.
+    PoolerNoticedError if a pooler is in between, and is looked for. That is in the same tag, as thousands of rows,
+    because a statement with a result would be prepared.
     Migrations of a newer release are ignored: its files only add, and its functions can still be called.
     """
+    pooled = is_pooled_sql(connection) if looks_for_pooler else "false"
     try:
         tag = await connection.execute(f"""
+            SELECT 1 FROM pg_catalog.generate_series(1, {_POOLED}) WHERE {pooled} UNION ALL
             SELECT 1 FROM {tables.migrations} AS l JOIN {_values(known)} ON l.name = known.name
                 AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)
             WHERE NOT EXISTS ({unmet})""")
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
-        return False
-    return tag == f"SELECT {len(known)}"
+        if not looks_for_pooler:
+            return False
+        tag = await connection.execute(f"SELECT 1 FROM pg_catalog.generate_series(1, {_POOLED}) WHERE {pooled}")
+    rows = changed_rows(tag)
+    if rows >= _POOLED:
+        raise PoolerNoticedError
+    return rows == len(known)
 
 
 def missing_sql(tables: Tables, known: Sequence[Migration]) -> str:
