@@ -53,21 +53,55 @@ def test_to_responses_sends_an_item_without_its_reasoning_without_its_id() -> No
     for read in (stored, in_window):
         sent = to_responses(read(QUESTION, REASONING, call("k"), call("l"), output("l"), ANSWER))
 
-        assert sent == [QUESTION, without_id(call("l")), output("l"), ANSWER]
+        assert sent == [QUESTION, without_id(call("l")), output("l"), without_id(ANSWER)]
 
 
 def test_to_responses_begins_a_window_without_the_ids_of_its_first_items() -> None:
     """Nobody knows whether the items at the beginning of a window had a reasoning before them."""
-    assert to_responses(stored(call("k"), output("k"), ANSWER)) == [without_id(call("k")), output("k"), ANSWER]
-    assert to_responses(stored(ANSWER, QUESTION)) == [without_id(ANSWER), QUESTION]
+    for given in ([call("k"), output("k"), ANSWER], [ANSWER, QUESTION]):
+        assert to_responses(stored(*given)) == [without_id(item) for item in given]
 
 
 def test_to_responses_keeps_each_reasoning_directly_before_its_item() -> None:
     """Reasoning before a call, and before an answer, stays; a reasoning at the end has no item yet."""
-    whole = [QUESTION, REASONING, call("k"), call("l"), output("k"), output("l"), {**REASONING, "id": "rs_2"}, ANSWER]
+    begin, end = [QUESTION, REASONING, call("k")], [output("k"), output("l"), {**REASONING, "id": "rs_2"}, ANSWER]
+    whole = [*begin, call("l"), *end]
 
-    assert to_responses(in_window(*whole)) == to_responses(stored(*whole)) == whole
+    assert to_responses(in_window(*whole)) == to_responses(stored(*whole)) == [*begin, without_id(call("l")), *end]
     assert to_responses(stored(QUESTION, REASONING)) == [QUESTION]
+
+
+def test_to_responses_leaves_out_a_reasoning_without_the_item_that_followed() -> None:
+    """The answer was edited, or the run has failed and another framework has answered, or it was deleted."""
+    plain: Given = {"role": "assistant", "content": "A"}
+    second: Given = {**REASONING, "id": "rs_2"}
+
+    assert to_responses(stored(QUESTION, REASONING, plain)) == [QUESTION, plain]
+    assert to_responses(stored(QUESTION, REASONING, second, ANSWER)) == [QUESTION, second, ANSWER]
+    assert to_responses(stored(QUESTION, REASONING, QUESTION)) == [QUESTION, QUESTION]
+
+
+def test_to_responses_sends_an_id_only_directly_after_a_reasoning() -> None:
+    """Nothing tells whether there was a reasoning before the item that somebody has deleted."""
+    given = [QUESTION, call("k"), output("k"), ANSWER]
+
+    assert to_responses(stored(*given)) == [QUESTION, without_id(call("k")), output("k"), without_id(ANSWER)]
+
+
+def test_to_responses_sends_reasoning_without_ids_and_its_item_as_new_ones() -> None:
+    """An application that leaves out the ids of reasoning goes on with the encrypted content alone."""
+    given = [QUESTION, without_id(REASONING), ANSWER]
+
+    assert to_responses(stored(*given)) == [QUESTION, without_id(REASONING), without_id(ANSWER)]
+
+
+def test_to_responses_keeps_a_reference_with_what_it_refers_to() -> None:
+    """The API looks a reference up, to a reasoning or to the item after one."""
+    to_reasoning: Given = {"type": "item_reference", "id": "rs_1"}
+    to_answer: Given = {"type": "item_reference", "id": "msg_1"}
+
+    for given in ([to_reasoning, ANSWER], [REASONING, to_answer], [to_answer]):
+        assert to_responses(stored(QUESTION, *given)) == [QUESTION, *given]
 
 
 # --- approvals of a provider's own tools -----------------------------------------------------------------------------
@@ -88,6 +122,29 @@ RUN: Final[Given] = {
     "arguments": "{}",
     "output": "R",
 }
+
+
+NEEDS_ID: Final[list[list[Given]]] = [
+    [{"type": "computer_call", "id": "cu_1", "call_id": "k"}, {"type": "computer_call_output", "call_id": "k"}],
+    [{"type": "local_shell_call", "id": "lsh_1", "call_id": "k"}, {"type": "local_shell_call_output", "id": "k"}],
+    [REQUEST, YES],
+    [REQUEST, NO],
+    [RUN],
+]
+
+
+@pytest.mark.parametrize("given", NEEDS_ID)
+def test_to_responses_leaves_out_what_needs_its_id_and_may_need_a_reasoning(given: list[Given]) -> None:
+    """At the beginning, and in a response with reasoning, it goes with its result; elsewhere it stays."""
+    search: Given = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    listed: Given = {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "tools": []}
+
+    assert to_responses(stored(*given, QUESTION)) == [QUESTION]
+    assert to_responses(stored(listed, *given, QUESTION)) == [listed, QUESTION]
+    assert to_responses(stored(QUESTION, REASONING, search, *given)) == [QUESTION, REASONING, search]
+    assert to_responses(stored(QUESTION, *given)) == [QUESTION, *given]
+    assert to_responses(stored(QUESTION, REASONING, *given)) == [QUESTION, REASONING, *given]
+    assert to_responses(stored(call("l"), output("l"), *given))[2:] == given
 
 
 @pytest.mark.parametrize("given", [[REQUEST, NO, QUESTION], [REQUEST, YES], [REQUEST, YES, RUN, QUESTION]])

@@ -262,9 +262,10 @@ def test_to_responses_leaves_out_a_search_whose_reasoning_is_missing() -> None:
     thought: Json = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}
     answer: Json = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": "Yes."}
 
-    assert to_responses(stored(search, answer)) == [{name: answer[name] for name in answer if name != "id"}]
-    assert to_responses(stored(thought, search, answer)) == [thought, search, answer]
-    assert to_responses(stored(ASKED, search, answer)) == [ASKED, search, answer]
+    new = {name: answer[name] for name in answer if name != "id"}
+    assert to_responses(stored(search, answer)) == [new]
+    assert to_responses(stored(thought, search, answer)) == [thought, search, new]
+    assert to_responses(stored(ASKED, search, answer)) == [ASKED, search, new]
 
 
 # --- reasoning and files, between frameworks and providers -----------------------------------------------------------

@@ -181,6 +181,7 @@ RESPONSES: Final[list[dict[str, JsonValue]]] = [
     {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
     {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather", "arguments": '{"city":"Oslo"}'},
     {"type": "function_call_output", "call_id": "call_1", "output": "4 °C"},
+    {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "gAAA"},
     {
         "type": "message",
         "id": "msg_1",

@@ -17,10 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import dropwhile
 from typing import Any, Final, Generic, cast, get_args, get_type_hints
-
-from pydantic import JsonValue
 
 from voltmem._agents.native import NativeMemory
 from voltmem._areas.area import check_storage
@@ -116,35 +113,21 @@ def _named(part: Part, tool_names: dict[str, str]) -> Part:
 
 def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResponseInputItem]:
     """
-    Return the items without the rest of turns that a storage_limit or an aborted run has cut: providers refuse them.
+    Return the items without the rest of turns that a limit, a deletion or an aborted run has cut: providers refuse it.
 
-    These are results without their call and, for a model that reasons, its items after a reasoning that was deleted, or
-    a reasoning whose item was deleted. The runner itself leaves out calls without a result, with their reasoning.
+    The rules are those of to_responses(). The runner itself leaves out calls without a result, with their reasoning.
     """
-    found = [cast(JsonObject, item) for item in items]
-    if any(item.get("type") == "reasoning" for item in found):
-        found = responses.with_reasoning(list(dropwhile(_may_need_reasoning, found)))
-    called: set[JsonValue] = set()
     ids = CallIds(responses.LONGEST_ID)
     valid: list[JsonObject] = []
-    for item in found:
+    for item in responses.complete([cast(JsonObject, item) for item in items]):
         call_id, type = item.get("call_id"), string(item, "type")
         if isinstance(call_id, str):
-            if type in responses.RESULTS and call_id not in called:
-                continue
-            called.add(call_id)
             # The runner keeps only the last of several calls with one id.
             call = ToolCall(call_id, string(item, "name"), None)
             used = ids.legal(call) if type in responses.CALLS else ids.last(call_id)
             item = item if used == call_id else {**item, "call_id": used}
         valid.append(item)
     return [cast(TResponseInputItem, item) for item in valid]
-
-
-def _may_need_reasoning(item: JsonObject) -> bool:
-    """Return whether the provider may require a reasoning before the item: it is the model's and has its id."""
-    is_from_model = string(item, "type") in responses.CALLS or item.get("role") == "assistant"
-    return is_from_model and isinstance(item.get("id"), str)
 
 
 # --- called by the framework ----------------------------------------------------------------------------------------
@@ -206,8 +189,9 @@ class VoltMemSession(Generic[TContext]):
 
         Args:
             limit: The maximum number of items, which are returned exactly as stored: the runner compares them with the
-                items it has added, and itself leaves out results without their call. None: the limit of
-                session_settings, or all items within storage_limit, without items that providers refuse.
+                items it has added. None, or the limit of session_settings: the items for a model, by the rules of
+                to_responses(): without those that providers refuse, and without ids that demand a reasoning which may
+                not be there. Set the limit of a session here and not in a RunConfig, which a session cannot see.
             wrapper: The run, for a session that takes its user from the run's context. The runner passes it.
 
         Raises:
@@ -216,11 +200,12 @@ class VoltMemSession(Generic[TContext]):
 
         One round trip, two if messages of other front ends show stored files.
         """
-        most = resolve_session_limit(limit, self.session_settings)
+        settings = resolve_session_limit(None, self.session_settings)
+        most = settings if limit is None else limit
         memory = self._memory(wrapper)
         items = to_items(await memory.with_files(await memory.newest_messages(most)))
         newest = items[-most:] if most else items  # a message of another framework may become several items
-        return _without_incomplete_turns(newest) if limit is None else newest
+        return _without_incomplete_turns(newest) if limit is None or limit == settings else newest
 
     async def add_items(
         self, items: Sequence[TResponseInputItem], *, wrapper: RunContextWrapper[TContext] | None = None

@@ -155,9 +155,16 @@ def _reasoning(item: JsonObject) -> list[Part]:
     return [Reasoning("\n".join(filter(None, texts)), PROVIDER, opaque)]
 
 
+def _is_hosted_search(item: JsonObject) -> bool:
+    """Return whether OpenAI itself has searched the tools: then call and result have no call_id."""
+    return item.get("type") in ("tool_search_call", "tool_search_output") and item.get("call_id") is None
+
+
 def _call(item: JsonObject) -> list[Part]:
     kind = string(item, "type")
     written = item.get(CALLS[kind])
+    if _is_hosted_search(item):
+        return [ToolCall("", kind, written, provider_executed=True)]  # the result is for the call before it
     read = arguments(written) if kind == "function_call" else written
     is_custom = kind == _CUSTOM
     return [ToolCall(string(item, "call_id", "id"), string(item, "name") or kind, read, is_custom=is_custom)]
@@ -166,7 +173,8 @@ def _call(item: JsonObject) -> list[Part]:
 def _result(item: JsonObject) -> list[Part]:
     value = item.get("tools" if item.get("type") == "tool_search_output" else "output")
     failed = item.get("status") in ("failed", "incomplete")
-    return [ToolResult(string(item, "call_id", "id"), value, state="failed" if failed else "answered")]
+    call_id = "" if _is_hosted_search(item) else string(item, "call_id", "id")
+    return [ToolResult(call_id, value, state="failed" if failed else "answered")]
 
 
 def _hosted(item: JsonObject) -> list[Part]:
@@ -227,18 +235,9 @@ ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS,
 LONGEST_ID: Final = 64
 FORMATS: Final = frozenset({FORMAT, "openai-agents"})
 _LEFT_OUT: Final = "left out"
-_ID_IS_OPTIONAL: Final = frozenset(
-    {
-        "",
-        "message",
-        "reasoning",
-        "function_call",
-        "custom_tool_call",
-        "shell_call",
-        "apply_patch_call",
-        "tool_search_call",
-    }
-)
+_REFERENCE: Final = "item_reference"
+# The model's items that the API refuses without their id.
+_ID_IS_REQUIRED: Final = frozenset({*_HOSTED, "computer_call", "local_shell_call", APPROVAL_REQUEST})
 
 
 def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> list[JsonObject]:
@@ -262,13 +261,13 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
             if keep_all:
                 found += [_written_result(ids, result) for result in each.orphans if result.call_id]
             found += _items(each, ids, keep_all=keep_all)
-    return found if keep_all else with_reasoning(_with_approvals(found))
+    return found if keep_all else complete(_with_approvals(found))
 
 
 def _legal(item: JsonObject, settled: Settled[ReadableT], ids: CallIds) -> JsonObject:
     """Return the item, with a legal id of its call and a legal name of its tool. Other providers' may be neither."""
     wanted: JsonObject = {}
-    for part in settled.parts:
+    for part in [] if _is_hosted_search(item) else settled.parts:
         if isinstance(part, ToolCall) and (string(item, "type") not in CALLS or ids.may_keep(part)):
             ids.keep(part)
         elif isinstance(part, ToolCall):
@@ -285,31 +284,45 @@ def item_of(message: object) -> JsonObject | None:
     return payload if getattr(message, "format", None) in FORMATS and isinstance(payload, dict) else None
 
 
-def with_reasoning(items: Sequence[JsonObject]) -> list[JsonObject]:
+def complete(items: Sequence[JsonObject]) -> list[JsonObject]:
     """
     Return the items by the API's rule: a reasoning is followed by its item, and an item by its id has its reasoning.
 
-    A reasoning without its item is left out. An item whose reasoning is missing is sent without its id: then it is a
-    new one, which needs none. A search or another call that the API has answered itself is left out, since it demands
-    the id.
+    Nothing tells whether a reasoning before an item was deleted, or is before the beginning. So an item has its id only
+    directly after a reasoning. Elsewhere it is sent as a new one, without its id, which needs none; one that must have
+    its id stays, but not at the beginning or where its response has reasoning: then it is left out, with its result. A
+    reasoning is left out if no item with an id comes directly after it.
     """
-    found: list[JsonObject] = []
-    reasoning: list[JsonObject] = []
-    is_cut = True  # whether the reasoning of the model's next item may be missing: at the beginning nobody knows
+    return _without_orphans(list(_with_reasoning(items)))
+
+
+def _with_reasoning(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
+    before: JsonObject | None = None  # the reasoning directly before the item
+    may_lack = True  # whether the response may have a reasoning that is not there: at the beginning nobody knows
     for item in items:
-        if string(item, "type") == "reasoning":
-            reasoning.append(item)
+        if _is_reasoning(item):
+            before, may_lack = item, True
             continue
-        if _LEFT_OUT in item:
-            is_cut = is_cut or bool(reasoning)
-        elif is_from_model(item):
-            is_cut = is_cut and not reasoning
-            found += [*reasoning, *(_without_id(item) if is_cut else [item])]
-        else:
-            is_cut = is_cut and item.get("role") in SYSTEM_ROLES
-            found.append(item)
-        reasoning = []
-    return found
+        if is_from_model(item) or item.get("type") == _REFERENCE:
+            has_id = before is not None and string(before, "id") != ""
+            if before is not None and (not has_id or string(item, "id")):
+                yield before  # without an id it demands no other item
+            yield from [item] if has_id else _as_new(item, may_lack=may_lack and before is None)
+        elif _LEFT_OUT not in item:
+            may_lack = may_lack and not _ends_response(item)
+            yield item
+        before = None
+
+
+def _is_reasoning(item: JsonObject) -> bool:
+    type = item.get("type")
+    return type == "reasoning" or (type == _REFERENCE and string(item, "id").startswith("rs_"))
+
+
+def _ends_response(item: JsonObject) -> bool:
+    """Return whether the application has made the item, so that what follows is of the model's next response."""
+    role, type = string(item, "role"), string(item, "type")
+    return role not in ("", *SYSTEM_ROLES) or (type in _OF_TOOLS and not _is_hosted_search(item))
 
 
 def is_from_model(item: JsonObject) -> bool:
@@ -318,23 +331,38 @@ def is_from_model(item: JsonObject) -> bool:
     return item.get("role") == "assistant" or type in CALLS or type in _HOSTED or type == APPROVAL_REQUEST
 
 
-def _without_id(item: JsonObject) -> list[JsonObject]:
-    """Return the item without its id. One that must have it stays if its result is an item of its own."""
+def _as_new(item: JsonObject, *, may_lack: bool) -> list[JsonObject]:
+    """Return the item without its id, or if it must have one, the item itself unless its reasoning *may_lack*."""
     type = string(item, "type")
-    if type not in _ID_IS_OPTIONAL:
-        return [] if type in _HOSTED else [item]
-    return [{name: value for name, value in item.items() if name != "id"}]
+    if type in _ID_IS_REQUIRED:
+        return [] if may_lack else [item]
+    return [item if type == _REFERENCE else _without_id(item)]
+
+
+def _without_id(item: JsonObject) -> JsonObject:
+    return {name: value for name, value in item.items() if name != "id"}
+
+
+def _without_orphans(items: Sequence[JsonObject]) -> list[JsonObject]:
+    """Return the items without the results of calls that are not there, and the answers to requests that are not."""
+    asked: set[str] = set()
+    found: list[JsonObject] = []
+    for item in items:
+        type = string(item, "type")
+        if type in CALLS or type == APPROVAL_REQUEST:
+            asked.add(string(item, "call_id", "id"))
+        is_answer = type in _OF_TOOLS and not _is_hosted_search(item)
+        if not is_answer or string(item, "approval_request_id", "call_id", "id") in asked:
+            found.append(item)
+    return found
 
 
 def _with_approvals(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the items without a request for approval that has no response, and without a response to no request."""
-    asked = {string(item, "id") for item in items if item.get("type") == APPROVAL_REQUEST}
+    """Return the items without the requests for approval that have no response. Their places stay."""
     answered = {string(item, "approval_request_id") for item in items if item.get("type") == APPROVAL_RESPONSE}
     return [
-        item
+        {_LEFT_OUT: True} if item.get("type") == APPROVAL_REQUEST and string(item, "id") not in answered else item
         for item in items
-        if not (item.get("type") == APPROVAL_REQUEST and string(item, "id") not in answered)
-        and not (item.get("type") == APPROVAL_RESPONSE and string(item, "approval_request_id") not in asked)
     ]
 
 
@@ -396,7 +424,7 @@ def _thought(parts: Sequence[Part]) -> Iterator[JsonObject]:
         item = found.get(key, {"type": "reasoning", "summary": []})
         before = item["summary"] if isinstance(item["summary"], list) else []
         found[key] = {**item, "summary": [*before, *written], **part.opaque}
-    yield from (_without_id(item)[0] for item in found.values() if "encrypted_content" in item)
+    yield from (_without_id(item) for item in found.values() if "encrypted_content" in item)
 
 
 def _block(part: Part) -> JsonObject | None:

@@ -37,6 +37,10 @@ def reasoning(number: int) -> dict[str, object]:
     return {"type": "reasoning", "id": f"rs_{number}", "summary": summary, "encrypted_content": "gAAAA"}
 
 
+def without_id(item: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in item.items() if name != "id"}
+
+
 def a_turn(number: int) -> list[TResponseInputItem]:
     return items(user(f"question {number}"), call(number), answer(number), assistant(f"reply {number}"))
 

@@ -242,7 +242,7 @@ async def test_a_pop_that_fails_takes_nothing(
             ],
         ),
         ({"role": "assistant", "content": {"answer": 42}}, [{"role": "assistant", "content": "42"}]),
-        ({"role": "narrator", "content": "Meanwhile"}, [user("Meanwhile")]),
+        ({"role": "narrator", "content": "Meanwhile"}, [user("[narrator]: Meanwhile")]),
         ({"role": "assistant", "type": "thinking", "content": "Hm"}, []),
         ({"role": "assistant", "content": ""}, []),
         (

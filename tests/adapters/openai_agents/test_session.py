@@ -16,7 +16,18 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.adapters.openai_agents.runs import CONFIG, a_turn, agent, answer, assistant, call, items, reasoning, user
+from tests.adapters.openai_agents.runs import (
+    CONFIG,
+    a_turn,
+    agent,
+    answer,
+    assistant,
+    call,
+    items,
+    reasoning,
+    user,
+    without_id,
+)
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
@@ -72,12 +83,12 @@ async def test_the_newest_items_come_within_the_limit(session: VoltMemSession) -
 
 
 async def test_session_settings_limit_what_the_model_gets(storage: PostgresStorage) -> None:
-    """Without a limit argument the settings' limit applies, and items that providers refuse are left out."""
+    """Without a limit, or with that of the settings, as in a run, items that providers refuse are left out."""
     session = VoltMemSession("c1", storage, user_id="ada", session_settings={"limit": 2})
     await session.add_items(a_turn(1))
 
     assert session.session_settings == SessionSettings(limit=2)
-    assert await session.get_items() == a_turn(1)[-1:]
+    assert await session.get_items() == await session.get_items(2) == a_turn(1)[-1:]
     assert await session.get_items(3) == a_turn(1)[-3:]
     session.session_settings = None
     assert await session.get_items() == a_turn(1)
@@ -124,7 +135,8 @@ async def test_the_same_item_may_be_there_twice(session: VoltMemSession) -> None
 
     await session.add_items(twice)
 
-    assert await session.get_items() == twice
+    assert await session.get_items(2) == twice
+    assert len(await session.get_items()) == 2
 
 
 # --- bit for bit -----------------------------------------------------------------------------------------------------
@@ -495,9 +507,13 @@ async def test_items_within_the_storage_limit_are_valid_for_a_model(make_storage
 
     found = await session.get_items()
 
-    # The limit cuts before a user's message, or before the reasoning of a turn.
-    begin = min(begin for begin in (0, 1, 6, 8, 9) if begin >= len(whole) - limit)
-    assert found == whole[begin:]
+    kept = whole[-limit:]
+    called = {item.get("call_id") for item in kept if item.get("type") == "function_call"}
+    assert found == [
+        item if "reasoning" in (before.get("type"), item.get("type")) else without_id(item)
+        for before, item in zip([user(""), *kept], kept, strict=False)
+        if item.get("type") != "function_call_output" or item.get("call_id") in called
+    ]
     assert await session.get_items(limit) == whole[-limit:]
 
 
@@ -513,11 +529,60 @@ async def test_a_result_without_its_call_is_left_out(session: VoltMemSession) ->
 
 
 async def test_without_reasoning_no_call_is_left_out(session: VoltMemSession) -> None:
-    """Without reasoning, a history that begins with a call and its result is returned unchanged."""
+    """Without reasoning, a history that begins with a call and its result is returned, as new items without ids."""
     history = items(call(1, id="fc_1"), answer(1), assistant("Yes.", id="msg_1"))
     await session.add_items(history)
 
-    assert await session.get_items() == history
+    assert await session.get_items() == [without_id(item) for item in history]
+    assert await session.get_items(3) == history
+
+
+COMPUTER: Final = items(
+    user("A coat?"),
+    reasoning(1),
+    {"type": "computer_call", "id": "cu_1", "call_id": "k1", "pending_safety_checks": [], "status": "completed"},
+    {"type": "computer_call_output", "call_id": "k1", "output": {"type": "computer_screenshot"}},
+    reasoning(2),
+    assistant("Yes.", id="msg_1"),
+)
+
+
+@pytest.mark.parametrize(("limit", "begin"), [(6, 0), (5, 1), (4, 4), (3, 4), (2, 4)])
+async def test_a_run_gets_no_call_that_needs_its_id_without_its_reasoning(
+    storage: PostgresStorage, limit: int, begin: int
+) -> None:
+    """A limit within a response leaves such a call out together with its result."""
+    await VoltMemSession("c1", storage, user_id="ada").add_items(COMPUTER)
+    session = VoltMemSession("c1", storage, user_id="ada", session_settings={"limit": limit})
+    model = ScriptedModel([[assistant_message("Yes.")]])
+
+    await Runner.run(agent(model), "Sure?", session=session, run_config=CONFIG)
+
+    assert model.calls[0].input == [*COMPUTER[begin:], user("Sure?")]
+
+
+@pytest.mark.parametrize("deleted", [0, 1])
+async def test_a_run_gets_no_half_of_a_reasoning_and_its_answer(
+    session: VoltMemSession, storage: PostgresStorage, deleted: int
+) -> None:
+    """If somebody has deleted one of them, the other is left out, or is sent without its id."""
+    answer = assistant("Yes.", id="msg_1")
+    await session.add_items(items(user("A coat?"), reasoning(1), answer))
+    ids = await session.item_ids(2)
+    await storage.delete_messages([ids[deleted]], "ada", "c1")
+
+    assert await session.get_items() == items(user("A coat?"), *([] if deleted else [without_id(answer)]))
+
+
+async def test_a_run_gets_no_reasoning_of_an_answer_that_was_edited(
+    session: VoltMemSession, storage: PostgresStorage
+) -> None:
+    """What somebody has written in place of the answer does not follow from its reasoning."""
+    await session.add_items(items(user("A coat?"), reasoning(1), assistant("Yes.", id="msg_1")))
+    (id,) = await session.item_ids(1)
+    await storage.add_message({"id": id, "role": "assistant", "content": "No."}, "ada", "c1")
+
+    assert await session.get_items() == items(user("A coat?"), {"role": "assistant", "content": "No."})
 
 
 # --- the package -----------------------------------------------------------------------------------------------------
