@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import pytest
 from anthropic.types.beta import BetaContentBlockParam
@@ -14,8 +14,8 @@ from openai.types.responses import ResponseInputItemParam
 from pydantic import JsonValue, TypeAdapter
 
 from tests.properties import examples
-from voltmem import Message, PostgresStorage
-from voltmem.parts import to_anthropic, to_openai, to_responses, to_ui_messages
+from voltmem import Message, NativeMessage, PostgresStorage
+from voltmem.parts import responses, to_anthropic, to_openai, to_responses, to_ui_messages
 from voltmem.parts.anthropic import BLOCKS
 
 Json = dict[str, JsonValue]
@@ -266,6 +266,72 @@ def test_to_responses_leaves_out_a_search_whose_reasoning_is_missing() -> None:
     assert to_responses(stored(search, answer)) == [new]
     assert to_responses(stored(thought, search, answer)) == [thought, search, new]
     assert to_responses(stored(ASKED, search, answer)) == [ASKED, search, new]
+
+
+PROGRAM: Final[Json] = {"type": "program", "id": "prog_1", "call_id": "p", "code": "f()", "fingerprint": "F"}
+PROGRAM_OUTPUT: Final[Json] = {
+    "type": "program_output",
+    "id": "po_1",
+    "call_id": "p",
+    "result": "1",
+    "status": "completed",
+}
+BY_PROGRAM: Final[Json] = {"caller": {"type": "program", "caller_id": "p"}}
+FUNCTION: Final[Json] = {"type": "function_call", "call_id": "k", "name": "f", "arguments": "{}"}
+FUNCTION_OUTPUT: Final[Json] = {"type": "function_call_output", "call_id": "k", "output": "1"}
+
+
+def types_of(hint: Any) -> set[str]:
+    """Return the words in a Literal, which may be one of several types."""
+    return {hint} if isinstance(hint, str) else set().union(*map(types_of, get_args(hint)))
+
+
+def test_every_item_of_the_api_is_known() -> None:
+    """An item without a role is told by its type: the list is that of OpenAI's package."""
+    assert {
+        type for item in get_args(ResponseInputItemParam) for type in types_of(get_type_hints(item)["type"])
+    } == responses.ITEMS
+
+
+@pytest.mark.parametrize("type", sorted(responses.ITEMS - {"message"}))
+def test_every_item_of_the_api_is_accepted_as_a_message(type: str) -> None:
+    """Whatever an OpenAI Agents session stores, memory.add() stores as well."""
+    item: Json = {"type": type, "tools": [], "reasoning": {}}
+
+    assert [each.payload for each in stored(item) if isinstance(each, NativeMessage)] == [item]
+
+
+def test_additional_tools_are_an_item_with_a_role() -> None:
+    """They are the developer's, go back as they came, and nobody else is told of them."""
+    tools: Json = {"type": "additional_tools", "role": "developer", "tools": []}
+    settings: Json = {"type": "configuration_update", "reasoning": {"effort": "low"}}
+
+    assert to_responses(stored(tools, ASKED, settings)) == [tools, ASKED, settings]
+    assert to_openai(stored(tools, ASKED, settings)) == [ASKED]
+    assert [each.role for each in stored(tools, settings)] == ["developer", "developer"]
+
+
+def test_to_responses_returns_a_search_of_tools_by_openai_itself() -> None:
+    """Call and result have no call_id: the result is for the call before it."""
+    call: Json = {"type": "tool_search_call", "id": "tsc_1", "execution": "server", "arguments": {"q": 1}}
+    found: Json = {"type": "tool_search_output", "id": "tso_1", "execution": "server", "tools": [{"name": "snow"}]}
+    new = {name: value for name, value in call.items() if name != "id"}
+    given = [ASKED, {**call, "call_id": None}, {**found, "call_id": None}, call, found, THANKS]
+
+    assert to_responses(stored(*given)) == [ASKED, new, found, new, found, THANKS]
+    assert to_responses(stored(ASKED, found, THANKS)) == [ASKED, THANKS]
+    told = to_openai(stored(*given))
+    assert len({each["tool_call_id"] for each in told if each["role"] == "tool"}) == 2
+    assert "snow" in str(told)
+
+
+def test_to_responses_returns_a_program_with_the_calls_that_it_makes() -> None:
+    """A program goes back with its output and calls; without it, these calls are the model's own."""
+    calls: list[Json] = [{**FUNCTION, **BY_PROGRAM}, {**FUNCTION_OUTPUT, **BY_PROGRAM}]
+    whole = [ASKED, PROGRAM, *calls, PROGRAM_OUTPUT, THANKS]
+
+    assert to_responses(stored(*whole)) == whole
+    assert to_responses(stored(*whole[1:])) == [FUNCTION, FUNCTION_OUTPUT, THANKS]
 
 
 # --- reasoning and files, between frameworks and providers -----------------------------------------------------------

@@ -61,7 +61,7 @@ CALLS: Final = {
     "apply_patch_call": "operation",
     "tool_search_call": "arguments",
 }
-RESULTS: Final = frozenset({f"{call}_output" for call in CALLS} | {"tool_search_output"})
+RESULTS: Final = frozenset({f"{call}_output" for call in CALLS} - {"tool_search_call_output"} | {"tool_search_output"})
 APPROVAL_REQUEST: Final = "mcp_approval_request"
 APPROVAL_RESPONSE: Final = "mcp_approval_response"
 # The calls that OpenAI runs itself: the item has the result as well, with these fields.
@@ -72,12 +72,22 @@ _HOSTED: Final = {
     "image_generation_call": ("prompt", "result"),
     "mcp_call": ("arguments", "output"),
 }
+_PROGRAM: Final = "program"
+_PROGRAM_OUTPUT: Final = "program_output"
+_TOOLS: Final = "additional_tools"
+# What an application adds for the model's next response.
+_SETTINGS: Final = frozenset({"configuration_update", "compaction_trigger"})
 ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", APPROVAL_REQUEST, APPROVAL_RESPONSE}) | {
     "mcp_list_tools",
     "item_reference",
     "compaction",
     "message",
+    _PROGRAM,
+    _PROGRAM_OUTPUT,
+    _TOOLS,
+    *_SETTINGS,
 }
+"""The types of all items: those of openai's ResponseInputItemParam."""
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
 _OF_TOOLS: Final = RESULTS | {APPROVAL_RESPONSE}
 
@@ -85,15 +95,17 @@ _OF_TOOLS: Final = RESULTS | {APPROVAL_RESPONSE}
 def is_message(value: JsonObject) -> bool:
     """Return whether it is an item: without a role, or a message with an item's fields."""
     kind = string(value, "type") or ("message" if "status" in value or "phase" in value else "")
-    if "role" not in value:
+    if "role" not in value or (kind == _TOOLS and "tools" in value):
         return kind in ITEMS and kind != "message"
     return kind == "message" and not {"status", "phase", "type"}.isdisjoint(value) and "parts" not in value
 
 
 def role(item: JsonObject) -> str:
-    """Return who speaks in an item; what has no role is the model's, or a tool's."""
-    given = string(item, "role")
-    return given if given in _ROLES else "tool" if string(item, "type") in _OF_TOOLS else "assistant"
+    """Return who speaks in an item; what has no role is the model's, a tool's, or the application's."""
+    given, type = string(item, "role"), string(item, "type")
+    if given in _ROLES:
+        return given
+    return "tool" if type in _OF_TOOLS else "developer" if type in _SETTINGS else "assistant"
 
 
 def _text(block: JsonObject) -> list[Part] | None:
@@ -237,7 +249,7 @@ FORMATS: Final = frozenset({FORMAT, "openai-agents"})
 _LEFT_OUT: Final = "left out"
 _REFERENCE: Final = "item_reference"
 # The model's items that the API refuses without their id.
-_ID_IS_REQUIRED: Final = frozenset({*_HOSTED, "computer_call", "local_shell_call", APPROVAL_REQUEST})
+_ID_IS_REQUIRED: Final = frozenset({*_HOSTED, "computer_call", "local_shell_call", APPROVAL_REQUEST, _PROGRAM})
 
 
 def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> list[JsonObject]:
@@ -328,7 +340,7 @@ def _ends_response(item: JsonObject) -> bool:
 def is_from_model(item: JsonObject) -> bool:
     """Return whether the model has made the item, which is not a reasoning."""
     type = string(item, "type")
-    return item.get("role") == "assistant" or type in CALLS or type in _HOSTED or type == APPROVAL_REQUEST
+    return item.get("role") == "assistant" or type in CALLS or type in _ID_IS_REQUIRED
 
 
 def _as_new(item: JsonObject, *, may_lack: bool) -> list[JsonObject]:
@@ -349,12 +361,22 @@ def _without_orphans(items: Sequence[JsonObject]) -> list[JsonObject]:
     found: list[JsonObject] = []
     for item in items:
         type = string(item, "type")
-        if type in CALLS or type == APPROVAL_REQUEST:
+        if type in CALLS or type in (APPROVAL_REQUEST, _PROGRAM):
             asked.add(string(item, "call_id", "id"))
-        is_answer = type in _OF_TOOLS and not _is_hosted_search(item)
+        is_answer = type == _PROGRAM_OUTPUT or (type in _OF_TOOLS and not _is_hosted_search(item))
         if not is_answer or string(item, "approval_request_id", "call_id", "id") in asked:
-            found.append(item)
+            found.append(_called_directly(item) if _caller(item) not in asked else item)
     return found
+
+
+def _caller(item: JsonObject) -> str:
+    """Return the call_id of the program that has made a call; "" for one that the model made."""
+    caller = item.get("caller")
+    return string(caller, "caller_id") if isinstance(caller, dict) else ""
+
+
+def _called_directly(item: JsonObject) -> JsonObject:
+    return {name: value for name, value in item.items() if name != "caller"} if _caller(item) else item
 
 
 def _with_approvals(items: Sequence[JsonObject]) -> list[JsonObject]:

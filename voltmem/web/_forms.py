@@ -107,10 +107,10 @@ class ChatMessage(_WithOurs):
 
 
 class ResponsesItem(MessageInForm):
-    """An item of OpenAI's Responses API without a role: a call, an output, reasoning."""
+    """An item of OpenAI's Responses API that is no message: a call, an output, reasoning."""
 
     type: Annotated[str, Field(json_schema_extra={"enum": _ITEMS})]
-    role: None = None
+    role: Literal["developer"] | None = None  # of additional tools
 
 
 class ResponsesMessage(MessageInForm):
@@ -206,7 +206,7 @@ def _form(value: object) -> str:
     form = None if is_plain else form_of(given)
     if form is None:
         return "<plain>"
-    return "<item>" if form.format == responses.FORMAT and "role" not in given else f"<{form.format}>"
+    return "<item>" if form.format == responses.FORMAT and given.get("type") in _ITEMS else f"<{form.format}>"
 
 
 AnyMessage: TypeAlias = Annotated[
