@@ -142,6 +142,7 @@ def test_to_responses_leaves_out_what_needs_its_id_and_may_need_a_reasoning(give
     assert to_responses(stored(*given, QUESTION)) == [QUESTION]
     assert to_responses(stored(listed, *given, QUESTION)) == [listed, QUESTION]
     assert to_responses(stored(QUESTION, REASONING, search, *given)) == [QUESTION, REASONING, search]
+    assert to_responses(stored(QUESTION, given[0], REASONING, search, *given[1:])) == [QUESTION, REASONING, search]
     assert to_responses(stored(QUESTION, *given)) == [QUESTION, *given]
     assert to_responses(stored(QUESTION, REASONING, *given)) == [QUESTION, REASONING, *given]
     assert to_responses(stored(call("l"), output("l"), *given))[2:] == given

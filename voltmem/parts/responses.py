@@ -302,28 +302,38 @@ def complete(items: Sequence[JsonObject]) -> list[JsonObject]:
 
     Nothing tells whether a reasoning before an item was deleted, or is before the beginning. So an item has its id only
     directly after a reasoning. Elsewhere it is sent as a new one, without its id, which needs none; one that must have
-    its id stays, but not at the beginning or where its response has reasoning: then it is left out, with its result. A
-    reasoning is left out if no item with an id comes directly after it.
+    its id stays, but not at the beginning or where its response has reasoning elsewhere: then it is left out, with its
+    result. A reasoning is left out if no item with an id comes directly after it.
     """
     return _without_orphans(list(_with_reasoning(items)))
 
 
 def _with_reasoning(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
     before: JsonObject | None = None  # the reasoning directly before the item
-    may_lack = True  # whether the response may have a reasoning that is not there: at the beginning nobody knows
-    for item in items:
+    is_cut = True  # whether the first items of the response may be missing
+    for item, reasons in zip(items, _reasons(items), strict=True):
         if _is_reasoning(item):
-            before, may_lack = item, True
+            before = item
             continue
         if is_from_model(item) or item.get("type") == _REFERENCE:
             has_id = before is not None and string(before, "id") != ""
             if before is not None and (not has_id or string(item, "id")):
                 yield before  # without an id it demands no other item
-            yield from [item] if has_id else _as_new(item, may_lack=may_lack and before is None)
+            yield from [item] if has_id else _as_new(item, may_lack=before is None and (is_cut or reasons))
         elif _LEFT_OUT not in item:
-            may_lack = may_lack and not _ends_response(item)
+            is_cut = is_cut and not _ends_response(item)
             yield item
         before = None
+
+
+def _reasons(items: Sequence[JsonObject]) -> list[bool]:
+    """Return for each item whether its response has reasoning, before it or after it."""
+    number, responses, reasoned = 0, list[int](), set[int]()
+    for item in items:
+        number += _ends_response(item)
+        responses.append(number)
+        reasoned |= {number} if _is_reasoning(item) else set()
+    return [each in reasoned for each in responses]
 
 
 def _is_reasoning(item: JsonObject) -> bool:
