@@ -135,13 +135,13 @@ NEEDS_ID: Final[list[list[Given]]] = [
 
 @pytest.mark.parametrize("given", NEEDS_ID)
 def test_to_responses_leaves_out_what_needs_its_id_and_may_need_a_reasoning(given: list[Given]) -> None:
-    """At the beginning, and in a response with reasoning, it goes with its result; elsewhere it stays."""
+    """At the beginning, and before the reasoning of its response, it goes with its result; elsewhere it stays."""
     search: Given = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     listed: Given = {"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "s", "tools": []}
 
     assert to_responses(stored(*given, QUESTION)) == [QUESTION]
     assert to_responses(stored(listed, *given, QUESTION)) == [listed, QUESTION]
-    assert to_responses(stored(QUESTION, REASONING, search, *given)) == [QUESTION, REASONING, search]
+    assert to_responses(stored(QUESTION, REASONING, search, *given)) == [QUESTION, REASONING, search, *given]
     assert to_responses(stored(QUESTION, given[0], REASONING, search, *given[1:])) == [QUESTION, REASONING, search]
     assert to_responses(stored(QUESTION, *given)) == [QUESTION, *given]
     assert to_responses(stored(QUESTION, REASONING, *given)) == [QUESTION, REASONING, *given]

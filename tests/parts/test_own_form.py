@@ -266,6 +266,22 @@ def test_to_responses_leaves_out_a_search_whose_reasoning_is_missing() -> None:
     assert to_responses(stored(search, answer)) == [new]
     assert to_responses(stored(thought, search, answer)) == [thought, search, new]
     assert to_responses(stored(ASKED, search, answer)) == [ASKED, search, new]
+    second = {**search, "id": "ws_2"}
+    assert to_responses(stored(thought, search, second, answer)) == [thought, search, second, new]
+
+
+def test_to_responses_keeps_all_requests_for_approval_after_a_reasoning() -> None:
+    """A model may ask for several at once, and each of them is answered."""
+    thought: Json = {"type": "reasoning", "id": "rs_1", "summary": []}
+    asked: list[Json] = [
+        {"type": "mcp_approval_request", "id": f"mcpr_{each}", "name": "f", "arguments": "{}", "server_label": "s"}
+        for each in range(2)
+    ]
+    answered: list[Json] = [
+        {"type": "mcp_approval_response", "approval_request_id": f"mcpr_{each}", "approve": True} for each in range(2)
+    ]
+
+    assert to_responses(stored(ASKED, thought, *asked, *answered)) == [ASKED, thought, *asked, *answered]
 
 
 PROGRAM: Final[Json] = {"type": "program", "id": "prog_1", "call_id": "p", "code": "f()", "fingerprint": "F"}

@@ -303,7 +303,8 @@ def complete(items: Sequence[JsonObject]) -> list[JsonObject]:
     Nothing tells whether a reasoning before an item was deleted, or is before the beginning. So an item has its id only
     directly after a reasoning. Elsewhere it is sent as a new one, without its id, which needs none; one that must have
     its id stays, but not at the beginning or where its response has reasoning elsewhere: then it is left out, with its
-    result. A reasoning is left out if no item with an id comes directly after it.
+    result. One that comes after others of the same reasoning stays, since that is there. A reasoning is left out if no
+    item with an id comes directly after it.
     """
     return _without_orphans(list(_with_reasoning(items)))
 
@@ -311,6 +312,7 @@ def complete(items: Sequence[JsonObject]) -> list[JsonObject]:
 def _with_reasoning(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
     before: JsonObject | None = None  # the reasoning directly before the item
     is_cut = True  # whether the first items of the response may be missing
+    is_reasoned = False  # whether the model made the item after a reasoning that is there, with others in between
     for item, reasons in zip(items, _reasons(items), strict=True):
         if _is_reasoning(item):
             before = item
@@ -319,10 +321,14 @@ def _with_reasoning(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
             has_id = before is not None and string(before, "id") != ""
             if before is not None and (not has_id or string(item, "id")):
                 yield before  # without an id it demands no other item
-            yield from [item] if has_id else _as_new(item, may_lack=before is None and (is_cut or reasons))
-        elif _LEFT_OUT not in item:
-            is_cut = is_cut and not _ends_response(item)
-            yield item
+            is_reasoned = has_id or (is_reasoned and before is None)
+            may_lack = before is None and not is_reasoned and (is_cut or reasons)
+            yield from [item] if has_id else _as_new(item, may_lack=may_lack)
+        else:
+            is_reasoned = False
+            if _LEFT_OUT not in item:
+                is_cut = is_cut and not _ends_response(item)
+                yield item
         before = None
 
 
