@@ -31,10 +31,19 @@ from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import File, Part, Text, ToolCall, plain
 from voltmem.parts import langchain as forms
-from voltmem.parts._providers import is_named_only, named_file, references, result_parts, result_text, spoken
+from voltmem.parts._providers import (
+    arguments_object,
+    is_named_only,
+    legal_name,
+    named_file,
+    references,
+    result_parts,
+    result_text,
+    spoken,
+)
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
-from voltmem.parts._steps import Settled, pieces
+from voltmem.parts._steps import Settled, joined, pieces
 from voltmem.storage import Storage
 from voltmem.sync import Storage as BlockingStorage
 
@@ -100,7 +109,8 @@ def to_langchain(messages: Iterable[NativeMessage]) -> list[BaseMessage]:
     A message with tool results, or with a call and what was said after its result, becomes several messages. Parts that
     only the framework that stored them can read, such as reasoning, are left out.
     """
-    return [each for one in settle(list(messages)) for each in _own(one.message) or _converted(one)]
+    found = joined(settle(list(messages)), lambda message: message.format == FORMAT)
+    return [each for one in found for each in _own(one.message) or _converted(one)]
 
 
 def _role(message: BaseMessage) -> str:
@@ -143,7 +153,7 @@ def _converted(settled: Settled[NativeMessage]) -> list[BaseMessage]:
             ToolMessage(
                 _content(result_parts(result)) if result.state == "answered" else result_text(result),
                 tool_call_id=result.call_id,
-                name=result.name or None,
+                name=legal_name(result.name) if result.name else None,
                 status="success" if result.state == "answered" else "error",
             )
             for result in results
@@ -165,9 +175,7 @@ def _with_content(settled: Settled[NativeMessage], said: Sequence[Part]) -> list
 
 
 def _langchain_call(call: ToolCall) -> LangChainCall:
-    given = call.arguments
-    args = given if isinstance(given, dict) else {} if given is None else {"input": given}
-    return LangChainCall(id=call.id, name=call.name, args=args)
+    return LangChainCall(id=call.id, name=legal_name(call.name), args=arguments_object(call))
 
 
 def _content(said: Sequence[Part]) -> Content:

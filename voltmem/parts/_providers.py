@@ -6,7 +6,6 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
@@ -22,6 +21,7 @@ from voltmem.parts._types import (
     ToolCall,
     ToolResult,
     file,
+    made_id,
     object_of,
     readable,
     string,
@@ -57,7 +57,7 @@ class CallIds:
         """Return the id for the next call, and use it up."""
         id = call.id
         is_legal = len(id) <= self._longest and _LEGAL_ID.fullmatch(id) is not None
-        wanted = id if is_legal else f"call_{blake2b(id.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
+        wanted = id if is_legal else made_id(id)
         found, again = wanted, 2
         while found in self._given:
             end = f"_{again}"

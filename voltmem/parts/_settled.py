@@ -13,7 +13,7 @@ from typing import Generic, TypeAlias
 from voltmem.parts import ai_sdk, plain, responses
 from voltmem.parts._read import parts
 from voltmem.parts._steps import Readable, ReadableT, Settled, is_invented, marked
-from voltmem.parts._types import CallState, File, Other, Part, Text, ToolCall, ToolResult, string
+from voltmem.parts._types import CallState, File, Other, Part, Text, ToolCall, ToolResult, made_id, string
 
 # The calls without a result so far, each with its place: of its message, and of its part.
 _Place: TypeAlias = tuple[int, int]
@@ -122,7 +122,7 @@ class Settling(Generic[ReadableT]):
         """Return the id of a call; for one without an id the same whenever the message is read."""
         position, number = place
         call = self._parts[position][number]
-        return getattr(call, "id", "") or f"{self._messages[position].id}:{number}"
+        return getattr(call, "id", "") or made_id(f"{self._messages[position].id}:{number}")
 
     def has_tools(self, position: int) -> bool:
         """Return whether the message has calls or results, or a person's approval of a call."""

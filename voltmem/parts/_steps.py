@@ -138,6 +138,42 @@ def is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
 
+def joined(
+    settled: Sequence[Settled[ReadableT]], is_own: Callable[[ReadableT], bool] = lambda message: False
+) -> list[Settled[ReadableT]]:
+    """
+    Return the messages, with calls that a model made at once in one message. Some store each as a message of its own.
+
+    Chat Completions and others refuse a second message with calls before the first ones are answered.
+
+    Args:
+        settled: The messages.
+        is_own: Tells the messages that the reader has stored itself. They stay as they are.
+    """
+    found: list[Settled[ReadableT]] = []
+    for each in settled:
+        before = found[-1] if found else None
+        if before is None or is_own(each.message) or is_own(before.message) or not _joins(before, each):
+            found.append(each)
+            continue
+        results = {len(before.parts) + place: result for place, result in each.results.items()}
+        found[-1] = replace(
+            before,
+            parts=[*before.parts, *each.parts],
+            results={**before.results, **results},
+            is_whole=before.is_whole and each.is_whole,
+        )
+    return found
+
+
+def _joins(before: Settled[ReadableT], message: Settled[ReadableT]) -> bool:
+    if before.speaker != "assistant" or message.speaker != "assistant":
+        return False
+    if any(isinstance(part, ToolResult) for part in (*before.parts, *message.parts)):
+        return False
+    return not any(isinstance(part, Text | File) and not is_blank(part) for part in message.parts)
+
+
 def _says(step: Step[ReadableT]) -> bool:
     # A call, a result or an Other is there if it is inline.
     return any(isinstance(part, Text | File | ToolCall | ToolResult | Other) for part in step.parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -218,6 +219,11 @@ def inline(data: str, media_type: str = "", name: str = "") -> File:
 def known_by(provider: str, id: str, found: File) -> File:
     """Return the file with this provider's id of it, if there is one."""
     return replace(found, id=id, provider=provider) if id else found
+
+
+def made_id(text: str) -> str:
+    """Return an id that every provider accepts, for a call that has none: always the same for this text."""
+    return f"call_{blake2b(text.encode('utf-8', 'replace'), digest_size=12).hexdigest()}"
 
 
 def json_text(value: JsonValue) -> str:

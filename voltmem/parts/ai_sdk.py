@@ -34,6 +34,7 @@ from voltmem.parts._types import (
     arguments,
     file,
     inline,
+    made_id,
     object_of,
     objects,
     readable,
@@ -422,7 +423,7 @@ def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
         elif (written := _written_part(part)) is not None:
             found.append(written)
     for number, result in enumerate(settled.orphans):
-        id = result.call_id or f"{settled.message.id}:{number}"
+        id = result.call_id or made_id(f"{settled.message.id}:{number}")
         found.append(_written_call(ToolCall(id, result.name, None), replace(result, call_id=id)))
     return found if any(isinstance(part, dict) and part.get("type") != STEP for part in found) else []
 

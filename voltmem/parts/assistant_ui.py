@@ -31,6 +31,7 @@ from voltmem.parts._types import (
     file,
     inline,
     json_text,
+    made_id,
     object_of,
     objects,
     readable,
@@ -246,7 +247,7 @@ def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
         elif role == "assistant" or not isinstance(part, Reasoning | Source):
             written.append(_written_part(part, role))
     for number, result in enumerate(settled.orphans):
-        id = result.call_id or f"{settled.message.id}:{number}"
+        id = result.call_id or made_id(f"{settled.message.id}:{number}")
         written.append(_written_call(ToolCall(id, result.name, None), replace(result, call_id=id)))
     return [part for part in written if part is not None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,7 @@ from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem._values import from_stored_json, to_json
 from voltmem.adapters.langchain import FORMAT, to_langchain, to_native
 from voltmem.parts import File, ToolCall, ToolResult
+from voltmem.parts._types import made_id
 
 # --- conversations begun elsewhere -----------------------------------------------------------------------------------
 
@@ -92,14 +93,14 @@ def test_tools_without_ids_or_objects_are_completed_for_langchain() -> None:
 
     assert_valid(found)
     assert [without_id(message) for message in found[1:4]] == [
-        ToolMessage("first", tool_call_id="m0:0"),
-        ToolMessage('["second"]', tool_call_id="m0:1"),
+        ToolMessage("first", tool_call_id=made_id("m0:0")),
+        ToolMessage('["second"]', tool_call_id=made_id("m0:1")),
         HumanMessage("and this"),
     ]
     assert isinstance(found[0], AIMessage)
     assert [call["args"] for call in found[0].tool_calls] == [{}, {}]
     assert isinstance(found[4], AIMessage)
-    assert found[4].tool_calls[0]["args"] == {"input": [1]}
+    assert found[4].tool_calls[0]["args"] == {"arguments": [1]}
     assert len({message.id for message in found}) == len(found) == 8
 
 
@@ -198,18 +199,18 @@ def test_parts_of_unknown_types_do_not_raise() -> None:
         {"type": ["tool_use"]},
         {"type": None, "text": "Hi"},
         {"text": "Ho"},
-        {"type": "image", "url": "u"},
+        {"type": "image", "url": "https://x.test/u"},
     ]
     answer = AIMessage(odd, tool_calls=[{"name": "f", "args": {}, "id": "k1"}])
 
     assert to_native(answer).content == [
         text_part("Hi"),
         text_part("Ho"),
-        {"type": "file", "mediaType": "image", "url": "u"},
+        {"type": "file", "mediaType": "image", "url": "https://x.test/u"},
         written(ToolCall("k1", "f", {})),
     ]
     (found,) = to_langchain([NativeMessage(role="user", content=odd)])
-    assert found.content == [text_part("Hi"), text_part("Ho"), {"type": "image", "url": "u"}]
+    assert found.content == [text_part("Hi"), text_part("Ho"), {"type": "image", "url": "https://x.test/u"}]
 
 
 async def test_a_replaced_message_is_read_as_it_is_now(storage: PostgresStorage) -> None:
@@ -318,3 +319,22 @@ def test_a_file_that_only_its_provider_knows_is_named() -> None:
     found = to_langchain([NativeMessage(role="user", content=each) for each in (openais, langchains)])
 
     assert [each.content for each in found] == ["[file: image]", [{"type": "image", "file_id": "file-1"}]]
+
+
+AT_ONCE: Final[list[dict[str, Any]]] = [
+    {"type": "function_call", "call_id": "k1", "name": "look up", "arguments": "{}"},
+    {"type": "function_call", "call_id": "k2", "name": "look up", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "k1", "output": "one"},
+    {"type": "function_call_output", "call_id": "k2", "output": "two"},
+]
+
+
+def test_calls_that_a_model_made_at_once_are_in_one_message() -> None:
+    """OpenAI's items are a row each; Chat Completions refuses a second call before the first is answered."""
+    found = to_langchain(NativeMessage.of(dict(Message.of(each))) for each in AT_ONCE)
+
+    assert_valid(found)
+    (calls, *results) = found
+    assert isinstance(calls, AIMessage)
+    assert [(call["id"], call["name"]) for call in calls.tool_calls] == [("k1", "look_up"), ("k2", "look_up")]
+    assert [each.content for each in results] == ["one", "two"]

@@ -17,10 +17,10 @@ from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import is_named_only, result_text, spoken
+from voltmem.parts._providers import arguments_object, is_named_only, legal_name, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
-from voltmem.parts._steps import Settled, pieces
+from voltmem.parts._steps import Settled, joined, pieces
 from voltmem.parts.ai_sdk import TOOL_RESULT
 
 FORMAT: Final = "agno"
@@ -369,7 +369,7 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
     }
     if "workflow_id" in component:
         return {**run, "input": turn[0].text}
-    return {**run, "messages": [message for each in settle(turn) for message in _foreign_messages(each)]}
+    return {**run, "messages": [message for each in joined(settle(turn)) for message in _foreign_messages(each)]}
 
 
 def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
@@ -408,8 +408,8 @@ def _native_media(part: File) -> JsonObject:
 
 
 def _native_call(call: ToolCall) -> JsonObject:
-    written = call.arguments if isinstance(call.arguments, str) else to_json(call.arguments or {})
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written}}
+    written = to_json(arguments_object(call))
+    return {"id": call.id, "type": "function", "function": {"name": legal_name(call.name), "arguments": written}}
 
 
 def _native_result(result: ToolResult) -> JsonObject:
@@ -417,6 +417,6 @@ def _native_result(result: ToolResult) -> JsonObject:
         "role": "tool",
         "content": result_text(result),
         "tool_call_id": result.call_id,
-        "tool_name": result.name,
+        "tool_name": legal_name(result.name) if result.name else "",
     }
     return native if result.state == "answered" else {**native, "tool_call_error": True}

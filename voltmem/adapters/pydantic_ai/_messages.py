@@ -14,10 +14,17 @@ from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, anthropic, plain
 from voltmem.parts import pydantic_ai as forms
-from voltmem.parts._providers import named_file, references, result_parts, result_text
+from voltmem.parts._providers import (
+    arguments_object,
+    legal_name,
+    named_file,
+    references,
+    result_parts,
+    result_text,
+)
 from voltmem.parts._settled import settle
 from voltmem.parts._steps import Settled, pieces
-from voltmem.parts._types import json_text, string
+from voltmem.parts._types import string
 
 try:
     from pydantic_ai.messages import (
@@ -118,7 +125,7 @@ def _converted(settled: Settled[NativeMessage]) -> Iterator[ModelMessage]:
 
 def _return(result: ToolResult, moment: datetime) -> ToolReturnPart:
     return ToolReturnPart(
-        result.name or "tool",
+        legal_name(result.name),
         _returned(result),
         result.call_id,
         timestamp=moment,
@@ -141,9 +148,8 @@ def _response_part(part: Part) -> ModelResponsePart | None:
             return TextPart(text) if text else None
         case Reasoning():
             return _thinking(part)
-        case ToolCall(id=id, name=name, arguments=arguments):
-            given = arguments if arguments is None or isinstance(arguments, dict | str) else json_text(arguments)
-            return ToolCallPart(name or "tool", given, id)
+        case ToolCall(id=id, name=name):
+            return ToolCallPart(legal_name(name), arguments_object(part), id)
         case File(data=str(data), media_type=media_type) if data and "/" in media_type:
             return FilePart(BinaryContent(b64decode(data), media_type=media_type))
         case File():

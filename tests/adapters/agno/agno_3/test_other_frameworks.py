@@ -170,3 +170,31 @@ def test_without_agno_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(MissingExtraError, match=r"'\.\[agno\]'"):
         import_module("voltmem.adapters.agno")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"type": "function_call", "name": "look up", "arguments": "{}"},
+        {"type": "custom_tool_call", "name": "look up", "input": "SELECT 1"},
+    ],
+)
+async def test_an_agent_is_shown_calls_made_at_once_in_one_message(
+    call: dict[str, Any], db: VoltMemDb, plain: PostgresStorage
+) -> None:
+    """OpenAI's items are a row each; providers refuse a second call before the first is answered, and no object."""
+    result = f"{call['type']}_output"
+    items = [
+        {**call, "call_id": "k1"},
+        {**call, "call_id": "k2"},
+        {"type": result, "call_id": "k1", "output": "one"},
+        {"type": result, "call_id": "k2", "output": "two"},
+    ]
+    await plain.conversation("ada", "s1").add_turn(items)
+
+    session: Any = await db.get_session("s1", SessionType.AGENT, "ada")
+    messages = [message for run in session.runs for message in run.messages]
+    assert [message.role for message in messages] == ["assistant", "tool", "tool"]
+    functions = [each["function"] for each in messages[0].tool_calls]
+    assert [each["name"] for each in functions] == ["look_up", "look_up"]
+    assert all(each["arguments"].startswith("{") for each in functions)
