@@ -148,12 +148,17 @@ def test_configuration_options_have_the_documented_defaults(camel: str, snake: s
 def test_configuration_options_of_the_connection_object_are_the_documented_ones() -> None:
     """
     A connection object of PostgresStorageOptions has host, port, database, user, password and ssl, of these types.
+
+    Beside them it has libpq's parameters of the socket, which are ours.
     """
     kinds = get_type_hints(ConnectionOptions)
 
     ssl = kinds.pop("ssl")
+    sockets = {name: kinds.pop(name) for name in ("keepalives", "tcp_user_timeout")}
+    sockets |= {name: kinds.pop(name) for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")}
 
     assert kinds == {"host": str, "port": int, "database": str, "user": str, "password": str}
+    assert set(sockets.values()) == {int}
     assert bool in ssl.__args__
 
 

@@ -35,6 +35,17 @@ def is_pooled_sql(connection: Connection) -> str:
     return f"pg_catalog.pg_backend_pid() <> {connection.get_server_pid()}"
 
 
+async def _is_pooled(connection: asyncpg.Connection[Record]) -> bool:
+    """Ask the server whether there is a pooler. A connection on which that fails is closed: nobody else knows it."""
+    try:
+        return await connection.execute(f"SELECT 1 WHERE {is_pooled_sql(connection)}") == "SELECT 1"
+    except BaseException as error:
+        connection.terminate()
+        if isinstance(error, DRIVER_ERRORS):
+            raise NotConnectedError from error
+        raise
+
+
 class Connector:
     """
     Connects to the first host of a target that answers, beginning with the one that answered last.
@@ -81,7 +92,7 @@ class Connector:
         settings["command_timeout"] = self._options.command_timeout
         connection = await self._connected(settings)
         if self._looks:
-            if await connection.execute(f"SELECT 1 WHERE {is_pooled_sql(connection)}") == "SELECT 1":
+            if await _is_pooled(connection):
                 connection.terminate()
                 self.use_pooler()
                 connection = await self._connected(settings)
