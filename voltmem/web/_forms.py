@@ -107,10 +107,18 @@ class ChatMessage(_WithOurs):
 
 
 class ResponsesItem(MessageInForm):
-    """An item of OpenAI's Responses API that is no message: a call, an output, reasoning."""
+    """An item of OpenAI's Responses API without a role: a call, an output, reasoning."""
 
     type: Annotated[str, Field(json_schema_extra={"enum": _ITEMS})]
-    role: Literal["developer"] | None = None  # of additional tools
+    role: None = None
+
+
+class ResponsesTools(MessageInForm):
+    """Tools that an application adds for the next response of OpenAI's Responses API."""
+
+    type: Literal["additional_tools"]
+    role: Literal["developer"]
+    tools: list[Json]
 
 
 class ResponsesMessage(MessageInForm):
@@ -206,13 +214,18 @@ def _form(value: object) -> str:
     form = None if is_plain else form_of(given)
     if form is None:
         return "<plain>"
-    return "<item>" if form.format == responses.FORMAT and given.get("type") in _ITEMS else f"<{form.format}>"
+    if form.format != responses.FORMAT or given.get("type") == "message":
+        return f"<{form.format}>"
+    if "role" not in given:
+        return "<item>"
+    return "<tools>" if given.get("type") in _ITEMS else f"<{form.format}>"
 
 
 AnyMessage: TypeAlias = Annotated[
     Annotated[NewMessage, Tag("<plain>")]
     | Annotated[ChatMessage, Tag("<openai-chat>")]
     | Annotated[ResponsesItem, Tag("<item>")]
+    | Annotated[ResponsesTools, Tag("<tools>")]
     | Annotated[ResponsesMessage, Tag("<openai-responses>")]
     | Annotated[AnthropicMessage, Tag("<anthropic>")]
     | Annotated[UIMessage, Tag("<ai-sdk/v7>")]
