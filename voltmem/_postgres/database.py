@@ -124,12 +124,7 @@ class Database:
 
         patience: Seconds for which connecting is retried; None: retry_timeout.
         """
-        if self._closed:
-            raise StorageClosedError
-        self._check_loop()
-        kept = self._pool or self._given
-        pool = kept or await self._new_pool()
-        try:
+        async with self._unprepared_pool() as pool:
             deadline = self._deadline() if patience is None else time.monotonic() + patience
             connection = await self._acquire(pool, deadline, says_so=patience is None)
             try:
@@ -138,6 +133,17 @@ class Database:
                     yield connection
             finally:
                 await self._release(pool, connection)
+
+    @asynccontextmanager
+    async def _unprepared_pool(self) -> AsyncIterator[Pool]:
+        """Yield the pool, and without one a new one that ends with the block. The schema is not prepared."""
+        if self._closed:
+            raise StorageClosedError
+        self._check_loop()
+        kept = self._pool or self._given
+        pool = kept or await self._new_pool()
+        try:
+            yield pool
         finally:
             if pool is not kept:
                 pool.terminate()
@@ -295,16 +301,8 @@ class Database:
 
         It must bear being repeated. DRIVER_ERRORS of it become voltmem's errors.
         """
-        if self._closed:
-            raise StorageClosedError
-        self._check_loop()
-        kept = self._pool or self._given
-        pool = kept or await self._new_pool()
-        try:
+        async with self._unprepared_pool() as pool:
             return await self._repeated(pool, work, self._deadline())
-        finally:
-            if pool is not kept:
-                pool.terminate()
 
     async def _repeated(self, pool: Pool, work: Callable[[Connection], Awaitable[Result]], deadline: float) -> Result:
         delay = FIRST_DELAY
