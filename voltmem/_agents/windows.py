@@ -56,6 +56,7 @@ class _Turns(Generic[MessageT]):
     def __init__(self, messages: Sequence[MessageT]) -> None:
         self._messages = messages
         self._settling = Settling(messages)
+        self._last_said = self._settling.last_said()
         self._turn = list(range(len(messages)))  # for each position, another one of its turn; the root has its own
         for call, result in self._settling.links:
             self._turn[self._root(result)] = self._root(call)
@@ -124,7 +125,7 @@ class _Turns(Generic[MessageT]):
 
     def _goes_on(self, position: int, call: ToolCall) -> bool:
         """Return whether the provider goes on with a call of its own tool: nobody has said anything since."""
-        return anthropic.is_inline(call) and position == self._settling.last_said()
+        return position == self._last_said and anthropic.is_inline(call)
 
     def end(self, position: int) -> int:
         """Return the position of the last message of the turn."""
