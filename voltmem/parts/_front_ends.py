@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import JsonValue
 
-from voltmem.parts._types import JsonObject, object_of, string
+from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._types import JsonObject, ToolCall, ToolResult, object_of, string
+
+
+def late_outcomes(
+    settled: Settled[ReadableT], outcome: Callable[[ToolResult], JsonObject], abandoned: JsonObject
+) -> dict[str, JsonObject]:
+    """
+    Return what became of the message's calls elsewhere, by their ids.
+
+    Args:
+        settled: The message, stored in the front end's form.
+        outcome: Returns the fields that a call's part gets with its result.
+        abandoned: Those of a call that will never have a result.
+    """
+    last: dict[str, int] = {}
+    answered: set[int] = set()  # the places of the calls whose results are in the message
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolCall):
+            last[part.id] = place
+        elif isinstance(part, ToolResult) and part.call_id in last:
+            answered.add(last[part.call_id])
+    found: dict[str, JsonObject] = {}
+    for place, part in enumerate(settled.parts):
+        if isinstance(part, ToolCall) and part.state == "abandoned":
+            found[part.id] = abandoned
+        elif isinstance(part, ToolCall) and place in settled.results and place not in answered:
+            found[part.id] = outcome(settled.results[place])
+    return found
 
 
 def with_own_ids(messages: Sequence[JsonObject], within: str) -> list[JsonObject]:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from voltmem._values import is_storable, json_value
 from voltmem.errors import InvalidInputError
-from voltmem.parts._front_ends import with_own_ids
+from voltmem.parts._front_ends import late_outcomes, with_own_ids
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     STEP,
@@ -376,12 +376,7 @@ def role(settled: Settled[ReadableT]) -> str:
 
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
     """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
-    late: dict[str, JsonObject] = {}
-    for place, part in enumerate(settled.parts):
-        if isinstance(part, ToolCall) and part.state == "abandoned":
-            late[part.id] = _ABANDONED
-        elif isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts:
-            late[part.id] = outcome(settled.results[place])
+    late = late_outcomes(settled, outcome, _ABANDONED)
     parts = payload.get("parts")
     if not late or not isinstance(parts, list):
         return payload

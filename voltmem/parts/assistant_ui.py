@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem.parts import ai_sdk
-from voltmem.parts._front_ends import with_own_ids
+from voltmem.parts._front_ends import late_outcomes, with_own_ids
 from voltmem.parts._steps import ReadableT, Settled
 from voltmem.parts._types import (
     BlockReader,
@@ -206,12 +206,7 @@ def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObje
 
 def _with_results(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:
     """Return the payload; a call gets the result that another message has, or an error if it will never have one."""
-    late: dict[str, JsonObject] = {}
-    for place, part in enumerate(settled.parts):
-        if isinstance(part, ToolCall) and part.state == "abandoned":
-            late[part.id] = _ABANDONED
-        elif isinstance(part, ToolCall) and place in settled.results and settled.results[place] not in settled.parts:
-            late[part.id] = _outcome(settled.results[place])
+    late = late_outcomes(settled, _outcome, _ABANDONED)
     content = payload.get("content")
     if isinstance(content, str):  # its decoder takes a list only
         return {**payload, "content": [{"type": "text", "text": content}]}
