@@ -498,10 +498,12 @@ def test_a_file_that_a_provider_refuses_is_named(write: Any, question: Json) -> 
 @pytest.mark.parametrize("write", [to_openai, to_responses, to_anthropic])
 def test_a_picture_has_the_media_type_that_providers_know(write: Any) -> None:
     """Many programs write image/jpg; without a type, the first bytes say it."""
-    gif = b64encode(b"GIF89a" + bytes(60)).decode()
+    gif, avif = (b64encode(each + bytes(60)).decode() for each in (b"GIF89a", b"\0\0\0\x20ftypavif"))
 
     assert "image/jpeg" in str(write(stored(attached("image/jpg", data="AAAA"))))
+    assert "image/jpeg" in str(write(stored(attached("image/JPEG; q=1", data="AAAA"))))
     assert "image/gif" in str(write(stored(attached("image", data=gif))))
+    assert write(stored(attached("image", data=avif))) == [{"role": "user", "content": "[file: a]"}]
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,9 @@ def to_openai(messages: Iterable[Given]) -> list[JsonObject]:
 
     Each call is answered once, right after it; calls without a result and results without a call are left out. A
     denied or failed call is answered with what became of it. What was stored in this form is returned as it was. A file
-    is named in the text where the API takes none: in an answer, in a tool's result, and if it is a stored file without
-    its bytes, which memory.with_files() fills in.
+    is named in the text where the API takes none: in an answer, in a tool's result, an image or a sound of a form that
+    it refuses, an address that it cannot fetch, another provider's id, and a stored file without its bytes, which
+    memory.with_files() fills in. A message without words or files is left out.
 
     Args:
         messages: Stored messages, or dicts in any of the known forms.
@@ -91,7 +92,8 @@ def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
     """
     Return items for OpenAI's Responses API, by the same rules as to_openai(). Tools' results have their files.
 
-    A reasoning is left out with the item that followed it. An item whose reasoning is missing has no id.
+    A reasoning is returned if the item that followed it comes next, and only such an item has its id. A search or
+    another call that must have its id is left out where its reasoning may be missing.
     """
     return responses.write(settle(readable(messages)))
 
@@ -100,8 +102,8 @@ def to_anthropic(messages: Iterable[Given]) -> list[JsonObject]:
     """
     Return messages for Anthropic's Messages API, by the same rules as to_openai().
 
-    The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. Thinking is
-    returned if Anthropic signed it. Tools' results have their files.
+    The roles alternate. The system's messages are left out: pass ``system=system_prompt(messages)``. What Anthropic
+    made is returned as it came: signed thinking, its own tools, citations. Tools' results have their files.
     """
     return anthropic.write(steps(settle(readable(messages)), anthropic.is_inline))
 

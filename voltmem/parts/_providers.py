@@ -6,6 +6,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from pydantic import JsonValue
@@ -13,6 +14,7 @@ from pydantic import JsonValue
 from voltmem._media_types import media_type_of
 from voltmem._values import with_strings
 from voltmem.parts._types import (
+    BASE64_URL,
     FILE_URL,
     File,
     JsonObject,
@@ -34,11 +36,13 @@ _LEGAL_ID: Final = re.compile("[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES: Final = re.compile("[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64
 _REFERENCE: Final = re.compile(rf"{FILE_URL}[0-9a-f]{{64}}")
-_BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
 # Who makes ids that begin so, for forms that do not say it, such as LangChain's.
 _MAKERS: Final = {"file-": "openai", "file_": "anthropic"}
 _AUDIO: Final = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "wave": "wav", "vnd.wave": "wav", "": "wav"}
-_IMAGES: Final = frozenset({"png", "jpeg", "gif", "webp"})
+_IMAGES: Final = {each: f"image/{each}" for each in ("png", "jpeg", "gif", "webp")} | {
+    "jpg": "image/jpeg",
+    "pjpeg": "image/jpeg",
+}
 # Where a provider, or the framework before it, can fetch a file.
 _ADDRESSES: Final = ("https://", "http://", "gs://", "s3://")
 DENIED: Final = "The user denied this tool call."
@@ -55,9 +59,7 @@ class CallIds:
 
     def legal(self, call: ToolCall) -> str:
         """Return the id for the next call, and use it up."""
-        id = call.id
-        is_legal = len(id) <= self._longest and _LEGAL_ID.fullmatch(id) is not None
-        wanted = id if is_legal else made_id(id)
+        wanted = call.id if self._is_legal(call.id) else made_id(call.id)
         found, again = wanted, 2
         while found in self._given:
             end = f"_{again}"
@@ -85,8 +87,10 @@ class CallIds:
 
     def may_keep(self, call: ToolCall) -> bool:
         """Return whether a call may be sent as it is, with its id and its name."""
-        is_legal = len(call.id) <= self._longest and _LEGAL_ID.fullmatch(call.id) is not None
-        return is_legal and call.id not in self._given and legal_name(call.name) == call.name
+        return self._is_legal(call.id) and call.id not in self._given and legal_name(call.name) == call.name
+
+    def _is_legal(self, id: str) -> bool:
+        return len(id) <= self._longest and _LEGAL_ID.fullmatch(id) is not None
 
 
 def legal_name(name: str) -> str:
@@ -98,6 +102,11 @@ def arguments_object(call: ToolCall) -> JsonObject:
     """Return a call's arguments as an object, which is what a function takes."""
     given = call.arguments
     return given if isinstance(given, dict) else {} if given in (None, "") else {"arguments": given}
+
+
+def custom_input(call: ToolCall) -> str:
+    """Return a call's arguments as the text that a custom tool takes."""
+    return "" if call.arguments is None else readable(call.arguments)
 
 
 def file_id(part: File, provider: str) -> str:
@@ -133,7 +142,7 @@ class Blocks:
 def _shown(item: JsonValue) -> list[Shown]:
     """Return the texts and files of a block in a result; [] if it is no block."""
     if isinstance(item, str):
-        return [file(item)] if _REFERENCE.fullmatch(item) or _BASE64_URL.match(item) else [Text(item)]
+        return [file(item)] if _REFERENCE.fullmatch(item) or BASE64_URL.match(item) else [Text(item)]
     if not isinstance(item, dict):
         return []
     type = string(item, "type")
@@ -180,22 +189,47 @@ def named_file(part: File) -> str:
     return f"[file: {part.name or url or part.media_type or part.id or 'file'}]"
 
 
+def is_medium(part: File) -> bool:
+    """Return whether it is an image, a sound or a video, which providers do not take as documents."""
+    return part.media_type.partition("/")[0] in ("image", "audio", "video")
+
+
+def is_fetched(part: File) -> bool:
+    """Return whether a provider fetches the file from its address."""
+    return part.url.lower().startswith(("https:", "http:"))
+
+
 def image_type(part: File) -> str:
-    """Return the media type of an image that every provider takes; "": it is none, or one that they refuse."""
-    kind, _, form = part.media_type.lower().partition("/")
+    """
+    Return the media type of an image that every provider takes; "": it is none, or one that they refuse.
+
+    Without a form the first bytes say it; "image" for one whose bytes are elsewhere.
+    """
+    kind, form = _kind_and_form(part)
     if kind != "image":
         return ""
     if form in ("", "*"):
-        return media_type_of(_beginning(part.data)) or "image/png" if part.data else "image"
-    return {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}.get(
-        f"image/{form}", f"image/{form}" if form in _IMAGES else ""
-    )
+        if not part.data:
+            return "image"
+        form = (media_type_of(_beginning(part.data)) or "image/png").partition("/")[2]
+    return _IMAGES.get(form, "")
+
+
+def _kind_and_form(part: File) -> tuple[str, str]:
+    kind, _, form = part.media_type.lower().partition(";")[0].strip().partition("/")
+    return kind, form
 
 
 def _beginning(data: str) -> bytes:
     with suppress(ValueError):
         return b64decode(data[:64])
     return b""
+
+
+def image_address(part: File) -> str:
+    """Return the address at which OpenAI gets an image, of its bytes a data: URL; "" if it does not take the image."""
+    type = image_type(part)
+    return replace(part, media_type=type).address if type and (part.data or is_fetched(part)) else ""
 
 
 def image_detail(part: File) -> JsonObject:
@@ -207,5 +241,5 @@ def image_detail(part: File) -> JsonObject:
 
 def audio_format(part: File) -> str:
     """Return OpenAI's name for the form of an audio; "": it is none, or one that OpenAI refuses."""
-    kind, _, form = part.media_type.lower().partition("/")
+    kind, form = _kind_and_form(part)
     return _AUDIO.get(form.removeprefix("x-"), "") if kind == "audio" else ""

@@ -150,28 +150,30 @@ def joined(
         settled: The messages.
         is_own: Tells the messages that the reader has stored itself. They stay as they are.
     """
-    found: list[Settled[ReadableT]] = []
+    groups: list[list[Settled[ReadableT]]] = []
+    is_open = False  # whether the calls of the next message belong to the last group
     for each in settled:
-        before = found[-1] if found else None
-        if before is None or is_own(each.message) or is_own(before.message) or not _joins(before, each):
-            found.append(each)
-            continue
-        results = {len(before.parts) + place: result for place, result in each.results.items()}
-        found[-1] = replace(
-            before,
-            parts=[*before.parts, *each.parts],
-            results={**before.results, **results},
-            is_whole=before.is_whole and each.is_whole,
-        )
-    return found
+        has_results = any(isinstance(part, ToolResult) for part in each.parts)
+        is_foreign_call = each.speaker == "assistant" and not has_results and not is_own(each.message)
+        speaks = any(isinstance(part, Text | File) and not is_blank(part) for part in each.parts)
+        if is_open and is_foreign_call and not speaks:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+        is_open = is_foreign_call
+    return [_one(group) for group in groups]
 
 
-def _joins(before: Settled[ReadableT], message: Settled[ReadableT]) -> bool:
-    if before.speaker != "assistant" or message.speaker != "assistant":
-        return False
-    if any(isinstance(part, ToolResult) for part in (*before.parts, *message.parts)):
-        return False
-    return not any(isinstance(part, Text | File) and not is_blank(part) for part in message.parts)
+def _one(group: Sequence[Settled[ReadableT]]) -> Settled[ReadableT]:
+    """Return the messages of a group as one, which has the first one's id."""
+    if len(group) == 1:
+        return group[0]
+    parts: list[Part] = []
+    results: dict[int, ToolResult] = {}
+    for each in group:
+        results |= {len(parts) + place: result for place, result in each.results.items()}
+        parts += each.parts
+    return replace(group[0], parts=parts, results=results, is_whole=all(each.is_whole for each in group))
 
 
 def _says(step: Step[ReadableT]) -> bool:

@@ -168,6 +168,8 @@ def block_of(part: Part, form: str) -> JsonObject | None:
 
 FILE_URL: Final = "voltmem:file/"
 """What the address of a stored file begins with; its id follows."""
+BASE64_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
+"""What a data: URL with bytes in base64 begins with."""
 STEP: Final = "step-start"
 JSON: Final = "json"
 """The type of an Other that is no part of any form, but any JSON value: some applications store such content."""

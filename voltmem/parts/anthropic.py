@@ -16,6 +16,8 @@ from voltmem.parts._providers import (
     arguments_object,
     file_id,
     image_type,
+    is_fetched,
+    is_medium,
     legal_name,
     named_file,
     references,
@@ -173,6 +175,7 @@ def read(message: JsonObject) -> list[Part]:
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 _LONGEST_ID: Final = 64
+_PDF: Final = "application/pdf"
 
 # The fields that the API takes of the blocks that other forms have as well. Of its own it takes all that it has made.
 _FIELDS: Final[Mapping[str, Set[str]]] = {
@@ -224,12 +227,10 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
 
 def _add(found: list[JsonObject], role: str, blocks: list[JsonValue]) -> None:
     """Add the blocks to the last message if it has the same role: roles alternate."""
-    if not blocks:
-        return
-    if found and found[-1]["role"] == role:
-        there = found[-1]["content"]
-        found[-1] = {"role": role, "content": [*(there if isinstance(there, list) else []), *blocks]}
-    else:
+    there = found[-1]["content"] if found and found[-1]["role"] == role else None
+    if isinstance(there, list):
+        there += blocks
+    elif blocks:
         found.append({"role": role, "content": blocks})
 
 
@@ -279,24 +280,22 @@ def _block(part: Part) -> JsonObject | None:
 
 
 def _written_file(part: File) -> JsonObject:
-    media_type, kind = image_type(part) or part.media_type or "application/pdf", part.media_type.partition("/")[0]
+    image = image_type(part)
     source: JsonObject
-    named: JsonObject = {"title": part.name} if part.name else {}
-    if kind == "image" and not image_type(part):
-        return {"type": "text", "text": named_file(part)}
     if part.data:
-        source = {"type": "base64", "media_type": media_type, "data": part.data}
-    elif part.url.startswith(("http:", "https:")):
+        source = {"type": "base64", "media_type": image or part.media_type or _PDF, "data": part.data}
+    elif is_fetched(part):
         source = {"type": "url", "url": part.url}
     elif id := file_id(part, PROVIDER):
         source = {"type": "file", "file_id": id}
     else:
         return {"type": "text", "text": named_file(part)}
-    if kind == "image":
+    if image:
         return {"type": "image", "source": source}
-    if part.data and media_type != "application/pdf":
+    if is_medium(part) or source.get("media_type", _PDF) != _PDF:
         return {"type": "text", "text": named_file(part)}
-    return {"type": "document", "source": source, **named}
+    titled: JsonObject = {"title": part.name} if part.name else {}
+    return {"type": "document", "source": source, **titled}
 
 
 def _written_call(id: str, call: ToolCall, own_calls: Set[str]) -> JsonObject:

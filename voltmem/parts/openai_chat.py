@@ -7,7 +7,6 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -16,9 +15,11 @@ from voltmem.parts._providers import (
     CallIds,
     arguments_object,
     audio_format,
+    custom_input,
     file_id,
+    image_address,
     image_detail,
-    image_type,
+    is_medium,
     legal_name,
     named_file,
     references,
@@ -199,10 +200,10 @@ def _said(step: Step[ReadableT], calls: list[JsonValue]) -> JsonObject:
 
 
 def _written_call(id: str, call: ToolCall) -> JsonObject:
-    name, given = legal_name(call.name), call.arguments
+    name = legal_name(call.name)
     if call.is_custom:
-        return {"id": id, "type": "custom", "custom": {"name": name, "input": given}}
-    written = given if isinstance(given, str) else json_text(arguments_object(call))
+        return {"id": id, "type": "custom", "custom": {"name": name, "input": custom_input(call)}}
+    written = call.arguments if isinstance(call.arguments, str) else json_text(arguments_object(call))
     return {"id": id, "type": "function", "function": {"name": name, "arguments": written}}
 
 
@@ -219,14 +220,11 @@ def _block(part: Part) -> JsonObject | None:
         return {"type": "text", "text": part.text}
     if not isinstance(part, File):
         return None
-    is_fetched = part.url.startswith(("https:", "http:"))
-    kind = part.media_type.partition("/")[0]
-    if kind == "image" and image_type(part) and (part.data or is_fetched):
-        image = replace(part, media_type=image_type(part))
-        return {"type": "image_url", "image_url": {"url": image.address, **image_detail(part)}}
+    if image := image_address(part):
+        return {"type": "image_url", "image_url": {"url": image, **image_detail(part)}}
     if part.data and (format := audio_format(part)):
         return {"type": "input_audio", "input_audio": {"data": part.data, "format": format}}
-    if part.data and kind not in ("image", "audio", "video"):
+    if part.data and not is_medium(part):
         return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.address}}
     if id := file_id(part, PROVIDER):
         return {"type": "file", "file": {"file_id": id}}

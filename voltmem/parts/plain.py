@@ -7,7 +7,6 @@ stay in that form.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +16,7 @@ from pydantic import JsonValue
 from voltmem._values import is_storable
 from voltmem.parts import openai_chat
 from voltmem.parts._types import (
+    BASE64_URL,
     FILE_URL,
     JSON,
     STEP,
@@ -41,7 +41,6 @@ _IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "tool_use_id", "call_id"})
 # A longer string without a space is no text that a person reads: bytes in base64, a token.
 _LONGEST_WORD: Final = 1000
-_DATA_URL: Final = re.compile(r"data:[^,\s]*;base64,", re.IGNORECASE)
 # The fields of blocks that have bytes in base64, and those that say of which media type they are.
 _BYTES: Final = ("data", "base64")
 _MEDIA_TYPES: Final = ("mimeType", "mime_type", "mediaType", "media_type")
@@ -169,7 +168,7 @@ def _write(part: Part) -> JsonObject | None:
 def _without_bytes(value: JsonValue) -> JsonValue:
     """Return a tool's result without the bytes of files."""
     if isinstance(value, str):
-        return "" if _DATA_URL.match(value) else value
+        return "" if BASE64_URL.match(value) else value
     if isinstance(value, list):
         return [_without_bytes(each) for each in value]
     if not isinstance(value, dict):
@@ -219,7 +218,7 @@ def _leaves(value: JsonValue) -> Iterator[str]:
             yield from _leaves(item)
     elif isinstance(value, str):
         is_text = len(value) <= _LONGEST_WORD or any(map(str.isspace, value[:_LONGEST_WORD]))
-        if is_text and not value.startswith(FILE_URL) and not _DATA_URL.match(value):
+        if is_text and not value.startswith(FILE_URL) and not BASE64_URL.match(value):
             yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)

@@ -7,7 +7,6 @@ https://platform.openai.com/docs/api-reference/responses/create
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -15,9 +14,12 @@ from pydantic import JsonValue
 from voltmem.parts._providers import (
     CallIds,
     arguments_object,
+    custom_input,
     file_id,
+    image_address,
     image_detail,
-    image_type,
+    is_fetched,
+    is_medium,
     legal_name,
     named_file,
     references,
@@ -420,7 +422,7 @@ def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iter
 def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
     named: JsonObject = {"call_id": ids.legal(call), "name": legal_name(call.name)}
     if call.is_custom:
-        return {"type": _CUSTOM, **named, "input": call.arguments}
+        return {"type": _CUSTOM, **named, "input": custom_input(call)}
     written = call.arguments if isinstance(call.arguments, str) else json_text(arguments_object(call))
     return {"type": "function_call", **named, "arguments": written}
 
@@ -472,15 +474,13 @@ def _block(part: Part) -> JsonObject | None:
         return None
     if part.is_stored:
         return _text_block(named_file(part))
-    kind, id = part.media_type.partition("/")[0], file_id(part, PROVIDER)
-    is_fetched = part.url.startswith(("https:", "http:"))
-    if kind == "image" and image_type(part) and (part.data or is_fetched or id):
-        address = replace(part, media_type=image_type(part)).address
-        where: JsonObject = {"image_url": address} if address else {"file_id": id}
+    image, id = image_address(part), file_id(part, PROVIDER)
+    if image or (id and part.media_type.startswith("image")):
+        where: JsonObject = {"image_url": image} if image else {"file_id": id}
         return {"type": "input_image", "detail": "auto", **image_detail(part), **where}
-    if part.data and kind not in ("image", "audio", "video"):
+    if part.data and not is_medium(part):
         return {"type": "input_file", "filename": part.name or "file", "file_data": part.address}
-    if is_fetched and kind not in ("image", "audio", "video"):
+    if is_fetched(part) and not is_medium(part):
         return {"type": "input_file", "file_url": part.url}
     return {"type": "input_file", "file_id": id} if id else _text_block(named_file(part))
 
