@@ -24,7 +24,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from tests.across.said import Fact, result_of
 from tests.across.writers import AgnoModel, client
 from tests.adapters.agno.agno_3.sessions import agent as agno_agent
-from tests.adapters.langchain.scripted import C1, scripted, user_input
+from tests.adapters.langchain.scripted import C1, assert_valid, scripted, user_input
 from tests.adapters.langchain.scripted import agent as langchain_agent
 from tests.adapters.openai_agents.runs import CONFIG
 from tests.adapters.openai_agents.runs import agent as openai_agent
@@ -166,6 +166,7 @@ def of_model_messages(messages: Sequence[ModelMessage]) -> Iterator[Fact]:
 async def read_langchain(storage: PostgresStorage) -> Shown:
     model = scripted("ok")
     await langchain_agent(model, storage).ainvoke(user_input(NEXT), C1)
+    assert_valid(model.requests[-1])
     return shown(of_langchain(model.requests[-1]), model.requests[-1])
 
 
@@ -183,7 +184,19 @@ def of_langchain(messages: Sequence[BaseMessage]) -> Iterator[Fact]:
 async def read_agno(storage: PostgresStorage) -> Shown:
     model = AgnoModel()
     await agno_agent(VoltMemDb(storage), model, session_id="c1").arun(NEXT)
+    assert_answered_at_once(model.last)
     return shown(of_agno(model.last), [message.to_dict() for message in model.last])
+
+
+def assert_answered_at_once(messages: Sequence[Any]) -> None:
+    waiting: set[str] = set()
+    for message in messages:
+        if message.role == "tool":
+            waiting.remove(message.tool_call_id)
+        else:
+            assert not waiting
+            waiting = {call["id"] for call in message.tool_calls or []}
+    assert not waiting
 
 
 def of_agno(messages: Sequence[Any]) -> Iterator[Fact]:

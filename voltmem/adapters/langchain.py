@@ -34,7 +34,6 @@ from voltmem.parts import langchain as forms
 from voltmem.parts._providers import (
     arguments_object,
     is_named_only,
-    legal_name,
     named_file,
     references,
     result_parts,
@@ -43,7 +42,8 @@ from voltmem.parts._providers import (
 )
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
-from voltmem.parts._steps import Settled, joined, pieces
+from voltmem.parts._steps import Settled
+from voltmem.parts._told import Piece, told
 from voltmem.storage import Storage
 from voltmem.sync import Storage as BlockingStorage
 
@@ -106,11 +106,18 @@ def to_langchain(messages: Iterable[NativeMessage]) -> list[BaseMessage]:
     """
     Convert stored messages to LangChain's. Its own are unchanged; others are converted.
 
-    A message with tool results, or with a call and what was said after its result, becomes several messages. Parts that
-    only the framework that stored them can read, such as reasoning, are left out.
+    A message with tool results, or with a call and what was said after its result, becomes several messages. Calls that
+    are stored one by one, with no result in between, become one message, as providers want them. Parts that only the
+    framework that stored them can read, such as reasoning, are left out.
     """
-    found = joined(settle(list(messages)), lambda message: message.format == FORMAT)
-    return [each for one in found for each in _own(one.message) or _converted(one)]
+    settled = settle(list(messages))
+    own = [_own(each.message) for each in settled]
+    pieces = told(settled, list(map(bool, own)))
+    return [
+        message
+        for each, as_stored, said in zip(settled, own, pieces, strict=True)
+        for message in (*as_stored, *_converted(each, said, len(as_stored)))
+    ]
 
 
 def _role(message: BaseMessage) -> str:
@@ -144,21 +151,21 @@ def _own(message: NativeMessage) -> list[BaseMessage]:
         return []
 
 
-def _converted(settled: Settled[NativeMessage]) -> list[BaseMessage]:
-    """Convert a message that LangChain did not store, piece by piece."""
+def _converted(settled: Settled[NativeMessage], pieces: Iterable[Piece], begin: int) -> list[BaseMessage]:
+    """Convert what a message says that LangChain did not store. The ids are numbered from *begin* on."""
     converted: list[BaseMessage] = []
-    for said, results in pieces(settled):
-        converted += _with_content(settled, said)
+    for piece in pieces:
+        converted += _with_content(settled, piece.said)
         converted += [
             ToolMessage(
                 _content(result_parts(result)) if result.state == "answered" else result_text(result),
                 tool_call_id=result.call_id,
-                name=legal_name(result.name) if result.name else None,
+                name=result.name or None,
                 status="success" if result.state == "answered" else "error",
             )
-            for result in results
+            for result in piece.results
         ]
-    for number, each in enumerate(converted):
+    for number, each in enumerate(converted, begin):
         each.id = f"{settled.message.id}:{number}" if number else settled.message.id
     return converted
 
@@ -175,7 +182,7 @@ def _with_content(settled: Settled[NativeMessage], said: Sequence[Part]) -> list
 
 
 def _langchain_call(call: ToolCall) -> LangChainCall:
-    return LangChainCall(id=call.id, name=legal_name(call.name), args=arguments_object(call))
+    return LangChainCall(id=call.id, name=call.name, args=arguments_object(call))
 
 
 def _content(said: Sequence[Part]) -> Content:

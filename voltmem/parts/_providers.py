@@ -32,6 +32,8 @@ from voltmem.parts._types import (
 Shown: TypeAlias = Text | File
 """What a model can be shown of a tool's result."""
 
+# The shortest bound for the id of a call, of all providers: Chat Completions has it.
+LONGEST_ID: Final = 40
 _LEGAL_ID: Final = re.compile("[a-zA-Z0-9_-]+")
 _NOT_IN_NAMES: Final = re.compile("[^a-zA-Z0-9_-]")
 _LONGEST_NAME: Final = 64

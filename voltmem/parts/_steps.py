@@ -6,7 +6,7 @@ The forms write from these: Chat Completions and Anthropic's Messages from steps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -138,44 +138,6 @@ def is_blank(part: Part) -> bool:
     return isinstance(part, Text) and not part.text.strip()
 
 
-def joined(
-    settled: Sequence[Settled[ReadableT]], is_own: Callable[[ReadableT], bool] = lambda message: False
-) -> list[Settled[ReadableT]]:
-    """
-    Return the messages, with calls that a model made at once in one message. Some store each as a message of its own.
-
-    Chat Completions and others refuse a second message with calls before the first ones are answered.
-
-    Args:
-        settled: The messages.
-        is_own: Tells the messages that the reader has stored itself. They stay as they are.
-    """
-    groups: list[list[Settled[ReadableT]]] = []
-    is_open = False  # whether the calls of the next message belong to the last group
-    for each in settled:
-        has_results = any(isinstance(part, ToolResult) for part in each.parts)
-        is_foreign_call = each.speaker == "assistant" and not has_results and not is_own(each.message)
-        speaks = any(isinstance(part, Text | File) and not is_blank(part) for part in each.parts)
-        if is_open and is_foreign_call and not speaks:
-            groups[-1].append(each)
-        else:
-            groups.append([each])
-        is_open = is_foreign_call
-    return [_one(group) for group in groups]
-
-
-def _one(group: Sequence[Settled[ReadableT]]) -> Settled[ReadableT]:
-    """Return the messages of a group as one, which has the first one's id."""
-    if len(group) == 1:
-        return group[0]
-    parts: list[Part] = []
-    results: dict[int, ToolResult] = {}
-    for each in group:
-        results |= {len(parts) + place: result for place, result in each.results.items()}
-        parts += each.parts
-    return replace(group[0], parts=parts, results=results, is_whole=all(each.is_whole for each in group))
-
-
 def _says(step: Step[ReadableT]) -> bool:
     # A call, a result or an Other is there if it is inline.
     return any(isinstance(part, Text | File | ToolCall | ToolResult | Other) for part in step.parts)
@@ -210,27 +172,3 @@ def _whole(found: list[Step[ReadableT]]) -> list[Step[ReadableT]]:
         for step in found:
             step.sources = [replace(each, is_whole=False) for each in step.sources]
     return found
-
-
-def pieces(settled: Settled[ReadableT]) -> Iterator[tuple[list[Part], list[ToolResult]]]:
-    """
-    Yield what one message says, piece by piece: parts with calls, then the results that follow them.
-
-    A UIMessage has several such pieces. Calls without a result are left out.
-    """
-    said: list[Part] = []
-    results: list[ToolResult] = []
-    for place, part in enumerate(settled.parts):
-        if isinstance(part, ToolResult):
-            results.append(part)
-            continue
-        if is_blank(part):
-            continue
-        begins = not isinstance(part, ToolCall) or not said
-        if results and begins:
-            yield said, results
-            said, results = [], []
-        if not isinstance(part, ToolCall) or place in settled.results:
-            said.append(part)
-    if said or results:
-        yield said, results

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from voltmem.parts._providers import (
+    LONGEST_ID,
     CallIds,
     arguments_object,
     audio_format,
@@ -152,13 +153,10 @@ def call(given: JsonObject) -> ToolCall:
 
 # --- the way back ---------------------------------------------------------------------------------------------------
 
-# OpenAI's own bound for the id of a call.
-_LONGEST_ID: Final = 40
-
 
 def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
     """Return the messages of the steps. A message that was stored in this form is returned as it was."""
-    ids = CallIds(_LONGEST_ID)
+    ids = CallIds(LONGEST_ID)
     found: list[JsonObject] = []
     for step in steps:
         if step.speaker == "assistant":

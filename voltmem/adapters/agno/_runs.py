@@ -17,10 +17,11 @@ from voltmem.adapters.agno._documents import epoch_seconds, objects_of
 from voltmem.models import Message, NativeMessage
 from voltmem.parts import SYSTEM_ROLES, File, Part, Text, ToolCall, ToolResult, parts, plain
 from voltmem.parts import agno as forms
-from voltmem.parts._providers import arguments_object, is_named_only, legal_name, result_text, spoken
+from voltmem.parts._providers import arguments_object, is_named_only, result_text, spoken
 from voltmem.parts._settled import settle
 from voltmem.parts._shapes import read_block
-from voltmem.parts._steps import Settled, joined, pieces
+from voltmem.parts._steps import Settled
+from voltmem.parts._told import Piece, told
 from voltmem.parts.ai_sdk import TOOL_RESULT
 
 FORMAT: Final = "agno"
@@ -369,17 +370,24 @@ def _foreign_run(turn: Sequence[NativeMessage], component: JsonObject) -> JsonOb
     }
     if "workflow_id" in component:
         return {**run, "input": turn[0].text}
-    return {**run, "messages": [message for each in joined(settle(turn)) for message in _foreign_messages(each)]}
+    settled = settle(turn)
+    pieces = told(settled, [False] * len(settled))
+    return {
+        **run,
+        "messages": [
+            message for each, said in zip(settled, pieces, strict=True) for message in _foreign_messages(each, said)
+        ],
+    }
 
 
-def _foreign_messages(settled: Settled[NativeMessage]) -> list[JsonValue]:
+def _foreign_messages(settled: Settled[NativeMessage], pieces: Iterable[Piece]) -> list[JsonValue]:
     """Convert a message that Agno did not store, piece by piece: a message, and one for each tool result."""
     created_at = epoch_seconds(settled.message.created_at)
     native: list[JsonValue] = []
-    for said, results in pieces(settled):
-        if any(isinstance(part, Text | File | ToolCall) for part in said):
-            native.append({**_said(settled.speaker, said), "created_at": created_at})
-        native += [{**_native_result(each), "created_at": created_at} for each in results]
+    for piece in pieces:
+        if any(isinstance(part, Text | File | ToolCall) for part in piece.said):
+            native.append({**_said(settled.speaker, piece.said), "created_at": created_at})
+        native += [{**_native_result(each), "created_at": created_at} for each in piece.results]
     return native
 
 
@@ -409,7 +417,7 @@ def _native_media(part: File) -> JsonObject:
 
 def _native_call(call: ToolCall) -> JsonObject:
     written = to_json(arguments_object(call))
-    return {"id": call.id, "type": "function", "function": {"name": legal_name(call.name), "arguments": written}}
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written}}
 
 
 def _native_result(result: ToolResult) -> JsonObject:
@@ -417,6 +425,6 @@ def _native_result(result: ToolResult) -> JsonObject:
         "role": "tool",
         "content": result_text(result),
         "tool_call_id": result.call_id,
-        "tool_name": legal_name(result.name) if result.name else "",
+        "tool_name": result.name,
     }
     return native if result.state == "answered" else {**native, "tool_call_error": True}

@@ -14,16 +14,10 @@ from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.parts import File, Part, Reasoning, Text, ToolCall, ToolResult, anthropic, plain
 from voltmem.parts import pydantic_ai as forms
-from voltmem.parts._providers import (
-    arguments_object,
-    legal_name,
-    named_file,
-    references,
-    result_parts,
-    result_text,
-)
+from voltmem.parts._providers import arguments_object, named_file, references, result_parts, result_text
 from voltmem.parts._settled import settle
-from voltmem.parts._steps import Settled, pieces
+from voltmem.parts._steps import Settled
+from voltmem.parts._told import Piece, told
 from voltmem.parts._types import string
 
 try:
@@ -93,7 +87,10 @@ def model_messages_of(messages: Sequence[NativeMessage]) -> list[list[ModelMessa
 
     A message that this release of Pydantic AI cannot read is converted as well, and the logger "voltmem" warns.
     """
-    return [_own(each.message) or list(_converted(each)) for each in settle(messages)]
+    settled = settle(messages)
+    own = [_own(each.message) for each in settled]
+    pieces = told(settled, list(map(bool, own)))
+    return [[*as_stored, *_converted(each, said)] for each, as_stored, said in zip(settled, own, pieces, strict=True)]
 
 
 def _own(message: NativeMessage) -> list[ModelMessage]:
@@ -106,26 +103,28 @@ def _own(message: NativeMessage) -> list[ModelMessage]:
         return []
 
 
-def _converted(settled: Settled[NativeMessage]) -> Iterator[ModelMessage]:
+def _converted(settled: Settled[NativeMessage], pieces: Sequence[Piece]) -> Iterator[ModelMessage]:
     """Convert a message piece by piece, with its time, so that it is the same whenever it is read."""
     moment = settled.message.created_at
-    for said, results in pieces(settled):
-        returns = [_return(result, moment) for result in results]
+    asked: list[ModelRequestPart] = []  # results, and what the user says then, in one request
+    for piece in pieces:
         if settled.speaker == "assistant":
-            spoken = [part for each in said if (part := _response_part(each)) is not None]
+            if piece.said and asked:
+                yield ModelRequest(asked)
+                asked = []
+            spoken = [part for each in piece.said if (part := _response_part(each)) is not None]
             if spoken:
                 yield ModelResponse(spoken, timestamp=moment)
-            if returns:
-                yield ModelRequest([*returns])
         else:
-            asked = [*returns, *_request_parts(settled.speaker, said, moment)]
-            if asked:
-                yield ModelRequest(asked)
+            asked += _request_parts(settled.speaker, piece.said, moment)
+        asked += [_return(result, moment) for result in piece.results]
+    if asked:
+        yield ModelRequest(asked)
 
 
 def _return(result: ToolResult, moment: datetime) -> ToolReturnPart:
     return ToolReturnPart(
-        legal_name(result.name),
+        result.name,
         _returned(result),
         result.call_id,
         timestamp=moment,
@@ -148,8 +147,8 @@ def _response_part(part: Part) -> ModelResponsePart | None:
             return TextPart(text) if text else None
         case Reasoning():
             return _thinking(part)
-        case ToolCall(id=id, name=name):
-            return ToolCallPart(legal_name(name), arguments_object(part), id)
+        case ToolCall():
+            return ToolCallPart(part.name, arguments_object(part), part.id)
         case File(data=str(data), media_type=media_type) if data and "/" in media_type:
             return FilePart(BinaryContent(b64decode(data), media_type=media_type))
         case File():
