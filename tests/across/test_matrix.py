@@ -83,6 +83,16 @@ ODD: Final[dict[str, list[JsonObject]]] = {
         {"role": "tool", "content": [{"type": "tool-result", "toolCallId": "k 1", "toolName": "no name!"}]},
     ],
     "denied": [ui(tool("output-denied", approval={"id": "a1", "approved": False, "reason": "No."}))],
+    "denied, and nobody asked": [{"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": False}],
+    "denied, of no tool": [
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool-call", "toolCallId": "k1", "input": {}},
+                {"type": "tool-result", "toolCallId": "k1", "output": {"type": "execution-denied"}},
+            ],
+        }
+    ],
     "denied, and not sent on": [ui(tool("approval-responded", approval={"id": "a1", "approved": False}))],
     "allowed, and not run": [ui(tool("approval-responded", approval={"id": "a1", "approved": True}))],
     "waiting": [ui({"type": "text", "text": "May I?"}, tool("approval-requested", approval={"id": "a1"}))],

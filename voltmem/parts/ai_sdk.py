@@ -454,8 +454,10 @@ def media_type(part: File) -> str:
 
 
 def _written_call(call: ToolCall, result: ToolResult | None) -> JsonObject:
-    is_dynamic = call.is_dynamic or not call.name
-    kind: JsonObject = {"type": DYNAMIC, "toolName": call.name or "tool"} if is_dynamic else {"type": _TOOL + call.name}
+    # The AI SDK 5 knows a denial of a static tool only.
+    is_dynamic = (call.is_dynamic or not call.name) and not (result is not None and result.state == "denied")
+    name = call.name or "tool"
+    kind: JsonObject = {"type": DYNAMIC, "toolName": name} if is_dynamic else {"type": _TOOL + name}
     executed: JsonObject = {"providerExecuted": True} if call.provider_executed else {}
     written: JsonObject = {
         **kind,
