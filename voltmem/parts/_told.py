@@ -21,6 +21,8 @@ from voltmem.parts._types import File, Part, Reasoning, Text, ToolCall, ToolResu
 class Piece:
     """What is said at once, then results. Either may be empty."""
 
+    position: int
+    """The message's, among all."""
     said: list[Part] = field(default_factory=list)
     """Each call among them has a result, a name and an id that all providers accept, and an object as arguments."""
     results: list[ToolResult] = field(default_factory=list)
@@ -35,8 +37,8 @@ def told(settled: Sequence[Settled[ReadableT]], is_own: Sequence[bool]) -> list[
     Return what each message says, piece by piece, so that each call is answered once, right after it.
 
     Calls that are stored one by one, with nothing else between them, are told in the first one's message, since the
-    providers want all calls of one answer in one message. A result stays in its message, unless somebody spoke before
-    it: then it is told with its call.
+    providers want all calls of one answer in one message. Reasoning is told with what follows it. A result stays in
+    its message, unless somebody spoke before it: then it is told with its call.
 
     *is_own* says of each message whether the framework has stored it itself. It comes back as it was; its pieces are
     only results that are to be told right after it.
@@ -49,9 +51,9 @@ class _Teller(Generic[ReadableT]):
         self._settled = settled
         self._is_own = is_own
         self._ids = CallIds(LONGEST_ID)
-        self._found: list[list[Piece]] = [[] for _ in settled]
+        self._found: list[Piece] = []
         self._asked: dict[str, Piece] = {}  # the piece of each call, by the id before it was made legal
-        self._latest = Piece()
+        self._latest = Piece(0)
         self._joinable: Piece | None = None  # what the model's next calls may belong to
         self._answered_in_own = self._find_answered_in_own()
 
@@ -76,11 +78,15 @@ class _Teller(Generic[ReadableT]):
                 self._take_answer(position)
             else:
                 self._take_question(position)
-        for piece in [piece for row in self._found for piece in row]:
+        for piece in self._found:
             piece.places.sort(key=partial(is_not, piece))  # what is told with the calls comes first
             for place, answer in zip(piece.places, piece.answers, strict=True):
                 place.results.append(answer)
-        return [[piece for piece in row if piece.said or piece.results] for row in self._found]
+        rows: list[list[Piece]] = [[] for _ in self._settled]
+        for piece in self._found:
+            if piece.results or not _only_thinks(piece):  # providers refuse reasoning that nothing follows
+                rows[piece.position].append(piece)
+        return rows
 
     def _take_own(self, position: int) -> None:
         each = self._settled[position]
@@ -105,6 +111,8 @@ class _Teller(Generic[ReadableT]):
     def _take_answer(self, position: int) -> None:
         each = self._settled[position]
         piece = self._joinable if self._joinable is not None and _continues(self._joinable, each.parts) else None
+        if piece is not None and _only_thinks(piece):
+            piece.position = position
         for place, part in enumerate(each.parts):
             if isinstance(part, ToolResult):
                 self._answer(position, part)
@@ -119,8 +127,8 @@ class _Teller(Generic[ReadableT]):
             self._joinable = piece or self._joinable
 
     def _begin(self, position: int) -> Piece:
-        self._latest = Piece()
-        self._found[position].append(self._latest)
+        self._latest = Piece(position)
+        self._found.append(self._latest)
         return self._latest
 
     def _legal(self, position: int, place: int, call: ToolCall) -> ToolCall:
@@ -146,16 +154,21 @@ class _Teller(Generic[ReadableT]):
         if piece is None:
             return
         if piece is self._latest:
-            self._found[position].append(Piece())
-            piece.places.append(self._found[position][-1])
+            place = Piece(position)
+            self._found.append(place)
+            piece.places.append(place)
         else:
             piece.places.append(piece)
 
 
 def _continues(piece: Piece, parts: Sequence[Part]) -> bool:
     """Return whether the parts of the next message are of the same answer of the model as the piece."""
+    if _only_thinks(piece):
+        return not any(isinstance(part, ToolResult) for part in parts)
     if any(isinstance(part, ToolResult | Text | File) and not is_blank(part) for part in parts):
         return False
-    if all(isinstance(part, Reasoning) for part in piece.said):
-        return False  # for the frameworks that read it, a message of its own
     return any(isinstance(part, ToolCall) for part in [*parts, *piece.said])
+
+
+def _only_thinks(piece: Piece) -> bool:
+    return all(isinstance(part, Reasoning) for part in piece.said)

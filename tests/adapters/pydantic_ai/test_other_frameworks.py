@@ -117,7 +117,10 @@ async def test_another_frameworks_messages_are_read_and_kept(
 
     assert loaded is not None
     assert loaded.messages == fork.messages
-    assert [type(message.parts[0]) for message in loaded.messages] == [UserPromptPart, ThinkingPart, TextPart]
+    assert [[type(part) for part in message.parts] for message in loaded.messages] == [
+        [UserPromptPart],
+        [ThinkingPart, TextPart],
+    ]
     for kept in (memory, NativeMemory(storage, "ada", "c2")):
         assert [message.payload for message in await kept.newest_messages()] == [{"their": "form"}, None, ["x"]]
 
