@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from voltmem._values import (
+    MAX_ERRORS,
     JsonObject,
     check_id,
     check_key,
@@ -30,6 +32,7 @@ from voltmem._values import (
     json_value,
     short_repr,
     spelled,
+    without_flood,
 )
 from voltmem.errors import InvalidInputError
 
@@ -111,9 +114,12 @@ class Model(BaseModel):
             raise InvalidInputError(f"a dict or {cls.__name__} is needed, not {short_repr(value)}")
         given = {name: field for name, field in value.items() if field is not None or cls._takes_none(name)}
         try:
+            if len(given) > MAX_ERRORS:
+                given = without_flood(given, {*cls.model_fields, *map(to_camel, cls.model_fields)})
             return cls.model_validate(given)
         except ValidationError as error:
-            problems = (describe_field_error(cls.model_fields, each) for each in error.errors(include_url=False))
+            found = islice(error.errors(include_url=False), MAX_ERRORS)
+            problems = (describe_field_error(cls.model_fields, each) for each in found)
             raise InvalidInputError(f"invalid {cls.__name__}: {'; '.join(problems)}") from error
 
     @classmethod

@@ -8,8 +8,9 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, Never, Self, TypeAlias, TypeVar, cast, overload
 
 from pydantic import JsonValue
@@ -61,6 +62,9 @@ MAX_BIGINT = 2**63 - 1
 MAX_SECONDS = 10**9
 # An index entry has at most 2,704 bytes, and may hold two ids.
 MAX_ID_BYTES = 1000
+
+# More errors than this in one value are not looked for.
+MAX_ERRORS = 100
 
 _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "callId", "call_id"})
 _NOT_TEXT: Final = "a NUL character or a lone surrogate, which PostgreSQL cannot store: remove it"
@@ -253,6 +257,14 @@ def check_not_ahead(name: str, time: datetime | None) -> None:
     """Raise InvalidInputError if the time is more than a day ahead of this machine's clock."""
     if time is not None and time > (clock := now()) + timedelta(days=1):
         raise InvalidInputError(f"{name} is {time}, more than a day ahead of this machine's clock, {clock}: correct it")
+
+
+def without_flood(given: dict[str, T], known: Collection[str]) -> dict[str, T]:
+    """Return the known fields of a value, and the first hundred others, each of which becomes an error."""
+    if len(given) <= len(known) + MAX_ERRORS:
+        return given
+    unknown = set(islice((name for name in given if name not in known), MAX_ERRORS))
+    return {name: value for name, value in given.items() if name in known or name in unknown}
 
 
 def describe_unknown(kind: str, name: str, known: Sequence[str]) -> str:

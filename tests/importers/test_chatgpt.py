@@ -232,12 +232,13 @@ def test_the_order_is_that_of_the_branch() -> None:
             node("m4", "m3", "d", time="2023-11-14T22:13:40Z"),
             node("m5" * 600, "m4", "e", time=float("nan")),
             node("m6", "m5" * 600, "f", time=BEGAN + 86_400),
+            node("m7", "m6", "g", time=10**400),
         )
     )
     times = [message.given("created_at") for message in conversation.messages]
 
-    assert [None if time is None else time.timestamp() - BEGAN for time in times] == [None, 9, 9, 19.5, 19.5, 60]
-    assert len(conversation.messages[-2].id) == 36
+    assert [None if time is None else time.timestamp() - BEGAN for time in times] == [None, 9, 9, 19.5, 19.5, 60, 60]
+    assert len(conversation.messages[-3].id) == 36
 
 
 @pytest.mark.parametrize("current", [None, "nowhere", 7, ["m3"]])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.web.conftest import Connect, application
 from tests.web.test_openapi import OPEN_TO_ALL, operations
-from voltmem import PostgresStorage, web
+from voltmem import InvalidOptionError, PostgresStorage, web
 
 # The arguments of each operation that make it valid, apart from the user.
 BODIES: dict[str, Any] = {
@@ -148,5 +148,5 @@ async def test_a_user_is_a_string(storage: PostgresStorage, connect: Connect) ->
     """A dependency that returns anything but a string is an error of the application, and gives no access."""
     client = connect(web.app(storage, user=lambda _: 7), prefix="")  # type: ignore[arg-type, return-value]
 
-    with pytest.raises(TypeError, match="must return an id, a string, not int"):
+    with pytest.raises(InvalidOptionError, match=r"return the id as a string, as in str\(user.id\)"):
         await client.get("/conversations")

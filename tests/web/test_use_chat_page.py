@@ -9,7 +9,7 @@ from tests.checkout import ROOT
 from tests.node import node
 from tests.web.conftest import Serve, application
 from voltmem import PostgresStorage
-from voltmem.web._route import MAX_BODY_BYTES
+from voltmem.web._bodies import MAX_BODY_BYTES
 
 PAGE: Final = ROOT / "docs" / "how-to" / "web.md"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, ParamSpec, TypeVar
 
 from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables, rendered
@@ -78,6 +79,17 @@ def async_context(
         return _AsyncContext(make(*arguments, **named))
 
     return made
+
+
+# Reading this many characters keeps the event loop busy for some milliseconds; a thread costs a tenth of one.
+_LONG: Final = 100_000
+
+
+async def off_loop_if_long(size: int, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function on so many characters: long work in a thread, so that the event loop serves others meanwhile."""
+    if size < _LONG:
+        return function(*arguments)
+    return await to_thread(function, *arguments)
 
 
 def check_storage(storage: object, *classes: type) -> None:

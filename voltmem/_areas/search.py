@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from voltmem._areas.area import Area
+from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.cursors import SearchCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PARTS_HASH, ROLE, TEXT, TYPE
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
@@ -16,6 +16,9 @@ from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, use
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
 from voltmem.options import SEARCH_LIMIT
+
+if TYPE_CHECKING:
+    from voltmem._postgres.driver import Record
 
 # Characters of a snippet, and those in it before the first match.
 _SNIPPET: Final = 200
@@ -183,6 +186,28 @@ class SearchStatements:
             FROM batch ORDER BY conversation_id DESC, message_id DESC LIMIT 1"""
 
 
+def _hits(rows: Sequence[Record], wanted: Sequence[Term]) -> list[SearchHit]:
+    hits: list[SearchHit] = []
+    for _, message_id, role, said_at, found, *columns in rows:
+        conversation = Conversation.from_row(columns)
+        title, piece = highlighted(conversation.title or "", wanted), snippet(found or "", wanted)
+        hits.append(
+            SearchHit(
+                conversation=conversation,
+                title=title,
+                message_id=message_id,
+                role=role,
+                created_at=said_at,
+                snippet=piece,
+            )
+        )
+    return hits
+
+
+def _vectors(texts: Sequence[str]) -> list[str]:
+    return [vector(text) for text in texts]
+
+
 class Search(Area):
     """The verbs about searching. PostgresStorage inherits from all areas."""
 
@@ -230,22 +255,12 @@ class Search(Area):
             *((None, None, None) if place is None else (place.rank, place.updated_at, place.id)),
             *title_expressions(),
         )
-        hits = []
-        last = ""
-        for rank, message_id, role, said_at, found, *columns in rows[:limit]:
-            conversation = Conversation.from_row(columns)
-            last = str(SearchCursor(rank, conversation.updated_at, conversation.id))
-            hits.append(
-                SearchHit(
-                    conversation=conversation,
-                    title=highlighted(conversation.title or "", wanted),
-                    message_id=message_id,
-                    role=role,
-                    created_at=said_at,
-                    snippet=snippet(found or "", wanted),
-                )
-            )
-        return SearchResults(hits=hits, next_cursor=last if len(rows) > limit else None)
+        shown = rows[:limit]
+        hits = await off_loop_if_long(sum(len(row["text"] or "") for row in shown), _hits, shown, wanted)
+        last = (
+            SearchCursor(shown[-1]["rank"], hits[-1].conversation.updated_at, hits[-1].conversation.id) if hits else ""
+        )
+        return SearchResults(hits=hits, next_cursor=str(last) if len(rows) > limit else None)
 
     async def index_messages(self) -> int:
         """
@@ -257,7 +272,8 @@ class Search(Area):
         sql = self._sql(SearchStatements)
         indexed, conversation_id, message_id = 0, "", ""
         while rows := await self._executor.fetch(sql.unindexed, conversation_id, message_id, _BATCH):
-            vectors = [vector(row["text"] or "") for row in rows]
+            texts = [row["text"] or "" for row in rows]
+            vectors = await off_loop_if_long(sum(map(len, texts)), _vectors, texts)
             ids = [row["conversation_id"] for row in rows], [row["message_id"] for row in rows]
             hashes = [row["hash"] for row in rows]
             done = await self._executor.fetchrow(sql.index, *ids, hashes, vectors, repeatable=False)

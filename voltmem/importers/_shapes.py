@@ -76,4 +76,9 @@ def time_of(value: object) -> datetime | None:
 
 def seconds(value: object) -> float:
     """Return the value as a number, for comparisons; -inf if it is none."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -math.inf
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return -math.inf
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.copysign(math.inf, value > 0 or -1)

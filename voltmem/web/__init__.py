@@ -45,7 +45,7 @@ except ImportError as error:
 from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _shares, _transfer
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
-from voltmem.web._signed_in import open_to_all, sign_in
+from voltmem.web._signed_in import open_to_all, read_when_signed_in, sign_in
 
 __all__ = ["app", "router"]
 
@@ -79,7 +79,9 @@ def router(storage: Storage, user: Callable[..., Any], *, max_file_bytes: int = 
         raise InvalidOptionError(f"max_file_bytes {short_repr(max_file_bytes)} is not a number of bytes")
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
-        made.include_router(part, dependencies=[Depends(sign_in(storage, user, max_file_bytes))])
+        # In this order: nobody's body is read.
+        signed_in = Depends(sign_in(storage, user, max_file_bytes))
+        made.include_router(part, dependencies=[signed_in, Depends(read_when_signed_in)])
     for part in _OF_ANYBODY:
         made.include_router(part, dependencies=[Depends(open_to_all(storage))])
     return made

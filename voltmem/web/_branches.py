@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from voltmem.errors import MessageNotFoundError
+from voltmem.web._bodies import Given
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
@@ -74,7 +75,7 @@ async def list_branches(mine: Mine, conversationId: ConversationId) -> Response:
     responses=responses(400, 404, 413, 415),
     operation_id="branchConversation",
 )
-async def branch_conversation(mine: Mine, conversationId: ConversationId, after: BranchAfter) -> None:
+async def branch_conversation(mine: Mine, conversationId: ConversationId, after: Given[BranchAfter]) -> None:
     """Begin a branch after a message. The messages after it are kept, aside, until their branch is chosen again."""
     await mine.branch_conversation(conversationId, after.message_id)
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from voltmem._areas.sidebar import ConversationItem
 from voltmem._user import UserStorage
+from voltmem.web._bodies import Given
 from voltmem.web._openapi import conversation_made, responses
 from voltmem.web._payloads import (
     Archive,
@@ -82,7 +83,7 @@ async def list_conversations(
     responses=responses(400, 409, 413, 415) | conversation_made(),
     operation_id="createConversation",
 )
-async def create_conversation(mine: Mine, request: Request, new: NewConversation) -> Response:
+async def create_conversation(mine: Mine, request: Request, new: Given[NewConversation]) -> Response:
     """Create a conversation."""
     made = await mine.create_conversation(values(new))
     return JsonResponse(new_item(made), 201, {"Location": _place(request, made.id)})
@@ -97,7 +98,9 @@ async def get_conversation(mine: Mine, conversationId: ConversationId) -> Respon
 @routes.patch(
     "/conversations/{conversationId}", response_model=Item, responses=_CHANGED, operation_id="changeConversation"
 )
-async def change_conversation(mine: Mine, conversationId: ConversationId, changes: ConversationChanges) -> Response:
+async def change_conversation(
+    mine: Mine, conversationId: ConversationId, changes: Given[ConversationChanges]
+) -> Response:
     """Change the given fields of a conversation: all of them, or none. Its place in the sidebar stays."""
     statements = changes.model_fields_set - {"title_is_automatic"}
     if len(statements) < 2:
@@ -130,7 +133,7 @@ async def _changed(mine: UserStorage, id: str, changes: ConversationChanges) -> 
 @routes.post(
     "/conversations/{conversationId}/title", response_model=Item, responses=_CHANGED, operation_id="titleConversation"
 )
-async def title_conversation(mine: Mine, conversationId: ConversationId, given: GivenTitle) -> Response:
+async def title_conversation(mine: Mine, conversationId: ConversationId, given: Given[GivenTitle]) -> Response:
     """Set a title made by a model. A title given by a person stays."""
     return JsonResponse(item_of(await mine.rename_conversation(conversationId, given.title, automatic=True)))
 
@@ -141,7 +144,9 @@ async def title_conversation(mine: Mine, conversationId: ConversationId, given: 
     responses=_CHANGED,
     operation_id="archiveConversation",
 )
-async def archive_conversation(mine: Mine, conversationId: ConversationId, archive: Archive | None = None) -> Response:
+async def archive_conversation(
+    mine: Mine, conversationId: ConversationId, archive: Given[Archive | None] = None
+) -> Response:
     """Archive or unarchive a conversation."""
     archived = archive is None or archive.archived
     return JsonResponse(item_of(await mine.archive_conversation(conversationId, archived)))
@@ -150,7 +155,9 @@ async def archive_conversation(mine: Mine, conversationId: ConversationId, archi
 @routes.post(
     "/conversations/{conversationId}/read", response_model=Item, responses=_CHANGED, operation_id="readConversation"
 )
-async def read_conversation(mine: Mine, conversationId: ConversationId, reading: Reading | None = None) -> Response:
+async def read_conversation(
+    mine: Mine, conversationId: ConversationId, reading: Given[Reading | None] = None
+) -> Response:
     """Mark a conversation as read. The mark never moves back, nor into the future."""
     at = None if reading is None else reading.at
     if at is not None and at > datetime.now(UTC):
@@ -166,7 +173,7 @@ async def read_conversation(mine: Mine, conversationId: ConversationId, reading:
     operation_id="forkConversation",
 )
 async def fork_conversation(
-    mine: Mine, request: Request, conversationId: ConversationId, fork: Fork | None = None
+    mine: Mine, request: Request, conversationId: ConversationId, fork: Given[Fork | None] = None
 ) -> Response:
     """Copy a conversation, up to one of its messages."""
     given = Fork() if fork is None else fork

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from voltmem._areas.files import StoredFile, check_file_id
 from voltmem._media_types import SHOWN, media_type_of
 from voltmem.errors import InvalidInputError
+from voltmem.web._bodies import check_declared
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse, Time
 from voltmem.web._route import ProblemRoute, media_type
@@ -91,16 +92,13 @@ async def upload_file(mine: Mine, request: Request) -> Response:
 
 async def _content(request: Request) -> AsyncIterator[bytes]:
     most = request.scope[MAX_FILE_BYTES]
-    too_large = HTTPException(413, f"The file has more than {most} bytes.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise too_large
+    check_declared(request, most, "The file")
     size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > most:
-                raise too_large
+                raise HTTPException(413, f"The file has more than {most} bytes.")
             yield chunk
     except ClientDisconnect as error:
         raise HTTPException(400, "The body was cut off.") from error

@@ -29,7 +29,7 @@ from pydantic_core import CoreSchema
 from voltmem._values import is_storable
 from voltmem.parts import gemini, openai_chat, responses
 from voltmem.parts._forms import form_of
-from voltmem.web._payloads import Body, Json, JsonObject, Name, NewMessage, how_many
+from voltmem.web._payloads import Body, Json, JsonObject, ListOf, Name, NewMessage, how_many
 
 _ITEMS: Final[list[JsonValue]] = [*sorted(responses.ITEMS - {"message"})]
 
@@ -102,7 +102,7 @@ class ChatMessage(_WithOurs):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Json = None
-    tool_calls: list[JsonObject] | None = None
+    tool_calls: ListOf[JsonObject] | None = None
     tool_call_id: AnyString | None = None
 
 
@@ -136,7 +136,7 @@ class AnthropicMessage(MessageInForm):
     type: Literal["message"]
     role: Literal["user", "assistant"]
     model: AnyString
-    content: list[JsonObject]
+    content: ListOf[JsonObject]
 
 
 class UIPart(MessageInForm):
@@ -150,14 +150,14 @@ class UIMessage(MessageInForm):
 
     id: Name
     role: Literal["system", "user", "assistant"]
-    parts: Annotated[list[UIPart], Field(max_length=10_000)]
+    parts: Annotated[ListOf[UIPart], Field(max_length=10_000)]
     metadata: Json = None
 
 
 class Attachment(MessageInForm):
     """A file of a message of assistant-ui. Stored unchanged."""
 
-    content: list[UIPart]
+    content: ListOf[UIPart]
 
 
 class AssistantUIMessage(MessageInForm):
@@ -167,9 +167,9 @@ class AssistantUIMessage(MessageInForm):
 
     id: Name | None = None
     role: Literal["system", "user", "assistant"]
-    content: Annotated[list[UIPart], Field(max_length=10_000)]
+    content: Annotated[ListOf[UIPart], Field(max_length=10_000)]
     status: UIPart | None = None
-    attachments: list[Attachment] | None = None
+    attachments: ListOf[Attachment] | None = None
 
 
 _PART: Final[JsonValue] = {"type": "object", "anyOf": [{"required": [name]} for name in sorted(gemini.FIELDS)]}
@@ -241,7 +241,7 @@ AnyMessage: TypeAlias = Annotated[
 class NewMessages(Body):
     """Messages to store: all of them, or none."""
 
-    messages: Annotated[list[AnyMessage], Field(min_length=1, max_length=1000)]
+    messages: Annotated[ListOf[AnyMessage], Field(min_length=1, max_length=1000)]
 
 
 OneOrSeveral: TypeAlias = Annotated[

@@ -21,6 +21,7 @@ from voltmem._values import JsonObject as Object
 from voltmem.models import NativeMessage
 from voltmem.parts import to_ui_messages
 from voltmem.parts.ai_sdk import FORMAT
+from voltmem.web._bodies import Given
 from voltmem.web._forms import UIMessage
 from voltmem.web._messages import check_is_there
 from voltmem.web._openapi import responses
@@ -32,6 +33,7 @@ from voltmem.web._payloads import (
     JsonObject,
     JsonResponse,
     Limit,
+    ListOf,
     MessageId,
     Name,
     Time,
@@ -80,7 +82,7 @@ async def _save(
 class UIMessages(Body):
     """Messages to store: all of them, or none."""
 
-    messages: Annotated[list[UIMessage], Field(min_length=1, max_length=1000)]
+    messages: Annotated[ListOf[UIMessage], Field(min_length=1, max_length=1000)]
     rewind: bool = False
     """
     First delete permanently all messages that follow the last of these that is stored already. Send useChat's whole
@@ -111,7 +113,7 @@ async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Ne
     responses=responses(400, 404, 413, 415),
     operation_id="saveUIMessages",
 )
-async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: OneOrSeveral) -> Response:
+async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: Given[OneOrSeveral]) -> Response:
     """
     Store messages of useChat: those that are new, and those that were changed.
 
@@ -258,7 +260,7 @@ async def load_history(
     operation_id="saveHistoryEntry",
 )
 async def save_history_entry(
-    mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: HistoryEntry
+    mine: Mine, conversationId: ConversationId, messageId: MessageId, entry: Given[HistoryEntry]
 ) -> Response:
     """
     assistant-ui's append() and update(): store a message, in place of the one with this id or after its parent.

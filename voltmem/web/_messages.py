@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from voltmem._user import UserStorage
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
+from voltmem.web._bodies import Given
 from voltmem.web._forms import AnyMessage, NewMessages, OneOrSeveral
 from voltmem.web._openapi import messages_made, responses
 from voltmem.web._payloads import (
@@ -73,7 +74,7 @@ async def list_messages(
 async def add_messages(
     mine: Mine,
     conversationId: ConversationId,
-    new: OneOrSeveral,
+    new: Given[OneOrSeveral],
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -131,7 +132,7 @@ async def get_message(mine: Mine, conversationId: ConversationId, messageId: Mes
     operation_id="changeMessage",
 )
 async def change_message(
-    mine: Mine, conversationId: ConversationId, messageId: MessageId, changes: MessageChanges
+    mine: Mine, conversationId: ConversationId, messageId: MessageId, changes: Given[MessageChanges]
 ) -> Response:
     """Change the given fields of a message's metadata, such as feedback. The conversation's place stays."""
     return JsonResponse(
@@ -178,7 +179,7 @@ async def delete_message(mine: Mine, conversationId: ConversationId, messageId: 
     responses=responses(400, 404, 413, 415),
     operation_id="rewindConversation",
 )
-async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind: Rewind) -> Response:
+async def rewind_conversation(mine: Mine, conversationId: ConversationId, rewind: Given[Rewind]) -> Response:
     """Delete all messages after a message permanently, to regenerate the answer or to edit the question."""
     return JsonResponse(Dropped(dropped=await mine.rewind_conversation(conversationId, rewind.message_id)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 from fastapi import Path, Query, Request, Response
 from pydantic import (
@@ -27,7 +27,7 @@ from pydantic.alias_generators import to_camel
 from voltmem._areas.groups import group_by_date
 from voltmem._areas.search import Highlight, SearchHit, SearchResults
 from voltmem._areas.sidebar import ConversationItem, ConversationList
-from voltmem._values import check_id, to_json
+from voltmem._values import check_id, to_json, without_flood
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message
 from voltmem.parts import to_ui_messages
@@ -63,6 +63,9 @@ Json: TypeAlias = Annotated[SkipValidation[JsonValue], WithJsonSchema({"descript
 # A name may have a lone surrogate, which pydantic's str refuses.
 _AnyName: TypeAlias = Annotated[SkipValidation[str], WithJsonSchema({"type": "string"})]
 JsonObject: TypeAlias = dict[_AnyName, SkipValidation[JsonValue]]
+T = TypeVar("T")
+# A list is read up to its first invalid item, so that errors are few, however long the list.
+ListOf: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
 
 
 def _reachable(missing: Callable[[str], Exception]) -> Callable[[str], str]:
@@ -114,6 +117,13 @@ class Body(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_errors(cls, given: object) -> object:
+        if not isinstance(given, dict) or cls.model_config.get("extra") != "forbid":
+            return given
+        return without_flood(given, {field.alias or name for name, field in cls.model_fields.items()})
 
 
 class Answer(BaseModel):
@@ -255,7 +265,7 @@ class ConversationChanges(Body):
     """A model made the title, so it does not replace a title that a person gave. Needs a title."""
     pinned: bool = False
     archived: bool = False
-    tags: Annotated[list[Name], Field(max_length=100)] = Field(default_factory=list)
+    tags: Annotated[ListOf[Name], Field(max_length=100)] = Field(default_factory=list)
     metadata: JsonObject = Field(default_factory=dict)
     """Replaces the old metadata."""
     merge_metadata: JsonObject = Field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from http.client import responses as phrases
+from itertools import islice
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -12,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, JsonValue
 from starlette.exceptions import HTTPException
 
-from voltmem._values import to_json
+from voltmem._values import MAX_ERRORS, to_json
 from voltmem.errors import (
     ConnectionFailedError,
     ConversationExistsError,
@@ -27,6 +28,7 @@ from voltmem.errors import (
     VoltMemError,
 )
 from voltmem.parts._forms import FORMS
+from voltmem.web._signed_in import WrongUserError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
@@ -81,6 +83,8 @@ def problem_response(error: Exception) -> ProblemResponse | None:
         return _invalid(error)
     if isinstance(error, HTTPException):
         return ProblemResponse(_blank(error.status_code, error.detail), error.headers)
+    if isinstance(error, WrongUserError):
+        return None
     for kind, status, name, title, detail in _KINDS:
         if isinstance(error, kind):
             problem = Problem(type=f"urn:voltmem:{name}", title=title, status=status, detail=detail(error))
@@ -98,11 +102,11 @@ def _blank(status: int, given: JsonValue) -> Problem:
 def _invalid(error: RequestValidationError) -> ProblemResponse:
     errors = [
         Invalid(pointer=_pointer(each["loc"]), detail=each["msg"].removeprefix("Value error, "))
-        for each in error.errors()
+        for each in islice(error.errors(), MAX_ERRORS)
     ]
     detail = "; ".join(f"{each.pointer}: {each.detail}" for each in errors)
     problem = Problem(
-        type="urn:voltmem:invalid-request", title=_INVALID, status=422, detail=detail[:1000], errors=errors[:100]
+        type="urn:voltmem:invalid-request", title=_INVALID, status=422, detail=detail[:1000], errors=errors
     )
     return ProblemResponse(problem)
 

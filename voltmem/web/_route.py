@@ -1,8 +1,7 @@
-"""The class of all routes: strict JSON bodies, errors as problem documents, checks of origin and content type."""
+"""The class of all routes: errors as problem documents, checks of origin and content type."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Final
 from urllib.parse import unquote
@@ -10,76 +9,22 @@ from urllib.parse import unquote
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import JsonValue
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from voltmem.errors import VoltMemError
-from voltmem.web._addresses import set_prefix, with_references
+from voltmem.web._addresses import set_prefix
+from voltmem.web._bodies import StrictRequest
 from voltmem.web._payloads import JsonResponse
 from voltmem.web._problems import problem_response
-
-MAX_BODY_BYTES: Final = 10 * 2**20
 
 # Replaces a slash within an id. A decoded path never contains a lone surrogate.
 _SLASH: Final = "\udc2f"
 
 # With these content types a browser sends a POST to another origin without a CORS preflight request.
 _SENT_UNASKED: Final = ("", "application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
-
-
-class StrictRequest(Request):
-    """A request with a limit on the size of its body, and strict JSON: no duplicate names, no NaN."""
-
-    async def body(self) -> bytes:
-        """Read the body. Raises HTTPException 413 as soon as it is too large."""
-        if not hasattr(self, "_body"):
-            chunks: list[bytes] = []
-            size = 0
-            async for chunk in self.stream():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
-            self._body = b"".join(chunks)
-        return self._body
-
-    async def json(self) -> JsonValue:
-        """Parse the body. Raises HTTPException 400 if it is not JSON or has the same name twice in an object."""
-        try:
-            value: JsonValue = json.loads(
-                with_references(await self.body(), self),
-                object_pairs_hook=_object,
-                parse_constant=_constant,
-                parse_float=_float,
-            )
-        except RecursionError as error:
-            raise HTTPException(400, "The body is nested too deeply.") from error
-        except ValueError as error:
-            raise HTTPException(400, f"The body is not JSON: {error}") from error
-        return value
-
-
-def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the name {twice!r} twice")
-    return found
-
-
-def _constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _float(digits: str) -> float:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError("a number is out of range")
-    return number
 
 
 class ProblemRoute(APIRoute):
@@ -101,7 +46,7 @@ class ProblemRoute(APIRoute):
                 if takes_json:
                     _check_content_type(request)
                 set_prefix(request, self.path_of[self.endpoint])
-                response = await answer(StrictRequest(request.scope, request.receive))
+                response = await answer(StrictRequest(request.scope, request.receive, takes_json=takes_json))
                 return response.with_addresses(request) if isinstance(response, JsonResponse) else response
             except (VoltMemError, HTTPException, RequestValidationError) as error:
                 problem = problem_response(error)

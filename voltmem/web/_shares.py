@@ -14,6 +14,7 @@ from voltmem.models import Message
 from voltmem.parts import File, parts
 from voltmem.parts._types import FILE_URL
 from voltmem.web._addresses import address_of
+from voltmem.web._bodies import Given
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import Answer, Body, ConversationId, JsonResponse, Limit, Name, Time
 from voltmem.web._route import ProblemRoute
@@ -104,7 +105,9 @@ class SharedPage(Answer):
     responses=responses(400, 404, 413, 415) | {201: {"description": "The link was created."}},
     operation_id="shareConversation",
 )
-async def share_conversation(mine: Mine, conversationId: ConversationId, sharing: Sharing | None = None) -> Response:
+async def share_conversation(
+    mine: Mine, conversationId: ConversationId, sharing: Given[Sharing | None] = None
+) -> Response:
     """Create a public, read-only link to a conversation. It shows the messages so far, and none that follow."""
     up_to = None if sharing is None else sharing.up_to
     return JsonResponse(Link.model_validate(await mine.share_conversation(conversationId, up_to=up_to)), 201)

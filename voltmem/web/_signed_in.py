@@ -8,11 +8,18 @@ from typing import Annotated, Any, Final, TypeAlias, cast
 from fastapi import Depends, HTTPException, Request
 
 from voltmem._user import UserStorage
+from voltmem._values import short_repr
+from voltmem.errors import InvalidOptionError
 from voltmem.storage import Storage
+from voltmem.web._bodies import StrictRequest, read_body
 
 _KEY: Final = "voltmem.user"
 _STORAGE: Final = "voltmem.storage"
 MAX_FILE_BYTES: Final = "voltmem.max_file_bytes"
+
+
+class WrongUserError(InvalidOptionError):
+    """The application's dependency returned something else than the id of a user."""
 
 
 def sign_in(storage: Storage, user: Callable[..., Any], max_file_bytes: int) -> Callable[..., Any]:
@@ -26,11 +33,20 @@ def sign_in(storage: Storage, user: Callable[..., Any], max_file_bytes: int) -> 
         if user_id is None or user_id == "":  # an empty session, an empty header
             raise HTTPException(401, "Nobody is signed in.")
         if not isinstance(user_id, str):
-            raise TypeError(f"the dependency for the user must return an id, a string, not {type(user_id).__name__}")
+            raise WrongUserError(
+                f"the dependency user= returned {short_repr(user_id)}, which is no string: return the id as a string, "
+                "as in str(user.id)"
+            )
         request.scope[_KEY] = storage.for_user(user_id)
         request.scope[MAX_FILE_BYTES] = max_file_bytes
 
     return signed_in
+
+
+async def read_when_signed_in(request: Request) -> None:
+    """Read the body of a request, unless the application's dependency refused it."""
+    if _KEY in request.scope and isinstance(request, StrictRequest):
+        await read_body(request)
 
 
 async def _mine(request: Request) -> UserStorage | None:

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from voltmem.web._bodies import check_declared, check_size
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse
 from voltmem.web._route import ProblemRoute, media_type
@@ -21,6 +22,8 @@ routes = APIRouter(route_class=ProblemRoute)
 MEDIA_TYPE: Final = "application/x-ndjson"
 # One conversation is in memory at a time during an import. Larger imports are for the command line.
 MAX_IMPORT_BYTES: Final = 256 * 2**20
+# A message of 10 MiB in an export, each of its characters escaped.
+MAX_LINE_BYTES: Final = 64 * 2**20
 
 _LINES: Final = {MEDIA_TYPE: {"schema": {"type": "string"}}}
 _ANSWER: Final[Responses] = {200: {"description": "Lines of JSON, for POST /import.", "content": _LINES}}
@@ -108,7 +111,8 @@ async def import_me(mine: Mine, request: Request) -> Response:
 
 
 async def _lines(request: Request) -> AsyncIterator[bytes]:
-    size = 0
+    check_declared(request, MAX_IMPORT_BYTES, "The body")
+    size = of_line = 0
     rest: list[bytes] = []
     try:
         async for chunk in request.stream():
@@ -117,9 +121,23 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
                 raise HTTPException(413, f"The body has more than {MAX_IMPORT_BYTES} bytes.")
             end, *others = chunk.split(b"\n")
             rest.append(end)
+            of_line += len(end)
             for begin in others:
-                yield b"".join(rest)
-                rest = [begin]
+                yield _line(rest, of_line)
+                rest, of_line = [begin], len(begin)
+            _check_length(of_line)
     except ClientDisconnect as error:
         raise HTTPException(400, "The body was cut off.") from error
-    yield b"".join(rest)
+    yield _line(rest, of_line)
+
+
+def _line(pieces: list[bytes], size: int) -> bytes:
+    _check_length(size)
+    line = b"".join(pieces)
+    check_size(line, "A line")
+    return line
+
+
+def _check_length(size: int) -> None:
+    if size > MAX_LINE_BYTES:
+        raise HTTPException(413, f"A line has more than {MAX_LINE_BYTES} bytes.")

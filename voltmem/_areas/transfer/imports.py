@@ -8,7 +8,7 @@ from contextlib import aclosing
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
-from voltmem._areas.area import Area
+from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.files import FileStatements, Upload
 from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON
 from voltmem._areas.queries import hash_of
@@ -277,7 +277,8 @@ class Imports(Area):
             if added is None:
                 return False
             grown = conversation.model_copy(update={"messages": added.messages})
-            for arguments in self._messages(grown):
+            messages, size = self._messages(grown), _size(grown)
+            while (arguments := await off_loop_if_long(size, _next, messages)) is not None:
                 await bound.execute(self._sql(ImportStatements).store_more, id, *arguments)
             if added.head is not None:
                 await bound.fetchrow(sql.move_head, id, added.head)
@@ -290,8 +291,9 @@ class Imports(Area):
     async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
         """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
         sql = self._sql(ImportStatements)
-        messages = self._messages(conversation)
-        first, second = next(messages, _NO_MESSAGES), next(messages, None)
+        messages, size = self._messages(conversation), _size(conversation)
+        first = await off_loop_if_long(size, _next, messages) or _NO_MESSAGES
+        second = await off_loop_if_long(size, _next, messages)
         arguments = (
             *(id, result.user_id, *conversation_columns(conversation, result.names)),
             *transposed([payload_columns(each) for each in conversation.payloads], 4),
@@ -419,6 +421,20 @@ def _check_ids(conversation: ImportedConversation) -> None:
 def _check_iterable(name: str, values: object) -> None:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable | AsyncIterable):
         raise InvalidInputError(f"{name} must be a list or another iterable, not {short_repr(values)}")
+
+
+# Messages with more than their text are counted as so many characters.
+_OF_JSON: Final = 10_000
+
+
+def _size(conversation: ImportedConversation) -> int:
+    """Return about how many characters the messages of a conversation have."""
+    contents = (message.content for message in conversation.messages)
+    return sum(len(content) if isinstance(content, str) else _OF_JSON for content in contents)
+
+
+def _next(arguments: Iterator[tuple[object, ...]]) -> tuple[object, ...] | None:
+    return next(arguments, None)
 
 
 def _batches(rows: Iterator[Columns], contents: Mapping[str, str]) -> Iterator[list[Columns]]:

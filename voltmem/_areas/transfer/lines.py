@@ -17,6 +17,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic_core import from_json
 
+from voltmem._areas.area import off_loop_if_long
 from voltmem._areas.history.models import (
     ENTRY_JSON,
     EVENT_JSON,
@@ -245,7 +246,7 @@ async def read(lines: Lines) -> AsyncIterator[Read]:
     async for line in all_of(lines):
         number += 1
         try:
-            finished = groups.take(line)
+            finished = await off_loop_if_long(_length(line), groups.take, line)
         except InvalidInputError as error:
             raise InvalidLineError(number, str(error)) from error.__cause__
         for each in finished:
@@ -254,6 +255,10 @@ async def read(lines: Lines) -> AsyncIterator[Read]:
         raise InvalidLineError(
             number + 1, "the end line is missing, so lines were lost: export again, and import the whole file"
         )
+
+
+def _length(line: object) -> int:
+    return len(line) if isinstance(line, str | bytes) else 0
 
 
 class _File:

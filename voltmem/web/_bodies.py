@@ -1,0 +1,159 @@
+"""
+The bodies of requests: they are read after it is known who asks, and within limits.
+
+FastAPI reads and parses a body before it calls any dependency, so a stranger could make the server work. Here FastAPI
+is given a placeholder; the dependency that comes after sign-in reads the body into it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import accumulate
+from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
+
+from fastapi import Request
+from pydantic import BeforeValidator, JsonValue
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from voltmem._values import MAX_JSON_DEPTH, short_repr
+from voltmem.web._addresses import with_references
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES: Final = 10 * 2**20
+# The values of a body, or of a line of an import. An empty list takes two bytes of JSON, and a hundred of memory.
+MAX_VALUES: Final = 200_000
+# More than can be stored. The parser itself fails at a depth that depends on the caller's.
+MAX_DEPTH: Final = 2 * MAX_JSON_DEPTH
+
+# Possessive, so that nothing is read twice, and an open string ends with the text.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+_BRACKETS: Final = b"[]{}"
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(_BRACKETS))
+_STEPS: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+# --- limits -------------------------------------------------------------------------------------------------------
+
+
+def check_size(text: bytes, what: str) -> None:
+    """Raise HTTPException 413 for JSON of too many values, or 400 for too many levels. It need not be valid."""
+    opened = text.count(b"[") + text.count(b"{")
+    if opened <= MAX_DEPTH and opened + text.count(b",") < MAX_VALUES:
+        return
+    bare = _STRING.sub(b"", text)
+    values = bare.count(b"[") + bare.count(b"{") + bare.count(b",") + 1
+    if values > MAX_VALUES:
+        raise HTTPException(413, f"{what} has more than {MAX_VALUES} JSON values.")
+    brackets = bare.translate(None, _NOT_BRACKETS)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise HTTPException(400, f"{what} is nested too deeply.")
+
+
+def check_declared(request: Request, most: int, what: str) -> None:
+    """Raise HTTPException 413 for a body that is declared to be too large, before it is read."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
+        raise HTTPException(413, f"{what} has more than {most} bytes.")
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class Later(bytes):
+    """What FastAPI is given in place of a body, or of its JSON. Not empty, because an empty body is not validated."""
+
+    value: JsonValue | bytes = None
+
+    def __new__(cls) -> Self:
+        """Make a placeholder whose body is not read."""
+        return super().__new__(cls, b"later")
+
+
+class StrictRequest(Request):
+    """A request with a limit on the size of its body, and strict JSON: no duplicate names, no NaN."""
+
+    def __init__(self, scope: Scope, receive: Receive, *, takes_json: bool) -> None:
+        super().__init__(scope, receive)
+        self.later = Later() if takes_json else None
+        # FastAPI asks first: for the body, then for its JSON if there is a content type. The application's own
+        # dependencies, which may check a signature, are given the body itself.
+        self._placeholders = 2 if "content-type" in self.headers else 1
+
+    async def body(self) -> bytes:
+        """Read the body. Raises HTTPException 413 as soon as it is too large."""
+        if self.later is not None and self._is_fastapis():
+            return self.later
+        if not hasattr(self, "_body"):
+            check_declared(self, MAX_BODY_BYTES, "The body")
+            chunks: list[bytes] = []
+            size = 0
+            try:
+                async for chunk in self.stream():
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > MAX_BODY_BYTES:
+                        raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
+            except ClientDisconnect as error:
+                raise HTTPException(400, "The body was cut off.") from error
+            self._body = b"".join(chunks)
+        return self._body
+
+    async def json(self) -> Any:
+        """Parse the body. Raises HTTPException if it is not JSON, has a name twice in an object, or is too large."""
+        if self.later is not None and self._is_fastapis():
+            return self.later
+        return parsed(with_references(await self.body(), self))
+
+    def _is_fastapis(self) -> bool:
+        self._placeholders -= 1
+        return self._placeholders >= 0
+
+
+async def read_body(request: StrictRequest) -> None:
+    """Read the body of a request whose user is known, if it is JSON. Without a content type it is not."""
+    if request.later is not None and (body := await request.body()):
+        request.later.value = await request.json() if "content-type" in request.headers else body
+
+
+def _content(given: object) -> object:
+    return given.value if isinstance(given, Later) else given
+
+
+Given: TypeAlias = Annotated[T, BeforeValidator(_content)]
+"""The body of a request, as a parameter of its route."""
+
+
+def parsed(body: bytes) -> JsonValue:
+    """Return the value of a body."""
+    check_size(body, "The body")
+    try:
+        value: JsonValue = json.loads(body, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+    except RecursionError as error:
+        raise HTTPException(400, "The body is nested too deeply.") from error
+    except ValueError as error:
+        raise HTTPException(400, f"The body is not JSON: {error}") from error
+    return value
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise ValueError(f"an object has the name {short_repr(twice)} twice")
+    return found
+
+
+def _constant(name: str) -> JsonValue:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a number is out of range")
+    return number
