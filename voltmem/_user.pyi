@@ -575,9 +575,10 @@ class UserStorage:
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
         All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
-        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
-        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
-        messages, and not the row of their conversation, the change is not seen.
+        It is held while there is a watcher. The watchers of a user share one query, after a notification, at most ten
+        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. For an
+        iterator that is slow, the changes of a conversation become one. If another program changes only messages, and
+        not the row of their conversation, the change is not seen.
         """
     async def delete_history_entry(self, key: str) -> bool:
         """

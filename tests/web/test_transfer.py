@@ -14,7 +14,7 @@ from starlette.types import Message
 from tests.conftest import MakeStorage
 from tests.web.conftest import Connect, Serve, application
 from voltmem import PostgresStorage
-from voltmem.web import _transfer
+from voltmem.web import _streams, _transfer
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -140,9 +140,9 @@ async def test_an_export_that_never_began_ends_too() -> None:
     """If a client disconnects before the response begins, the connection is released without the garbage collector."""
     ended = asyncio.Event()
 
-    async def exported() -> AsyncGenerator[str, None]:
+    async def exported() -> AsyncGenerator[bytes, None]:
         try:
-            yield "{}"
+            yield b"{}"
         finally:
             ended.set()
 
@@ -154,7 +154,7 @@ async def test_an_export_that_never_began_ends_too() -> None:
 
     lines = exported()
     with pytest.raises(ClientDisconnect):
-        await _transfer._Lines(await anext(lines), lines)(
+        await _streams.TimedStream(await anext(lines), lines, 200, {})(
             {"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send
         )
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 from voltmem._areas.area import Area
 from voltmem._areas.queries import ON_LINE
 from voltmem._areas.sidebar import ConversationItem, items
 from voltmem._model import Key, Model
-from voltmem._postgres.listening import UNREACHABLE, Watching
+from voltmem._postgres.connection import Executor
+from voltmem._postgres.listening import UNREACHABLE, Watcher, Watching
 from voltmem._tables import Tables
 from voltmem._values import check_seconds, check_user
 from voltmem.errors import InvalidInputError, StorageClosedError
@@ -123,9 +126,10 @@ class Changes(Area):
             ConnectionFailedError: No server could be reached at the beginning. Later the iterator waits for the server.
 
         All watchers of a storage share one connection outside the pool, or one of the pool if the caller passed a pool.
-        It is held while there is a watcher. A watcher queries after a notification, at most ten times a second, and
-        every 30 seconds: one round trip, which reads the user's conversations by index. If another program changes only
-        messages, and not the row of their conversation, the change is not seen.
+        It is held while there is a watcher. The watchers of a user share one query, after a notification, at most ten
+        times a second, and every 30 seconds: one round trip, which reads the user's conversations by index. For an
+        iterator that is slow, the changes of a conversation become one. If another program changes only messages, and
+        not the row of their conversation, the change is not seen.
         """
         check_user("user_id", user_id, "watch() follows one user's conversations")
         check_seconds("poll_interval", poll_interval)
@@ -137,23 +141,147 @@ class Changes(Area):
         return self._changes(self._watching, user_id, poll_interval)
 
     async def _changes(self, watching: Watching, user_id: str, poll_interval: float) -> AsyncGenerator[Change, None]:
-        async with watching.watcher(user_id) as watcher:
-            rows = await self._executor.fetch(self._sql(ChangeStatements).begin, user_id)
-            known = {row["id"]: Known.from_row(tuple(row)[1:]) for row in rows}
+        looks = _LOOKS.setdefault(watching, {})
+        look = looks.get(user_id)
+        if look is None or not look.is_open():
+            look = looks[user_id] = _Look(watching, self._executor, self._sql(ChangeStatements), user_id)
+        place = look.join(poll_interval)
+        try:
+            await look.has_begun()
             yield Change(kind="ready")
-            while await watcher.wait(poll_interval):
-                versions = [each.version for each in known.values()]
+            while (change := await place.next()) is not None:
+                yield change
+        finally:
+            if look.leave(place):
+                if looks.get(user_id) is look:
+                    del looks[user_id]
+                await look.stop()
+
+
+class _Place:
+    """The changes that one iterator has not yielded yet: of each conversation the last, with its current state."""
+
+    def __init__(self, poll_interval: float) -> None:
+        self.poll_interval = poll_interval
+        self._changes: dict[str | None, Change] = {}
+        self._more = asyncio.Event()
+        self._ended = False
+        self._error: Exception | None = None
+
+    def put(self, change: Change) -> None:
+        """Add a change. It replaces one of the same conversation that was not yielded yet."""
+        before = self._changes.pop(change.conversation_id, None)
+        # "created" and "message-added" say more than "updated"; what came and went is still known to somebody.
+        if before is not None and change.kind == "updated" and before.kind in ("created", "message-added"):
+            change = change.model_copy(update={"kind": before.kind})
+        elif before is not None and before.kind == "created" and change.kind == "message-added":
+            change = change.model_copy(update={"kind": "created"})
+        self._changes[change.conversation_id] = change
+        self._more.set()
+
+    def end(self, error: Exception | None = None) -> None:
+        """End the iterator, after the changes so far."""
+        self._ended, self._error = True, error
+        self._more.set()
+
+    async def next(self) -> Change | None:
+        """Return the next change; None at the end."""
+        while not self._changes and not self._ended:
+            self._more.clear()
+            await self._more.wait()
+        if self._changes:
+            return self._changes.pop(next(iter(self._changes)))
+        if self._error is not None:
+            raise self._error
+        return None
+
+
+class _Look:
+    """One user's changes, queried once for all iterators of a storage: it runs from the first of them to the last."""
+
+    def __init__(self, watching: Watching, executor: Executor, sql: ChangeStatements, user_id: str) -> None:
+        self._watching = watching
+        self._executor = executor
+        self._sql = sql
+        self._user_id = user_id
+        self._loop = asyncio.get_running_loop()
+        self._places: set[_Place] = set()
+        self._known: dict[str, Known] = {}
+        self._begun = self._loop.create_future()
+        self._watcher: Watcher | None = None
+        self._task = asyncio.create_task(self._run(), name="voltmem: looks for a user's changes")
+
+    def is_open(self) -> bool:
+        """Return whether one more iterator can join: it is not ended, and belongs to this event loop."""
+        return self._loop is asyncio.get_running_loop() and not self._task.done()
+
+    def join(self, poll_interval: float) -> _Place:
+        """Add an iterator. It is given all changes from now on."""
+        place = _Place(poll_interval)
+        if self._watcher is not None and poll_interval < self._poll_interval():
+            self._watcher.hint()  # it waits longer than this iterator wants
+        self._places.add(place)
+        return place
+
+    def _poll_interval(self) -> float:
+        return min((place.poll_interval for place in self._places), default=DEFAULT_POLL_INTERVAL)
+
+    def leave(self, place: _Place) -> bool:
+        """Remove an iterator. Returns whether it was the last."""
+        self._places.discard(place)
+        return not self._places
+
+    async def has_begun(self) -> None:
+        """Wait for the first query. Raises its error."""
+        await asyncio.shield(self._begun)
+
+    async def stop(self) -> None:
+        """Stop looking. Returns when nothing of it is left."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            await self._look()
+        except Exception as error:  # each iterator raises it
+            self._end(error)
+        else:
+            self._end()
+        finally:
+            if not self._begun.done():
+                self._begun.cancel()
+
+    def _end(self, error: Exception | None = None) -> None:
+        if not self._begun.done() and error is not None:
+            self._begun.set_exception(error)
+            self._begun.exception()  # an iterator that was left meanwhile does not raise it
+        for place in self._places:
+            place.end(error)
+
+    async def _look(self) -> None:
+        async with self._watching.watcher(self._user_id) as watcher:
+            rows = await self._executor.fetch(self._sql.begin, self._user_id)
+            self._known = {row["id"]: Known.from_row(tuple(row)[1:]) for row in rows}
+            self._begun.set_result(None)
+            self._watcher = watcher
+            while await watcher.wait(self._poll_interval()):
+                versions = [each.version for each in self._known.values()]
                 try:
-                    rows = await self._executor.fetch(self._sql(ChangeStatements).look, user_id, list(known), versions)
+                    rows = await self._executor.fetch(self._sql.look, self._user_id, list(self._known), versions)
                 except UNREACHABLE:
                     watcher.missed = True
                     continue
                 except StorageClosedError:
                     return
-                if watcher.is_back():
-                    yield Change(kind="reconnected")
-                for row in rows:
-                    yield _change(known, tuple(row))
+                changes = [Change(kind="reconnected")] if watcher.is_back() else []
+                changes += [_change(self._known, tuple(row)) for row in rows]
+                for place in self._places:
+                    for change in changes:
+                        place.put(change)
+
+
+_LOOKS: Final[WeakKeyDictionary[Watching, dict[str, _Look]]] = WeakKeyDictionary()
+"""Of each storage, the users who are being watched."""
 
 
 def _change(known: dict[str, Known], row: tuple[Any, ...]) -> Change:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, Final
 
 from voltmem import __version__
 from voltmem._areas.area import check_storage
@@ -45,7 +45,8 @@ except ImportError as error:
 from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _shares, _transfer
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
-from voltmem.web._signed_in import open_to_all, read_when_signed_in, sign_in
+from voltmem.web._signed_in import Limits, open_to_all, read_when_signed_in, sign_in
+from voltmem.web._streams import Cap
 
 __all__ = ["app", "router"]
 
@@ -60,7 +61,22 @@ record_methods(route for part in (*_OF_A_USER, *_OF_ANYBODY) for route in part.r
 _MAX_FILE_BYTES = 100 * 2**20
 
 
-def router(storage: Storage, user: Callable[..., Any], *, max_file_bytes: int = _MAX_FILE_BYTES) -> APIRouter:
+# A browser opens six connections to a host over HTTP/1.1, and a person has several devices.
+_MAX_EVENT_STREAMS: Final = 20
+_MAX_ALL_EVENT_STREAMS: Final = 5_000
+# An export is a file on this machine until its client has read it.
+_MAX_EXPORTS: Final = 2
+_MAX_ALL_EXPORTS: Final = 20
+
+
+def router(
+    storage: Storage,
+    user: Callable[..., Any],
+    *,
+    max_file_bytes: int = _MAX_FILE_BYTES,
+    max_event_streams: int = _MAX_EVENT_STREAMS,
+    max_all_event_streams: int = _MAX_ALL_EVENT_STREAMS,
+) -> APIRouter:
     """
     Make the routes, for ``include_router()`` of a FastAPI application, under any prefix.
 
@@ -69,18 +85,24 @@ def router(storage: Storage, user: Callable[..., Any], *, max_file_bytes: int = 
         user: A FastAPI dependency that returns the user's id. If nobody is signed in it returns None or an empty
             string, or raises an HTTPException with status 401.
         max_file_bytes: The size of the largest file that can be uploaded.
+        max_event_streams: How many event streams a user may have open in this process.
+        max_all_event_streams: How many all users together may have open in this process.
 
     Raises:
-        InvalidOptionError: The storage is not an asynchronous one, *user* is not callable, or max_file_bytes is no
-            number of bytes.
+        InvalidOptionError: The storage is not an asynchronous one, *user* is not callable, or a limit is not a number.
     """
     _check(storage, user)
-    if not isinstance(cast(object, max_file_bytes), int) or max_file_bytes < 0:
-        raise InvalidOptionError(f"max_file_bytes {short_repr(max_file_bytes)} is not a number of bytes")
+    limits = Limits(
+        max_file_bytes=_number("max_file_bytes", max_file_bytes),
+        events=Cap(
+            _number("max_event_streams", max_event_streams), _number("max_all_event_streams", max_all_event_streams)
+        ),
+        exports=Cap(_MAX_EXPORTS, _MAX_ALL_EXPORTS),
+    )
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
         # In this order: nobody's body is read.
-        signed_in = Depends(sign_in(storage, user, max_file_bytes))
+        signed_in = Depends(sign_in(storage, user, limits))
         made.include_router(part, dependencies=[signed_in, Depends(read_when_signed_in)])
     for part in _OF_ANYBODY:
         made.include_router(part, dependencies=[Depends(open_to_all(storage))])
@@ -92,6 +114,8 @@ def app(
     user: Callable[[Request], str | Awaitable[str | None] | None],
     *,
     max_file_bytes: int = _MAX_FILE_BYTES,
+    max_event_streams: int = _MAX_EVENT_STREAMS,
+    max_all_event_streams: int = _MAX_ALL_EVENT_STREAMS,
 ) -> ASGIApp:
     """
     Make an application with the routes, for ``Mount("/api", app(...))`` in a Starlette application.
@@ -100,6 +124,8 @@ def app(
         storage: The storage. The application that mounts it opens and closes the storage.
         user: Returns the user's id for a request; None or an empty string if nobody is signed in. It may be async.
         max_file_bytes: The size of the largest file that can be uploaded.
+        max_event_streams: How many event streams a user may have open in this process.
+        max_all_event_streams: How many all users together may have open in this process.
 
     Its OpenAPI document is at ``/openapi.json``.
 
@@ -113,10 +139,23 @@ def app(
         return await found if isawaitable(found) else found
 
     made = FastAPI(title="voltmem", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    made.include_router(router(storage, signed_in, max_file_bytes=max_file_bytes))
+    routes = router(
+        storage,
+        signed_in,
+        max_file_bytes=max_file_bytes,
+        max_event_streams=max_event_streams,
+        max_all_event_streams=max_all_event_streams,
+    )
+    made.include_router(routes)
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
+
+
+def _number(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidOptionError(f"{name} {short_repr(value)} is not a number: use an integer, 0 or more")
+    return value
 
 
 def _check(storage: object, user: object) -> None:

@@ -12,18 +12,19 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
 from voltmem._areas.changes import Change
+from voltmem._user import UserStorage
 from voltmem._values import to_json
 from voltmem.errors import StorageClosedError
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import item_of
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine
+from voltmem.web._signed_in import Limits, Mine, OwnLimits
+from voltmem.web._streams import SEND_SECONDS
 
 routes = APIRouter(route_class=ProblemRoute)
 
-# Proxies close a connection after 30 or 60 seconds of silence. A client that reads nothing for SEND_SECONDS is gone.
+# Proxies close a connection after 30 or 60 seconds of silence.
 KEEP_ALIVE_SECONDS: Final = 15
-SEND_SECONDS: Final = 30
 RETRY_MILLISECONDS: Final = 2_000
 
 _NAMES: Final = {
@@ -60,17 +61,24 @@ _ANSWER: Final[Responses] = {
 @routes.get(
     "/events",
     response_class=EventSourceResponse,
-    responses=responses() | _ANSWER,
+    responses=responses(429) | _ANSWER,
     operation_id="watch",
 )
-async def watch(mine: Mine) -> Response:
+async def watch(mine: Mine, limits: OwnLimits) -> Response:
     """Stream the changes of the user's conversations until the client disconnects."""
-    changes = mine.watch()
+    changes = _changes(mine, limits)
     # Before the response begins: an error until here is a problem document.
     first = await anext(changes, None)
     if first is None:
         raise StorageClosedError
     return _Events(first, changes)
+
+
+async def _changes(mine: UserStorage, limits: Limits) -> AsyncGenerator[Change, None]:
+    with limits.events.one_more(mine.user_id):
+        async with aclosing(mine.watch()) as changes:
+            async for change in changes:
+                yield change
 
 
 class _Events(EventSourceResponse):

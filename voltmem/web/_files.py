@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, cast
 
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from voltmem._areas.files import StoredFile, check_file_id
 from voltmem._media_types import SHOWN, media_type_of
@@ -22,7 +19,8 @@ from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse, Time
 from voltmem.web._route import ProblemRoute, media_type
 from voltmem.web._shares import UNLISTED, Token, not_found
-from voltmem.web._signed_in import MAX_FILE_BYTES, Anybodys, Mine
+from voltmem.web._signed_in import Anybodys, Mine, OwnLimits
+from voltmem.web._streams import TimedStream
 
 routes = APIRouter(route_class=ProblemRoute)
 public_routes = APIRouter(route_class=ProblemRoute)
@@ -79,7 +77,7 @@ class UploadedFile(Answer):
     operation_id="uploadFile",
     openapi_extra={"requestBody": {"content": _BYTES}},
 )
-async def upload_file(mine: Mine, request: Request) -> Response:
+async def upload_file(mine: Mine, limits: OwnLimits, request: Request) -> Response:
     """
     Store a file, which is the body of the request. A message shows it by its url.
 
@@ -87,11 +85,10 @@ async def upload_file(mine: Mine, request: Request) -> Response:
     """
     if media_type(request) == "multipart/form-data":
         raise HTTPException(415, "The body must be the file itself, not a form with the file in it.")
-    return JsonResponse(UploadedFile.model_validate(await mine.put_file(_content(request))), 201)
+    return JsonResponse(UploadedFile.model_validate(await mine.put_file(_content(request, limits.max_file_bytes))), 201)
 
 
-async def _content(request: Request) -> AsyncIterator[bytes]:
-    most = request.scope[MAX_FILE_BYTES]
+async def _content(request: Request, most: int) -> AsyncIterator[bytes]:
     check_declared(request, most, "The file")
     size = 0
     try:
@@ -164,7 +161,7 @@ async def _answer(file: StoredFile, request: Request, read: Read) -> Response:
         if start >= end:
             raise HTTPException(416, f"The file has {file.size} bytes.", {"Content-Range": f"bytes */{file.size}"})
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
-    pieces = read(start, min(end, 64) if only_head else end)
+    pieces = cast(AsyncGenerator[bytes, None], read(start, min(end, 64) if only_head else end))
     first = await anext(pieces, b"")  # before the response begins: an error until here is a problem document
     head = first if start == 0 and len(first) >= min(64, file.size) else await anext(read(0, 64), b"")
     type = media_type_of(head) or "application/octet-stream"
@@ -175,7 +172,7 @@ async def _answer(file: StoredFile, request: Request, read: Read) -> Response:
     }
     if only_head:
         return Response(headers=headers)
-    return _Content(first, pieces, 200 if given is None else 206, headers)
+    return TimedStream(first, pieces, 200 if given is None else 206, headers)
 
 
 def _range(request: Request, etag: str) -> tuple[str, str] | None:
@@ -191,21 +188,3 @@ def _within(first: str, last: str, size: int) -> tuple[int, int]:
     if not first:
         return max(size - int(last), 0), size
     return int(first), min(int(last) + 1, size) if last else size
-
-
-class _Content(StreamingResponse):
-    """The stream of a file. It ends the reading however it ends."""
-
-    def __init__(self, first: bytes, pieces: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
-        self._pieces = _from_the_first(first, pieces)
-        super().__init__(self._pieces, status, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._pieces):
-            await super().__call__(scope, receive, send)
-
-
-async def _from_the_first(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for piece in pieces:
-        yield piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 from fastapi import Depends, HTTPException, Request
@@ -12,22 +13,28 @@ from voltmem._values import short_repr
 from voltmem.errors import InvalidOptionError
 from voltmem.storage import Storage
 from voltmem.web._bodies import StrictRequest, read_body
+from voltmem.web._streams import Cap
 
 _KEY: Final = "voltmem.user"
 _STORAGE: Final = "voltmem.storage"
-MAX_FILE_BYTES: Final = "voltmem.max_file_bytes"
+_LIMITS: Final = "voltmem.limits"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a user may do at most, and all users in this process."""
+
+    max_file_bytes: int
+    events: Cap
+    exports: Cap
 
 
 class WrongUserError(InvalidOptionError):
     """The application's dependency returned something else than the id of a user."""
 
 
-def sign_in(storage: Storage, user: Callable[..., Any], max_file_bytes: int) -> Callable[..., Any]:
-    """
-    Make the dependency of every route: it asks the application's dependency who the user is.
-
-    The limit of a file's size is for the route that stores one.
-    """
+def sign_in(storage: Storage, user: Callable[..., Any], limits: Limits) -> Callable[..., Any]:
+    """Make the dependency of every route: it asks the application's dependency who the user is."""
 
     async def signed_in(request: Request, user_id: object = Depends(user)) -> None:
         if user_id is None or user_id == "":  # an empty session, an empty header
@@ -38,7 +45,7 @@ def sign_in(storage: Storage, user: Callable[..., Any], max_file_bytes: int) -> 
                 "as in str(user.id)"
             )
         request.scope[_KEY] = storage.for_user(user_id)
-        request.scope[MAX_FILE_BYTES] = max_file_bytes
+        request.scope[_LIMITS] = limits
 
     return signed_in
 
@@ -56,6 +63,14 @@ async def _mine(request: Request) -> UserStorage | None:
 
 Mine: TypeAlias = Annotated[UserStorage, Depends(_mine)]
 """The storage of the signed-in user: the only one that a route for a user's data can reach."""
+
+
+async def _limits(request: Request) -> Limits | None:
+    return request.scope.get(_LIMITS)  # None: as above
+
+
+OwnLimits: TypeAlias = Annotated[Limits, Depends(_limits)]
+"""The limits of the application's routes."""
 
 
 def open_to_all(storage: Storage) -> Callable[..., Any]:

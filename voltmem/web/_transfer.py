@@ -9,13 +9,14 @@ from typing import Final, cast
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
+from voltmem._user import UserStorage
 from voltmem.web._bodies import check_declared, check_size
 from voltmem.web._openapi import Responses, responses
 from voltmem.web._payloads import Answer, JsonResponse
 from voltmem.web._route import ProblemRoute, media_type
-from voltmem.web._signed_in import Mine
+from voltmem.web._signed_in import Limits, Mine, OwnLimits
+from voltmem.web._streams import TimedStream, spooled
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -65,31 +66,20 @@ class Imported(Answer):
     """What was stored under another id, because its own was taken."""
 
 
-@routes.get("/export", response_class=StreamingResponse, responses=responses() | _ANSWER, operation_id="exportMe")
-async def export_me(mine: Mine) -> Response:
+@routes.get("/export", response_class=StreamingResponse, responses=responses(429) | _ANSWER, operation_id="exportMe")
+async def export_me(mine: Mine, limits: OwnLimits) -> Response:
     """Export all of the user's data, as a snapshot of one moment."""
-    lines = cast(AsyncGenerator[str, None], mine.export_user())
-    first = await anext(lines)  # before the response begins: an error until here is a problem document
-    return _Lines(first, lines)
+    pieces = _export(mine, limits)
+    first = await anext(pieces)  # before the response begins: an error until here is a problem document
+    headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="conversations.jsonl"'}
+    return TimedStream(first, pieces, 200, {**headers, "Content-Type": MEDIA_TYPE})
 
 
-class _Lines(StreamingResponse):
-    """The stream of one export. It returns its connection to the pool however it ends."""
-
-    def __init__(self, first: str, lines: AsyncGenerator[str, None]) -> None:
-        headers = {"Cache-Control": "no-store", "Content-Disposition": 'attachment; filename="conversations.jsonl"'}
-        super().__init__(_from_the_first(first, lines), media_type=MEDIA_TYPE, headers=headers)
-        self._lines = lines
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._lines):
-            await super().__call__(scope, receive, send)
-
-
-async def _from_the_first(first: str, lines: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for line in lines:
-        yield line
+async def _export(mine: UserStorage, limits: Limits) -> AsyncGenerator[bytes, None]:
+    with limits.exports.one_more(mine.user_id):
+        async with aclosing(spooled(cast(AsyncGenerator[str, None], mine.export_user()))) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 @routes.post(

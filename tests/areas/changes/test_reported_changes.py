@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any
 
 import pytest
@@ -262,6 +262,43 @@ async def test_writes_that_come_together_are_looked_at_together(
         await recorder.until("last")
 
         assert proxy.round_trips - before <= (time() - began) / 0.1 + 2
+
+
+async def test_iterators_of_one_user_share_a_query(
+    proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
+) -> None:
+    """Fifty iterators over one user's changes cost the queries of one, and each is given each change."""
+    storage = make_storage(proxy.dsn)
+    await other.create_conversation({"id": "c1", "user_id": "ada"})
+
+    async with AsyncExitStack() as stack:
+        recorders = [await stack.enter_async_context(watching(storage)) for _ in range(50)]
+        before = proxy.round_trips
+        await other.create_conversation({"id": "c2", "user_id": "ada"})
+        for recorder in recorders:
+            await recorder.until("c2")
+
+        assert proxy.round_trips - before < 10
+
+
+async def test_a_slow_iterator_is_given_the_last_state(storage: PostgresStorage, other: PostgresStorage) -> None:
+    """For an iterator that is slow, the changes of a conversation become one: the kind says what is new for it."""
+    async with aclosing(storage.watch("ada")) as slow, watching(storage) as recorder:
+        assert (await anext(slow)).kind == "ready"
+        await other.create_conversation({"id": "c1", "user_id": "ada"})
+        await recorder.until("c1")
+        await other.add_message({"role": "user", "content": "Hi"}, "ada", "c1")
+        await other.pin_conversation("c1")
+        await other.create_conversation({"id": "c2", "user_id": "ada"})
+        await recorder.until("c2")
+        await other.delete_conversation("c2")
+        await other.create_conversation({"id": "c3", "user_id": "ada"})
+        await recorder.until("c3")
+        first, *others = [await anext(slow) for _ in range(3)]
+
+        assert (first.kind, first.conversation_id, first.conversation is not None) == ("created", "c1", True)
+        assert first.conversation == await storage.get_conversation_item("c1")
+        assert [(each.kind, each.conversation_id) for each in others] == [("deleted", "c2"), ("created", "c3")]
 
 
 # --- recipients of notifications -------------------------------------------------------------------------------------
