@@ -248,7 +248,10 @@ BEGIN
     END IF;
 
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
-        IF conversation IS DISTINCT FROM conversation_ids[this] THEN
+        -- The lock of another user's conversation is not waited for. So each user of a conversation looks for it.
+        IF conversation IS DISTINCT FROM conversation_ids[this]
+            OR owner IS NULL AND NOT locked AND user_ids[this] IS DISTINCT FROM user_ids[this - 1]
+        THEN
             conversation := conversation_ids[this];
             locked := false;
             touched := false;
@@ -259,16 +262,19 @@ BEGIN
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
             ELSE
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
                     locked := EXISTS (
                         SELECT FROM "public".voltagent_memory_conversations AS c
                         WHERE c.id = conversation AND c.deleted_at IS NULL
+                            AND c.user_id = coalesce(user_ids[this], c.user_id)
                     );
                 END IF;
             END IF;
@@ -287,6 +293,7 @@ BEGIN
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);

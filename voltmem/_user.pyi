@@ -587,7 +587,7 @@ class UserStorage:
         Args:
             key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
 
-        A run without a user belongs to the owner of its conversation.
+        A run without a user is nobody's, so only trusted code deletes it.
         """
     async def put_file(self, content: FileContent) -> StoredFile:
         """
@@ -709,12 +709,14 @@ class UserStorage:
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
-    async def import_user(self, lines: Lines) -> ImportResult:
+    async def import_user(self, lines: Lines, *, shortest_id: int = 0) -> ImportResult:
         """
         Import the lines of an export for a user. Returns a summary.
 
         Args:
             lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            shortest_id: Conversations with a shorter id get another one, as if theirs were taken: for lines of users
+                who must not choose ids that the application gives to others.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.

@@ -779,7 +779,7 @@ class UserStorage:
         Args:
             key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
 
-        A run without a user belongs to the owner of its conversation.
+        A run without a user is nobody's, so only trusted code deletes it.
         """
     def put_file(self, content: FileContent) -> StoredFile:
         """
@@ -901,12 +901,14 @@ class UserStorage:
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
-    def import_user(self, lines: Lines) -> ImportResult:
+    def import_user(self, lines: Lines, *, shortest_id: int = 0) -> ImportResult:
         """
         Import the lines of an export for a user. Returns a summary.
 
         Args:
             lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
+            shortest_id: Conversations with a shorter id get another one, as if theirs were taken: for lines of users
+                who must not choose ids that the application gives to others.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -983,13 +985,15 @@ class Storage:
 
         On an event loop, ``await asyncio.wrap_future(storage.submit(work))`` waits for it.
         """
-    def import_user(self, user_id: str, lines: Lines) -> ImportResult:
+    def import_user(self, user_id: str, lines: Lines, *, shortest_id: int = 0) -> ImportResult:
         """
         Import the lines of an export for a user. Returns a summary.
 
         Args:
             user_id: The user who will own everything. The exported user is ignored.
             lines: An open file, a list, or an iterator of lines: strings, or bytes in UTF-8.
+            shortest_id: Conversations with a shorter id get another one, as if theirs were taken: for lines of users
+                who must not choose ids that the application gives to others.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -1556,7 +1560,7 @@ class Storage:
             key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
             owner: Only if the run is this user's; ANY_USER: no check, for trusted code.
 
-        A run without a user belongs to the owner of its conversation.
+        A run without a user is nobody's, so only trusted code deletes it.
         """
     def get_history_entry(self, key: str) -> AgentHistoryEntry | None:
         """
@@ -1635,7 +1639,7 @@ class Storage:
         Args:
             agent_id: The agent whose run it is.
             input: What the agent was asked: any JSON value.
-            user_id: The user for whom it runs; None for a run without a user.
+            user_id: The user for whom it runs; None: the owner of the conversation, if it is there, else nobody.
             conversation_id: The conversation that it runs in. It need not be stored here.
             metadata: Any JSON value; the block may set another.
             id: The key of the entry; an existing entry is replaced. None: a UUIDv7.

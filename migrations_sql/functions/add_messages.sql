@@ -1,4 +1,4 @@
--- version 6
+-- version 7
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -127,7 +127,10 @@ BEGIN
     END IF;
 
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
-        IF conversation IS DISTINCT FROM conversation_ids[this] THEN
+        -- The lock of another user's conversation is not waited for. So each user of a conversation looks for it.
+        IF conversation IS DISTINCT FROM conversation_ids[this]
+            OR owner IS NULL AND NOT locked AND user_ids[this] IS DISTINCT FROM user_ids[this - 1]
+        THEN
             conversation := conversation_ids[this];
             locked := false;
             touched := false;
@@ -138,16 +141,19 @@ BEGIN
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
             ELSE
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
                     locked := EXISTS (
                         SELECT FROM {schema}.{prefix}_conversations AS c
                         WHERE c.id = conversation AND c.deleted_at IS NULL
+                            AND c.user_id = coalesce(user_ids[this], c.user_id)
                     );
                 END IF;
             END IF;
@@ -166,6 +172,7 @@ BEGIN
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', lock_timeout, true);

@@ -26,7 +26,7 @@ async def signed_in(x_user: Annotated[str | None, Header()] = None) -> str | Non
 def application(storage: PostgresStorage, prefix: str = "/api") -> FastAPI:
     """A FastAPI application with voltmem's routes."""
     made = FastAPI()
-    made.include_router(web.router(storage, user=signed_in), prefix=prefix)
+    made.include_router(web.router(storage, user=signed_in, chosen_ids="any"), prefix=prefix)
     return made
 
 

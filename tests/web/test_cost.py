@@ -71,7 +71,7 @@ async def test_the_applications_dependency_reads_the_body(storage: PostgresStora
         return "ada"
 
     app = FastAPI()
-    app.include_router(web.router(storage, user=signed), prefix="/api")
+    app.include_router(web.router(storage, user=signed, chosen_ids="any"), prefix="/api")
     made = await connect(app).post("/conversations", json={"title": "Bread"})
 
     assert (made.status_code, made.json()["title"]) == (201, "Bread")

@@ -103,7 +103,7 @@ async def test_schemathesis_finds_nothing_about_a_user_with_data(
         await mine.add_message({"id": "m1", "role": "user", "content": "Why won't it rise?"}, "c1")
         return "ada"
 
-    async with serve(web.app(storage, user=ada)) as address:
+    async with serve(web.app(storage, user=ada, chosen_ids="any")) as address:
         options = ("--phases", "coverage,fuzzing")
         await schemathesis(address, 4, *options, configuration="schemathesis.toml", folder=tmp_path)
 
@@ -116,7 +116,7 @@ async def test_schemathesis_finds_nothing_along_the_links(
     about = ("createConversation", "getConversation", "deleteConversation", "addMessages")
     operations = [option for name in about for option in ("--include-operation-id", name)]
 
-    async with serve(web.app(storage, user=lambda _: "ada")) as address:
+    async with serve(web.app(storage, user=lambda _: "ada", chosen_ids="any")) as address:
         options = ("--phases", "stateful", *operations)
         await schemathesis(address, 15, *options, configuration="schemathesis.stateful.toml", folder=tmp_path)
     assert await storage.count_conversations(user_id="ada")

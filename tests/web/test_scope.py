@@ -6,10 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from tests.web.conftest import Connect, application
 from tests.web.test_openapi import OPEN_TO_ALL, operations
 from voltmem import InvalidOptionError, PostgresStorage, web
+from voltmem.web import _messages
 
 # The arguments of each operation that make it valid, apart from the user.
 BODIES: dict[str, Any] = {
@@ -150,3 +152,28 @@ async def test_a_user_is_a_string(storage: PostgresStorage, connect: Connect) ->
 
     with pytest.raises(InvalidOptionError, match=r"return the id as a string, as in str\(user.id\)"):
         await client.get("/conversations")
+
+
+async def test_a_client_chooses_only_ids_that_nobody_guesses(storage: PostgresStorage, connect: Connect) -> None:
+    """A new conversation, a copy and an import get no id of fewer than 16 characters that the client chose."""
+    app = FastAPI()
+    app.include_router(web.router(storage, user=lambda: "ada"), prefix="/api")
+    client = connect(app)
+    made = await client.post("/conversations", json={"id": "nobody-guesses-1"})
+    lines = b'{"voltmem":1,"kind":"header"}\n{"kind":"conversation","id":"support-mallory"}\n{"kind":"end"}\n'
+
+    assert made.status_code == 201
+    for path in ("", "/nobody-guesses-1/fork"):
+        refused = await client.post(f"/conversations{path}", json={"id": "support-mallory"})
+        assert refused.status_code == 422
+        assert "fewer than 16 characters" in refused.json()["detail"]
+    done = await client.post("/import", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert [each["id"] for each in done.json()["renamed"]] == ["support-mallory"]
+    assert await storage.get_conversation("support-mallory") is None
+
+
+def test_an_idempotency_key_is_the_users() -> None:
+    """The ids that two users' equal keys stand for are different ones."""
+    ids = [_messages._derived(user, key, 0) for user, key in (("ada", "k"), ("mallory", "k"), ("ada", "j"))]
+
+    assert len(set(ids)) == 3

@@ -96,10 +96,13 @@ class MemoryStatements:
                 RETURNING {CONVERSATION_COLUMNS}
             ){with_is_deleted(tables, "SELECT * FROM named")}"""
 
+        # The lock of another user's conversation is not waited for.
         self.title = named(f"""
                 INSERT INTO {tables.conversations} AS existing
                     (id, user_id, title, title_is_automatic, resource_id, metadata, created_at, updated_at)
-                VALUES ($1, $2, $3, $4, $5, '{{}}', statement_timestamp(), statement_timestamp())
+                SELECT $1::text, $2::text, $3::text, $4::boolean, $5::text, '{{}}',
+                    statement_timestamp(), statement_timestamp()
+                WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1 AND user_id <> $2)
                 ON CONFLICT (id) DO UPDATE SET {changes}
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""")
         # For a conversation that has been seen, and is not created again.

@@ -50,14 +50,16 @@ class ConversationStatements:
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
-        # The usual case, an existing conversation, writes nothing. DO UPDATE (without a change), not DO NOTHING: a row
-        # that another session has just committed is not in this statement's snapshot, but the update returns it.
+        # The usual case, an existing conversation, writes nothing, and another user's is not waited for. DO UPDATE
+        # (without a change), not DO NOTHING: a row that another session has just committed is not in this statement's
+        # snapshot, but the update returns it.
         self.ensure = f"""
             WITH found AS (
                 SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
             ), made AS (
                 INSERT INTO {table} AS existing {new_row}
                 WHERE NOT EXISTS (SELECT FROM found)
+                    AND NOT EXISTS (SELECT FROM {table} WHERE id = $1 AND user_id <> $3)
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {columns}

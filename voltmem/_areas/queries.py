@@ -117,16 +117,7 @@ def owner_of(tables: Tables, conversation_id: str) -> str:
     return f"(SELECT user_id FROM {tables.conversations} WHERE id = {conversation_id} AND deleted_at IS NULL)"
 
 
-# --- runs and soft-deleted conversations --------------------------------------------------------------------------
-
-
-def runs_of_user(tables: Tables) -> str:
-    """Return the SELECT of the ids of the runs of user $1: with this user, or without one in $1's conversations."""
-    return f"""
-                SELECT id FROM {tables.agent_history} WHERE userid = $1
-                UNION ALL
-                SELECT e.id FROM {tables.conversations} AS c JOIN {tables.agent_history} AS e ON e.conversationid = c.id
-                WHERE c.user_id = $1 AND e.userid IS NULL"""
+# --- soft-deleted conversations --------------------------------------------------------------------------
 
 
 def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import runs_of_user
 from voltmem._postgres.listening import notify_sql
 from voltmem._postgres.migrations.conversation_schema import forget_in_backup, has_backup
 from voltmem._tables import Tables
@@ -20,7 +19,11 @@ class UserStatements:
         # because their rows are deleted and the trigger would not find them.
         self.delete_user = f"""
             WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
-            , runs AS (DELETE FROM {tables.agent_history} WHERE id IN ({runs_of_user(tables)}) RETURNING id)
+            , runs AS (
+                DELETE FROM {tables.agent_history}
+                WHERE userid = $1 OR userid IS NULL AND conversationid IN (SELECT id FROM own)
+                RETURNING id
+            )
             , steps AS (DELETE FROM {tables.agent_history_steps} WHERE history_id IN (SELECT id FROM runs))
             , events AS (DELETE FROM {tables.agent_history_timeline_events} WHERE history_id IN (SELECT id FROM runs))
             , others AS (

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from voltmem import __version__
 from voltmem._areas.area import check_storage
@@ -64,6 +64,8 @@ _MAX_FILE_BYTES = 100 * 2**20
 # A browser opens six connections to a host over HTTP/1.1, and a person has several devices.
 _MAX_EVENT_STREAMS: Final = 20
 _MAX_ALL_EVENT_STREAMS: Final = 5_000
+# What nobody guesses: 16 characters of the AI SDK's generateId() have 95 bits.
+_LONG_ID: Final = 16
 # An export is a file on this machine until its client has read it.
 _MAX_EXPORTS: Final = 2
 _MAX_ALL_EXPORTS: Final = 20
@@ -76,6 +78,7 @@ def router(
     max_file_bytes: int = _MAX_FILE_BYTES,
     max_event_streams: int = _MAX_EVENT_STREAMS,
     max_all_event_streams: int = _MAX_ALL_EVENT_STREAMS,
+    chosen_ids: Literal["long", "any"] = "long",
 ) -> APIRouter:
     """
     Make the routes, for ``include_router()`` of a FastAPI application, under any prefix.
@@ -87,6 +90,8 @@ def router(
         max_file_bytes: The size of the largest file that can be uploaded.
         max_event_streams: How many event streams a user may have open in this process.
         max_all_event_streams: How many all users together may have open in this process.
+        chosen_ids: Which ids of conversations a client may choose: "long" ones of at least 16 characters, which the AI
+            SDK and UUIDs have, or "any". Ids are unique in the storage, so whoever guesses an id can take it first.
 
     Raises:
         InvalidOptionError: The storage is not an asynchronous one, *user* is not callable, or a limit is not a number.
@@ -98,6 +103,7 @@ def router(
             _number("max_event_streams", max_event_streams), _number("max_all_event_streams", max_all_event_streams)
         ),
         exports=Cap(_MAX_EXPORTS, _MAX_ALL_EXPORTS),
+        shortest_id=_shortest(chosen_ids),
     )
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])
     for part in _OF_A_USER:
@@ -116,6 +122,7 @@ def app(
     max_file_bytes: int = _MAX_FILE_BYTES,
     max_event_streams: int = _MAX_EVENT_STREAMS,
     max_all_event_streams: int = _MAX_ALL_EVENT_STREAMS,
+    chosen_ids: Literal["long", "any"] = "long",
 ) -> ASGIApp:
     """
     Make an application with the routes, for ``Mount("/api", app(...))`` in a Starlette application.
@@ -126,6 +133,8 @@ def app(
         max_file_bytes: The size of the largest file that can be uploaded.
         max_event_streams: How many event streams a user may have open in this process.
         max_all_event_streams: How many all users together may have open in this process.
+        chosen_ids: Which ids of conversations a client may choose: "long" ones of at least 16 characters, which the AI
+            SDK and UUIDs have, or "any". Ids are unique in the storage, so whoever guesses an id can take it first.
 
     Its OpenAPI document is at ``/openapi.json``.
 
@@ -145,11 +154,18 @@ def app(
         max_file_bytes=max_file_bytes,
         max_event_streams=max_event_streams,
         max_all_event_streams=max_all_event_streams,
+        chosen_ids=chosen_ids,
     )
     made.include_router(routes)
     made.add_exception_handler(HTTPException, handle_error)
     made.add_exception_handler(Exception, internal_error)
     return made
+
+
+def _shortest(chosen_ids: object) -> int:
+    if chosen_ids not in ("long", "any"):
+        raise InvalidOptionError(f'chosen_ids {short_repr(chosen_ids)}: use "long" or "any"')
+    return _LONG_ID if chosen_ids == "long" else 0
 
 
 def _number(name: str, value: object) -> int:

@@ -37,7 +37,7 @@ from voltmem.web._payloads import (
     values,
 )
 from voltmem.web._route import ProblemRoute
-from voltmem.web._signed_in import Mine
+from voltmem.web._signed_in import Mine, OwnLimits
 
 routes = APIRouter(route_class=ProblemRoute)
 
@@ -83,8 +83,9 @@ async def list_conversations(
     responses=responses(400, 409, 413, 415) | conversation_made(),
     operation_id="createConversation",
 )
-async def create_conversation(mine: Mine, request: Request, new: Given[NewConversation]) -> Response:
+async def create_conversation(mine: Mine, limits: OwnLimits, request: Request, new: Given[NewConversation]) -> Response:
     """Create a conversation."""
+    limits.check_chosen(new.id)
     made = await mine.create_conversation(values(new))
     return JsonResponse(new_item(made), 201, {"Location": _place(request, made.id)})
 
@@ -173,10 +174,15 @@ async def read_conversation(
     operation_id="forkConversation",
 )
 async def fork_conversation(
-    mine: Mine, request: Request, conversationId: ConversationId, fork: Given[Fork | None] = None
+    mine: Mine,
+    limits: OwnLimits,
+    request: Request,
+    conversationId: ConversationId,
+    fork: Given[Fork | None] = None,
 ) -> Response:
     """Copy a conversation, up to one of its messages."""
     given = Fork() if fork is None else fork
+    limits.check_chosen(given.id)
     made = await mine.fork_conversation(conversationId, up_to=given.up_to, id=given.id)
     item = item_of(await mine.get_conversation_item(made.id))
     return JsonResponse(item, 201, {"Location": _place(request, made.id, asked=f"/{conversationId}/fork")})

@@ -93,7 +93,7 @@ async def add_messages(
     messages = [_message(each) for each in (new.messages if isinstance(new, NewMessages) else [new])]
     if idempotency_key is not None:
         messages = [
-            each if each.given("id") else each.model_copy(update={"id": _derived(idempotency_key, place)})
+            each if each.given("id") else each.model_copy(update={"id": _derived(mine.user_id, idempotency_key, place)})
             for place, each in enumerate(messages)
         ]
     stored = await mine.add_messages(messages, conversationId)
@@ -106,8 +106,9 @@ def _message(new: AnyMessage) -> Message:
     return Message.of(new.given())
 
 
-def _derived(key: str, position: int) -> str:
-    return str(uuid5(_KEYS, f"{position}:{key}"))
+def _derived(user_id: str, key: str, position: int) -> str:
+    # A NUL is in no id. The users of a conversation in VoltAgent's tables have keys of their own.
+    return str(uuid5(_KEYS, f"{position}:{user_id}\0{key}"))
 
 
 @routes.get(

@@ -241,7 +241,7 @@ class NewConversation(Body):
     """A conversation to create."""
 
     id: NewId | None = None
-    """Unique in the whole application; generated if left out."""
+    """Unique in the whole application, at least 16 characters unless it allows others; generated if left out."""
     title: Title | None = None
     resource_id: Name = "default"
     metadata: JsonObject = Field(default_factory=dict)
@@ -309,7 +309,7 @@ class Fork(Body):
     up_to: Name | None = None
     """The id of the last message of the copy; left out: all."""
     id: NewId | None = None
-    """The id of the copy; generated if left out."""
+    """The id of the copy, as for a new conversation; generated if left out."""
 
 
 class Purged(Answer):

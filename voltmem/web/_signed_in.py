@@ -10,7 +10,7 @@ from fastapi import Depends, HTTPException, Request
 
 from voltmem._user import UserStorage
 from voltmem._values import short_repr
-from voltmem.errors import InvalidOptionError
+from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.storage import Storage
 from voltmem.web._bodies import StrictRequest, read_body
 from voltmem.web._streams import Cap
@@ -27,6 +27,15 @@ class Limits:
     max_file_bytes: int
     events: Cap
     exports: Cap
+    shortest_id: int
+    """Of a conversation, if the client chooses it."""
+
+    def check_chosen(self, id: str | None) -> None:
+        """Raise InvalidInputError for an id of a client's that others may guess."""
+        if id is not None and len(id) < self.shortest_id:
+            raise InvalidInputError(
+                f"id {short_repr(id)} has fewer than {self.shortest_id} characters: leave it out, or take a random one"
+            )
 
 
 class WrongUserError(InvalidOptionError):

@@ -89,15 +89,18 @@ async def _export(mine: UserStorage, limits: Limits) -> AsyncGenerator[bytes, No
     operation_id="importMe",
     openapi_extra={"requestBody": {"required": True, "content": _LINES}},
 )
-async def import_me(mine: Mine, request: Request) -> Response:
+async def import_me(mine: Mine, limits: OwnLimits, request: Request) -> Response:
     """
     Import the lines of an export for the user. The exported user may be another one.
 
-    Conversations and runs that are already stored are skipped, so a failed import can be repeated.
+    Conversations and runs that are already stored are skipped, so a failed import can be repeated. Short ids are
+    replaced.
     """
     if media_type(request) != MEDIA_TYPE:
         raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")
-    return JsonResponse(Imported.model_validate(await mine.import_user(_lines(request))))
+    return JsonResponse(
+        Imported.model_validate(await mine.import_user(_lines(request), shortest_id=limits.shortest_id))
+    )
 
 
 async def _lines(request: Request) -> AsyncIterator[bytes]:

@@ -546,7 +546,9 @@ async def test_delete_history_entry_deletes_the_steps_and_events(
 
 
 async def test_delete_history_entry_checks_the_owner(storage: PostgresStorage) -> None:
-    """delete_history_entry(owner=…) deletes the user's runs, and those without a user in the user's conversations."""
+    """
+    delete_history_entry(owner=…) deletes the user's runs: those that name the user, or no user and the conversation.
+    """
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.add_history_entry("hers", {"user_id": "ada"}, "cook")
     await storage.add_history_entry("in hers", {"conversation_id": "c1"}, "cook")

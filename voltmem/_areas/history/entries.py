@@ -44,17 +44,21 @@ class HistoryStatements:
     def __init__(self, tables: Tables) -> None:
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         # $3 names the columns that were given; only these change.
+        new = {name: f"excluded.{name}" for name in ("status", "userid", "conversationid", *ENTRY_JSON)}
+        new["userid"] = "$6::text"
         given = ",\n                ".join(
-            f"{name} = CASE WHEN '{name}' = ANY($3::text[]) THEN excluded.{name} ELSE existing.{name} END"
-            for name in ("status", "userid", "conversationid", *ENTRY_JSON)
+            f"{name} = CASE WHEN '{name}' = ANY($3::text[]) THEN {value} ELSE existing.{name} END"
+            for name, value in new.items()
         )
+        # A new run without a user is the owner's of its conversation. It is decided now: the id may be used again.
+        user = f"coalesce($6::text, (SELECT c.user_id FROM {tables.conversations} AS c WHERE c.id = $7::text))"
 
         def put(source: str = "") -> str:
             """Return the statement that adds an entry or replaces the one with its id."""
             return f"""
             INSERT INTO {entries} AS existing
                 (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
-            SELECT $1::text, $2::text, coalesce($4::timestamptz, statement_timestamp()), $5::text, $6::text, $7::text,
+            SELECT $1::text, $2::text, coalesce($4::timestamptz, statement_timestamp()), $5::text, {user}, $7::text,
                 $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb, $12::text::jsonb
             {source}
             ON CONFLICT (id) DO UPDATE SET
@@ -95,12 +99,9 @@ class HistoryStatements:
         self.entry = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE id = $1"""
-        # Its steps and events go with it. A run without a user belongs to the owner of its conversation.
+        # Its steps and events go with it.
         self.delete_entry = f"""
-            DELETE FROM {entries} AS entry
-            WHERE entry.id = $1 AND ($2::text IS NULL OR entry.userid = $2 OR entry.userid IS NULL AND EXISTS (
-                SELECT 1 FROM {tables.conversations} AS c WHERE c.id = entry.conversationid AND c.user_id = $2
-            ))"""
+            DELETE FROM {entries} WHERE id = $1 AND ($2::text IS NULL OR userid = $2)"""
         self.step = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE key = $1"""
@@ -312,7 +313,7 @@ class AgentHistory(Area):
             key: The id of the entry. If its run is still under way, the end of record_run() does not create it again.
             owner: Only if the run is this user's; ANY_USER: no check, for trusted code.
 
-        A run without a user belongs to the owner of its conversation.
+        A run without a user is nobody's, so only trusted code deletes it.
         """
         check_id(key=key)
         arguments = key, check_owner("owner", owner)

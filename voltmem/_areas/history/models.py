@@ -294,7 +294,7 @@ class AgentHistoryEntry(_Recorded):
     metadata: Json = None
     """The application's own."""
     user_id: Id | None = None
-    """The user for whom it ran; None for a run without a user."""
+    """The user for whom it ran; not given: the owner of the conversation, if it is there, when the run was added."""
     conversation_id: Id | None = None
     """The conversation that it ran in; it need not be stored here."""
     steps: list[AgentHistoryStep] = Field(default_factory=list)

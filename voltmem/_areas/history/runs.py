@@ -236,7 +236,7 @@ class AgentRuns(AgentHistory):
         Args:
             agent_id: The agent whose run it is.
             input: What the agent was asked: any JSON value.
-            user_id: The user for whom it runs; None for a run without a user.
+            user_id: The user for whom it runs; None: the owner of the conversation, if it is there, else nobody.
             conversation_id: The conversation that it runs in. It need not be stored here.
             metadata: Any JSON value; the block may set another.
             id: The key of the entry; an existing entry is replaced. None: a UUIDv7.

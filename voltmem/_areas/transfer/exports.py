@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from voltmem._areas.area import Area
 from voltmem._areas.history.entries import ENTRY_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS
 from voltmem._areas.inlined import EXPORTED
-from voltmem._areas.queries import IS_THEIRS, authored, message_columns, runs_of_user
+from voltmem._areas.queries import IS_THEIRS, authored, message_columns
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.voltagent_tables import voltagent_rows
 from voltmem._postgres.connection import BoundConnection
@@ -69,7 +69,7 @@ class ExportStatements:
             ORDER BY array_position($1, conversation_id), created_at, seq"""
         self.runs = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
-            WHERE id IN ({runs_of_user(tables)})
+            WHERE userid = $1
             ORDER BY "timestamp", id"""
         # In the order in which AgentHistory reads them.
         self.steps = f"""

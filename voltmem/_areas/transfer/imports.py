@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from itertools import chain
+from itertools import accumulate, chain, islice, repeat
 from typing import TYPE_CHECKING, Final, cast
 
 from voltmem._areas.area import Area, off_loop_if_long
@@ -39,7 +39,7 @@ from voltmem._areas.transfer.models import (
 )
 from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
 from voltmem._tables import Tables
-from voltmem._values import check_user, derived_id, short_repr, to_json, user_key_sql
+from voltmem._values import check_count, check_user, derived_id, short_repr, to_json, user_key_sql
 from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 # A statement is full at this number of messages, or of characters in them.
 _FULL_AT_MESSAGES: Final = 5_000
 _FULL_AT_CHARACTERS: Final = 8_000_000
+# Derived ids that are looked up together. Somebody who knows a user's id can take many of them.
+_DERIVED: Final = 1_000
 
 
 class ImportStatements:
@@ -87,10 +89,10 @@ class ImportStatements:
             FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
         self.store_more = _insert_messages(tables, conversations, 2)
         self.taken = f"""
-            SELECT 'run' AS kind, e.id, coalesce(e.userid = $1, c.user_id = $1, false) AS is_own
-            FROM {entries} AS e LEFT JOIN {conversations} AS c ON c.id = e.conversationid WHERE e.id = ANY($2::text[])
+            SELECT 'run' AS kind, id, coalesce(userid = $1, false) AS is_own FROM {entries} WHERE id = ANY($2::text[])
             UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
             UNION ALL SELECT 'event', id, false FROM {events} WHERE id = ANY($4::text[])"""
+        self.owners = f"SELECT id, user_id FROM {conversations} WHERE id = ANY($1::text[])"
         step, event = ", ".join(STEP), ", ".join(EVENT)
         # A run never refers to another user's conversation.
         self.store_run = f"""
@@ -162,13 +164,15 @@ _NO_MESSAGES: Final = (*transposed([], len(MESSAGE)), None, None)
 class Imports(Area):
     """The verbs that import data."""
 
-    async def import_user(self, user_id: str, lines: Lines) -> ImportResult:
+    async def import_user(self, user_id: str, lines: Lines, *, shortest_id: int = 0) -> ImportResult:
         """
         Import the lines of an export for a user. Returns a summary.
 
         Args:
             user_id: The user who will own everything. The exported user is ignored.
             lines: An open file, a list, or an asynchronous iterator of lines: strings, or bytes in UTF-8.
+            shortest_id: Conversations with a shorter id get another one, as if theirs were taken: for lines of users
+                who must not choose ids that the application gives to others.
 
         Raises:
             InvalidLineError: A line is malformed; .line is its number. The conversations and runs before it are stored.
@@ -191,7 +195,8 @@ class Imports(Area):
 
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
-        result = _Result(user_id)
+        check_count("shortest_id", shortest_id)
+        result = _Result(user_id, shortest_id=shortest_id)
         read_lines = read(lines)
         async for each in read_lines:
             if isinstance(each, ImportedConversation):
@@ -245,6 +250,8 @@ class Imports(Area):
 
     async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
         given = id = result.id_of(conversation)
+        if len(id) < result.shortest_id:
+            id = derived_id(result.user_id, id)
         while True:
             row = await self._store(id, conversation, result)
             if row["made"]:
@@ -263,7 +270,19 @@ class Imports(Area):
                 result.skip("conversation", given, state)
                 return
             if row["owner"] is not None:  # otherwise another session was just creating it: try again
-                id = derived_id(result.user_id, id)
+                id = await self._own_id(id, result.user_id)
+
+    async def _own_id(self, taken: str, user_id: str) -> str:
+        """Return the first of the ids derived from a taken one that is free or the user's: the same in each import."""
+        while True:
+            each_after = accumulate(repeat(taken), lambda before, _: derived_id(user_id, before))
+            ids = list(islice(each_after, 1, _DERIVED + 1))
+            rows = await self._executor.fetch(self._sql(ImportStatements).owners, ids)
+            others = {row["id"] for row in rows if row["user_id"] != user_id}
+            found = next((id for id in ids if id not in others), None)
+            if found is not None:
+                return found
+            taken = ids[-1]
 
     async def _grow(
         self, id: str, conversation: ImportedConversation, result: _Result, *, beside_voltagent: bool
@@ -359,8 +378,9 @@ class Imports(Area):
 class _Result:
     """The summary of an import under way."""
 
-    def __init__(self, user_id: str, *, grows: bool = False) -> None:
+    def __init__(self, user_id: str, *, grows: bool = False, shortest_id: int = 0) -> None:
         self.user_id = user_id
+        self.shortest_id = shortest_id
         self.grows = grows
         """Whether conversations that are there get the messages that are new."""
         self.conversations = self.updated = self.messages = self.runs = self.files = 0
