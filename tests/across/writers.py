@@ -290,7 +290,7 @@ def aui_call(call: Call) -> Form:
 def client(storage: PostgresStorage) -> httpx2.AsyncClient:
     """Return a client of ada's routes."""
     app = FastAPI()
-    app.include_router(web.router(storage, user=lambda: "ada"))
+    app.include_router(web.router(storage, user=lambda: "ada", chosen_ids="any"))
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/conversations/c1")
 
 

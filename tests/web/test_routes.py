@@ -92,7 +92,7 @@ async def test_an_id_with_a_slash_is_reached_as_any_other(
 async def test_a_slash_in_an_id_stays_one_over_a_real_server(storage: PostgresStorage, serve: Serve) -> None:
     """A real server keeps %2F in an id, also when mounted under a prefix with an encoded character."""
     await storage.create_conversation({"id": "team/42", "user_id": "ada"})
-    inner = web.app(storage, user=lambda _: "ada")
+    inner = web.app(storage, user=lambda _: "ada", chosen_ids="any")
 
     async with serve(Starlette(routes=[Mount("/my api", inner)])) as address, httpx2.AsyncClient() as client:
         found = await client.get(f"{address}/my%20api/conversations/team%2F42")
@@ -466,7 +466,7 @@ async def test_a_starlette_application_mounts_it(storage: PostgresStorage, conne
         user: str | None = request.headers.get("x-user")
         return user
 
-    mounted = web.app(storage, user=from_header)
+    mounted = web.app(storage, user=from_header, chosen_ids="any")
     client = connect(Starlette(routes=[Mount("/inner/api", mounted)]), prefix="/inner/api")
 
     made = await client.post("/conversations", json={"id": "c1"})
@@ -481,7 +481,7 @@ async def test_a_starlette_application_mounts_it(storage: PostgresStorage, conne
 
 async def test_the_user_callable_may_be_a_plain_function(storage: PostgresStorage, connect: Connect) -> None:
     """The user callable of app() may be a plain function."""
-    client = connect(web.app(storage, user=lambda request: request.headers.get("x-user")), prefix="")
+    client = connect(web.app(storage, user=lambda request: request.headers.get("x-user"), chosen_ids="any"), prefix="")
 
     assert (await client.get("/conversations")).status_code == 200
     client.headers.pop("x-user")
