@@ -131,7 +131,7 @@ async def test_a_time_is_a_whole_one(time: object, storage: PostgresStorage, ada
         "archived=perhaps",
         "tag=",
         "tag=%00",
-        "resourceId=" + "x" * 251,
+        "resourceId=" + "x" * 1001,
         "timeZone=Oslo",
         "timeZone=../../etc/passwd",
         "timeZone=%00",

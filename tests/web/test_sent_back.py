@@ -263,6 +263,23 @@ async def test_a_message_with_lone_surrogates_can_be_saved_again(
     assert await stored(storage) == before
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("id", ["x" * 1000, "é" * 500])
+async def test_a_message_with_the_longest_id_can_be_saved_again(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, id: str, format: str
+) -> None:
+    """An id may have 1,000 bytes in the storage, so it may in what a front end sends; one more is refused."""
+    await storage.add_message({"id": id, "role": "user", "content": "Q"}, "ada", "c1")
+    before = await stored(storage)
+
+    await save(ada, conversation, (await loaded(ada, conversation, format))[id])
+
+    assert await stored(storage) == before
+    message: JsonObject = {"id": f"{id}x", "role": "user", "parts": [{"type": "text", "text": "Q"}]}
+    refused = await ada.post(f"{conversation}/ui-messages", json={"messages": [message]})
+    assert refused.status_code == 422
+
+
 async def test_a_message_without_parts_is_given_so_that_the_ai_sdk_accepts_it(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
 ) -> None:

@@ -27,7 +27,7 @@ from pydantic.alias_generators import to_camel
 from voltmem._areas.groups import group_by_date
 from voltmem._areas.search import Highlight, SearchHit, SearchResults
 from voltmem._areas.sidebar import ConversationItem, ConversationList
-from voltmem._values import check_id, to_json, without_flood
+from voltmem._values import MAX_ID_BYTES, check_id, to_json, without_flood
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
 from voltmem.models import Conversation, Message
 from voltmem.parts import to_ui_messages
@@ -35,9 +35,18 @@ from voltmem.web._addresses import with_addresses
 
 # --- the parts ----------------------------------------------------------------------------------------------------
 
-# PostgreSQL's text has no NUL. 250 characters are at most 1,000 bytes, the limit of an id.
+
+def _fits(name: str) -> str:
+    if len(name.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"must have at most {MAX_ID_BYTES} bytes")
+    return name
+
+
+# PostgreSQL's text has no NUL.
 _NO_NUL: Final = r"^[^\x00]*$"
-Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=250, pattern=_NO_NUL)]
+Name: TypeAlias = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_ID_BYTES, pattern=_NO_NUL), AfterValidator(_fits)
+]
 Title: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_NO_NUL)]
 # Printable ASCII without a slash: safe in a path, a log and a browser.
 NewId: TypeAlias = Annotated[str, StringConstraints(max_length=200, pattern=r"^[!-\-0-~][!-.0-~]*$")]
