@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Protocol, TypeAlias, Unpack
@@ -17,7 +17,7 @@ import pytest
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
 from tests.adapters.agno.installed import RELEASE
 from tests.proxy import Proxy
-from tests.tables import create_tables
+from tests.tables import Reused
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
 
@@ -52,17 +52,29 @@ def dsn() -> str:
     return server().dsn
 
 
+@pytest.fixture(scope="session")
+def _reused() -> Iterator[Reused]:
+    reused = Reused()
+    yield reused
+    reused.drop_all()
+
+
 @pytest.fixture
-async def schema(dsn: str) -> AsyncIterator[str]:
-    name = temporary_schema_name()
-    yield name
-    await drop_schema(name)
+async def schema(dsn: str, request: pytest.FixtureRequest, _reused: Reused) -> AsyncIterator[str]:
+    """A schema: with all tables if the test asks for `migrated`, otherwise one that does not exist yet."""
+    if "migrated" in request.fixturenames:
+        name = await _reused.take()
+        yield name
+        await _reused.give_back(name)
+    else:
+        name = temporary_schema_name()
+        yield name
+        await drop_schema(name)
 
 
 @pytest.fixture
 async def migrated(schema: str) -> str:
     """The test's schema, with all tables, on which a storage opens at once."""
-    await create_tables(schema)
     return schema
 
 
