@@ -155,7 +155,7 @@ async def test_use_chats_whole_list_is_stored_as_it_is(
     """
     The whole list of useChat is stored.
 
-    With rewind, messages that are not in it are deleted; a repetition changes nothing.
+    With rewind, messages that are not in it are set aside; a repetition changes nothing.
     """
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
 
@@ -211,7 +211,7 @@ async def test_a_list_that_cannot_be_stored_drops_nothing(
 async def test_lists_that_come_at_once_are_stored_one_after_the_other(
     conversation: str, ada: httpx2.AsyncClient
 ) -> None:
-    """Of concurrent lists of two windows the later one decides the end; they are never mixed."""
+    """Of concurrent lists of two windows the later one decides the end; they are never mixed, and none is lost."""
     await ada.post(f"{conversation}/ui-messages", json={"messages": CHAT})
     lists = [[*CHAT[:3], said(f"b{number}")] for number in range(8)]
 
@@ -221,6 +221,8 @@ async def test_lists_that_come_at_once_are_stored_one_after_the_other(
 
     assert {answer.status_code for answer in answers} == {200}
     assert await get(ada, f"{conversation}/ui-messages") in lists
+    (point,) = (await get(ada, f"{conversation}/branches"))["items"]
+    assert sorted(point["messageIds"]) == [CHAT[3]["id"], *(f"b{number}" for number in range(8))]
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,28 @@ async def test_a_call_whose_id_was_used_before_has_its_own_in_ui_messages(
     assert await stored(storage) == before
 
 
+async def test_what_a_tab_has_not_seen_stays_when_it_saves_its_list(
+    conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient
+) -> None:
+    """Two tabs go on from the same message, and an agent adds one: each is a branch, and a tab goes on with its own."""
+
+    def said(id: str) -> JsonObject:
+        return {"id": id, "role": "user", "parts": [{"type": "text", "text": id}]}
+
+    async def save(*ids: str) -> None:
+        messages = [(await get(ada, f"{conversation}/ui-messages"))[0], *map(said, ids)]
+        await ada.post(f"{conversation}/ui-messages", json={"messages": messages, "rewind": True})
+
+    await save("a1")
+    await storage.add_message({"id": "job", "role": "assistant", "content": "Done."}, "ada", "c1")
+    await save("b1")
+    await save("a1", "a2")
+
+    assert [message.id for message in await storage.get_messages("ada", "c1")] == ["q", "a1", "a2"]
+    points = [(point.parent_id, point.message_ids) for point in await storage.list_branches("c1")]
+    assert points == [("q", ["m1", "a1", "b1"]), ("a1", ["job", "a2"])]
+
+
 @pytest.mark.parametrize("format", FORMATS)
 async def test_a_call_has_an_id_of_its_own_in_every_branch(
     conversation: str, storage: PostgresStorage, ada: httpx2.AsyncClient, format: str

@@ -85,9 +85,9 @@ class UIMessages(Body):
     messages: Annotated[ListOf[UIMessage], Field(min_length=1, max_length=1000)]
     rewind: bool = False
     """
-    First delete permanently all messages that follow the last of these that is stored already. Send useChat's whole
-    list, or the end of it from a stored message on: answers that were regenerated, and what followed a question that
-    was edited, are then removed.
+    First set aside all messages that follow the last of these that is stored already. Send useChat's whole list, or the
+    end of it from a stored message on: answers that were regenerated, and what followed a question that was edited,
+    are then another branch. So is what somebody else stored meanwhile. Nothing is deleted.
     """
 
 
@@ -127,11 +127,10 @@ async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: Give
         memory = NativeMemory.of(mine_together.conversation(conversationId))
         await memory.lock()  # no other call adds or deletes messages until the transaction ends
         are_new = not await memory.messages_by_id(ids)
-        line = [] if are_new else await memory.newest_messages(_COMPARED)
-        tree = Tree([(message, False) for message in line], in_format(FORMAT))
+        tree = Tree([] if are_new else await memory.messages_of_all_branches(_COMPARED), in_format(FORMAT))
         last = tree.last_known(ids) if rewind else None
         if last is not None:
-            await mine_together.rewind_conversation(conversationId, tree.last_of(last))
+            await mine_together.branch_conversation(conversationId, tree.last_of(last))
         contents = [{name: value for name, value in each.items() if name != "id"} for each in payloads]
         given_messages = [native_message(id, each, format=FORMAT) for id, each in zip(ids, contents, strict=True)]
         await _save(mine_together, conversationId, tree, list(zip(given_messages, contents, strict=True)))
