@@ -343,6 +343,10 @@ class StorageAndModel(RuleBasedStateMachine):
             messages = self.ask("snake_case", "get_conversation_messages", conversation_id=conversation.id, **whole)
             self.compare(messages, partial(self.model.oldest, conversation.id, None, **whole))
 
+    def teardown(self) -> None:
+        """check() finds nothing wrong in what the calls have left."""
+        assert self.world.run(self.world.storage.check(read_files=True)) == []
+
     # --- one conversation -------------------------------------------------------------------------------------
 
     @precondition(has_room)

@@ -9,6 +9,7 @@ from voltmem._agents.memory import ConversationMemory, Memory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
+from voltmem._areas.checks.check import Finding
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import StoredFile
 from voltmem._areas.groups import ConversationGroup, group_by_date
@@ -85,6 +86,7 @@ __all__ = [
     "DatabaseTimeoutError",
     "EmbeddedPostgresError",
     "EventLoopError",
+    "Finding",
     "Health",
     "Highlight",
     "HistoryEntryNotFoundError",

@@ -4,6 +4,7 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem sql       print the SQL that creates or upgrades the tables
     python -m voltmem migrate   run it
     python -m voltmem status    list the migrations that are applied and missing
+    python -m voltmem check     look for what is wrong in the stored data
     python -m voltmem export    print all of a user's data, as lines of JSON
     python -m voltmem import    import such lines, or a file of ChatGPT or of OpenAI's API
     python -m voltmem index     index messages for the search; unindex removes the index
@@ -23,6 +24,7 @@ from typing import BinaryIO, Final, NoReturn
 
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
+from voltmem._values import UNSET, Unset
 from voltmem.errors import InvalidOptionError, VoltMemError
 from voltmem.options import DEFAULT_TABLE_PREFIX
 from voltmem.storage import PostgresStorage
@@ -31,8 +33,8 @@ DONE, FAILED, BEHIND = 0, 1, 3  # 2 is argparse's own exit code for invalid argu
 
 _HELP = """\
 exit codes:
-  0  success; with status: nothing is missing
-  1  failure; the error is on standard error
+  0  success; with status: nothing is missing; with check: nothing is wrong
+  1  failure; the error is on standard error; with check: something is wrong
   2  invalid arguments
   3  with status: migrations are missing
 
@@ -50,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m voltmem",
-        description="Create and upgrade the tables of voltmem; export, import and index what is in them.",
+        description="Create, upgrade and check the tables of voltmem; export, import and index what is in them.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -71,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("sql", parents=[names], help="print the SQL that creates or upgrades the tables")
     commands.add_parser("migrate", parents=[names, database], help="create or upgrade the tables")
     commands.add_parser("status", parents=[names, database], help="list applied and missing migrations")
+    checking = commands.add_parser("check", parents=[names, database], help="look for what is wrong in the stored data")
+    _add_options_of_check(checking)
     commands.add_parser("export", parents=[names, database, user], help="print all of a user's data")
     reading = commands.add_parser("import", parents=[names, database, user], help="import a file for a user")
     reading.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file (default: standard input)")
@@ -87,6 +91,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
     return parser
+
+
+def _add_options_of_check(checking: argparse.ArgumentParser) -> None:
+    checking.add_argument(
+        "--storage-limit",
+        type=_limit,
+        default=UNSET,
+        metavar="N",
+        help="the storage_limit of your applications: no conversation has more messages; none: there is no limit, so "
+        "the parent of each message is there (default: neither is checked)",
+    )
+    checking.add_argument("--read-files", action="store_true", help="compare the bytes of all files with their ids")
+
+
+def _limit(word: str) -> int | None:
+    """Return the storage_limit of the command line. A ValueError is an invalid argument."""
+    return None if word == "none" else int(word)
 
 
 async def _migrate(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
@@ -109,6 +130,18 @@ async def _status(storage: PostgresStorage, arguments: argparse.Namespace) -> in
         else "the schema is current"
     )
     return BEHIND if missing else DONE
+
+
+async def _check(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    found = await storage.check(read_files=arguments.read_files)
+    for each in found:
+        print(f"{each.name}: {each.meaning}; {each.count} found")
+        for example in each.examples:
+            print(f"    {', '.join(f'{column} {value!r}' for column, value in example.items())}")
+        if each.count > len(each.examples):
+            print(f"    and {each.count - len(each.examples)} more")
+    print(f"{sum(each.count for each in found)} rows are wrong" if found else "nothing is wrong")
+    return FAILED if found else DONE
 
 
 async def _export(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
@@ -157,11 +190,17 @@ async def _unindex(storage: PostgresStorage, arguments: argparse.Namespace) -> i
 _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Awaitable[int]]]] = {
     "migrate": _migrate,
     "status": _status,
+    "check": _check,
     "export": _export,
     "import": _import,
     "index": _index,
     "unindex": _unindex,
 }
+
+
+def _limit_of(arguments: argparse.Namespace) -> int | Unset | None:
+    limit: int | Unset | None = getattr(arguments, "storage_limit", UNSET)
+    return limit
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -176,6 +215,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         schema=arguments.schema,
         table_prefix=arguments.prefix,
         migrate="off",
+        storage_limit=_limit_of(arguments),
         search=arguments.command == "index" or getattr(arguments, "search", False),
     )
     try:

@@ -11,6 +11,7 @@ from voltmem._areas.appends import Appends, BatchedAppends, Noticed
 from voltmem._areas.area import async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
+from voltmem._areas.checks.check import Finding, find_all
 from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
@@ -308,6 +309,31 @@ class PostgresStorage(Storage):
         """
         check_seconds("timeout", timeout)
         return await look(self._database, self._options.tables, timeout)
+
+    async def check(self, *, read_files: bool = False) -> list[Finding]:
+        """
+        Look for what is wrong in all stored data. Returns a finding for each broken rule; an empty list is good.
+
+        The rules: every reference leads to a row, the order of messages is total, branches are whole, texts and words
+        are those of the contents, and files are complete and used. If a storage_limit was given, no conversation has
+        more messages; if it is None, the parent of each message is there. Nothing is changed, whatever the option
+        *migrate* is.
+
+        Args:
+            read_files: Whether to read the bytes of all files as well, and compare them with their ids.
+
+        Raises:
+            SchemaNotReadyError: Migrations are missing.
+
+        Reads all rows, page by page, each page in a read-only transaction of its own. Others may write meanwhile. A
+        standby can be checked, too. ``python -m voltmem check`` prints it.
+        """
+        check_flag("read_files", read_files)
+        options = self._options
+        async with self._database.connection() as connection:
+            await check(connection, options.tables, looks_for_pooler=False)
+            limit = options.storage_limit if options.limit_is_given else UNSET
+            return await find_all(BoundConnection(connection), options.tables, limit, read_files=read_files)
 
     async def migrate_conversation_schema(
         self,

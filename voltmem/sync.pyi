@@ -14,6 +14,7 @@ import voltmem
 from voltmem._agents.memory import MessageT
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
+from voltmem._areas.checks.check import Finding
 from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.search import SearchResults
@@ -2176,6 +2177,24 @@ class PostgresStorage(Storage):
 
         Args:
             timeout: Seconds for all of it, with the wait for a connection.
+        """
+    def check(self, *, read_files: bool = False) -> list[Finding]:
+        """
+        Look for what is wrong in all stored data. Returns a finding for each broken rule; an empty list is good.
+
+        The rules: every reference leads to a row, the order of messages is total, branches are whole, texts and words
+        are those of the contents, and files are complete and used. If a storage_limit was given, no conversation has
+        more messages; if it is None, the parent of each message is there. Nothing is changed, whatever the option
+        *migrate* is.
+
+        Args:
+            read_files: Whether to read the bytes of all files as well, and compare them with their ids.
+
+        Raises:
+            SchemaNotReadyError: Migrations are missing.
+
+        Reads all rows, page by page, each page in a read-only transaction of its own. Others may write meanwhile. A
+        standby can be checked, too. ``python -m voltmem check`` prints it.
         """
     def migrate_conversation_schema(
         self,

@@ -18,6 +18,8 @@ from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
 from voltmem._areas.appends import AppendStatements
 from voltmem._areas.changes import ChangeStatements
+from voltmem._areas.checks.derived import DerivedStatements
+from voltmem._areas.checks.tables import CheckStatements, row_checks
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
 from voltmem._areas.files import FileStatements
@@ -64,8 +66,10 @@ def statements(tables: Tables) -> Iterator[str]:
         UserStatements,
         ImportStatements,
     )
-    for group in (*areas, *more, ChangeStatements, ListenerStatements):
+    for group in (*areas, *more, ChangeStatements, ListenerStatements, CheckStatements, DerivedStatements):
         yield from vars(group(tables)).values()
+    for limit, first in product((None, 5), (True, False)):
+        yield from (checks.sql(first=first) for checks in row_checks(tables, limit))
     for user, limit in product(OWNERS, (None, 5)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
             yield WindowQuery("c", user, limit, turns, exchanges).sql(tables)[0]
@@ -122,6 +126,19 @@ async def test_postgresql_knows_every_statement(storage: PostgresStorage, connec
         await connection.prepare(text)
 
     assert len(texts) > 200
+
+
+async def test_check_looks_rows_up_by_an_index(large: Connection, tables: Tables) -> None:
+    """A page of check() reads no whole table, whatever the statistics say."""
+    derived = DerivedStatements(tables)
+    key: list[object] = ["c1", "m50000"]
+    of_rows = [(checks.sql(first=False), key[: len(checks.key)]) for checks in list(row_checks(tables, 5))[:2]]
+    words: list[object] = [["c1"], ["m50000"], [""]]
+    statements = [*of_rows, (derived.more_messages, key), (derived.stale_words, words)]
+
+    plans = [await plan(large, sql, arguments) for sql, arguments in statements]
+
+    assert [shown for shown in plans if f"Seq Scan on {DEFAULT_TABLE_PREFIX}" in shown] == []
 
 
 @pytest.mark.parametrize("limit", [1, 50])

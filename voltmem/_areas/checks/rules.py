@@ -1,0 +1,66 @@
+"""
+A rule, and the statement that evaluates the rules of a table on a page of its rows.
+
+    SELECT key, [names of the rules that the row breaks] FROM (500 rows after the last key)
+
+The condition of a rule reads the row "t" and looks others up by an index, so a page costs the same however large the
+tables are. Only names and keys leave the server, no content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+PAGE: Final = 500
+
+
+class Rule(NamedTuple):
+    """What is always true of a row."""
+
+    name: str
+    meaning: str
+    """What is wrong with a row that breaks it."""
+    broken: str
+    """The SQL condition of a row t that breaks it."""
+
+
+@dataclass(frozen=True)
+class RowChecks:
+    """The rules of the rows of one table."""
+
+    table: str
+    key: tuple[str, ...]
+    rules: Sequence[Rule]
+    rows: str = ""
+    """The FROM item of the rows; "": the table."""
+    is_on_standby: bool = True
+    """Whether a standby has the rows: unlogged tables cannot be read there."""
+
+    def sql(self, *, first: bool) -> str:
+        """Return the statement of a page: the first, or the one after the key that is given as the arguments."""
+        key = ", ".join(self.key)
+        placeholders = ", ".join(f"${number}" for number in range(1, len(self.key) + 1))
+        after = "" if first else f"WHERE ({key}) > ({placeholders})"
+        broken = ",\n                ".join(f"CASE WHEN {rule.broken} THEN '{rule.name}' END" for rule in self.rules)
+        return f"""
+            SELECT {", ".join(f"t.{column}" for column in self.key)}, array_remove(ARRAY[
+                {broken}
+            ], NULL) AS broken
+            FROM (SELECT * FROM {self.rows or self.table} AS each {after} ORDER BY {key} LIMIT {PAGE}) AS t
+            ORDER BY {key}"""
+
+
+def found(table: str, condition: str) -> str:
+    """
+    Return the condition that a row of a table, r, meets a condition.
+
+    OFFSET 0: otherwise PostgreSQL may read the whole table for each page, to hash it.
+    """
+    return f"EXISTS (SELECT FROM {table} AS r WHERE {condition} OFFSET 0)"
+
+
+def missing(table: str, condition: str) -> str:
+    """Return the condition that no row of a table, r, meets a condition."""
+    return f"NOT {found(table, condition)}"

@@ -1,0 +1,159 @@
+"""The rules of each table but those of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from voltmem._areas.checks.messages import has_file_triggers, rules_of_messages
+from voltmem._areas.checks.rules import RowChecks, Rule, found, missing
+from voltmem._areas.files import CHUNK_BYTES
+from voltmem._areas.queries import authored
+from voltmem._areas.transfer.growth import FORMAT as IMPORT
+from voltmem._tables import Tables
+from voltmem._values import Unset
+
+
+class CheckStatements:
+    """The statements about the whole schema."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.indexes = f"""
+            SELECT i.relname::text AS name
+            FROM pg_catalog.pg_index AS x
+            JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
+            JOIN pg_catalog.pg_class AS c ON c.oid = x.indrelid
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE n.nspname = '{tables.schema}' AND left(c.relname::text, {len(tables.prefix) + 1}) = '{tables.prefix}_'
+                AND NOT (x.indisvalid AND x.indisready)
+            ORDER BY 1"""
+        wanted = ", ".join(
+            f"('{table}'::regclass, '{function}'::regproc, {count})"
+            for table, function, count in (
+                (tables.conversations, tables.tell_watchers, 1),
+                (tables.messages, tables.refer_to_files, 3),
+                (tables.file_references, tables.drop_unused_file, 1),
+            )
+        )
+        # Citus allows no triggers: there, watching polls, and files stay until they are deleted.
+        self.triggers = f"""
+            SELECT w.function::text AS name FROM (VALUES {wanted}) AS w (relation, function, count)
+            WHERE to_regclass('pg_catalog.pg_dist_partition') IS NULL AND w.count <> (
+                SELECT count(*) FROM pg_catalog.pg_trigger AS g
+                WHERE g.tgrelid = w.relation AND g.tgfoid = w.function AND g.tgenabled IN ('O', 'A')
+            )
+            ORDER BY 1"""
+        self.is_standby = "SELECT pg_is_in_recovery()"
+
+
+def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[RowChecks]:
+    """Yield the rules of all tables. The limit is that of all programs that write; UNSET: not known."""
+    if isinstance(storage_limit, int):
+        yield RowChecks(tables.conversations, ("id",), [_beyond_limit(tables, storage_limit)])
+    of_messages = rules_of_messages(tables, keeps_all=storage_limit is None)
+    yield RowChecks(tables.messages, ("conversation_id", "message_id"), of_messages, authored(tables))
+    no_conversation = missing(tables.conversations, "r.id = t.conversation_id")
+    orphan = Rule("payload-without-conversation", "the conversation of a payload is missing", no_conversation)
+    yield RowChecks(tables.payloads, ("conversation_id", "format"), [orphan])
+    yield RowChecks(tables.shares, ("token", "conversation_id"), _of_shares(tables, no_conversation))
+    for table, key, kind in (
+        (tables.agent_history_steps, "key", "step"),
+        (tables.agent_history_timeline_events, "id", "event"),
+    ):
+        no_entry = missing(tables.agent_history, "r.id = t.history_id")
+        yield RowChecks(
+            table, (key,), [Rule(f"{kind}-without-entry", f"the history entry of a {kind} is missing", no_entry)]
+        )
+    yield RowChecks(tables.files, ("user_id", "upload"), _of_files(tables))
+    no_file = missing(tables.files, "r.user_id = t.user_id AND r.upload = t.upload")
+    orphan = Rule("chunk-without-file", "the file of a chunk is missing", no_file)
+    yield RowChecks(tables.file_chunks, ("user_id", "upload", "number"), [orphan])
+    yield RowChecks(tables.file_references, ("conversation_id", "message_id", "file_id"), _of_references(tables))
+    yield RowChecks(tables.watchers, ("user_id", "listener"), [_lasting_watcher()], is_on_standby=False)
+
+
+def _beyond_limit(tables: Tables, limit: int) -> Rule:
+    # An import deletes nothing; the limit applies to the conversation with its next message.
+    beyond = f"""EXISTS (
+                    SELECT 1 FROM {tables.messages} AS r
+                    WHERE r.conversation_id = t.id AND NOT r.archived AND NOT r.aside
+                    ORDER BY r.created_at DESC, r.seq DESC OFFSET {limit} LIMIT 1
+                ) AND {missing(tables.payloads, f"r.conversation_id = t.id AND r.format = '{IMPORT}'")}"""
+    return Rule("conversation-beyond-limit", "a conversation has more messages than the limit", beyond)
+
+
+def _of_shares(tables: Tables, no_conversation: str) -> list[Rule]:
+    return [
+        Rule("share-without-conversation", "the conversation of a public link is missing", no_conversation),
+        Rule(
+            "share-without-place",
+            "a public link has only a part of the place up to which it shows messages",
+            "num_nulls(t.up_to, t.up_to_time, t.up_to_seq, t.newest_seq) NOT IN (0, 4)",
+        ),
+        Rule(
+            "share-token-taken",
+            "two public links have the same token",
+            found(tables.shares, "r.token = t.token AND r.conversation_id <> t.conversation_id"),
+        ),
+    ]
+
+
+def _of_files(tables: Tables) -> list[Rule]:
+    return [
+        Rule(
+            "upload-without-end",
+            "an upload is neither complete nor one that will be removed",
+            "num_nulls(t.id, t.size) = 1 OR (t.id IS NULL AND t.pending_since IS NULL)",
+        ),
+        Rule(
+            "file-incomplete",
+            "the chunks of a file are not all of its bytes",
+            f"""t.id IS NOT NULL AND EXISTS (
+                    SELECT 1 FROM {tables.file_chunks} AS r
+                    WHERE r.user_id = t.user_id AND r.upload = t.upload
+                    HAVING coalesce(sum(length(r.bytes)), 0) <> t.size
+                        OR count(*) <> greatest(1, ceil(t.size / {CHUNK_BYTES}.0)) OR max(r.number) <> count(*) - 1
+                )""",
+        ),
+        Rule(
+            "file-unused",
+            "no message refers to a file, and it will not be removed",
+            "t.id IS NOT NULL AND t.pending_since IS NULL AND "
+            f"{missing(tables.file_references, 'r.user_id = t.user_id AND r.file_id = t.id')} "
+            f"AND {has_file_triggers(tables)}",
+        ),
+    ]
+
+
+def _of_references(tables: Tables) -> list[Rule]:
+    message = "r.conversation_id = t.conversation_id AND r.message_id = t.message_id"
+    return [
+        Rule(
+            "reference-without-message",
+            "the message that refers to a file is missing",
+            missing(tables.messages, message),
+        ),
+        Rule(
+            "reference-not-named",
+            "a message refers to a file that it does not name",
+            found(tables.messages, f"{message} AND t.file_id <> ALL (coalesce(r.file_ids, '{{}}'))"),
+        ),
+        Rule(
+            "reference-of-another-user",
+            "a message refers to a file of another user than the conversation's",
+            found(tables.conversations, "r.id = t.conversation_id AND r.user_id <> t.user_id"),
+        ),
+        Rule(
+            "reference-without-file",
+            "the file to which a message refers is missing",
+            missing(tables.files, "r.user_id = t.user_id AND r.id = t.file_id"),
+        ),
+    ]
+
+
+def _lasting_watcher() -> Rule:
+    # A lease lasts a minute. The rest is for clocks that differ.
+    return Rule(
+        "watcher-beyond-lease",
+        "a watcher's lease ends in more than an hour; the server's clock has stepped back",
+        "t.until > statement_timestamp() + interval '1 hour'",
+    )
