@@ -12,7 +12,7 @@ PIN := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sidebar test test-adapters test-versions test-matrix coverage explore check bench docs lint types \
+.PHONY: help demo sidebar test test-adapters test-versions test-matrix coverage explore soak check bench docs lint types \
 	format stubs schema hooks lock build clean
 
 help: ## What can be made
@@ -42,6 +42,9 @@ coverage: $(VENV)/dev ## The suite, and which lines it runs: build/coverage/inde
 
 explore: $(VENV)/dev ## The properties, with fresh seeds and ten times the examples
 	$(BIN)/python -m pytest -n auto -m hypothesis --hypothesis-profile=explore $(ARGS)
+
+soak: $(VENV)/dev ## Load with faults, and what was lost: make soak MINUTES=60
+	$(BIN)/python -m tests.soak $(or $(MINUTES),10) $(ARGS)
 
 check: lint types test-adapters test-versions test ## All that CI runs
 

@@ -38,6 +38,8 @@ class Proxy:
         """Name another process in each login than the server's, like a pooler."""
         self.cut_when: Callable[[bytes], bool] | None = None
         """Cut the connection instead of forwarding an answer of the server for which this is true."""
+        self.cut_after: int | None = None
+        """Cut all connections after so many more bytes in both directions, also in the middle of a message."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -64,6 +66,11 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
         self._writers.clear()
+
+    def lead_to(self, dsn: str) -> None:
+        """Forward new connections to another server, and break those that are open."""
+        self._target = urlsplit(dsn)
+        self.cut()
 
     def hang(self) -> None:
         """Forward nothing in either direction, like a server that hangs or a broken network."""
@@ -98,7 +105,12 @@ class Proxy:
             writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
             writer.close()
             return
-        there_reader, there_writer = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+        try:
+            there = await asyncio.open_connection(self._target.hostname, self._target.port or 5432)
+        except OSError:  # the server is down
+            writer.transport.abort()
+            return
+        there_reader, there_writer = there
         self._writers |= {writer, there_writer}
         number = self.connections
         for pump in (self._pump(number, reader, there_writer, True), self._pump(number, there_reader, writer, False)):
@@ -126,8 +138,14 @@ class Proxy:
                     self.cut_when = None
                     self.cut()
                     return
+                if self.cut_after is not None:
+                    data, self.cut_after = data[: self.cut_after], self.cut_after - len(data)
                 writer.write(data)
                 await writer.drain()
+                if self.cut_after is not None and self.cut_after <= 0:
+                    self.cut_after = None
+                    self.cut()
+                    return
         except OSError:
             pass  # one side is closed, so the other is closed, too
         finally:
