@@ -23,6 +23,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: list[asyncio.StreamWriter] = []
         self.dsn = ""
         self.round_trips = 0
         self.connections = 0
@@ -85,6 +86,11 @@ class Proxy:
         """Drop all that the present connections send and receive, like a NAT that forgot its flows. New ones work."""
         self._silent = self.connections
 
+    def complain(self) -> None:
+        """Send each client an error that answers nothing, and keep its connection open."""
+        for client in self._clients:
+            client.write(_error("57P01", "terminating connection due to administrator command"))
+
     def start_up(self, times: int) -> None:
         """Answer the next *count* connections like a server that is starting up (57P03)."""
         self._starting_up = times
@@ -101,8 +107,7 @@ class Proxy:
         if self._starting_up:
             self._starting_up -= 1
             await reader.read(65536)
-            fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
-            writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+            writer.write(_error("57P03", "the database system is starting up"))
             writer.close()
             return
         try:
@@ -112,6 +117,7 @@ class Proxy:
             return
         there_reader, there_writer = there
         self._writers |= {writer, there_writer}
+        self._clients.append(writer)
         number = self.connections
         for pump in (self._pump(number, reader, there_writer, True), self._pump(number, there_reader, writer, False)):
             task = asyncio.create_task(pump)
@@ -150,3 +156,8 @@ class Proxy:
             pass  # one side is closed, so the other is closed, too
         finally:
             writer.transport.abort()
+
+
+def _error(sqlstate: str, text: str) -> bytes:
+    fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{text}\0\0".encode()
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields

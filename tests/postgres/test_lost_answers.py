@@ -109,6 +109,25 @@ async def test_a_message_that_waits_behind_a_lost_one_was_not_sent(proxy: Proxy,
     assert [type(each) for each in results] == [OutcomeUnknownError, ConnectionFailedError]
 
 
+@pytest.mark.parametrize("name", sorted(WRITES))
+async def test_a_write_that_the_driver_refused_to_send_is_sent_on_another_connection(
+    name: str, make_storage: MakeStorage, proxy: Proxy, connection: Connection, migrated: str
+) -> None:
+    """A connection that has got an error which answers nothing is replaced: nothing was sent, so nobody hears of it."""
+    storage = make_storage(proxy.dsn, max_connections=1, search=True)
+    rows = Rows(connection, migrated)
+    await rows.seed()
+    await call(storage, name)
+    await rows.seed()
+    before = proxy.connections
+
+    proxy.complain()
+    await asyncio.sleep(0.05)
+    await call(storage, name)
+
+    assert proxy.connections == before + 1
+
+
 # --- transactions and exports ------------------------------------------------------------------------------------
 
 
@@ -159,6 +178,35 @@ async def test_transaction_that_is_lost_before_its_commit_has_failed(
             await unusable(tx)
 
     assert await storage.count_conversations() == 0
+
+
+async def test_transaction_whose_begin_is_lost_begins_again(
+    make_storage: MakeStorage, proxy: Proxy, migrated: str
+) -> None:
+    """A transaction or an export that was lost before its first statement is begun again on another connection."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    proxy.cut_when = lambda data: b"BEGIN" in data
+    async with storage.transaction() as tx:
+        await tx.rename_conversation("c1", "new")
+    proxy.complain()
+    await asyncio.sleep(0.05)
+    async with storage.transaction() as tx:
+        await tx.pin_conversation("c1")
+    proxy.cut_when = lambda data: b"BEGIN" in data
+
+    assert any("new" in line for line in [line async for line in storage.export_user("ada")])
+    assert proxy.cut_when is None
+
+
+async def test_transaction_whose_begin_is_lost_for_long_has_failed(storage: PostgresStorage, proxy: Proxy) -> None:
+    """If no transaction could be begun within retry_timeout, the error is that of the lost connection."""
+    cut_and_stay_away(proxy)
+
+    with pytest.raises(ConnectionFailedError):
+        async with storage.transaction():
+            pass
 
 
 async def test_transaction_within_a_transaction_that_is_lost_has_failed(storage: PostgresStorage, proxy: Proxy) -> None:

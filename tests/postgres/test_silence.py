@@ -88,12 +88,24 @@ async def test_a_call_on_a_silent_connection_is_repeated(storage: PostgresStorag
     assert len(await storage.get_messages("ada", "c1")) == POOL
 
 
-async def test_a_transaction_on_a_silent_connection_fails_alone(storage: PostgresStorage, proxy: Proxy) -> None:
-    """A time-out within transaction() is an error at once, and the other connections are replaced."""
+async def test_a_transaction_begins_on_another_connection_than_a_silent_one(
+    storage: PostgresStorage, proxy: Proxy
+) -> None:
+    """If the BEGIN of transaction() or of an export is not answered, another connection is used: nobody hears of it."""
     proxy.silence()
 
+    async with storage.transaction() as tx:
+        assert await tx.get_messages("ada", "c1") == []
+    proxy.silence()
+
+    assert [line async for line in storage.export_user("ada")]
+
+
+async def test_a_transaction_whose_connection_goes_silent_fails_alone(storage: PostgresStorage, proxy: Proxy) -> None:
+    """A time-out of a call within transaction() is an error at once, and the other connections are replaced."""
     with pytest.raises(DatabaseTimeoutError):
         async with storage.transaction() as tx:
+            proxy.silence()
             await tx.get_messages("ada", "c1")
 
     assert await outcomes(storage, POOL) == []

@@ -13,6 +13,7 @@ from voltmem._postgres.driver import (
     check_loop,
     is_gone,
     is_lost,
+    is_unsent,
     logger,
     translated_errors,
     translation,
@@ -82,7 +83,7 @@ class BoundConnection:
             except DRIVER_ERRORS as error:
                 if self._ready is None and has_timed_out(error):
                     await answers(self.connection)  # closes it if not: otherwise ROLLBACK would wait for as long
-                if commits and is_lost(error, self.connection) and writes(sql):
+                if commits and is_lost(error, self.connection) and writes(sql) and not is_unsent(error):
                     raise unknown_outcome(error) from error
                 raise
 

@@ -9,13 +9,11 @@ repeatable. One deadline applies to all tries.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar, cast
-from weakref import WeakSet
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import asyncpg
 
@@ -41,6 +39,7 @@ from voltmem._postgres.driver import (
     is_lost,
     is_passing,
     is_undone,
+    is_unsent,
     jittered,
     keeps_statements,
     logger,
@@ -51,9 +50,11 @@ from voltmem._postgres.driver import (
     unknown_outcome,
     writes,
 )
+from voltmem._postgres.forking import forget_in_children
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseError,
+    DatabaseTimeoutError,
     EventLoopError,
     OutcomeUnknownError,
     StorageClosedError,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection
     from voltmem._postgres.embedded import EmbeddedPostgres
 
+    _Kind: TypeAlias = Callable[[Connection], AbstractAsyncContextManager[None]]
 
 Result = TypeVar("Result")
 
@@ -92,9 +94,7 @@ class Database:
         self._embedded: EmbeddedPostgres | None = None
         # When opening failed last, with what, and whether another try would fail as well.
         self._failure: tuple[float, VoltMemError | None, bool] = (0.0, None, False)
-        _databases.add(self)
-
-    # --- opening and closing ----------------------------------------------------------------------------------
+        forget_in_children(self)
 
     async def open(self) -> None:
         """Open the pool and prepare the schema, unless that is done. Reopens after close()."""
@@ -254,13 +254,12 @@ class Database:
                 )
             self._loop, self._opening = loop, asyncio.Lock()
 
-    def _forget(self) -> None:
+    def forget(self) -> object:
         """Forget the event loop and its connections in a forked child, because they belong to the parent."""
-        # Keep references so that they are not garbage-collected and closed: closing them would remove the parent's
-        # sockets from the epoll instance that both processes share.
-        _inherited.append((self._loop, self._pool))
+        inherited = self._loop, self._pool
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
+        return inherited
 
     async def _opened_pool(self, deadline: float) -> Pool:
         pool = self._given if self._given is not None else await self._new_pool(looks=self._prepare is None)
@@ -334,8 +333,6 @@ class Database:
         logger.debug("connecting to %s", target.name)
         return await self._connector.new_pool()
 
-    # --- one statement ----------------------------------------------------------------------------------------
-
     async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         return cast("list[asyncpg.Record]", await self._run("fetch", sql, arguments, repeatable=True))
 
@@ -361,10 +358,12 @@ class Database:
             try:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
-                lost = is_lost(error, connection)
-                if has_timed_out(error):
+                lost, unsent = is_lost(error, connection), is_unsent(error)
+                if unsent:
+                    connection.terminate()  # otherwise the pool would keep it
+                elif has_timed_out(error):
                     await self._suspect(pool, connection, sent_at)
-                is_open = is_open or (lost and writes(sql))
+                is_open = is_open or (lost and not unsent and writes(sql))
                 pause = jittered(delay)
                 if not (is_undone(error, connection) or (lost and repeatable)) or time.monotonic() + pause > deadline:
                     raise (unknown_outcome(error) if is_open else translation(error, connection)) from error
@@ -378,14 +377,12 @@ class Database:
     async def _send(
         self, connection: PooledConnection, method: Method, sql: str, arguments: tuple[object, ...]
     ) -> object:
-        if not self._options.debug:
-            return await getattr(connection, method)(sql, *arguments)
         started = time.perf_counter()
         try:
             return await getattr(connection, method)(sql, *arguments)
         finally:
-            # Never the arguments, which are users' data.
-            logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
+            if self._options.debug:  # never the arguments, which are users' data
+                logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
 
     async def _suspect(self, pool: Pool, connection: PooledConnection, sent_at: float) -> None:
         """Replace all connections before their next use, if the one with a statement that timed out is silent."""
@@ -459,38 +456,42 @@ class Database:
         return self._transaction(snapshot_on)
 
     @asynccontextmanager
-    async def _transaction(
-        self, kind: Callable[[Connection], AbstractAsyncContextManager[None]]
-    ) -> AsyncIterator[BoundConnection]:
-        pool = await self._ready_pool()
-        connection = await self._acquire(pool, self._deadline())
-        began = time.monotonic()
+    async def _transaction(self, kind: _Kind) -> AsyncIterator[BoundConnection]:
+        pool, connection, begun = await self._begun(kind)
+        began, bound = time.monotonic(), BoundConnection(connection)
         try:
-            bound = BoundConnection(connection)
-            try:
-                async with kind(connection):
-                    yield bound
-            except Exception as error:
-                if has_timed_out(error):
-                    await self._suspect(pool, connection, began)
-                raise
-            finally:
-                bound.has_ended = True
-                if not is_gone(connection) and connection.is_in_transaction():  # a call of another task is under way
-                    connection.terminate()
+            async with begun:
+                yield bound
+        except Exception as error:
+            if has_timed_out(error):
+                await self._suspect(pool, connection, began)
+            raise
         finally:
+            bound.has_ended = True
+            if not is_gone(connection) and connection.is_in_transaction():  # a call of another task is under way
+                connection.terminate()
             await self._release(pool, connection)
 
-
-_databases: WeakSet[Database] = WeakSet()
-# In a forked child: event loops and pools of the parent process, which must not be closed here.
-_inherited: list[object] = []
-
-
-def _forget_all() -> None:
-    for database in _databases:
-        database._forget()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget_all)
+    async def _begun(self, kind: _Kind) -> tuple[Pool, PooledConnection, AsyncExitStack]:
+        """Begin a transaction, on another connection if that one is lost. Returns the stack that ends it."""
+        deadline, delay = self._deadline(), FIRST_DELAY
+        while True:
+            pool = await self._ready_pool(deadline)
+            connection = await self._acquire(pool, deadline)
+            sent_at, begun = time.monotonic(), AsyncExitStack()
+            try:
+                await begun.enter_async_context(kind(connection))
+            except BaseException as error:
+                if has_timed_out(error):
+                    await self._suspect(pool, connection, sent_at)
+                if not is_gone(connection):
+                    connection.terminate()  # it may be of no use, and the pool would lend it again
+                await self._release(pool, connection)
+                pause = jittered(delay)
+                can_pass = isinstance(error, ConnectionFailedError | DatabaseTimeoutError)
+                if not can_pass or time.monotonic() + pause > deadline:
+                    raise
+            else:
+                return pool, connection, begun
+            await asyncio.sleep(pause)
+            delay = min(2 * delay, LONGEST_DELAY)

@@ -57,6 +57,7 @@ _POOLER_WAITS: Final = re.compile(
     r"starting up|(?:connect|wait)_timeout|connect timeout|max_(?:client_conn|db_connections|user_connections)"
 )
 _OUT_OF_RESOURCES: Final = "53"
+_REFUSED: Final = re.compile(r"cannot switch to state 1[12];")
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
@@ -159,8 +160,18 @@ def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
         sqlstate = error.sqlstate or ""
         return sqlstate in _BROKEN or sqlstate.startswith("08")
     if isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error):
-        return True  # the server's last message came while the driver was sending
+        return True  # an error that answers no statement came before: see is_unsent()
     return isinstance(error, OSError) or (connection is not None and is_gone(connection))
+
+
+def is_unsent(error: BaseException) -> bool:
+    """
+    Return whether the driver refused to send a statement, because the connection is of no use.
+
+    It has got an error that answers no statement, such as that of a backend that is ended, and may be open still: the
+    driver then refuses all statements, before it sends anything. The states are those of preparing and of executing.
+    """
+    return isinstance(error, asyncpg.InternalClientError) and _REFUSED.match(str(error)) is not None
 
 
 def quotes_settings(error: BaseException) -> bool:
@@ -172,9 +183,9 @@ def quotes_settings(error: BaseException) -> bool:
 
 
 def is_undone(error: BaseException, connection: Connection) -> bool:
-    """Return whether the server rolled the statement back, and the same statement may succeed a little later."""
+    """Return whether the server rolled the statement back or never got it, and it may succeed a little later."""
     is_here_to_stay = why_read_only(error, connection) in ("default", "transaction")
-    return getattr(error, "sqlstate", None) in _UNDONE and not is_here_to_stay
+    return is_unsent(error) or (getattr(error, "sqlstate", None) in _UNDONE and not is_here_to_stay)
 
 
 # The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.
