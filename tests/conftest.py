@@ -9,17 +9,20 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Protocol, TypeAlias, Unpack
+from typing import Final, Protocol, TypeAlias, Unpack
 
 import asyncpg
 import pytest
 
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
 from tests.adapters.agno.installed import RELEASE
+from tests.pgbouncer import PgBouncer
 from tests.proxy import Proxy
 from tests.tables import Reused
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
+
+THROUGH_POOLER: Final = bool(os.environ.get("VOLTMEM_TEST_PGBOUNCER"))
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -33,6 +36,7 @@ class MakeStorage(Protocol):
 def pytest_report_header() -> list[str]:
     asked_for = os.environ.get("VOLTMEM_TEST_PG", "embedded")
     where = "VOLTMEM_TEST_DSN" if "VOLTMEM_TEST_DSN" in os.environ else asked_for
+    where += " through PgBouncer" if THROUGH_POOLER else ""
     agno = f"{RELEASE}, and no tests of other releases" if RELEASE else "not installed, and none of its tests"
     return [
         f"PostgreSQL: {where}; asyncpg {version('asyncpg')}, pydantic {version('pydantic')}",
@@ -47,9 +51,29 @@ def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what a pooler in transaction mode cannot have, if the storages connect through one."""
+    for item in items if THROUGH_POOLER else []:
+        for marker in item.iter_markers("backend"):
+            item.add_marker(pytest.mark.skip(reason=f"needs a real backend: {marker.args[0]}"))
+
+
 @pytest.fixture(scope="session")
-def dsn() -> str:
+def backend() -> str:
+    """The connection string of the server itself."""
     return server().dsn
+
+
+@pytest.fixture(scope="session")
+def dsn(backend: str) -> Iterator[str]:
+    """The connection string of storages: of the server, or with VOLTMEM_TEST_PGBOUNCER of a pooler in front of it."""
+    if not THROUGH_POOLER:
+        yield backend
+        return
+    # Tests give asyncpg, which sends all parameters to the server, the same connection string.
+    settings = {"max_client_conn": 500, "default_pool_size": 40, "ignore_startup_parameters": "pgbouncer"}
+    with PgBouncer(backend, **settings) as pooler:
+        yield f"{pooler.dsn}&pgbouncer=true"
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +124,9 @@ async def storage(make_storage: MakeStorage, migrated: str) -> PostgresStorage:
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[Connection]:
+async def connection(backend: str) -> AsyncIterator[Connection]:
     """A connection of the test's own, to read rows without the storage."""
-    connection: Connection = await asyncpg.connect(dsn)
+    connection: Connection = await asyncpg.connect(backend)
     yield connection
     await connection.close()
 

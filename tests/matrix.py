@@ -1,9 +1,10 @@
 """
-Run the suite on other Pythons and on other releases of PostgreSQL.
+Run the suite on other Pythons, on other releases of PostgreSQL, and through PgBouncer.
 
-    python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...] [python3.12+postgres12 ...]
+    python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...] [python3.12+postgres12 ...] [pgbouncer]
 
 A Python is tested with the default server, a PostgreSQL with this Python, and a + between the two tests them together.
+pgbouncer, which must be named, is this Python and the default server with PgBouncer in transaction mode in between.
 Without a name, every supported Python and every supported PostgreSQL is tested. ``--part`` is the part for CI: the
 other Pythons, the newest of them together with the oldest PostgreSQL, without the tests of WHOLE_ONLY. Where the two
 together fail, each name alone shows which of them it is. A Python gets a virtual environment from the Makefile; a
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+from tests.pgbouncer import PROGRAM
 from voltmem._postgres.embedded import EmbeddedPostgres, start_temporary
 from voltmem._postgres.embedded import programs as embedded_programs
 
@@ -41,6 +43,7 @@ POSTGRES = {
     "postgres16": "16.14.0-beta.17",
     "postgres17": "17.10.0-beta.17",
 }
+PGBOUNCER = "pgbouncer"
 OLDEST = next(iter(POSTGRES))
 TOGETHER = [f"{python}+{postgres}" for python in PYTHONS for postgres in POSTGRES]
 # The browser and the frameworks depend least on the versions of Python and PostgreSQL. The site and the type stubs are
@@ -54,6 +57,8 @@ WHOLE_ONLY = [
 ]
 # These tests start servers of their own, of the default version, so they depend on the Python only.
 EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
+# What sends statements through a storage that a test makes. The others make servers, or need no database.
+THROUGH_POOLER = ["tests/areas", "tests/agents", "tests/web"]
 
 
 class MissingError(Exception):
@@ -64,10 +69,11 @@ def main() -> int:
     """Test the targets of the command line and print a summary. Returns 1 if a run failed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.matrix")
     parser.add_argument("--part", action="store_true", help="leave out what CI has no time for")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join([*PYTHONS, *POSTGRES]))
+    every = [*PYTHONS, *POSTGRES, PGBOUNCER]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(every))
     given = parser.parse_args()
-    if unknown := set(given.names) - {*PYTHONS, *POSTGRES, *TOGETHER}:
-        parser.error(f"{', '.join(sorted(unknown))}: use {' '.join([*PYTHONS, *POSTGRES])}, or two of them with a +")
+    if unknown := set(given.names) - {*every, *TOGETHER}:
+        parser.error(f"{', '.join(sorted(unknown))}: use {' '.join(every)}, or a Python + a PostgreSQL")
     names = given.names or (part() if given.part else [*PYTHONS, *POSTGRES])
 
     results = {name: run(name, WHOLE_ONLY if given.part else []) for name in names}
@@ -99,6 +105,8 @@ def run(name: str, arguments: Sequence[str]) -> str:
     print(f"\n{name}\n{'=' * len(name)}", flush=True)
     python, _, postgres = (f"{OURS}+{name}" if name in POSTGRES else name).partition("+")
     try:
+        if name == PGBOUNCER:
+            return tested_through_pooler(arguments)
         if not postgres:
             return tested(python, arguments, os.environ)
         if python == OURS:
@@ -117,6 +125,13 @@ def tested(python: str, arguments: Sequence[str], environment: Mapping[str, str]
         make = ["make", "--no-print-directory", "test", f"VENV=.venv/{python}", f"PYTHON={find_python(python)}"]
         command = [*make, f"ARGS={shlex.join(arguments)}"]
     return "failed" if subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode else "passed"
+
+
+def tested_through_pooler(arguments: Sequence[str]) -> str:
+    """Run the tests of the storage with PgBouncer in between. Those that need a real backend skip themselves."""
+    if PROGRAM is None:
+        raise MissingError("PgBouncer is not installed")
+    return tested(OURS, [*THROUGH_POOLER, *arguments], {**os.environ, "VOLTMEM_TEST_PGBOUNCER": "1"})
 
 
 # --- a Python -------------------------------------------------------------------------------------------------------

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from tests.calls import PATIENCE, with_parameters
+from tests.pgbouncer import PROGRAM, PgBouncer
 from tests.proxy import Proxy
 from voltmem import ConnectionFailedError, PostgresStorage
 from voltmem._postgres.driver import is_passing, keeps_statements
-from voltmem._postgres.embedded.programs import Account
 from voltmem.options import Migrate
 
 if TYPE_CHECKING:
@@ -113,43 +106,12 @@ async def test_a_given_pool_behind_a_pooler_is_warned_of(
 
 # --- PgBouncer --------------------------------------------------------------------------------------------------------
 
-PGBOUNCER: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
 
 @pytest.fixture(scope="module")
-def pgbouncer(dsn: str) -> Iterator[str]:
+def pgbouncer(backend: str) -> Iterator[str]:
     """A connection string of a PgBouncer in transaction mode, which lets four clients in."""
-    assert PGBOUNCER is not None  # otherwise the test is skipped
-    server = urlsplit(dsn)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = Path(tempfile.mkdtemp())
-    account = Account.for_server_in(folder / "missing")
-    (folder / "pgbouncer.ini").write_text(f"""
-        [databases]
-        * = host=127.0.0.1 port={server.port} user={server.username} password={server.password}
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = any
-        pool_mode = transaction
-        max_client_conn = 4
-        default_pool_size = 2
-        """)
-    account.own(folder)
-    process = subprocess.Popen(
-        [PGBOUNCER, "-q", str(folder / "pgbouncer.ini")],
-        stderr=subprocess.DEVNULL,
-        user=account.user,
-        group=account.group,
-        extra_groups=account.extra_groups,
-    )
-    yield f"postgresql://app@127.0.0.1:{port}{server.path}?sslmode=disable"
-    process.terminate()
-    process.wait()
-    shutil.rmtree(folder)
+    with PgBouncer(backend, max_client_conn=4, default_pool_size=2) as pooler:
+        yield pooler.dsn
 
 
 async def connected(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
@@ -160,7 +122,7 @@ async def connected(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
                 return await asyncpg.connect(dsn, statement_cache_size=0)
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+@pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
 async def test_pgbouncer_that_nobody_declared_is_noticed(
     make_storage: MakeStorage, pgbouncer: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,7 +134,7 @@ async def test_pgbouncer_that_nobody_declared_is_noticed(
     assert caplog.text.count(NOTICED) == 1
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+@pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
 async def test_pgbouncer_without_room_is_waited_for(make_storage: MakeStorage, migrated: str, pgbouncer: str) -> None:
     """While PgBouncer has no room for a client (08P01), a call waits for retry_timeout, and then says so."""
     others = [await connected(pgbouncer) for _ in range(4)]
