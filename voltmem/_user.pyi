@@ -509,15 +509,16 @@ class UserStorage:
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
     ) -> Conversation:
         """
-        Copy a conversation, up to one of its messages. Returns the new conversation.
+        Copy the line of a conversation, up to one of its messages. Returns the new conversation.
 
-        Messages are copied with their ids and times, and so are title, tags and metadata. The copy is marked as read,
-        and its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
-        (on_limit="archive") are unarchived in the copy, up to the limit.
+        Messages are copied with their ids and times, and so are title, tags and metadata. Other branches are not
+        copied: choose_branch() first, to copy another one. The copy is marked as read, and its item names the original
+        (forked_from, forked_up_to). Messages that the storage limit archived (on_limit="archive") are unarchived in the
+        copy, up to the limit.
 
         Args:
             conversation_id: The conversation to copy.
-            up_to: The id of the last message to copy; None: all.
+            up_to: The id of the last message to copy, one of the line; None: all.
             id: The id of the new conversation; None: a UUIDv7.
 
         Raises:

@@ -15,7 +15,8 @@ from pydantic import JsonValue, TypeAdapter
 
 from tests.properties import examples
 from voltmem import Message, NativeMessage, PostgresStorage
-from voltmem.parts import responses, to_anthropic, to_openai, to_responses, to_ui_messages
+from voltmem.parts import to_anthropic, to_openai, to_responses, to_ui_messages
+from voltmem.parts._items import ITEMS
 from voltmem.parts.anthropic import BLOCKS
 
 Json = dict[str, JsonValue]
@@ -306,10 +307,10 @@ def test_every_item_of_the_api_is_known() -> None:
     """An item without a role is told by its type: the list is that of OpenAI's package."""
     assert {
         type for item in get_args(ResponseInputItemParam) for type in types_of(get_type_hints(item)["type"])
-    } == responses.ITEMS
+    } == ITEMS
 
 
-@pytest.mark.parametrize("type", sorted(responses.ITEMS - {"message"}))
+@pytest.mark.parametrize("type", sorted(ITEMS - {"message"}))
 def test_every_item_of_the_api_is_accepted_as_a_message(type: str) -> None:
     """Whatever an OpenAI Agents session stores, memory.add() stores as well."""
     item: Json = {"type": type, "tools": [], "reasoning": {}}

@@ -9,8 +9,9 @@ from typing import Generic, TypeVar
 
 from voltmem.models import Message
 from voltmem.parts import Other, Part, Reasoning, ToolCall, anthropic
+from voltmem.parts._items import is_from_model
 from voltmem.parts._settled import Settling
-from voltmem.parts.responses import is_from_model, item_of
+from voltmem.parts.responses import item_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 

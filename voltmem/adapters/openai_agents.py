@@ -26,6 +26,7 @@ from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import Part, ToolCall, ToolResult, plain, responses
+from voltmem.parts._items import CALLS, complete
 from voltmem.parts._providers import CallIds
 from voltmem.parts._settled import settle
 from voltmem.parts._types import string
@@ -119,12 +120,12 @@ def _without_incomplete_turns(items: Sequence[TResponseInputItem]) -> list[TResp
     """
     ids = CallIds(responses.LONGEST_ID)
     valid: list[JsonObject] = []
-    for item in responses.complete([cast(JsonObject, item) for item in items]):
+    for item in complete([cast(JsonObject, item) for item in items]):
         call_id, type = item.get("call_id"), string(item, "type")
         if isinstance(call_id, str):
             # The runner keeps only the last of several calls with one id.
             call = ToolCall(call_id, string(item, "name"), None)
-            used = ids.legal(call) if type in responses.CALLS else ids.last(call_id)
+            used = ids.legal(call) if type in CALLS else ids.last(call_id)
             item = item if used == call_id else {**item, "call_id": used}
         valid.append(item)
     return [cast(TResponseInputItem, item) for item in valid]

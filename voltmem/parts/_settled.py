@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeAlias
 
-from voltmem.parts import ai_sdk, plain, responses
+from voltmem.parts import _items, ai_sdk, plain
 from voltmem.parts._read import parts
 from voltmem.parts._steps import Readable, ReadableT, Settled, is_invented, marked
 from voltmem.parts._types import CallState, File, Other, Part, Text, ToolCall, ToolResult, made_id, string
@@ -97,7 +97,7 @@ class Settling(Generic[ReadableT]):
             id = self._asked.get(string(part.value, "approvalId"), "")
             if id in calls:
                 self._approval[calls[id]] = "running"
-        elif part.type == responses.APPROVAL_RESPONSE:
+        elif part.type == _items.APPROVAL_RESPONSE:
             id = string(part.value, "approval_request_id")
             if id in calls:
                 self._approval[calls[id]] = "running"
@@ -107,7 +107,7 @@ class Settling(Generic[ReadableT]):
     def _answer(self, calls: _Waiting, result: ToolResult, place: _Place) -> bool:
         """Take the call that the result is for. Returns whether there is one."""
         id = self._asked.get(result.call_id, "")
-        key = id if id in calls else _key(calls, result)
+        key = id if id in calls else self._key(calls, result)
         if key is None:
             return False
         # After a no a result may follow that says the same; it takes the place of the no.
@@ -117,6 +117,26 @@ class Settling(Generic[ReadableT]):
         if call[0] != place[0]:
             self.links.append((call[0], place[0]))
         return True
+
+    def _key(self, calls: _Waiting, result: ToolResult) -> str | _Place | None:
+        """
+        Return the key of the call that the result is for.
+
+        Without an id it is for the first call of the last message, of those with its name if it has one.
+        """
+        if result.call_id:
+            return result.call_id if result.call_id in calls else None
+        found: str | _Place | None = None
+        last: int | None = None
+        for key in reversed(calls):
+            position, number = calls[key]
+            if last not in (None, position):
+                break
+            last = position
+            name = getattr(self._parts[position][number], "name", "")
+            if not result.name or name in ("", result.name):
+                found = key
+        return found
 
     def _id_of(self, place: _Place) -> str:
         """Return the id of a call; for one without an id the same whenever the message is read."""
@@ -185,15 +205,3 @@ class Settling(Generic[ReadableT]):
         message = self._messages[position]
         said = marked(message.role, found) if is_invented(message.role) else found
         return Settled(message, said, results, orphans, is_whole)
-
-
-def _key(calls: _Waiting, result: ToolResult) -> str | _Place | None:
-    """Return the key of the call that the result is for. Without an id it is for the first call of the last message."""
-    if result.call_id:
-        return result.call_id if result.call_id in calls else None
-    found: str | _Place | None = None
-    for key in reversed(calls):
-        if found is not None and calls[key][0] != calls[found][0]:
-            break
-        found = key
-    return found

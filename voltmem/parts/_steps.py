@@ -130,7 +130,32 @@ def steps(
             if any(isinstance(part, Text | File) or is_inline(part) for part in said):
                 found.append(Step(speaker, said, [], [each]))
             joins = False
-    return found
+    return _without_interrupted(found)
+
+
+def _without_interrupted(found: list[Step[ReadableT]]) -> list[Step[ReadableT]]:
+    """Return the steps without the inline calls whose results come after somebody else spoke, and those results."""
+    open: dict[str, Step[ReadableT]] = {}
+    interrupted: dict[str, Step[ReadableT]] = {}
+    changed: list[Step[ReadableT]] = []
+    for step in found:
+        if step.speaker != "assistant":
+            interrupted |= open
+            open = {}
+        for part in step.parts:
+            if isinstance(part, ToolCall):
+                open[part.id] = step
+            elif isinstance(part, ToolResult) and open.pop(part.call_id, None) is None and part.call_id in interrupted:
+                changed += [interrupted[part.call_id], step]
+    for step in changed:
+        step.parts = [part for part in step.parts if not _is_of(part, interrupted)]
+        step.sources = [replace(each, is_whole=False) for each in step.sources]
+    return [step for step in found if step.calls or step.speaker != "assistant" or _says(step)] if changed else found
+
+
+def _is_of(part: Part, calls: Mapping[str, object]) -> bool:
+    id = part.id if isinstance(part, ToolCall) else part.call_id if isinstance(part, ToolResult) else None
+    return id in calls
 
 
 def is_blank(part: Part) -> bool:

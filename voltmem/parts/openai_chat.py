@@ -40,6 +40,7 @@ from voltmem.parts._types import (
     ToolCall,
     ToolResult,
     arguments,
+    block_of,
     file,
     inline,
     json_text,
@@ -58,7 +59,10 @@ _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "
 FIELDS: Final = frozenset(
     {"tool_calls", "tool_call_id", "function_call", "name", "refusal", "audio", "annotations", "weight"}
     | {"reasoning_content", "reasoning", "reasoning_details"}  # of DeepSeek, OpenRouter, vLLM
+    | {"parsed", "citations", "search_results", "images", "tool_name"}  # of openai's parse(), Perplexity, Ollama
 )
+# What only answers have: a request with it is refused.
+_OF_ANSWERS: Final = frozenset({"parsed", "citations", "search_results"})
 
 
 def is_message(value: JsonObject) -> bool:
@@ -80,6 +84,20 @@ def _image(block: JsonObject) -> list[Part] | None:
     return [file(url, "image")] if url else None
 
 
+_ADDRESSED: Final = {"video_url": "video", "audio_url": "audio", "document_url": ""}
+
+
+def _addressed(media_type: str) -> BlockReader:
+    """Return the reader of a block of vLLM, OpenRouter or Mistral, which is named after its field."""
+
+    def read(block: JsonObject) -> list[Part] | None:
+        given = block.get(string(block, "type"))
+        url = given if isinstance(given, str) else string(given, "url") if isinstance(given, dict) else ""
+        return [file(url, media_type)] if url else None
+
+    return read
+
+
 def _audio(block: JsonObject) -> list[Part] | None:
     audio = object_of(block, "input_audio")
     return [inline(string(audio, "data"), f"audio/{string(audio, 'format') or 'wav'}")] if audio else None
@@ -99,13 +117,14 @@ BLOCKS: Final[Mapping[str, BlockReader]] = {
     "image_url": traced(FORMAT, _image),
     "input_audio": _audio,
     "file": _file,
+    **{name: traced(FORMAT, _addressed(media_type)) for name, media_type in _ADDRESSED.items()},
 }
 
 
 def read(message: JsonObject) -> list[Part]:
     """Return the parts of a message."""
     if message.get("role") in ("tool", "function"):
-        call_id, name = string(message, "tool_call_id"), string(message, "name")
+        call_id, name = string(message, "tool_call_id"), string(message, "name", "tool_name")
         return [ToolResult(call_id, message.get("content"), name)]
     thought = string(message, "reasoning_content", "reasoning")
     found: list[Part] = [Reasoning(thought)] if thought else []
@@ -114,10 +133,27 @@ def read(message: JsonObject) -> list[Part]:
     if audio := object_of(message, "audio"):
         found += [Text(said)] if (said := string(audio, "transcript")) else []
         found.append(known_by(PROVIDER, string(audio, "id"), inline(string(audio, "data"), "audio")))
+    return [*found, *_images(message), *_sources(message), *calls(message)]
+
+
+def _images(message: JsonObject) -> Iterator[Part]:
+    """Read the pictures beside the content: of Ollama as base64, of OpenRouter as blocks."""
+    listed = message.get("images")
+    for each in listed if isinstance(listed, list) else []:
+        if isinstance(each, str) and each:
+            yield inline(each, "image")
+        elif isinstance(each, dict):
+            yield from _image(each) or []
+
+
+def _sources(message: JsonObject) -> Iterator[Part]:
     for each in objects(message.get("annotations")):
-        cited = object_of(each, "url_citation")
-        found += [Source(string(cited, "url"), string(cited, "title"))] if cited else []
-    return [*found, *calls(message)]
+        if cited := object_of(each, "url_citation"):
+            yield Source(string(cited, "url"), string(cited, "title"))
+    listed = message.get("citations")
+    for url in listed if isinstance(listed, list) else []:
+        if isinstance(url, str) and url:
+            yield Source(url, "")
 
 
 def _content(message: JsonObject) -> list[Part]:
@@ -173,7 +209,25 @@ def _own(step: Step[ReadableT]) -> JsonObject | None:
     payload = getattr(message, "payload", None)
     if getattr(message, "format", None) != FORMAT or not isinstance(payload, dict) or references(payload):
         return None  # a stored file that is not there is named
-    return payload
+    return _as_sent(payload)
+
+
+def _as_sent(message: JsonObject) -> JsonObject:
+    """Return the message without what the API refuses in a request, though it or the package openai has made it."""
+    kept = {name: value for name, value in message.items() if name not in _OF_ANSWERS}
+    listed = kept.get("tool_calls")
+    if listed == []:
+        del kept["tool_calls"]
+    elif isinstance(listed, list):
+        kept["tool_calls"] = [_call_as_sent(each) if isinstance(each, dict) else each for each in listed]
+    return kept if kept != message else message
+
+
+def _call_as_sent(call: JsonObject) -> JsonObject:
+    function = object_of(call, "function")
+    if "parsed_arguments" not in function:
+        return call
+    return {**call, "function": {name: value for name, value in function.items() if name != "parsed_arguments"}}
 
 
 def _role_of(step: Step[ReadableT]) -> str:
@@ -183,11 +237,25 @@ def _role_of(step: Step[ReadableT]) -> str:
 
 def _assistant(step: Step[ReadableT], ids: CallIds) -> Iterator[JsonObject]:
     own = _own(step)
-    is_legal = all(ids.may_keep(call) for call, _ in step.calls)
+    is_legal = own is not None and _has_as_sent(own, [call for call, _ in step.calls])
+    is_legal = is_legal and all(ids.may_keep(call) for call, _ in step.calls)
     named = [(ids.legal(call), call, result) for call, result in step.calls]
     yield own if own is not None and is_legal else _said(step, [_written_call(id, call) for id, call, _ in named])
     for id, _, result in named:
         yield {"role": "tool", "tool_call_id": id, "content": result_text(result)}
+
+
+def _has_as_sent(message: JsonObject, calls: Sequence[ToolCall]) -> bool:
+    """Return whether the message has the calls as the API demands them, which others than OpenAI do not."""
+    listed = message.get("tool_calls") or []
+    return isinstance(listed, list) and len(listed) == len(calls) and all(map(_is_as_sent, listed, calls))
+
+
+def _is_as_sent(given: JsonValue, call: ToolCall) -> bool:
+    if not isinstance(given, dict) or given.get("id") != call.id:
+        return False
+    written = object_of(given, "function").get("arguments"), object_of(given, "custom").get("input")
+    return isinstance(written[given.get("type") == "custom"], str) and given.get("type") in ("function", "custom")
 
 
 def _said(step: Step[ReadableT], calls: list[JsonValue]) -> JsonObject:
@@ -218,6 +286,9 @@ def _block(part: Part) -> JsonObject | None:
         return {"type": "text", "text": part.text}
     if not isinstance(part, File):
         return None
+    own = block_of(part, FORMAT)
+    if own is not None and string(own, "type") in _ADDRESSED:
+        return own  # only the provider that the application took it from knows such a block
     if image := image_address(part):
         return {"type": "image_url", "image_url": {"url": image, **image_detail(part)}}
     if part.data and (format := audio_format(part)):

@@ -11,6 +11,24 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem.parts._items import (
+    APPROVAL_REQUEST,
+    APPROVAL_RESPONSE,
+    CALLS,
+    CUSTOM,
+    HOSTED,
+    ITEMS,
+    LEFT_OUT,
+    OF_TOOLS,
+    RESULTS,
+    ROLES,
+    SETTINGS,
+    TOOLS,
+    complete,
+    is_hosted_search,
+    with_approvals,
+    without,
+)
 from voltmem.parts._providers import (
     CallIds,
     arguments_object,
@@ -27,7 +45,7 @@ from voltmem.parts._providers import (
     result_text,
     spoken,
 )
-from voltmem.parts._steps import SYSTEM_ROLES, ReadableT, Settled, is_blank
+from voltmem.parts._steps import ReadableT, Settled, is_blank
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -52,52 +70,11 @@ from voltmem.parts._types import (
 FORMAT: Final = "openai-responses"
 PROVIDER: Final = "openai"
 
-_CUSTOM: Final = "custom_tool_call"
-# The calls that an item of their own answers, with the field of their arguments.
-CALLS: Final = {
-    "function_call": "arguments",
-    _CUSTOM: "input",
-    "computer_call": "action",
-    "shell_call": "action",
-    "local_shell_call": "action",
-    "apply_patch_call": "operation",
-    "tool_search_call": "arguments",
-}
-RESULTS: Final = frozenset({f"{call}_output" for call in CALLS} - {"tool_search_call_output"} | {"tool_search_output"})
-APPROVAL_REQUEST: Final = "mcp_approval_request"
-APPROVAL_RESPONSE: Final = "mcp_approval_response"
-# The calls that OpenAI runs itself: the item has the result as well, with these fields.
-_HOSTED: Final = {
-    "web_search_call": ("action", "results"),
-    "file_search_call": ("queries", "results"),
-    "code_interpreter_call": ("code", "outputs"),
-    "image_generation_call": ("prompt", "result"),
-    "mcp_call": ("arguments", "output"),
-}
-_PROGRAM: Final = "program"
-_PROGRAM_OUTPUT: Final = "program_output"
-_TOOLS: Final = "additional_tools"
-# What an application adds for the model's next response.
-_SETTINGS: Final = frozenset({"configuration_update", "compaction_trigger"})
-ITEMS: Final = frozenset({*CALLS, *RESULTS, *_HOSTED, "reasoning", APPROVAL_REQUEST, APPROVAL_RESPONSE}) | {
-    "mcp_list_tools",
-    "item_reference",
-    "compaction",
-    "message",
-    _PROGRAM,
-    _PROGRAM_OUTPUT,
-    _TOOLS,
-    *_SETTINGS,
-}
-"""The types of all items: those of openai's ResponseInputItemParam."""
-_ROLES: Final = frozenset({"user", "assistant", "system", "developer", "tool"})
-_OF_TOOLS: Final = RESULTS | {APPROVAL_RESPONSE}
-
 
 def is_message(value: JsonObject) -> bool:
     """Return whether it is an item: without a role, or a message with an item's fields."""
     kind = string(value, "type") or ("message" if "status" in value or "phase" in value else "")
-    if "role" not in value or (kind == _TOOLS and "tools" in value):
+    if "role" not in value or (kind == TOOLS and "tools" in value):
         return kind in ITEMS and kind != "message"
     return kind == "message" and not {"status", "phase", "type"}.isdisjoint(value) and "parts" not in value
 
@@ -105,9 +82,9 @@ def is_message(value: JsonObject) -> bool:
 def role(item: JsonObject) -> str:
     """Return who speaks in an item; what has no role is the model's, a tool's, or the application's."""
     given, type = string(item, "role"), string(item, "type")
-    if given in _ROLES:
+    if given in ROLES:
         return given
-    return "tool" if type in _OF_TOOLS else "developer" if type in _SETTINGS else "assistant"
+    return "tool" if type in OF_TOOLS else "developer" if type in SETTINGS else "assistant"
 
 
 def _text(block: JsonObject) -> list[Part] | None:
@@ -169,31 +146,26 @@ def _reasoning(item: JsonObject) -> list[Part]:
     return [Reasoning("\n".join(filter(None, texts)), PROVIDER, opaque)]
 
 
-def _is_hosted_search(item: JsonObject) -> bool:
-    """Return whether OpenAI itself has searched the tools: then call and result have no call_id."""
-    return item.get("type") in ("tool_search_call", "tool_search_output") and item.get("call_id") is None
-
-
 def _call(item: JsonObject) -> list[Part]:
     kind = string(item, "type")
     written = item.get(CALLS[kind])
-    if _is_hosted_search(item):
+    if is_hosted_search(item):
         return [ToolCall("", kind, written, provider_executed=True)]  # the result is for the call before it
     read = arguments(written) if kind == "function_call" else written
-    is_custom = kind == _CUSTOM
+    is_custom = kind == CUSTOM
     return [ToolCall(string(item, "call_id", "id"), string(item, "name") or kind, read, is_custom=is_custom)]
 
 
 def _result(item: JsonObject) -> list[Part]:
     value = item.get("tools" if item.get("type") == "tool_search_output" else "output")
     failed = item.get("status") in ("failed", "incomplete")
-    call_id = "" if _is_hosted_search(item) else string(item, "call_id", "id")
+    call_id = "" if is_hosted_search(item) else string(item, "call_id", "id")
     return [ToolResult(call_id, value, state="failed" if failed else "answered")]
 
 
 def _hosted(item: JsonObject) -> list[Part]:
     kind = string(item, "type")
-    given, answer = _HOSTED[kind]
+    given, answer = HOSTED[kind]
     # What a person has approved is the call that was asked for.
     id, name = string(item, "approval_request_id", "id"), string(item, "name") or kind
     read = arguments(item.get(given)) if kind == "mcp_call" else item.get(given)
@@ -223,7 +195,7 @@ _ITEMS: Final[Mapping[str, Callable[[JsonObject], list[Part]]]] = {
     "reasoning": _reasoning,
     **dict.fromkeys(CALLS, _call),
     **dict.fromkeys(RESULTS, _result),
-    **dict.fromkeys(_HOSTED, _hosted),
+    **dict.fromkeys(HOSTED, _hosted),
     APPROVAL_REQUEST: _approval,
     APPROVAL_RESPONSE: _approval_response,
 }
@@ -241,17 +213,13 @@ def _in_list(item: JsonObject) -> list[Part] | None:
     return read(item)
 
 
-ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS, *_HOSTED], _in_list)
+ITEM_BLOCKS: Final[Mapping[str, BlockReader]] = dict.fromkeys([*CALLS, *RESULTS, *HOSTED], _in_list)
 
 
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 LONGEST_ID: Final = 64
 FORMATS: Final = frozenset({FORMAT, "openai-agents"})
-_LEFT_OUT: Final = "left out"
-_REFERENCE: Final = "item_reference"
-# The model's items that the API refuses without their id.
-_ID_IS_REQUIRED: Final = frozenset({*_HOSTED, "computer_call", "local_shell_call", APPROVAL_REQUEST, _PROGRAM})
 
 
 def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> list[JsonObject]:
@@ -270,18 +238,18 @@ def write(settled: Sequence[Settled[ReadableT]], *, keep_all: bool = False) -> l
         if payload is not None and not references(payload):  # a stored file that is not there is named below
             # The place of an item that is left out stays until the reasoning before it is left out as well.
             legal = _legal(payload, each, ids)
-            found.append(payload if keep_all else legal if each.is_whole else {_LEFT_OUT: True})
+            found.append(payload if keep_all else legal if each.is_whole else {LEFT_OUT: True})
         else:
             if keep_all:
                 found += [_written_result(ids, result) for result in each.orphans if result.call_id]
             found += _items(each, ids, keep_all=keep_all)
-    return found if keep_all else complete(_with_approvals(found))
+    return found if keep_all else complete(with_approvals(found))
 
 
 def _legal(item: JsonObject, settled: Settled[ReadableT], ids: CallIds) -> JsonObject:
     """Return the item, with a legal id of its call and a legal name of its tool. Other providers' may be neither."""
     wanted: JsonObject = {}
-    for part in [] if _is_hosted_search(item) else settled.parts:
+    for part in [] if is_hosted_search(item) else settled.parts:
         if isinstance(part, ToolCall) and (string(item, "type") not in CALLS or ids.may_keep(part)):
             ids.keep(part)
         elif isinstance(part, ToolCall):
@@ -296,114 +264,6 @@ def item_of(message: object) -> JsonObject | None:
     """Return the item as which the message was stored; None: it was not."""
     payload = getattr(message, "payload", None)
     return payload if getattr(message, "format", None) in FORMATS and isinstance(payload, dict) else None
-
-
-def complete(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """
-    Return the items by the API's rule: a reasoning is followed by its item, and an item by its id has its reasoning.
-
-    Nothing tells whether a reasoning before an item was deleted, or is before the beginning. So an item has its id only
-    directly after a reasoning. Elsewhere it is sent as a new one, without its id, which needs none; one that must have
-    its id stays, but not at the beginning or where its response has reasoning elsewhere: then it is left out, with its
-    result. One that comes after others of the same reasoning stays, since that is there. A reasoning is left out if no
-    item with an id comes directly after it.
-    """
-    return _without_orphans(list(_with_reasoning(items)))
-
-
-def _with_reasoning(items: Sequence[JsonObject]) -> Iterator[JsonObject]:
-    before: JsonObject | None = None  # the reasoning directly before the item
-    is_cut = True  # whether the first items of the response may be missing
-    is_reasoned = False  # whether the model made the item after a reasoning that is there, with others in between
-    for item, reasons in zip(items, _reasons(items), strict=True):
-        if _is_reasoning(item):
-            before = item
-            continue
-        if is_from_model(item) or item.get("type") == _REFERENCE:
-            has_id = before is not None and string(before, "id") != ""
-            if before is not None and (not has_id or string(item, "id")):
-                yield before  # without an id it demands no other item
-            is_reasoned = has_id or (is_reasoned and before is None)
-            may_lack = before is None and not is_reasoned and (is_cut or reasons)
-            yield from [item] if has_id else _as_new(item, may_lack=may_lack)
-        else:
-            is_reasoned = False
-            if _LEFT_OUT not in item:
-                is_cut = is_cut and not _ends_response(item)
-                yield item
-        before = None
-
-
-def _reasons(items: Sequence[JsonObject]) -> list[bool]:
-    """Return for each item whether its response has reasoning, before it or after it."""
-    number, responses, reasoned = 0, list[int](), set[int]()
-    for item in items:
-        number += _ends_response(item)
-        responses.append(number)
-        reasoned |= {number} if _is_reasoning(item) else set()
-    return [each in reasoned for each in responses]
-
-
-def _is_reasoning(item: JsonObject) -> bool:
-    type = item.get("type")
-    return type == "reasoning" or (type == _REFERENCE and string(item, "id").startswith("rs_"))
-
-
-def _ends_response(item: JsonObject) -> bool:
-    """Return whether the application has made the item, so that what follows is of the model's next response."""
-    role, type = string(item, "role"), string(item, "type")
-    return role not in ("", *SYSTEM_ROLES) or (type in _OF_TOOLS and not _is_hosted_search(item))
-
-
-def is_from_model(item: JsonObject) -> bool:
-    """Return whether the model has made the item, which is not a reasoning."""
-    type = string(item, "type")
-    return item.get("role") == "assistant" or type in CALLS or type in _ID_IS_REQUIRED
-
-
-def _as_new(item: JsonObject, *, may_lack: bool) -> list[JsonObject]:
-    """Return the item without its id, or if it must have one, the item itself unless its reasoning *may_lack*."""
-    type = string(item, "type")
-    if type in _ID_IS_REQUIRED:
-        return [] if may_lack else [item]
-    return [item if type == _REFERENCE else _without_id(item)]
-
-
-def _without_id(item: JsonObject) -> JsonObject:
-    return {name: value for name, value in item.items() if name != "id"}
-
-
-def _without_orphans(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the items without the results of calls that are not there, and the answers to requests that are not."""
-    asked: set[str] = set()
-    found: list[JsonObject] = []
-    for item in items:
-        type = string(item, "type")
-        if type in CALLS or type in (APPROVAL_REQUEST, _PROGRAM):
-            asked.add(string(item, "call_id", "id"))
-        is_answer = type == _PROGRAM_OUTPUT or (type in _OF_TOOLS and not _is_hosted_search(item))
-        if not is_answer or string(item, "approval_request_id", "call_id", "id") in asked:
-            found.append(_called_directly(item) if _caller(item) not in asked else item)
-    return found
-
-
-def _caller(item: JsonObject) -> str:
-    """Return the call_id of the program that has made a call; "" for one that the model made."""
-    caller = item.get("caller")
-    return string(caller, "caller_id") if isinstance(caller, dict) else ""
-
-
-def _called_directly(item: JsonObject) -> JsonObject:
-    return {name: value for name, value in item.items() if name != "caller"} if _caller(item) else item
-
-
-def _with_approvals(items: Sequence[JsonObject]) -> list[JsonObject]:
-    """Return the items without the requests for approval that have no response. Their places stay."""
-    answered = {string(item, "approval_request_id") for item in items if item.get("type") == APPROVAL_RESPONSE}
-    return [
-        {_LEFT_OUT: True} if item.get("type") == APPROVAL_REQUEST and string(item, "id") not in answered else item
-        for item in items
-    ]
 
 
 def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iterator[JsonObject]:
@@ -422,7 +282,7 @@ def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iter
 def _written_call(ids: CallIds, call: ToolCall) -> JsonObject:
     named: JsonObject = {"call_id": ids.legal(call), "name": legal_name(call.name)}
     if call.is_custom:
-        return {"type": _CUSTOM, **named, "input": custom_input(call)}
+        return {"type": CUSTOM, **named, "input": custom_input(call)}
     written = call.arguments if isinstance(call.arguments, str) else json_text(arguments_object(call))
     return {"type": "function_call", **named, "arguments": written}
 
@@ -433,7 +293,7 @@ def _written_result(ids: CallIds, result: ToolResult) -> JsonObject:
     has_files = any(isinstance(part, File) for part in shown)
     output: JsonValue = [block for block in blocks if block] if has_files else result_text(result)
     id = ids.last(result.call_id)
-    type = f"{_CUSTOM}_output" if ids.is_custom(id) else "function_call_output"
+    type = f"{CUSTOM}_output" if ids.is_custom(id) else "function_call_output"
     return {"type": type, "call_id": id, "output": output}
 
 
@@ -464,7 +324,7 @@ def _thought(parts: Sequence[Part]) -> Iterator[JsonObject]:
         item = found.get(key, {"type": "reasoning", "summary": []})
         before = item["summary"] if isinstance(item["summary"], list) else []
         found[key] = {**item, "summary": [*before, *written], **part.opaque}
-    yield from (_without_id(item) for item in found.values() if "encrypted_content" in item)
+    yield from (without(item, "id") for item in found.values() if "encrypted_content" in item)
 
 
 def _block(part: Part) -> JsonObject | None:

@@ -29,9 +29,10 @@ from pydantic_core import CoreSchema
 from voltmem._values import is_storable
 from voltmem.parts import gemini, openai_chat, responses
 from voltmem.parts._forms import form_of
-from voltmem.web._payloads import Body, Json, JsonObject, ListOf, Name, NewMessage, how_many
+from voltmem.parts._items import ITEMS
+from voltmem.web._payloads import Body, Json, JsonObject, ListOf, NewMessage, NewMessageId, how_many
 
-_ITEMS: Final[list[JsonValue]] = [*sorted(responses.ITEMS - {"message"})]
+_ITEMS: Final[list[JsonValue]] = [*sorted(ITEMS - {"message"})]
 
 
 def _string(value: object) -> object:
@@ -82,7 +83,7 @@ class MessageInForm(Body):
 
 
 class _WithOurs(MessageInForm):
-    id: Name | None = None
+    id: NewMessageId | None = None
     """Unique in the conversation. An existing message with this id is replaced. Generated if left out."""
     metadata: JsonObject | None = None
     """Not for the model."""
@@ -148,7 +149,7 @@ class UIPart(MessageInForm):
 class UIMessage(MessageInForm):
     """A message of the AI SDK's useChat. Stored unchanged."""
 
-    id: Name
+    id: NewMessageId
     role: Literal["system", "user", "assistant"]
     parts: Annotated[ListOf[UIPart], Field(max_length=10_000)]
     metadata: Json = None
@@ -165,7 +166,7 @@ class AssistantUIMessage(MessageInForm):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": _one_of_these(frozenset({"status", "attachments"}))})
 
-    id: Name | None = None
+    id: NewMessageId | None = None
     role: Literal["system", "user", "assistant"]
     content: Annotated[ListOf[UIPart], Field(max_length=10_000)]
     status: UIPart | None = None

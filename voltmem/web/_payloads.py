@@ -47,6 +47,16 @@ _NO_NUL: Final = r"^[^\x00]*$"
 Name: TypeAlias = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_ID_BYTES, pattern=_NO_NUL), AfterValidator(_fits)
 ]
+
+
+def _has_an_address(id: str) -> str:
+    if id in (".", ".."):
+        raise ValueError("must not be . or .., which disappear from an address")
+    return id
+
+
+# The id that a client gives a message. "DELETE …/messages/.." would be a request to delete the conversation.
+NewMessageId: TypeAlias = Annotated[Name, AfterValidator(_has_an_address)]
 Title: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_NO_NUL)]
 # Printable ASCII without a slash: safe in a path, a log and a browser.
 NewId: TypeAlias = Annotated[str, StringConstraints(max_length=200, pattern=r"^[!-\-0-~][!-.0-~]*$")]
@@ -382,7 +392,7 @@ class MessagePage(StoredMessages):
 class NewMessage(Body):
     """A message to store."""
 
-    id: Name | None = None
+    id: NewMessageId | None = None
     """Unique in the conversation. An existing message with this id is replaced. Generated if left out."""
     role: Name
     """user, assistant, system, tool, or a name of your own."""
