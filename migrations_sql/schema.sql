@@ -204,6 +204,7 @@ CREATE INDEX voltagent_memory_file_references_by_file ON public.voltagent_memory
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
@@ -506,6 +507,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_answer_calls(conversation text, results text)
  RETURNS void
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
@@ -540,6 +542,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_choose_branch(conversation text, of_user text, message text, to_the_end boolean, storage_limit bigint)
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, head text)
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
@@ -639,6 +642,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation text, of_user text, message_ids text[], up_to text, storage_limit bigint)
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, dropped bigint)
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -722,6 +726,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages_of_user(of_user text)
  RETURNS bigint
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     conversation text;
@@ -791,6 +796,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_in_voltagent(of_user text, conversations text[])
  RETURNS boolean
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     IF EXISTS (
@@ -825,6 +831,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_hand_over(conversation text, of_user text, recipient text)
  RETURNS void
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
@@ -878,6 +885,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_index_words(conversation_ids text[], message_ids text[], hashes text[], vectors text[])
  RETURNS bigint
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '400ms'
 AS $function$
 #variable_conflict use_column
@@ -969,6 +977,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_message_before(conversation t
  RETURNS text
  LANGUAGE plpgsql
  STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
@@ -994,6 +1003,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, head text)
  RETURNS boolean
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
@@ -1046,6 +1056,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_plain(title text, separators 
  RETURNS text
  LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     marks CONSTANT text := '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'
@@ -1153,6 +1164,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation text, storage_limit bigint)
  RETURNS void
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
 AS $function$
 BEGIN
@@ -1192,6 +1204,7 @@ $function$;
 CREATE OR REPLACE FUNCTION public.voltagent_memory_unlink_messages(conversation text, message_ids text[])
  RETURNS void
  LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$

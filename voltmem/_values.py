@@ -112,7 +112,7 @@ def user_key(user_id: str) -> str:
 
 def user_key_sql(user_id: str) -> str:
     """Return the SQL expression of user_key() for the user id that the expression *user_id* yields."""
-    return f"left(encode(sha256(convert_to({user_id}, 'UTF8')), 'hex'), 8)"
+    return f"pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({user_id}, 'UTF8')), 'hex'), 8)"
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     kept_contents text[] DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 -- One generic plan with index scans, independent of the statistics. A plan made for a very long conversation would read
 -- the whole table to find the messages beyond the limit. A plan made for empty tables would scan them, and the
 -- connection would keep it until the next ANALYZE.

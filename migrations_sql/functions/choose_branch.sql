@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- choose_branch: move the head of a conversation's line to a message, or to the end of the message's branch.
 --
 -- A function for the same reason as drop_messages.
@@ -22,6 +22,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_choose_branch(
     storage_limit bigint
 ) RETURNS TABLE (owner text, is_deleted boolean, has_message boolean, head text)
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $choose_branch$

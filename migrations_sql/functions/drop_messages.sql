@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -26,6 +26,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages(
     storage_limit bigint
 ) RETURNS TABLE (owner text, is_deleted boolean, has_message boolean, dropped bigint)
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 -- Plans with index scans, independent of the statistics at the time when a connection makes them.
 SET enable_seqscan = off
 AS $drop_messages$

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- drop_messages_of_user: delete all messages in all conversations of a user.
 --
 -- It locks the conversations one by one, in ascending order like every caller, so there is no deadlock. Soft-deleted
@@ -8,6 +8,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_drop_messages_of_user(of_user text) RETURNS bigint
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $drop_messages_of_user$
 DECLARE
     conversation text;

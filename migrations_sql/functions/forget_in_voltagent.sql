@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- forget_in_voltagent: delete a user in VoltAgent's own tables, as far as they are there.
 --
 -- A function, because a statement cannot name tables and columns that may not exist.
@@ -7,6 +7,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_forget_in_voltagent(of_user text, conversations text[]) RETURNS boolean
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $forget_in_voltagent$
 BEGIN
     IF EXISTS (

@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
 -- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
@@ -10,6 +10,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_hand_over(conversation text, of_user text, recipient text) RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $hand_over$
 DECLARE

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- index_words: set the words of messages that are not indexed, or whose words are out of date.
 --
 -- A function for its lock_timeout: in a deadlock with a transaction of VoltAgent's, this one gives up, before
@@ -21,6 +21,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_index_words(
     vectors text[]
 ) RETURNS bigint
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '400ms'
 AS $index_words$
 #variable_conflict use_column

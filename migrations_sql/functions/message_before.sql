@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- message_before: the message of a conversation's line before a place; '' if there is none.
 --
 -- Arguments: the id of the conversation; the time and the "seq" of the place.
@@ -9,6 +9,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_message_before(
     place_seq bigint
 ) RETURNS text
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- move_head: end the line of a conversation with a message. The caller has locked the conversation.
 --
 -- The messages after the branching point leave the line: they get "aside". The messages from the branching point to the
@@ -10,6 +10,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_move_head(conversation text, head text) RETURNS boolean
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $move_head$

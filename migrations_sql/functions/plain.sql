@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- plain: split a title into words, in lower case and without accents, with one space before and after each word.
 --
 -- A search for "cafe" finds "Café" in messages, and must find it in titles, too. Titles are not indexed: a user has
@@ -17,6 +17,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_plain(title text, separators text, unspaced text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
 AS $plain$
 DECLARE
     marks CONSTANT text := '[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7'

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- restore_archived: take messages that the storage limit archived (on_limit="archive") back, up to the limit. The caller
 -- has locked the conversation and made its line shorter.
 --
@@ -6,6 +6,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_restore_archived(conversation text, storage_limit bigint) RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $restore_archived$
 BEGIN

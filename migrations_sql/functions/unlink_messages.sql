@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- unlink_messages: let what follows some messages follow the messages before them, before they are deleted. The caller
 -- has locked the conversation.
 --
@@ -6,6 +6,7 @@
 
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_unlink_messages(conversation text, message_ids text[]) RETURNS void
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $unlink_messages$

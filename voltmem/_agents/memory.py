@@ -101,7 +101,7 @@ class MemoryStatements:
                 INSERT INTO {tables.conversations} AS existing
                     (id, user_id, title, title_is_automatic, resource_id, metadata, created_at, updated_at)
                 SELECT $1::text, $2::text, $3::text, $4::boolean, $5::text, '{{}}',
-                    statement_timestamp(), statement_timestamp()
+                    pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
                 WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1 AND user_id <> $2)
                 ON CONFLICT (id) DO UPDATE SET {changes}
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""")

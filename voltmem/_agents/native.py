@@ -96,8 +96,8 @@ class NativeStatements:
                 SELECT {message_columns(tables)} FROM {authored(tables)} AS m
                 WHERE conversation_id = $1 AND {ON_LINE} AND c.user_id = $2 AND coalesce(author, $2) = $2
                     AND (created_at, seq) >= (
-                        (SELECT coalesce(max(created_at), '-infinity') FROM start),
-                        (SELECT coalesce(max(seq), 0) FROM start)
+                        (SELECT coalesce(pg_catalog.max(created_at), '-infinity') FROM start),
+                        (SELECT coalesce(pg_catalog.max(seq), 0) FROM start)
                     )
                 {newest_first} LIMIT $5::bigint
             ) AS m ON true
@@ -129,7 +129,7 @@ class NativeStatements:
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)
-                SELECT $1, $2, $3, $4, '{{}}', statement_timestamp(), statement_timestamp()
+                SELECT $1, $2, $3, $4, '{{}}', pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
                 WHERE NOT EXISTS (SELECT FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id
@@ -146,7 +146,8 @@ class NativeStatements:
                 UPDATE {conversations} SET
                     title = CASE WHEN $5 THEN $4 ELSE title END,
                     title_is_automatic = title_is_automatic AND NOT $5,
-                    updated_at = CASE WHEN $11 THEN greatest(updated_at, statement_timestamp()) ELSE updated_at END
+                    updated_at = CASE WHEN $11
+                        THEN greatest(updated_at, pg_catalog.statement_timestamp()) ELSE updated_at END
                 WHERE id = $1 AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
             )
             SELECT

@@ -54,9 +54,10 @@ class BranchStatements:
             ), parent AS (
                 SELECT named.id AS named_id, p.parent_id, p.is_off_line, p.created_at, p.seq
                 FROM (SELECT DISTINCT named_id AS id FROM off_line) AS named CROSS JOIN LATERAL (
-                    SELECT coalesce(min(m.message_id), '') AS parent_id,
-                        coalesce(bool_or(m.aside), false) AS is_off_line,
-                        coalesce(min(m.created_at), '-infinity') AS created_at, coalesce(min(m.seq), 0) AS seq
+                    SELECT coalesce(pg_catalog.min(m.message_id), '') AS parent_id,
+                        coalesce(pg_catalog.bool_or(m.aside), false) AS is_off_line,
+                        coalesce(pg_catalog.min(m.created_at), '-infinity') AS created_at,
+                        coalesce(pg_catalog.min(m.seq), 0) AS seq
                     FROM ({message_at(tables, "$1", "named.id")}
                     ) AS m WHERE m.message_id = named.id AND NOT m.archived
                 ) AS p
@@ -79,12 +80,12 @@ class BranchStatements:
                 ) AS m
                 WHERE m.message_id = chosen.message_id
             ), siblings AS (
-                SELECT parent_id, array_agg(message_id ORDER BY created_at, seq) AS message_ids
+                SELECT parent_id, pg_catalog.array_agg(message_id ORDER BY created_at, seq) AS message_ids
                 FROM member GROUP BY parent_id
             ), point AS (
                 SELECT parent_id, siblings.message_ids, chosen.message_id AS chosen_id, chosen.created_at, chosen.seq
                 FROM chosen JOIN siblings USING (parent_id)
-                WHERE cardinality(siblings.message_ids) > 1 OR NOT chosen.is_off_line
+                WHERE pg_catalog.cardinality(siblings.message_ids) > 1 OR NOT chosen.is_off_line
             )"""
         self.points = f"""{points}
             SELECT nullif(parent_id, '') AS parent_id, message_ids, chosen_id FROM point ORDER BY created_at, seq"""
@@ -94,7 +95,7 @@ class BranchStatements:
                 AND ($2::text IS NULL OR coalesce(author, {owner_of(tables, "$1")}) = $2)
                 AND (
                     message_id = $3
-                    OR message_id IN (SELECT unnest(message_ids) FROM point WHERE $3 = ANY (message_ids))
+                    OR message_id IN (SELECT pg_catalog.unnest(message_ids) FROM point WHERE $3 = ANY (message_ids))
                 )
             ORDER BY created_at, seq"""
 

@@ -41,8 +41,8 @@ class ConversationStatements:
         names = "id, resource_id, user_id, title, metadata, created_at, updated_at"
         new_row = f"""({names})
             SELECT $1, $2, $3, $4, $5::text::jsonb,
-                coalesce($6::timestamptz, statement_timestamp()),
-                coalesce($7::timestamptz, $6::timestamptz, statement_timestamp())"""
+                coalesce($6::timestamptz, pg_catalog.statement_timestamp()),
+                coalesce($7::timestamptz, $6::timestamptz, pg_catalog.statement_timestamp())"""
         # ON CONFLICT, not a unique violation: an error would abort the caller's own transaction.
         self.create = f"""
             WITH made AS (
@@ -79,7 +79,8 @@ class ConversationStatements:
                 metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
-                updated_at = CASE WHEN $11 THEN greatest(updated_at, statement_timestamp()) ELSE updated_at END"""
+                updated_at = CASE WHEN $11
+                    THEN greatest(updated_at, pg_catalog.statement_timestamp()) ELSE updated_at END"""
 
         def updated(source: str = "") -> str:
             """Return the statement that updates a conversation and returns it."""

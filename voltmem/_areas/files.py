@@ -78,7 +78,7 @@ class FileStatements:
             return f"""
             WITH old AS (
                 SELECT user_id, upload FROM {files}
-                WHERE user_id = $1 AND pending_since < statement_timestamp() - interval '1 day'
+                WHERE user_id = $1 AND pending_since < pg_catalog.statement_timestamp() - interval '1 day'
                     AND upload <> $2 AND id IS DISTINCT FROM {id}
                 LIMIT 10 FOR UPDATE SKIP LOCKED
             ), {_sweep(tables)}"""
@@ -88,7 +88,8 @@ class FileStatements:
         self.put = f"""{swept("$3::text")}
             , stored AS (
                 INSERT INTO {files} AS f (user_id, upload, id, size, pending_since, created_at)
-                VALUES ($1, $2, $3, $4, statement_timestamp(), coalesce($6::timestamptz, statement_timestamp()))
+                VALUES ($1, $2, $3, $4, pg_catalog.statement_timestamp(),
+                    coalesce($6::timestamptz, pg_catalog.statement_timestamp()))
                 ON CONFLICT (user_id, id) DO UPDATE SET pending_since = excluded.pending_since
                 RETURNING upload, {columns}
             ), chunk AS (
@@ -99,7 +100,7 @@ class FileStatements:
             SELECT {columns} FROM stored"""
         self.begin = f"""
             WITH begun AS (
-                INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, statement_timestamp())
+                INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, pg_catalog.statement_timestamp())
                 ON CONFLICT DO NOTHING
             )
             INSERT INTO {chunks} (user_id, upload, number, bytes) VALUES ($1, $2, 0, $3::bytea)
@@ -115,11 +116,11 @@ class FileStatements:
         # If the user has the content already, the new chunks are deleted. No row if the upload was deleted.
         self.finish = f"""{swept("$5::text")}
             , there AS (
-                UPDATE {files} SET pending_since = statement_timestamp()
+                UPDATE {files} SET pending_since = pg_catalog.statement_timestamp()
                 WHERE user_id = $1 AND id = $5
                 RETURNING {columns}
             ), completed AS (
-                UPDATE {files} SET id = $5, size = $6, pending_since = statement_timestamp(),
+                UPDATE {files} SET id = $5, size = $6, pending_since = pg_catalog.statement_timestamp(),
                     created_at = coalesce($7::timestamptz, created_at)
                 WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT FROM there)
                 RETURNING {columns}
@@ -135,13 +136,13 @@ class FileStatements:
         self.get = f"SELECT {columns} FROM {files} WHERE user_id = $1 AND id = $2"
         # A range of a chunk; $4 and $5 count from its begin. Without a chunk, for the size alone.
         self.read = f"""
-            SELECT f.size, substring(c.bytes FROM $4::text::integer + 1 FOR $5::text::integer) AS bytes
+            SELECT f.size, pg_catalog.substring(c.bytes, $4::text::integer + 1, $5::text::integer) AS bytes
             FROM {files} AS f LEFT JOIN {chunks} AS c
                 ON c.user_id = f.user_id AND c.upload = f.upload AND c.number = $3::text::integer
             WHERE f.user_id = $1 AND f.id = $2"""
         self.contents = f"""
             SELECT f.id, (
-                SELECT string_agg(c.bytes, '' ORDER BY c.number) FROM {chunks} AS c
+                SELECT pg_catalog.string_agg(c.bytes, '' ORDER BY c.number) FROM {chunks} AS c
                 WHERE c.user_id = f.user_id AND c.upload = f.upload
             ) AS bytes
             FROM {tables.conversations} AS o JOIN {files} AS f ON f.user_id = o.user_id
@@ -152,12 +153,12 @@ class FileStatements:
         self.purge = f"""
             WITH old AS (
                 SELECT user_id, upload FROM {files}
-                WHERE pending_since IS NOT NULL AND statement_timestamp() - pending_since >= $2::interval
+                WHERE pending_since IS NOT NULL AND pg_catalog.statement_timestamp() - pending_since >= $2::interval
                     AND ($1::text IS NULL OR user_id = $1)
                 ORDER BY user_id, upload LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
             ), {_sweep(tables)}
-            SELECT (SELECT count(*) FROM deleted) AS deleted,
-                (SELECT count(*) FROM deleted) + (SELECT count(*) FROM used) AS done"""
+            SELECT (SELECT pg_catalog.count(*) FROM deleted) AS deleted,
+                (SELECT pg_catalog.count(*) FROM deleted) + (SELECT pg_catalog.count(*) FROM used) AS done"""
 
 
 def _sweep(tables: Tables) -> str:
@@ -173,7 +174,8 @@ def _sweep(tables: Tables) -> str:
     )
     has_triggers = f"""EXISTS (
                         SELECT FROM pg_catalog.pg_trigger
-                        WHERE tgrelid = '{tables.messages}'::regclass AND tgfoid = '{tables.refer_to_files}'::regproc
+                        WHERE tgrelid = '{tables.messages}'::regclass::oid
+                            AND tgfoid = '{tables.refer_to_files}'::regproc
                     )"""
     return f"""deleted AS (
                 DELETE FROM {tables.files} AS f USING old

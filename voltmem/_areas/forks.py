@@ -35,7 +35,7 @@ class ForkStatements:
         # Locked, so that no message is deleted, with its files, while it is copied.
         self.fork = f"""
             WITH source AS (
-                SELECT *, set_config('voltmem.user_id', user_id, true)
+                SELECT *, pg_catalog.set_config('voltmem.user_id', user_id, true)
                 FROM {conversations} WHERE {owned} AND deleted_at IS NULL
                 FOR SHARE SKIP LOCKED
             ), place AS (
@@ -48,16 +48,16 @@ class ForkStatements:
                 SELECT $4, resource_id, user_id, title, title_is_automatic, coalesce(metadata, '{{}}'), tags,
                     coalesce(
                         (SELECT created_at FROM place),
-                        (SELECT max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
-                    ), id, $3, greatest(created_at, statement_timestamp()),
-                    greatest(created_at, statement_timestamp())
+                        (SELECT pg_catalog.max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
+                    ), id, $3, greatest(created_at, pg_catalog.statement_timestamp()),
+                    greatest(created_at, pg_catalog.statement_timestamp())
                 FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *
             ), copied AS (
                 INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
                 SELECT $4, m.message_id, m.created_at,
-                    m.archived AND coalesce(row_number() OVER newest_first > $5::bigint, false),
+                    m.archived AND coalesce(pg_catalog.row_number() OVER newest_first > $5::bigint, false),
                     {", ".join(f"m.{name}" for name in columns.split(", "))}
                 FROM {authored(tables)} AS m, made
                 WHERE m.conversation_id = $1 AND NOT m.aside AND (m.author IS NULL OR m.author = made.user_id)

@@ -53,10 +53,13 @@ class MessageStatements:
                 AND ($2::text IS NULL OR coalesce(author, {owner}) = $2)"""
         # The files that the message refers to afterwards, by the addresses in its texts, as files_in() finds them.
         patched = f"{tables.merge_patch}(coalesce(metadata, '{{}}'), $4::text::jsonb)"
-        used = f"""nullif(ARRAY(
-                        SELECT DISTINCT used.id FROM unnest(file_ids || $5::text[]) AS used (id)
-                        WHERE strpos(concat(content, content_json, {patched}, payload), '{FILE_URL[1:]}' || used.id) > 0
-                    ), '{{}}')"""
+        used = f"""(
+                        SELECT pg_catalog.array_agg(DISTINCT used.id)
+                        FROM pg_catalog.unnest(file_ids OPERATOR(pg_catalog.||) $5::text[]) AS used (id)
+                        WHERE pg_catalog.strpos(
+                            pg_catalog.concat(content, content_json, {patched}, payload), '{FILE_URL[1:]}' || used.id
+                        ) > 0
+                    )"""
         # The conversation's row is updated without a change, so that watchers see one. NULLs if there is no message.
         self.merge_metadata = f"""
             WITH owned AS (

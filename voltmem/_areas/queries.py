@@ -35,7 +35,7 @@ CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text A
 
 def hash_of(parts: str) -> str:
     """Return the SQL expression of the hash of parts, which are jsonb. Functions in migrations_sql/ have the same."""
-    return f"encode(sha256(convert_to({parts}::text, 'UTF8')), 'hex')"
+    return f"pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to({parts}::text, 'UTF8')), 'hex')"
 
 
 PARTS_HASH: Final = hash_of("parts")
@@ -46,14 +46,15 @@ IS_THEIRS: Final = (
 # Whether "words" are those of the message as it is now.
 IS_INDEXED: Final = (
     "words IS NOT NULL AND CASE WHEN parts IS NULL THEN true WHEN parts_hash IS NULL THEN false "
-    f"ELSE ltrim(parts_hash, '=') = {PARTS_HASH} END"
+    f"ELSE pg_catalog.ltrim(parts_hash, '=') = {PARTS_HASH} END"
 )
 ROLE: Final = f"CASE WHEN own_role IS NULL OR {IS_THEIRS} THEN role ELSE own_role END"
 TYPE: Final = f"CASE WHEN type IS NULL OR type = 'text' OR {IS_THEIRS} THEN 'text' ELSE type END"
 # The readable text. A CASE, so that the parts are read only if they are VoltAgent's.
 TEXT: Final = (
     f"CASE WHEN NOT {IS_THEIRS} THEN content ELSE ("
-    f"SELECT string_agg(said #>> '{{}}', E'\\n') FROM jsonb_path_query(parts, '{TEXTS_PATH}') AS said) END"
+    "SELECT pg_catalog.string_agg(said #>> '{}'::text[], E'\\n') "
+    f"FROM pg_catalog.jsonb_path_query(parts, '{TEXTS_PATH}') AS said) END"
 )
 # Content that is not plain text is read from content_json alone; its searchable copy in the column content is not
 # needed.
@@ -224,7 +225,7 @@ class ConversationQuery:
         """Return the statement that counts all matching conversations, ignoring limit and offset."""
         statement = self._filtered()
         where = f"\nWHERE {' AND '.join(statement.conditions)}" if statement.conditions else ""
-        return f"SELECT count(*)\nFROM {tables.conversations}{where}", statement.arguments
+        return f"SELECT pg_catalog.count(*)\nFROM {tables.conversations}{where}", statement.arguments
 
     def _filtered(self) -> Select:
         statement = Select()
@@ -290,7 +291,7 @@ class MessageQuery:
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement that counts all matching messages, ignoring limit and offset."""
         statement = self._filtered(tables)
-        text = f"SELECT count(*)\nFROM {authored(tables)} AS m\nWHERE {' AND '.join(statement.conditions)}"
+        text = f"SELECT pg_catalog.count(*)\nFROM {authored(tables)} AS m\nWHERE {' AND '.join(statement.conditions)}"
         return text, statement.arguments
 
     def _filtered(self, tables: Tables) -> Select:
@@ -385,7 +386,8 @@ class WindowQuery:
             WITH start AS (
                 SELECT number FROM (
                     SELECT created_at, seq, {ROLE} AS role, {_SPEAKER} AS speaker,
-                        row_number() OVER newest_first AS number, {neighbour}({_SPEAKER}) OVER newest_first AS neighbour
+                        pg_catalog.row_number() OVER newest_first AS number,
+                        pg_catalog.{neighbour}({_SPEAKER}) OVER newest_first AS neighbour
                     {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
                 ) AS each
                 WHERE {begins} ORDER BY {newest_first}
@@ -398,7 +400,7 @@ class WindowQuery:
 # are matched as text, because JSON operators refuse NUL characters, and only in the beginning, because the content may
 # have megabytes.
 _IS_TOOL_RESULT: Final = (
-    f"({TYPE} = 'tool-result' OR coalesce(left(content_json::text, 1000) "
+    f"({TYPE} = 'tool-result' OR coalesce(pg_catalog.left(content_json::text, 1000) "
     f"""~ '"type":"(tool-result|tool_result|function_call_output)"', false) AND NOT {IS_THEIRS})"""
 )
 _SPEAKER: Final = f"CASE WHEN {ROLE} = 'user' AND {_IS_TOOL_RESULT} THEN 'tool' ELSE {ROLE} END"

@@ -134,8 +134,10 @@ class SearchStatements:
         # results, which often repeat a word many times. Each conversation is returned with its best message.
         self.search = f"""
             WITH found AS MATERIALIZED (
-                SELECT conversation_id, message_id, created_at, ts_rank(words, $2::text::tsquery)
-                    * CASE WHEN {ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result') THEN 0.1 ELSE 1 END AS rank
+                SELECT conversation_id, message_id, created_at,
+                    pg_catalog.ts_rank(words, $2::text::tsquery)::float8 * CASE
+                        WHEN {ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result') THEN 0.1::float8 ELSE 1
+                    END AS rank
                 FROM {messages}
                 WHERE words @@ $2::text::tsquery AND {ON_LINE} AND {IS_INDEXED}
             ), best AS (
@@ -148,7 +150,7 @@ class SearchStatements:
                     AND NOT {tables.plain}(title, $9, $10) LIKE ANY ($4::text[])
             ), ranked AS (
                 SELECT coalesce(t.id, best.conversation_id) AS id, best.message_id,
-                    (coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer)::float8 AS rank
+                    coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer::float8 AS rank
                 FROM best FULL JOIN titled AS t ON t.id = best.conversation_id
             )
             SELECT r.rank, m.message_id, m.role, m.said_at, m.text, {columns}
@@ -160,7 +162,7 @@ class SearchStatements:
             ) AS r
             LEFT JOIN (
                 SELECT conversation_id, message_id, {ROLE} AS role, created_at AS said_at,
-                    left({TEXT}, {LONGEST_READ}) AS text
+                    pg_catalog.left({TEXT}, {LONGEST_READ}) AS text
                 FROM {messages}
             ) AS m ON m.conversation_id = r.id AND m.message_id = r.message_id
             ORDER BY r.rank DESC, r.updated_at DESC, r.id DESC"""
@@ -182,7 +184,7 @@ class SearchStatements:
                 WHERE m.conversation_id = b.conversation_id AND m.message_id = b.message_id
                 RETURNING m.message_id
             )
-            SELECT conversation_id, message_id, (SELECT count(*) FROM forgotten) AS forgotten
+            SELECT conversation_id, message_id, (SELECT pg_catalog.count(*) FROM forgotten) AS forgotten
             FROM batch ORDER BY conversation_id DESC, message_id DESC LIMIT 1"""
 
 

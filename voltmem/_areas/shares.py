@@ -103,7 +103,7 @@ class ShareStatements:
                 INSERT INTO {shares} AS existing
                     (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
                 SELECT $4, $1, place.message_id, place.created_at, place.seq,
-                    (SELECT max(seq) FROM {messages} WHERE conversation_id = $1 AND {ON_LINE})
+                    (SELECT pg_catalog.max(seq) FROM {messages} WHERE conversation_id = $1 AND {ON_LINE})
                 FROM source LEFT JOIN place ON true
                 WHERE $3::text IS NULL OR place.message_id IS NOT NULL
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
@@ -132,9 +132,9 @@ class ShareStatements:
                 ) AS m
                 WHERE path.aside AND m.message_id = path.parent_id
             ), branching_point AS (
-                SELECT coalesce(min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
-                    coalesce(min(seq) FILTER (WHERE NOT aside), 0) AS seq
-                FROM path HAVING count(*) > 0
+                SELECT coalesce(pg_catalog.min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
+                    coalesce(pg_catalog.min(seq) FILTER (WHERE NOT aside), 0) AS seq
+                FROM path HAVING pg_catalog.count(*) > 0
             )"""
 
         def shown(page: str) -> str:

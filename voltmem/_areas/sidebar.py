@@ -144,7 +144,7 @@ class SidebarQuery:
         if self.resource_id is not None:
             statement.where("resource_id = {}", self.resource_id)
         if self.tag is not None:
-            statement.where("tags @> ARRAY[{}::text]", self.tag)
+            statement.where("tags OPERATOR(pg_catalog.@>) ARRAY[{}::text]", self.tag)
         for name, beyond in (("after", "<"), ("before", ">")):
             if getattr(self, name) is not None:
                 place = SidebarCursor.of(name, getattr(self, name))
@@ -159,7 +159,7 @@ class SidebarQuery:
 
 def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
     """Return the SELECT of the items for some conversations: the FROM item *conversations* yields their rows."""
-    columns = f"{ROLE} AS role, created_at, left({TEXT}, {PREVIEW_CHARACTERS}) AS text"
+    columns = f"{ROLE} AS role, created_at, pg_catalog.left({TEXT}, {PREVIEW_CHARACTERS}) AS text"
     return f"""
         SELECT {CONVERSATION_COLUMNS.replace("created_at", "c.created_at")}, {", ".join(MARKS)},
             {"last.text" if preview else "NULL::text"} AS preview,
@@ -201,7 +201,7 @@ class SidebarStatements:
         # that is stored later may have the time at which it began.
         last_time = f"({last_said(tables, 'm.created_at', '$1', owner_of(tables, '$1'))})"
         self.read = marked(
-            f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, statement_timestamp()))"
+            f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, pg_catalog.statement_timestamp()))"
         )
         # An automatic title replaces only an automatic one.
         self.rename = marked(
@@ -209,12 +209,12 @@ class SidebarStatements:
                 title_is_automatic = $4 AND (title IS NULL OR title_is_automatic)"""
         )
         # Repeatable: sent again, each statement finds the row as it left it, and returns it.
-        self.delete = marked("deleted_at = coalesce(deleted_at, statement_timestamp())", "")
+        self.delete = marked("deleted_at = coalesce(deleted_at, pg_catalog.statement_timestamp())", "")
         self.restore = marked("deleted_at = NULL", "")
         self.purge = f"""
             DELETE FROM {conversations}
             WHERE ($1::text IS NULL OR user_id = $1)
-                AND statement_timestamp() - deleted_at >= coalesce($2::interval, '0 seconds')"""
+                AND pg_catalog.statement_timestamp() - deleted_at >= coalesce($2::interval, '0 seconds')"""
         self.deleted = f"""
             {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""

@@ -35,10 +35,11 @@ class UserStatements:
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
             , files AS (DELETE FROM {tables.files} WHERE user_id = $1)
             , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
-            SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM runs) AS deleted,
+            SELECT (SELECT pg_catalog.count(*) FROM gone) + (SELECT pg_catalog.count(*) FROM runs) AS deleted,
                 {has_backup(tables)} AS has_backup,
                 (
-                    SELECT count({notify_sql(tables, "$1::text")}) FROM watchers WHERE until > statement_timestamp()
+                    SELECT pg_catalog.count({notify_sql(tables, "$1::text")}) FROM watchers
+                    WHERE until > pg_catalog.statement_timestamp()
                 ) AS notified,
                 {tables.forget_in_voltagent}($1, ARRAY(SELECT id FROM own)) AS forgotten"""
 

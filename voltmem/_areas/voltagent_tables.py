@@ -27,7 +27,7 @@ def has_voltagent(tables: Tables) -> str:
     """Return the condition that VoltAgent 1 or 2 uses these tables: it adds a column to the messages."""
     return f"""EXISTS (
             SELECT FROM pg_catalog.pg_attribute
-            WHERE attrelid = '{tables.messages}'::regclass AND attname = 'user_id' AND NOT attisdropped
+            WHERE attrelid = '{tables.messages}'::regclass::oid AND attname = 'user_id' AND NOT attisdropped
         )"""
 
 
@@ -115,9 +115,9 @@ async def voltagent_rows(executor: Executor, tables: Tables) -> dict[str, str]:
     """Return the SELECT of the rows of a user, $1, as JSON text, for each of VoltAgent's own tables that is there."""
     conditions = _own_rows(tables)
     names = {tables.of_voltagent(suffix): suffix for suffix in conditions}
-    there = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
+    there = "SELECT name FROM pg_catalog.unnest($1::text[]) AS name WHERE pg_catalog.to_regclass(name) IS NOT NULL"
     return {
-        names[row["name"]]: f"SELECT to_jsonb(t)::text AS row FROM {row['name']} AS t "
+        names[row["name"]]: f"SELECT pg_catalog.to_jsonb(t)::text AS row FROM {row['name']} AS t "
         f"WHERE {conditions[names[row['name']]]} ORDER BY t.created_at"
         for row in await executor.fetch(there, list(names))
     }

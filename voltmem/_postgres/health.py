@@ -68,22 +68,25 @@ class HealthStatements:
     def _look(tables: Tables, missing: str) -> str:
         names = ", ".join(f"'{each}'" for each in (tables.conversations, tables.messages))
         return f"""
-            SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') = 'on' AS is_read_only,
-                current_setting('server_version') AS server_version, current_user::text AS role,
-                clock_timestamp() AS now, {missing} AS missing,
+            SELECT pg_catalog.pg_is_in_recovery() AS is_standby,
+                pg_catalog.current_setting('transaction_read_only') = 'on' AS is_read_only,
+                pg_catalog.current_setting('server_version') AS server_version, current_user::text AS role,
+                pg_catalog.clock_timestamp() AS now, {missing} AS missing,
                 ARRAY(
                     SELECT privilege || ' on ' || name
-                    FROM unnest(ARRAY[{names}]) AS name,
-                        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
-                    WHERE NOT has_table_privilege(to_regclass(name), privilege)
+                    FROM pg_catalog.unnest(ARRAY[{names}]) AS name,
+                        pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+                    WHERE NOT pg_catalog.has_table_privilege(pg_catalog.to_regclass(name), privilege)
                     UNION ALL
-                    SELECT 'EXECUTE on ' || p.oid::regprocedure FROM pg_proc AS p
-                    WHERE p.pronamespace = to_regnamespace('"{tables.schema}"')
-                        AND p.proname = '{bare(tables.add_messages)}' AND NOT has_function_privilege(p.oid, 'EXECUTE')
+                    SELECT 'EXECUTE on ' || p.oid::regprocedure FROM pg_catalog.pg_proc AS p
+                    WHERE p.pronamespace = pg_catalog.to_regnamespace('"{tables.schema}"')::oid
+                        AND p.proname = '{bare(tables.add_messages)}'
+                        AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
                 ) AS lacking,
                 EXISTS (
-                    SELECT 1 FROM pg_trigger
-                    WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{bare(tables.tell_watchers)}'
+                    SELECT 1 FROM pg_catalog.pg_trigger
+                    WHERE tgrelid = pg_catalog.to_regclass('{tables.conversations}')::oid
+                        AND tgname = '{bare(tables.tell_watchers)}'
                         AND tgenabled IN ('O', 'A')
                 ) AS has_notifications"""
 

@@ -49,8 +49,9 @@ def channel(tables: Tables) -> str:
 def notify_sql(tables: Tables, user_id: str) -> str:
     """Return the SQL expression that notifies all watchers of the user whose id *user_id* yields."""
     name = tables.render("{schema}.{prefix}")
-    channel = f"'voltmem_' || left(encode(sha256(convert_to('{name}', 'UTF8')), 'hex'), 16)"
-    return f"pg_notify({channel}, {user_key_sql(user_id)})"
+    digest = f"pg_catalog.sha256(pg_catalog.convert_to('{name}', 'UTF8'))"
+    channel = f"'voltmem_' || pg_catalog.left(pg_catalog.encode({digest}, 'hex'), 16)"
+    return f"pg_catalog.pg_notify({channel}, {user_key_sql(user_id)})"
 
 
 class ListenerStatements:
@@ -58,22 +59,23 @@ class ListenerStatements:
 
     def __init__(self, tables: Tables) -> None:
         self.prove = f"""
-            SELECT pg_notify($1, $2), EXISTS (
-                SELECT FROM pg_trigger
-                WHERE tgrelid = to_regclass('{tables.conversations}') AND tgname = '{bare(tables.tell_watchers)}'
+            SELECT pg_catalog.pg_notify($1, $2), EXISTS (
+                SELECT FROM pg_catalog.pg_trigger
+                WHERE tgrelid = pg_catalog.to_regclass('{tables.conversations}')::oid
+                    AND tgname = '{bare(tables.tell_watchers)}'
                     AND tgenabled IN ('O', 'A')
             ) AS has_trigger"""
         # Three times the interval of renewal.
         self.watch = f"""
             INSERT INTO {tables.watchers} (user_id, listener, until)
-            SELECT DISTINCT user_id, $2::text, statement_timestamp() + interval '1 minute'
-            FROM unnest($1::text[]) AS user_id
+            SELECT DISTINCT user_id, $2::text, pg_catalog.statement_timestamp() + interval '1 minute'
+            FROM pg_catalog.unnest($1::text[]) AS user_id
             ON CONFLICT (user_id, listener) DO UPDATE SET until = excluded.until"""
         # SKIP LOCKED: two listeners that clean up at the same time do not wait for each other.
         self.forget_expired = f"""
             DELETE FROM {tables.watchers} WHERE (user_id, listener) IN (
                 SELECT user_id, listener FROM {tables.watchers}
-                WHERE until < statement_timestamp() FOR UPDATE SKIP LOCKED
+                WHERE until < pg_catalog.statement_timestamp() FOR UPDATE SKIP LOCKED
             )"""
         self.leave = f"DELETE FROM {tables.watchers} WHERE listener = $1"
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from voltmem._postgres.migrations import conversation_schema, unreleased, voltagent
 from voltmem._postgres.migrations.apply import apply_missing, missing
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
-from voltmem._postgres.migrations.ledger import create_statements, entries, is_current, record_sql, refuse_edited_sql
+from voltmem._postgres.migrations.ledger import (
+    PINNED_PATH,
+    create_statements,
+    entries,
+    is_current,
+    record_sql,
+    refuse_edited_sql,
+)
 from voltmem.errors import SchemaNotReadyError
 
 if TYPE_CHECKING:
@@ -69,7 +76,7 @@ class MigrationStatus:
 async def status(connection: Connection, tables: Tables) -> list[MigrationStatus]:
     """Return all applied and missing migrations, in order, including those of a newer release."""
     todo = await missing_migrations(connection, tables)
-    has_ledger = await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", tables.migrations)
+    has_ledger = await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NOT NULL", tables.migrations)
     rows = await connection.fetch(f"SELECT name, applied_at FROM {tables.migrations}") if has_ledger else []
     found = {row["name"]: MigrationStatus(**row) for row in rows}
     found |= {name: MigrationStatus(name, None) for name in todo}
@@ -90,9 +97,10 @@ def script(tables: Tables) -> str:
     create_schema, create_ledger = create_statements(tables)
     parts = [
         f"-- All statements that voltmem needs for {tables}. Those that were applied are skipped in another run.\n"
-        "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1",
+        "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1\n"
+        f"{PINNED_PATH};",
         # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
-        _where(f"to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
+        _where(f"pg_catalog.to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
         create_ledger,
         unreleased.script(tables),
         refuse_edited_sql(tables, migrations()),

@@ -58,7 +58,8 @@ class HistoryStatements:
             return f"""
             INSERT INTO {entries} AS existing
                 (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
-            SELECT $1::text, $2::text, coalesce($4::timestamptz, statement_timestamp()), $5::text, {user}, $7::text,
+            SELECT $1::text, $2::text, coalesce($4::timestamptz, pg_catalog.statement_timestamp()),
+                $5::text, {user}, $7::text,
                 $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb, $12::text::jsonb
             {source}
             ON CONFLICT (id) DO UPDATE SET
@@ -88,7 +89,8 @@ class HistoryStatements:
         )
         self.put_event = f"""
             INSERT INTO {events} AS existing (id, start_time, {columns})
-            SELECT $1::text, coalesce($2::timestamptz, statement_timestamp()), $3::text, $4::text, $5::timestamptz,
+            SELECT $1::text, coalesce($2::timestamptz, pg_catalog.statement_timestamp()),
+                $3::text, $4::text, $5::timestamptz,
                 $6::text, $7::text, $8::text, $9::text, $10::text, $11::text::jsonb, $12::text::jsonb,
                 $13::text::jsonb, $14::text::jsonb, $15::text::jsonb, $16::text::jsonb, $17::text, entry.id
             FROM {entries} AS entry WHERE entry.id = $18 FOR KEY SHARE
@@ -109,7 +111,7 @@ class HistoryStatements:
         self.steps = f"""
             SELECT {STEP_COLUMNS} FROM {steps}
             WHERE history_id = ANY($1::text[])
-            ORDER BY seq, value->>'timestamp', key"""
+            ORDER BY seq, value ->> 'timestamp'::text, key"""
         self.events = f"""
             SELECT {EVENT_COLUMNS} FROM {events}
             WHERE history_id = ANY($1::text[])

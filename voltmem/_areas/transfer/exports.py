@@ -32,7 +32,7 @@ class ExportStatements:
         conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
-        self.moment = "SELECT statement_timestamp() AS moment"
+        self.moment = "SELECT pg_catalog.statement_timestamp() AS moment"
         # With those of other users in which the user has written, in VoltAgent's tables. Their titles and marks are the
         # owners'.
         self.conversations = f"""
@@ -60,13 +60,13 @@ class ExportStatements:
             ORDER BY f.id, c.number"""
         # The conversations in the order of the array. What files="extract" took out of the payloads is in the lines of
         # the files, which are the user's own.
-        columns = message_columns(tables, unless=f"owner = $2 AND strpos(payload::text, '{EXPORTED}') = 0")
+        columns = message_columns(tables, unless=f"owner = $2 AND pg_catalog.strpos(payload::text, '{EXPORTED}') = 0")
         self.messages = f"""
             SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {columns}
             FROM {authored(tables)} AS m JOIN (SELECT id, user_id AS owner FROM {conversations}) AS c
                 ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
-            ORDER BY array_position($1, conversation_id), created_at, seq"""
+            ORDER BY pg_catalog.array_position($1, conversation_id), created_at, seq"""
         self.runs = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE userid = $1
@@ -75,7 +75,7 @@ class ExportStatements:
         self.steps = f"""
             SELECT {STEP_COLUMNS}, agent_id FROM {steps}
             WHERE history_id = ANY($1::text[])
-            ORDER BY seq, value->>'timestamp', key"""
+            ORDER BY seq, value ->> 'timestamp'::text, key"""
         self.events = f"""
             SELECT {EVENT_COLUMNS}, agent_id FROM {events}
             WHERE history_id = ANY($1::text[])

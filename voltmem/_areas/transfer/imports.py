@@ -66,21 +66,21 @@ class ImportStatements:
             WITH made AS (
                 INSERT INTO {conversations}
                     (id, user_id, resource_id, title, metadata, created_at, updated_at, {marks})
-                SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, statement_timestamp()),
-                    coalesce($7::timestamptz, $6::timestamptz, statement_timestamp()),
+                SELECT $1, $2, $3, $4, $5::text::jsonb, coalesce($6::timestamptz, pg_catalog.statement_timestamp()),
+                    coalesce($7::timestamptz, $6::timestamptz, pg_catalog.statement_timestamp()),
                     $8, $9, $10::text[],
-                    CASE WHEN $16 THEN greatest($11::timestamptz, $6, statement_timestamp()) ELSE $11 END,
+                    CASE WHEN $16 THEN greatest($11::timestamptz, $6, pg_catalog.statement_timestamp()) ELSE $11 END,
                     $12::timestamptz, $13,
                     CASE WHEN NOT source.is_others THEN $14 END, CASE WHEN NOT source.is_others THEN $15 END
                 FROM (
                     SELECT EXISTS (SELECT FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
                 ) AS source
                 ON CONFLICT (id) DO NOTHING
-                RETURNING id, user_id, created_at, set_config('voltmem.user_id', user_id, true)
+                RETURNING id, user_id, created_at, pg_catalog.set_config('voltmem.user_id', user_id, true)
             ), kept AS (
                 INSERT INTO {payloads} (conversation_id, format, payload, revision, updated_at)
                 SELECT c.id, p.format, p.payload::json, p.revision,
-                    coalesce(p.updated_at::timestamptz, statement_timestamp())
+                    coalesce(p.updated_at::timestamptz, pg_catalog.statement_timestamp())
                 FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
             ), said AS ({_insert_messages(tables, "made", 21)}
             )
@@ -99,7 +99,7 @@ class ImportStatements:
             WITH made AS (
                 INSERT INTO {entries}
                     (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
-                SELECT $1, $2, coalesce($3::timestamptz, statement_timestamp()), $4, $5,
+                SELECT $1, $2, coalesce($3::timestamptz, pg_catalog.statement_timestamp()), $4, $5,
                     CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
                     $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb
                 ON CONFLICT (id) DO NOTHING
@@ -122,7 +122,7 @@ class ImportStatements:
 _EVENT_VALUES: Final[Mapping[str, str]] = {
     **{name: f"e.{name}" for name in EVENT},
     **{name: f"e.{name}::jsonb" for name in (*EVENT_JSON, "exact")},
-    "start_time": "coalesce(e.start_time::timestamptz, statement_timestamp())",
+    "start_time": "coalesce(e.start_time::timestamptz, pg_catalog.statement_timestamp())",
     "end_time": "e.end_time::timestamptz",
 }
 
@@ -145,12 +145,12 @@ def _insert_messages(tables: Tables, conversations: str, first: int) -> str:
                 SELECT c.id, m.message_id, m.role, m.content, m.content_json::json, m.type, m.metadata::jsonb,
                     coalesce(m.created_at::timestamptz, c.created_at), m.format, m.payload::json, m.parent_id,
                     m.archived IS NOT NULL, m.aside IS NOT NULL, m.parts::jsonb,
-                    replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
-                    string_to_array(m.file_ids, ' '), '=' || {hash_of("m.parts::jsonb")}
+                    pg_catalog.replace(m.words, E'\\x01', {user_key_sql("c.user_id")})::tsvector,
+                    pg_catalog.string_to_array(m.file_ids, ' '), '=' || {hash_of("m.parts::jsonb")}
                 FROM {conversations} AS c,
                     unnest({_arrays(first, len(MESSAGE))}) WITH ORDINALITY AS m ({", ".join(MESSAGE)}, place)
                 WHERE c.id = $1 AND (
-                    SELECT count({tables.keep_file}(owned.user_id, kept.id, kept.content))
+                    SELECT pg_catalog.count({tables.keep_file}(owned.user_id, kept.id, kept.content))
                     FROM {conversations} AS owned, unnest({_arrays(last + 1, 2)}) AS kept (id, content)
                     WHERE owned.id = $1
                 ) >= 0

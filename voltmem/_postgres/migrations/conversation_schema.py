@@ -74,7 +74,7 @@ class ConversationSchemaStatements:
         self.tables = tables
         self.is_old = f"""
             SELECT CASE
-                WHEN to_regclass('{conversations}') IS NULL THEN {_has_user(messages)}
+                WHEN pg_catalog.to_regclass('{conversations}') IS NULL THEN {_has_user(messages)}
                 ELSE NOT {_has_user(conversations)}
             END"""
         self.has_user_with_messages = f"SELECT {_has_user(messages)}"
@@ -96,21 +96,23 @@ class MigrateStatements(ConversationSchemaStatements):
         # Writers wait from here on, so that no row is missed. Readers are not blocked until the end.
         self.lock = f"LOCK TABLE {conversations}, {messages} IN SHARE ROW EXCLUSIVE MODE"
         self.add_user_to_messages = f"ALTER TABLE {messages} ADD COLUMN user_id text NOT NULL DEFAULT 'default'"
-        self.count_messages = f"SELECT count(*) FROM {messages}"
+        self.count_messages = f"SELECT pg_catalog.count(*) FROM {messages}"
         # The writers of each conversation. The first one keeps the id; the new ids of the others are hashes of both
         # ids, after the length of the first, so that different pairs never give the same text.
         derived = (
-            "conversation_id || ':' || left(encode(sha256(convert_to("
-            "char_length(conversation_id) || ':' || conversation_id || user_id, 'UTF8')), 'hex'), 32)"
+            "conversation_id || ':' || pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to("
+            "pg_catalog.char_length(conversation_id) || ':' || conversation_id || user_id, 'UTF8')), 'hex'), 32)"
         )
         self.find_writers = f"""
             CREATE TEMPORARY TABLE {writers} ON COMMIT DROP AS
             SELECT conversation_id, user_id, message_count, first_at, last_at, place > 1 AS moves,
                 CASE WHEN place = 1 THEN conversation_id ELSE {derived} END AS new_id
             FROM (
-                SELECT conversation_id, user_id, count(*) AS message_count,
-                    min(created_at) AS first_at, max(created_at) AS last_at,
-                    row_number() OVER (PARTITION BY conversation_id ORDER BY min(created_at), user_id) AS place
+                SELECT conversation_id, user_id, pg_catalog.count(*) AS message_count,
+                    pg_catalog.min(created_at) AS first_at, pg_catalog.max(created_at) AS last_at,
+                    pg_catalog.row_number() OVER (
+                        PARTITION BY conversation_id ORDER BY pg_catalog.min(created_at), user_id
+                    ) AS place
                 FROM {messages}
                 GROUP BY conversation_id, user_id
             ) AS each"""
@@ -128,10 +130,11 @@ class MigrateStatements(ConversationSchemaStatements):
             f"CREATE UNIQUE INDEX {name}_by_id ON {messages} (conversation_id, message_id)",
         ]
         self.has_foreign_key = f"""
-            SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f'
-                AND conrelid = '{messages}'::regclass AND confrelid = '{conversations}'::regclass)"""
+            SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f'
+                AND conrelid = '{messages}'::regclass::oid AND confrelid = '{conversations}'::regclass::oid)"""
         self.primary_key = f"""
-            SELECT conname FROM pg_constraint WHERE contype = 'p' AND conrelid = '{messages}'::regclass"""
+            SELECT conname FROM pg_catalog.pg_constraint
+            WHERE contype = 'p' AND conrelid = '{messages}'::regclass::oid"""
         self.change = [
             f"ALTER TABLE {messages} ADD CONSTRAINT {name}_pkey PRIMARY KEY USING INDEX {name}_by_id",
             f"ALTER TABLE {messages} DROP COLUMN user_id",
@@ -142,7 +145,7 @@ class MigrateStatements(ConversationSchemaStatements):
             WHERE c.id = w.new_id""",
             f"ALTER TABLE {conversations} ALTER COLUMN user_id DROP DEFAULT",
         ]
-        self.count_conversations = f"SELECT count(*) FROM {conversations}"
+        self.count_conversations = f"SELECT pg_catalog.count(*) FROM {conversations}"
         self.split = f"""
             SELECT new_id AS id, conversation_id, user_id, message_count
             FROM {writers} WHERE moves ORDER BY conversation_id, user_id"""
@@ -162,7 +165,8 @@ class MigrateStatements(ConversationSchemaStatements):
             *self.move,
             f"IF NOT ({self.has_foreign_key}) THEN {self.add_foreign_key}; END IF",
             self.lock_out,
-            f"IF EXISTS ({self.primary_key}) THEN EXECUTE (SELECT format('{self.drop_primary_key('%s')}', name) "
+            f"IF EXISTS ({self.primary_key}) THEN EXECUTE ("
+            f"SELECT pg_catalog.format('{self.drop_primary_key('%s')}', name) "
             f"FROM ({self.primary_key}) AS key (name)); END IF",
             *self.change,
             self.record,
@@ -176,9 +180,9 @@ class MigrateStatements(ConversationSchemaStatements):
 
 def has_backup(tables: Tables) -> str:
     """Return the condition that there is a backup and its messages have a user_id."""
-    return f"""to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
-                    SELECT FROM pg_attribute
-                    WHERE attrelid = to_regclass('{tables.messages_backup}') AND attname = 'user_id'
+    return f"""pg_catalog.to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
+                    SELECT FROM pg_catalog.pg_attribute
+                    WHERE attrelid = pg_catalog.to_regclass('{tables.messages_backup}')::oid AND attname = 'user_id'
                         AND NOT attisdropped)"""
 
 
@@ -210,8 +214,8 @@ class BackupStatements(ConversationSchemaStatements):
         conversations, messages = tables.conversations, tables.messages
         backups = {conversations: tables.conversations_backup, messages: tables.messages_backup}
         name = bare(messages)
-        self.exists = f"SELECT to_regclass('{backups[conversations]}') IS NOT NULL"
-        self.both_exist = f"{self.exists} AND to_regclass('{backups[messages]}') IS NOT NULL"
+        self.exists = f"SELECT pg_catalog.to_regclass('{backups[conversations]}') IS NOT NULL"
+        self.both_exist = f"{self.exists} AND pg_catalog.to_regclass('{backups[messages]}') IS NOT NULL"
         self.make = [
             statement
             for table, backup in backups.items()
@@ -221,11 +225,14 @@ class BackupStatements(ConversationSchemaStatements):
             )
         ]
         self.is_whole = f"""
-            SELECT (SELECT count(*) FROM {conversations}) = (SELECT count(*) FROM {backups[conversations]})
-                AND (SELECT count(*) FROM {messages}) = (SELECT count(*) FROM {backups[messages]})"""
+            SELECT (SELECT pg_catalog.count(*) FROM {conversations})
+                    = (SELECT pg_catalog.count(*) FROM {backups[conversations]})
+                AND (SELECT pg_catalog.count(*) FROM {messages})
+                    = (SELECT pg_catalog.count(*) FROM {backups[messages]})"""
         self.drop = [f"DROP TABLE {backup}" for backup in backups.values()]
         self.both_tables_exist = (
-            f"SELECT to_regclass('{conversations}') IS NOT NULL AND to_regclass('{messages}') IS NOT NULL"
+            f"SELECT pg_catalog.to_regclass('{conversations}') IS NOT NULL "
+            f"AND pg_catalog.to_regclass('{messages}') IS NOT NULL"
         )
         # Without CASCADE: objects that depend on the tables are the application's, and PostgreSQL's error names them.
         self.restore = [
@@ -255,7 +262,7 @@ class BackupStatements(ConversationSchemaStatements):
 
 def _has_user(table: str) -> str:
     return (
-        f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('{table}') "
+        f"EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass('{table}')::oid "
         "AND attname = 'user_id' AND NOT attisdropped)"
     )
 
@@ -270,8 +277,8 @@ def _old_tables(tables: Tables) -> list[str]:
             resource_id text NOT NULL,
             title text,
             metadata jsonb,
-            created_at timestamptz NOT NULL DEFAULT now(),
-            updated_at timestamptz NOT NULL DEFAULT now()
+            created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+            updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
         )""",
         f"""
         CREATE TABLE IF NOT EXISTS {messages} (
@@ -281,7 +288,7 @@ def _old_tables(tables: Tables) -> list[str]:
             role text NOT NULL,
             content text NOT NULL,
             type text NOT NULL,
-            created_at timestamptz NOT NULL DEFAULT now(),
+            created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
             PRIMARY KEY (user_id, conversation_id, message_id)
         )""",
     ]
@@ -296,10 +303,10 @@ def _copy_rights(table: str, other: str) -> str:
             FOR granted IN
                 SELECT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END AS role,
                     acl.privilege_type AS privilege
-                FROM pg_class, aclexplode(relacl) AS acl
-                WHERE oid = to_regclass('{table}') AND acl.grantee <> relowner
+                FROM pg_catalog.pg_class, pg_catalog.aclexplode(relacl) AS acl
+                WHERE oid = pg_catalog.to_regclass('{table}')::oid AND acl.grantee <> relowner
             LOOP
-                EXECUTE format('GRANT %s ON {other} TO %s', granted.privilege, granted.role);
+                EXECUTE pg_catalog.format('GRANT %s ON {other} TO %s', granted.privilege, granted.role);
             END LOOP;
         END
         $rights$"""

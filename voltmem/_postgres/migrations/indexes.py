@@ -51,13 +51,13 @@ class Index:
 
 async def is_large(connection: Connection, table: str) -> bool:
     """Return whether the table is so large that its indexes must be built concurrently."""
-    size = await connection.fetchval("SELECT pg_relation_size(to_regclass($1))", table)
+    size = await connection.fetchval("SELECT pg_catalog.pg_relation_size(pg_catalog.to_regclass($1))", table)
     return size is not None and size >= LARGE
 
 
 async def is_valid(connection: Connection, index: Index) -> bool | None:
     """Return whether the index is valid. False: it is being built, or building it failed; None: it does not exist."""
-    sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+    sql = "SELECT indisvalid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass($1)::oid"
     valid: bool | None = await connection.fetchval(sql, index.name)
     return valid
 
@@ -67,10 +67,13 @@ async def is_being_indexed(connection: Connection, tables: Tables) -> bool:
     building: bool = await connection.fetchval(
         """
         SELECT EXISTS (
-            SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_locks AS l ON l.relation = c.oid
-            WHERE NOT i.indisvalid AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid()
-                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                AND c.relnamespace = to_regnamespace($1) AND starts_with(c.relname::text, $2))""",
+            SELECT FROM pg_catalog.pg_index AS i
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid JOIN pg_catalog.pg_locks AS l ON l.relation = c.oid
+            WHERE NOT i.indisvalid AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted
+                AND l.pid <> pg_catalog.pg_backend_pid()
+                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+                AND c.relnamespace = pg_catalog.to_regnamespace($1)::oid
+                AND pg_catalog.starts_with(c.relname::text, $2))""",
         f'"{tables.schema}"',
         f"{tables.prefix}_",
     )

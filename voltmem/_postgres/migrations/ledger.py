@@ -28,6 +28,8 @@ PATIENCE: Final = 3600.0
 # Milliseconds to wait for a lock on a table, since all later statements on it wait as long. Well below deadlock_timeout
 # (a second), so that in a deadlock with a process that builds an index, this process gives up.
 LOCK_TIMEOUT: int = 400
+# The files of migrations_sql/ name PostgreSQL's functions and types without their schema.
+PINNED_PATH: Final = "SET search_path = pg_catalog, pg_temp"
 # The maximum of seconds between two checks of what another process is doing.
 LONGEST_DELAY: float = 1.0
 _FIRST_DELAY: Final = 0.02
@@ -68,7 +70,7 @@ def create_statements(tables: Tables) -> list[str]:
         f"CREATE TABLE IF NOT EXISTS {tables.migrations} (\n"
         "    name text PRIMARY KEY,\n"
         "    checksum text NOT NULL,\n"
-        "    applied_at timestamptz NOT NULL DEFAULT now(),\n"
+        "    applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(),\n"
         "    version integer NOT NULL DEFAULT 1\n"
         ");",
     ]
@@ -116,7 +118,7 @@ def refuse_edited_sql(tables: Tables, known: Sequence[Migration]) -> str:
     return f"""DO $voltmem$
 DECLARE
     edited text := (
-        SELECT string_agg(l.name, ', ' ORDER BY l.name) FROM {tables.migrations} AS l JOIN {_values(known)}
+        SELECT pg_catalog.string_agg(l.name, ', ' ORDER BY l.name) FROM {tables.migrations} AS l JOIN {_values(known)}
         ON l.name = known.name AND l.version = known.version AND l.checksum <> known.checksum
     );
 BEGIN
@@ -146,7 +148,7 @@ def foreign_refused(tables: Tables) -> Iterator[None]:
 
 async def entries(connection: Connection, tables: Tables) -> dict[str, Entry]:
     """Return the rows of the ledger by name; empty if there is no ledger. SchemaError if the table is not voltmem's."""
-    if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
+    if await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NULL", tables.migrations):
         return {}
     with foreign_refused(tables):
         rows = await connection.fetch(f"SELECT name, checksum, version FROM {tables.migrations}")
@@ -172,6 +174,9 @@ async def record(connection: Connection, tables: Tables, migration: Migration) -
 # --- one at a time ------------------------------------------------------------------------------------------------
 
 
+_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))"
+
+
 @asynccontextmanager
 async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[None]:
     """
@@ -184,7 +189,8 @@ async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[N
     turn = _Turn(connection, tables, key)
     while True:
         async with transaction_on(connection):
-            if await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
+            if await connection.fetchval(_TRY_LOCK, key):
+                await connection.execute(PINNED_PATH.replace("SET", "SET LOCAL"))
                 await _create_missing(connection, tables)
                 await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
                 yield
@@ -210,7 +216,7 @@ class _Turn:
             self._delay = min(2 * self._delay, LONGEST_DELAY)
             return
         # A transaction reads pg_stat_activity once, and again only after this.
-        await self._connection.execute("SELECT pg_stat_clear_snapshot()")
+        await self._connection.execute("SELECT pg_catalog.pg_stat_clear_snapshot()")
         holder = await self._connection.fetchrow(_HOLDER, self._key, HUNG_AFTER)
         if holder is None:
             return
@@ -228,31 +234,31 @@ class _Turn:
 
 # Another role sees neither the state nor the address, so that the wait ends with PATIENCE only.
 _HOLDER: Final = """
-    WITH wanted AS (SELECT hashtextextended($1, 0) AS key)
-    SELECT l.pid, concat_ws(', ', nullif(a.application_name, ''), host(a.client_addr)) AS what,
+    WITH wanted AS (SELECT pg_catalog.hashtextextended($1, 0) AS key)
+    SELECT l.pid, pg_catalog.concat_ws(', ', nullif(a.application_name, ''), pg_catalog.host(a.client_addr)) AS what,
         coalesce(
             a.state LIKE 'idle in transaction%'
-                AND clock_timestamp() - a.state_change > make_interval(secs => $2), false
+                AND pg_catalog.clock_timestamp() - a.state_change > pg_catalog.make_interval(secs => $2), false
         ) AS hangs
-    FROM wanted JOIN pg_locks AS l ON l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+    FROM wanted JOIN pg_catalog.pg_locks AS l ON l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
         AND l.classid::bigint = wanted.key >> 32 & 4294967295 AND l.objid::bigint = wanted.key & 4294967295
-        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+    LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
     LIMIT 1"""
 
 
 async def _create_missing(connection: Connection, tables: Tables) -> None:
     """Create the schema and the ledger if they are missing. Checked first: IF NOT EXISTS always needs the privilege."""
     create_schema, create_ledger = create_statements(tables)
-    if await connection.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
+    if await connection.fetchval("SELECT pg_catalog.to_regnamespace($1) IS NULL", f'"{tables.schema}"'):
         # Another prefix may be creating it with its first tables, which may take long on a busy machine. Each try is a
         # statement of its own, so that the next statement's snapshot is taken after the wait.
         key = f"voltmem:{tables.schema}"
         turn = _Turn(connection, tables, key)
-        while not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))", key):
+        while not await connection.fetchval(_TRY_LOCK, key):
             await turn.wait()
         await connection.execute(create_schema)
-    if await connection.fetchval("SELECT to_regclass($1) IS NULL", tables.migrations):
+    if await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NULL", tables.migrations):
         await connection.execute(create_ledger)
 
 

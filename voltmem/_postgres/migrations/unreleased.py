@@ -32,9 +32,9 @@ _INCOMPLETE: Final = (
 
 def _is_there(tables: Tables) -> str:
     """Return the condition that the ledger is one of an unreleased version, which had no column version."""
-    return f"""to_regclass('{tables.migrations}') IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM pg_attribute
-        WHERE attrelid = to_regclass('{tables.migrations}') AND attname = 'version' AND NOT attisdropped
+    return f"""pg_catalog.to_regclass('{tables.migrations}') IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM pg_catalog.pg_attribute
+        WHERE attrelid = pg_catalog.to_regclass('{tables.migrations}')::oid AND attname = 'version' AND NOT attisdropped
     )"""
 
 
@@ -44,8 +44,9 @@ def _rows(tables: Tables) -> str:
 
 def _is_incomplete(tables: Tables) -> str:
     """Return the condition that the ledger has other rows than the fourteen; NULL if it has no rows."""
-    listed = """string_agg(name || ' ' || checksum, ',' ORDER BY name COLLATE "C")"""
-    return f"(SELECT encode(sha256(convert_to({listed}, 'UTF8')), 'hex') {_rows(tables)}) <> '{_COMPLETE}'"
+    listed = """pg_catalog.string_agg(name || ' ' || checksum, ',' ORDER BY name COLLATE "C")"""
+    digest = f"pg_catalog.sha256(pg_catalog.convert_to({listed}, 'UTF8'))"
+    return f"(SELECT pg_catalog.encode({digest}, 'hex') {_rows(tables)}) <> '{_COMPLETE}'"
 
 
 def _drop_unused(tables: Tables) -> list[str]:

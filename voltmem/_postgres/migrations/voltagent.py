@@ -27,14 +27,14 @@ _FILLED: Final = {
 }
 # A default that is evaluated for the writing session. Functions of voltmem set voltmem.user_id for their transaction.
 # 'default' is VoltAgent's own default; VoltAgent replaces it by the conversation's user when it starts.
-_USER: Final = "coalesce(nullif(current_setting('voltmem.user_id', true), ''), 'default')"
+_USER: Final = "coalesce(nullif(pg_catalog.current_setting('voltmem.user_id', true), ''), 'default')"
 
 
 def _demanded(tables: Tables) -> str:
     """Return the FROM item of the columns that voltmem does not fill, and that have no default and must not be NULL."""
     return " UNION ALL ".join(
         f"""SELECT attrelid, attname FROM pg_catalog.pg_attribute
-            WHERE attrelid = to_regclass('{table}') AND attnum > 0 AND NOT attisdropped
+            WHERE attrelid = pg_catalog.to_regclass('{table}')::oid AND attnum > 0 AND NOT attisdropped
                 AND attnotnull AND NOT atthasdef AND attidentity = ''
                 AND attname <> ALL ('{{{",".join(_FILLED[name])}}}'::name[])"""
         for name, table in (("conversations", tables.conversations), ("messages", tables.messages))
@@ -45,7 +45,8 @@ def _foreign_user(tables: Tables) -> str:
     """Return the FROM item of the column user_id of the messages, if its default is not voltmem's."""
     return f"""SELECT a.attrelid, a.attname FROM pg_catalog.pg_attribute AS a
             LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            WHERE a.attrelid = to_regclass('{tables.messages}') AND a.attname = 'user_id' AND NOT a.attisdropped
+            WHERE a.attrelid = pg_catalog.to_regclass('{tables.messages}')::oid AND a.attname = 'user_id'
+                AND NOT a.attisdropped
                 AND coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') NOT LIKE '%voltmem.user_id%'"""
 
 
@@ -57,7 +58,8 @@ def unmet(tables: Tables) -> str:
 def unread(tables: Tables) -> str:
     """Return the SELECT of a row if there may be messages that VoltAgent cannot read."""
     return f"""SELECT 1 FROM pg_catalog.pg_attribute
-            WHERE attrelid = to_regclass('{tables.messages}') AND attname = 'user_id' AND NOT attisdropped
+            WHERE attrelid = pg_catalog.to_regclass('{tables.messages}')::oid AND attname = 'user_id'
+                AND NOT attisdropped
                 AND NOT EXISTS (SELECT 1 FROM {tables.migrations} WHERE name = '{MESSAGES}')"""
 
 
@@ -68,7 +70,9 @@ DECLARE
     demanded record;
 BEGIN
 FOR demanded IN {_demanded(tables)} LOOP
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', demanded.attrelid::regclass, demanded.attname);
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', demanded.attrelid::regclass, demanded.attname
+    );
 END LOOP;
 IF EXISTS ({_foreign_user(tables)}) THEN
     ALTER TABLE {tables.messages} ALTER COLUMN user_id SET DEFAULT {_USER};

@@ -34,7 +34,7 @@ async def import_sessions(storage: PostgresStorage, table_name: str, *, schema: 
     async with storage.transaction() as tx:
         # The session used last is imported last, so it comes first in lists.
         rows = await tx.connection.fetch(
-            f"SELECT to_jsonb(t)::text AS session FROM {name} AS t "
+            f"SELECT pg_catalog.to_jsonb(t)::text AS session FROM {name} AS t "
             "ORDER BY coalesce(updated_at, created_at), session_id"
         )
     for row in rows:

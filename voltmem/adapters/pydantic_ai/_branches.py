@@ -77,7 +77,7 @@ class BranchStatements:
                 WHERE m.message_id = line.parent_id AND NOT m.archived AND line.step < coalesce(
                     $3::bigint,
                     -- Imported parents may form a circle.
-                    (SELECT count(*) FROM {messages} WHERE conversation_id = (SELECT id FROM home))
+                    (SELECT pg_catalog.count(*) FROM {messages} WHERE conversation_id = (SELECT id FROM home))
                 )
             )
             SELECT conversation_id, {message_columns(tables)} FROM (SELECT step, id FROM line) AS line
@@ -87,7 +87,7 @@ class BranchStatements:
         self.link = f"""
             UPDATE {messages} AS m SET parent_id = coalesce(line.before, '')
             FROM (
-                SELECT message_id, lag(message_id) OVER (ORDER BY created_at, seq) AS before
+                SELECT message_id, pg_catalog.lag(message_id) OVER (ORDER BY created_at, seq) AS before
                 FROM {messages} WHERE conversation_id = $1 AND {ON_LINE}
             ) AS line
             WHERE m.conversation_id = $1 AND m.message_id = line.message_id AND m.parent_id IS NULL"""

@@ -1,0 +1,291 @@
+"""A hostile search_path: no statement and no function uses a function, an operator or a table that it did not mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import pytest
+
+from tests.calls import VERBS, Rows, call
+from tests.postgres.test_statements import statements
+from voltmem import PostgresStorage
+from voltmem._postgres.migrations.files import migrations
+from voltmem._tables import Tables, bare
+from voltmem.options import DEFAULT_TABLE_PREFIX
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+TABLES: Final = Tables("app", DEFAULT_TABLE_PREFIX)
+
+SAFE: Final = {"search_path": "pg_catalog"}
+
+# These look like functions, and are part of the grammar: nothing can stand before them.
+GRAMMAR: Final = frozenset({"coalesce", "greatest", "least", "nullif", "normalize"})
+# A name before a parenthesis, with its schema; not the alias of a FROM item with its columns.
+CALLED: Final = re.compile(r"(?<!AS )(?<![\w\"$.])((?:pg_catalog\.)?)([a-z_][a-z_0-9]*)\(")
+NO_CODE: Final = re.compile(r"'(?:[^']|'')*'|--[^\n]*")
+OPERATOR: Final = re.compile(r"(?<![-+*/<>=~!@#%^&|`?])[-+*/<>=~!@#%^&|`?]{1,3}(?![-+*/<>=~!@#%^&|`?])")
+
+# Types of our columns and parameters, and those that PostgreSQL may choose for what has none.
+TYPES: Final = (
+    "text",
+    "varchar",
+    "name",
+    "text[]",
+    "varchar[]",
+    "json",
+    "jsonb",
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "float8",
+    "numeric",
+    "boolean",
+    "timestamptz",
+    "timestamp",
+)
+
+
+def code(sql: str) -> str:
+    """Return the SQL without its literals and comments."""
+    return NO_CODE.sub("''", sql)
+
+
+def called(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the schema ("" or "pg_catalog.") and the name of each function that is called and is not voltmem's."""
+    for text in texts:
+        sql = code(text)
+        for found in CALLED.finditer(sql):
+            schema, name = found.groups()
+            if name not in GRAMMAR and not (name == "unnest" and takes_several(sql[found.end() :])):
+                yield schema, name
+
+
+def takes_several(arguments: str) -> bool:
+    """Return whether a call has several arguments. Only unnest() without a schema may; it is always pg_catalog's."""
+    depth = 1
+    for each in arguments:
+        depth += (each in "([") - (each in ")]")
+        if not depth or (each == "," and depth == 1):
+            return bool(depth)
+    raise AssertionError(arguments)
+
+
+@pytest.fixture
+async def sent(database: str) -> set[str]:
+    """Every text that is sent when a storage is opened in an empty database and each verb is called."""
+    texts: set[str] = set()
+
+    async def log(connection: Connection) -> None:
+        connection.add_query_logger(lambda query: texts.add(query.query))
+
+    async with (
+        asyncpg.create_pool(database, init=log, min_size=1, max_size=2) as pool,
+        PostgresStorage(pool=pool, search=True) as storage,
+    ):
+        await use_all_verbs(storage, database)
+    return texts
+
+
+async def use_all_verbs(storage: PostgresStorage, database: str) -> None:
+    """Upgrade the schema, and call every verb on rows of its own."""
+    await storage.upgrade_schema()
+    await storage.health()
+    await storage.schema_status()
+    own: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    try:
+        rows = Rows(own, "public")
+        for name in VERBS:
+            await rows.seed()
+            await call(storage, name)
+        await storage.index_messages()
+        await storage.forget_words()
+    finally:
+        await own.close()
+
+
+def test_every_function_of_a_statement_is_qualified() -> None:
+    """A statement calls the functions of pg_catalog by their whole names."""
+    unqualified = {name for schema, name in called(statements(TABLES)) if not schema}
+
+    assert unqualified == set()
+
+
+async def test_every_function_that_is_sent_is_qualified(sent: set[str]) -> None:
+    """So do the statements of opening, of upgrading and of health(). A migration's text runs with its own path."""
+    of_files = {
+        statement for each in migrations() for statement in each.statements(Tables("public", DEFAULT_TABLE_PREFIX))
+    }
+    of_voltmem = {text for text in sent - of_files if "voltagent_memory" in text or "pg_catalog" in text}
+
+    assert len(of_voltmem) > 50
+    assert {name for schema, name in called(of_voltmem) if not schema} == set()
+
+
+HOSTILE_FUNCTIONS: Final = """
+    DO $hostile$
+    DECLARE
+        each record;
+        concrete text;
+        arguments text;
+    BEGIN
+        -- Every function of the name, with its arguments; one of any type with each of these types.
+        FOR each IN
+            SELECT DISTINCT proname, proargtypes, provariadic <> 0 AS variadic
+            FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ('{names}')
+        LOOP
+            FOREACH concrete IN ARRAY ARRAY['text', 'jsonb', 'bigint', 'timestamptz', 'boolean', 'bytea'] LOOP
+                arguments := (
+                    SELECT coalesce(string_agg(
+                        CASE WHEN each.variadic AND place = cardinality(each.proargtypes) THEN 'VARIADIC ' ELSE '' END
+                        || CASE
+                            WHEN typname ~ '^any.*array$' THEN concrete || '[]'
+                            WHEN typname = 'any' AND each.variadic THEN concrete || '[]'
+                            WHEN typname ~ '^any' THEN concrete
+                            ELSE format_type(argument, NULL)
+                        END, ', ' ORDER BY place), '')
+                    FROM unnest(each.proargtypes) WITH ORDINALITY AS a (argument, place) JOIN pg_type ON oid = argument
+                );
+                CONTINUE WHEN arguments ~ 'internal|cstring';
+                EXECUTE format(
+                    'CREATE OR REPLACE FUNCTION {schema}.%I(%s) RETURNS text LANGUAGE plpgsql AS %L',
+                    each.proname, arguments, format('BEGIN RAISE EXCEPTION %L; END', 'hostile ' || each.proname)
+                );
+            END LOOP;
+        END LOOP;
+    END
+    $hostile$"""
+"""Functions with the names of PostgreSQL's, which fail when they are called."""
+
+HOSTILE_OPERATORS: Final = """
+    DO $hostile$
+    DECLARE
+        a text;
+        b text;
+        name text;
+    BEGIN
+        FOREACH a IN ARRAY '{types}'::text[] LOOP
+            FOREACH b IN ARRAY '{types}'::text[] LOOP
+                EXECUTE format(
+                    'CREATE FUNCTION {schema}.operate(%s, %s) RETURNS boolean LANGUAGE plpgsql AS %L',
+                    a, b, format('BEGIN RAISE EXCEPTION %L; END', 'hostile operator of ' || a || ' and ' || b)
+                );
+                FOREACH name IN ARRAY '{names}'::text[] LOOP
+                    EXECUTE format(
+                        'CREATE OPERATOR {schema}.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = {schema}.operate)',
+                        name, a, b
+                    );
+                END LOOP;
+            END LOOP;
+        END LOOP;
+    END
+    $hostile$"""
+"""Operators with the names of PostgreSQL's, between all types, which fail when they are used."""
+
+
+def array(values: Iterable[str]) -> str:
+    """Return an array as a literal for SQL."""
+    return "{" + ",".join('"' + each.replace('"', '\\"') + '"' for each in sorted(values)) + "}"
+
+
+async def make_hostile(database: str, schema: str, *, operators_too: bool = True) -> None:
+    """Create functions and operators with all names of PostgreSQL's that our SQL has, in a new schema."""
+    codes = [code(text) for text in (*statements(TABLES), *(each.text for each in migrations()))]
+    functions = {name for text in codes for _, name in CALLED.findall(text)} - GRAMMAR
+    operators = {name for text in codes for name in OPERATOR.findall(text)} - {"=>", "*", "%", "?"} | {"~~", "!~~", "*"}
+    assert {"now", "cardinality", "convert_to", "unnest", "sha256", "count", "lag"} <= functions
+    assert {"=", "<>", "<", "||", "@@", "->>", "#>>"} <= operators
+    connection: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    try:
+        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        await connection.execute(HOSTILE_FUNCTIONS.format(schema=schema, names=array(functions)))
+        if operators_too:
+            types = array(TYPES)
+            await connection.execute(HOSTILE_OPERATORS.format(schema=schema, types=types, names=array(operators)))
+    finally:
+        await connection.close()
+
+
+async def test_no_hostile_function_or_operator_is_reached(database: str) -> None:
+    """Functions and operators that fit better than PostgreSQL's, in each schema of the path, change nothing."""
+    for schema in ("hostile", "public"):
+        await make_hostile(database, schema)
+    settings = {"search_path": "hostile, public"}
+
+    async with asyncpg.create_pool(database, server_settings=settings, min_size=1, max_size=2) as pool:
+        for sql in ("SELECT cardinality('{a}'::text[])", "SELECT '{a}'::text[] = '{a}'::text[]"):
+            with pytest.raises(asyncpg.RaiseError, match="hostile"):  # they are in the way
+                await pool.fetchval(sql)
+        async with PostgresStorage(pool=pool, search=True) as storage:
+            await use_all_verbs(storage, database)
+
+
+async def test_no_function_before_those_of_postgresql_is_reached(database: str) -> None:
+    """Functions change nothing, even if the path names their schema before pg_catalog."""
+    await make_hostile(database, "hostile", operators_too=False)
+    settings = {"search_path": "hostile, public, pg_catalog"}
+
+    async with asyncpg.create_pool(database, server_settings=settings, min_size=1, max_size=2) as pool:
+        with pytest.raises(asyncpg.RaiseError, match="hostile"):
+            await pool.fetchval("SELECT clock_timestamp()")
+        async with PostgresStorage(pool=pool, search=True) as storage:
+            await use_all_verbs(storage, database)
+
+
+async def test_every_function_pins_its_search_path(storage: PostgresStorage, connection: Connection) -> None:
+    """Functions have a search_path of their own, and nobody else can make a trigger of those that are for triggers."""
+    names = [bare(each) for each in storage._options.tables.all_functions()]
+
+    rows = await connection.fetch(
+        """
+        SELECT proname, coalesce(proconfig, '{}') AS settings, prorettype = 'trigger'::regtype AS is_trigger,
+            has_function_privilege('public', oid, 'EXECUTE') AS is_public
+        FROM pg_proc WHERE proname = ANY ($1) AND pronamespace = $2::regnamespace""",
+        names,
+        storage._options.tables.schema,
+    )
+
+    assert {row["proname"] for row in rows} == set(names)
+    assert [row["proname"] for row in rows if "search_path=pg_catalog, pg_temp" not in row["settings"]] == []
+    assert [row["proname"] for row in rows if row["is_trigger"] and row["is_public"]] == []
+
+
+REACHED: Final = """
+    SELECT DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0)
+    FROM pg_depend AS d
+    LEFT JOIN pg_proc AS f ON d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
+    LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+    LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+    WHERE d.classid = 'pg_proc'::regclass AND d.objid = 'public.probe'::regproc
+        AND coalesce(f.pronamespace, o.oprnamespace, c.relnamespace) = 'hostile'::regnamespace"""
+
+
+async def test_no_statement_refers_to_what_is_hostile(database: str) -> None:
+    """PostgreSQL resolves no name in any statement to a hostile function, operator or table."""
+    async with PostgresStorage(database) as storage:
+        await storage.open()
+    await make_hostile(database, "hostile")
+    safe: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    exposed: Connection = await asyncpg.connect(database, server_settings={"search_path": "hostile, public"})
+    reached: dict[str, list[str]] = {}
+    try:
+        if safe.get_server_version().major < 14:
+            pytest.skip("this server keeps no dependencies of a function's body")
+        for text in set(statements(Tables("public", DEFAULT_TABLE_PREFIX))):
+            types = [f"{each.schema}.{each.name}" for each in (await safe.prepare(text)).get_parameters()]
+            await exposed.execute(
+                f"CREATE OR REPLACE FUNCTION public.probe({', '.join(types)}) RETURNS void BEGIN ATOMIC {text}; END"
+            )
+            if found := [row[0] for row in await safe.fetch(REACHED)]:
+                reached[text] = found
+            await safe.execute("DROP FUNCTION public.probe")
+    finally:
+        await safe.close()
+        await exposed.close()
+
+    assert reached == {}
