@@ -132,6 +132,9 @@ class SearchStatements:
         columns = ", ".join(f"r.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
         # A title that matches ranks above any message, and messages of people and models rank above tool calls and
         # results, which often repeat a word many times. Each conversation is returned with its best message.
+        # The plan is the same whatever statistics there are. The query is a subselect, whose estimate is always the
+        # default one, for which the index is used. OFFSET 0, so that each conversation is looked up by its key: as a
+        # join, the tables just imported, it was compared with each row of "ranked".
         self.search = f"""
             WITH found AS MATERIALIZED (
                 SELECT conversation_id, message_id, created_at,
@@ -139,7 +142,7 @@ class SearchStatements:
                         WHEN {ROLE} = 'tool' OR {TYPE} IN ('tool-call', 'tool-result') THEN 0.1::float8 ELSE 1
                     END AS rank
                 FROM {messages}
-                WHERE words @@ $2::text::tsquery AND {ON_LINE} AND {IS_INDEXED}
+                WHERE words @@ (SELECT $2::text::tsquery) AND {ON_LINE} AND {IS_INDEXED}
             ), best AS (
                 SELECT DISTINCT ON (conversation_id) conversation_id, message_id, rank
                 FROM found ORDER BY conversation_id, rank DESC, created_at DESC
@@ -156,8 +159,9 @@ class SearchStatements:
             SELECT r.rank, m.message_id, m.role, m.said_at, m.text, {columns}
             FROM (
                 SELECT r.rank, r.message_id, c.*
-                FROM ranked AS r JOIN {conversations} AS c ON c.id = r.id AND c.user_id = $1 AND c.deleted_at IS NULL
-                WHERE $6::float8 IS NULL OR (r.rank, c.updated_at, c.id) < ($6, $7::timestamptz, $8::text)
+                FROM ranked AS r CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = r.id OFFSET 0) AS c
+                WHERE c.user_id = $1 AND c.deleted_at IS NULL
+                    AND ($6::float8 IS NULL OR (r.rank, c.updated_at, c.id) < ($6, $7::timestamptz, $8::text))
                 ORDER BY r.rank DESC, c.updated_at DESC, c.id DESC LIMIT $5::bigint
             ) AS r
             LEFT JOIN (

@@ -19,6 +19,7 @@ from voltmem._areas.queries import (
     TYPE,
     Select,
     authored,
+    mostly,
     owner_of,
     require_found,
     with_is_deleted,
@@ -142,14 +143,16 @@ class SidebarQuery:
         if self.pinned is not None:
             statement.where("pinned = {}", self.pinned)
         if self.resource_id is not None:
-            statement.where("resource_id = {}", self.resource_id)
+            statement.where(mostly("resource_id = {}"), self.resource_id)
         if self.tag is not None:
-            statement.where("tags OPERATOR(pg_catalog.@>) ARRAY[{}::text]", self.tag)
+            statement.where(mostly("tags OPERATOR(pg_catalog.@>) ARRAY[{}::text]"), self.tag)
         for name, beyond in (("after", "<"), ("before", ">")):
             if getattr(self, name) is not None:
                 place = SidebarCursor.of(name, getattr(self, name))
+                # Subselects, so that the plan does not depend on how many rows the planner expects from here on.
+                values = "(SELECT {}::boolean), (SELECT {}::timestamptz), (SELECT {}::text)"
                 statement.where(
-                    f"(pinned, updated_at, id) {beyond} ({{}}, {{}}, {{}})", place.pinned, place.updated_at, place.id
+                    f"(pinned, updated_at, id) {beyond} ({values})", place.pinned, place.updated_at, place.id
                 )
         direction = "DESC" if self.before is None else "ASC"
         order = f"pinned {direction}, updated_at {direction}, id {direction}"
