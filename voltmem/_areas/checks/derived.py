@@ -34,7 +34,9 @@ class DerivedStatements:
     """The statements that read what derived values are compared with."""
 
     def __init__(self, tables: Tables) -> None:
-        sizes = " + ".join(f"coalesce(pg_column_size({name}), 0)" for name in ("content", "content_json", "parts"))
+        sizes = " + ".join(
+            f"coalesce(pg_catalog.pg_column_size({name}), 0)" for name in ("content", "content_json", "parts")
+        )
 
         def page(after: str) -> str:
             """Return the statement of a page of few rows and few bytes, which has one row at least."""
@@ -42,8 +44,8 @@ class DerivedStatements:
             SELECT conversation_id, content AS stored_text, content_json IS NOT NULL AND NOT {IS_THEIRS} AS has_text,
                 CASE WHEN {IS_INDEXED} THEN {TEXT} END AS indexed_text, {PLAIN_COLUMNS}
             FROM (
-                SELECT *, sum({sizes}) OVER (ORDER BY conversation_id, message_id) AS bytes,
-                    row_number() OVER (ORDER BY conversation_id, message_id) AS number
+                SELECT *, pg_catalog.sum({sizes}) OVER (ORDER BY conversation_id, message_id) AS bytes,
+                    pg_catalog.row_number() OVER (ORDER BY conversation_id, message_id) AS number
                 FROM (
                     SELECT * FROM {tables.messages} {after} ORDER BY conversation_id, message_id LIMIT {PAGE}
                 ) AS page
@@ -65,7 +67,7 @@ class DerivedStatements:
                 SELECT m.conversation_id, m.message_id, m.words, m.author FROM {authored(tables)} AS m
                 WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id OFFSET 0
             ) AS m
-            WHERE m.words IS DISTINCT FROM replace(given.vector, E'\\x01', {key})::tsvector"""
+            WHERE m.words IS DISTINCT FROM pg_catalog.replace(given.vector, E'\\x01', {key})::tsvector"""
         self.files = f"""
             SELECT user_id, upload, id FROM {tables.files}
             WHERE (user_id, upload) > ($1, $2) ORDER BY user_id, upload LIMIT {PAGE}"""

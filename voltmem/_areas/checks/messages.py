@@ -48,7 +48,7 @@ def _order(tables: Tables) -> list[Rule]:
             f"""t.seq > (
                     SELECT coalesce(q.last_value, 0) FROM pg_catalog.pg_sequences AS q
                     WHERE q.schemaname = '{tables.schema}' AND q.sequencename = '{bare(tables.messages)}_seq'
-                        AND has_sequence_privilege('{tables.messages}_seq', 'SELECT, USAGE')
+                        AND pg_catalog.has_sequence_privilege('{tables.messages}_seq', 'SELECT, USAGE')
                 )""",
         ),
     ]
@@ -97,7 +97,7 @@ def _missing_parent(tables: Tables) -> Rule:
 def _files(tables: Tables) -> list[Rule]:
     file = f"""{tables.conversations} AS c JOIN {tables.files} AS f ON f.user_id = c.user_id
                     WHERE c.id = t.conversation_id"""
-    texts = "concat_ws(' ', t.content, t.content_json::text, t.metadata::text, t.payload::text)"
+    texts = "pg_catalog.concat_ws(' ', t.content, t.content_json::text, t.metadata::text, t.payload::text)"
     reference = "r.conversation_id = t.conversation_id AND r.message_id = t.message_id AND r.file_id = named.id"
     no_reference = missing(tables.file_references, reference)
     return [
@@ -105,7 +105,7 @@ def _files(tables: Tables) -> list[Rule]:
             "message-file-not-noted",
             "a message names a file of its user, and its file_ids lack it",
             f"""{texts} LIKE '%oltmem:file/%' AND NOT {IS_THEIRS} AND EXISTS (
-                    SELECT FROM regexp_matches({texts}, '{_NAMED}', 'g') AS named (id)
+                    SELECT FROM pg_catalog.regexp_matches({texts}, '{_NAMED}', 'g') AS named (id)
                     WHERE named.id[1] <> ALL (coalesce(t.file_ids, '{{}}'))
                         AND EXISTS (SELECT FROM {file} AND f.id = named.id[1])
                 )""",
@@ -114,15 +114,15 @@ def _files(tables: Tables) -> list[Rule]:
             "message-file-unreferenced",
             "no reference protects a file that a message names, so it may be removed",
             f"""t.file_ids IS NOT NULL AND {has_file_triggers(tables)} AND EXISTS (
-                    SELECT FROM unnest(t.file_ids) AS named (id)
+                    SELECT FROM pg_catalog.unnest(t.file_ids) AS named (id)
                     WHERE EXISTS (SELECT FROM {file} AND f.id = named.id) AND {no_reference}
                 )""",
         ),
         Rule(
             "message-bytes-missing",
             "the file that has bytes of a message's payload is missing",
-            f"""position(E'\\\\u0076oltmem:file/' IN t.payload::text) > 0 AND EXISTS (
-                    SELECT FROM regexp_matches(t.payload::text, '{_INLINED}', 'g') AS token (id)
+            f"""pg_catalog.strpos(t.payload::text, E'\\\\u0076oltmem:file/') > 0 AND EXISTS (
+                    SELECT FROM pg_catalog.regexp_matches(t.payload::text, '{_INLINED}', 'g') AS token (id)
                     WHERE NOT EXISTS (SELECT FROM {file} AND f.id = token.id[1])
                 )""",
         ),

@@ -45,7 +45,7 @@ class RowChecks:
         after = "" if first else f"WHERE ({key}) > ({placeholders})"
         broken = ",\n                ".join(f"CASE WHEN {rule.broken} THEN '{rule.name}' END" for rule in self.rules)
         return f"""
-            SELECT {", ".join(f"t.{column}" for column in self.key)}, array_remove(ARRAY[
+            SELECT {", ".join(f"t.{column}" for column in self.key)}, pg_catalog.array_remove(ARRAY[
                 {broken}
             ], NULL) AS broken
             FROM (SELECT * FROM {self.rows or self.table} AS each {after} ORDER BY {key} LIMIT {PAGE}) AS t

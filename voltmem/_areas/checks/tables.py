@@ -23,7 +23,8 @@ class CheckStatements:
             JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
             JOIN pg_catalog.pg_class AS c ON c.oid = x.indrelid
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE n.nspname = '{tables.schema}' AND left(c.relname::text, {len(tables.prefix) + 1}) = '{tables.prefix}_'
+            WHERE n.nspname = '{tables.schema}'
+                AND pg_catalog.left(c.relname::text, {len(tables.prefix) + 1}) = '{tables.prefix}_'
                 AND NOT (x.indisvalid AND x.indisready)
             ORDER BY 1"""
         wanted = ", ".join(
@@ -37,12 +38,12 @@ class CheckStatements:
         # Citus allows no triggers: there, watching polls, and files stay until they are deleted.
         self.triggers = f"""
             SELECT w.function::text AS name FROM (VALUES {wanted}) AS w (relation, function, count)
-            WHERE to_regclass('pg_catalog.pg_dist_partition') IS NULL AND w.count <> (
-                SELECT count(*) FROM pg_catalog.pg_trigger AS g
+            WHERE pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL AND w.count <> (
+                SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS g
                 WHERE g.tgrelid = w.relation AND g.tgfoid = w.function AND g.tgenabled IN ('O', 'A')
             )
             ORDER BY 1"""
-        self.is_standby = "SELECT pg_is_in_recovery()"
+        self.is_standby = "SELECT pg_catalog.pg_is_in_recovery()"
 
 
 def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[RowChecks]:
@@ -87,7 +88,7 @@ def _of_shares(tables: Tables, no_conversation: str) -> list[Rule]:
         Rule(
             "share-without-place",
             "a public link has only a part of the place up to which it shows messages",
-            "num_nulls(t.up_to, t.up_to_time, t.up_to_seq, t.newest_seq) NOT IN (0, 4)",
+            "pg_catalog.num_nulls(t.up_to, t.up_to_time, t.up_to_seq, t.newest_seq) NOT IN (0, 4)",
         ),
         Rule(
             "share-token-taken",
@@ -102,7 +103,7 @@ def _of_files(tables: Tables) -> list[Rule]:
         Rule(
             "upload-without-end",
             "an upload is neither complete nor one that will be removed",
-            "num_nulls(t.id, t.size) = 1 OR (t.id IS NULL AND t.pending_since IS NULL)",
+            "pg_catalog.num_nulls(t.id, t.size) = 1 OR (t.id IS NULL AND t.pending_since IS NULL)",
         ),
         Rule(
             "file-incomplete",
@@ -110,8 +111,9 @@ def _of_files(tables: Tables) -> list[Rule]:
             f"""t.id IS NOT NULL AND EXISTS (
                     SELECT 1 FROM {tables.file_chunks} AS r
                     WHERE r.user_id = t.user_id AND r.upload = t.upload
-                    HAVING coalesce(sum(length(r.bytes)), 0) <> t.size
-                        OR count(*) <> greatest(1, ceil(t.size / {CHUNK_BYTES}.0)) OR max(r.number) <> count(*) - 1
+                    HAVING coalesce(pg_catalog.sum(pg_catalog.length(r.bytes)), 0) <> t.size
+                        OR pg_catalog.max(r.number) <> pg_catalog.count(*) - 1
+                        OR pg_catalog.count(*) <> greatest(1, (t.size + {CHUNK_BYTES - 1}) / {CHUNK_BYTES})
                 )""",
         ),
         Rule(
@@ -155,5 +157,5 @@ def _lasting_watcher() -> Rule:
     return Rule(
         "watcher-beyond-lease",
         "a watcher's lease ends in more than an hour; the server's clock has stepped back",
-        "t.until > statement_timestamp() + interval '1 hour'",
+        "t.until > pg_catalog.statement_timestamp() + interval '1 hour'",
     )
