@@ -1,7 +1,7 @@
 """
 The command line: creates and upgrades the tables, exports and imports a user's data, and indexes messages.
 
-    python -m voltmem sql       print the SQL that creates or upgrades the tables
+    python -m voltmem sql       print the SQL that creates or upgrades the tables; with --roles, that of the roles
     python -m voltmem migrate   run it
     python -m voltmem status    list the migrations that are applied and missing
     python -m voltmem check     look for what is wrong in the stored data
@@ -22,6 +22,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
+from voltmem._postgres import roles
+from voltmem._postgres.roles import RoleNames
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
 from voltmem._values import UNSET, Unset
@@ -70,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     user = _Parser(add_help=False)
     user.add_argument("--user", required=True, help="the id of the user")
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)}}}")
-    commands.add_parser("sql", parents=[names], help="print the SQL that creates or upgrades the tables")
+    _add_sql(commands.add_parser("sql", parents=[names], help="print the SQL of the tables, or of the roles"))
     commands.add_parser("migrate", parents=[names, database], help="create or upgrade the tables")
     commands.add_parser("status", parents=[names, database], help="list applied and missing migrations")
     checking = commands.add_parser("check", parents=[names, database], help="look for what is wrong in the stored data")
@@ -108,6 +110,36 @@ def _add_options_of_check(checking: argparse.ArgumentParser) -> None:
 def _limit(word: str) -> int | None:
     """Return the storage_limit of the command line. A ValueError is an invalid argument."""
     return None if word == "none" else int(word)
+
+
+def _add_sql(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command sql."""
+    parser.add_argument(
+        "--roles", action="store_true", help="print the SQL that creates the roles, and what each may do"
+    )
+    for option, what in _ROLES.items():
+        default = getattr(RoleNames, option)
+        parser.add_argument(
+            f"--{option.replace('_', '-')}", metavar="ROLE", help=f"with --roles: {what} (default: {default})"
+        )
+
+
+def _sql(arguments: argparse.Namespace) -> str:
+    tables = Tables(arguments.schema, arguments.prefix)
+    given = {name: getattr(arguments, name) for name in _ROLES if getattr(arguments, name) is not None}
+    if arguments.roles:
+        return roles.script(tables, RoleNames(**given))
+    if given:
+        raise InvalidOptionError(f"{', '.join(given)}: names of roles need --roles")
+    return script(tables)
+
+
+_ROLES: Final[Mapping[str, str]] = {
+    "owner": "the role that owns the tables and runs migrations",
+    "application": "the role that calls the verbs",
+    "read_only": "the role that reads, for reports",
+    "session": "the role of session(), which sees one user's rows; grant it to nobody",
+}
 
 
 async def _migrate(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
@@ -229,7 +261,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         if arguments.command == "sql":
-            print(script(Tables(arguments.schema, arguments.prefix)), end="")
+            print(_sql(arguments), end="")
             code = DONE
         else:
             code = asyncio.run(_run(arguments))

@@ -20,7 +20,9 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*")
 StatementsT = TypeVar("StatementsT")
 
 _TABLE: Final = {"kind": "table"}
+_SEQUENCE: Final = {"kind": "sequence"}
 _FUNCTION: Final = {"kind": "function"}
+_TRIGGER: Final = {"kind": "function", "is_trigger": True}
 _TEMPORARY: Final = {"schema": "pg_temp"}
 
 
@@ -45,6 +47,10 @@ class Tables:
     agent_history: str = field(init=False, metadata=_TABLE)
     migrations: str = field(init=False, metadata=_TABLE)
 
+    messages_seq: str = field(init=False, metadata=_SEQUENCE)
+    history_steps_seq: str = field(init=False, metadata=_SEQUENCE)
+    history_events_seq: str = field(init=False, metadata=_SEQUENCE)
+
     # The backup of migrate_conversation_schema().
     conversations_backup: str = field(init=False)
     messages_backup: str = field(init=False)
@@ -58,7 +64,7 @@ class Tables:
     copy_files: str = field(init=False, metadata=_FUNCTION)
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
-    drop_unused_file: str = field(init=False, metadata=_FUNCTION)
+    drop_unused_file: str = field(init=False, metadata=_TRIGGER)
     fill_in_files: str = field(init=False, metadata=_FUNCTION)
     forget_in_voltagent: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
@@ -68,18 +74,18 @@ class Tables:
     message_before: str = field(init=False, metadata=_FUNCTION)
     move_head: str = field(init=False, metadata=_FUNCTION)
     plain: str = field(init=False, metadata=_FUNCTION)
-    refer_to_files: str = field(init=False, metadata=_FUNCTION)
+    refer_to_files: str = field(init=False, metadata=_TRIGGER)
     release_files: str = field(init=False, metadata=_FUNCTION)
     restore_archived: str = field(init=False, metadata=_FUNCTION)
-    tell_watchers: str = field(init=False, metadata=_FUNCTION)
+    tell_watchers: str = field(init=False, metadata=_TRIGGER)
     unlink_messages: str = field(init=False, metadata=_FUNCTION)
 
     # A function of unreleased versions, which migrations/unreleased.py drops.
     append: str = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
-        _check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
+        check_identifier("schema", self.schema, MAX_IDENTIFIER_BYTES)
+        check_identifier("table_prefix", self.prefix, MAX_PREFIX_LENGTH)
         if self.schema.startswith("pg_"):
             raise InvalidOptionError(f"schema {self.schema!r}: names that begin with pg_ are PostgreSQL's; use another")
         for each in fields(self):
@@ -94,9 +100,14 @@ class Tables:
         """Return the names of the tables, without the backup, in an order in which they can be dropped."""
         return self._all_of("table")
 
-    def all_functions(self) -> list[str]:
+    def all_sequences(self) -> list[str]:
+        """Return the names of the sequences, each of which belongs to a column."""
+        return self._all_of("sequence")
+
+    def all_functions(self, *, without_triggers: bool = False) -> list[str]:
         """Return the names of the functions. Drop them after the tables, whose triggers call them."""
-        return self._all_of("function")
+        triggers = [getattr(self, each.name) for each in fields(self) if each.metadata.get("is_trigger")]
+        return [each for each in self._all_of("function") if not (without_triggers and each in triggers)]
 
     def _all_of(self, kind: str) -> list[str]:
         return [getattr(self, each.name) for each in fields(self) if each.metadata.get("kind") == kind]
@@ -129,7 +140,8 @@ def _rendered(kind: Callable[[Tables], object], tables: Tables) -> object:
     return kind(tables)
 
 
-def _check_identifier(option: str, value: object, longest: int) -> None:
+def check_identifier(option: str, value: object, longest: int) -> None:
+    """Raise InvalidOptionError unless the value is a lower-case identifier of at most so many bytes."""
     if not isinstance(value, str) or _IDENTIFIER.fullmatch(value) is None:
         raise InvalidOptionError(
             f"{option} {value!r}: use lower-case letters, digits and underscores, and begin with a letter or underscore"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from voltmem._agents.memory import ConversationMemory
-from voltmem._areas.area import async_context
+from voltmem._areas.area import access, async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.conversations import Conversations
@@ -18,11 +18,13 @@ from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
 from voltmem._areas.search import Search
+from voltmem._areas.sessions import open_session
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
+from voltmem._postgres.driver import Connection
 from voltmem._values import check_user, short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.models import Conversation, ConversationLike
@@ -114,6 +116,34 @@ class UserStorage:
         """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
         async with self._storage.transaction() as transaction:
             yield UserStorage(transaction, self._user_id)
+
+    @async_context
+    async def session(self) -> AsyncIterator[Connection]:
+        """
+        Run the application's own SQL in a transaction that sees this user's rows of voltmem's tables only.
+
+        ::
+
+            async with storage.for_user("ada").session() as connection:
+                await connection.fetch("SELECT id, title FROM voltagent_memory_conversations")  # ada's only
+
+        Yields an asyncpg connection of the pool, within a transaction: committed at the end of the block, rolled back
+        if it raises. Row-level security hides other users' rows from it, and refuses to write such rows. This guards
+        against a forgotten WHERE, and not against someone who sends SQL of their own: a statement can set another user,
+        or take back the role.
+
+        The transaction has the session role of ``python -m voltmem sql --roles``, whose SQL has to be run first. The
+        application's own tables must be granted to that role, and need policies of their own, which may use the setting
+        ``voltmem.rls_user``.
+
+        Raises:
+            SchemaError: The policies are not there, or a table that the session could use has none.
+            DatabaseError: The login is not a member of the application role, or the view is of a transaction.
+
+        Costs three round trips, besides those of the block. The verbs take no part in it.
+        """
+        async with open_session(access(self._storage), self._user_id) as connection:
+            yield connection
 
     # --- conversations ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._postgres.driver import Connection
 from voltmem._values import Unset
 from voltmem.models import (
     Conversation,
@@ -50,6 +51,30 @@ class UserStorage:
         """The user."""
     def transaction(self) -> AbstractAsyncContextManager[UserStorage]:
         """Run all calls of the block in one transaction: committed at its end, rolled back if it raises."""
+    def session(self) -> AbstractAsyncContextManager[Connection]:
+        """
+        Run the application's own SQL in a transaction that sees this user's rows of voltmem's tables only.
+
+        ::
+
+            async with storage.for_user("ada").session() as connection:
+                await connection.fetch("SELECT id, title FROM voltagent_memory_conversations")  # ada's only
+
+        Yields an asyncpg connection of the pool, within a transaction: committed at the end of the block, rolled back
+        if it raises. Row-level security hides other users' rows from it, and refuses to write such rows. This guards
+        against a forgotten WHERE, and not against someone who sends SQL of their own: a statement can set another user,
+        or take back the role.
+
+        The transaction has the session role of ``python -m voltmem sql --roles``, whose SQL has to be run first. The
+        application's own tables must be granted to that role, and need policies of their own, which may use the setting
+        ``voltmem.rls_user``.
+
+        Raises:
+            SchemaError: The policies are not there, or a table that the session could use has none.
+            DatabaseError: The login is not a member of the application role, or the view is of a transaction.
+
+        Costs three round trips, besides those of the block. The verbs take no part in it.
+        """
     async def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """Create a conversation. Returns it as stored. user_id is optional."""
     async def ensure_conversation(self, conversation: ConversationLike) -> Conversation:

@@ -19,13 +19,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import voltmem
 from voltmem._blocking.calls import awaited
 from voltmem._blocking.loop_thread import ContextThatBlocks, IterableThatBlocks, OwnLoop
-from voltmem._blocking.twin import Twin, twin_of
+from voltmem._blocking.twin import Twin, blocking_text, twin_of
 from voltmem._values import describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.options import ConnectionOptions
@@ -81,6 +82,12 @@ class UserConversations(Twin, IterableThatBlocks, of=voltmem.UserConversations):
 
 class UserStorage(Twin, of=voltmem.UserStorage):
     """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
+
+    def session(self) -> AbstractContextManager[Connection]:
+        """Do as the asynchronous session(). Yields a blocking connection."""
+        return self._runner.enter(self._asynchronous.session(), lambda it, runner: twin_of(it, Connection, runner))
+
+    session.__doc__ = blocking_text(voltmem.UserStorage.session.__doc__)
 
 
 class Storage(Twin, of=voltmem.Storage):

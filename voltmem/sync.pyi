@@ -244,6 +244,30 @@ class UserConversations:
 
 class UserStorage:
     """The same verbs for one user, without a user_id: ``ada = storage.for_user("ada")``."""
+    def session(self) -> AbstractContextManager[Connection]:
+        """
+        Run the application's own SQL in a transaction that sees this user's rows of voltmem's tables only.
+
+        ::
+
+            with storage.for_user("ada").session() as connection:
+                connection.fetch("SELECT id, title FROM voltagent_memory_conversations")  # ada's only
+
+        Yields an asyncpg connection of the pool, within a transaction: committed at the end of the block, rolled back
+        if it raises. Row-level security hides other users' rows from it, and refuses to write such rows. This guards
+        against a forgotten WHERE, and not against someone who sends SQL of their own: a statement can set another user,
+        or take back the role.
+
+        The transaction has the session role of ``python -m voltmem sql --roles``, whose SQL has to be run first. The
+        application's own tables must be granted to that role, and need policies of their own, which may use the setting
+        ``voltmem.rls_user``.
+
+        Raises:
+            SchemaError: The policies are not there, or a table that the session could use has none.
+            DatabaseError: The login is not a member of the application role, or the view is of a transaction.
+
+        Costs three round trips, besides those of the block. The verbs take no part in it.
+        """
     @property
     def user_id(self) -> str:
         """The user."""

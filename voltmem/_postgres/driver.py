@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from voltmem.errors import (
     DatabaseError,
@@ -23,12 +24,12 @@ from voltmem.errors import (
 )
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
     Record: TypeAlias = asyncpg.Record
     Pool: TypeAlias = asyncpg.Pool[Record]
     PooledConnection: TypeAlias = PoolConnectionProxy[Record]
     Connection: TypeAlias = asyncpg.Connection[Record] | PooledConnection
+else:  # asyncpg's classes take no parameters; the name is in the signature of a public method
+    Connection = asyncpg.Connection | PoolConnectionProxy
 
 logger = logging.getLogger("voltmem")
 
