@@ -307,8 +307,9 @@ _HINTS: Final[Mapping[str, str]] = {
     "40001": "Repeat the call or the whole transaction",
     "40P01": "Repeat the call or the whole transaction",
     "42501": "voltmem needs USAGE on the schema, SELECT, INSERT, UPDATE and DELETE on its tables and EXECUTE on its "
-    "functions; migrations also need CREATE on the schema and a role that owns the tables. GRANT what is missing, or "
-    "run 'python -m voltmem migrate' as the owner and open the storage with migrate=\"check\"",
+    "functions; migrations also need CREATE on the schema and a role that owns the tables. GRANT what is missing "
+    "('python -m voltmem sql --roles' prints roles that have it), or run 'python -m voltmem migrate' as the owner and "
+    'open the storage with migrate="check"',
     "42704": "Check the parameters of the connection string",
     "42P05": _POOLER,
     "53300": "Lower max_connections of the storages, raise it on the server, or put a pooler in between",

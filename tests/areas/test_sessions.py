@@ -13,7 +13,6 @@ from tests.calls import PATIENCE, Rows
 from tests.proxy import Proxy
 from tests.roles import PREFIX, Logins, logins
 from voltmem import DatabaseError, InvalidInputError, PostgresStorage, SchemaError, sync
-from voltmem._areas.sessions import SessionStatements
 from voltmem._postgres.roles import RIGHTS, SETTING
 from voltmem._tables import Tables
 
@@ -422,12 +421,3 @@ async def test_the_blocking_session_sees_the_users_rows(
             blocking.close()
 
     await asyncio.to_thread(use)
-
-
-async def test_the_statement_of_session_is_prepared_with_an_empty_search_path(
-    connection: Connection, migrated: str, tables: Tables
-) -> None:
-    """The statement that begins session() names everything with its schema."""
-    await connection.execute("SET search_path = ''")
-
-    await connection.prepare(SessionStatements(tables).begin)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.calls import CASES, Rows
 from tests.command_line.commands import Command
+from tests.postgres.test_statements import statements as every_statement
 from tests.roles import PREFIX, Logins, logins, new_names
 from voltmem import DatabaseError, NativeMemory, PostgresStorage
 from voltmem._areas.sessions import SessionStatements
@@ -202,6 +203,25 @@ async def test_the_application_role_runs_no_ddl(given: Logins, tables: Tables, s
     await own.close()
 
 
+async def test_the_policies_change_no_plan(given: Logins, connection: Connection, tables: Tables) -> None:
+    """The application role has the same plan for each statement as a superuser, to whom no policy applies."""
+    if connection.get_server_version() < (16,):
+        pytest.skip("EXPLAIN (GENERIC_PLAN), which needs no values of parameters, came with PostgreSQL 16")
+    own: Connection = await asyncpg.connect(given.application)
+    texts = set(every_statement(tables))
+
+    for text in texts:
+        values = [None] * len(set(re.findall(r"\$\d+", text)))
+        plans = [
+            [row[0] for row in await each.fetch(f"EXPLAIN (COSTS OFF, GENERIC_PLAN) {text}", *values)]
+            for each in (own, connection)
+        ]
+        assert plans[0] == plans[1]
+
+    assert len(texts) > 200
+    await own.close()
+
+
 # --- the others -------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +340,12 @@ async def rights_of(connection: Connection, schema: str, names: RoleNames) -> li
         list(astuple(names)),
     )
     return [tuple(row) for row in found]
+
+
+def test_sql_roles_knows_every_table(tables: Tables) -> None:
+    """Each table has its privileges, and a condition for its policy if a session may use it."""
+    assert {getattr(tables, name) for name in RIGHTS} == set(tables.all_tables())
+    assert [name for name, rights in RIGHTS.items() if rights.session and rights.rows is None] == []
 
 
 async def test_sql_roles_has_defaults(command: Command) -> None:

@@ -32,6 +32,7 @@ from voltmem._areas.queries import (
     WindowQuery,
 )
 from voltmem._areas.search import SearchStatements
+from voltmem._areas.sessions import SessionStatements
 from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
 from voltmem._areas.transfer.exports import ExportStatements
@@ -65,6 +66,7 @@ def statements(tables: Tables) -> Iterator[str]:
         ForkStatements,
         UserStatements,
         ImportStatements,
+        SessionStatements,
     )
     for group in (*areas, *more, ChangeStatements, ListenerStatements, CheckStatements, DerivedStatements):
         yield from vars(group(tables)).values()
