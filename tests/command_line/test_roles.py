@@ -483,7 +483,7 @@ class Trial:
         row = await self.connection.fetchrow(SessionStatements(self.tables).begin, "ada")
         assert row is not None, "no policies"
         assert row["open_tables"] == []
-        assert row["role_set"] == self.names.session
+        assert row["taken"] == self.names.session
         rows = await self.connection.fetch(f"SELECT conversation_id FROM {self.tables.messages}")
         assert {each[0] for each in rows} == {"c1", "c2"}
         await self.connection.execute(

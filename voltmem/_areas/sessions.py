@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-import asyncpg
+from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Access
 from voltmem._postgres.connection import BoundConnection
@@ -16,6 +14,9 @@ from voltmem.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
+
+
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
 class SessionStatements:
@@ -28,16 +29,17 @@ class SessionStatements:
             WITH session AS (
                 SELECT r.oid, r.rolname::text AS name, r.rolbypassrls
                 FROM pg_catalog.pg_policy AS p JOIN pg_catalog.pg_roles AS r ON p.polroles = ARRAY[r.oid]
-                WHERE p.polrelid = to_regclass('{tables.conversations}') AND p.polname = '{POLICY}'
+                WHERE p.polrelid = pg_catalog.to_regclass('{tables.conversations}') AND p.polname = '{POLICY}'
             ), open AS (
                 SELECT c.oid::regclass::text AS name
                 FROM (VALUES {names}) AS t (name, has_policy)
-                    JOIN pg_catalog.pg_class AS c ON c.oid = to_regclass(t.name) CROSS JOIN session AS s
+                    JOIN pg_catalog.pg_class AS c ON c.oid = pg_catalog.to_regclass(t.name) CROSS JOIN session AS s
                 WHERE (
-                        has_any_column_privilege(s.oid, c.oid, 'SELECT, INSERT, UPDATE')
-                        OR has_table_privilege(s.oid, c.oid, 'DELETE, TRUNCATE')
+                        pg_catalog.has_any_column_privilege(s.oid, c.oid, 'SELECT, INSERT, UPDATE')
+                        OR pg_catalog.has_table_privilege(s.oid, c.oid, 'DELETE, TRUNCATE')
                     ) AND NOT (
-                        c.relrowsecurity AND NOT s.rolbypassrls AND NOT pg_has_role(s.oid, c.relowner, 'USAGE')
+                        c.relrowsecurity AND NOT s.rolbypassrls
+                        AND NOT pg_catalog.pg_has_role(s.oid, c.relowner, 'USAGE')
                         AND EXISTS (
                             SELECT 1 FROM pg_catalog.pg_policy AS p
                             WHERE p.polrelid = c.oid AND p.polname = '{POLICY}' AND NOT p.polpermissive
@@ -46,8 +48,8 @@ class SessionStatements:
                     )
             )
             SELECT s.name AS role, ARRAY(SELECT open.name FROM open ORDER BY open.name) AS open_tables,
-                set_config('{SETTING}', $1, true) AS of_user,
-                CASE WHEN NOT EXISTS (SELECT 1 FROM open) THEN set_config('role', s.name, true) END AS role_set
+                pg_catalog.set_config('{SETTING}', $1, true) AS of_user,
+                CASE WHEN NOT EXISTS (SELECT 1 FROM open) THEN pg_catalog.set_config('role', s.name, true) END AS taken
             FROM session AS s"""
 
 
@@ -65,7 +67,7 @@ async def open_session(access: Access, user_id: str) -> AsyncIterator[Connection
         try:
             row = await bound.fetchrow(access.sql(SessionStatements).begin, user_id)
         except DatabaseError as error:
-            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            if error.sqlstate != _INSUFFICIENT_PRIVILEGE:
                 raise
             raise DatabaseError(
                 f"{error.__cause__!s}: session() needs that role. GRANT the login the application role of 'python -m "
