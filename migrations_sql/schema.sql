@@ -1161,6 +1161,64 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], conversation_ids text[], conversations_quota bigint, messages_quota bigint, file_bytes_quota bigint, stored bigint DEFAULT 1, coming bigint DEFAULT 0, patient boolean DEFAULT true)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    of_user text;
+    over record;
+    lock_timeout CONSTANT text := current_setting('lock_timeout');
+BEGIN
+    IF stored = 0 OR coalesce(conversations_quota, messages_quota, file_bytes_quota) IS NULL THEN
+        RETURN true;
+    END IF;
+    FOR of_user IN
+        SELECT DISTINCT coalesce(given.user_id, c.user_id) AS user_id
+        FROM unnest(users, conversation_ids) AS given (user_id, conversation_id)
+        LEFT JOIN "public".voltagent_memory_conversations AS c ON given.user_id IS NULL AND c.id = given.conversation_id
+        ORDER BY user_id
+    LOOP
+        CONTINUE WHEN of_user IS NULL;
+        BEGIN
+            IF NOT patient THEN
+                PERFORM set_config('lock_timeout', '50ms', true);
+            END IF;
+            PERFORM pg_advisory_xact_lock(hashtextextended('"public".voltagent_memory_quotas ' || of_user, 0));
+            IF NOT patient THEN
+                PERFORM set_config('lock_timeout', lock_timeout, true);
+            END IF;
+        EXCEPTION WHEN lock_not_available THEN
+            IF patient THEN
+                RAISE;
+            END IF;
+            RAISE EXCEPTION 'another transaction holds the lock of a user''s quotas' USING ERRCODE = 'VM002';
+        END;
+        SELECT named.quota, named.most, named.needed INTO over
+            FROM "public".voltagent_memory_usage(
+                of_user, conversations_quota IS NOT NULL, messages_quota IS NOT NULL, file_bytes_quota IS NOT NULL
+            ) AS used
+            CROSS JOIN LATERAL (
+                VALUES
+                    (1, 'conversations', conversations_quota, used.conversations),
+                    (2, 'messages', messages_quota, used.messages),
+                    (3, 'file_bytes', file_bytes_quota, used.file_bytes + coming)
+            ) AS named (place, quota, most, needed)
+            WHERE named.needed > named.most
+            ORDER BY named.place LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a quota of voltmem is exceeded' USING
+                ERRCODE = 'VM001',
+                DETAIL = concat_ws(' ', over.quota, over.most, over.needed, of_user);
+        END IF;
+    END LOOP;
+    RETURN true;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation text, storage_limit bigint)
  RETURNS void
  LANGUAGE plpgsql
@@ -1224,6 +1282,40 @@ BEGIN
             )
             WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
     END LOOP;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_usage(of_user text, counts_conversations boolean, counts_messages boolean, counts_file_bytes boolean)
+ RETURNS TABLE(conversations bigint, messages bigint, file_bytes bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    IF counts_conversations THEN
+        SELECT count(*) INTO conversations FROM "public".voltagent_memory_conversations AS c WHERE c.user_id = of_user;
+    END IF;
+    IF counts_messages THEN
+        -- LATERAL, because a join of the two tables might read all messages.
+        SELECT coalesce(sum(each.messages), 0) INTO messages
+            FROM "public".voltagent_memory_conversations AS c
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS messages
+                FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = c.id
+            ) AS each
+            WHERE c.user_id = of_user;
+    END IF;
+    IF counts_file_bytes THEN
+        SELECT coalesce(sum(CASE WHEN f.id IS NOT NULL THEN f.size ELSE 262144 * (
+                SELECT count(*) FROM "public".voltagent_memory_file_chunks AS k
+                WHERE k.user_id = f.user_id AND k.upload = f.upload
+            ) END), 0) INTO file_bytes
+            FROM "public".voltagent_memory_files AS f
+            WHERE f.user_id = of_user;
+    END IF;
+    RETURN NEXT;
 END
 $function$;
 

@@ -73,6 +73,7 @@ VALUES: Final[Mapping[str, object]] = {
     "page_size": 5,
     "resource_id": "docs",
     "roles": ["user"],
+    "size": 9,
     "tag": "work",
     "tags": ["work", "trip"],
     "text": "one",

@@ -26,6 +26,7 @@ from voltmem._areas.transfer.models import (
     Renamed,
     Skipped,
 )
+from voltmem._areas.users import Usage
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus
@@ -48,6 +49,7 @@ from voltmem.errors import (
     MigrationError,
     MissingExtraError,
     OutcomeUnknownError,
+    QuotaExceededError,
     RevisionConflictError,
     SchemaError,
     SchemaNotReadyError,
@@ -56,7 +58,7 @@ from voltmem.errors import (
     VoltMemError,
 )
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
-from voltmem.options import ConnectionOptions
+from voltmem.options import ConnectionOptions, Quotas
 from voltmem.storage import BoundStorage, PostgresStorage, Storage
 
 __version__ = "0.1.0"
@@ -110,6 +112,8 @@ __all__ = [
     "OutcomeUnknownError",
     "Payload",
     "PostgresStorage",
+    "QuotaExceededError",
+    "Quotas",
     "Renamed",
     "RevisionConflictError",
     "RunEvent",
@@ -127,6 +131,7 @@ __all__ = [
     "StoredFileNotFoundError",
     "TimelineEvent",
     "Unset",
+    "Usage",
     "UserConversations",
     "UserStorage",
     "VoltMemError",

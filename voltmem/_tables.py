@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from voltmem.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from voltmem.options import Quotas
 
 # PostgreSQL silently cuts identifiers at 63 bytes (NAMEDATALEN - 1). VoltAgent's longest index name has 65.
 MAX_IDENTIFIER_BYTES: Final = 63
@@ -28,10 +31,11 @@ _TEMPORARY: Final = {"schema": "pg_temp"}
 
 @dataclass(frozen=True)
 class Tables:
-    """The names of all tables and functions, with the schema, ready for SQL."""
+    """The names of all tables and functions, with the schema, ready for SQL; and the quotas, which it depends on."""
 
     schema: str
     prefix: str
+    quotas: Quotas | None = None
 
     # In an order in which the tables can be dropped.
     file_references: str = field(init=False, metadata=_TABLE)
@@ -76,9 +80,11 @@ class Tables:
     plain: str = field(init=False, metadata=_FUNCTION)
     refer_to_files: str = field(init=False, metadata=_TRIGGER)
     release_files: str = field(init=False, metadata=_FUNCTION)
+    require_room: str = field(init=False, metadata=_FUNCTION)
     restore_archived: str = field(init=False, metadata=_FUNCTION)
     tell_watchers: str = field(init=False, metadata=_TRIGGER)
     unlink_messages: str = field(init=False, metadata=_FUNCTION)
+    usage: str = field(init=False, metadata=_FUNCTION)
 
     # A function of unreleased versions, which migrations/unreleased.py drops.
     append: str = field(init=False)

@@ -249,3 +249,4 @@ class UserStorage:
     import_user = own(Imports.import_user)
     import_conversations = own(Imports.import_conversations)
     delete_user = own(Users.delete_user)
+    get_usage = own(Users.get_usage)

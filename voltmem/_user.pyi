@@ -17,6 +17,9 @@ from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._postgres.driver import Connection
+
+
+from voltmem._areas.users import Usage
 from voltmem._values import Unset
 from voltmem.models import (
     Conversation,
@@ -615,7 +618,7 @@ class UserStorage:
 
         A run without a user is nobody's, so only trusted code deletes it.
         """
-    async def put_file(self, content: FileContent) -> StoredFile:
+    async def put_file(self, content: FileContent, *, size: int | None = None) -> StoredFile:
         """
         Store a file of a user. Returns it; ``.url`` is its address for messages.
 
@@ -628,8 +631,12 @@ class UserStorage:
         Args:
             content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
                 of a request. It is read piece by piece, a file in a thread; it is not closed.
+            size: How many bytes there will be, if you know it, such as the Content-Length of a request: a file that is
+                too large for the user's quota is refused before its content is read.
 
         Raises:
+            QuotaExceededError: The user would have more bytes of files than the storage's quotas allow. No chunk of an
+                upload is stored beyond the quota; nothing of it remains.
             StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
 
         The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
@@ -789,4 +796,11 @@ class UserStorage:
         conversations.
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        """
+    async def get_usage(self) -> Usage:
+        """
+        Count what is stored for a user, as the option ``quotas`` counts it.
+
+        Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
+        of all messages of the user: some milliseconds for 10,000.
         """

@@ -13,6 +13,7 @@ All errors that voltmem raises.
     ├── HistoryEntryNotFoundError (LookupError)   .history_id
     ├── MessageNotFoundError (LookupError)        .message_id
     ├── StoredFileNotFoundError (LookupError)     .file_id
+    ├── QuotaExceededError                        .quota, .limit, .needed, .user_id: it would be more than the quota
     ├── RevisionConflictError (ValueError)        .conversation_id: it was changed since it was read
     ├── StorageClosedError (RuntimeError)         the storage was used after close()
     ├── EventLoopError (RuntimeError)             the storage was used in a second event loop
@@ -57,6 +58,7 @@ __all__ = [
     "MigrationError",
     "MissingExtraError",
     "OutcomeUnknownError",
+    "QuotaExceededError",
     "RevisionConflictError",
     "SchemaError",
     "SchemaNotReadyError",
@@ -192,6 +194,29 @@ class HistoryEntryNotFoundError(VoltMemError, LookupError):
         super().__init__(
             f"history entry {history_id!r} does not exist: it was never created, or was deleted, perhaps with its "
             "user. Create an entry first with add_history_entry() or record_run(); its steps and events need it."
+        )
+
+
+class QuotaExceededError(VoltMemError):
+    """
+    The user would have more than a quota of the storage allows. Nothing was stored.
+
+    In a transaction it undoes the transaction, as any refusal of the server does: put what may be refused into a
+    transaction() of its own within it.
+    """
+
+    def __init__(self, quota: str, limit: int, needed: int, user_id: str) -> None:
+        self.quota = quota
+        """Which one: "conversations", "messages" or "file_bytes"."""
+        self.limit = limit
+        """Its value."""
+        self.needed = needed
+        """What the user would have."""
+        self.user_id = user_id
+        what = {"file_bytes": "bytes of files"}.get(quota, quota)
+        super().__init__(
+            f"user {user_id!r} would have {needed} {what}, and the quota is {limit}: nothing was stored. Delete some "
+            "for good, or raise the quota of the storage."
         )
 
 
@@ -341,6 +366,7 @@ _NOT_CONNECTED: Final = frozenset(
     {"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 )
 _CANCELED: Final = "57014"
+_OVER_QUOTA: Final = "VM001"  # of our function require_room
 
 
 def translated(
@@ -365,6 +391,9 @@ def translated(
         lost: Whether there is no connection, which some of the driver's errors do not say.
     """
     sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate == _OVER_QUOTA:
+        quota, limit, needed, user_id = str(getattr(error, "detail", "")).split(" ", 3)
+        return QuotaExceededError(quota, int(limit), int(needed), user_id)
     if sqlstate in _NO_SUCH_OBJECT:
         return SchemaError(
             f"{error} [{sqlstate}]. The tables are missing or older than this release: check schema and table_prefix, "

@@ -30,6 +30,7 @@ __all__ = [
     "KeepFiles",
     "Migrate",
     "OnLimit",
+    "Quotas",
 ]
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -77,6 +78,34 @@ class ConnectionOptions(TypedDict, total=False):
     """How many of these there are before the connection is lost."""
     tcp_user_timeout: int
     """Milliseconds for which what was sent may stay unacknowledged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """
+    How much each user may store. A write that would exceed a quota raises QuotaExceededError, and stores nothing.
+
+    ::
+
+        PostgresStorage(quotas=Quotas(conversations=1_000, messages=100_000, file_bytes=2**30))
+
+    All that takes space counts, soft-deleted conversations and archived messages too. get_usage() counts it.
+    """
+
+    conversations: int | None = None
+    """The number of conversations; None: no quota."""
+    messages: int | None = None
+    """The number of messages in all conversations of the user; None: no quota."""
+    file_bytes: int | None = None
+    """The bytes of all files of the user together, with uploads that are not complete; None: no quota."""
+
+    def __post_init__(self) -> None:
+        for name in ("conversations", "messages", "file_bytes"):
+            if (value := getattr(self, name)) is not None:
+                try:
+                    check_count(name, value)
+                except InvalidInputError as error:
+                    raise InvalidOptionError(f"quotas: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
 from voltmem._tables import Tables
 from voltmem._targets import connection_target
 from voltmem._user import UserStorage
-from voltmem._values import UNSET, Unset, check_flag, check_seconds
+from voltmem._values import UNSET, Unset, check_flag, check_seconds, short_repr
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.errors import InvalidOptionError
 from voltmem.options import (
@@ -47,6 +47,7 @@ from voltmem.options import (
     KeepFiles,
     Migrate,
     OnLimit,
+    Quotas,
     StorageOptions,
 )
 
@@ -151,6 +152,8 @@ class PostgresStorage(Storage):
             index_messages() indexes the messages that were stored without it.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
+        quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in
+            every process that writes.
         debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
             never logged.
         connect_timeout: Seconds for each host of the connection string.
@@ -178,6 +181,7 @@ class PostgresStorage(Storage):
         migrate: Migrate = "auto",
         search: bool = False,
         files: KeepFiles = "inline",
+        quotas: Quotas | None = None,
         debug: bool = False,
         connect_timeout: float = DEFAULT_CONNECT_TIMEOUT,
         command_timeout: float = DEFAULT_COMMAND_TIMEOUT,
@@ -188,7 +192,7 @@ class PostgresStorage(Storage):
             raise InvalidOptionError("connection and pool were both given: pass the one that leads to the database")
         options = StorageOptions(
             target=None if connection is None else connection_target(connection),
-            tables=Tables(schema, table_prefix),
+            tables=Tables(schema, table_prefix, _checked(quotas)),
             max_connections=max_connections,
             storage_limit=DEFAULT_STORAGE_LIMIT if storage_limit is UNSET else storage_limit,
             limit_is_given=storage_limit is not UNSET,
@@ -413,3 +417,9 @@ class PostgresStorage(Storage):
                 closes it.
         """
         return BoundStorage(self._options, BoundConnection(connection, self._database.ready), self._appends.noticed)
+
+
+def _checked(quotas: object) -> Quotas | None:
+    if quotas is None or isinstance(quotas, Quotas):
+        return quotas
+    raise InvalidOptionError(f"quotas must be a voltmem.Quotas, not {short_repr(quotas)}")

@@ -21,6 +21,7 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
+from voltmem._areas.users import Usage
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import MigrationStatus
@@ -35,7 +36,7 @@ from voltmem.models import (
     OrderDirection,
     Owner,
 )
-from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit
+from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit, Quotas
 
 __all__ = [
     "AgentRun",
@@ -807,7 +808,7 @@ class UserStorage:
 
         A run without a user is nobody's, so only trusted code deletes it.
         """
-    def put_file(self, content: FileContent) -> StoredFile:
+    def put_file(self, content: FileContent, *, size: int | None = None) -> StoredFile:
         """
         Store a file of a user. Returns it; ``.url`` is its address for messages.
 
@@ -820,8 +821,12 @@ class UserStorage:
         Args:
             content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
                 of a request. It is read piece by piece, a file in a thread; it is not closed.
+            size: How many bytes there will be, if you know it, such as the Content-Length of a request: a file that is
+                too large for the user's quota is refused before its content is read.
 
         Raises:
+            QuotaExceededError: The user would have more bytes of files than the storage's quotas allow. No chunk of an
+                upload is stored beyond the quota; nothing of it remains.
             StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
 
         The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
@@ -982,6 +987,13 @@ class UserStorage:
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
+    def get_usage(self) -> Usage:
+        """
+        Count what is stored for a user, as the option ``quotas`` counts it.
+
+        Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
+        of all messages of the user: some milliseconds for 10,000.
+        """
 
 class Storage:
     """The common base of PostgresStorage and BoundStorage: every verb, and narrower scopes."""
@@ -1074,6 +1086,13 @@ class Storage:
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
         """
+    def get_usage(self, user_id: str) -> Usage:
+        """
+        Count what is stored for a user, as the option ``quotas`` counts it.
+
+        Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
+        of all messages of the user: some milliseconds for 10,000.
+        """
     def delete_user(self, user_id: str) -> int:
         """
         Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
@@ -1087,7 +1106,7 @@ class Storage:
 
         One statement, which reads all conversations to find such copies; a second one if there is a backup.
         """
-    def put_file(self, user_id: str, content: FileContent) -> StoredFile:
+    def put_file(self, user_id: str, content: FileContent, *, size: int | None = None) -> StoredFile:
         """
         Store a file of a user. Returns it; ``.url`` is its address for messages.
 
@@ -1101,8 +1120,12 @@ class Storage:
             user_id: Its owner. Only messages of the user's conversations can refer to it.
             content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
                 of a request. It is read piece by piece, a file in a thread; it is not closed.
+            size: How many bytes there will be, if you know it, such as the Content-Length of a request: a file that is
+                too large for the user's quota is refused before its content is read.
 
         Raises:
+            QuotaExceededError: The user would have more bytes of files than the storage's quotas allow. No chunk of an
+                upload is stored beyond the quota; nothing of it remains.
             StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
 
         The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
@@ -2142,6 +2165,7 @@ class PostgresStorage(Storage):
         migrate: Migrate = "auto",
         search: bool = False,
         files: KeepFiles = "inline",
+        quotas: Quotas | None = None,
         debug: bool = False,
         connect_timeout: float = 5.0,
         command_timeout: float = 10.0,

@@ -31,7 +31,7 @@ from typing import TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from voltmem.errors import MissingExtraError
-from voltmem.options import KeepFiles, Migrate, OnLimit
+from voltmem.options import KeepFiles, Migrate, OnLimit, Quotas
 from voltmem.storage import PostgresStorage
 
 __all__ = [
@@ -78,6 +78,7 @@ class StorageArguments(TypedDict, total=False):
     migrate: Migrate
     search: bool
     files: KeepFiles
+    quotas: Quotas | None
     debug: bool
     connect_timeout: float
     command_timeout: float

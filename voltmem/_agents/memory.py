@@ -11,7 +11,8 @@ from voltmem._agents.windows import exchanges, tool_turns, window
 from voltmem._areas.area import access
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements
-from voltmem._areas.queries import CONVERSATION_COLUMNS, WindowQuery, require_found, with_is_deleted
+from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, WindowQuery, require_found, with_is_deleted
+from voltmem._areas.quotas import room
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
@@ -89,22 +90,25 @@ class MemoryStatements:
                     title = CASE WHEN $4 THEN coalesce(existing.title, $3) ELSE $3 END,
                     title_is_automatic = $4 AND (existing.title IS NULL OR existing.title_is_automatic)"""
 
-        def named(change: str) -> str:
+        def named(change: str, check: str = "") -> str:
             """Return the statement that returns the row even if the title was not changed; else NULLs."""
             return f"""
             WITH named AS ({change}
-                RETURNING {CONVERSATION_COLUMNS}
-            ){with_is_deleted(tables, "SELECT * FROM named")}"""
+                RETURNING {CONVERSATION_COLUMNS}{check}
+            ){with_is_deleted(tables, f"SELECT {CONVERSATION_NAMES if check else '*'} FROM named")}"""
 
         # The lock of another user's conversation is not waited for.
-        self.title = named(f"""
+        self.title = named(
+            f"""
                 INSERT INTO {tables.conversations} AS existing
                     (id, user_id, title, title_is_automatic, resource_id, metadata, created_at, updated_at)
                 SELECT $1::text, $2::text, $3::text, $4::boolean, $5::text, '{{}}',
                     pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
                 WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1 AND user_id <> $2)
                 ON CONFLICT (id) DO UPDATE SET {changes}
-                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""")
+                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""",
+            room(tables, "ARRAY[$2]", conversations="existing.xmax = 0"),
+        )
         # For a conversation that has been seen, and is not created again.
         self.title_of_existing = named(f"""
                 UPDATE {tables.conversations} AS existing SET {changes}

@@ -24,6 +24,7 @@ from voltmem._areas.queries import (
     message_columns,
     owner_of,
 )
+from voltmem._areas.quotas import room
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -132,7 +133,7 @@ class NativeStatements:
                 SELECT $1, $2, $3, $4, '{{}}', pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
                 WHERE NOT EXISTS (SELECT FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
                 ON CONFLICT (id) DO NOTHING
-                RETURNING id
+                RETURNING id{room(tables, "ARRAY[$2]", conversations="true")}
             ), saved AS (
                 INSERT INTO {payloads} AS existing (conversation_id, format, payload, revision)
                 SELECT id, $6, $7::text::json, $8 FROM (SELECT id FROM owned UNION ALL SELECT id FROM made) AS either

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from voltmem._areas.files import used_files
 from voltmem._areas.inlined import extracted
+from voltmem._areas.quotas import BUSY, room
 from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
 from voltmem._postgres.driver import logger
@@ -42,6 +43,7 @@ from voltmem.errors import (
     InvalidInputError,
     MessageNotFoundError,
     OutcomeUnknownError,
+    QuotaExceededError,
     VoltMemError,
     twin,
 )
@@ -74,6 +76,20 @@ class AppendStatements:
     def __init__(self, tables: Tables) -> None:
         numbers = ", ".join(f"${number}" for number in range(1, 27))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
+        has_room = room(
+            tables,
+            "$2",
+            "$1",
+            before="",
+            patient="$18",
+            messages="true",
+            conversations="array_remove($3::text[], NULL) <> '{}'",
+            file_bytes="$25::text[] IS NOT NULL",
+            stored="(SELECT count(*) FROM added WHERE item > 0 AND stored_at IS NOT NULL)",
+        )
+        if has_room:
+            added = self.add_messages
+            self.add_messages = f"WITH added AS ({added}) SELECT item, stored_at FROM added WHERE (SELECT {has_room})"
 
 
 class Append:
@@ -387,9 +403,12 @@ class BatchedAppends(Appends):
             return
         try:
             outcomes = await self._send(appends, waits_for_locks=waits_for_locks)
-        except DatabaseError as error:
-            if type(error) is not DatabaseError or error.sqlstate in _NOT_OF_A_MESSAGE:
-                raise
+        except (DatabaseError, QuotaExceededError) as error:
+            if isinstance(error, DatabaseError):
+                if error.sqlstate == BUSY:  # as if their conversations were locked
+                    return
+                if type(error) is not DatabaseError or error.sqlstate in _NOT_OF_A_MESSAGE:
+                    raise
             if len(appends) == 1:
                 appends[0].fail(error)
                 return

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from voltmem._areas.area import Area
 from voltmem._areas.queries import CONVERSATION_COLUMNS, ConversationQuery, require_found, with_is_deleted
+from voltmem._areas.quotas import room
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
@@ -48,7 +49,7 @@ class ConversationStatements:
             WITH made AS (
                 INSERT INTO {table} {new_row}
                 ON CONFLICT (id) DO NOTHING
-                RETURNING {columns}
+                RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="true")}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
         # The usual case, an existing conversation, writes nothing, and another user's is not waited for. DO UPDATE
         # (without a change), not DO NOTHING: a row that another session has just committed is not in this statement's
@@ -62,7 +63,7 @@ class ConversationStatements:
                     AND NOT EXISTS (SELECT FROM {table} WHERE id = $1 AND user_id <> $3)
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
-                RETURNING {columns}
+                RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="existing.xmax = 0")}
             ){with_is_deleted(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
         self.get = f"""
             SELECT {columns} FROM {table}
@@ -82,17 +83,20 @@ class ConversationStatements:
                 updated_at = CASE WHEN $11
                     THEN greatest(updated_at, pg_catalog.statement_timestamp()) ELSE updated_at END"""
 
-        def updated(source: str = "") -> str:
+        def updated(source: str = "", check: str = "") -> str:
             """Return the statement that updates a conversation and returns it."""
             return f"""
             WITH updated AS ({update} {source}
             WHERE {owned}
-            RETURNING {columns}
+            RETURNING {columns}{check}
             ){with_is_deleted(tables, f"SELECT {names} FROM updated")}"""
 
         self.update = updated()
         # The function locks the row before the update reads it.
-        self.give = updated(f"FROM {tables.hand_over}($1, $2, $10) AS handed_over")
+        self.give = updated(
+            f"FROM {tables.hand_over}($1, $2, $10) AS handed_over",
+            room(tables, "ARRAY[user_id]", conversations="true", messages="true", file_bytes="true"),
+        )
         self.merge_metadata = f"""
             WITH merged AS (
                 UPDATE {table} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $3::text::jsonb)

@@ -19,6 +19,7 @@ from inspect import iscoroutinefunction
 from typing import IO, Any, Final, TypeAlias, cast
 
 from voltmem._areas.area import Area
+from voltmem._areas.quotas import QuotaStatements, room
 from voltmem._model import Id, Model, Row, Time, construct_unchecked
 from voltmem._postgres.connection import Executor
 from voltmem._tables import Tables
@@ -91,17 +92,18 @@ class FileStatements:
                 VALUES ($1, $2, $3, $4, pg_catalog.statement_timestamp(),
                     coalesce($6::timestamptz, pg_catalog.statement_timestamp()))
                 ON CONFLICT (user_id, id) DO UPDATE SET pending_since = excluded.pending_since
-                RETURNING upload, {columns}
+                RETURNING upload, {columns}{room(tables, "ARRAY[$1]", file_bytes="f.upload = $2")}
             ), chunk AS (
                 INSERT INTO {chunks} (user_id, upload, number, bytes)
                 SELECT $1, upload, 0, $5::bytea FROM stored WHERE upload = $2
                 ON CONFLICT DO NOTHING
             )
             SELECT {columns} FROM stored"""
+        begun = "pg_catalog.length($3::bytea)"
         self.begin = f"""
             WITH begun AS (
                 INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, pg_catalog.statement_timestamp())
-                ON CONFLICT DO NOTHING
+                ON CONFLICT DO NOTHING{room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true", coming=begun)}
             )
             INSERT INTO {chunks} (user_id, upload, number, bytes) VALUES ($1, $2, 0, $3::bytea)
             ON CONFLICT DO NOTHING"""
@@ -110,7 +112,7 @@ class FileStatements:
             WITH there AS ({there}), stored AS (
                 INSERT INTO {chunks} (user_id, upload, number, bytes)
                 SELECT user_id, upload, $3::text::integer, $4::bytea FROM there
-                ON CONFLICT DO NOTHING
+                ON CONFLICT DO NOTHING{room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true")}
             )
             SELECT upload FROM there"""
         # If the user has the content already, the new chunks are deleted. No row if the upload was deleted.
@@ -123,7 +125,7 @@ class FileStatements:
                 UPDATE {files} SET id = $5, size = $6, pending_since = pg_catalog.statement_timestamp(),
                     created_at = coalesce($7::timestamptz, created_at)
                 WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT FROM there)
-                RETURNING {columns}
+                RETURNING {columns}{room(tables, "ARRAY[$1]", file_bytes="true")}
             ), last AS (
                 INSERT INTO {chunks} (user_id, upload, number, bytes)
                 SELECT $1, $2, $3::text::integer, $4::bytea FROM completed
@@ -191,7 +193,7 @@ def _sweep(tables: Tables) -> str:
 class Files(Area):
     """The verbs about files. PostgresStorage inherits from all areas."""
 
-    async def put_file(self, user_id: str, content: FileContent) -> StoredFile:
+    async def put_file(self, user_id: str, content: FileContent, *, size: int | None = None) -> StoredFile:
         """
         Store a file of a user. Returns it; ``.url`` is its address for messages.
 
@@ -205,8 +207,12 @@ class Files(Area):
             user_id: Its owner. Only messages of the user's conversations can refer to it.
             content: Bytes, a file that is open in binary mode, or an iterator of pieces of any size, such as the body
                 of a request. It is read piece by piece, a file in a thread; it is not closed.
+            size: How many bytes there will be, if you know it, such as the Content-Length of a request: a file that is
+                too large for the user's quota is refused before its content is read.
 
         Raises:
+            QuotaExceededError: The user would have more bytes of files than the storage's quotas allow. No chunk of an
+                upload is stored beyond the quota; nothing of it remains.
             StoredFileNotFoundError: The user was deleted during the upload. Nothing of it remains.
 
         The id is the SHA-256 of the content, so a user has each content once. A file to which no message refers within
@@ -217,6 +223,11 @@ class Files(Area):
         is cancelled, or whose content raises, deletes what it has stored.
         """
         check_user("user_id", user_id, "a file belongs to one user")
+        if size is not None:
+            check_count("size", size)
+        # A file in one chunk may be there already, and then takes no room. Its statement looks.
+        if size is not None and size > CHUNK_BYTES and self._options.tables.quotas is not None:
+            await self._executor.fetchrow(self._sql(QuotaStatements).for_file, user_id, str(size))
         async with Upload(self._executor, self._sql(FileStatements), user_id) as upload:
             async for piece in _pieces(content):
                 await upload.write(piece)

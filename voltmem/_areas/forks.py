@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voltmem._areas.area import Area
 from voltmem._areas.queries import CONVERSATION_COLUMNS, authored, is_deleted
+from voltmem._areas.quotas import room
 from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -32,6 +33,14 @@ class ForkStatements:
         columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words, file_ids"
         columns += ", own_role, parts_hash"
         self.lock = f"SELECT id FROM {conversations} WHERE id = $1 FOR SHARE"
+        has_room = room(
+            tables,
+            "ARRAY(SELECT user_id FROM made)",
+            before=" AND ",
+            conversations="true",
+            messages="true",
+            stored="(SELECT count(*) FROM made) + (SELECT count(*) FROM copied)",
+        )
         # Locked, so that no message is deleted, with its files, while it is copied.
         self.fork = f"""
             WITH source AS (
@@ -63,9 +72,9 @@ class ForkStatements:
                 WHERE m.conversation_id = $1 AND NOT m.aside AND (m.author IS NULL OR m.author = made.user_id)
                     AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
-                ORDER BY m.created_at, m.seq
+                ORDER BY m.created_at, m.seq{" RETURNING 1" if has_room else ""}
             )
-            SELECT EXISTS (SELECT FROM source) AS found,
+            SELECT EXISTS (SELECT FROM source){has_room} AS found,
                 EXISTS (SELECT FROM {conversations} WHERE {owned} AND deleted_at IS NULL) AS is_there,
                 {is_deleted(tables, "$1", "$2")} AS is_deleted,
                 $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,

@@ -24,6 +24,7 @@ from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, OrderBy, OrderDirection, Owner
 from voltmem.parts.ai_sdk import TEXTS_PATH
 
+CONVERSATION_NAMES: Final = "id, resource_id, user_id, title, metadata, created_at, updated_at"
 CONVERSATION_COLUMNS: Final = "id, resource_id, user_id, title, metadata::text AS metadata, created_at, updated_at"
 
 # --- messages that VoltAgent may have written ---------------------------------------------------------------------

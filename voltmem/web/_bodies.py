@@ -54,11 +54,14 @@ def check_size(text: bytes, what: str) -> None:
         raise HTTPException(400, f"{what} is nested too deeply.")
 
 
-def check_declared(request: Request, most: int, what: str) -> None:
-    """Raise HTTPException 413 for a body that is declared to be too large, before it is read."""
+def check_declared(request: Request, most: int, what: str) -> int | None:
+    """Return the declared size of a body; HTTPException 413 if it is too large, before it is read."""
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
+    if not declared.isdecimal():
+        return None
+    if len(declared) > 18 or int(declared) > most:
         raise HTTPException(413, f"{what} has more than {most} bytes.")
+    return int(declared)
 
 
 # --- reading ------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ async def list_conversations(
     "/conversations",
     status_code=201,
     response_model=Item,
-    responses=responses(400, 409, 413, 415) | conversation_made(),
+    responses=responses(400, 409, 413, 415, 507) | conversation_made(),
     operation_id="createConversation",
 )
 async def create_conversation(mine: Mine, limits: OwnLimits, request: Request, new: Given[NewConversation]) -> Response:
@@ -170,7 +170,7 @@ async def read_conversation(
     "/conversations/{conversationId}/fork",
     status_code=201,
     response_model=Item,
-    responses=responses(400, 404, 409, 413, 415) | conversation_made(),
+    responses=responses(400, 404, 409, 413, 415, 507) | conversation_made(),
     operation_id="forkConversation",
 )
 async def fork_conversation(

@@ -73,7 +73,7 @@ class UploadedFile(Answer):
     "/files",
     status_code=201,
     response_model=UploadedFile,
-    responses=responses(400, 413, 415),
+    responses=responses(400, 413, 415, 507),
     operation_id="uploadFile",
     openapi_extra={"requestBody": {"content": _BYTES}},
 )
@@ -85,11 +85,12 @@ async def upload_file(mine: Mine, limits: OwnLimits, request: Request) -> Respon
     """
     if media_type(request) == "multipart/form-data":
         raise HTTPException(415, "The body must be the file itself, not a form with the file in it.")
-    return JsonResponse(UploadedFile.model_validate(await mine.put_file(_content(request, limits.max_file_bytes))), 201)
+    declared = check_declared(request, limits.max_file_bytes, "The file")
+    stored = await mine.put_file(_content(request, limits.max_file_bytes), size=declared)
+    return JsonResponse(UploadedFile.model_validate(stored), 201)
 
 
 async def _content(request: Request, most: int) -> AsyncIterator[bytes]:
-    check_declared(request, most, "The file")
     size = 0
     try:
         async for chunk in request.stream():

@@ -110,7 +110,7 @@ async def list_ui_messages(mine: Mine, conversationId: ConversationId, limit: Ne
 @routes.post(
     "/conversations/{conversationId}/ui-messages",
     response_model=list[UIMessage],
-    responses=responses(400, 404, 413, 415),
+    responses=responses(400, 404, 413, 415, 507),
     operation_id="saveUIMessages",
 )
 async def save_ui_messages(mine: Mine, conversationId: ConversationId, new: Given[OneOrSeveral]) -> Response:
@@ -255,7 +255,7 @@ async def load_history(
 @routes.put(
     "/conversations/{conversationId}/history/{messageId}",
     response_model=HistoryRow,
-    responses=responses(400, 404, 413, 415),
+    responses=responses(400, 404, 413, 415, 507),
     operation_id="saveHistoryEntry",
 )
 async def save_history_entry(

@@ -68,7 +68,7 @@ async def list_messages(
     "/conversations/{conversationId}/messages",
     status_code=201,
     response_model=StoredMessages,
-    responses=responses(400, 404, 413, 415) | messages_made(),
+    responses=responses(400, 404, 413, 415, 507) | messages_made(),
     operation_id="addMessages",
 )
 async def add_messages(

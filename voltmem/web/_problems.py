@@ -23,6 +23,7 @@ from voltmem.errors import (
     InvalidOptionError,
     MessageNotFoundError,
     OutcomeUnknownError,
+    QuotaExceededError,
     StorageClosedError,
     StoredFileNotFoundError,
     VoltMemError,
@@ -119,6 +120,7 @@ def _pointer(steps: Iterable[str | int]) -> str:
 
 TAGS: Final = frozenset({"<one>", "<several>", "<plain>", "<item>", *(f"<{form.format}>" for form in FORMS)})
 _INVALID: Final = "The request is invalid"
+_COUNTED: Final = {"conversations": "conversations", "messages": "messages", "file_bytes": "bytes of files"}
 _UNAVAILABLE: Final = "The database is not available right now"
 # The first request may have been carried out. Without an id or a key, a repeated one would store another message.
 _REPEAT: Final = "Repeat the request with the same ids or the same Idempotency-Key, so that nothing is stored twice."
@@ -146,6 +148,13 @@ _KINDS: Final[tuple[tuple[type[VoltMemError], int, str, str, Callable[[Any], str
         "conversation-exists",
         "The id is taken",
         lambda error: f"The id {error.conversation_id!r} is taken. Leave it out to get a new one.",
+    ),
+    (
+        QuotaExceededError,
+        507,  # as WebDAV (RFC 4331) says it, and OneDrive: the request is right, and the user has no room
+        "quota-exceeded",
+        "There is no room",
+        lambda error: f"There would be {error.needed} {_COUNTED[error.quota]}, and {error.limit} are allowed.",
     ),
     (
         InvalidOptionError,

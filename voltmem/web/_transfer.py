@@ -85,7 +85,7 @@ async def _export(mine: UserStorage, limits: Limits) -> AsyncGenerator[bytes, No
 @routes.post(
     "/import",
     response_model=Imported,
-    responses=responses(400, 413, 415),
+    responses=responses(400, 413, 415, 507),
     operation_id="importMe",
     openapi_extra={"requestBody": {"required": True, "content": _LINES}},
 )

@@ -12,6 +12,7 @@ from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.files import FileStatements, Upload
 from voltmem._areas.history.models import ENTRY_JSON, EVENT_JSON
 from voltmem._areas.queries import hash_of
+from voltmem._areas.quotas import room
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.columns import (
     EVENT,
@@ -60,6 +61,15 @@ class ImportStatements:
         conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
+        check = room(
+            tables,
+            "ARRAY[$2]",
+            before=" AND ",
+            conversations="true",
+            messages="true",
+            file_bytes=f"${21 + len(MESSAGE)}::text[] IS NOT NULL",
+            stored="(SELECT count(*) FROM made) + (SELECT count(*) FROM said)",
+        )
         # The setting fills the column user_id of messages in tables that VoltAgent made. A fork does not name a source
         # that belongs to another user.
         self.store = f"""
@@ -82,12 +92,22 @@ class ImportStatements:
                 SELECT c.id, p.format, p.payload::json, p.revision,
                     coalesce(p.updated_at::timestamptz, pg_catalog.statement_timestamp())
                 FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
-            ), said AS ({_insert_messages(tables, "made", 21)}
+            ), said AS ({_insert_messages(tables, "made", 21)}{" RETURNING 1" if check else ""}
             )
-            SELECT EXISTS (SELECT FROM made) AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
+            SELECT EXISTS (SELECT FROM made){check} AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
                 {has_voltagent(tables)} AS beside_voltagent
             FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
         self.store_more = _insert_messages(tables, conversations, 2)
+        owners_room = room(
+            tables,
+            conversation_ids="ARRAY[$1]",
+            before="",
+            messages="true",
+            stored="(SELECT count(*) FROM said)",
+            file_bytes=f"${2 + len(MESSAGE)}::text[] IS NOT NULL",
+        )
+        if owners_room:
+            self.store_more = f"WITH said AS ({self.store_more} RETURNING 1) SELECT {owners_room}"
         self.taken = f"""
             SELECT 'run' AS kind, id, coalesce(userid = $1, false) AS is_own FROM {entries} WHERE id = ANY($2::text[])
             UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
