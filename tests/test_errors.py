@@ -39,6 +39,8 @@ from voltmem import (
     MissingExtraError,
     OutcomeUnknownError,
     PostgresStorage,
+    QuotaExceededError,
+    Quotas,
     RevisionConflictError,
     SchemaError,
     SchemaNotReadyError,
@@ -100,6 +102,10 @@ async def two_revisions(world: World) -> None:
     memory = NativeMemory(world.make_storage(), "ada", "c1")
     for _ in range(2):
         await memory.save_payload({}, "a framework", revision="r1", expected_revision=None)
+
+
+async def no_room(world: World) -> None:
+    await world.make_storage(quotas=Quotas(conversations=0)).create_conversation({"user_id": "ada"})
 
 
 async def closed(world: World) -> None:
@@ -181,6 +187,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     ConversationExistsError: two_conversations,
     MessageNotFoundError: no_message,
     StoredFileNotFoundError: no_file,
+    QuotaExceededError: no_room,
     RevisionConflictError: two_revisions,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
@@ -391,6 +398,8 @@ WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud80
 # The invalid-looking values that a parameter accepts, besides its valid value, and None if its type has it.
 MEANT: dict[str, tuple[Any, ...]] = {
     "content": (b"bytes", []),
+    "size": (1,),
+    "shortest_id": (1,),
     "start": (1,),
     "end": (1,),
     "title": ("", "x" * 1001),

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,7 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 # pydantic_core's parser fails at 201 levels, Python's own at the recursion limit, which depends on the caller's depth.
 # Stored values must be readable from anywhere. The fields of a step are one level below the stored value.
 MAX_JSON_DEPTH = 200
+_READABLE_DEPTH: Final = MAX_JSON_DEPTH + 2
 # int <-> str conversion is limited to 4,300 digits (sys.set_int_max_str_digits); 14,000 bits are 4,215 digits.
 MAX_INTEGER_BITS = 14_000
 MAX_BIGINT = 2**63 - 1
@@ -72,6 +74,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # Matches one JSON escape at a time, so that the second backslash of an escaped backslash never begins an escape.
 _ESCAPE = re.compile(r"\\(?:u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTALL)
+# Brackets, and strings, which may have some. Possessive, so that nothing is read twice.
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -400,7 +404,10 @@ def with_strings(value: JsonValue, rewrite: Callable[[str], str]) -> JsonValue:
 
 def to_json(value: JsonValue) -> str:
     """Return JSON text that from_stored_json() decodes to an equal value, lone surrogates included."""
-    text = _encode(value)
+    try:
+        text = _encode(value)
+    except ValueError:  # 1e999, which another program stored
+        text = _encode(_finite(value))
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -410,14 +417,51 @@ def from_stored_json(text: str) -> JsonValue:
 
     JSON parsers join an escaped high and low surrogate into one character. to_json() escapes only surrogates that were
     single characters of a Python string, so each is unescaped by itself before parsing.
+
+    Another program may have stored what voltmem refuses: a value that is nested too deeply is returned as its JSON
+    text, and an integer of too many digits as a string of them, so that one value makes nothing else unreadable.
     """
     if "\\ud" in text:
-        text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text)
-        return cast(JsonValue, json.loads(text))
+        return _any_json(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text))
     try:
         return cast(JsonValue, from_json(text))
     except ValueError:  # perhaps nested too deeply: a field of 200 levels in a step, or another program's value
-        return cast(JsonValue, json.loads(text))
+        return _any_json(text)
+
+
+def stored_metadata(text: str | None) -> JsonObject:
+    """Return the metadata of a column. None, and what is no object, which only another program stores, are {}."""
+    value = None if text is None else from_stored_json(text)
+    return value if isinstance(value, dict) else {}
+
+
+def _any_json(text: str) -> JsonValue:
+    if text.count("[") + text.count("{") > _READABLE_DEPTH and _depth(text) > _READABLE_DEPTH:
+        return text
+    return cast(JsonValue, json.loads(text, parse_int=_integer))
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for found in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= sys.int_info.default_max_str_digits else digits
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Return JSON with integers beyond all floats for infinite floats, and None for NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else int(math.copysign(1, value)) * 10**309
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return value
 
 
 def storable_text(text: str) -> str:

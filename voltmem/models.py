@@ -24,6 +24,7 @@ from voltmem._values import (
     now,
     spelled,
     storable_text,
+    stored_metadata,
     to_json,
     uuid7,
 )
@@ -118,7 +119,7 @@ class Conversation(Model):
                 "resource_id": resource_id,
                 "user_id": user_id,
                 "title": title,
-                "metadata": {} if metadata is None else from_stored_json(metadata),
+                "metadata": stored_metadata(metadata),
                 "created_at": created_at,
                 "updated_at": updated_at,
             },
@@ -195,7 +196,7 @@ def _fields_of(
         "role": role,
         "content": content,
         "type": type,
-        "metadata": {} if metadata is None else from_stored_json(metadata),
+        "metadata": stored_metadata(metadata),
         "created_at": created_at,
     }
 

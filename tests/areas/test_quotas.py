@@ -18,6 +18,7 @@ from voltmem import (
     ANY_USER,
     ConversationNotFoundError,
     ImportedConversation,
+    ImportedMessage,
     InvalidOptionError,
     Message,
     NativeMessage,
@@ -41,7 +42,11 @@ def said(number: int | str) -> dict[str, object]:
 
 
 def imported(id: str, *messages: str) -> list[ImportedConversation]:
-    return [ImportedConversation(id=id, messages=[Message(id=each, role="user", content="words") for each in messages])]
+    return [
+        ImportedConversation(
+            id=id, messages=[ImportedMessage(id=each, role="user", content="words") for each in messages]
+        )
+    ]
 
 
 async def refused(write: Awaitable[object], quota: str, needed: int, limit: int, user_id: str = "ada") -> None:

@@ -30,7 +30,16 @@ from voltmem._areas.inlined import exported, exported_files
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 from voltmem._model import Id, Model, Row, String, Time
-from voltmem._values import MAX_JSON_DEPTH, JsonObject, from_stored_json, json_value, short_repr, strip_bom, to_json
+from voltmem._values import (
+    MAX_JSON_DEPTH,
+    JsonObject,
+    from_stored_json,
+    json_value,
+    short_repr,
+    stored_metadata,
+    strip_bom,
+    to_json,
+)
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Message, NativeMessage
 
@@ -122,8 +131,7 @@ def chunk_line(row: Row) -> str:
 def conversation_line(row: Row) -> str:
     """Return the line of a conversation."""
     values = {name: _unless_empty(row[name]) for name in CONVERSATION_FIELDS}
-    metadata = row["metadata"]
-    values["metadata"] = None if metadata is None else _unless_empty(from_stored_json(metadata))
+    values["metadata"] = _unless_empty(stored_metadata(row["metadata"]))
     return _line("conversation", values)
 
 
