@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
+import httpx2
 
 from tests.calls import SHOWN_FILE, UNUSED_FILE, Rows
 from tests.conftest import Connection
@@ -24,7 +25,7 @@ __all__ = ["Grounds", "cursors", "grounds", "mutated"]
 _TIMES: Final = 20
 
 
-@dataclass
+@dataclass(repr=False)
 class Grounds:
     """A storage with rows, and what was learned from them."""
 
@@ -38,6 +39,8 @@ class Grounds:
 
     def __post_init__(self) -> None:
         self.app = application(self.storage)
+        transport = httpx2.ASGITransport(self.app)
+        self.client = httpx2.AsyncClient(transport=transport, base_url="http://test/api", headers={"X-User": "ada"})
         self.rows = rows(self.messages, self.payloads)
         self.requests = requests(self.known)
         self.cursors = cursors(self.known.cursors)
@@ -48,7 +51,7 @@ class Grounds:
         if not await write(self.connection, self.storage._options.tables, row):
             self.refused += 1
             return {}
-        return await read(self.storage)
+        return await read(self.storage, self.client)
 
     async def ask(self, asked: Any) -> int:
         """Send a request. The rows are there again after some, which may have deleted them."""
@@ -84,19 +87,24 @@ class Grounds:
 
 
 @asynccontextmanager
-async def grounds(*, with_samples: bool = True) -> AsyncIterator[Grounds]:
-    """Make a schema, rows and an application, and drop them at the end."""
+async def grounds(*, count: int | None = None) -> AsyncIterator[Grounds]:
+    """
+    Make a schema, rows and an application, and drop them at the end.
+
+    Args:
+        count: How many conversations each form and framework stores, of whose rows others are made; None: all.
+    """
     schema = temporary_schema_name()
     await create_tables(schema)
     connection: Connection = await asyncpg.connect(server().dsn)
     storage = PostgresStorage(server().dsn, schema=schema, search=True)
     try:
         seeds = Rows(connection, schema)
-        known: tuple[list[Sample], list[tuple[str, Any]]] = ([], [])
-        if with_samples:
-            known = await samples(storage, connection)
+        known = await samples(storage, connection, count)
         await seeds.seed()
-        yield Grounds(storage, connection, await _known(storage), *known)
+        made = Grounds(storage, connection, await _known(storage), *known)
+        yield made
+        await made.client.aclose()
     finally:
         await storage.close()
         await connection.close()

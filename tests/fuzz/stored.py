@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from tests.across.columns import WRITERS
 from tests.across.said import CONVERSATIONS
 from tests.conftest import Connection
-from tests.fuzz.shapes import as_text, bare, changed, deep, for_jsonb, names, shapes, texts, words
+from tests.fuzz.shapes import as_text, bare, changed, deep, for_jsonb, names, one_of, shapes, texts, words
 from tests.values import metadatas
-from tests.web.conftest import application
 from voltmem import PostgresStorage, VoltMemError, list_payloads
 from voltmem._agents.native import NativeMemory
 from voltmem._tables import Tables
@@ -46,15 +45,17 @@ class Sample:
     payload: Any
 
 
-async def samples(storage: PostgresStorage, connection: Connection) -> tuple[list[Sample], list[tuple[str, Any]]]:
-    """Let every form and framework store a conversation. Returns what was stored of messages, and of conversations."""
+async def samples(
+    storage: PostgresStorage, connection: Connection, count: int | None
+) -> tuple[list[Sample], list[tuple[str, Any]]]:
+    """Let each form and framework store *count* conversations. Returns what was stored: messages, and payloads."""
     tables = storage._options.tables
     messages: list[Sample] = []
     payloads: list[tuple[str, Any]] = []
     for name, write in WRITERS.items():
         if name.startswith("VoltAgent"):  # it changes the tables
             continue
-        for conversation in CONVERSATIONS.values():
+        for conversation in [*CONVERSATIONS.values()][:count]:
             await storage.delete_conversation("c1")
             await storage.create_conversation({"id": "c1", "user_id": "ada"})
             with suppress(Exception):  # several cannot say every conversation; those that can are enough
@@ -98,7 +99,7 @@ def messages(known: list[Sample]) -> st.SearchStrategy[dict[str, Any]]:
 
     @st.composite
     def of_a_sample(draw: st.DrawFn) -> dict[str, Any]:
-        sample = draw(st.sampled_from(known))
+        sample = draw(one_of(known))
         row = {"role": sample.role, "type": sample.type, "content": sample.content, "format": sample.format}
         for name, value in (("content_json", sample.content_json), ("payload", sample.payload)):
             if value is not None:
@@ -112,7 +113,9 @@ def messages(known: list[Sample]) -> st.SearchStrategy[dict[str, Any]]:
 def rows(known: list[Sample], payloads: list[tuple[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
     """Return a strategy for the rows of a conversation: its own, messages, payloads, a run."""
     random = st.tuples(st.sampled_from(FORMATS), json_texts)
-    real = st.sampled_from(payloads).flatmap(lambda each: st.tuples(st.just(each[0]), changed(each[1]).map(as_text)))
+    real = one_of(payloads or [("mine", None)]).flatmap(
+        lambda each: st.tuples(st.just(each[0]), changed(each[1]).map(as_text))
+    )
     return st.fixed_dictionaries({
         "title": st.none() | texts.map(bare),
         "metadata": maybe_jsonb,
@@ -195,7 +198,7 @@ async def _models(storage: PostgresStorage) -> None:
     for limit, turns in ((None, None), (2, None), (None, 1)):
         found = await memory.messages(limit=limit, turns=turns)
         for message in found:
-            _ = message.text, parts(message), message.model_dump(by_alias=True), message.model_dump_json()
+            _ = message.text, parts(message), message.model_dump(by_alias=True)
         whole = await memory.with_files(found)
         for convert in (to_openai, to_responses, to_anthropic, to_ui_messages, system_prompt):
             json.dumps(convert(whole))
@@ -282,27 +285,24 @@ GETS: Final = (
 )
 
 
-async def _get(path: str, storage: PostgresStorage) -> None:
-    headers = {"X-User": "ada"}
-    transport = httpx2.ASGITransport(application(storage))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test/api", headers=headers) as client:
-        answer = await client.get(path)
+async def _get(client: httpx2.AsyncClient, path: str, _: PostgresStorage) -> None:
+    answer = await client.get(path)
     assert answer.status_code < 500, (answer.status_code, answer.text)
     if "json" in answer.headers.get("content-type", "") and "ndjson" not in answer.headers["content-type"]:
         answer.json()
 
 
-def readers() -> Iterator[tuple[str, Callable[[PostgresStorage], Awaitable[object]]]]:
+def readers(client: httpx2.AsyncClient) -> Iterator[tuple[str, Callable[[PostgresStorage], Awaitable[object]]]]:
     """Yield everything that reads a conversation, by name."""
     yield from READERS.items()
     for path in GETS:
-        yield f"GET {path}", partial(_get, path)
+        yield f"GET {path}", partial(_get, client, path)
 
 
-async def read(storage: PostgresStorage) -> dict[str, BaseException]:
+async def read(storage: PostgresStorage, client: httpx2.AsyncClient) -> dict[str, BaseException]:
     """Read what is stored in every way. Returns the exceptions that are not voltmem's own, by reader."""
     failed: dict[str, BaseException] = {}
-    for name, reader in readers():
+    for name, reader in readers(client):
         try:
             await reader(storage)
         except VoltMemError:

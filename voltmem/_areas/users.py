@@ -65,7 +65,7 @@ class Users(Area):
         Count what is stored for a user, as the option ``quotas`` counts it.
 
         Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
-        of all messages of the user: some milliseconds for 10,000.
+        of all messages of the user.
         """
         check_user("user_id", user_id, "get_usage() counts what one user has")
         row = await self._executor.fetchrow(self._sql(UserStatements).usage, user_id)

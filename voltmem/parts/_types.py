@@ -11,6 +11,7 @@ from typing import Final, Literal, TypeAlias
 from pydantic import JsonValue
 from pydantic_core import from_json, to_json
 
+from voltmem import _values
 from voltmem._values import JsonObject as JsonObject  # every form imports it with the parts
 from voltmem._values import json_value
 
@@ -230,7 +231,10 @@ def made_id(text: str) -> str:
 
 def json_text(value: JsonValue) -> str:
     """Return the value as JSON text."""
-    return to_json(value, inf_nan_mode="constants").decode(errors="replace")
+    try:
+        return to_json(value, inf_nan_mode="constants").decode(errors="replace")
+    except ValueError:  # lone surrogates
+        return _values.to_json(value)
 
 
 def readable(value: JsonValue) -> str:

@@ -7,6 +7,7 @@ Like the models of conversations and messages, in both spellings; only this modu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self, TypeAlias, overload
 
@@ -444,7 +445,10 @@ def _split(fields: JsonObject) -> tuple[JsonObject, str | None]:
 def _restored(fields: JsonObject, exact: str | None) -> JsonObject:
     """Return the fields with their exact values, unless another writer (VoltAgent) has changed the jsonb since."""
     texts = {} if exact is None else from_stored_json(exact)
-    values = {name: from_stored_json(str(text)) for name, text in texts.items()} if isinstance(texts, dict) else {}
+    values: JsonObject = {}
+    for name, text in texts.items() if isinstance(texts, dict) else ():
+        with suppress(ValueError):  # only another program stores a text that is not JSON
+            values[name] = from_stored_json(str(text))
     return fields | {name: value for name, value in values.items() if jsonb_copy(value) == fields.get(name)}
 
 

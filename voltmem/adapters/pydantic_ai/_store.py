@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, wraps
@@ -9,7 +10,7 @@ from importlib.util import find_spec
 from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
@@ -37,6 +38,9 @@ else:  # a release before 2.66; load_history() and save_history() work with it
     class ConversationStore:
         def __init__(self) -> NoReturn:
             raise MissingExtraError("pydantic-ai-slim 2.66, or a later one,", "pydantic-ai")
+
+
+_log = logging.getLogger("voltmem")
 
 
 _SCOPES: Final = frozenset({"scope", "source_scope"})  # keyword-only, in each method
@@ -213,12 +217,17 @@ class VoltMemConversationStore(ConversationStore):
     def _record(self, tip: Tip) -> ConversationRecord:
         """Return the record as it was written. In a store for ANY_USER its scope is the conversation's owner."""
         conversation = tip.kept.conversation
-        if tip.kept.payload is None:
-            record = ConversationRecord(
-                conversation_id=conversation.id, head_id=None, revision="", updated_at=conversation.updated_at
-            )
-        else:
-            (record,) = _records().validate_python([tip.kept.payload])
+        record = ConversationRecord(
+            conversation_id=conversation.id,
+            head_id=None,
+            revision=tip.kept.revision or "",
+            updated_at=conversation.updated_at,
+        )
+        if tip.kept.payload is not None:
+            try:
+                (record,) = _records().validate_python([tip.kept.payload])
+            except ValidationError as error:
+                _log.warning("this Pydantic AI cannot read the record of %s: %s", conversation.id, error.error_count())
         if self._user_id is ANY_USER and (record.scope or DEFAULT_USER_ID) != conversation.user_id:
             record.scope = conversation.user_id
         return record
