@@ -17,6 +17,9 @@ from voltmem._values import from_stored_json, to_json
 from voltmem.adapters.pydantic_ai import VoltMemConversationStore
 from voltmem.parts import to_openai
 
+# The repr of a strategy with all words of the sources has pages; hypothesis makes it, and nobody reads it.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
+
 
 @pytest.fixture
 async def ground() -> AsyncIterator[Grounds]:
@@ -36,21 +39,21 @@ def raise_first(failed: dict[str, BaseException]) -> None:
         raise error
 
 
-@examples(12)
+@examples(8)
 @given(data=st.data())
 async def test_readers_of_any_rows_raise_our_errors_only(data: st.DataObject, sampled: Grounds) -> None:
     """Every reader of rows of any shape, the adapters' and the web's too, returns or raises an error of voltmem's."""
     raise_first(await sampled.read(data.draw(sampled.rows)))
 
 
-@examples(150)
+@examples(100)
 @given(data=st.data())
 async def test_no_request_is_an_error_of_the_server(data: st.DataObject, ground: Grounds) -> None:
     """Any method, path, query, header and body has an answer below 500, and nothing is logged as an error."""
     await ground.ask(data.draw(ground.requests))
 
 
-@examples(60)
+@examples(40)
 @given(data=st.data())
 async def test_any_cursor_and_token_is_read_or_refused(data: st.DataObject, ground: Grounds) -> None:
     """Changed cursors, tokens and ids of files are places, nothing, or an error of voltmem's."""
