@@ -802,5 +802,5 @@ class UserStorage:
         Count what is stored for a user, as the option ``quotas`` counts it.
 
         Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
-        of all messages of the user: some milliseconds for 10,000.
+        of all messages of the user.
         """

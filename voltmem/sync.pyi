@@ -992,7 +992,7 @@ class UserStorage:
         Count what is stored for a user, as the option ``quotas`` counts it.
 
         Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
-        of all messages of the user: some milliseconds for 10,000.
+        of all messages of the user.
         """
 
 class Storage:
@@ -1091,7 +1091,7 @@ class Storage:
         Count what is stored for a user, as the option ``quotas`` counts it.
 
         Recorded runs, links and the payloads of frameworks do not count. One round trip, which reads the index entries
-        of all messages of the user: some milliseconds for 10,000.
+        of all messages of the user.
         """
     def delete_user(self, user_id: str) -> int:
         """

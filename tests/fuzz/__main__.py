@@ -89,7 +89,8 @@ def _run(loop: asyncio.AbstractEventLoop, each: Grounds, found: Found, kind: str
         check(example)
 
     many = settings(_AT_ONCE, max_examples=_EXAMPLES[kind])
-    seed(number)(many(given(strategy)(counted)))()
+    run: Callable[[], None] = seed(number)(many(given(strategy)(counted)))  # type: ignore[no-untyped-call]
+    run()
 
 
 def main(minutes: float, only: str | None = None) -> int:

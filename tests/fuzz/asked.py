@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from hypothesis import strategies as st
+from pydantic import JsonValue
 from starlette.types import ASGIApp, Message, Scope
 
 from tests.fuzz.shapes import as_text, changed, one_of, shapes, texts, words
@@ -26,7 +27,7 @@ integers: Final = st.sampled_from(["0", "-1", "1", "100", "1e3", "9" * 20, str(2
 raw: Final = st.binary(max_size=12) | st.text(max_size=12).map(lambda text: text.encode("utf-8", "surrogatepass"))
 
 
-def encoded(cursor: object) -> str:
+def encoded(cursor: JsonValue) -> str:
     """Return a value in the form of a cursor."""
     return urlsafe_b64encode(as_text(cursor).encode("utf-8", "surrogatepass")).decode().rstrip("=")
 
@@ -43,7 +44,7 @@ def mutated(draw: st.DrawFn, text: str) -> str:
 
 def cursors(real: list[str]) -> st.SearchStrategy[str]:
     """Return a strategy for cursors: real ones, changed ones, and the forms of others."""
-    places = [
+    places: list[list[Any]] = [
         *([True, "2026-01-01T00:00:00Z", "c1"], [0.5, "2026-01-01T00:00:00Z", "c1"], ["2026-01-01T00:00:00Z", 7]),
         ["2026-01-01T00:00:00Z", "h1"],
     ]

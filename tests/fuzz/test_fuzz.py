@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fuzz.asked import Asked
 from tests.fuzz.grounds import Grounds, grounds, mutated
 from tests.properties import examples
 from voltmem import PostgresStorage
@@ -130,4 +131,13 @@ async def test_a_record_that_pydantic_ai_cannot_read_is_made_anew(stored: str, g
     raise_first(await ground.read(row(payloads=[("pydantic-ai", stored)], revision="r1")))
 
     loaded = await VoltMemConversationStore(ground.storage, user_id="ada").load("c1")
+    assert loaded is not None
     assert len(loaded.messages) == 1
+
+
+@pytest.mark.parametrize("query", [b"\x91", b"q=\xff&limit=1", "q=é".encode("latin-1"), b"%ff=%ff"])
+async def test_a_query_may_have_any_bytes(query: bytes, ground: Grounds) -> None:
+    """A query that is no UTF-8 is read as far as it goes, or refused."""
+    headers = [(b"x-user", b"ada"), (b"host", b"test")]
+    for path in (b"/api/threads", b"/api/conversations", b"/api/search", b"/api/conversations/c1/messages"):
+        assert await ground.ask(Asked("GET", path, query, headers, [b""], is_cut_off=False)) in (200, 422)

@@ -45,7 +45,7 @@ def address_of(request: Request, path: str) -> str:
 
 
 def _origin(request: Request) -> str:
-    scheme = _first(request, "x-forwarded-proto") or request.url.scheme
+    scheme = _first(request, "x-forwarded-proto") or request.scope["scheme"]
     host = _first(request, "x-forwarded-host") or request.headers.get("host", "")
     return f"{scheme}://{host}" if scheme in ("http", "https") and _HOST.fullmatch(host) else ""
 
