@@ -81,47 +81,50 @@ class Asked:
     is_cut_off: bool
 
 
+HEADERS: Final[dict[str, list[str]]] = {
+    "Range": [
+        "bytes=0-",
+        "bytes=-1",
+        "bytes=5-2",
+        "bytes=0-0,2-3",
+        "bytes=" + "9" * 30 + "-",
+        "items=1",
+        "bytes=٣-",
+    ],
+    "If-Range": ['"x"', "Wed, 21 Oct 2015 07:28:00 GMT"],
+    "If-None-Match": ["*", '"x"', 'W/"x"', ","],
+    "Content-Type": [
+        *(
+            "application/json",
+            "application/json; charset=utf-16",
+            "text/plain",
+            "multipart/form-data",
+            "a/b/c",
+            ";",
+        ),
+        *("application/x-ndjson", "application/merge-patch+json", "multipart/form-data; boundary=x", ""),
+        "application/octet-stream",
+    ],
+    "Last-Event-ID": ["", "0", "-1", "x", "9" * 40],
+    "Accept": ["text/event-stream", "*/*", "", "application/json;q=x", "text/html,,;"],
+    "Content-Length": ["0", "-1", "5", "999999999999", "9" * 40, "x", "", "+5", "٣"],
+    "Idempotency-Key": ["k", "", "k" * 300, "\x00"],
+    "Origin": ["null", "https://evil.example", "http://test", "x"],
+    "Sec-Fetch-Site": ["cross-site", "same-origin", ""],
+    "Host": ["test", "", "[::1", "a b", "x:99999999"],
+    "Cookie": ["a=b; ;=", ";;;"],
+    "X-Forwarded-For": ["unknown"],
+    "Transfer-Encoding": ["chunked", "gzip, chunked"],
+    "Content-Encoding": ["gzip", "br"],
+    "Expect": ["100-continue"],
+    "X-User": ["ada", "bob", "", "é", "a" * 500],
+    "Time-Zone": ["Europe/Oslo", "../../etc/passwd"],
+}
+
+
 def headers(known: Known) -> st.SearchStrategy[tuple[bytes, bytes]]:
     """Return a strategy for a header: one that is read, with a value that may mean something or nothing."""
-    values: dict[str, list[str]] = {
-        "Range": [
-            "bytes=0-",
-            "bytes=-1",
-            "bytes=5-2",
-            "bytes=0-0,2-3",
-            "bytes=" + "9" * 30 + "-",
-            "items=1",
-            "bytes=٣-",
-        ],
-        "If-Range": ['"x"', "Wed, 21 Oct 2015 07:28:00 GMT"],
-        "If-None-Match": ["*", '"x"', 'W/"x"', ",", *(f'"{each}"' for each in known.ids)],
-        "Content-Type": [
-            *(
-                "application/json",
-                "application/json; charset=utf-16",
-                "text/plain",
-                "multipart/form-data",
-                "a/b/c",
-                ";",
-            ),
-            *("application/x-ndjson", "application/merge-patch+json", "multipart/form-data; boundary=x", ""),
-            "application/octet-stream",
-        ],
-        "Last-Event-ID": ["", "0", "-1", "x", "9" * 40],
-        "Accept": ["text/event-stream", "*/*", "", "application/json;q=x", "text/html,,;"],
-        "Content-Length": ["0", "-1", "5", "999999999999", "9" * 40, "x", "", "+5", "٣"],
-        "Idempotency-Key": ["k", "", "k" * 300, "\x00"],
-        "Origin": ["null", "https://evil.example", "http://test", "x"],
-        "Sec-Fetch-Site": ["cross-site", "same-origin", ""],
-        "Host": ["test", "", "[::1", "a b", "x:99999999"],
-        "Cookie": ["a=b; ;=", ";;;"],
-        "X-Forwarded-For": ["unknown"],
-        "Transfer-Encoding": ["chunked", "gzip, chunked"],
-        "Content-Encoding": ["gzip", "br"],
-        "Expect": ["100-continue"],
-        "X-User": ["ada", "bob", "", "é", "a" * 500],
-        "Time-Zone": ["Europe/Oslo", "../../etc/passwd"],
-    }
+    values = HEADERS | {"If-None-Match": [*HEADERS["If-None-Match"], *(f'"{each}"' for each in known.ids)]}
     return st.sampled_from([*values]).flatmap(
         lambda name: st.tuples(
             st.just(name.lower().encode()),
@@ -192,10 +195,9 @@ def _errors_logged() -> Iterator[list[logging.LogRecord]]:
         logging.getLogger().removeHandler(handler)
 
 
-async def ask(app: ASGIApp, asked: Asked) -> int:
-    """Send a request. Returns the status; raises what the application raises, or AnsweredError."""
+def _scope(asked: Asked) -> Scope:
     parts = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), asked.path)
-    scope: Scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -209,6 +211,10 @@ async def ask(app: ASGIApp, asked: Asked) -> int:
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
     }
+
+
+async def ask(app: ASGIApp, asked: Asked) -> int:
+    """Send a request. Returns the status; raises what the application raises, or AnsweredError."""
     waiting = [{"type": "http.request", "body": each, "more_body": True} for each in asked.chunks]
     if not asked.is_cut_off:
         waiting[-1]["more_body"] = False
@@ -233,7 +239,7 @@ async def ask(app: ASGIApp, asked: Asked) -> int:
 
     with _errors_logged() as errors:
         async with asyncio.timeout(30):
-            await app(scope, receive, send)
+            await app(_scope(asked), receive, send)
     if not status and not asked.is_cut_off:
         raise AnsweredError("no answer")
     if status and status[0] >= 500 and status[0] != 501:
