@@ -16,10 +16,8 @@ from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
-from voltmem._postgres.driver import Connection
-
-
 from voltmem._areas.users import Usage
+from voltmem._postgres.driver import Connection
 from voltmem._values import Unset
 from voltmem.models import (
     Conversation,

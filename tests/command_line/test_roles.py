@@ -15,7 +15,7 @@ from tests.calls import CASES, Rows
 from tests.command_line.commands import Command
 from tests.postgres.test_statements import statements as every_statement
 from tests.roles import PREFIX, Logins, logins, new_names
-from voltmem import DatabaseError, NativeMemory, PostgresStorage
+from voltmem import DatabaseError, NativeMemory, PostgresStorage, Quotas
 from voltmem._areas.sessions import SessionStatements
 from voltmem._postgres.listening import ListenerStatements
 from voltmem._postgres.roles import RIGHTS, RoleNames, script, statements
@@ -128,8 +128,10 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "move_head": "branch_conversation",
     "plain": "search",
     "release_files": "delete_file",
+    "require_room": "add_message with quotas",
     "restore_archived": "rewind_conversation",
     "unlink_messages": "delete_in_branches",
+    "usage": "get_usage",
 }
 CALLED_BESIDE_VOLTAGENT: Final = {"answer_calls"}
 NEEDED_SEQUENCES: Final[Mapping[str, str]] = {
@@ -159,6 +161,10 @@ async def test_the_application_role_has_no_privilege_that_it_does_not_need(
 ) -> None:
     """Without any one of its privileges, something of the application fails."""
     storage = make_storage(given.application, migrate="off", search=True)
+    storages = {
+        "open": make_storage(given.application, migrate="check"),
+        "add_message with quotas": make_storage(given.application, migrate="off", quotas=Quotas(messages=1000)),
+    }
     unneeded, problems = [], set()
     rows = Rows(connection, schema)
 
@@ -166,7 +172,7 @@ async def test_the_application_role_has_no_privilege_that_it_does_not_need(
         await rows.seed()
         await connection.execute(f"REVOKE {privilege} FROM {given.names.application}")
         try:
-            await MORE[name](make_storage(given.application, migrate="check") if name == "open" else storage)
+            await MORE[name.partition(" with ")[0]](storages.get(name, storage))
         except (DatabaseError, asyncpg.InsufficientPrivilegeError) as error:
             problems.add(error.sqlstate)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -14,12 +15,13 @@ from tests.postgres.test_statements import statements
 from voltmem import PostgresStorage
 from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables, bare
-from voltmem.options import DEFAULT_TABLE_PREFIX
+from voltmem.options import DEFAULT_TABLE_PREFIX, Quotas
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
 
 TABLES: Final = Tables("app", DEFAULT_TABLE_PREFIX)
+QUOTAS: Final = Quotas(conversations=1000, messages=1000, file_bytes=1000)
 
 SAFE: Final = {"search_path": "pg_catalog"}
 
@@ -109,9 +111,14 @@ async def use_all_verbs(storage: PostgresStorage, database: str) -> None:
         await own.close()
 
 
+def both(tables: Tables) -> set[str]:
+    """Return the statements of a storage, and those of one with quotas."""
+    return {*statements(tables), *statements(replace(tables, quotas=QUOTAS))}
+
+
 def test_every_function_of_a_statement_is_qualified() -> None:
     """A statement calls the functions of pg_catalog by their whole names."""
-    unqualified = {name for schema, name in called(statements(TABLES)) if not schema}
+    unqualified = {name for schema, name in called(both(TABLES)) if not schema}
 
     assert unqualified == set()
 
@@ -195,7 +202,7 @@ def array(values: Iterable[str]) -> str:
 
 async def make_hostile(database: str, schema: str, *, operators_too: bool = True) -> None:
     """Create functions and operators with all names of PostgreSQL's that our SQL has, in a new schema."""
-    codes = [code(text) for text in (*statements(TABLES), *(each.text for each in migrations()))]
+    codes = [code(text) for text in (*both(TABLES), *(each.text for each in migrations()))]
     functions = {name for text in codes for _, name in CALLED.findall(text)} - GRAMMAR
     operators = {name for text in codes for name in OPERATOR.findall(text)} - {"=>", "*", "%", "?"} | {"~~", "!~~", "*"}
     assert {"now", "cardinality", "convert_to", "unnest", "sha256", "count", "lag"} <= functions
@@ -276,7 +283,7 @@ async def test_no_statement_refers_to_what_is_hostile(database: str) -> None:
     try:
         if safe.get_server_version().major < 14:
             pytest.skip("this server keeps no dependencies of a function's body")
-        for text in set(statements(Tables("public", DEFAULT_TABLE_PREFIX))):
+        for text in both(Tables("public", DEFAULT_TABLE_PREFIX)):
             types = [f"{each.schema}.{each.name}" for each in (await safe.prepare(text)).get_parameters()]
             await exposed.execute(
                 f"CREATE OR REPLACE FUNCTION public.probe({', '.join(types)}) RETURNS void BEGIN ATOMIC {text}; END"

@@ -39,7 +39,7 @@ class ForkStatements:
             before=" AND ",
             conversations="true",
             messages="true",
-            stored="(SELECT count(*) FROM made) + (SELECT count(*) FROM copied)",
+            stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM copied)",
         )
         # Locked, so that no message is deleted, with its files, while it is copied.
         self.fork = f"""

@@ -68,7 +68,7 @@ class ImportStatements:
             conversations="true",
             messages="true",
             file_bytes=f"${21 + len(MESSAGE)}::text[] IS NOT NULL",
-            stored="(SELECT count(*) FROM made) + (SELECT count(*) FROM said)",
+            stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM said)",
         )
         # The setting fills the column user_id of messages in tables that VoltAgent made. A fork does not name a source
         # that belongs to another user.
@@ -103,7 +103,7 @@ class ImportStatements:
             conversation_ids="ARRAY[$1]",
             before="",
             messages="true",
-            stored="(SELECT count(*) FROM said)",
+            stored="(SELECT pg_catalog.count(*) FROM said)",
             file_bytes=f"${2 + len(MESSAGE)}::text[] IS NOT NULL",
         )
         if owners_room:
