@@ -29,7 +29,7 @@ from voltmem._areas.transfer.models import (
 from voltmem._areas.users import Usage
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
-from voltmem._postgres.schema import MigrationStatus
+from voltmem._postgres.schema import MigrationStatus, SchemaStatus
 from voltmem._user import UserStorage
 from voltmem._values import ANY_USER, UNSET, AnyUser, Unset
 from voltmem.errors import (
@@ -119,6 +119,7 @@ __all__ = [
     "RunEvent",
     "SchemaError",
     "SchemaNotReadyError",
+    "SchemaStatus",
     "SearchHit",
     "SearchResults",
     "Share",

@@ -72,8 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     user = _Parser(add_help=False)
     user.add_argument("--user", required=True, help="the id of the user")
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{sql,{','.join(_COMMANDS)}}}")
-    _add_sql(commands.add_parser("sql", parents=[names], help="print the SQL of the tables, or of the roles"))
-    commands.add_parser("migrate", parents=[names, database], help="create or upgrade the tables")
+    citus = _Parser(add_help=False)
+    citus.add_argument("--citus", action="store_true", help="also distribute them, on the coordinator of Citus")
+    _add_sql(commands.add_parser("sql", parents=[names, citus], help="print the SQL of the tables, or of the roles"))
+    commands.add_parser("migrate", parents=[names, database, citus], help="create or upgrade the tables")
     commands.add_parser("status", parents=[names, database], help="list applied and missing migrations")
     checking = commands.add_parser("check", parents=[names, database], help="look for what is wrong in the stored data")
     _add_options_of_check(checking)
@@ -131,7 +133,7 @@ def _sql(arguments: argparse.Namespace) -> str:
         return roles.script(tables, RoleNames(**given))
     if given:
         raise InvalidOptionError(f"{', '.join(given)}: names of roles need --roles")
-    return script(tables)
+    return script(tables, distributed=arguments.citus)
 
 
 _ROLES: Final[Mapping[str, str]] = {
@@ -143,7 +145,7 @@ _ROLES: Final[Mapping[str, str]] = {
 
 
 async def _migrate(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
-    done = await storage.upgrade_schema()
+    done = await storage.upgrade_schema(citus=arguments.citus)
     for name in done:
         print(f"applied  {name}")
     print(f"{len(done)} applied; the schema is current" if done else "nothing to do; the schema is current")
@@ -155,6 +157,8 @@ async def _status(storage: PostgresStorage, arguments: argparse.Namespace) -> in
     for each in found:
         when = "" if each.applied_at is None else f"  {each.applied_at:%Y-%m-%d %H:%M:%S %Z}"
         print(f"{'missing' if each.applied_at is None else 'applied'}  {each.name}{when}")
+    if found.citus != "absent":
+        print(f"Citus is installed; the tables are {found.citus}")
     missing = sum(each.applied_at is None for each in found)
     print(
         f"{missing} missing: run 'python -m voltmem migrate' with the same options"

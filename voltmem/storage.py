@@ -28,7 +28,7 @@ from voltmem._postgres.health import Health, look
 from voltmem._postgres.listening import Watching
 from voltmem._postgres.migrations import conversation_schema, voltagent
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
-from voltmem._postgres.schema import MigrationStatus, check, status, upgrade
+from voltmem._postgres.schema import SchemaStatus, check, distribute, status, upgrade
 from voltmem._tables import Tables
 from voltmem._targets import connection_target
 from voltmem._user import UserStorage
@@ -279,9 +279,13 @@ class PostgresStorage(Storage):
 
     # --- schema -----------------------------------------------------------------------------------------------
 
-    async def upgrade_schema(self) -> list[str]:
+    async def upgrade_schema(self, *, citus: bool = False) -> list[str]:
         """
         Apply the missing migrations, whatever the option *migrate* is. Returns their names.
+
+        Args:
+            citus: Whether to distribute the tables afterwards, on the coordinator of a cluster of Citus. Returns the
+                names of the tables that were distributed, too. Writers wait for it.
 
         The list is empty if the schema is current. Any number of processes may call it at the same time. Agno:
         ``upgrade_schema``.
@@ -289,12 +293,21 @@ class PostgresStorage(Storage):
         Raises:
             MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
+            SchemaError: *citus* was given, and the database has no Citus.
         """
-        return await self._database.run(self._upgrade)
+        check_flag("citus", citus)
 
-    async def schema_status(self) -> list[MigrationStatus]:
+        async def upgrade_and_distribute(connection: Connection) -> list[str]:
+            done = await self._upgrade(connection)
+            return [*done, *await distribute(connection, self._options.tables)] if citus else done
+
+        return await self._database.run(upgrade_and_distribute)
+
+    async def schema_status(self) -> SchemaStatus:
         """
         Return every migration, in order, with the time when it was applied, or None if it is missing.
+
+        Its attribute ``citus`` says whether the tables are distributed: "absent", "local" or "distributed".
 
         Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """

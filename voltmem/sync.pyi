@@ -24,7 +24,7 @@ from voltmem._areas.transfer.models import ImportedConversations, ImportResult, 
 from voltmem._areas.users import Usage
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
-from voltmem._postgres.schema import MigrationStatus
+from voltmem._postgres.schema import SchemaStatus
 from voltmem._values import Unset
 from voltmem.models import (
     Conversation,
@@ -2200,9 +2200,13 @@ class PostgresStorage(Storage):
 
         Costs one round trip, besides connecting, if the schema is current.
         """
-    def upgrade_schema(self) -> list[str]:
+    def upgrade_schema(self, *, citus: bool = False) -> list[str]:
         """
         Apply the missing migrations, whatever the option *migrate* is. Returns their names.
+
+        Args:
+            citus: Whether to distribute the tables afterwards, on the coordinator of a cluster of Citus. Returns the
+                names of the tables that were distributed, too. Writers wait for it.
 
         The list is empty if the schema is current. Any number of processes may call it at the same time. Agno:
         ``upgrade_schema``.
@@ -2210,10 +2214,13 @@ class PostgresStorage(Storage):
         Raises:
             MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
+            SchemaError: *citus* was given, and the database has no Citus.
         """
-    def schema_status(self) -> list[MigrationStatus]:
+    def schema_status(self) -> SchemaStatus:
         """
         Return every migration, in order, with the time when it was applied, or None if it is missing.
+
+        Its attribute ``citus`` says whether the tables are distributed: "absent", "local" or "distributed".
 
         Changes nothing, whatever the option *migrate* is. ``python -m voltmem status`` prints it.
         """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
-from voltmem._postgres.migrations import conversation_schema, unreleased, voltagent
+from voltmem._postgres.migrations import citus, conversation_schema, unreleased, voltagent
 from voltmem._postgres.migrations.apply import apply_missing, missing
+from voltmem._postgres.migrations.citus import Distribution
 from voltmem._postgres.migrations.files import FUNCTIONS, migrations
 from voltmem._postgres.migrations.ledger import (
     PINNED_PATH,
@@ -73,14 +75,30 @@ class MigrationStatus:
     """When it was applied; None: it is missing."""
 
 
-async def status(connection: Connection, tables: Tables) -> list[MigrationStatus]:
+class SchemaStatus(list[MigrationStatus]):
+    """Every migration, in order, and where the tables are."""
+
+    citus: Distribution
+    """
+    - "absent": the database has no Citus.
+    - "local": it has, and the tables are on this server alone. ``python -m voltmem migrate --citus`` distributes them.
+    - "distributed": the rows are spread over the workers, by conversation.
+    """
+
+    def __init__(self, migrations: Iterable[MigrationStatus], citus: Distribution) -> None:
+        super().__init__(migrations)
+        self.citus = citus
+
+
+async def status(connection: Connection, tables: Tables) -> SchemaStatus:
     """Return all applied and missing migrations, in order, including those of a newer release."""
     todo = await missing_migrations(connection, tables)
     has_ledger = await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NOT NULL", tables.migrations)
     rows = await connection.fetch(f"SELECT name, applied_at FROM {tables.migrations}") if has_ledger else []
     found = {row["name"]: MigrationStatus(**row) for row in rows}
     found |= {name: MigrationStatus(name, None) for name in todo}
-    return sorted(found.values(), key=lambda each: (_place(each.name), each.name))
+    in_order = sorted(found.values(), key=lambda each: (_place(each.name), each.name))
+    return SchemaStatus(in_order, await citus.found(connection, tables))
 
 
 def _place(name: str) -> int:
@@ -92,8 +110,19 @@ def _place(name: str) -> int:
     return 2 if name[0].isdigit() else 0
 
 
-def script(tables: Tables) -> str:
-    """Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it."""
+async def distribute(connection: Connection, tables: Tables) -> list[str]:
+    """Distribute the tables on a cluster of Citus. Returns the names of those that were not distributed before."""
+    return await citus.distribute(connection, tables)
+
+
+def script(tables: Tables, *, distributed: bool = False) -> str:
+    """
+    Return an SQL script that creates or upgrades the tables. It can be run again, and after a part of it.
+
+    Args:
+        tables: The names of the tables.
+        distributed: Whether it distributes the tables, on the coordinator of Citus.
+    """
     create_schema, create_ledger = create_statements(tables)
     parts = [
         f"-- All statements that voltmem needs for {tables}. Those that were applied are skipped in another run.\n"
@@ -113,6 +142,8 @@ def script(tables: Tables) -> str:
         before = "SET LOCAL check_function_bodies = off;\n\n" if each.is_function else ""
         parts.append(_where(f"NOT EXISTS ({known})", f"{before}{tables.render(each.text)}\n{record_sql(tables, each)}"))
     parts.append(voltagent.script(tables))
+    if distributed:
+        parts.append(citus.script(tables))
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from voltmem._postgres.driver import logger
-from voltmem._postgres.migrations import ledger
+from voltmem._postgres.migrations import citus, ledger
 from voltmem._postgres.migrations.files import Migration
 from voltmem._postgres.migrations.indexes import Index, build_concurrently, is_being_indexed, is_large, is_valid
 from voltmem._postgres.migrations.ledger import Entry
@@ -54,7 +54,10 @@ async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Mi
         if not todo:
             return None
         migration, *following = todo
+        is_distributed = await citus.prepare(connection, tables)
         large = await _run(connection, tables, migration, following)
+        if is_distributed and not migration.is_function:
+            await citus.follow(connection, tables)
         if not large:
             return migration.name if await ledger.record(connection, tables, migration) else ""
     for index in large:
