@@ -233,7 +233,7 @@ DECLARE
     trimmed_at timestamptz;
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     beside_voltagent CONSTANT boolean := EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
 BEGIN
@@ -272,11 +272,11 @@ BEGIN
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
-                    locked := EXISTS (
-                        SELECT FROM "public".voltagent_memory_conversations AS c
+                    -- PERFORM and FOUND, not EXISTS in an expression, which Citus cannot plan.
+                    PERFORM 1 FROM "public".voltagent_memory_conversations AS c
                         WHERE c.id = conversation AND c.deleted_at IS NULL
-                            AND c.user_id = coalesce(user_ids[this], c.user_id)
-                    );
+                            AND c.user_id = coalesce(user_ids[this], c.user_id);
+                    locked := FOUND;
                 END IF;
             END IF;
         END IF;
@@ -306,13 +306,12 @@ BEGIN
 
         IF owner IS NOT NULL AND NOT entered THEN
             entered := true;
-            -- One statement for both. It is not part of the one that locked, whose snapshot is older than the lock.
-            SELECT set_config('voltmem.user_id', owner, true), (
-                SELECT m.created_at
+            owner := set_config('voltmem.user_id', owner, true);
+            -- It is not part of the statement that locked, whose snapshot is older than the lock.
+            SELECT m.created_at INTO last_time
                 FROM "public".voltagent_memory_messages AS m
                 WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
-            ) INTO owner, last_time;
+                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -339,13 +338,16 @@ BEGIN
         ahead := NULL;
         IF accepted AND known IS NOT NULL THEN
             -- The lock of the conversation is held, so no message of it is deleted before the end.
-            SELECT min(given) INTO gone
-                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
-                WHERE known[given] IS NOT NULL AND NOT EXISTS (
-                    SELECT FROM "public".voltagent_memory_messages AS m
-                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
-                );
-            accepted := gone IS NULL;
+            FOR given IN last + 1 .. last + sizes[this]::integer LOOP
+                CONTINUE WHEN known[given] IS NULL;
+                PERFORM 1 FROM "public".voltagent_memory_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given];
+                IF NOT FOUND THEN
+                    accepted := false;
+                    gone := given;
+                    EXIT;
+                END IF;
+            END LOOP;
         END IF;
         IF accepted AND beside_voltagent THEN
             SELECT min(given) INTO gone
@@ -387,10 +389,10 @@ BEGIN
                         NULL;
                     ELSIF "public".voltagent_memory_move_head(conversation, parent) THEN
                         PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
-                        activity := greatest(activity, (
-                            SELECT m.created_at + tick FROM "public".voltagent_memory_messages AS m
-                            WHERE m.conversation_id = conversation AND m.message_id = parent
-                        ));
+                        -- An aggregate, because an empty parent has no row.
+                        SELECT greatest(activity, max(m.created_at) + tick) INTO activity
+                            FROM "public".voltagent_memory_messages AS m
+                            WHERE m.conversation_id = conversation AND m.message_id = parent;
                     ELSE
                         parent := coalesce(head, '');
                     END IF;
@@ -476,13 +478,14 @@ BEGIN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
             stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
             RETURN NEXT;
-        ELSIF NOT locked AND EXISTS (
-            SELECT FROM "public".voltagent_memory_conversations AS c
-            WHERE c.id = conversation AND c.deleted_at IS NOT NULL
-                AND (user_ids[this] IS NULL OR c.user_id = user_ids[this])
-        ) THEN
-            item := -this;
-            RETURN NEXT;
+        ELSIF NOT locked THEN
+            PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+                WHERE c.id = conversation AND c.deleted_at IS NOT NULL
+                    AND (user_ids[this] IS NULL OR c.user_id = user_ids[this]);
+            IF FOUND THEN
+                item := -this;
+                RETURN NEXT;
+            END IF;
         END IF;
 
         IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN
@@ -567,20 +570,23 @@ BEGIN
     has_message := FOUND OR message = '';
     head := message;
     IF to_the_end AND is_aside THEN
+        -- EXECUTE, as in path_to_line.
+        EXECUTE $below$
         WITH RECURSIVE below AS (
             SELECT m.message_id, m.created_at, m.seq
             FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = message
+            WHERE m.conversation_id = $1 AND m.message_id = $2
             UNION
             SELECT m.message_id, m.created_at, m.seq
             FROM below CROSS JOIN LATERAL (
                 SELECT * FROM "public".voltagent_memory_messages AS each
-                WHERE each.conversation_id = conversation
+                WHERE each.conversation_id = $1
                     AND each.parent_id >= below.message_id AND each.parent_id <= below.message_id
-                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
+                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in path_to_line
             ) AS m
         )
-        SELECT below.message_id INTO head FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1;
+        SELECT below.message_id FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1
+        $below$ INTO head USING conversation, message;
     END IF;
     IF has_message AND (is_aside OR NOT to_the_end) THEN
         PERFORM "public".voltagent_memory_move_head(conversation, head);
@@ -602,7 +608,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_copy_files(conversation text,
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+ SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
@@ -635,7 +641,13 @@ BEGIN
     UPDATE "public".voltagent_memory_file_references AS r
         SET user_id = recipient
         WHERE r.conversation_id = conversation;
-    PERFORM "public".voltagent_memory_release_files(giver, ids, false);
+    -- Without the triggers, as on Citus, the references are not known, and the giver keeps the files.
+    PERFORM 1 FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgrelid = '"public".voltagent_memory_messages'::regclass
+            AND t.tgfoid = '"public".voltagent_memory_refer_to_files'::regproc;
+    IF FOUND THEN
+        PERFORM "public".voltagent_memory_release_files(giver, ids, false);
+    END IF;
 END
 $function$;
 
@@ -765,7 +777,9 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, c
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
+    owner text;
     file_id text;
+    of_upload text;
     token text;
     content text;
     before text;
@@ -773,12 +787,20 @@ BEGIN
     FOREACH file_id IN ARRAY ids LOOP
         token := E'\\u0076oltmem:file/' || file_id;
         IF position(token IN payload) > 0 THEN
+            -- Not SET in the function's head: on PostgreSQL without Citus only a superuser may write it there.
+            IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+                PERFORM set_config('citus.allow_nested_distributed_execution', 'on', true);
+            END IF;
+            -- One table in each, because Citus has no generic plan for a join.
+            IF owner IS NULL THEN
+                SELECT c.user_id INTO owner FROM "public".voltagent_memory_conversations AS c WHERE c.id = conversation;
+            END IF;
+            SELECT f.upload INTO of_upload FROM "public".voltagent_memory_files AS f
+                WHERE f.user_id = owner AND f.id = file_id;
             SELECT coalesce(replace(encode(string_agg(k.bytes, '' ORDER BY k.number), 'base64'), E'\n', ''), '')
                 INTO content
-                FROM "public".voltagent_memory_conversations AS c
-                JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
-                JOIN "public".voltagent_memory_file_chunks AS k ON k.user_id = f.user_id AND k.upload = f.upload
-                WHERE c.id = conversation AND f.id = file_id;
+                FROM "public".voltagent_memory_file_chunks AS k
+                WHERE k.user_id = owner AND k.upload = of_upload;
             FOREACH before IN ARRAY ARRAY['"', ','] LOOP
                 payload := replace(payload, before || token || '"', before || content || '"');
                 IF position(before || token || '/url"' IN payload) > 0 THEN
@@ -800,7 +822,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_forget_in_voltagent(of_user t
 AS $function$
 BEGIN
     IF EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     ) THEN
         -- What the user wrote in other users' conversations. 'default' is a user that is not known yet.
@@ -838,7 +860,7 @@ DECLARE
     giver text;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
     beside_voltagent CONSTANT boolean := EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
     ids text[];
@@ -887,27 +909,43 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_index_words(conversation_ids 
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET lock_timeout TO '400ms'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
     user_id text := 'default';
-    indexed bigint;
+    given record;
+    author text;
+    owner text;
+    user_key text;
+    indexed bigint := 0;
 BEGIN
-    UPDATE "public".voltagent_memory_messages AS m
-        SET words = replace(
-                given.vector, E'\x01',
-                left(encode(sha256(convert_to(coalesce(nullif(user_id, 'default'), c.owner), 'UTF8')), 'hex'), 8)
-            )::tsvector,
-            -- '=': the parts are VoltAgent's.
-            parts_hash = CASE WHEN m.parts_hash = given.hash THEN given.hash ELSE '=' || given.hash END
+    -- One by one, because Citus refuses in an UPDATE what hashes a column.
+    FOR given IN
+        SELECT each.conversation_id, each.message_id, each.hash, each.vector
         FROM unnest(conversation_ids, message_ids, hashes, vectors)
-            AS given (conversation_id, message_id, hash, vector),
-            (SELECT id, user_id AS owner FROM "public".voltagent_memory_conversations) AS c
-        WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id
-            AND c.id = given.conversation_id
-            AND (m.words IS NULL OR ltrim(m.parts_hash, '=') IS DISTINCT FROM given.hash)
-            AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash;
-    GET DIAGNOSTICS indexed = ROW_COUNT;
+            AS each (conversation_id, message_id, hash, vector)
+    LOOP
+        -- The lock keeps the parts as they are until the update.
+        SELECT user_id INTO author
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id
+                AND (m.words IS NULL OR ltrim(m.parts_hash, '=') IS DISTINCT FROM given.hash)
+                AND encode(sha256(convert_to(m.parts::text, 'UTF8')), 'hex') IS NOT DISTINCT FROM given.hash
+            FOR NO KEY UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        SELECT c.user_id INTO owner
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = given.conversation_id;
+        user_key := left(encode(sha256(convert_to(coalesce(nullif(author, 'default'), owner), 'UTF8')), 'hex'), 8);
+        UPDATE "public".voltagent_memory_messages AS m
+            SET words = replace(given.vector, E'\x01', user_key)::tsvector,
+                -- '=': the parts are VoltAgent's.
+                parts_hash = CASE WHEN m.parts_hash = given.hash THEN given.hash ELSE '=' || given.hash END
+            WHERE m.conversation_id = given.conversation_id AND m.message_id = given.message_id;
+        indexed := indexed + 1;
+    END LOOP;
     RETURN indexed;
 END
 $function$;
@@ -932,13 +970,46 @@ BEGIN
             VALUES (of_user, file_id, file_id, length(bytes))
             ON CONFLICT DO NOTHING;
         IF FOUND THEN
-            INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
-                SELECT of_user, file_id, chunk, substring(bytes FROM chunk * 262144 + 1 FOR 262144)
-                FROM generate_series(0, (length(bytes) - 1) / 262144) AS chunk;
+            FOR chunk IN 0 .. (length(bytes) - 1) / 262144 LOOP
+                INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
+                    VALUES (of_user, file_id, chunk, substring(bytes FROM chunk * 262144 + 1 FOR 262144));
+            END LOOP;
             EXIT;
         END IF;
     END LOOP;
     RETURN true;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_line_to(conversation text, message text, longest bigint)
+ RETURNS TABLE(step bigint, message_id text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    IF longest IS NULL THEN
+        -- Imported parents may form a circle.
+        SELECT count(*) INTO longest FROM "public".voltagent_memory_messages AS m WHERE m.conversation_id = conversation;
+    END IF;
+    -- In the order of the key, each step is one look-up, as in path_to_line.
+    RETURN QUERY EXECUTE $line$
+        WITH RECURSIVE line AS (
+            SELECT 1::bigint AS step, m.message_id, m.parent_id
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = $1 AND m.message_id = $2 AND NOT m.archived
+            UNION ALL
+            SELECT line.step + 1, m.message_id, m.parent_id
+            FROM line CROSS JOIN LATERAL (
+                SELECT * FROM "public".voltagent_memory_messages AS each
+                WHERE each.conversation_id = $1 AND each.message_id >= line.parent_id
+                ORDER BY each.conversation_id, each.message_id LIMIT 1
+            ) AS m
+            WHERE m.message_id = line.parent_id AND NOT m.archived AND line.step < $3
+        )
+        SELECT line.step, line.message_id FROM line
+        $line$ USING conversation, message, longest;
 END
 $function$;
 
@@ -1004,7 +1075,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, 
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+ SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
@@ -1012,43 +1083,76 @@ DECLARE
     is_there boolean;
     place_time timestamptz;
     place_seq bigint;
+    first_parent text;
 BEGIN
-    -- From the new head up to the first message that is on the line: the branching point. UNION, not UNION ALL: parents
-    -- may form a circle.
-    WITH RECURSIVE path AS (
-        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM "public".voltagent_memory_messages AS m
-        WHERE m.conversation_id = conversation AND m.message_id = head
-        UNION
-        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM path CROSS JOIN LATERAL (
-            -- With this order, each step is one look-up by the primary key. A join, or another index if the table was
-            -- never analysed, would read the whole conversation for each.
-            SELECT * FROM "public".voltagent_memory_messages AS each
-            WHERE each.conversation_id = conversation AND each.message_id >= path.parent_id
-            ORDER BY each.conversation_id, each.message_id LIMIT 1
-        ) AS m
-        WHERE path.aside AND m.message_id = path.parent_id
-    )
-    SELECT array_agg(path.message_id) FILTER (WHERE path.aside), count(*) > 0,
-            coalesce(min(path.created_at) FILTER (WHERE NOT path.aside), '-infinity'),
-            coalesce(min(path.seq) FILTER (WHERE NOT path.aside), 0)
+    SELECT array_agg(path.message_id) FILTER (WHERE path.is_aside), count(*) > 0,
+            coalesce(min(path.created_at) FILTER (WHERE NOT path.is_aside), '-infinity'),
+            coalesce(min(path.seq) FILTER (WHERE NOT path.is_aside), 0)
         INTO joins, is_there, place_time, place_seq
-        FROM path;
+        FROM "public".voltagent_memory_path_to_line(conversation, head) AS path;
     IF NOT is_there AND head <> '' THEN
         RETURN false;
     END IF;
 
+    -- The message at the place, for the first that leaves; the others follow the one before them. Not message_before()
+    -- for each: on Citus a worker runs the update, and a function that it calls cannot read the tables.
+    first_parent := "public".voltagent_memory_message_before(conversation, place_time, place_seq + 1);
     UPDATE "public".voltagent_memory_messages AS m
         SET aside = true,
-            parent_id = coalesce(m.parent_id, "public".voltagent_memory_message_before(conversation, m.created_at, m.seq))
-        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
-            AND (m.created_at, m.seq) > (place_time, place_seq);
+            parent_id = coalesce(m.parent_id, leaving.previous_id, first_parent)
+        FROM (
+            SELECT each.message_id, lag(each.message_id) OVER (
+                ORDER BY each.archived DESC, each.created_at, each.seq
+            ) AS previous_id
+            FROM "public".voltagent_memory_messages AS each
+            WHERE each.conversation_id = conversation AND each.archived = ANY ('{false,true}') AND NOT each.aside
+                AND (each.created_at, each.seq) > (place_time, place_seq)
+        ) AS leaving
+        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id;
     UPDATE "public".voltagent_memory_messages AS m
         SET aside = false
         FROM unnest(joins) AS joining (message_id)
         WHERE m.conversation_id = conversation AND m.message_id = joining.message_id;
     RETURN true;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_path_to_line(conversation text, message text)
+ RETURNS TABLE(message_id text, is_aside boolean, created_at timestamp with time zone, seq bigint)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    SELECT m.message_id, m.aside, m.created_at, m.seq INTO message_id, is_aside, created_at, seq
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND m.message_id = message;
+    IF NOT FOUND THEN
+        RETURN;
+    ELSIF NOT is_aside THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- UNION, not UNION ALL: parents may form a circle. In the order of the key, each step is one look-up. A join, or
+    -- another index if the table was never analysed, would read the whole conversation for each.
+    RETURN QUERY EXECUTE $path$
+        WITH RECURSIVE path AS (
+            SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = $1 AND m.message_id = $2
+            UNION
+            SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
+            FROM path CROSS JOIN LATERAL (
+                SELECT * FROM "public".voltagent_memory_messages AS each
+                WHERE each.conversation_id = $1 AND each.message_id >= path.parent_id
+                ORDER BY each.conversation_id, each.message_id LIMIT 1
+            ) AS m
+            WHERE path.aside AND m.message_id = path.parent_id
+        )
+        SELECT path.message_id, path.aside, path.created_at, path.seq FROM path
+        $path$ USING conversation, message;
 END
 $function$;
 
@@ -1068,7 +1172,7 @@ BEGIN
     IF octet_length(title) = length(title) THEN
         title := lower(title COLLATE "C");
     ELSIF current_setting('server_version_num')::integer < 130000 THEN
-        IF EXISTS (SELECT FROM pg_catalog.pg_collation AS c WHERE c.collname = 'und-x-icu') THEN
+        IF EXISTS (SELECT 1 FROM pg_catalog.pg_collation AS c WHERE c.collname = 'und-x-icu') THEN
             title := lower(title COLLATE "und-x-icu");
         ELSE
             title := lower(title);
@@ -1223,6 +1327,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
 AS $function$
 BEGIN
@@ -1276,10 +1381,11 @@ BEGIN
         WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
         ORDER BY m.created_at DESC, m.seq DESC
     LOOP
+        gone.parent_id := coalesce(
+            gone.parent_id, "public".voltagent_memory_message_before(conversation, gone.created_at, gone.seq)
+        );
         UPDATE "public".voltagent_memory_messages AS m
-            SET parent_id = coalesce(
-                gone.parent_id, "public".voltagent_memory_message_before(conversation, gone.created_at, gone.seq)
-            )
+            SET parent_id = gone.parent_id
             WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
     END LOOP;
 END

@@ -1,4 +1,4 @@
--- version 7
+-- version 8
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -112,7 +112,7 @@ DECLARE
     trimmed_at timestamptz;
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     beside_voltagent CONSTANT boolean := EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
 BEGIN
@@ -151,11 +151,11 @@ BEGIN
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE SKIP LOCKED;
                 IF NOT FOUND THEN
-                    locked := EXISTS (
-                        SELECT FROM {schema}.{prefix}_conversations AS c
+                    -- PERFORM and FOUND, not EXISTS in an expression, which Citus cannot plan.
+                    PERFORM 1 FROM {schema}.{prefix}_conversations AS c
                         WHERE c.id = conversation AND c.deleted_at IS NULL
-                            AND c.user_id = coalesce(user_ids[this], c.user_id)
-                    );
+                            AND c.user_id = coalesce(user_ids[this], c.user_id);
+                    locked := FOUND;
                 END IF;
             END IF;
         END IF;
@@ -185,13 +185,12 @@ BEGIN
 
         IF owner IS NOT NULL AND NOT entered THEN
             entered := true;
-            -- One statement for both. It is not part of the one that locked, whose snapshot is older than the lock.
-            SELECT set_config('voltmem.user_id', owner, true), (
-                SELECT m.created_at
+            owner := set_config('voltmem.user_id', owner, true);
+            -- It is not part of the statement that locked, whose snapshot is older than the lock.
+            SELECT m.created_at INTO last_time
                 FROM {schema}.{prefix}_messages AS m
                 WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
-            ) INTO owner, last_time;
+                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -218,13 +217,16 @@ BEGIN
         ahead := NULL;
         IF accepted AND known IS NOT NULL THEN
             -- The lock of the conversation is held, so no message of it is deleted before the end.
-            SELECT min(given) INTO gone
-                FROM generate_series(last + 1, last + sizes[this]::integer) AS given
-                WHERE known[given] IS NOT NULL AND NOT EXISTS (
-                    SELECT FROM {schema}.{prefix}_messages AS m
-                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given]
-                );
-            accepted := gone IS NULL;
+            FOR given IN last + 1 .. last + sizes[this]::integer LOOP
+                CONTINUE WHEN known[given] IS NULL;
+                PERFORM 1 FROM {schema}.{prefix}_messages AS m
+                    WHERE m.conversation_id = conversation AND m.message_id = message_ids[given];
+                IF NOT FOUND THEN
+                    accepted := false;
+                    gone := given;
+                    EXIT;
+                END IF;
+            END LOOP;
         END IF;
         IF accepted AND beside_voltagent THEN
             SELECT min(given) INTO gone
@@ -266,10 +268,10 @@ BEGIN
                         NULL;
                     ELSIF {schema}.{prefix}_move_head(conversation, parent) THEN
                         PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
-                        activity := greatest(activity, (
-                            SELECT m.created_at + tick FROM {schema}.{prefix}_messages AS m
-                            WHERE m.conversation_id = conversation AND m.message_id = parent
-                        ));
+                        -- An aggregate, because an empty parent has no row.
+                        SELECT greatest(activity, max(m.created_at) + tick) INTO activity
+                            FROM {schema}.{prefix}_messages AS m
+                            WHERE m.conversation_id = conversation AND m.message_id = parent;
                     ELSE
                         parent := coalesce(head, '');
                     END IF;
@@ -355,13 +357,14 @@ BEGIN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
             stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
             RETURN NEXT;
-        ELSIF NOT locked AND EXISTS (
-            SELECT FROM {schema}.{prefix}_conversations AS c
-            WHERE c.id = conversation AND c.deleted_at IS NOT NULL
-                AND (user_ids[this] IS NULL OR c.user_id = user_ids[this])
-        ) THEN
-            item := -this;
-            RETURN NEXT;
+        ELSIF NOT locked THEN
+            PERFORM 1 FROM {schema}.{prefix}_conversations AS c
+                WHERE c.id = conversation AND c.deleted_at IS NOT NULL
+                    AND (user_ids[this] IS NULL OR c.user_id = user_ids[this]);
+            IF FOUND THEN
+                item := -this;
+                RETURN NEXT;
+            END IF;
         END IF;
 
         IF touched AND conversation_ids[this + 1] IS DISTINCT FROM conversation THEN

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- choose_branch: move the head of a conversation's line to a message, or to the end of the message's branch.
 --
 -- A function for the same reason as drop_messages.
@@ -47,20 +47,23 @@ BEGIN
     has_message := FOUND OR message = '';
     head := message;
     IF to_the_end AND is_aside THEN
+        -- EXECUTE, as in path_to_line.
+        EXECUTE $below$
         WITH RECURSIVE below AS (
             SELECT m.message_id, m.created_at, m.seq
             FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id = message
+            WHERE m.conversation_id = $1 AND m.message_id = $2
             UNION
             SELECT m.message_id, m.created_at, m.seq
             FROM below CROSS JOIN LATERAL (
                 SELECT * FROM {schema}.{prefix}_messages AS each
-                WHERE each.conversation_id = conversation
+                WHERE each.conversation_id = $1
                     AND each.parent_id >= below.message_id AND each.parent_id <= below.message_id
-                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
+                ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in path_to_line
             ) AS m
         )
-        SELECT below.message_id INTO head FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1;
+        SELECT below.message_id FROM below ORDER BY below.created_at DESC, below.seq DESC LIMIT 1
+        $below$ INTO head USING conversation, message;
     END IF;
     IF has_message AND (is_aside OR NOT to_the_end) THEN
         PERFORM {schema}.{prefix}_move_head(conversation, head);

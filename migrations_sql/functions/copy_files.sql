@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- copy_files: copy files to the user who is given a conversation, and delete those that the giver uses no more.
 --
 -- A file keeps its id, and the name of its bytes. What the recipient has already is not copied.
@@ -13,7 +13,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_copy_files(
 ) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+-- Citus has no generic plan for INSERT … SELECT.
+SET plan_cache_mode = auto
 SET enable_seqscan = off
 AS $copy_files$
 DECLARE
@@ -46,6 +47,12 @@ BEGIN
     UPDATE {schema}.{prefix}_file_references AS r
         SET user_id = recipient
         WHERE r.conversation_id = conversation;
-    PERFORM {schema}.{prefix}_release_files(giver, ids, false);
+    -- Without the triggers, as on Citus, the references are not known, and the giver keeps the files.
+    PERFORM 1 FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgrelid = '{schema}.{prefix}_messages'::regclass
+            AND t.tgfoid = '{schema}.{prefix}_refer_to_files'::regproc;
+    IF FOUND THEN
+        PERFORM {schema}.{prefix}_release_files(giver, ids, false);
+    END IF;
 END
 $copy_files$;

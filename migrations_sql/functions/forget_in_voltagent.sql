@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- forget_in_voltagent: delete a user in VoltAgent's own tables, as far as they are there.
 --
 -- A function, because a statement cannot name tables and columns that may not exist.
@@ -11,7 +11,7 @@ SET search_path = pg_catalog, pg_temp
 AS $forget_in_voltagent$
 BEGIN
     IF EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     ) THEN
         -- What the user wrote in other users' conversations. 'default' is a user that is not known yet.

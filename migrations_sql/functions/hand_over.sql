@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
 -- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
@@ -17,7 +17,7 @@ DECLARE
     giver text;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
     beside_voltagent CONSTANT boolean := EXISTS (
-        SELECT FROM pg_catalog.pg_attribute AS a
+        SELECT 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped
     );
     ids text[];

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- keep_file: store the content of a file for a user, unless the user has it already, and keep it from being deleted
 -- until the transaction ends. Its caller stores a message that refers to it.
 --
@@ -23,9 +23,10 @@ BEGIN
             VALUES (of_user, file_id, file_id, length(bytes))
             ON CONFLICT DO NOTHING;
         IF FOUND THEN
-            INSERT INTO {schema}.{prefix}_file_chunks (user_id, upload, number, bytes)
-                SELECT of_user, file_id, chunk, substring(bytes FROM chunk * 262144 + 1 FOR 262144)
-                FROM generate_series(0, (length(bytes) - 1) / 262144) AS chunk;
+            FOR chunk IN 0 .. (length(bytes) - 1) / 262144 LOOP
+                INSERT INTO {schema}.{prefix}_file_chunks (user_id, upload, number, bytes)
+                    VALUES (of_user, file_id, chunk, substring(bytes FROM chunk * 262144 + 1 FOR 262144));
+            END LOOP;
             EXIT;
         END IF;
     END LOOP;

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- move_head: end the line of a conversation with a message. The caller has locked the conversation.
 --
 -- The messages after the branching point leave the line: they get "aside". The messages from the branching point to the
@@ -11,7 +11,8 @@
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_move_head(conversation text, head text) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+-- Not its callers' generic plan: Citus needs the id of the conversation to plan an update with a join.
+SET plan_cache_mode = auto
 SET enable_seqscan = off
 AS $move_head$
 DECLARE
@@ -19,38 +20,32 @@ DECLARE
     is_there boolean;
     place_time timestamptz;
     place_seq bigint;
+    first_parent text;
 BEGIN
-    -- From the new head up to the first message that is on the line: the branching point. UNION, not UNION ALL: parents
-    -- may form a circle.
-    WITH RECURSIVE path AS (
-        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM {schema}.{prefix}_messages AS m
-        WHERE m.conversation_id = conversation AND m.message_id = head
-        UNION
-        SELECT m.message_id, m.parent_id, m.aside, m.created_at, m.seq
-        FROM path CROSS JOIN LATERAL (
-            -- With this order, each step is one look-up by the primary key. A join, or another index if the table was
-            -- never analysed, would read the whole conversation for each.
-            SELECT * FROM {schema}.{prefix}_messages AS each
-            WHERE each.conversation_id = conversation AND each.message_id >= path.parent_id
-            ORDER BY each.conversation_id, each.message_id LIMIT 1
-        ) AS m
-        WHERE path.aside AND m.message_id = path.parent_id
-    )
-    SELECT array_agg(path.message_id) FILTER (WHERE path.aside), count(*) > 0,
-            coalesce(min(path.created_at) FILTER (WHERE NOT path.aside), '-infinity'),
-            coalesce(min(path.seq) FILTER (WHERE NOT path.aside), 0)
+    SELECT array_agg(path.message_id) FILTER (WHERE path.is_aside), count(*) > 0,
+            coalesce(min(path.created_at) FILTER (WHERE NOT path.is_aside), '-infinity'),
+            coalesce(min(path.seq) FILTER (WHERE NOT path.is_aside), 0)
         INTO joins, is_there, place_time, place_seq
-        FROM path;
+        FROM {schema}.{prefix}_path_to_line(conversation, head) AS path;
     IF NOT is_there AND head <> '' THEN
         RETURN false;
     END IF;
 
+    -- The message at the place, for the first that leaves; the others follow the one before them. Not message_before()
+    -- for each: on Citus a worker runs the update, and a function that it calls cannot read the tables.
+    first_parent := {schema}.{prefix}_message_before(conversation, place_time, place_seq + 1);
     UPDATE {schema}.{prefix}_messages AS m
         SET aside = true,
-            parent_id = coalesce(m.parent_id, {schema}.{prefix}_message_before(conversation, m.created_at, m.seq))
-        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
-            AND (m.created_at, m.seq) > (place_time, place_seq);
+            parent_id = coalesce(m.parent_id, leaving.previous_id, first_parent)
+        FROM (
+            SELECT each.message_id, lag(each.message_id) OVER (
+                ORDER BY each.archived DESC, each.created_at, each.seq
+            ) AS previous_id
+            FROM {schema}.{prefix}_messages AS each
+            WHERE each.conversation_id = conversation AND each.archived = ANY ('{false,true}') AND NOT each.aside
+                AND (each.created_at, each.seq) > (place_time, place_seq)
+        ) AS leaving
+        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id;
     UPDATE {schema}.{prefix}_messages AS m
         SET aside = false
         FROM unnest(joins) AS joining (message_id)

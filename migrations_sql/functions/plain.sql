@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- plain: split a title into words, in lower case and without accents, with one space before and after each word.
 --
 -- A search for "cafe" finds "Café" in messages, and must find it in titles, too. Titles are not indexed: a user has
@@ -29,7 +29,7 @@ BEGIN
     IF octet_length(title) = length(title) THEN
         title := lower(title COLLATE "C");
     ELSIF current_setting('server_version_num')::integer < 130000 THEN
-        IF EXISTS (SELECT FROM pg_catalog.pg_collation AS c WHERE c.collname = 'und-x-icu') THEN
+        IF EXISTS (SELECT 1 FROM pg_catalog.pg_collation AS c WHERE c.collname = 'und-x-icu') THEN
             title := lower(title COLLATE "und-x-icu");
         ELSE
             title := lower(title);

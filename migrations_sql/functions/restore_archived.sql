@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- restore_archived: take messages that the storage limit archived (on_limit="archive") back, up to the limit. The caller
 -- has locked the conversation and made its line shorter.
 --
@@ -7,6 +7,8 @@
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_restore_archived(conversation text, storage_limit bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+-- As in move_head.
+SET plan_cache_mode = auto
 SET enable_seqscan = off
 AS $restore_archived$
 BEGIN

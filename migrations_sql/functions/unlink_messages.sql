@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- unlink_messages: let what follows some messages follow the messages before them, before they are deleted. The caller
 -- has locked the conversation.
 --
@@ -20,10 +20,11 @@ BEGIN
         WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
         ORDER BY m.created_at DESC, m.seq DESC
     LOOP
+        gone.parent_id := coalesce(
+            gone.parent_id, {schema}.{prefix}_message_before(conversation, gone.created_at, gone.seq)
+        );
         UPDATE {schema}.{prefix}_messages AS m
-            SET parent_id = coalesce(
-                gone.parent_id, {schema}.{prefix}_message_before(conversation, gone.created_at, gone.seq)
-            )
+            SET parent_id = gone.parent_id
             WHERE m.conversation_id = conversation AND m.parent_id = gone.message_id;
     END LOOP;
 END

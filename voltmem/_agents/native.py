@@ -52,27 +52,40 @@ class NativeStatements:
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, payloads = tables.conversations, tables.messages, tables.payloads
+
         # Concurrent calls wait for each other's row lock, and each pops another message. The conversation's row is
         # updated without a change, so that watchers see one. The owner is returned even if nothing was popped.
+        def before(part: str) -> str:
+            """Return the SELECT of the message before the newest in a part of the line, as message_before finds it."""
+            return f"""
+                    SELECT message_id FROM {messages}
+                    WHERE conversation_id = $1 AND {part} AND NOT aside
+                        AND (created_at, seq) < ((SELECT created_at FROM newest), (SELECT seq FROM newest))
+                    ORDER BY created_at DESC, seq DESC LIMIT 1"""
+
         self.pop = f"""
             WITH owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), newest AS (
-                SELECT message_id FROM {authored(tables)} AS m
-                WHERE conversation_id = $1 AND {ON_LINE} AND coalesce(author, $2) = $2 AND EXISTS (SELECT FROM owned)
+                SELECT message_id, parent_id, created_at, seq FROM {authored(tables)} AS m
+                WHERE conversation_id = $1 AND {ON_LINE} AND coalesce(author, $2) = $2 AND EXISTS (SELECT 1 FROM owned)
                 ORDER BY created_at DESC, seq DESC LIMIT 1
                 FOR UPDATE
+            ), before AS (
+                SELECT coalesce(({before("NOT archived")}), ({before("archived")}), '') AS id
             ), relinked AS (
-                SELECT {tables.unlink_messages}($1, ARRAY[message_id])::text FROM newest
+                UPDATE {messages} AS m SET parent_id = coalesce(newest.parent_id, (SELECT id FROM before))
+                FROM newest
+                WHERE m.conversation_id = $1 AND m.parent_id = newest.message_id
             ), popped AS (
                 DELETE FROM {messages}
                 WHERE conversation_id = $1 AND message_id IN (SELECT message_id FROM newest)
-                    AND EXISTS (SELECT FROM relinked)
-                RETURNING {message_columns(tables)}
+                RETURNING *
             ), touched AS (
-                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT FROM popped)
+                UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT 1 FROM popped)
             )
-            SELECT c.user_id AS owner, p.* FROM {conversations} AS c LEFT JOIN popped AS p ON true
+            SELECT c.user_id AS owner, p.* FROM {conversations} AS c
+            LEFT JOIN (SELECT {message_columns(tables)} FROM popped) AS p ON true
             WHERE c.id = $1 AND c.deleted_at IS NULL"""
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
         self.get = f"""
@@ -121,7 +134,7 @@ class NativeStatements:
         self.get_messages = f"""
             SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND message_id = ANY($3::text[]) AND coalesce(author, $2) = $2
-                AND EXISTS (SELECT FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
+                AND EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
         # because the conversation is updated last. $12: whether a missing conversation is created. The owner is NULL if
         # there is no conversation, or another session was just creating it.
@@ -131,14 +144,14 @@ class NativeStatements:
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)
                 SELECT $1, $2, $3, $4, '{{}}', pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
-                WHERE NOT EXISTS (SELECT FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
+                WHERE NOT EXISTS (SELECT 1 FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id{room(tables, "ARRAY[$2]", conversations="true")}
             ), saved AS (
                 INSERT INTO {payloads} AS existing (conversation_id, format, payload, revision)
                 SELECT id, $6, $7::text::json, $8 FROM (SELECT id FROM owned UNION ALL SELECT id FROM made) AS either
                 WHERE NOT $9 OR $10::text IS NULL
-                    OR EXISTS (SELECT FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
+                    OR EXISTS (SELECT 1 FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
                 ON CONFLICT (conversation_id, format) DO UPDATE SET
                     payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at
                     WHERE NOT $9 OR existing.revision = $10
@@ -147,14 +160,14 @@ class NativeStatements:
                 UPDATE {conversations} SET
                     title = CASE WHEN $5 THEN $4 ELSE title END,
                     title_is_automatic = title_is_automatic AND NOT $5,
-                    updated_at = CASE WHEN $11
-                        THEN greatest(updated_at, pg_catalog.statement_timestamp()) ELSE updated_at END
-                WHERE id = $1 AND EXISTS (SELECT FROM owned) AND EXISTS (SELECT FROM saved)
+                    updated_at = CASE WHEN $11 THEN greatest(updated_at, moment.now) ELSE updated_at END
+                FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
+                WHERE id = $1 AND EXISTS (SELECT 1 FROM owned) AND EXISTS (SELECT 1 FROM saved)
             )
             SELECT
-                EXISTS (SELECT FROM saved) AS saved,
+                EXISTS (SELECT 1 FROM saved) AS saved,
                 (SELECT user_id FROM {conversations} WHERE id = $1) AS owner,
-                EXISTS (SELECT FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
+                EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
         self.list = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision
             FROM {conversations} AS c

@@ -41,7 +41,7 @@ class BranchStatements:
     def __init__(self, tables: Tables) -> None:
         messages = tables.messages
         there = f"""EXISTS (
-                SELECT FROM {tables.conversations}
+                SELECT 1 FROM {tables.conversations}
                 WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL
             )"""
         self.choose = f"SELECT owner, is_deleted, has_message, head FROM {tables.choose_branch}($1, $2, $3, $4, $5)"

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from voltmem._areas.area import Area
 from voltmem._areas.queries import ON_LINE
-from voltmem._areas.sidebar import ConversationItem, items
+from voltmem._areas.sidebar import ConversationItem, items_where
 from voltmem._model import Key, Model
 from voltmem._postgres.connection import Executor
 from voltmem._postgres.listening import UNREACHABLE, Watcher, Watching
@@ -62,7 +62,6 @@ class ChangeStatements:
             FROM {conversations} AS c {newest("c.id")}
             WHERE c.user_id = $1 AND c.deleted_at IS NULL"""
         # The known versions are sent, and only the differences are returned, mostly none.
-        changed = f"(SELECT * FROM {conversations} WHERE id = ANY (ARRAY(SELECT id FROM changed)))"
         self.look = f"""
             WITH there AS (
                 SELECT id, xmin::text AS version FROM {conversations} WHERE user_id = $1 AND deleted_at IS NULL
@@ -70,10 +69,15 @@ class ChangeStatements:
                 SELECT id, there.version
                 FROM there FULL JOIN unnest($2::text[], $3::text[]) AS known (id, version) USING (id)
                 WHERE there.version IS DISTINCT FROM known.version
+            ), newest AS (
+                SELECT c.id, newest.created_at, newest.seq FROM {conversations} AS c {newest("c.id")}
+                WHERE c.id = ANY (ARRAY(SELECT id FROM changed))
             )
             SELECT changed.id, changed.version, newest.created_at AS newest_at, newest.seq AS newest_seq, item.*
             FROM changed
-            LEFT JOIN ({items(tables, changed)}) AS item ON item.id = changed.id {newest("item.id")}
+            LEFT JOIN ({items_where(tables, "c.id = ANY (ARRAY(SELECT id FROM changed))")}) AS item
+                ON item.id = changed.id
+            LEFT JOIN newest ON newest.id = changed.id
             ORDER BY item.updated_at NULLS FIRST, changed.id"""
 
 

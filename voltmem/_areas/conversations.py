@@ -59,8 +59,8 @@ class ConversationStatements:
                 SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
             ), made AS (
                 INSERT INTO {table} AS existing {new_row}
-                WHERE NOT EXISTS (SELECT FROM found)
-                    AND NOT EXISTS (SELECT FROM {table} WHERE id = $1 AND user_id <> $3)
+                WHERE NOT EXISTS (SELECT 1 FROM found)
+                    AND NOT EXISTS (SELECT 1 FROM {table} WHERE id = $1 AND user_id <> $3)
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
                 RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="existing.xmax = 0")}
@@ -74,27 +74,30 @@ class ConversationStatements:
             ORDER BY created_at DESC, id DESC"""
         # Before the value of each column, a flag: whether it was given. Other columns keep their values.
         update = f"""
-            UPDATE {table} SET
+            UPDATE {table} AS c SET
                 title = CASE WHEN $3 THEN $4::text ELSE title END,
                 title_is_automatic = title_is_automatic AND NOT $3,
                 metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
                 resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
                 user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
-                updated_at = CASE WHEN $11
-                    THEN greatest(updated_at, pg_catalog.statement_timestamp()) ELSE updated_at END"""
+                updated_at = CASE WHEN $11 THEN greatest(updated_at, moment.now) ELSE updated_at END"""
 
-        def updated(source: str = "", check: str = "") -> str:
+        # Citus refuses the function within the CASE.
+        moment = "SELECT pg_catalog.statement_timestamp() AS now"
+
+        def updated(source: str, check: str = "") -> str:
             """Return the statement that updates a conversation and returns it."""
             return f"""
-            WITH updated AS ({update} {source}
+            WITH updated AS ({update}
+            FROM ({source}) AS moment
             WHERE {owned}
             RETURNING {columns}{check}
             ){with_is_deleted(tables, f"SELECT {names} FROM updated")}"""
 
-        self.update = updated()
+        self.update = updated(moment)
         # The function locks the row before the update reads it.
         self.give = updated(
-            f"FROM {tables.hand_over}($1, $2, $10) AS handed_over",
+            f"{moment}, pg_catalog.count({tables.hand_over}($1, $2, $10))",
             room(tables, "ARRAY[user_id]", conversations="true", messages="true", file_bytes="true"),
         )
         self.merge_metadata = f"""

@@ -73,6 +73,8 @@ class FileStatements:
     def __init__(self, tables: Tables) -> None:
         files, chunks = tables.files, tables.file_chunks
         columns = "id, size, created_at"
+        # Without the triggers, as on Citus, the references are not known, and a complete file stays.
+        may_go = f"(id IS NULL OR {has_triggers(tables)})"
 
         def swept(id: str) -> str:
             """Return a WITH that deletes some of the user's old uploads, without a round trip of its own."""
@@ -80,7 +82,7 @@ class FileStatements:
             WITH old AS (
                 SELECT user_id, upload FROM {files}
                 WHERE user_id = $1 AND pending_since < pg_catalog.statement_timestamp() - interval '1 day'
-                    AND upload <> $2 AND id IS DISTINCT FROM {id}
+                    AND upload <> $2 AND id IS DISTINCT FROM {id} AND {may_go}
                 LIMIT 10 FOR UPDATE SKIP LOCKED
             ), {_sweep(tables)}"""
 
@@ -124,14 +126,14 @@ class FileStatements:
             ), completed AS (
                 UPDATE {files} SET id = $5, size = $6, pending_since = pg_catalog.statement_timestamp(),
                     created_at = coalesce($7::timestamptz, created_at)
-                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT FROM there)
+                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT 1 FROM there)
                 RETURNING {columns}{room(tables, "ARRAY[$1]", file_bytes="true")}
             ), last AS (
                 INSERT INTO {chunks} (user_id, upload, number, bytes)
                 SELECT $1, $2, $3::text::integer, $4::bytea FROM completed
             ), dropped AS (
                 DELETE FROM {files}
-                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND EXISTS (SELECT FROM there)
+                WHERE user_id = $1 AND upload = $2 AND id IS NULL AND EXISTS (SELECT 1 FROM there)
             )
             SELECT {columns} FROM there UNION ALL SELECT {columns} FROM completed"""
         self.abandon = f"DELETE FROM {files} WHERE user_id = $1 AND upload = $2 AND id IS NULL"
@@ -147,41 +149,53 @@ class FileStatements:
                 SELECT pg_catalog.string_agg(c.bytes, '' ORDER BY c.number) FROM {chunks} AS c
                 WHERE c.user_id = f.user_id AND c.upload = f.upload
             ) AS bytes
-            FROM {tables.conversations} AS o JOIN {files} AS f ON f.user_id = o.user_id
-            WHERE o.id = $1 AND ($2::text IS NULL OR o.user_id = $2) AND f.id = ANY ($3::text[])"""
+            FROM {files} AS f
+            WHERE f.id = ANY ($3::text[]) AND f.user_id = (
+                SELECT o.user_id FROM {tables.conversations} AS o
+                WHERE o.id = $1 AND ($2::text IS NULL OR o.user_id = $2)
+            )"""
         self.delete = f"SELECT {tables.release_files}($1, ARRAY[$2], true) AS deleted"
         # A row that another session has locked is in use. One that gets its reference after the snapshot was taken is
         # looked at again when it is locked, and left out.
+        is_old = f"""pending_since IS NOT NULL AND pg_catalog.statement_timestamp() - pending_since >= $2::interval
+                    AND {may_go}"""
         self.purge = f"""
             WITH old AS (
                 SELECT user_id, upload FROM {files}
-                WHERE pending_since IS NOT NULL AND pg_catalog.statement_timestamp() - pending_since >= $2::interval
-                    AND ($1::text IS NULL OR user_id = $1)
+                WHERE user_id = $1 AND {is_old}
                 ORDER BY user_id, upload LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
             ), {_sweep(tables)}
             SELECT (SELECT pg_catalog.count(*) FROM deleted) AS deleted,
                 (SELECT pg_catalog.count(*) FROM deleted) + (SELECT pg_catalog.count(*) FROM used) AS done"""
+        # One user after another, because Citus locks rows only of a user that it knows.
+        self.users_to_purge = f"""
+            SELECT DISTINCT user_id FROM {files}
+            WHERE user_id > $1 AND {is_old}
+            ORDER BY user_id LIMIT {_AT_ONCE}"""
+
+
+def has_triggers(tables: Tables) -> str:
+    """Return the condition that triggers keep the references; there are none on Citus."""
+    return f"""EXISTS (
+                        SELECT 1 FROM pg_catalog.pg_trigger
+                        WHERE tgrelid = '{tables.messages}'::regclass::oid
+                            AND tgfoid = '{tables.refer_to_files}'::regproc
+                    )"""
 
 
 def _sweep(tables: Tables) -> str:
     """
     Return the WITH items that sweep locked rows of files, "old": "deleted" has those without a reference.
 
-    The others, "used", wait for no message any more. Without the triggers, as on Citus, the references are not known,
-    and only incomplete uploads are deleted.
+    The others, "used", wait for no message any more.
     """
     there = "f.user_id = old.user_id AND f.upload = old.upload"
     has_reference = (
-        f"EXISTS (SELECT FROM {tables.file_references} AS r WHERE r.user_id = f.user_id AND r.file_id = f.id)"
+        f"EXISTS (SELECT 1 FROM {tables.file_references} AS r WHERE r.user_id = f.user_id AND r.file_id = f.id)"
     )
-    has_triggers = f"""EXISTS (
-                        SELECT FROM pg_catalog.pg_trigger
-                        WHERE tgrelid = '{tables.messages}'::regclass::oid
-                            AND tgfoid = '{tables.refer_to_files}'::regproc
-                    )"""
     return f"""deleted AS (
                 DELETE FROM {tables.files} AS f USING old
-                WHERE {there} AND (f.id IS NULL OR NOT {has_reference} AND {has_triggers})
+                WHERE {there} AND NOT {has_reference}
                 RETURNING f.upload
             ), used AS (
                 UPDATE {tables.files} AS f SET pending_since = NULL FROM old
@@ -302,9 +316,19 @@ class Files(Area):
         owner = check_owner("user_id", user_id)
         if not isinstance(cast(object, older_than), timedelta):
             raise InvalidInputError(f"older_than must be a timedelta, not {short_repr(older_than)}")
+        if owner is not None:
+            return await self._purge(owner, older_than)
+        deleted, last = 0, ""
+        while rows := await self._executor.fetch(self._sql(FileStatements).users_to_purge, last, older_than):
+            for row in rows:
+                last = row["user_id"]
+                deleted += await self._purge(last, older_than)
+        return deleted
+
+    async def _purge(self, user_id: str, older_than: timedelta) -> int:
         deleted = 0
         while True:
-            row = await self._executor.fetchrow(self._sql(FileStatements).purge, owner, older_than, repeatable=False)
+            row = await self._executor.fetchrow(self._sql(FileStatements).purge, user_id, older_than, repeatable=False)
             deleted += 0 if row is None else row["deleted"]
             if row is None or row["done"] < _AT_ONCE:
                 return deleted

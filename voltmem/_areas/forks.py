@@ -60,7 +60,7 @@ class ForkStatements:
                         (SELECT pg_catalog.max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
                     ), id, $3, greatest(created_at, pg_catalog.statement_timestamp()),
                     greatest(created_at, pg_catalog.statement_timestamp())
-                FROM source WHERE $3::text IS NULL OR EXISTS (SELECT FROM place)
+                FROM source WHERE $3::text IS NULL OR EXISTS (SELECT 1 FROM place)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING *
             ), copied AS (
@@ -74,14 +74,14 @@ class ForkStatements:
                 WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
                 ORDER BY m.created_at, m.seq{" RETURNING 1" if has_room else ""}
             )
-            SELECT EXISTS (SELECT FROM source){has_room} AS found,
-                EXISTS (SELECT FROM {conversations} WHERE {owned} AND deleted_at IS NULL) AS is_there,
+            SELECT EXISTS (SELECT 1 FROM source){has_room} AS found,
+                EXISTS (SELECT 1 FROM {conversations} WHERE {owned} AND deleted_at IS NULL) AS is_there,
                 {is_deleted(tables, "$1", "$2")} AS is_deleted,
-                $3::text IS NULL OR EXISTS (SELECT FROM place) AS has_message,
+                $3::text IS NULL OR EXISTS (SELECT 1 FROM place) AS has_message,
                 {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
                 {has_voltagent(tables)} AS beside_voltagent,
                 {CONVERSATION_COLUMNS}
-            FROM (SELECT) AS one LEFT JOIN made ON true"""
+            FROM (SELECT 1) AS one LEFT JOIN made ON true"""
 
 
 class Forks(Area):

@@ -70,16 +70,17 @@ class MessageStatements:
                     SELECT 1 FROM {authored(tables)} AS m
                     WHERE m.conversation_id = $1 AND m.message_id = $3 AND ($2 IS NULL OR coalesce(m.author, $2) = $2)
                 )
-                RETURNING {message_columns(tables)}
+                RETURNING *
             ), touched AS (
                 UPDATE {conversations} SET updated_at = updated_at WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)
             )
-            SELECT EXISTS (SELECT 1 FROM owned) AS is_owned, {is_deleted(tables, "$1", "$2")} AS is_deleted, merged.*
+            SELECT EXISTS (SELECT 1 FROM owned) AS is_owned, {is_deleted(tables, "$1", "$2")} AS is_deleted,
+                {message_columns(tables)}
             FROM (SELECT 1) AS one LEFT JOIN merged ON true"""
         # No row if the conversation does not exist, is deleted or is not the owner's.
         self.has = f"""
             SELECT EXISTS (
-                SELECT FROM {messages} WHERE conversation_id = $1 AND message_id = $3
+                SELECT 1 FROM {messages} WHERE conversation_id = $1 AND message_id = $3
             ) AS has_message
             FROM {conversations} WHERE {owned}"""
 

@@ -135,7 +135,7 @@ def owner_of(tables: Tables, conversation_id: str) -> str:
 def is_deleted(tables: Tables, conversation_id: str, owner: str) -> str:
     """Return the condition that this conversation of the owner's is soft-deleted. Owner NULL: any user's."""
     return f"""EXISTS (
-            SELECT FROM {tables.conversations}
+            SELECT 1 FROM {tables.conversations}
             WHERE id = {conversation_id} AND ({owner}::text IS NULL OR user_id = {owner}) AND deleted_at IS NOT NULL
         )"""
 
@@ -149,7 +149,7 @@ def with_is_deleted(tables: Tables, answer: str, conversation_id: str = "$1", ow
     """
     return f"""
         SELECT answer.id IS NULL AND {is_deleted(tables, conversation_id, owner)} AS is_deleted, answer.*
-        FROM (SELECT) AS one LEFT JOIN ({answer}) AS answer ON true"""
+        FROM (SELECT 1) AS one LEFT JOIN ({answer}) AS answer ON true"""
 
 
 def require_found(row: Iterable[Any] | None, conversation_id: str, owner: str | None) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.cursors import SearchCursor
-from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PARTS_HASH, ROLE, TEXT, TYPE
+from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PARTS_HASH, ROLE, TEXT, TYPE, mostly
 from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
 from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
@@ -130,11 +130,14 @@ class SearchStatements:
     def __init__(self, tables: Tables) -> None:
         conversations, messages = tables.conversations, tables.messages
         columns = ", ".join(f"r.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
+        own = "p.resource_id, p.user_id, p.title, p.metadata, p.created_at, p.updated_at"
         # A title that matches ranks above any message, and messages of people and models rank above tool calls and
         # results, which often repeat a word many times. Each conversation is returned with its best message.
         # The plan is the same whatever statistics there are. The query is a subselect, whose estimate is always the
-        # default one, for which the index is used. OFFSET 0, so that each conversation is looked up by its key: as a
-        # join, the tables just imported, it was compared with each row of "ranked".
+        # default one, for which the index is used. ORDER BY id, so that each conversation is looked up by its key: as a
+        # join, the tables just imported, it was compared with each row of "ranked". Not OFFSET 0, which Citus refuses
+        # behind a CTE; and unlike it, ORDER BY does not keep conditions out, so they are such as no index serves.
+        # UNION ALL instead of an outer join, for which Citus would send all messages to the coordinator.
         self.search = f"""
             WITH found AS MATERIALIZED (
                 SELECT conversation_id, message_id, created_at,
@@ -155,20 +158,25 @@ class SearchStatements:
                 SELECT coalesce(t.id, best.conversation_id) AS id, best.message_id,
                     coalesce(best.rank, 0) + (t.id IS NOT NULL)::integer::float8 AS rank
                 FROM best FULL JOIN titled AS t ON t.id = best.conversation_id
-            )
-            SELECT r.rank, m.message_id, m.role, m.said_at, m.text, {columns}
-            FROM (
+            ), page AS MATERIALIZED (
                 SELECT r.rank, r.message_id, c.*
-                FROM ranked AS r CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = r.id OFFSET 0) AS c
-                WHERE c.user_id = $1 AND c.deleted_at IS NULL
+                FROM ranked AS r CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = r.id ORDER BY id) AS c
+                WHERE {mostly("c.user_id = $1 AND c.deleted_at IS NULL")}
                     AND ($6::float8 IS NULL OR (r.rank, c.updated_at, c.id) < ($6, $7::timestamptz, $8::text))
                 ORDER BY r.rank DESC, c.updated_at DESC, c.id DESC LIMIT $5::bigint
+            )
+            SELECT r.rank, r.message_id, r.role, r.said_at, r.text, {columns}
+            FROM (
+                SELECT m.*, p.rank, p.id, {own}
+                FROM page AS p CROSS JOIN LATERAL (
+                    SELECT message_id, {ROLE} AS role, created_at AS said_at,
+                        pg_catalog.left({TEXT}, {LONGEST_READ}) AS text
+                    FROM {messages} WHERE conversation_id = p.id AND message_id = p.message_id
+                    ORDER BY conversation_id, message_id
+                ) AS m
+                UNION ALL
+                SELECT NULL, NULL, NULL, NULL, p.rank, p.id, {own} FROM page AS p WHERE p.message_id IS NULL
             ) AS r
-            LEFT JOIN (
-                SELECT conversation_id, message_id, {ROLE} AS role, created_at AS said_at,
-                    pg_catalog.left({TEXT}, {LONGEST_READ}) AS text
-                FROM {messages}
-            ) AS m ON m.conversation_id = r.id AND m.message_id = r.message_id
             ORDER BY r.rank DESC, r.updated_at DESC, r.id DESC"""
         self.unindexed = f"""
             SELECT conversation_id, message_id, {TEXT} AS text, {PARTS_HASH} AS hash

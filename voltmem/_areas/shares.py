@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, read_range
-from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted, message_at
+from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, has_triggers, read_range
+from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
 from voltmem._values import (
@@ -109,47 +109,45 @@ class ShareStatements:
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
                 RETURNING {_COLUMNS}
             )
-            SELECT EXISTS (SELECT FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted, {_COLUMNS}
-            FROM (SELECT) AS one LEFT JOIN made ON true"""
+            SELECT EXISTS (SELECT 1 FROM source) AS found, {is_deleted(tables, "$1", "$2")} AS is_deleted, {_COLUMNS}
+            FROM (SELECT 1) AS one LEFT JOIN made ON true"""
         # The line up to the last message that is shown. If that message is in a branch that is not chosen: the line up
         # to the branching point, and the branch up to the message. A branch that was not shared is never shown.
         # Without messages, one row with the title. Nothing else of the conversation leaves the server.
-        before = message_at(tables, "(SELECT conversation_id FROM share)", "path.parent_id")
-        path_columns = "m.message_id, m.parent_id, m.aside, m.created_at, m.seq"
-        said = f"(author IS NULL OR author = s.owner) AND {ROLE} IN ('user', 'assistant') AND {TYPE} = 'text'"
+        # Scalar subqueries instead of a lateral join with the share, which Citus cannot plan.
+        conversation, owner = "(SELECT conversation_id FROM share)", "(SELECT owner FROM share)"
+        newest_seq = "(SELECT newest_seq FROM share)"
+        up_to = "FROM share AS s LEFT JOIN branching_point AS b ON true"
+        place = f"""(SELECT coalesce(b.created_at, s.up_to_time) {up_to}),
+                            (SELECT coalesce(b.seq, s.up_to_seq) {up_to})"""
+        said = f"(author IS NULL OR author = {owner}) AND {ROLE} IN ('user', 'assistant') AND {TYPE} = 'text'"
         path = f"""
-            WITH RECURSIVE share AS (
+            WITH share AS (
                 SELECT c.title, c.user_id AS owner, s.conversation_id, s.up_to, s.up_to_time, s.up_to_seq, s.newest_seq
                 FROM {shares} AS s
                 JOIN {conversations} AS c ON c.id = s.conversation_id AND c.deleted_at IS NULL
                 WHERE s.token = $1
             ), path AS (
-                SELECT {path_columns} FROM share JOIN {messages} AS m
-                    ON m.conversation_id = share.conversation_id AND m.message_id = share.up_to AND m.aside
-                UNION
-                SELECT {path_columns}
-                FROM path CROSS JOIN LATERAL ({before}
-                ) AS m
-                WHERE path.aside AND m.message_id = path.parent_id
+                SELECT m.message_id, m.is_aside, m.created_at, m.seq
+                FROM share CROSS JOIN LATERAL {tables.path_to_line}(share.conversation_id, share.up_to) AS m
             ), branching_point AS (
-                SELECT coalesce(pg_catalog.min(created_at) FILTER (WHERE NOT aside), '-infinity') AS created_at,
-                    coalesce(pg_catalog.min(seq) FILTER (WHERE NOT aside), 0) AS seq
-                FROM path HAVING pg_catalog.count(*) > 0
+                SELECT coalesce(pg_catalog.min(created_at) FILTER (WHERE NOT is_aside), '-infinity') AS created_at,
+                    coalesce(pg_catalog.min(seq) FILTER (WHERE NOT is_aside), 0) AS seq
+                FROM path HAVING pg_catalog.bool_or(is_aside)
             )"""
 
         def shown(page: str) -> str:
             """Return the FROM items of the messages that are shown, those of the chosen branch and of another one."""
-            return f"""share AS s LEFT JOIN branching_point AS b ON true
-            LEFT JOIN LATERAL (
+            return f"""share AS s LEFT JOIN (
                 (
                     SELECT seq, {PLAIN_COLUMNS} FROM {authored(tables)} AS each
-                    WHERE conversation_id = s.conversation_id AND {ON_LINE} AND {said} AND seq <= s.newest_seq
-                        AND (created_at, seq) <= (coalesce(b.created_at, s.up_to_time), coalesce(b.seq, s.up_to_seq))
+                    WHERE conversation_id = {conversation} AND {ON_LINE} AND {said} AND seq <= {newest_seq}
+                        AND (created_at, seq) <= ({place})
                         {page}
                 ) UNION ALL (
                     SELECT seq, {PLAIN_COLUMNS} FROM {authored(tables)} AS each
-                    WHERE conversation_id = s.conversation_id
-                        AND message_id = ANY (ARRAY(SELECT message_id FROM path WHERE aside))
+                    WHERE conversation_id = {conversation}
+                        AND message_id = ANY (ARRAY(SELECT message_id FROM path WHERE is_aside))
                         AND NOT archived AND {said}
                         {page}
                 )
@@ -161,9 +159,14 @@ class ShareStatements:
             SELECT s.title, m.* FROM {shown(page)}
             ORDER BY m.created_at, m.seq LIMIT $2::bigint"""
         # A row for each shown message that refers to the file.
+        # Without the triggers, as on Citus, there are no references, and all messages of the conversation are read.
         referring = f"""AND message_id = ANY (ARRAY(
                             SELECT r.message_id FROM {tables.file_references} AS r
-                            WHERE r.user_id = s.owner AND r.file_id = $2 AND r.conversation_id = s.conversation_id
+                            WHERE r.user_id = {owner} AND r.file_id = $2 AND r.conversation_id = {conversation}
+                            UNION ALL
+                            SELECT m.message_id FROM {messages} AS m
+                            WHERE NOT {has_triggers(tables)} AND m.conversation_id = {conversation}
+                                AND m.file_ids OPERATOR(pg_catalog.@>) ARRAY[$2::text]
                         ))"""
         self.shared_file = f"""{path}
             SELECT s.owner, f.id, f.size, f.created_at, m.* FROM {shown(referring)}

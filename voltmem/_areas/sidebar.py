@@ -156,20 +156,41 @@ class SidebarQuery:
                 )
         direction = "DESC" if self.before is None else "ASC"
         order = f"pinned {direction}, updated_at {direction}, id {direction}"
-        found = statement.text("*", tables.conversations, order, min(self.limit + 1, MAX_BIGINT), 0)
-        return f"{items(tables, f'({found})', preview=self.preview)} ORDER BY {order}", statement.arguments
+        columns = f"c.*, {last_of_item(tables, preview=self.preview)}"
+        found = statement.text(columns, f"{tables.conversations} AS c", order, min(self.limit + 1, MAX_BIGINT), 0)
+        return f"{items(f'({found})')} ORDER BY {order}", statement.arguments
 
 
-def items(tables: Tables, conversations: str, *, preview: bool = True) -> str:
-    """Return the SELECT of the items for some conversations: the FROM item *conversations* yields their rows."""
-    columns = f"{ROLE} AS role, created_at, pg_catalog.left({TEXT}, {PREVIEW_CHARACTERS}) AS text"
+def items(conversations: str) -> str:
+    """Return the SELECT of the items for some conversations: rows with "last", that of last_of_item()."""
     return f"""
-        SELECT {CONVERSATION_COLUMNS.replace("created_at", "c.created_at")}, {", ".join(MARKS)},
-            {"last.text" if preview else "NULL::text"} AS preview,
-            coalesce(last.role <> 'user' AND (c.read_at IS NULL OR last.created_at > c.read_at), false) AS unread
-        FROM {conversations} AS c
-        LEFT JOIN LATERAL ({last_said(tables, columns, "c.id", "c.user_id")}
-        ) AS last ON true"""
+        SELECT {CONVERSATION_COLUMNS}, {", ".join(MARKS)},
+            last[1] AS preview, coalesce(last[2]::boolean, false) AS unread
+        FROM {conversations} AS c"""
+
+
+def items_where(tables: Tables, condition: str) -> str:
+    """Return the SELECT of the items for the conversations that meet a condition."""
+    return items(f"(SELECT c.*, {last_of_item(tables)} FROM {tables.conversations} AS c WHERE {condition})")
+
+
+def last_of_item(
+    tables: Tables,
+    conversation_id: str = "c.id",
+    owner: str = "c.user_id",
+    read_at: str = "c.read_at",
+    preview: bool = True,
+) -> str:
+    """
+    Return the column "last" of a conversation: its preview, and whether it is unread.
+
+    One scalar for both, because Citus can plan neither a lateral join nor a correlated subquery with rows that were
+    limited or updated. PostgreSQL evaluates it after the LIMIT, for the rows of the page alone.
+    """
+    text = f"pg_catalog.left({TEXT}, {PREVIEW_CHARACTERS})" if preview else "NULL"
+    unread = f"({ROLE} <> 'user' AND ({read_at} IS NULL OR m.created_at > {read_at}))"
+    return f"""({last_said(tables, f"ARRAY[{text}, {unread}::text]", conversation_id, owner)}
+            ) AS last"""
 
 
 def last_said(tables: Tables, columns: str, conversation_id: str, owner: str) -> str:
@@ -192,34 +213,34 @@ class SidebarStatements:
         def marked(changes: str, there: str = " AND deleted_at IS NULL") -> str:
             """Return the statement that makes these changes to a conversation and returns its item."""
             return f"""
-                WITH changed AS (UPDATE {conversations} SET {changes} WHERE {owned}{there} RETURNING *)
-                {with_is_deleted(tables, items(tables, "changed"))}"""
+                WITH changed AS (UPDATE {conversations} AS c SET {changes}
+                    FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
+                    WHERE {owned}{there} RETURNING c.*)
+                {with_is_deleted(tables, items(f"(SELECT changed.*, {last} FROM changed)"))}"""
 
-        there = f"(SELECT * FROM {conversations} WHERE {owned} AND deleted_at IS NULL)"
-        self.get = with_is_deleted(tables, items(tables, there))
+        last = last_of_item(tables, "$1", "(SELECT user_id FROM changed)", "(SELECT read_at FROM changed)")
+        self.get = with_is_deleted(tables, items_where(tables, f"{owned} AND deleted_at IS NULL"))
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
         # Up to the time of the last message, not the current time: another machine's clock may be ahead, and an answer
         # that is stored later may have the time at which it began.
         last_time = f"({last_said(tables, 'm.created_at', '$1', owner_of(tables, '$1'))})"
-        self.read = marked(
-            f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, pg_catalog.statement_timestamp()))"
-        )
+        self.read = marked(f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, moment.now))")
         # An automatic title replaces only an automatic one.
         self.rename = marked(
             """title = CASE WHEN NOT $4 OR title IS NULL OR title_is_automatic THEN $3 ELSE title END,
                 title_is_automatic = $4 AND (title IS NULL OR title_is_automatic)"""
         )
         # Repeatable: sent again, each statement finds the row as it left it, and returns it.
-        self.delete = marked("deleted_at = coalesce(deleted_at, pg_catalog.statement_timestamp())", "")
+        self.delete = marked("deleted_at = coalesce(deleted_at, moment.now)", "")
         self.restore = marked("deleted_at = NULL", "")
         self.purge = f"""
             DELETE FROM {conversations}
             WHERE ($1::text IS NULL OR user_id = $1)
                 AND pg_catalog.statement_timestamp() - deleted_at >= coalesce($2::interval, '0 seconds')"""
         self.deleted = f"""
-            {items(tables, f"(SELECT * FROM {conversations} WHERE user_id = $1 AND deleted_at IS NOT NULL)")}
+            {items_where(tables, "user_id = $1 AND deleted_at IS NOT NULL")}
             ORDER BY c.deleted_at DESC, c.id DESC LIMIT $2::bigint"""
 
 

@@ -26,7 +26,7 @@ _AT_ONCE: Final = 500
 def has_voltagent(tables: Tables) -> str:
     """Return the condition that VoltAgent 1 or 2 uses these tables: it adds a column to the messages."""
     return f"""EXISTS (
-            SELECT FROM pg_catalog.pg_attribute
+            SELECT 1 FROM pg_catalog.pg_attribute
             WHERE attrelid = '{tables.messages}'::regclass::oid AND attname = 'user_id' AND NOT attisdropped
         )"""
 
@@ -51,7 +51,7 @@ class ShowStatements:
         self.claim = f"""
             UPDATE {tables.messages} SET user_id = (SELECT c.user_id FROM {tables.conversations} AS c WHERE c.id = $1)
             WHERE conversation_id = $1 AND user_id = 'default'
-                AND EXISTS (SELECT FROM {tables.conversations} AS c WHERE c.id = $1)"""
+                AND EXISTS (SELECT 1 FROM {tables.conversations} AS c WHERE c.id = $1)"""
         self.hidden = f"""
             SELECT {message_columns(tables)} FROM {tables.messages}
             WHERE conversation_id = $1 AND parts IS NULL AND content IS NOT NULL AND seq > 0

@@ -60,7 +60,7 @@ class ListenerStatements:
     def __init__(self, tables: Tables) -> None:
         self.prove = f"""
             SELECT pg_catalog.pg_notify($1, $2), EXISTS (
-                SELECT FROM pg_catalog.pg_trigger
+                SELECT 1 FROM pg_catalog.pg_trigger
                 WHERE tgrelid = pg_catalog.to_regclass('{tables.conversations}')::oid
                     AND tgname = '{bare(tables.tell_watchers)}'
                     AND tgenabled IN ('O', 'A')

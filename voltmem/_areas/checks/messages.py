@@ -65,13 +65,13 @@ def _branches(tables: Tables) -> list[Rule]:
         Rule(
             "line-broken",
             "a message is on the line, and its parent is not",
-            f"NOT t.aside AND EXISTS (SELECT FROM {parent} AND p.aside)",
+            f"NOT t.aside AND EXISTS (SELECT 1 FROM {parent} AND p.aside)",
         ),
         Rule(
             "line-forked",
             "a message is on the line together with another one that follows the same parent",
             f"""NOT t.aside AND EXISTS (
-                    SELECT FROM {parent} AND NOT p.aside
+                    SELECT 1 FROM {parent} AND NOT p.aside
                         AND (p.created_at, p.seq) < (t.created_at, t.seq)
                         AND {tables.message_before}(t.conversation_id, t.created_at, t.seq) <> p.message_id
                 )""",
@@ -79,7 +79,7 @@ def _branches(tables: Tables) -> list[Rule]:
         Rule(
             "message-before-parent",
             "a message stands before its parent, or is its own",
-            f"EXISTS (SELECT FROM {parent} AND (p.created_at, p.seq) >= (t.created_at, t.seq))",
+            f"EXISTS (SELECT 1 FROM {parent} AND (p.created_at, p.seq) >= (t.created_at, t.seq))",
         ),
     ]
 
@@ -105,25 +105,25 @@ def _files(tables: Tables) -> list[Rule]:
             "message-file-not-noted",
             "a message names a file of its user, and its file_ids lack it",
             f"""{texts} LIKE '%oltmem:file/%' AND NOT {IS_THEIRS} AND EXISTS (
-                    SELECT FROM pg_catalog.regexp_matches({texts}, '{_NAMED}', 'g') AS named (id)
+                    SELECT 1 FROM pg_catalog.regexp_matches({texts}, '{_NAMED}', 'g') AS named (id)
                     WHERE named.id[1] <> ALL (coalesce(t.file_ids, '{{}}'))
-                        AND EXISTS (SELECT FROM {file} AND f.id = named.id[1])
+                        AND EXISTS (SELECT 1 FROM {file} AND f.id = named.id[1])
                 )""",
         ),
         Rule(
             "message-file-unreferenced",
             "no reference protects a file that a message names, so it may be removed",
             f"""t.file_ids IS NOT NULL AND {has_file_triggers(tables)} AND EXISTS (
-                    SELECT FROM pg_catalog.unnest(t.file_ids) AS named (id)
-                    WHERE EXISTS (SELECT FROM {file} AND f.id = named.id) AND {no_reference}
+                    SELECT 1 FROM pg_catalog.unnest(t.file_ids) AS named (id)
+                    WHERE EXISTS (SELECT 1 FROM {file} AND f.id = named.id) AND {no_reference}
                 )""",
         ),
         Rule(
             "message-bytes-missing",
             "the file that has bytes of a message's payload is missing",
             f"""pg_catalog.strpos(t.payload::text, E'\\\\u0076oltmem:file/') > 0 AND EXISTS (
-                    SELECT FROM pg_catalog.regexp_matches(t.payload::text, '{_INLINED}', 'g') AS token (id)
-                    WHERE NOT EXISTS (SELECT FROM {file} AND f.id = token.id[1])
+                    SELECT 1 FROM pg_catalog.regexp_matches(t.payload::text, '{_INLINED}', 'g') AS token (id)
+                    WHERE NOT EXISTS (SELECT 1 FROM {file} AND f.id = token.id[1])
                 )""",
         ),
     ]
@@ -132,6 +132,6 @@ def _files(tables: Tables) -> list[Rule]:
 def has_file_triggers(tables: Tables) -> str:
     """Return the condition that the triggers are there that keep the references to files. Citus allows none."""
     return f"""EXISTS (
-                    SELECT FROM pg_catalog.pg_trigger
+                    SELECT 1 FROM pg_catalog.pg_trigger
                     WHERE tgrelid = '{tables.messages}'::regclass AND tgfoid = '{tables.refer_to_files}'::regproc
                 )"""

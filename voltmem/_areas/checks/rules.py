@@ -58,7 +58,7 @@ def found(table: str, condition: str) -> str:
 
     OFFSET 0: otherwise PostgreSQL may read the whole table for each page, to hash it.
     """
-    return f"EXISTS (SELECT FROM {table} AS r WHERE {condition} OFFSET 0)"
+    return f"EXISTS (SELECT 1 FROM {table} AS r WHERE {condition} OFFSET 0)"
 
 
 def missing(table: str, condition: str) -> str:

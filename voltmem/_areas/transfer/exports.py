@@ -44,13 +44,13 @@ class ExportStatements:
                 false AS title_is_automatic, NULL::text AS forked_from, NULL::text AS forked_up_to
             FROM {conversations} AS c
             WHERE c.user_id <> $1 AND EXISTS (
-                SELECT FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $1
+                SELECT 1 FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $1
             )
             ORDER BY created_at, id"""
         self.payloads = f"""
             SELECT conversation_id, format, payload::text AS payload, revision, updated_at
             FROM {payloads} WHERE conversation_id = ANY($1::text[])
-                AND EXISTS (SELECT FROM {conversations} AS c WHERE c.id = conversation_id AND c.user_id = $2)
+                AND EXISTS (SELECT 1 FROM {conversations} AS c WHERE c.id = conversation_id AND c.user_id = $2)
             ORDER BY conversation_id, format"""
         # A row for each chunk of a file, in order.
         self.files = f"""

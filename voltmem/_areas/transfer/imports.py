@@ -83,7 +83,7 @@ class ImportStatements:
                     $12::timestamptz, $13,
                     CASE WHEN NOT source.is_others THEN $14 END, CASE WHEN NOT source.is_others THEN $15 END
                 FROM (
-                    SELECT EXISTS (SELECT FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
+                    SELECT EXISTS (SELECT 1 FROM {conversations} WHERE id = $14 AND user_id <> $2) AS is_others
                 ) AS source
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id, user_id, created_at, pg_catalog.set_config('voltmem.user_id', user_id, true)
@@ -94,9 +94,9 @@ class ImportStatements:
                 FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
             ), said AS ({_insert_messages(tables, "made", 21)}{" RETURNING 1" if check else ""}
             )
-            SELECT EXISTS (SELECT FROM made){check} AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
+            SELECT EXISTS (SELECT 1 FROM made){check} AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
                 {has_voltagent(tables)} AS beside_voltagent
-            FROM (SELECT) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
+            FROM (SELECT 1) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
         self.store_more = _insert_messages(tables, conversations, 2)
         owners_room = room(
             tables,
@@ -120,7 +120,7 @@ class ImportStatements:
                 INSERT INTO {entries}
                     (id, agent_id, "timestamp", status, userid, conversationid, {", ".join(ENTRY_JSON)}, exact)
                 SELECT $1, $2, coalesce($3::timestamptz, pg_catalog.statement_timestamp()), $4, $5,
-                    CASE WHEN NOT EXISTS (SELECT FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
+                    CASE WHEN NOT EXISTS (SELECT 1 FROM {conversations} WHERE id = $6 AND user_id <> $5) THEN $6 END,
                     $7::text::jsonb, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb, $11::text::jsonb
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id

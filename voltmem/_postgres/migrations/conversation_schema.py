@@ -130,7 +130,7 @@ class MigrateStatements(ConversationSchemaStatements):
             f"CREATE UNIQUE INDEX {name}_by_id ON {messages} (conversation_id, message_id)",
         ]
         self.has_foreign_key = f"""
-            SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f'
+            SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint WHERE contype = 'f'
                 AND conrelid = '{messages}'::regclass::oid AND confrelid = '{conversations}'::regclass::oid)"""
         self.primary_key = f"""
             SELECT conname FROM pg_catalog.pg_constraint
@@ -181,7 +181,7 @@ class MigrateStatements(ConversationSchemaStatements):
 def has_backup(tables: Tables) -> str:
     """Return the condition that there is a backup and its messages have a user_id."""
     return f"""pg_catalog.to_regclass('{tables.conversations_backup}') IS NOT NULL AND EXISTS (
-                    SELECT FROM pg_catalog.pg_attribute
+                    SELECT 1 FROM pg_catalog.pg_attribute
                     WHERE attrelid = pg_catalog.to_regclass('{tables.messages_backup}')::oid AND attname = 'user_id'
                         AND NOT attisdropped)"""
 
@@ -195,11 +195,11 @@ def forget_in_backup(tables: Tables) -> str:
         , emptied AS (
             DELETE FROM {conversations} AS c
             WHERE id IN (SELECT conversation_id FROM gone)
-                AND NOT EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+                AND NOT EXISTS (SELECT 1 FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
         )
         UPDATE {conversations} AS c SET title = '', metadata = '{{}}'
         WHERE id IN (SELECT conversation_id FROM gone)
-            AND EXISTS (SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
+            AND EXISTS (SELECT 1 FROM {messages} AS m WHERE m.conversation_id = c.id AND m.user_id <> $1)
             AND $1 = (
                 SELECT m.user_id FROM {messages} AS m WHERE m.conversation_id = c.id
                 ORDER BY m.created_at, m.user_id LIMIT 1
@@ -255,14 +255,14 @@ class BackupStatements(ConversationSchemaStatements):
         ]
         self.restore_keys_without_user = [f"ALTER TABLE {messages} ADD PRIMARY KEY (conversation_id, message_id)"]
         self.has_orphans = f"""
-            SELECT EXISTS (SELECT FROM {messages} AS m
-                WHERE NOT EXISTS (SELECT FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
+            SELECT EXISTS (SELECT 1 FROM {messages} AS m
+                WHERE NOT EXISTS (SELECT 1 FROM {conversations} AS c WHERE c.id = m.conversation_id))"""
         self.forget = f"DELETE FROM {tables.migrations}"
 
 
 def _has_user(table: str) -> str:
     return (
-        f"EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass('{table}')::oid "
+        f"EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass('{table}')::oid "
         "AND attname = 'user_id' AND NOT attisdropped)"
     )
 

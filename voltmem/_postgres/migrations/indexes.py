@@ -67,7 +67,7 @@ async def is_being_indexed(connection: Connection, tables: Tables) -> bool:
     building: bool = await connection.fetchval(
         """
         SELECT EXISTS (
-            SELECT FROM pg_catalog.pg_index AS i
+            SELECT 1 FROM pg_catalog.pg_index AS i
             JOIN pg_catalog.pg_class AS c ON c.oid = i.indrelid JOIN pg_catalog.pg_locks AS l ON l.relation = c.oid
             WHERE NOT i.indisvalid AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted
                 AND l.pid <> pg_catalog.pg_backend_pid()

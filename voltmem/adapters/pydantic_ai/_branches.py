@@ -18,7 +18,7 @@ from voltmem._agents.files import with_files
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._areas.area import access
 from voltmem._areas.files import FileStatements
-from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE, authored, message_at, message_columns, owner_of
+from voltmem._areas.queries import CONVERSATION_COLUMNS, ON_LINE, authored, message_columns, owner_of
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_id_or_none, check_owner, check_texts
 from voltmem.errors import ConversationNotFoundError, RevisionConflictError
@@ -36,7 +36,8 @@ class BranchStatements:
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
         # Of one conversation, every message of the line is examined; of a list, only the newest of each.
         is_any_loose = f"""EXISTS (
-                    SELECT FROM {messages} AS m WHERE m.conversation_id = c.id AND {ON_LINE} AND m.parent_id IS NULL)"""
+                    SELECT 1 FROM {messages} AS m
+                    WHERE m.conversation_id = c.id AND {ON_LINE} AND m.parent_id IS NULL)"""
         tips = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision,
                 newest.message_id AS newest_id, {{is_loose}} AS is_loose
@@ -53,14 +54,13 @@ class BranchStatements:
             WHERE ($2::text IS NULL OR c.user_id = $2) AND c.deleted_at IS NULL
             ORDER BY c.updated_at DESC, c.id DESC
             LIMIT $3::bigint"""
-        self.lock = f"SELECT FROM {conversations} WHERE id = $1 FOR UPDATE"
+        self.lock = f"SELECT 1 FROM {conversations} WHERE id = $1 FOR UPDATE"
         self.present = f"""
             SELECT message_id FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($2::text[]) AND NOT archived"""
-        # $1 NULL: any conversation of user $5 that has the message in format $4. The recursion reads ids only; the
-        # messages are read once all ids are known.
+        # $1 NULL: any conversation of user $5 that has the message in format $4.
         self.line = f"""
-            WITH RECURSIVE home AS MATERIALIZED (
+            WITH home AS MATERIALIZED (
                 SELECT coalesce($1::text, (
                     SELECT m.conversation_id FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
                     WHERE m.message_id = $2 AND m.parent_id IS NOT NULL AND m.format = $4 AND NOT m.archived
@@ -68,19 +68,10 @@ class BranchStatements:
                     LIMIT 1
                 )) AS id
             ), line AS (
-                SELECT 1::bigint AS step, m.message_id AS id, m.parent_id FROM {messages} AS m
-                WHERE m.conversation_id = (SELECT id FROM home) AND m.message_id = $2 AND NOT m.archived
-                UNION ALL
-                SELECT line.step + 1, m.message_id, m.parent_id
-                FROM line CROSS JOIN LATERAL ({message_at(tables, "(SELECT id FROM home)", "line.parent_id")}
-                ) AS m
-                WHERE m.message_id = line.parent_id AND NOT m.archived AND line.step < coalesce(
-                    $3::bigint,
-                    -- Imported parents may form a circle.
-                    (SELECT pg_catalog.count(*) FROM {messages} WHERE conversation_id = (SELECT id FROM home))
-                )
+                SELECT each.step, each.message_id AS id
+                FROM home CROSS JOIN LATERAL {tables.line_to}(home.id, $2, $3::bigint) AS each
             )
-            SELECT conversation_id, {message_columns(tables)} FROM (SELECT step, id FROM line) AS line
+            SELECT conversation_id, {message_columns(tables)} FROM line
             JOIN {authored(tables)} AS m ON conversation_id = (SELECT id FROM home) AND message_id = line.id
             WHERE author IS NULL OR author = {owner_of(tables, "(SELECT id FROM home)")}
             ORDER BY step DESC"""
@@ -94,7 +85,7 @@ class BranchStatements:
         self.ends = f"""
             SELECT m.message_id FROM {messages} AS m
             WHERE m.conversation_id = $1 AND NOT m.archived AND m.aside AND NOT EXISTS (
-                SELECT FROM {messages} AS next WHERE next.conversation_id = $1 AND next.parent_id = m.message_id
+                SELECT 1 FROM {messages} AS next WHERE next.conversation_id = $1 AND next.parent_id = m.message_id
             )
             ORDER BY m.created_at, m.seq"""
 
