@@ -1,0 +1,351 @@
+"""
+The text of every statement and function keeps the rules of docs/decisions/sql-that-scales-out.md.
+
+Citus is not needed: a statement that it could not plan, or would run on the wrong server, is found by its text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+
+from tests.checkout import ROOT
+from tests.conftest import Connection
+from tests.postgres.test_statements import statements
+from voltmem._postgres.migrations import citus
+from voltmem._postgres.migrations.files import migrations
+from voltmem._tables import Tables, bare
+
+TABLES = Tables("app", "chat")
+DISTRIBUTED = [getattr(TABLES, each.table) for each in citus.LAYOUT if each.column is not None]
+# Functions whose value differs from call to call, or from statement to statement.
+VOLATILE = r"\b(clock_timestamp|gen_random_uuid|random|nextval|timeofday|set_config)\s*\("
+STABLE = r"\b(now|statement_timestamp|transaction_timestamp|current_setting)\s*\("
+ONE_TABLE = r'"app"\.chat_\w+'
+
+
+def without_comments(sql: str) -> str:
+    return re.sub(r"--[^\n]*", "", sql)
+
+
+@cache
+def functions() -> dict[str, str]:
+    """Return the text of each function by its name, without comments."""
+    return {
+        each.name.removeprefix("functions/"): without_comments(TABLES.render(each.text))
+        for each in migrations()
+        if each.is_function
+    }
+
+
+def body(text: str) -> str:
+    return text.partition("\nBEGIN\n")[2]
+
+
+def in_functions() -> Iterator[str]:
+    """Yield the statements in the functions."""
+    for text in functions().values():
+        yield from body(text).split(";")
+
+
+@cache
+def everything() -> tuple[str, ...]:
+    """Return the statements that are sent, and those in functions."""
+    sent = dict.fromkeys(without_comments(each) for each in statements(TABLES))
+    return (*sent, *in_functions())
+
+
+def without_checks() -> tuple[str, ...]:
+    """Return everything but the statements of check(), which does not run on Citus yet."""
+    checks = r"\bAS (named|token) \(id\)|\bgiven\.conversation_id OFFSET 0|\bchat_messages AS t\b"
+    return tuple(text for text in everything() if not re.search(checks, text))
+
+
+def enclosed(text: str, start: int) -> str:
+    """Return the text from a place to the end of the parentheses around it."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if depth < 0:
+            return text[start:place]
+    return text[start:]
+
+
+def updates(text: str) -> Iterator[str]:
+    """Yield each UPDATE of a distributed table, without those within it."""
+    for found in re.finditer(rf"\bUPDATE ({ONE_TABLE})", text):
+        if found[1] in DISTRIBUTED:
+            yield enclosed(text, found.start())
+
+
+def returned(text: str) -> Iterator[str]:
+    """Yield what stands after each RETURNING."""
+    for found in re.finditer(r"\bRETURNING\b", text):
+        yield enclosed(text, found.end())
+
+
+def conditional(text: str) -> Iterator[str]:
+    """Yield what stands within CASE and coalesce."""
+    yield from re.findall(r"\bCASE\b.*?\bEND\b", text, re.DOTALL)
+    for found in re.finditer(r"\b(?:coalesce|greatest|least)\(", text):
+        yield enclosed(text, found.end())
+
+
+def wrong(rule: str, texts: Iterator[str] | tuple[str, ...]) -> list[str]:
+    return [text for text in texts if re.search(rule, text)]
+
+
+def test_no_select_list_is_empty() -> None:
+    """SELECT 1 FROM …: of a CTE without columns, Citus cannot read the result."""
+    assert wrong(r"\bSELECT\s+FROM\b|\(\s*SELECT\s*\)", everything()) == []
+
+
+def test_do_update_has_no_volatile_or_stable_function() -> None:
+    """In DO UPDATE SET, excluded has the new time, or a parameter."""
+    sets = [
+        re.split(r"\bRETURNING\b", enclosed(text, found.end()))[0]
+        for text in everything()
+        for found in re.finditer(r"\bDO UPDATE SET\b", text)
+    ]
+
+    assert len(sets) > 5
+    assert wrong(f"{VOLATILE}|{STABLE}", iter(sets)) == []
+
+
+def test_an_update_has_no_volatile_function() -> None:
+    """An UPDATE of a distributed table calls no volatile function: each server would call its own."""
+    found = [each for text in everything() for each in updates(text)]
+
+    assert len(found) > 20
+    assert wrong(VOLATILE, iter(found)) == []
+
+
+def test_an_update_reads_the_time_outside_of_conditions() -> None:
+    """An UPDATE has no statement_timestamp() within CASE or coalesce: FROM (SELECT statement_timestamp() AS now)."""
+    found = [part for text in everything() for each in updates(text) for part in conditional(each)]
+
+    assert len(found) > 10
+    assert wrong(STABLE, iter(found)) == []
+
+
+def test_an_update_hashes_no_column() -> None:
+    """convert_to() is not immutable: with a column as its argument, Citus refuses the UPDATE of a function."""
+    # answer_calls is for VoltAgent's tables, which are not distributed.
+    texts = [body(text) for name, text in functions().items() if name != "answer_calls"]
+    found = [each for text in texts for part in text.split(";") for each in updates(part)]
+
+    assert len(found) > 10
+    assert wrong(r"convert_to\(\s*(\w+\.|coalesce)", iter(found)) == []
+
+
+def test_an_update_calls_no_function_that_reads_tables() -> None:
+    """A worker runs the UPDATE, and a function cannot query distributed tables from there; nor in its RETURNING."""
+    readers = [name for name, text in functions().items() if re.search(rf"(FROM|INTO|UPDATE) {ONE_TABLE}", body(text))]
+    called = "|".join(rf"chat_{name}\(" for name in readers)
+    # In a subquery without a table of the statement, the coordinator calls it.
+    parts = [each for text in everything() for each in (*updates(text), *returned(text))]
+    found = [re.sub(r"count\(\S*chat_hand_over\([^()]*\)\)", "", each) for each in parts]
+
+    assert {"message_before", "fill_in_files", "hand_over"} <= {*readers}
+    assert wrong(called, iter(found)) == []
+
+
+def test_a_void_function_is_not_in_from() -> None:
+    """A function in FROM returns a value: Citus makes a column of it."""
+    void = [name for name, text in functions().items() if re.search(r"\)\s*RETURNS void\b", text)]
+    in_from = "|".join(rf"\b(FROM|JOIN|LATERAL)\s+\S*chat_{name}\(" for name in void)
+
+    assert "hand_over" in void
+    assert wrong(in_from, everything()) == []
+
+
+def test_an_expression_in_a_function_reads_no_table() -> None:
+    """
+    PERFORM 1 FROM …, then FOUND; SELECT … INTO … FROM …: never EXISTS or a subquery in an expression.
+
+    An expression is a SELECT without FROM, and with a generic plan Citus cannot plan it.
+    """
+    rule = rf"(:=|\bIF\b|\bELSIF\b|\bWHEN\b(?!\s+lock)|\bRETURN\b(?! QUERY))[^;]*\bSELECT\b[^;]*\bFROM {ONE_TABLE}"
+    expressions = [re.split(r"\b(?:THEN|LOOP|BEGIN)\b", text) for text in in_functions()]
+    heads = [part for parts in expressions for part in parts if re.match(r"\s*(IF|ELSIF|\w+\s*:=|RETURN)\b", part)]
+
+    assert len(heads) > 50
+    assert wrong(rule, iter(heads)) == []
+
+
+def test_a_select_with_a_subquery_on_a_table_has_from_in_a_function() -> None:
+    """SELECT (SELECT … FROM messages) INTO …, without a FROM of its own, cannot be planned for unknown arguments."""
+    found = []
+    for text in in_functions():
+        for select in re.finditer(r"(?:^|\bTHEN|\bLOOP|\bELSE|\bBEGIN)\s*SELECT\b", text):
+            outer = re.sub(r"\([^()]*\)", "", text[select.start() :])
+            while outer != (outer := re.sub(r"\([^()]*\)", "", outer)):
+                pass
+            if " FROM " not in outer.replace("\n", " ") and re.search(ONE_TABLE, text[select.start() :]):
+                found.append(text)
+
+    assert found == []
+
+
+def test_a_recursion_in_a_function_is_planned_with_its_arguments() -> None:
+    """A recursion needs the id of the conversation when it is planned: EXECUTE, or no generic plan."""
+    generic = [
+        name
+        for name, text in functions().items()
+        if "force_generic_plan" in text
+        and "RECURSIVE" in re.sub(r"EXECUTE \$\w+\$.*?\$\w+\$", "", text, flags=re.DOTALL)
+    ]
+
+    assert generic == []
+
+
+def test_an_update_with_a_subquery_is_planned_with_its_arguments() -> None:
+    """An UPDATE that joins a subquery has no generic plan, not even that of a function that calls its function."""
+    generic = {name for name, text in functions().items() if "force_generic_plan" in text}
+    called = {name for name in functions() for other in generic if f"chat_{name}(" in body(functions()[other])}
+    updating = {
+        name
+        for name in generic | called
+        if re.search(r"\b(UPDATE|DELETE)\b[^;]*\b(FROM|IN) \(\s*(SELECT|WITH)", body(functions()[name]))
+    }
+
+    assert "restore_archived" in updating
+    # answer_calls is for VoltAgent's tables, which are not distributed.
+    assert {name for name in updating - {"answer_calls"} if "plan_cache_mode = auto" not in functions()[name]} == set()
+
+
+def test_a_generic_plan_is_of_one_table() -> None:
+    """A function with force_generic_plan joins no tables and copies no rows: INSERT … SELECT, Citus plans by values."""
+    joined = rf"\b(FROM|JOIN) {ONE_TABLE}( AS \w+)?\s+(CROSS )?JOIN {ONE_TABLE}"
+    copied = rf"\bINSERT INTO[^;]*\bSELECT\b[^;]*FROM {ONE_TABLE}"
+    generic = {name: text for name, text in functions().items() if "force_generic_plan" in text}
+
+    assert "keep_file" in generic
+    # A trigger, which there is not on Citus.
+    assert {name for name, text in generic.items() if re.search(f"{joined}|{copied}", body(text))} - {
+        "refer_to_files"
+    } == set()
+
+
+def test_a_row_lock_has_the_column_by_which_the_table_is_distributed() -> None:
+    """FOR UPDATE and FOR SHARE: WHERE id = $1, never ($1 IS NULL OR …), of which Citus does not know one server."""
+    by = {getattr(TABLES, each.table): each.column for each in citus.LAYOUT if each.column is not None}
+    locks = [
+        (select, by[table[1]])
+        for text in everything()
+        for lock in re.finditer(r"\bFOR (?:NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)\b", text)
+        for select in [re.split(r"\b(?:SELECT|PERFORM)\b", text[: lock.start()])[-1]]
+        if (table := re.search(rf"\bFROM ({ONE_TABLE})", select)) and table[1] in by
+    ]
+
+    assert len(locks) > 10
+    assert [
+        select for select, column in locks if not re.search(rf"\b(?:WHERE|AND) (?:\w+\.)?{column} = (?!ANY)", select)
+    ] == []
+
+
+def test_conversations_and_files_are_not_joined() -> None:
+    """They are distributed by different columns: a scalar subquery instead."""
+    rule = r'"app"\.chat_(conversations|messages) AS \w+\s+JOIN "app"\.chat_file'
+    trigger = functions()["refer_to_files"]
+
+    assert [each for each in wrong(rule, without_checks()) if each not in body(trigger)] == []
+
+
+@pytest.mark.parametrize("statement", [each for each in everything() if "RECURSIVE" in each])
+def test_a_recursion_is_of_one_conversation(statement: str) -> None:
+    """Each part of a recursion has the id of the conversation as an argument, not from another table."""
+    assert re.search(r"conversation_id = (\$1|conversation)\b", statement)
+    assert not re.search(r"conversation_id = \(SELECT", statement.partition("RECURSIVE")[2].partition("UNION")[0])
+
+
+def test_a_lateral_outer_join_has_no_limited_or_computed_rows() -> None:
+    """LEFT JOIN LATERAL stands directly behind tables: not behind a subquery, which may have a LIMIT, or a CTE."""
+    found = []
+    for text in everything():
+        for join in re.finditer(r"\bLEFT JOIN LATERAL\b", text):
+            before = text[: join.start()]
+            source = [each for each in re.finditer(r"\bFROM\s+(\S+)", before) if "(" not in enclosed_tail(before, each)]
+            if not source or not re.match(ONE_TABLE, source[-1][1]):
+                found.append(text)
+
+    assert found == []
+
+
+def enclosed_tail(text: str, found: re.Match[str]) -> str:
+    """Return "(" if a parenthesis that is open at the end of the text was opened after the match, or closed before."""
+    depth = lowest = 0
+    for sign in text[found.end() :]:
+        depth += (sign == "(") - (sign == ")")
+        lowest = min(lowest, depth)
+    return "(" if depth > 0 or lowest < 0 else ""
+
+
+def test_an_outer_join_of_rows_with_a_table_has_a_condition_on_the_table() -> None:
+    """Behind a CTE, LEFT JOIN (SELECT … FROM messages) without WHERE sends the whole table to the coordinator."""
+    joined = [
+        enclosed(text, join.end())
+        for text in everything()
+        for join in re.finditer(r"\b(?:LEFT|RIGHT|FULL) JOIN \((?=\s*[(]?\s*SELECT)", text)
+    ]
+    tables = [part for each in joined for part in each.split("UNION ALL") if re.search(rf"FROM {ONE_TABLE}", part)]
+
+    assert [each for each in tables if "WHERE" not in each] == []
+
+
+def test_a_lateral_subquery_has_no_offset() -> None:
+    """Behind a CTE, Citus refuses OFFSET 0 in a lateral subquery; ORDER BY keeps PostgreSQL from joining it, too."""
+    laterals = [
+        enclosed(text, lateral.end())
+        for text in without_checks()
+        for lateral in re.finditer(r"\bLATERAL \(", text)
+        if "RECURSIVE" not in text
+    ]
+
+    assert len(laterals) > 3
+    assert wrong(r"\bOFFSET\b", iter(laterals)) == []
+
+
+def test_locks_are_of_transactions() -> None:
+    """No statement has session state: a session lock, or SET without LOCAL."""
+    assert wrong(r"pg_(try_)?advisory_lock|^\s*SET (?!LOCAL)|\bSET SESSION\b", everything()) == []
+
+
+def test_no_error_is_told_apart_by_the_name_of_a_constraint() -> None:
+    """Citus gives no names of constraints, so the package reads none."""
+    readers = [
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "voltmem").rglob("*.py"))
+        if re.search(r"\.(constraint_name|column_name|table_name)\b", file.read_text("utf-8"))
+    ]
+
+    assert readers == []
+
+
+async def test_every_unique_key_has_the_column_by_which_the_table_is_distributed(
+    connection: Connection, migrated: str
+) -> None:
+    """A unique key without it could be checked on no single server."""
+    keys = await connection.fetch(
+        """
+        SELECT c.relname, array_agg(a.attname::text) AS columns
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
+            JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+        WHERE i.indisunique AND c.relnamespace = $1::text::regnamespace GROUP BY c.relname, i.indexrelid""",
+        migrated,
+    )
+    tables = Tables(migrated, "voltagent_memory")
+    by = {bare(getattr(tables, each.table)): each.column for each in citus.LAYOUT if each.column is not None}
+
+    assert {key["relname"] for key in keys} >= {*by}
+    assert [key for key in keys if key["relname"] in by and by[key["relname"]] not in key["columns"]] == []
+
+
+async def test_every_table_has_a_place(connection: Connection, migrated: str) -> None:
+    """Every table is either distributed, or named as one that stays on the coordinator."""
+    placed = {bare(getattr(TABLES, name)) for name in (*(each.table for each in citus.LAYOUT), *citus.LOCAL)}
+
+    assert placed == {bare(name) for name in TABLES.all_tables()}
