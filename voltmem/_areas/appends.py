@@ -12,6 +12,8 @@ batch, which saves each of them a round trip, a connection and a commit.
 - A batch does not wait for row locks of conversations: it stores nothing in a locked one. The calls for it are sent
   again, in a statement for that conversation alone, which waits for the lock, and delays other calls only by using a
   connection.
+- If a worker of Citus cannot be reached, each conversation of the batch is sent alone, too: only the worker's own
+  conversations wait for it.
 - If PostgreSQL refuses a batch, its halves are sent, and so on, until the call that cannot be stored is found.
 - A call that is cancelled before it is sent is dropped. A statement is cancelled if all of its calls are.
 """
@@ -34,7 +36,7 @@ from voltmem._areas.inlined import extracted
 from voltmem._areas.quotas import BUSY, room
 from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
-from voltmem._postgres.driver import logger
+from voltmem._postgres.driver import WorkerLostError, logger
 from voltmem._tables import Tables, rendered
 from voltmem.errors import (
     ConnectionFailedError,
@@ -54,6 +56,7 @@ from voltmem.parts.voltagent import show
 if TYPE_CHECKING:
     from voltmem._postgres.connection import Executor
     from voltmem._postgres.database import Database
+    from voltmem._postgres.driver import Record
 
 # The client prepares the second batch while the server works on the first; a third would only make them smaller. With
 # 64 callers on two cores, two batches store 1.3 times as many messages a second as one, and three 1.1 times as many.
@@ -206,7 +209,8 @@ class Appends:
         while True:
             shown = _shown(appends) if self.noticed.voltagent else (None, None, None)
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
-            answer = await self._executor.fetch(self._sql, *arguments, *shown, self._options.limit_is_given, *files)
+            given = self._options.limit_is_given
+            answer = await self._fetch([*arguments, *shown, given, *files], waits_for_locks=waits_for_locks)
             stored_at = {row["item"]: row["stored_at"] for row in answer}
             if 0 not in stored_at or stored_at[0] is not None:
                 break
@@ -218,6 +222,9 @@ class Appends:
             _outcome(append, number, list(islice(items, len(append.rows))), len(appends), stored_at)
             for number, append in enumerate(appends, 1)
         ]
+
+    async def _fetch(self, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
+        return await self._executor.fetch(self._sql, *arguments)
 
     def _notice_voltagent(self) -> None:
         self.noticed.voltagent = True
@@ -348,6 +355,11 @@ class BatchedAppends(Appends):
             self._upgrading = asyncio.create_task(self._upgrade(), name="voltmem: the tables are upgraded")
             self._upgrading.add_done_callback(_log_failure)
 
+    async def _fetch(self, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
+        if waits_for_locks:
+            return await super()._fetch(arguments, waits_for_locks=True)
+        return await self._database.fetch(self._sql, *arguments, all_workers=True)
+
     # --- statements -------------------------------------------------------------------------------------------
 
     def _start_batches(self) -> None:
@@ -403,12 +415,14 @@ class BatchedAppends(Appends):
             return
         try:
             outcomes = await self._send(appends, waits_for_locks=waits_for_locks)
+        except WorkerLostError:
+            pass  # no call has a result, so _end() sends each conversation alone
         except (DatabaseError, QuotaExceededError) as error:
-            if isinstance(error, DatabaseError):
-                if error.sqlstate == BUSY:  # as if their conversations were locked
-                    return
-                if type(error) is not DatabaseError or error.sqlstate in _NOT_OF_A_MESSAGE:
-                    raise
+            sqlstate = error.sqlstate if isinstance(error, DatabaseError) else ""
+            if sqlstate == BUSY:
+                return  # the same, as if their conversations were locked
+            if sqlstate in _NOT_OF_A_MESSAGE or type(error) not in (DatabaseError, QuotaExceededError):
+                raise
             if len(appends) == 1:
                 appends[0].fail(error)
                 return

@@ -35,6 +35,7 @@ from voltmem._postgres.driver import (
     SYNC_HINT,
     check_encoding,
     check_loop,
+    check_workers,
     is_gone,
     is_lost,
     is_passing,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from voltmem._postgres.embedded import EmbeddedPostgres
 
     _Kind: TypeAlias = Callable[[Connection], AbstractAsyncContextManager[None]]
+    Prepare: TypeAlias = Callable[[Connection, bool], Awaitable[object]]
 
 Result = TypeVar("Result")
 
@@ -76,12 +78,7 @@ Result = TypeVar("Result")
 class Database:
     """The connection pool of a storage, opened once, on first use, in the event loop of that use."""
 
-    def __init__(
-        self,
-        options: StorageOptions,
-        pool: Pool | None,
-        prepare: Callable[[Connection, bool], Awaitable[object]] | None,
-    ) -> None:
+    def __init__(self, options: StorageOptions, pool: Pool | None, prepare: Prepare | None) -> None:
         self._options = options
         self._given = pool
         self._prepare = prepare
@@ -272,9 +269,7 @@ class Database:
             raise
         return pool
 
-    async def _prepare_on(
-        self, pool: Pool, prepare: Callable[[Connection, bool], Awaitable[object]], deadline: float
-    ) -> None:
+    async def _prepare_on(self, pool: Pool, prepare: Prepare, deadline: float) -> None:
         """Prepare the schema. Notices a pooler that nobody declared, and uses it as one; a given pool is left alone."""
         connector = self._connector
 
@@ -333,8 +328,10 @@ class Database:
         logger.debug("connecting to %s", target.name)
         return await self._connector.new_pool()
 
-    async def fetch(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        return cast("list[asyncpg.Record]", await self._run("fetch", sql, arguments, repeatable=True))
+    async def fetch(self, sql: str, *arguments: object, all_workers: bool = False) -> list[asyncpg.Record]:
+        """all_workers: raise WorkerLostError, without another try, if a worker of Citus cannot be reached."""
+        found = await self._run("fetch", sql, arguments, repeatable=True, all_workers=all_workers)
+        return cast("list[asyncpg.Record]", found)
 
     async def fetchrow(self, sql: str, *arguments: object, repeatable: bool = True) -> asyncpg.Record | None:
         return cast("asyncpg.Record | None", await self._run("fetchrow", sql, arguments, repeatable=repeatable))
@@ -342,7 +339,9 @@ class Database:
     async def execute(self, sql: str, *arguments: object) -> int:
         return changed_rows(cast(str, await self._run("execute", sql, arguments, repeatable=False)))
 
-    async def _run(self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool) -> object:
+    async def _run(
+        self, method: Method, sql: str, arguments: tuple[object, ...], *, repeatable: bool, all_workers: bool = False
+    ) -> object:
         deadline = self._deadline()
         delay = FIRST_DELAY
         is_open = False  # whether a write was sent, and its answer was lost
@@ -358,6 +357,8 @@ class Database:
             try:
                 return await self._send(connection, method, sql, arguments)
             except DRIVER_ERRORS as error:
+                if all_workers:
+                    check_workers(error, connection)
                 lost, unsent = is_lost(error, connection), is_unsent(error)
                 if unsent:
                     connection.terminate()  # otherwise the pool would keep it

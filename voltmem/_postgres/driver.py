@@ -59,6 +59,8 @@ _POOLER_WAITS: Final = re.compile(
 )
 _OUT_OF_RESOURCES: Final = "53"
 _REFUSED: Final = re.compile(r"cannot switch to state 1[12];")
+# Citus says so with XX000 if a worker's answer to COMMIT was lost. The worker may have committed.
+_HALF_COMMITTED: Final = "could not commit transaction for shard"
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
@@ -159,7 +161,7 @@ def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
     """Return whether the error means that the connection is lost. What the server answered with is no such error."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
-        return sqlstate in _BROKEN or sqlstate.startswith("08")
+        return sqlstate in _BROKEN or sqlstate.startswith("08") or _HALF_COMMITTED in str(error)
     if isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error):
         return True  # an error that answers no statement came before: see is_unsent()
     return isinstance(error, OSError) or (connection is not None and is_gone(connection))
@@ -173,6 +175,17 @@ def is_unsent(error: BaseException) -> bool:
     driver then refuses all statements, before it sends anything. The states are those of preparing and of executing.
     """
     return isinstance(error, asyncpg.InternalClientError) and _REFUSED.match(str(error)) is not None
+
+
+class WorkerLostError(Exception):
+    """A coordinator of Citus cannot reach one of its workers, so a statement for several was undone. Internal."""
+
+
+def check_workers(error: BaseException, connection: Connection) -> None:
+    """Raise WorkerLostError if the error is the answer of a coordinator of Citus that cannot reach a worker."""
+    is_lost_there = isinstance(error, asyncpg.ConnectionFailureError) or _HALF_COMMITTED in str(error)
+    if is_lost_there and not is_gone(connection):
+        raise WorkerLostError from error
 
 
 def quotes_settings(error: BaseException) -> bool:

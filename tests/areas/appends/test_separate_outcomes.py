@@ -8,15 +8,34 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from tests.areas.appends.sending import Task, by_conversation, found, lock, outcomes_of, spread, start, stored, text
+from tests.areas.appends.sending import (
+    Task,
+    by_conversation,
+    found,
+    lock,
+    make_conversations,
+    outcomes_of,
+    spread,
+    start,
+    stored,
+    text,
+)
 from tests.calls import PATIENCE, Rows, use_all_connections, wait_until_blocked, waiting_for
 from tests.proxy import Proxy
-from voltmem import ANY_USER, ConversationNotFoundError, DatabaseError, Message, PostgresStorage
+from voltmem import (
+    ANY_USER,
+    ConnectionFailedError,
+    ConversationNotFoundError,
+    DatabaseError,
+    Message,
+    OutcomeUnknownError,
+    PostgresStorage,
+)
 from voltmem._values import check_owner
 from voltmem.models import Owner
 
 if TYPE_CHECKING:
-    from tests.conftest import Connection
+    from tests.conftest import Connection, MakeStorage
 
 
 async def wait_until_none_blocked(connection: Connection) -> None:
@@ -107,6 +126,42 @@ async def test_a_refusal_in_a_locked_conversation_fails_alone(
 
     assert [type(outcome) for outcome in outcomes] == [*[Message] * 3, DatabaseError, *[Message] * 4]
     assert await found(storage, "c0") == [f"m{number}" for number in range(8) if number != 3]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "answer"),
+    [
+        ("08006", "connection to the remote node failed"),
+        ("XX000", "could not commit transaction for shard 1 on at least one active node"),
+    ],
+)
+async def test_calls_for_a_worker_that_is_lost_fail_alone(
+    sqlstate: str, answer: str, make_storage: MakeStorage, migrated: str, connection: Connection
+) -> None:
+    """If a coordinator of Citus loses a worker, the calls for its conversations have an open outcome, and no others."""
+    storage = make_storage(retry_timeout=0.1)
+    names = await make_conversations(storage, 6)
+    # What the coordinator answers.
+    await connection.execute(f"""
+        CREATE FUNCTION {migrated}.reach(conversation text) RETURNS boolean LANGUAGE plpgsql AS $$
+        BEGIN
+            IF conversation IN ('c1', 'c4') THEN
+                RAISE '{answer}' USING ERRCODE = '{sqlstate}';
+            END IF;
+            RETURN true;
+        END $$""")
+    await connection.execute(
+        f"ALTER TABLE {Rows(connection, migrated).messages} ADD CHECK ({migrated}.reach(conversation_id))"
+    )
+    calls = spread(30, names)
+
+    outcomes = await outcomes_of(start(storage, calls))
+
+    for (name, _), outcome in zip(calls, outcomes, strict=True):
+        expected = (OutcomeUnknownError, ConnectionFailedError) if name in ("c1", "c4") else Message
+        assert isinstance(outcome, expected), outcome
+    for name in ("c0", "c2", "c3", "c5"):
+        assert await found(storage, name) == by_conversation(calls)[name]
 
 
 async def test_a_content_that_is_no_json_any_more_fails_alone(storage: PostgresStorage) -> None:
