@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
+from tests import citus
 from tests.tables import create_tables
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
 from voltmem._areas.area import Area
@@ -385,6 +386,10 @@ async def waiting_for(connection: Connection, holder: int) -> int:
     query = """
         SELECT count(DISTINCT pid) FROM pg_sleep(0.002), pg_locks
         WHERE NOT granted AND $1 = ANY(pg_blocking_pids(pid))"""
+    if citus.DSN is not None:  # they wait on a worker
+        query = """
+            SELECT count(DISTINCT waiting_gpid) FROM pg_sleep(0.002), citus_lock_waits
+            WHERE citus_pid_for_gpid(blocking_gpid) = $1"""
     return cast(int, await connection.fetchval(query, holder))
 
 

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
+from tests import citus
 from tests.adapters.agno.installed import RELEASE
 from tests.pgbouncer import PgBouncer
 from tests.proxy import Proxy
@@ -26,6 +27,8 @@ THROUGH_POOLER: Final = bool(os.environ.get("VOLTMEM_TEST_PGBOUNCER"))
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
+citus.use()
+
 
 class MakeStorage(Protocol):
     """A factory of storages on the test's schema (or another connection string). They are closed at the end."""
@@ -35,7 +38,8 @@ class MakeStorage(Protocol):
 
 def pytest_report_header() -> list[str]:
     asked_for = os.environ.get("VOLTMEM_TEST_PG", "embedded")
-    where = "VOLTMEM_TEST_DSN" if "VOLTMEM_TEST_DSN" in os.environ else asked_for
+    dsn = "VOLTMEM_TEST_CITUS_DSN" if citus.DSN else "VOLTMEM_TEST_DSN"
+    where = dsn if "VOLTMEM_TEST_DSN" in os.environ else asked_for
     where += " through PgBouncer" if THROUGH_POOLER else ""
     agno = f"{RELEASE}, and no tests of other releases" if RELEASE else "not installed, and none of its tests"
     return [
@@ -52,7 +56,8 @@ def _no_database_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what a pooler in transaction mode cannot have, if the storages connect through one."""
+    """Skip what Citus, or a pooler in transaction mode, cannot have, if the storages connect to one."""
+    citus.skip_excepted(items)
     for item in items if THROUGH_POOLER else []:
         for marker in item.iter_markers("backend"):
             item.add_marker(pytest.mark.skip(reason=f"needs a real backend: {marker.args[0]}"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from tests import citus
 from voltmem._postgres.migrations.files import migrations
 from voltmem._postgres.migrations.ledger import create_statements, record_sql
 from voltmem._tables import Tables
@@ -122,4 +124,18 @@ def script(tables: Tables) -> str:
     """Return the statements of all migrations, for an empty schema."""
     files = (f"{tables.render(each.text)}\n{record_sql(tables, each)}" for each in migrations())
     # The tables that a function names do not exist yet.
-    return "\n".join(["SET LOCAL check_function_bodies = off;", *create_statements(tables), *files])
+    return "\n".join(
+        ["SET LOCAL check_function_bodies = off;", *create_statements(tables), *files, citus.script(tables)]
+    )
+
+
+async def move_times(
+    connection: Connection, table: str, key: tuple[str, ...], columns: tuple[str, ...], by: timedelta
+) -> None:
+    """Add a time span to these columns of all rows. The key is the primary key of the table."""
+    # Row by row, because Citus refuses the addition in an UPDATE.
+    moved = ", ".join(f"{column} + $1::interval" for column in columns)
+    rows = await connection.fetch(f"SELECT {', '.join(key)}, {moved} FROM {table}", by)
+    changes = ", ".join(f"{column} = ${len(key) + n}" for n, column in enumerate(columns, 1))
+    found = " AND ".join(f"{column} = ${n}" for n, column in enumerate(key, 1))
+    await connection.executemany(f"UPDATE {table} SET {changes} WHERE {found}", [tuple(row) for row in rows])

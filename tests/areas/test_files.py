@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
+from tests.tables import move_times
 from voltmem import (
     ANY_USER,
     InvalidInputError,
@@ -361,8 +362,8 @@ async def test_read_file_of_a_file_that_is_deleted_meanwhile_is_an_error(storage
 # --- the sweep ------------------------------------------------------------------------------------------------------
 
 
-async def make_older(connection: Connection, tables: Tables, by: str) -> None:
-    await connection.execute(f"UPDATE {tables.files} SET pending_since = pending_since - interval '{by}'")
+async def make_older(connection: Connection, tables: Tables, by: timedelta) -> None:
+    await move_times(connection, tables.files, ("user_id", "upload"), ("pending_since",), -by)
 
 
 async def test_purge_unused_files_deletes_what_no_message_refers_to(
@@ -372,7 +373,7 @@ async def test_purge_unused_files_deletes_what_no_message_refers_to(
     old = await storage.put_file("ada", b"old")
     await storage.put_file("bob", b"old")
     await connection.execute(f"INSERT INTO {tables.files} (user_id, upload, pending_since) VALUES ('ada', 'u', now())")
-    await make_older(connection, tables, "24 hours")
+    await make_older(connection, tables, timedelta(hours=24))
     new = await storage.put_file("carol", b"new")
 
     assert await storage.for_user("ada").purge_unused_files() == 2
@@ -389,7 +390,7 @@ async def test_put_file_restarts_the_time_of_an_unused_file(
     """A content that is stored again, in one chunk or more, lives another day."""
     for content in (b"again", pattern(CHUNK_BYTES + 1)):
         stored = await storage.put_file("ada", content)
-        await make_older(connection, tables, "25 hours")
+        await make_older(connection, tables, timedelta(hours=25))
 
         assert await storage.put_file("ada", content) == stored
 
@@ -403,7 +404,7 @@ async def test_put_file_sweeps_the_users_own_old_files(
     """An upload deletes some of the same user's files of more than a day ago."""
     for user in ("ada", "bob"):
         await storage.put_file(user, b"old")
-    await make_older(connection, tables, "25 hours")
+    await make_older(connection, tables, timedelta(hours=25))
 
     await storage.put_file("ada", b"new")
 

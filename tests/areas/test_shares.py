@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.calls import migrated_schema, wait_until_blocked, with_parameters
+from tests.calls import migrated_schema, wait_until_blocked, waiting_for, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from voltmem import (
@@ -434,15 +434,10 @@ async def test_share_conversation_waits_for_a_deletion(
     """share_conversation() waits for a concurrent deletion of the conversation, and then does not find it."""
     sharing = make_storage(with_parameters(dsn, application_name=schema))
     await sharing.open()
-    waiting = (
-        "SELECT count(*) FROM pg_sleep(0.005), pg_stat_activity "
-        "WHERE application_name = $1 AND wait_event_type = 'Lock'"
-    )
-
     async with talk.transaction() as tx:
         await tx.delete_conversation("c1")
         share = asyncio.create_task(sharing.share_conversation("c1"))
-        while not share.done() and not await connection.fetchval(waiting, schema):
+        while not share.done() and not await waiting_for(connection, tx.connection.get_server_pid()):
             pass
 
     with pytest.raises(ConversationNotFoundError):

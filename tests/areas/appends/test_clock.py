@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.areas.appends.sending import found, ids, outcomes_of, text
+from tests.tables import move_times
 from voltmem import InvalidInputError, Message, NativeMessage, PostgresStorage
 from voltmem.options import OnLimit
 
@@ -25,12 +26,8 @@ def said(id: str, role: str = "user", **fields: object) -> dict[str, object]:
 async def set_clock_back(storage: PostgresStorage, connection: Connection, by: timedelta = HOUR) -> None:
     """Move all that is stored ahead, which is what the tables look like after the clock was set back."""
     tables = storage._options.tables
-    await connection.execute(f"UPDATE {tables.messages} SET created_at = created_at + $1::interval", by)
-    await connection.execute(
-        f"UPDATE {tables.conversations} SET created_at = created_at + $1::interval,"
-        " updated_at = updated_at + $1::interval, read_at = read_at + $1::interval",
-        by,
-    )
+    await move_times(connection, tables.messages, ("conversation_id", "message_id"), ("created_at",), by)
+    await move_times(connection, tables.conversations, ("id",), ("created_at", "updated_at", "read_at"), by)
 
 
 async def set_time(storage: PostgresStorage, connection: Connection, id: str, time: object) -> None:

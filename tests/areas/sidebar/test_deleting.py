@@ -189,7 +189,9 @@ async def test_purge_deleted_conversations_deletes_what_is_old_enough(
     for conversation_id in ("c0", "c1", "b0"):
         await storage.soft_delete_conversation(conversation_id)
     table = storage._options.tables.conversations
-    await connection.execute(f"UPDATE {table} SET deleted_at = deleted_at - interval '8 days' WHERE id = 'c0'")
+    await connection.execute(
+        f"UPDATE {table} SET deleted_at = statement_timestamp() - interval '8 days' WHERE id = 'c0'"
+    )
 
     assert await storage.purge_deleted_conversations(older_than=timedelta(days=7)) == 1
     assert [item.id for item in await storage.list_deleted_conversations("ada")] == ["c1"]

@@ -1,0 +1,86 @@
+"""
+The suite on a cluster of Citus, with the tables distributed: VOLTMEM_TEST_CITUS_DSN is the DSN of the coordinator.
+
+Every schema that a test creates is distributed when it is created. Databases that a test creates have no Citus.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import voltmem.storage
+from voltmem._postgres.migrations import citus
+from voltmem._postgres.schema import upgrade
+from voltmem._tables import Tables
+
+if TYPE_CHECKING:
+    from tests.conftest import Connection
+
+DSN: Final = os.environ.get("VOLTMEM_TEST_CITUS_DSN")
+
+needs_citus: Final = pytest.mark.skipif(DSN is None, reason="VOLTMEM_TEST_CITUS_DSN is not set: there is no Citus here")
+
+
+def use() -> None:
+    """Let the tests use the coordinator, and distribute the tables that a storage creates."""
+    if DSN is None:
+        return
+    os.environ["VOLTMEM_TEST_DSN"] = DSN
+
+    async def upgrade_and_distribute(
+        connection: Connection, tables: Tables, *, looks_for_pooler: bool = False
+    ) -> list[str]:
+        done = await upgrade(connection, tables, looks_for_pooler=looks_for_pooler)
+        if done and await citus.found(connection, tables) == "local":
+            await citus.distribute(connection, tables)
+        return done
+
+    setattr(voltmem.storage, "upgrade", upgrade_and_distribute)  # noqa: B010 - the module does not export it
+
+
+def script(tables: Tables) -> str:
+    """Return the statements that distribute new tables; nothing without Citus."""
+    return "" if DSN is None else citus.script(tables)
+
+
+FILES_STAY: Final = "no trigger keeps the references to files: files stay"
+LOCK_TIMEOUT: Final = "lock_timeout does not reach the workers, so a batch waits for who creates a conversation"
+
+EXCEPTED: Final = {
+    "tests/areas/changes/": "no trigger notifies watchers: they poll (tests/postgres/test_citus.py)",
+    "tests/areas/test_files_in_messages.py": FILES_STAY,
+    "tests/agents/test_memory.py::test_creating_a_conversation_delays_no_other": LOCK_TIMEOUT,
+    "tests/agents/test_memory.py::test_waiting_for_a_conversation_that_is_made_leaves_the_lock_timeout": LOCK_TIMEOUT,
+    "tests/areas/appends/test_together.py::test_calls_that_come_together_have_the_outcome_of_one_at_a_time": "the test "
+    "locks all conversations in one statement, which Citus refuses",
+    "tests/areas/transfer/test_exports.py::test_export_user_reads_one_moment": "each server has a snapshot of its own",
+    "tests/areas/transfer/test_imports.py::test_nothing_half_written_remains": "the test creates a trigger",
+    "tests/areas/test_branches.py::test_choosing_and_listing_cost_what_the_branches_are_long": "as test_statements.py",
+    "tests/areas/test_branches.py::test_branches_from_before_the_upgrade_keep_the_newest": "as test_migrations.py",
+    "tests/areas/test_files.py::test_purge_unused_files_deletes_what_no_message_refers_to": FILES_STAY,
+    "tests/areas/test_files.py::test_put_file_sweeps_the_users_own_old_files": FILES_STAY,
+    "tests/areas/test_files.py::test_purge_unused_files_leaves_a_file_that_is_locked": FILES_STAY,
+    "tests/areas/test_files_exported.py::test_import_user_has_the_files_of_export_user": FILES_STAY,
+    "tests/areas/test_files_extracted.py::test_add_message_stores_base64_of_a_payload_as_a_file": FILES_STAY,
+    "tests/areas/test_files_extracted.py::test_add_message_of_a_growing_answer_stores_its_file_once": FILES_STAY,
+    "tests/areas/test_files_extracted.py::test_export_user_has_extracted_bytes_once": FILES_STAY,
+    "tests/postgres/test_statements.py": "the plans of the coordinator show no index of the shards",
+    "tests/postgres/test_migrations.py": "the tests begin with older tables, and those are upgraded on one server",
+    "tests/postgres/test_migration_faults.py": "as test_migrations.py",
+    "tests/postgres/test_upgrades.py": "as test_migrations.py",
+    "tests/postgres/test_unreleased.py": "as test_migrations.py",
+    "tests/postgres/voltagent/": "VoltAgent's tables are not distributed",
+}
+"""Tests, by the beginning of their ids, that cannot be on Citus, with the reason."""
+
+
+def skip_excepted(items: list[pytest.Item]) -> None:
+    """Skip the tests that cannot be on Citus."""
+    if DSN is not None:
+        for item in items:
+            for beginning, reason in EXCEPTED.items():
+                if item.nodeid.startswith(beginning):
+                    item.add_marker(pytest.mark.skip(reason=f"on Citus, {reason}"))
