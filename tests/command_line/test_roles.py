@@ -67,6 +67,12 @@ async def delete_in_branches(storage: PostgresStorage) -> None:
     await storage.delete_messages(["m2"], "ada", "c1")
 
 
+async def load_line(storage: PostgresStorage) -> None:
+    """Call the function as Pydantic AI's conversation store does."""
+    async with storage.transaction() as tx:
+        await tx.connection.fetch(f"SELECT * FROM {storage._options.tables.line_to}('c1', 'm2', NULL)")
+
+
 async def save_payload(storage: PostgresStorage) -> None:
     await NativeMemory(storage, "ada", "c1").save_payload({"n": 1}, "test")
 
@@ -74,7 +80,10 @@ async def save_payload(storage: PostgresStorage) -> None:
 MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
     **CASES,
     "open": PostgresStorage.open,
-    **{each.__name__: each for each in (index_and_forget, watch, give_away, delete_in_branches, save_payload)},
+    **{
+        each.__name__: each
+        for each in (index_and_forget, watch, give_away, delete_in_branches, load_line, save_payload)
+    },
 }
 
 
@@ -123,9 +132,11 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "hand_over": "update_conversation",
     "index_words": "index_and_forget",
     "keep_file": "import_conversations",
+    "line_to": "load_line",
     "merge_patch": "merge_message_metadata",
     "message_before": "branch_conversation",
     "move_head": "branch_conversation",
+    "path_to_line": "get_shared_conversation",
     "plain": "search",
     "release_files": "delete_file",
     "require_room": "add_message with quotas",

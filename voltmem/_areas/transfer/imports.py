@@ -94,8 +94,8 @@ class ImportStatements:
                 FROM made AS c, unnest({_arrays(17, 4)}) AS p (format, payload, revision, updated_at)
             ), said AS ({_insert_messages(tables, "made", 21)}{" RETURNING 1" if check else ""}
             )
-            SELECT EXISTS (SELECT 1 FROM made){check} AS made, c.user_id AS owner, c.deleted_at IS NOT NULL AS is_deleted,
-                {has_voltagent(tables)} AS beside_voltagent
+            SELECT EXISTS (SELECT 1 FROM made){check} AS made, c.user_id AS owner,
+                c.deleted_at IS NOT NULL AS is_deleted, {has_voltagent(tables)} AS beside_voltagent
             FROM (SELECT 1) AS one LEFT JOIN {conversations} AS c ON c.id = $1"""
         self.store_more = _insert_messages(tables, conversations, 2)
         owners_room = room(
