@@ -109,6 +109,7 @@ DECLARE
     user_key text;
     head text;
     parent text;
+    earliest timestamptz;
     trimmed_at timestamptz;
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     beside_voltagent CONSTANT boolean := EXISTS (
@@ -256,6 +257,7 @@ BEGIN
                 activity := activity + tick;
             END IF;
             parent := parent_ids[position];
+            earliest := NULL;
             IF accepted AND parent IS NOT NULL THEN
                 SELECT m.message_id INTO head
                     FROM {schema}.{prefix}_messages AS m
@@ -276,6 +278,12 @@ BEGIN
                         parent := coalesce(head, '');
                     END IF;
                 END IF;
+                IF created_ats[position] IS NOT NULL THEN
+                    -- A message stands after its parent, whatever time it is given.
+                    SELECT max(m.created_at) INTO earliest
+                        FROM {schema}.{prefix}_messages AS m
+                        WHERE m.conversation_id = conversation AND m.message_id = parent;
+                END IF;
             END IF;
             IF accepted AND kept_files IS NOT NULL AND used_files[position] IS NOT NULL THEN
                 PERFORM {schema}.{prefix}_keep_file(owner, kept.id, kept.content)
@@ -289,7 +297,7 @@ BEGIN
                 VALUES
                     (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
                      contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
-                     coalesce(created_ats[position]::timestamptz, activity),
+                     coalesce(greatest(created_ats[position]::timestamptz, earliest), activity),
                      formats[position], payloads[position]::json, parent,
                      replace(vectors[position], E'\x01', user_key)::tsvector,
                      CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
@@ -189,6 +190,19 @@ async def test_a_first_message_with_a_missing_parent_has_none(storage: PostgresS
 
     assert await line_of(storage) == ["parent"]
     assert [each.id for each in await storage.list_siblings("c1", "parent")] == ["child", "parent"]
+
+
+async def test_add_message_stands_after_its_parent_whatever_time_it_has(storage: PostgresStorage) -> None:
+    """A time before the parent's becomes the parent's, so that the branch is whole, and a message goes on from it."""
+    await add(storage, [("m0", None), ("m1", "m0"), ("m2", "m1")])
+    old = following("n1", "m1").stored_at(datetime(2020, 1, 1, tzinfo=UTC))
+
+    stored = await storage.add_message(old, "ada", "c1")
+    await add(storage, [("n2", "n1")])
+
+    assert await line_of(storage) == ["m0", "m1", "n1", "n2"]
+    assert stored.created_at == (await storage.get_messages("ada", "c1"))[1].created_at
+    assert await storage.check() == []
 
 
 async def test_add_messages_refuses_a_message_before_its_parent(storage: PostgresStorage) -> None:
