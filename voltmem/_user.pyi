@@ -641,8 +641,9 @@ class UserStorage:
         a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
         message, conversation or user that refers to it.
 
-        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
-        is cancelled, or whose content raises, deletes what it has stored.
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. One more for
+        content that is not bytes: a row is written before the first piece is waited for, so that delete_user() ends the
+        upload. An upload that is cancelled, or whose content raises, deletes what it has stored.
         """
     async def get_file(self, file_id: str) -> StoredFile | None:
         """

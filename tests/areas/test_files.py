@@ -332,19 +332,44 @@ async def test_put_file_that_fails_or_is_cancelled_leaves_nothing(
     assert await rows(connection, tables.files) == await rows(connection, tables.file_chunks) == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (0, 1),
+        (0, 2 * CHUNK_BYTES),
+        (1, 0),
+        (100_000, 100_000),
+        (CHUNK_BYTES, 1),
+        (CHUNK_BYTES + 1, CHUNK_BYTES),
+        (2 * CHUNK_BYTES, 2 * CHUNK_BYTES),
+    ],
+)
 async def test_delete_user_ends_an_upload_under_way(
-    storage: PostgresStorage, connection: Connection, tables: Tables
+    storage: PostgresStorage, connection: Connection, tables: Tables, before: int, after: int
 ) -> None:
-    """Nothing of a deleted user comes back from an upload that was under way."""
+    """Nothing of a deleted user comes back from an upload that was under way, however much of it had arrived."""
 
     async def content() -> AsyncIterator[bytes]:
-        yield pattern(2 * CHUNK_BYTES)
+        yield pattern(before)
         await storage.delete_user("ada")
-        yield pattern(2 * CHUNK_BYTES)
+        yield pattern(after)
 
     with pytest.raises(StoredFileNotFoundError):
         await storage.put_file("ada", content())
-    assert await rows(connection, tables.files) == 0
+    assert await rows(connection, tables.files) == await rows(connection, tables.file_chunks) == 0
+
+
+async def test_put_file_of_a_stream_stores_what_came_after_another_user_was_deleted(storage: PostgresStorage) -> None:
+    """An upload goes on if another user is deleted meanwhile, and one that begins after the deletion is stored."""
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"a cat"
+        await storage.delete_user("bob")
+        yield b", asleep"
+
+    await storage.delete_user("ada")
+
+    assert await read(storage, (await storage.put_file("ada", content())).id) == b"a cat, asleep"
 
 
 async def test_read_file_of_a_file_that_is_deleted_meanwhile_is_an_error(storage: PostgresStorage) -> None:

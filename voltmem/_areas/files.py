@@ -1,10 +1,11 @@
 """
 The files of users: the verbs that store, read and delete them.
 
-    put_file ──> 256 KiB ──> 256 KiB ──> …          a statement for each chunk, the last with the id
+    put_file ──> a row ──> 256 KiB ──> 256 KiB ──> …    a statement for each, the last with the id
     a message ──> "voltmem:file/<id>" ──> a reference, which a trigger writes ──> the file stays
 
-Neither an upload nor a download holds a connection between its chunks.
+Bytes that are given whole need no row before their last chunk. Neither an upload nor a download holds a connection
+between its chunks.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ class FileStatements:
                 INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, pg_catalog.statement_timestamp())
                 ON CONFLICT DO NOTHING{room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true", coming=begun)}
             )
-            INSERT INTO {chunks} (user_id, upload, number, bytes) VALUES ($1, $2, 0, $3::bytea)
+            INSERT INTO {chunks} (user_id, upload, number, bytes)
+            SELECT $1, $2, 0, $3::bytea WHERE $3 IS NOT NULL
             ON CONFLICT DO NOTHING"""
         there = f"SELECT user_id, upload FROM {files} WHERE user_id = $1 AND upload = $2 FOR KEY SHARE"
         self.more = f"""
@@ -233,8 +235,9 @@ class Files(Area):
         a day is deleted by a sweep; storing the content again begins another day. The file is deleted with the last
         message, conversation or user that refers to it.
 
-        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. An upload that
-        is cancelled, or whose content raises, deletes what it has stored.
+        One round trip for each 256 KiB; between them it holds no connection, and less than a megabyte. One more for
+        content that is not bytes: a row is written before the first piece is waited for, so that delete_user() ends the
+        upload. An upload that is cancelled, or whose content raises, deletes what it has stored.
         """
         check_user("user_id", user_id, "a file belongs to one user")
         if size is not None:
@@ -243,6 +246,9 @@ class Files(Area):
         if size is not None and size > CHUNK_BYTES and self._options.tables.quotas is not None:
             await self._executor.fetchrow(self._sql(QuotaStatements).for_file, user_id, str(size))
         async with Upload(self._executor, self._sql(FileStatements), user_id) as upload:
+            if not isinstance(content, bytes | bytearray | memoryview):
+                check_content(content)
+                await upload.begin()
             async for piece in _pieces(content):
                 await upload.write(piece)
             return await upload.finish()
@@ -348,14 +354,20 @@ class Upload:
         self._digest = hashlib.sha256()
         self._buffer = bytearray()
         self._size = self._chunks = 0
+        self._has_begun = False
 
     async def __aenter__(self) -> Upload:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._chunks and issubclass(kind, Exception | asyncio.CancelledError):
+        if kind is not None and self._has_begun and issubclass(kind, Exception | asyncio.CancelledError):
             with suppress(VoltMemError):  # then the sweep deletes it
                 await self._executor.execute(self._sql.abandon, self._user_id, self._upload)
+
+    async def begin(self, chunk: bytes | None = None) -> None:
+        """Write the row of the upload, and the first chunk if it is given. The upload ends if the row is deleted."""
+        self._has_begun = True
+        await self._fetchrow(self._sql.begin, chunk)
 
     async def write(self, piece: bytes) -> None:
         """Add a piece. Full chunks are sent; one is kept, because the last one is sent with the id."""
@@ -370,8 +382,8 @@ class Upload:
 
     async def _send(self, chunk: bytes) -> None:
         number, self._chunks = self._chunks, self._chunks + 1
-        if number == 0:
-            await self._fetchrow(self._sql.begin, chunk)
+        if not self._has_begun:
+            await self.begin(chunk)
         elif await self._fetchrow(self._sql.more, str(number), chunk) is None:
             raise StoredFileNotFoundError(self._upload, self._user_id)
 
@@ -380,7 +392,7 @@ class Upload:
         id, chunk, created_at = self._digest.hexdigest(), bytes(self._buffer), self._created_at
         while True:
             try:
-                if self._chunks == 0:
+                if not self._has_begun:
                     row = await self._fetchrow(self._sql.put, id, self._size, chunk, created_at)
                 else:
                     last = str(self._chunks), chunk
@@ -426,8 +438,19 @@ def check_range(start: int, end: int | None) -> None:
         check_count("end", end)
 
 
+def check_content(content: object) -> None:
+    """Raise InvalidInputError unless the value can be read as bytes."""
+    if not hasattr(content, "read") and (
+        isinstance(content, str | Mapping) or not isinstance(content, Iterable | AsyncIterable)
+    ):
+        raise InvalidInputError(
+            "content must be bytes, a file that is open in binary mode, or an iterator of bytes, not "
+            f"{short_repr(content)}"
+        )
+
+
 async def _pieces(content: FileContent) -> AsyncIterator[bytes]:
-    """Yield the content piece by piece; InvalidInputError for anything but bytes."""
+    """Yield the content piece by piece; InvalidInputError for a piece that is not bytes."""
     if isinstance(content, bytes | bytearray | memoryview):
         yield bytes(content)
     elif hasattr(content, "read"):
@@ -436,13 +459,8 @@ async def _pieces(content: FileContent) -> AsyncIterator[bytes]:
     elif isinstance(content, AsyncIterable):
         async for piece in content:
             yield _checked(piece)
-    elif isinstance(cast(object, content), str | Mapping) or not isinstance(cast(object, content), Iterable):
-        raise InvalidInputError(
-            "content must be bytes, a file that is open in binary mode, or an iterator of bytes, not "
-            f"{short_repr(content)}"
-        )
     else:
-        for piece in content:
+        for piece in cast(Iterable[bytes], content):
             yield _checked(piece)
 
 
