@@ -201,7 +201,13 @@ CREATE TABLE public.voltagent_memory_file_references (
 
 CREATE INDEX voltagent_memory_file_references_by_file ON public.voltagent_memory_file_references USING btree (user_id, file_id);
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[])
+CREATE TABLE public.voltagent_memory_deleted_users (
+    user_hash text NOT NULL,
+    deleted_at timestamp with time zone NOT NULL,
+    CONSTRAINT voltagent_memory_deleted_users_pkey PRIMARY KEY (user_hash)
+);
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -232,6 +238,7 @@ DECLARE
     parent text;
     earliest timestamptz;
     trimmed_at timestamptz;
+    user_deleted_at timestamptz;
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     beside_voltagent CONSTANT boolean := EXISTS (
         SELECT 1 FROM pg_catalog.pg_attribute AS a
@@ -282,16 +289,26 @@ BEGIN
             END IF;
         END IF;
 
+        user_deleted_at := NULL;
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
             -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', '10ms', true);
                 END IF;
-                INSERT INTO "public".voltagent_memory_conversations
-                    (id, resource_id, user_id, metadata, created_at, updated_at)
-                    VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
-                    ON CONFLICT (id) DO NOTHING;
+                IF user_hashes[this] IS NOT NULL THEN
+                    user_deleted_at := "public".voltagent_memory_deleted_since(
+                        user_hashes[this], sent_at - began_ats[this]::double precision
+                    );
+                END IF;
+                IF user_deleted_at IS NULL THEN
+                    INSERT INTO "public".voltagent_memory_conversations
+                        (id, resource_id, user_id, metadata, created_at, updated_at)
+                        VALUES (
+                            conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp()
+                        )
+                        ON CONFLICT (id) DO NOTHING;
+                END IF;
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
@@ -486,6 +503,10 @@ BEGIN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
             stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
             RETURN NEXT;
+        ELSIF user_deleted_at IS NOT NULL THEN
+            item := -this;
+            stored_at := user_deleted_at;
+            RETURN NEXT;
         ELSIF NOT locked THEN
             PERFORM 1 FROM "public".voltagent_memory_conversations AS c
                 WHERE c.id = conversation AND c.deleted_at IS NOT NULL
@@ -656,6 +677,24 @@ BEGIN
     IF FOUND THEN
         PERFORM "public".voltagent_memory_release_files(giver, ids, false);
     END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_deleted_since(of_user text, seconds double precision)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(of_user, 0));
+    RETURN (
+        SELECT d.deleted_at
+        FROM "public".voltagent_memory_deleted_users AS d
+        WHERE d.user_hash = of_user
+            AND d.deleted_at > statement_timestamp() - make_interval(secs => least(seconds, 86400))
+    );
 END
 $function$;
 

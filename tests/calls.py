@@ -201,7 +201,7 @@ VERBS: Final = verbs()
 WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
 # files (opened, closed), one for the conversations, their payloads, a cursor each for the messages and the runs, their
-# steps and events. A link is looked at before its file is read.
+# steps and events. A link is looked at before its file is read. That a user is deleted is recorded before it is done.
 # Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
@@ -210,6 +210,7 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "list_history_entries": 3,
     "export_user": 15,
     "read_shared_file": 2,
+    "delete_user": 2,
 }
 
 

@@ -788,13 +788,15 @@ class UserStorage:
         Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
-        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
+        does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
         user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
+        user; the second reads all conversations to find such copies. A third one if there is a backup.
         """
     async def get_usage(self) -> Usage:
         """

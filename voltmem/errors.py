@@ -112,7 +112,8 @@ class InvalidLineError(InvalidInputError):
 class ConversationNotFoundError(VoltMemError, LookupError):
     """
     There is no conversation with this id, or it is another user's (the error is the same for both), or it was
-    soft-deleted. In the last case is_deleted is true, for its own user and for trusted code only.
+    soft-deleted. In the last case is_deleted is true, for its own user and for trusted code only. Or it was not
+    created, because the user was deleted while the run was under way.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class ConversationNotFoundError(VoltMemError, LookupError):
         user_id: str | None = None,
         *,
         is_deleted: bool | None = False,
+        is_user_deleted: bool = False,
         is_for_message: bool = False,
     ) -> None:
         self.conversation_id = conversation_id
@@ -128,6 +130,9 @@ class ConversationNotFoundError(VoltMemError, LookupError):
         self.is_deleted = bool(is_deleted)
         if is_deleted:
             what, way_out = "was deleted", _BACK
+        elif is_user_deleted:
+            what = f"was not created: user {user_id!r} was deleted while this run was under way"
+            way_out = "Store nothing of the run. If the user has come back, begin a new run with a new handle."
         elif user_id is None:
             what = "does not exist"
             way_out = "Check the id, or create it first with create_conversation() or ensure_conversation()."

@@ -196,7 +196,8 @@ class ConversationMemory:
         Add a message, or replace the one with its id. Returns it as stored.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
+            ConversationNotFoundError: The conversation is another user's, or deleted; or it does not exist yet, and the
+                user was deleted since the handle was made. Nothing was stored.
             MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
@@ -222,7 +223,7 @@ class ConversationMemory:
             if_unset: Whether to keep an existing title; for titles that a model makes.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted.
+            ConversationNotFoundError: The conversation is another user's, or deleted; or as in add().
         """
 
 class UserConversations:
@@ -980,13 +981,15 @@ class UserStorage:
         Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
-        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
+        does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
         user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
+        user; the second reads all conversations to find such copies. A third one if there is a backup.
         """
     def get_usage(self) -> Usage:
         """
@@ -1099,13 +1102,15 @@ class Storage:
         Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
-        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
+        does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
         user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
+        user; the second reads all conversations to find such copies. A third one if there is a backup.
         """
     def put_file(self, user_id: str, content: FileContent, *, size: int | None = None) -> StoredFile:
         """

@@ -41,9 +41,16 @@
 --   limit_is_given false: the limit is a default, which does not apply to tables that VoltAgent 1 or 2 uses
 --   kept_files, kept_contents  the ids and the contents, in base64, of files that are stored for the owner of each
 --                  message that refers to them; NULL: none
+-- Arguments with one element per call; NULL instead of an array of NULLs.
+--   user_hashes    for a call that may create the conversation: the hash of the user (see 0013); NULL: do not look
+--                  whether the user was deleted
+--   began_ats      when the run of such a call began, in seconds by the caller's clock
+-- Argument for all calls.
+--   sent_at        when the statement was sent, by the same clock
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
--- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call.
+-- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call;
+-- it has a time if the conversation was not created because the user was deleted then.
 -- For a known message that was deleted, and for the id of another user's message in VoltAgent's tables, there is one row;
 -- its number is negative, and counts after those of the calls. So it does for a message whose own time is more than a
 -- day ahead of the clock; that row has a time, the clock's. Nothing of these calls is stored.
@@ -77,7 +84,10 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     limit_is_given boolean DEFAULT true,
     used_files text[] DEFAULT NULL,
     kept_files text[] DEFAULT NULL,
-    kept_contents text[] DEFAULT NULL
+    kept_contents text[] DEFAULT NULL,
+    user_hashes text[] DEFAULT NULL,
+    began_ats text[] DEFAULT NULL,
+    sent_at double precision DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -111,6 +121,7 @@ DECLARE
     parent text;
     earliest timestamptz;
     trimmed_at timestamptz;
+    user_deleted_at timestamptz;
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     beside_voltagent CONSTANT boolean := EXISTS (
         SELECT 1 FROM pg_catalog.pg_attribute AS a
@@ -161,16 +172,26 @@ BEGIN
             END IF;
         END IF;
 
+        user_deleted_at := NULL;
         IF owner IS NULL AND NOT locked AND resource_ids[this] IS NOT NULL AND user_ids[this] IS NOT NULL THEN
             -- Another transaction may be creating the conversation, and INSERT waits until that one ends.
             BEGIN
                 IF NOT patient THEN
                     PERFORM set_config('lock_timeout', '10ms', true);
                 END IF;
-                INSERT INTO {schema}.{prefix}_conversations
-                    (id, resource_id, user_id, metadata, created_at, updated_at)
-                    VALUES (conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp())
-                    ON CONFLICT (id) DO NOTHING;
+                IF user_hashes[this] IS NOT NULL THEN
+                    user_deleted_at := {schema}.{prefix}_deleted_since(
+                        user_hashes[this], sent_at - began_ats[this]::double precision
+                    );
+                END IF;
+                IF user_deleted_at IS NULL THEN
+                    INSERT INTO {schema}.{prefix}_conversations
+                        (id, resource_id, user_id, metadata, created_at, updated_at)
+                        VALUES (
+                            conversation, resource_ids[this], user_ids[this], '{}', clock_timestamp(), clock_timestamp()
+                        )
+                        ON CONFLICT (id) DO NOTHING;
+                END IF;
                 SELECT c.user_id, c.read_at INTO owner, read_until
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
@@ -364,6 +385,10 @@ BEGIN
         ELSIF gone IS NOT NULL OR ahead IS NOT NULL THEN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
             stored_at := CASE WHEN ahead IS NOT NULL THEN clock END;
+            RETURN NEXT;
+        ELSIF user_deleted_at IS NOT NULL THEN
+            item := -this;
+            stored_at := user_deleted_at;
             RETURN NEXT;
         ELSIF NOT locked THEN
             PERFORM 1 FROM {schema}.{prefix}_conversations AS c

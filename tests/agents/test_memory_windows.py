@@ -374,7 +374,7 @@ async def test_a_title_is_found_by_its_key(large: Connection, large_schema: str)
     """A title is read as one row by the primary key."""
     sql = MemoryStatements(Tables(large_schema, DEFAULT_TABLE_PREFIX)).title
 
-    shown = await plan(large, sql, ["c1", "u1", "Named", True, "r"])
+    shown = await plan(large, sql, ["c1", "u1", "Named", True, "r", "hash", 1.0])
 
     assert "conversations_pkey" in shown
     assert "Seq Scan" not in shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,7 +12,7 @@ import pytest
 from tests.calls import CASES, Case, Rows
 from tests.command_line.commands import NAMES, PREFIX, Command, Role, is_empty
 from tests.tables import create_tables
-from voltmem import DatabaseError, SchemaNotReadyError
+from voltmem import ConversationNotFoundError, DatabaseError, NativeMemory, SchemaNotReadyError
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage
@@ -55,6 +56,26 @@ async def test_the_limit_and_the_archive_need_rows_only(
         await storage.add_message({"role": "user", "content": "one more"}, "ada", "c1")
 
     assert len(await storage.get_conversation_messages("c1", include_archived=True)) == 3
+
+
+async def test_a_handle_that_creates_its_conversation_needs_rows_only(
+    role: Role, make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """The first write of a handle looks whether the user was deleted, which needs only access to rows, too."""
+    await create_tables(schema)
+    await let_read_and_write(connection, schema, role)
+    storage = make_storage(role.dsn, migrate="check")
+    late = NativeMemory(storage, "ada", "late").since(time.monotonic() - 60)
+
+    assert await storage.delete_user("ada") == 0
+    await NativeMemory(storage, "ada", "c1").add({"role": "user", "content": "Hello"})
+    await NativeMemory(storage, "ada", "c2").title("Mine")
+    await NativeMemory(storage, "ada", "c3").save_payload(1, "form")
+    for write in (late.add({"role": "user", "content": "Hello"}), late.title("Mine"), late.save_payload(1, "form")):
+        with pytest.raises(ConversationNotFoundError):
+            await write
+
+    assert await storage.count_conversations(user_id="ada") == 3
 
 
 async def test_check_says_what_is_missing_and_the_way(

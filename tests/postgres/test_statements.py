@@ -23,6 +23,7 @@ from voltmem._areas.checks.derived import DerivedStatements
 from voltmem._areas.checks.tables import CheckStatements, row_checks
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
+from voltmem._areas.deleted_users import DeletedUserStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
@@ -66,6 +67,7 @@ def statements(tables: Tables) -> Iterator[str]:
         FileStatements,
         ForkStatements,
         UserStatements,
+        DeletedUserStatements,
         ImportStatements,
         SessionStatements,
     )
@@ -274,7 +276,7 @@ def append_arguments(message_id: str) -> list[object]:
     """The arguments for one call with one message, as they are sent."""
     calls = [["c1"], ["u1"], [None], ["1"]]
     messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
-    return [*calls, *messages, 100, True, False, None, None, None, None, True, None, None, None]
+    return [*calls, *messages, 100, True, False, None, None, None, None, True, None, None, None, None, None, None]
 
 
 async def test_adding_a_message_walks_indexes_only(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from voltmem._agents.files import with_files
 from voltmem._agents.windows import exchanges, tool_turns, window
 from voltmem._areas.area import access
+from voltmem._areas.deleted_users import Elapsed, hash_of_user, user_deleted_if_missing
 from voltmem._areas.files import FileStatements
-from voltmem._areas.messages import Messages, MessageStatements
+from voltmem._areas.messages import Messages, MessageStatements, one_message
 from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, WindowQuery, require_found, with_is_deleted
 from voltmem._areas.quotas import room
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
-from voltmem.models import Conversation, Message, MessageLike
+from voltmem.models import Conversation, Message, MessageLike, messages_of
 from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.parts import SYSTEM_ROLES
 
@@ -90,12 +92,15 @@ class MemoryStatements:
                     title = CASE WHEN $4 THEN coalesce(existing.title, $3) ELSE $3 END,
                     title_is_automatic = $4 AND (existing.title IS NULL OR existing.title_is_automatic)"""
 
-        def named(change: str, check: str = "") -> str:
+        def named(change: str, check: str = "", user_deleted_at: str = "") -> str:
             """Return the statement that returns the row even if the title was not changed; else NULLs."""
+            gone = user_deleted_at and f"gone AS ({user_deleted_at}), "
+            columns = f"{(user_deleted_at and '(SELECT at FROM gone)') or 'NULL'} AS user_deleted_at, found.*"
+            names = CONVERSATION_NAMES if check else "*"
             return f"""
-            WITH named AS ({change}
+            WITH {gone}named AS ({change}
                 RETURNING {CONVERSATION_COLUMNS}{check}
-            ){with_is_deleted(tables, f"SELECT {CONVERSATION_NAMES if check else '*'} FROM named")}"""
+            ) SELECT {columns} FROM ({with_is_deleted(tables, f"SELECT {names} FROM named")}) AS found"""
 
         # The lock of another user's conversation is not waited for.
         self.title = named(
@@ -105,9 +110,11 @@ class MemoryStatements:
                 SELECT $1::text, $2::text, $3::text, $4::boolean, $5::text, '{{}}',
                     pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
                 WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1 AND user_id <> $2)
+                    AND NOT EXISTS (SELECT 1 FROM gone WHERE at IS NOT NULL)
                 ON CONFLICT (id) DO UPDATE SET {changes}
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""",
             room(tables, "ARRAY[$2]", conversations="existing.xmax = 0"),
+            user_deleted_if_missing(tables, "$6", "$7"),
         )
         # For a conversation that has been seen, and is not created again.
         self.title_of_existing = named(f"""
@@ -119,10 +126,12 @@ class Seen:
     """
     What a handle has read or written: its conversation, and messages. It does not create them again.
 
-    Who deleted them for good must not see them come back from a run that was under way.
+    Who deleted them for good must not see them come back from a run that was under way. For the same reason it has the
+    time at which the handle was made: the conversation is not created if the user was deleted since.
     """
 
     def __init__(self) -> None:
+        self.began_at = time.monotonic()
         self.conversation = False
         self.messages: dict[str, None] = {}
 
@@ -148,6 +157,7 @@ class ConversationMemory:
 
     The first write creates the conversation. What the handle has seen and others have deleted for good is not created
     again: the write raises ConversationNotFoundError, or MessageNotFoundError for a message that the handle has added.
+    Nor is the conversation of a user who was deleted since the handle was made, so make a handle for each run.
     If the conversation is another user's, every method raises ConversationNotFoundError, also those that read. Creating
     a handle does no I/O and there is nothing to close. Each method is one round trip.
     """
@@ -296,13 +306,13 @@ class ConversationMemory:
         Add a message, or replace the one with its id. Returns it as stored.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted. Nothing was stored.
+            ConversationNotFoundError: The conversation is another user's, or deleted; or it does not exist yet, and the
+                user was deleted since the handle was made. Nothing was stored.
             MessageNotFoundError: This handle has stored a message with this id, and it was deleted. Nothing was stored.
             InvalidInputError: A field is missing, unknown, or cannot be stored.
         """
-        where, known = (self._user_id, self._id), self._known([message])
-        stored = await self._storage.add_message(message, *where, resource_id=self._creates(), known=known)
-        self._seen.add([stored], self._access.options.storage_limit)
+        known = self._known([message])
+        (stored,) = await self._append([one_message(message)], known)
         return stored
 
     async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
@@ -313,8 +323,12 @@ class ConversationMemory:
         """
         if isinstance(messages, Iterator):
             messages = list(messages)  # it is read twice
-        where, known = (self._user_id, self._id), self._known(messages)
-        stored = await self._storage.add_messages(messages, *where, resource_id=self._creates(), known=known)
+        known = self._known(messages)
+        return await self._append(messages_of(messages), known)
+
+    async def _append(self, messages: list[Message], known: Collection[str]) -> list[Message]:
+        where = self._user_id, self._id, self._creates()
+        stored = await self._storage._append(messages, *where, known, self._seen.began_at)
         if stored:
             self._seen.add(stored, self._access.options.storage_limit)
         return stored
@@ -329,6 +343,15 @@ class ConversationMemory:
             return []
         ids = (each.get("id") if isinstance(each, Mapping) else getattr(each, "id", None) for each in messages)
         return [id for id in ids if isinstance(id, str) and id in self._seen.messages]
+
+    def _run(self) -> tuple[str, Elapsed]:
+        """Return the arguments of deleted_since() for the run of this handle."""
+        return hash_of_user(self._access.options.tables, self._user_id), Elapsed(self._seen.began_at)
+
+    def _check_user_exists(self, user_deleted_at: object) -> None:
+        """Raise ConversationNotFoundError unless deleted_since() returned None."""
+        if user_deleted_at is not None:
+            raise ConversationNotFoundError(self._id, self._user_id, is_user_deleted=True)
 
     def _check_owner(self, owner: str | None) -> None:
         """Raise ConversationNotFoundError for another user's conversation. Owner None: it does not exist."""
@@ -358,7 +381,7 @@ class ConversationMemory:
             if_unset: Whether to keep an existing title; for titles that a model makes.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted.
+            ConversationNotFoundError: The conversation is another user's, or deleted; or as in add().
         """
         check_text(title=title)
         check_flag("if_unset", if_unset)
@@ -366,8 +389,10 @@ class ConversationMemory:
         if self._seen.conversation:
             row = await self._access.executor.fetchrow(sql.title_of_existing, *arguments)
         else:
-            row = await self._access.executor.fetchrow(sql.title, *arguments, self._resource_id)
-        stored = Conversation.from_row(require_found(row, self._id, self._user_id))
+            row = await self._access.executor.fetchrow(sql.title, *arguments, self._resource_id, *self._run())
+        user_deleted_at, *found = row or (None,)
+        self._check_user_exists(user_deleted_at)
+        stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
 

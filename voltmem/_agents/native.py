@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
+from voltmem._areas.deleted_users import user_deleted_if_missing
 from voltmem._areas.messages import Messages
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
@@ -136,15 +137,17 @@ class NativeStatements:
             WHERE conversation_id = $1 AND message_id = ANY($3::text[]) AND coalesce(author, $2) = $2
                 AND EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
-        # because the conversation is updated last. $12: whether a missing conversation is created. The owner is NULL if
+        # because the conversation is updated last. $14: whether a missing conversation is created. The owner is NULL if
         # there is no conversation, or another session was just creating it.
+        gone = user_deleted_if_missing(tables, "$12", "$13")
         self.save = f"""
-            WITH owned AS (
+            WITH gone AS ({gone} AND $14), owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)
                 SELECT $1, $2, $3, $4, '{{}}', pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
-                WHERE NOT EXISTS (SELECT 1 FROM owned) AND $12 AND (NOT $9 OR $10::text IS NULL)
+                WHERE NOT EXISTS (SELECT 1 FROM owned) AND $14 AND (NOT $9 OR $10::text IS NULL)
+                    AND NOT EXISTS (SELECT 1 FROM gone WHERE at IS NOT NULL)
                 ON CONFLICT (id) DO NOTHING
                 RETURNING id{room(tables, "ARRAY[$2]", conversations="true")}
             ), saved AS (
@@ -166,6 +169,7 @@ class NativeStatements:
             )
             SELECT
                 EXISTS (SELECT 1 FROM saved) AS saved,
+                (SELECT at FROM gone) AS user_deleted_at,
                 (SELECT user_id FROM {conversations} WHERE id = $1) AS owner,
                 EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
         self.list = f"""
@@ -211,6 +215,20 @@ class NativeMemory(ConversationMemory):
         one: if it was deleted for good meanwhile, writes raise ConversationNotFoundError.
         """
         self._seen.conversation = True
+        return self
+
+    def since(self, moment: float | None) -> Self:
+        """
+        Count the run from an earlier moment of time.monotonic(). Returns the memory itself.
+
+        For an adapter that makes a memory for each of its calls: the memory does not create the conversation if the
+        user was deleted since the run began.
+
+        Args:
+            moment: When the run first looked for the conversation; None: when the memory was made.
+        """
+        if moment is not None:
+            self._seen.began_at = moment
         return self
 
     async def native_messages(
@@ -350,7 +368,7 @@ class NativeMemory(ConversationMemory):
             touch: Whether the conversation's updated_at becomes now.
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's, or deleted.
+            ConversationNotFoundError: The conversation is another user's, or deleted; or as in add().
             RevisionConflictError: The stored revision is another one, or there is none. Nothing was changed.
 
         A second round trip only if another session is creating the conversation at the same time.
@@ -371,9 +389,8 @@ class NativeMemory(ConversationMemory):
             format,
             to_json(json_value(payload, "payload")),
             revision,
-            expected_revision is not UNSET,
-            expected,
-            touch,
+            *(expected_revision is not UNSET, expected, touch),
+            *self._run(),
         )
         # With an expected revision, a repeated statement would conflict with the first, which has stored another one.
         repeatable = expected_revision is UNSET
@@ -383,6 +400,7 @@ class NativeMemory(ConversationMemory):
             if row is None or row["saved"]:
                 self._seen.conversation = True
                 return
+            self._check_user_exists(row["user_deleted_at"])
             is_anothers = row["owner"] not in (None, self._user_id)
             if is_anothers or row["is_deleted"] or (row["owner"] is None and not creates):
                 is_deleted = row["is_deleted"] and not is_anothers

@@ -31,6 +31,7 @@ from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import used_files
 from voltmem._areas.inlined import extracted
 from voltmem._areas.quotas import BUSY, room
@@ -70,14 +71,14 @@ _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006
 
 # The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
 # message that was deleted, or of an id that is taken.
-Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted"] | VoltMemError
+Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted", "user deleted"] | VoltMemError
 
 
 class AppendStatements:
     """The statement that stores the messages of any number of calls."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 27))
+        numbers = ", ".join(f"${number}" for number in range(1, 30))
         self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
         has_room = room(
             tables,
@@ -99,7 +100,7 @@ class Append:
     """One call: messages for one conversation, of which all or none are stored."""
 
     __slots__ = (
-        *("messages", "known", "user_id", "conversation_id", "resource_id"),
+        *("messages", "known", "user_id", "conversation_id", "resource_id", "began_at"),
         *("arrived_at", "answer", "rows", "contents"),
     )
 
@@ -110,12 +111,14 @@ class Append:
         conversation_id: str,
         resource_id: str | None,
         known: Collection[str],
+        began_at: float | None,
     ) -> None:
         self.messages = messages
         self.known = known
         self.user_id = user_id
         self.conversation_id = conversation_id
         self.resource_id = resource_id
+        self.began_at = began_at
         self.arrived_at = time.monotonic()
         self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         self.rows: list[MessageRow] = []
@@ -138,10 +141,13 @@ class Append:
         if isinstance(outcome, VoltMemError):
             self.answer.set_exception(outcome)
         elif isinstance(outcome, str):
-            is_deleted = outcome == "deleted"
             self.answer.set_exception(
                 ConversationNotFoundError(
-                    self.conversation_id, self.user_id, is_deleted=is_deleted, is_for_message=True
+                    self.conversation_id,
+                    self.user_id,
+                    is_deleted=outcome == "deleted",
+                    is_user_deleted=outcome == "user deleted",
+                    is_for_message=True,
                 )
             )
         else:
@@ -180,14 +186,15 @@ class Appends:
         conversation_id: str,
         resource_id: str | None = None,
         known: Collection[str] = (),
+        began_at: float | None = None,
     ) -> list[Message]:
         """
         Add messages to a conversation: all, or none and an error. Returns them as stored.
 
-        A missing conversation is created with a resource_id, and an error without. A missing message with a known id is
-        an error.
+        A missing conversation is created with a resource_id, and an error without, or if the user was deleted since
+        began_at (time.monotonic(); None: it does not matter). A missing message with a known id is an error.
         """
-        append = Append(messages, user_id, conversation_id, resource_id, known)
+        append = Append(messages, user_id, conversation_id, resource_id, known, began_at)
         append.make_rows(extract=self._options.files == "extract")
         append.resolve(*await self._send([append], waits_for_locks=True))
         return append.answer.result()
@@ -205,12 +212,12 @@ class Appends:
         vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
         limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
         arguments = [*calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None]
-        files = _files_of(appends)
+        files, runs = _files_of(appends), _runs_of(appends, self._options.tables)
         while True:
             shown = _shown(appends) if self.noticed.voltagent else (None, None, None)
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
-            given = self._options.limit_is_given
-            answer = await self._fetch([*arguments, *shown, given, *files], waits_for_locks=waits_for_locks)
+            more = *shown, self._options.limit_is_given, *files, *runs
+            answer = await self._fetch([*arguments, *more], waits_for_locks=waits_for_locks)
             stored_at = {row["item"]: row["stored_at"] for row in answer}
             if 0 not in stored_at or stored_at[0] is not None:
                 break
@@ -269,7 +276,9 @@ def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stor
                     "VoltAgent stored for another user. Leave the id out to get a new one."
                 )
             )
-    return "deleted" if -number in stored_at else "missing"
+    if -number not in stored_at:
+        return "missing"
+    return "deleted" if stored_at[-number] is None else "user deleted"
 
 
 def _files_of(appends: Sequence[Append]) -> tuple[Sequence[str | None] | None, ...]:
@@ -279,6 +288,18 @@ def _files_of(appends: Sequence[Append]) -> tuple[Sequence[str | None] | None, .
         return None, None, None
     contents = {id: content for append in appends for id, content in append.contents.items()}
     return (used, list(contents), list(contents.values())) if contents else (used, None, None)
+
+
+def _runs_of(appends: Sequence[Append], tables: Tables) -> tuple[object, ...]:
+    """Return the hashes of the users and the beginnings of the runs that may create a conversation, and the clock."""
+    runs = [
+        (hash_of_user(tables, each.user_id), repr(each.began_at))
+        if each.began_at is not None and each.resource_id is not None and each.user_id is not None
+        else (None, None)
+        for each in appends
+    ]
+    hashes, began_ats = zip(*runs, strict=True)
+    return (hashes, began_ats, Elapsed()) if any(hashes) else (None, None, None)
 
 
 @dataclass(eq=False)
@@ -323,12 +344,13 @@ class BatchedAppends(Appends):
         conversation_id: str,
         resource_id: str | None = None,
         known: Collection[str] = (),
+        began_at: float | None = None,
     ) -> list[Message]:
         """Add the messages of one call, in the next batch. Returns them as stored, or raises."""
         self._database.admit()
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._bind_to(loop)  # the other loop has ended, otherwise admit() would have raised
-        append = Append(messages, user_id, conversation_id, resource_id, known)
+        append = Append(messages, user_id, conversation_id, resource_id, known, began_at)
         if (queue := self._queues.get(conversation_id)) is not None:
             queue.append(append)
         else:

@@ -460,7 +460,7 @@ async def _pieces(content: FileContent) -> AsyncIterator[bytes]:
         async for piece in content:
             yield _checked(piece)
     else:
-        for piece in cast(Iterable[bytes], content):
+        for piece in content:
             yield _checked(piece)
 
 

@@ -124,9 +124,7 @@ class Messages(Area):
         or fails on its own, and the order within a conversation is that of the calls. The same transaction deletes or
         archives the messages beyond storage_limit. VoltAgent: ``addMessage``.
         """
-        if isinstance(cast(object, message), list | tuple):
-            raise InvalidInputError(f"message is {short_repr(message)}: pass several messages to add_messages()")
-        (stored,) = await self._append([Message.of(message)], user_id, conversation_id, resource_id, known)
+        (stored,) = await self._append([one_message(message)], user_id, conversation_id, resource_id, known)
         return stored
 
     async def add_messages(
@@ -154,7 +152,9 @@ class Messages(Area):
         conversation_id: str,
         resource_id: str | None,
         known: Collection[str],
+        began_at: float | None = None,
     ) -> list[Message]:
+        """began_at: When the run of a handle began, by time.monotonic(); see appends.py."""
         check_id(conversation_id=conversation_id)
         known_ids = set(check_ids("known", known))
         if resource_id is None:
@@ -167,7 +167,7 @@ class Messages(Area):
         if not messages:
             return []
         _check_parents_come_first(messages)
-        return await self._appends.add(messages, owner, conversation_id, resource_id, known_ids)
+        return await self._appends.add(messages, owner, conversation_id, resource_id, known_ids, began_at)
 
     async def merge_message_metadata(
         self, metadata: Mapping[str, JsonValue], user_id: Owner, conversation_id: str, message_id: str
@@ -414,6 +414,13 @@ class Messages(Area):
                 if row is not None and not row["has_message"]:
                     raise MessageNotFoundError(place, query.conversation_id)
         return found
+
+
+def one_message(message: MessageLike) -> Message:
+    """Return a message as a model; InvalidInputError for a list."""
+    if isinstance(cast(object, message), list | tuple):
+        raise InvalidInputError(f"message is {short_repr(message)}: pass several messages to add_messages()")
+    return Message.of(message)
 
 
 def _check_parents_come_first(messages: Sequence[Message]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from voltmem._areas.area import Area
+from voltmem._areas.deleted_users import DeletedUserStatements, hash_of_user
 from voltmem._model import Model
 from voltmem._postgres.listening import notify_sql
 from voltmem._postgres.migrations.conversation_schema import forget_in_backup, has_backup
@@ -18,7 +19,8 @@ class UserStatements:
         self.usage = f"SELECT conversations, messages, file_bytes FROM {tables.usage}($1, true, true, true)"
         # Steps and events are deleted with their entries; messages, payloads and links with their conversations. Rows
         # of other users stay, without their references to the deleted conversations. Watchers are notified here,
-        # because their rows are deleted and the trigger would not find them.
+        # because their rows are deleted and the trigger would not find them. A run that began during the deletion was
+        # under way, too: the record of the user gets the time of the end.
         self.delete_user = f"""
             WITH own AS (SELECT id FROM {conversations} WHERE user_id = $1)
             , runs AS (
@@ -36,6 +38,7 @@ class UserStatements:
                 WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
             , files AS (DELETE FROM {tables.files} WHERE user_id = $1)
+            , recorded AS (UPDATE {tables.deleted_users} SET deleted_at = pg_catalog.clock_timestamp() WHERE user_hash = $2)
             , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
             SELECT (SELECT pg_catalog.count(*) FROM gone) + (SELECT pg_catalog.count(*) FROM runs) AS deleted,
                 {has_backup(tables)} AS has_backup,
@@ -76,16 +79,22 @@ class Users(Area):
         Delete everything that is stored for a user. Returns how many conversations and recorded runs were deleted.
 
         Includes soft-deleted and archived conversations, and runs without a user in the user's conversations. Nothing
-        of the user remains in the tables, nor in a backup of migrate_conversation_schema(). Other users' copies of the
+        of the user remains in the tables, nor in a backup of migrate_conversation_schema(), and a run that is under way
+        does not bring it back: for a day, a hash of the user's id is kept for that. Other users' copies of the
         conversations, and their runs in them, stay; their references to the conversations are cleared. Watchers of the
         user are notified; they see later changes within half a minute. What VoltAgent stores of the user in tables of
         its own (working memory, steps, workflows) is deleted, too, and the user's messages in other users'
         conversations.
 
-        One statement, which reads all conversations to find such copies; a second one if there is a backup.
+        Two round trips: the first records the hash, and waits for transactions that are creating a conversation of the
+        user; the second reads all conversations to find such copies. A third one if there is a backup.
         """
         check_user("user_id", user_id, "delete_user() deletes all that is stored of one user")
-        row = await self._executor.fetchrow(self._sql(UserStatements).delete_user, user_id, repeatable=False)
+        # Before the deletion, which takes long for a user with many messages: runs may end meanwhile.
+        record, user_hash = self._sql(DeletedUserStatements).record, hash_of_user(self._options.tables, user_id)
+        await self._executor.fetchrow(record, user_hash, repeatable=False)
+        statement = self._sql(UserStatements).delete_user
+        row = await self._executor.fetchrow(statement, user_id, user_hash, repeatable=False)
         if row is None:
             return 0
         if row["has_backup"]:

@@ -45,6 +45,7 @@ async def fill(storage: PostgresStorage) -> None:
     await storage.share_conversation("c1", owner="ada")
     await storage.fork_conversation("c1", id="c2", owner="ada")
     await storage.create_conversation({"id": "b1", "user_id": "bob"})
+    await storage.delete_user("carl")
     async with storage.record_run("a1", user_id="ada", conversation_id="c1") as run:
         await run.add_step("text", content="words")
         await run.add_event("tool:search", type="tool")
@@ -94,6 +95,8 @@ DAMAGE: Final[dict[str, str]] = {
     "reference-not-named": "UPDATE {messages} SET file_ids = '{{}}' WHERE message_id = 'm6'",
     "reference-of-another-user": "UPDATE {file_references} SET user_id = 'bob'",
     "reference-without-file": "DELETE FROM {files}",
+    "user-deleted-in-future": "UPDATE {deleted_users} SET deleted_at = now() + interval '1 year'",
+    "deleted-user-without-hash": "UPDATE {deleted_users} SET user_hash = 'carl'",
     "watcher-beyond-lease": "INSERT INTO {watchers} VALUES ('ada', 'l1', now() + interval '1 year')",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from pydantic import JsonValue
 from tests.calls import PATIENCE, wait_until_blocked, with_parameters
 from tests.postgres.voltagent.rows import PREFIX
 from tests.voltagent import UI_WRITERS, WRITERS, add_message, create_conversation, load, upgrade
-from voltmem import InvalidInputError, NativeMessage, PostgresStorage, SchemaNotReadyError
+from voltmem import ConversationNotFoundError, InvalidInputError, NativeMessage, PostgresStorage, SchemaNotReadyError
 from voltmem._agents.native import NativeMemory
 
 if TYPE_CHECKING:
@@ -376,6 +377,19 @@ async def test_delete_user_deletes_what_a_user_wrote_in_anothers_conversation(sh
     await shared.delete_user("bob")
 
     assert [each.id for each in await shared.get_conversation_messages("c")] == ["a1"]
+
+
+async def test_delete_user_ends_a_first_run_beside_voltagent(shared: PostgresStorage) -> None:
+    """A handle made before delete_user() does not create the user's conversation in VoltAgent's tables either."""
+    memory = NativeMemory(shared, "bob", "new").since(time.monotonic() - 60)
+    await shared.delete_user("bob")
+
+    with pytest.raises(ConversationNotFoundError, match="was deleted while this run was under way"):
+        await memory.add({"role": "user", "content": "Hello"})
+    assert await shared.get_conversation("new") is None
+
+    await shared.conversation("bob", "new").add({"role": "user", "content": "Hello"})
+    assert await shared.count_messages("bob", "new") == 1
 
 
 # --- the limit -------------------------------------------------------------------------------------------------------

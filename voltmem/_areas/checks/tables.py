@@ -69,6 +69,7 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     orphan = Rule("chunk-without-file", "the file of a chunk is missing", no_file)
     yield RowChecks(tables.file_chunks, ("user_id", "upload", "number"), [orphan])
     yield RowChecks(tables.file_references, ("conversation_id", "message_id", "file_id"), _of_references(tables))
+    yield RowChecks(tables.deleted_users, ("user_hash",), _of_deleted_users())
     yield RowChecks(tables.watchers, ("user_id", "listener"), [_lasting_watcher()], is_on_standby=False)
 
 
@@ -148,6 +149,22 @@ def _of_references(tables: Tables) -> list[Rule]:
             "reference-without-file",
             "the file to which a message refers is missing",
             missing(tables.files, "r.user_id = t.user_id AND r.id = t.file_id"),
+        ),
+    ]
+
+
+def _of_deleted_users() -> list[Rule]:
+    # Until then, every new run of such a user is refused. The rest is for clocks that differ.
+    return [
+        Rule(
+            "user-deleted-in-future",
+            "the record of a deleted user has a time more than an hour ahead; the server's clock has stepped back",
+            "t.deleted_at > statement_timestamp() + interval '1 hour'",
+        ),
+        Rule(
+            "deleted-user-without-hash",
+            "the record of a deleted user is not a hash, so no run finds it",
+            "t.user_hash !~ '^[0-9a-f]{64}$'",
         ),
     ]
 
