@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
 
+from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory
 from voltmem._values import UNSET, JsonObject, Unset, check_id, check_user, json_value, uuid7
 from voltmem.adapters._either import EitherStorage
@@ -281,6 +282,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._resource_id = resource_id
         self._limit = limit
         self._turns = turns
+        self._looks = Looks()
 
     # LangGraph accepts a Command as well as a dict, but its type allows only a dict.
     def before_agent(  # type: ignore[override]
@@ -315,6 +317,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         if _is_called_by_a_tool():
             return None
         memory = self._memory(runtime, storage)
+        self._looks.look((memory.user_id, memory.conversation_id))
         if "voltmem_stored" in state:
             await memory.newest_messages(0)  # checks the owner
             return None
@@ -356,7 +359,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
             raise InvalidInputError(
                 'the run names no conversation: pass a thread_id, as in config={"configurable": {"thread_id": "…"}}'
             )
-        return NativeMemory(storage, user_id, str(thread_id), resource_id=self._resource_id)
+        memory = NativeMemory(storage, user_id, str(thread_id), resource_id=self._resource_id)
+        return memory.since(self._looks.last((memory.user_id, memory.conversation_id)))
 
 
 def _user_of(context: object) -> Any:

@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.history import RunnableWithMessageHistory
 
+from tests.adapters.begun import begin_earlier
 from tests.adapters.langchain.scripted import Scripted, scripted, stored_texts, texts
 from tests.conftest import MakeStorage
 from voltmem import ConversationNotFoundError, InvalidInputError, PostgresStorage
@@ -108,6 +109,21 @@ async def test_a_history_is_read_written_and_cleared(storage: PostgresStorage) -
     await history.aclear()
     assert await history.aget_messages() == []
     assert await storage.get_user_conversation("c1", "ada") is not None
+
+
+async def test_a_history_does_not_create_the_conversation_of_a_deleted_user(storage: PostgresStorage) -> None:
+    """A history that was read stores nothing of a user who was deleted since; another history does."""
+    history = VoltMemChatMessageHistory(storage, "ada", "c1")
+    assert await history.aget_messages() == []
+    begin_earlier(history._memory(storage))
+    await storage.delete_user("ada")
+
+    with pytest.raises(ConversationNotFoundError, match="was deleted while this run was under way"):
+        await history.aadd_messages([HumanMessage("Hi")])
+    assert await storage.count_conversations() == 0
+
+    await VoltMemChatMessageHistory(storage, "ada", "c1").aadd_messages([HumanMessage("Hi")])
+    assert await storage.count_conversations() == 1
 
 
 async def test_a_history_stores_all_or_nothing(storage: PostgresStorage) -> None:

@@ -15,6 +15,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
+from tests.adapters.begun import begin_earlier
 from tests.adapters.langchain.scripted import (
     C1,
     agent,
@@ -133,6 +134,39 @@ async def test_a_run_does_not_create_a_deleted_conversation_again(
             await forgetful.ainvoke(user_input("Hello"), thread)
         assert await storage.count_conversations() == 0
         await checkpointer.adelete_thread("c1")
+
+
+class Deleting(AgentMiddleware[Any, Any]):
+    """Deletes a user between the load of the history and the first write."""
+
+    def __init__(self, storage: PostgresStorage, user_id: str, keeping: VoltMemMiddleware) -> None:
+        super().__init__()
+        self._storage, self._user_id, self._keeping = storage, user_id, keeping
+
+    async def abefore_agent(self, state: Any, runtime: Any) -> None:
+        if self._user_id == "ada":
+            begin_earlier(self._keeping._looks)
+        await self._storage.delete_user(self._user_id)
+
+
+@pytest.mark.parametrize("checkpointer", [None, InMemorySaver()])
+async def test_a_first_run_does_not_create_the_conversation_of_a_deleted_user(
+    storage: PostgresStorage, checkpointer: InMemorySaver | None
+) -> None:
+    """A run stores nothing of a user who was deleted since it looked for the history; the user's next run does."""
+    keeping = VoltMemMiddleware(storage, user_id="ada")
+
+    async def run(said: str, deleted: str) -> None:
+        middleware = [keeping, Deleting(storage, deleted, keeping)]
+        running: Any = create_agent(scripted("Hi"), middleware=middleware, checkpointer=checkpointer)
+        await running.ainvoke(user_input(said), C1)
+
+    with pytest.raises(ConversationNotFoundError, match="was deleted while this run was under way"):
+        await run("Hello", "ada")
+    assert await storage.count_conversations() == 0
+
+    await run("Here again", "eve")
+    assert (await stored_texts(storage))[-2:] == ["Here again", "Hi"]
 
 
 async def test_a_cancelled_run_keeps_its_stored_messages(storage: PostgresStorage) -> None:

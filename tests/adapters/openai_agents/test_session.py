@@ -16,6 +16,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.adapters.begun import begin_earlier
 from tests.adapters.openai_agents.runs import (
     CONFIG,
     a_turn,
@@ -220,6 +221,21 @@ async def test_a_run_does_not_create_a_deleted_conversation_again(storage: Postg
         )
 
     assert await storage.count_conversations() == 0
+
+
+async def test_a_first_run_does_not_create_the_conversation_of_a_deleted_user(storage: PostgresStorage) -> None:
+    """A session that has read nothing stores nothing of a user who was deleted since; another session does."""
+    session = VoltMemSession[Any]("c1", storage, user_id="ada")
+    assert await session.get_items() == []
+    begin_earlier(session._memory(None))
+    await storage.delete_user("ada")
+
+    with pytest.raises(ConversationNotFoundError, match="was deleted while this run was under way"):
+        await Runner.run(agent(ScriptedModel([[assistant_message("Hi")]])), "Hi", session=session, run_config=CONFIG)
+    assert await storage.count_conversations() == 0
+
+    await VoltMemSession("c1", storage, user_id="ada").add_items(a_turn(1))
+    assert await storage.count_conversations() == 1
 
 
 async def test_a_session_that_is_kept_does_not_create_a_deleted_conversation_again(storage: PostgresStorage) -> None:

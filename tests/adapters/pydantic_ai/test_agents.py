@@ -17,6 +17,7 @@ from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import DeferredToolRequests
 
+from tests.adapters.begun import begin_earlier
 from tests.adapters.pydantic_ai.histories import Echo, agent_of, answered, asked, begin_elsewhere, turns, words
 from tests.conftest import MakeStorage
 from tests.programs import python
@@ -69,6 +70,44 @@ async def test_a_run_does_not_create_a_deleted_conversation_again(
         await save_history(memory, second.new_messages())
 
     assert await storage.count_conversations() == 0
+
+
+@pytest.mark.parametrize("deleted", ["ada", "eve"])
+@pytest.mark.parametrize("by_entries", [False, True])
+async def test_save_does_not_create_the_conversation_of_a_deleted_user(
+    storage: PostgresStorage, store: VoltMemConversationStore, deleted: str, by_entries: bool
+) -> None:
+    """A first run that has looked for its conversation stores nothing of a user deleted since; the next run does."""
+    await storage.delete_user("ada")  # before the run: it does not count
+    assert await (store.load_entries("c1") if by_entries else store.load("c1")) is None
+    result = await agent_of(Echo()).run("Hi", conversation=Conversation(conversation_id="c1"))
+    if deleted == "eve":
+        await storage.delete_user("eve")
+        await store.save(result)
+    else:
+        begin_earlier(store._looks)
+        await storage.delete_user("ada")
+        with pytest.raises(ConversationConflict) as caught:
+            await store.save(result)
+        assert "'ada' was deleted while this run was under way" in str(caught.value.__cause__)
+        assert await storage.count_conversations() == 0
+        assert await store.load("c1") is None
+        await store.save(await agent_of(Echo()).run("Hi", conversation=Conversation(conversation_id="c1")))
+    assert await storage.count_conversations() == 1
+
+
+async def test_save_history_does_not_create_the_conversation_of_a_deleted_user(storage: PostgresStorage) -> None:
+    """save_history() of a first run stores nothing of a user who was deleted since the handle was made."""
+    memory = storage.conversation("ada", "c1")
+    result = await agent_of(Echo()).run("Hi", message_history=await load_history(memory, limit=5))
+    begin_earlier(memory)
+    await storage.delete_user("ada")
+
+    with pytest.raises(ConversationNotFoundError, match="was deleted while this run was under way"):
+        await save_history(memory, result.new_messages())
+    await save_history(storage.conversation("ada", "c2"), result.new_messages())
+
+    assert [each.id for each in await storage.query_conversations()] == ["c2"]
 
 
 PROGRAM = """

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory, Payload
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, check_count, check_owner, check_user
 from voltmem.adapters.agno._documents import objects_of
@@ -28,7 +29,7 @@ from voltmem.adapters.agno._runs import (
 from voltmem.errors import ConversationNotFoundError, InvalidInputError
 from voltmem.models import NativeMessage, Owner
 from voltmem.options import DEFAULT_RESOURCE_ID
-from voltmem.storage import PostgresStorage
+from voltmem.storage import PostgresStorage, Storage
 
 _log = logging.getLogger("voltmem")
 
@@ -49,7 +50,8 @@ class Sessions:
 
     Agno passes all runs that it has in memory with each save. Only runs that differ from what this object has stored or
     read are stored. Stored runs that Agno does not pass stay as they are. A session that was deleted for good is not
-    created again by a run that has read it, or stored something in it.
+    created again by a run that has read it, or stored something in it. Nor is one that a run has found missing, if the
+    user was deleted since.
 
     Args:
         storage: The storage.
@@ -70,6 +72,7 @@ class Sessions:
         # By session and run. A run whose input was stored, and a session that was read (with "" as its run), have no
         # digest.
         self._known: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._looks = Looks()
 
     def for_user(self, user_id: str) -> Sessions:
         """Return the same sessions, limited to one user."""
@@ -123,6 +126,7 @@ class Sessions:
             ConversationNotFoundError: The conversation is another user's.
         """
         memory = NativeMemory(self.storage, user_id, session_id)
+        self._looks.look(session_id)
         kept = await memory.payload(formats.session)
         if kept is None:
             self._known.pop((session_id, ""), None)  # what begins now may create it
@@ -169,9 +173,7 @@ class Sessions:
         if session is None and not changed:
             return
         async with self.storage.transaction() as tx:
-            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
-            if self._has_seen(session_id, given):
-                memory.expect_existing()
+            memory = self._memory(tx, session_id, user_id, resource_id, given)
             is_there = await memory.lock()
             messages, surplus = await _messages_to_save(memory, changed, formats)
             await memory.add_turn(messages)
@@ -198,9 +200,7 @@ class Sessions:
         No messages are stored: a member takes no part in the conversation, and the team's run has its answers.
         """
         async with self.storage.transaction() as tx:
-            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
-            if self._has_seen(session_id, ()):
-                memory.expect_existing()
+            memory = self._memory(tx, session_id, user_id, resource_id)
             kept = await memory.payload(formats.session) if await memory.lock() else None
             stored = {run_id_of(each): each for each in objects_of(kept.payload if kept else None, "runs")}
             merged = stored | {run_id_of(each): each for each in own_runs(runs)}
@@ -224,9 +224,7 @@ class Sessions:
         id = row_id(run_id, 0)
         metadata: JsonObject = {"status": status}
         async with self.storage.transaction() as tx:
-            memory = NativeMemory(tx, user_id, session_id, resource_id=resource_id)
-            if self._has_seen(session_id, ()):
-                memory.expect_existing()
+            memory = self._memory(tx, session_id, user_id, resource_id)
             await memory.lock()
             kept = (await memory.messages_by_id([id])).get(id)
             if kept is None or kept.format == formats.input:
@@ -246,6 +244,14 @@ class Sessions:
     def forget(self) -> None:
         """Forget which runs are stored, so that the next save stores all of them."""
         self._known.clear()
+
+    def _memory(
+        self, storage: Storage, session_id: str, user_id: str, resource_id: str, runs: Iterable[JsonObject] = ()
+    ) -> NativeMemory:
+        """Return the memory to save runs with: it creates the conversation unless it has existed for these runs."""
+        memory = NativeMemory(storage, user_id, session_id, resource_id=resource_id)
+        memory.since(self._looks.last(session_id))
+        return memory.expect_existing() if self._has_seen(session_id, runs) else memory
 
     def _is_known(self, session_id: str, run: JsonObject) -> bool:
         return self._known.get((session_id, run_id_of(run))) == _digest(run)

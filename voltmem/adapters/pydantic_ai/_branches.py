@@ -227,19 +227,21 @@ class Branches:
         revision: str,
         expected_revision: str | None,
         touch: bool = True,
+        began_at: float | None = None,
     ) -> None:
         """
         Store the framework's form of the conversation. Creates the conversation if needed.
 
-        In a transaction, the conversation's row is locked until it ends.
+        In a transaction, the conversation's row is locked until it ends. began_at: as in NativeMemory.since().
 
         Raises:
-            ConversationNotFoundError: The conversation is another user's.
+            ConversationNotFoundError: The conversation is another user's; or there is none, and the user was deleted
+                since began_at.
             RevisionConflictError: The stored revision is not the expected one: it differs, there is none, or there is
                 one although None is expected.
         """
         memory = NativeMemory(self._storage, user_id, conversation_id, resource_id=self._resource_id)
-        await memory.save_payload(
+        await memory.since(began_at).save_payload(
             payload, self._format, revision=revision, expected_revision=expected_revision, touch=touch
         )
 

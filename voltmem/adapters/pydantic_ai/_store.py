@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from voltmem._agents.looks import Looks
 from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
 from voltmem.adapters.pydantic_ai._messages import FORMAT, model_messages_of, to_message
@@ -26,6 +27,7 @@ from voltmem.options import DEFAULT_RESOURCE_ID
 from voltmem.storage import Storage
 
 if TYPE_CHECKING or find_spec("pydantic_ai.conversation_store"):
+    from pydantic_ai.conversation import Conversation
     from pydantic_ai.conversation_store import (
         ConversationConflict,
         ConversationEntry,
@@ -92,9 +94,29 @@ class VoltMemConversationStore(ConversationStore):
         self._branches = Branches(storage, FORMAT, user_id=user_id, resource_id=resource_id)
         self._storage = storage
         self._user_id = user_id
+        self._looks = Looks()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._user_id!r} in {self._storage!r}>"
+
+    async def load(
+        self, conversation_id: str, *, limit: int | None = None, scope: str | None = None
+    ) -> Conversation | None:
+        """
+        Load a conversation; None if there is none. As in Pydantic AI's own stores.
+
+        A run begins here: if its user is deleted before save() creates the conversation, that is a
+        ConversationConflict.
+        """
+        self._looks.look(conversation_id)
+        return await super().load(conversation_id, limit=limit, scope=scope)
+
+    async def load_entries(
+        self, conversation_id: str, *, limit: int | None = None, scope: str | None = None
+    ) -> list[ConversationEntry] | None:
+        """Load a conversation's history with each message's entry. A run begins here, as in load()."""
+        self._looks.look(conversation_id)
+        return await super().load_entries(conversation_id, limit=limit, scope=scope)
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
         """
@@ -137,8 +159,9 @@ class VoltMemConversationStore(ConversationStore):
         If the entries continue another conversation, its entries up to there are copied with their ids and times.
 
         Raises:
-            ConversationConflict: The stored revision is not the expected one, the conversation is another user's, or
-                an entry that the record or a new entry refers to does not exist.
+            ConversationConflict: The stored revision is not the expected one, the conversation is another user's, an
+                entry that the record or a new entry refers to does not exist, or the conversation does not, and its
+                user was deleted since load() looked for it.
             InvalidInputError: A value cannot be stored. Nothing was stored.
         """
         conversation_id, user_id = record.conversation_id, self._user_id
@@ -152,7 +175,12 @@ class VoltMemConversationStore(ConversationStore):
         try:
             async with self._branches.transaction() as branches:
                 await branches.save(
-                    conversation_id, user_id, payload, revision=record.revision, expected_revision=expected_revision
+                    conversation_id,
+                    user_id,
+                    payload,
+                    revision=record.revision,
+                    expected_revision=expected_revision,
+                    began_at=self._looks.last(conversation_id),
                 )
                 tip = await branches.tip(conversation_id)
                 known = {None, record.head_id, *record.branches, *before}

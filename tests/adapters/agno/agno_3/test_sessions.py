@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.adapters.agno.agno_3.sessions import ASK, WITH_ALL, agent, listed, run, session, stored_runs
 from tests.adapters.agno.both import JSON
 from tests.adapters.agno.fakes import FakeModel
+from tests.adapters.begun import begin_earlier
 from tests.conftest import MakeStorage
 from tests.programs import python
 from tests.properties import examples
@@ -234,6 +235,7 @@ async def test_a_run_does_not_create_a_deleted_session_again(
 
     await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
     assert await plain.count_conversations() == 0
+    assert await db.get_session("s1", user_id="ada") is None  # another run begins
     await db.upsert_run(run(1), "s1")
     await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
     assert await plain.count_conversations() == 0
@@ -241,6 +243,27 @@ async def test_a_run_does_not_create_a_deleted_session_again(
     deleting = False
     await agent(db, tools=[forget], pre_hooks=[db.keep_input]).arun("TOOL:forget {}")
     assert len(await stored_runs(db)) == 1
+
+
+@pytest.mark.parametrize("deleted", ["ada", "eve"])
+async def test_a_first_run_does_not_create_the_session_of_a_deleted_user(
+    db: VoltMemDb, plain: PostgresStorage, deleted: str
+) -> None:
+    """The end of a first run stores nothing of a user who was deleted meanwhile; the user's next run is stored."""
+    await plain.delete_user("ada")  # before the run: it does not count
+
+    async def forget() -> str:
+        """Forget everything."""
+        if deleted == "ada":
+            begin_earlier(db._sessions._looks)
+        await plain.delete_user(deleted)
+        return "done"
+
+    await agent(db, tools=[forget]).arun("TOOL:forget {}")
+    assert await plain.count_conversations() == (0 if deleted == "ada" else 1)
+
+    await agent(db).arun("hello")
+    assert len(await stored_runs(db)) == (1 if deleted == "ada" else 2)
 
 
 @pytest.mark.parametrize("begun", [True, False])
