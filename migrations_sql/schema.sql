@@ -687,14 +687,15 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_deleted_since(of_user text, s
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
 AS $function$
+DECLARE
+    found timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(of_user, 0));
-    RETURN (
-        SELECT d.deleted_at
+    SELECT d.deleted_at INTO found
         FROM "public".voltagent_memory_deleted_users AS d
         WHERE d.user_hash = of_user
-            AND d.deleted_at > statement_timestamp() - make_interval(secs => least(seconds, 86400))
-    );
+            AND d.deleted_at > statement_timestamp() - make_interval(secs => least(seconds, 86400));
+    RETURN found;
 END
 $function$;
 

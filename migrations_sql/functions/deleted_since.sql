@@ -15,13 +15,14 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $deleted_since$
+DECLARE
+    found timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(of_user, 0));
-    RETURN (
-        SELECT d.deleted_at
+    SELECT d.deleted_at INTO found
         FROM {schema}.{prefix}_deleted_users AS d
         WHERE d.user_hash = of_user
-            AND d.deleted_at > statement_timestamp() - make_interval(secs => least(seconds, 86400))
-    );
+            AND d.deleted_at > statement_timestamp() - make_interval(secs => least(seconds, 86400));
+    RETURN found;
 END
 $deleted_since$;

@@ -67,6 +67,10 @@ async def delete_in_branches(storage: PostgresStorage) -> None:
     await storage.delete_messages(["m2"], "ada", "c1")
 
 
+async def first_turn(storage: PostgresStorage) -> None:
+    await storage.conversation("ada", "c9").add({"role": "user", "content": "Hello"})
+
+
 async def load_line(storage: PostgresStorage) -> None:
     """Call the function as Pydantic AI's conversation store does."""
     async with storage.transaction() as tx:
@@ -82,7 +86,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
     "open": PostgresStorage.open,
     **{
         each.__name__: each
-        for each in (index_and_forget, watch, give_away, delete_in_branches, load_line, save_payload)
+        for each in (index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, save_payload)
     },
 }
 
@@ -119,12 +123,14 @@ NEEDED: Final[Mapping[str, str]] = {
     "file_chunks": "read_file put_file",
     "file_references": "get_shared_file give_away",
     "watchers": "delete_user watch watch delete_user",
+    "deleted_users": "delete_user delete_user delete_user delete_user",
     "migrations": "open",
 }
 NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "add_messages": "add_message",
     "choose_branch": "choose_branch",
     "copy_files": "give_away",
+    "deleted_since": "first_turn",
     "drop_messages": "delete_messages",
     "drop_messages_of_user": "clear_messages of all conversations",
     "fill_in_files": "get_message",
@@ -248,7 +254,7 @@ async def test_the_read_only_role_reads_for_reports(
     """The read-only role reads all users' rows, but not tokens of links, bytes of files, or who watches."""
     await Rows(connection, schema).seed()
     own: Connection = await asyncpg.connect(given.read_only)
-    hidden = {tables.file_chunks, tables.watchers}
+    hidden = {tables.file_chunks, tables.watchers, tables.deleted_users}
     columns = await connection.fetchval(
         "SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 "
         "AND attname <> 'token'",

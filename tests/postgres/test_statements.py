@@ -17,7 +17,7 @@ from tests.proxy import Proxy
 from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas
 from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
-from voltmem._areas.appends import AppendStatements
+from voltmem._areas.append_statement import AppendStatements
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.checks.derived import DerivedStatements
 from voltmem._areas.checks.tables import CheckStatements, row_checks

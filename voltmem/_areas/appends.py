@@ -31,10 +31,11 @@ from itertools import count, groupby, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from voltmem._areas.append_statement import AppendStatements
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import used_files
 from voltmem._areas.inlined import extracted
-from voltmem._areas.quotas import BUSY, room
+from voltmem._areas.quotas import BUSY
 from voltmem._areas.voltagent_tables import shown_columns
 from voltmem._areas.words import vector
 from voltmem._postgres.driver import WorkerLostError, logger
@@ -72,28 +73,6 @@ _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006
 # The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
 # message that was deleted, or of an id that is taken.
 Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted", "user deleted"] | VoltMemError
-
-
-class AppendStatements:
-    """The statement that stores the messages of any number of calls."""
-
-    def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 30))
-        self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
-        has_room = room(
-            tables,
-            "$2",
-            "$1",
-            before="",
-            patient="$18",
-            messages="true",
-            conversations="pg_catalog.cardinality(pg_catalog.array_remove($3::text[], NULL)) > 0",
-            file_bytes="$25::text[] IS NOT NULL",
-            stored="(SELECT pg_catalog.count(*) FROM added WHERE item > 0 AND stored_at IS NOT NULL)",
-        )
-        if has_room:
-            added = self.add_messages
-            self.add_messages = f"WITH added AS ({added}) SELECT item, stored_at FROM added WHERE (SELECT {has_room})"
 
 
 class Append:

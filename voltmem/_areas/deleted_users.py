@@ -48,7 +48,7 @@ class DeletedUserStatements:
         # A row that another session has locked is its to sweep.
         self.record = f"""
             WITH locked AS (
-                SELECT pg_catalog.pg_advisory_xact_lock(hashtextextended($1, 0))::text AS done
+                SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))::text AS done
             ), old AS (
                 SELECT user_hash FROM {table}
                 WHERE deleted_at < pg_catalog.statement_timestamp() - interval '1 day' AND user_hash <> $1

@@ -38,7 +38,9 @@ class UserStatements:
                 WHERE forked_from IN (SELECT id FROM own) AND user_id <> $1
             ), gone AS (DELETE FROM {conversations} WHERE user_id = $1 RETURNING id)
             , files AS (DELETE FROM {tables.files} WHERE user_id = $1)
-            , recorded AS (UPDATE {tables.deleted_users} SET deleted_at = pg_catalog.clock_timestamp() WHERE user_hash = $2)
+            , recorded AS (
+                UPDATE {tables.deleted_users} SET deleted_at = pg_catalog.clock_timestamp() WHERE user_hash = $2
+            )
             , watchers AS (DELETE FROM {tables.watchers} WHERE user_id = $1 RETURNING until)
             SELECT (SELECT pg_catalog.count(*) FROM gone) + (SELECT pg_catalog.count(*) FROM runs) AS deleted,
                 {has_backup(tables)} AS has_backup,

@@ -91,6 +91,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     # A trigger adds and deletes them, as the owner.
     "file_references": Rights("SELECT, UPDATE", "SELECT", rows=_of_user("user_id")),
     "watchers": Rights(_ALL, read_only=""),
+    # Who asked to be forgotten is nobody's report.
+    "deleted_users": Rights(_ALL, read_only=""),
     "migrations": Rights("SELECT"),
 }
 """The privileges on each table of Tables, by its attribute."""

@@ -159,7 +159,7 @@ def _of_deleted_users() -> list[Rule]:
         Rule(
             "user-deleted-in-future",
             "the record of a deleted user has a time more than an hour ahead; the server's clock has stepped back",
-            "t.deleted_at > statement_timestamp() + interval '1 hour'",
+            "t.deleted_at > pg_catalog.statement_timestamp() + interval '1 hour'",
         ),
         Rule(
             "deleted-user-without-hash",

@@ -43,7 +43,10 @@ LAYOUT: Final = (
 )
 """The distributed tables, each after those that its foreign keys reference."""
 
-LOCAL: Final = ("watchers", "agent_history", "agent_history_steps", "agent_history_timeline_events", "migrations")
+LOCAL: Final = (
+    *("watchers", "agent_history", "agent_history_steps", "agent_history_timeline_events", "migrations"),
+    "deleted_users",
+)
 """The tables on the coordinator. VoltAgent's keys of steps and events do not contain their run."""
 
 # Citus allows no triggers on distributed tables.
