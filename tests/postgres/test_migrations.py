@@ -16,6 +16,7 @@ from tests.catalog import ledger
 from tests.checkout import ROOT
 from tests.proxy import Proxy
 from tests.tables import create_tables
+from tests.watched import WatchedConnection, watched
 from tests.worker import Worker, workers
 from voltmem import (
     InvalidOptionError,
@@ -97,6 +98,24 @@ async def test_a_prefix_waits_for_another_that_is_making_the_schema(
 
     await storage.close()
     await connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+async def test_a_schema_that_another_process_creates_after_begin_is_used(backend: str, connection: Connection) -> None:
+    """A backend that remembers that there is no schema meets one that was created before it had the lock."""
+
+    async def before(_: WatchedConnection, statement: str) -> None:
+        if "pg_try_advisory" in statement:
+            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {tables.schema}")
+
+    async with watched(backend, before) as locking:
+        for _ in range(3):  # at first it has functions to look up, and so notices what has changed
+            tables = Tables(temporary_schema_name(), "chat")
+            assert await locking.fetchval("SELECT to_regnamespace($1) IS NULL", tables.schema)
+
+            async with schema_lock(locking, tables):
+                assert await locking.fetchval(f"SELECT count(*) FROM {tables.migrations}") == 0
+
+            await connection.execute(f"DROP SCHEMA {tables.schema} CASCADE")
 
 
 # Whether a session holds the lock of a prefix. It acquires that of the schema next.

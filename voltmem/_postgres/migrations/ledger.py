@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import asyncpg
@@ -188,13 +188,14 @@ async def schema_lock(connection: Connection, tables: Tables) -> AsyncIterator[N
     key = f"voltmem:{tables}"
     turn = _Turn(connection, tables, key)
     while True:
-        async with transaction_on(connection):
-            if await connection.fetchval(_TRY_LOCK, key):
-                await connection.execute(PINNED_PATH.replace("SET", "SET LOCAL"))
-                await _create_missing(connection, tables)
-                await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
-                yield
-                return
+        with suppress(_OvertakenError):
+            async with transaction_on(connection):
+                if await connection.fetchval(_TRY_LOCK, key):
+                    await connection.execute(PINNED_PATH.replace("SET", "SET LOCAL"))
+                    await _create_missing(connection, tables)
+                    await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+                    yield
+                    return
         await turn.wait()
 
 
@@ -247,6 +248,15 @@ _HOLDER: Final = """
     LIMIT 1"""
 
 
+class _OvertakenError(Exception):
+    """
+    Another process has created the schema, and this transaction cannot know it.
+
+    A backend may have remembered that there is no such schema, for itself or, behind a pooler, for another client. It
+    looks again when a transaction begins, which was before the lock was acquired.
+    """
+
+
 async def _create_missing(connection: Connection, tables: Tables) -> None:
     """Create the schema and the ledger if they are missing. Checked first: IF NOT EXISTS always needs the privilege."""
     create_schema, create_ledger = create_statements(tables)
@@ -257,7 +267,10 @@ async def _create_missing(connection: Connection, tables: Tables) -> None:
         turn = _Turn(connection, tables, key)
         while not await connection.fetchval(_TRY_LOCK, key):
             await turn.wait()
-        await connection.execute(create_schema)
+        try:
+            await connection.execute(create_schema)
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError) as error:
+            raise _OvertakenError from error
     if await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NULL", tables.migrations):
         await connection.execute(create_ledger)
 
