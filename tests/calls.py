@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 
 from tests import citus
+from tests.pgbouncer import THROUGH_POOLER
 from tests.tables import create_tables
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
 from voltmem._areas.area import Area
@@ -23,6 +25,8 @@ from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, S
 from voltmem.testing import drop_schema, temporary_schema_name
 
 if TYPE_CHECKING:
+    from voltmem._postgres.driver import Connection as AnyConnection
+
     Connection = asyncpg.Connection[asyncpg.Record]
 
 LONG_AGO: Final = datetime(2001, 1, 1, tzinfo=UTC)
@@ -375,11 +379,19 @@ async def use_all_connections(storage: PostgresStorage, count: int) -> None:
 
 
 async def no_connection_of(application: str, connection: Connection) -> None:
-    """Wait until the server has closed the connections of an application."""
+    """Wait until the server has closed the connections of an application. A pooler keeps its own, which is no leak."""
+    if THROUGH_POOLER:
+        return
     alive = "SELECT count(*) FROM pg_sleep(0.005), pg_stat_activity WHERE application_name = $1"
     async with asyncio.timeout(PATIENCE):
         while await connection.fetchval(alive, application):
             pass
+
+
+async def drop_database(name: str, connection: Connection) -> None:
+    """Drop a database, also if a pooler has kept its connections to it."""
+    await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+    await connection.execute(f"DROP DATABASE {name}")
 
 
 async def waiting_for(connection: Connection, holder: int) -> int:
@@ -394,14 +406,27 @@ async def waiting_for(connection: Connection, holder: int) -> int:
     return cast(int, await connection.fetchval(query, holder))
 
 
-async def wait_until_blocked(connection: Connection, holder: int | None = None) -> None:
-    """Wait until a session waits for a lock of this server process; by default the connection's own."""
+async def wait_until_blocked(connection: Connection, holder: AnyConnection | None = None) -> None:
+    """Wait until a session waits for a lock of another connection; by default of the connection's own."""
     async with asyncio.timeout(PATIENCE):
-        while not await waiting_for(connection, holder or connection.get_server_pid()):
+        process = await process_of(holder or connection)
+        while not await waiting_for(connection, process):
             pass
+
+
+async def process_of(connection: AnyConnection) -> int:
+    """Return the server process of a connection that is in a transaction. A pooler names another one in the login."""
+    return cast(int, await connection.fetchval("SELECT pg_backend_pid()"))
 
 
 def with_parameters(dsn: str, **parameters: str) -> str:
     """Return the connection string with additional parameters."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(parameters)]))))
+
+
+def with_settings(dsn: str, **settings: str) -> str:
+    """Return the connection string with settings of the session. Skips the test behind a pooler, which refuses them."""
+    if THROUGH_POOLER:
+        pytest.skip("needs a real backend: a pooler refuses settings of a session")
+    return with_parameters(dsn, **settings)

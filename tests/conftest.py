@@ -9,7 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final, Protocol, TypeAlias, Unpack
+from typing import Protocol, TypeAlias, Unpack
 
 import asyncpg
 import pytest
@@ -17,13 +17,11 @@ import pytest
 import tests.properties  # noqa: F401 - registers the profiles, before the command line chooses one
 from tests import citus
 from tests.adapters.agno.installed import RELEASE
-from tests.pgbouncer import PgBouncer
+from tests.pgbouncer import THROUGH_POOLER, PgBouncer
 from tests.proxy import Proxy
 from tests.tables import Reused
 from voltmem import PostgresStorage
 from voltmem.testing import StorageArguments, drop_schema, server, temporary_schema_name
-
-THROUGH_POOLER: Final = bool(os.environ.get("VOLTMEM_TEST_PGBOUNCER"))
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

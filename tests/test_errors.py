@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 import voltmem.errors
 import voltmem.testing
-from tests.calls import NAMES_OF_READING_VERBS, VERBS, WRITES, Rows, call, parameters, with_parameters
+from tests.calls import NAMES_OF_READING_VERBS, VERBS, WRITES, Rows, call, parameters, with_settings
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import (
@@ -343,7 +343,7 @@ async def test_a_session_that_may_not_go_on_is_an_error_of_ours(
 ) -> None:
     """A verb without a privilege or with a lock timeout raises a DatabaseError that says so, and is rolled back."""
     await make_storage().open()
-    dsn = with_parameters(dsn, **SESSIONS[sqlstate])
+    dsn = with_settings(dsn, **SESSIONS[sqlstate])
     storage = make_storage(dsn, migrate="off", retry_timeout=0.1, search=True)
     rows = Rows(connection, schema)
     await rows.seed()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import Connection, MakeStorage
+from tests.pgbouncer import THROUGH_POOLER
 from voltmem import InvalidOptionError, PostgresStorage
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem._targets import ConnectionTarget, connection_target
@@ -109,6 +110,8 @@ async def test_a_parameter_of_libpq_works_or_is_named(
         with pytest.raises(InvalidOptionError, match=f"^{name} in the connection string is not supported: "):
             make_storage(f"{dsn.partition('?')[0]}?{name}=x")
         return
+    if name == "options" and THROUGH_POOLER:
+        pytest.skip("needs a real backend: a pooler refuses settings of a session")
     storage = make_storage(f"{dsn.partition('?')[0]}?{name}={quote(value)}")
 
     assert await storage.count_conversations() == 0
@@ -171,7 +174,9 @@ async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage:
     assert names == ["voltmem", "mine"]
 
 
-async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(dsn: str, make_storage: MakeStorage) -> None:
+async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(
+    dsn: str, make_storage: MakeStorage, schema: str
+) -> None:
     """With pgbouncer=true no statement stays prepared on a connection."""
     storage = make_storage(f"{dsn.partition('?')[0]}?pgbouncer=true")
     await storage.get_conversation("any")
@@ -180,7 +185,7 @@ async def test_a_pooler_in_transaction_mode_gets_no_prepared_statements(dsn: str
         await tx.get_conversation("any")
         prepared = await tx.connection.fetch("SELECT statement FROM pg_prepared_statements")
 
-    assert [row["statement"] for row in prepared if "conversations" in row["statement"]] == []
+    assert [row["statement"] for row in prepared if schema in row["statement"]] == []  # other clients have theirs
 
 
 def test_each_host_is_one_target() -> None:

@@ -131,7 +131,7 @@ async def test_a_deletion_that_a_write_waits_for_counts(
         async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
             await tx.delete_conversation("c1")
             writing = asyncio.create_task(_outcome(write(memory)))
-            await wait_until_blocked(connection, tx.connection.get_server_pid())
+            await wait_until_blocked(connection, tx.connection)
 
         # On Citus, the statement looks for the conversation after it has waited, and with a new snapshot.
         conflicts = name == "save_payload expecting none" and citus.DSN is None
@@ -267,7 +267,7 @@ async def test_a_known_message_in_a_locked_conversation_waits(storage: PostgresS
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await tx.delete_messages(["m1"], "ada", "c1")
         growing = asyncio.create_task(storage.add_message(says("user", "1", id="m1"), "ada", "c1", known=["m1"]))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     with pytest.raises(MessageNotFoundError):
         await growing

@@ -211,7 +211,7 @@ async def test_creating_a_conversation_delays_no_other_conversation(
             waiting.extend(asyncio.create_task(memory.add(says("user", "then"))) for memory in new)
             for _ in range(3):
                 await asyncio.gather(*(memory.add(says("user")) for memory in others))
-            await wait_until_blocked(connection, tx.connection.get_server_pid())
+            await wait_until_blocked(connection, tx.connection)
             assert not any(task.done() for task in waiting)
             if ending == "roll back":
                 raise ZeroDivisionError

@@ -231,7 +231,7 @@ async def test_pop_waits_for_a_message_that_is_being_added(
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await NativeMemory(tx, "ada", "c1").add(native("answer", ["grown"]))
         popping = asyncio.create_task(memory.pop())
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     popped = await popping
     assert popped is not None
@@ -250,7 +250,7 @@ async def test_a_pop_in_a_transaction_delays_no_other_conversation(
         await NativeMemory(tx, "ada", "c1").pop()
         replacing = asyncio.create_task(NativeMemory(storage, "ada", "c1").add(native("m2", ["new"])))
         await asyncio.gather(*(other.add(native("m1")) for other in others))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
         assert not replacing.done()
 
     assert (await replacing).id == "m2"

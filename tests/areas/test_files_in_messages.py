@@ -384,7 +384,7 @@ async def test_a_file_stays_if_a_message_refers_to_it_while_its_last_one_is_dele
     async with storage.transaction() as transaction:
         await transaction.add_message(showing(file), "ada", "c2")
         deleting = asyncio.create_task(storage.delete_conversation("c1"))
-        await wait_until_blocked(connection, transaction.connection.get_server_pid())
+        await wait_until_blocked(connection, transaction.connection)
     assert await deleting
 
     assert await is_there(storage, file)

@@ -233,10 +233,9 @@ async def test_a_merge_waits_for_a_writer_and_sees_it(storage: PostgresStorage, 
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await tx.merge_message_metadata({"one": 1}, "ada", "c1", "m1")
         await tx.merge_conversation_metadata("c1", {"one": 1})
-        pid = tx.connection.get_server_pid()
         message = asyncio.create_task(storage.merge_message_metadata({"two": 2}, "ada", "c1", "m1"))
         conversation = asyncio.create_task(storage.merge_conversation_metadata("c1", {"two": 2}))
-        await wait_until_blocked(connection, pid)
+        await wait_until_blocked(connection, tx.connection)
 
     assert (await message).metadata == (await conversation).metadata == {"n": 1, "one": 1, "two": 2}
 
@@ -248,7 +247,7 @@ async def test_a_merge_of_a_message_that_is_deleted_meanwhile_raises(
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await tx.delete_messages(["m1"], "ada", "c1")
         merging = asyncio.create_task(storage.merge_message_metadata({"two": 2}, "ada", "c1", "m1"))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     with pytest.raises(MessageNotFoundError):
         await merging

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.calls import drop_database
 from tests.conftest import Connection, MakeStorage
 from voltmem import InvalidInputError, InvalidOptionError, InvalidQueryError, PostgresStorage
 from voltmem._areas import search
@@ -225,7 +226,7 @@ async def test_titles_are_found_where_the_database_knows_only_ascii(connection: 
         for query in ("привет", "мир ", "МИР", "ecole"):
             assert await found(storage, query) == ["c1"]
         assert await found(storage, "ривет") == []
-    await connection.execute(f"DROP DATABASE {name}")
+    await drop_database(name, connection)
 
 
 @pytest.mark.parametrize(

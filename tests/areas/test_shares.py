@@ -123,7 +123,7 @@ async def test_links_end_when_the_conversation_is_given_away(talk: PostgresStora
     async with talk.transaction() as tx:
         late = await tx.share_conversation("c1", owner="ada")
         giving = asyncio.create_task(talk.update_conversation("c1", user_id="bob", owner="ada"))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     assert (await giving).user_id == "bob"
     for token in (share.token, late.token):

@@ -40,12 +40,16 @@ def command_here(command: Command, dsn: str, schema: str, monkeypatch: pytest.Mo
 
 
 @pytest.fixture
-async def role(dsn: str, schema: str, connection: Connection) -> AsyncIterator[Role]:
-    """A role that may use the test's schema, which is empty, and create nothing in it."""
+async def role(backend: str, schema: str, connection: Connection) -> AsyncIterator[Role]:
+    """
+    A role that may use the test's schema, which is empty, and create nothing in it.
+
+    It connects to the server itself, since PgBouncer logs in as one user for all.
+    """
     name, password = f"voltmem_test_{secrets.token_hex(8)}", secrets.token_hex(8)
     await connection.execute(f"""
         CREATE ROLE {name} LOGIN PASSWORD '{password}';
         CREATE SCHEMA {schema};
         GRANT USAGE ON SCHEMA {schema} TO {name}""")
-    yield Role(name, as_user(dsn, name, password))
+    yield Role(name, as_user(backend, name, password))
     await connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")

@@ -80,9 +80,9 @@ async def test_an_unreachable_database_is_reported_in_one_line(
     assert SECRET not in problems
 
 
-async def test_a_wrong_password_is_reported_in_one_line(dsn: str) -> None:
+async def test_a_wrong_password_is_reported_in_one_line(backend: str) -> None:
     """If the login is refused: exit code 1, in a separate process too, and the password is not repeated."""
-    outcome = await process("status", "--connection", as_user(dsn, "no_such_role", SECRET))
+    outcome = await process("status", "--connection", as_user(backend, "no_such_role", SECRET))
 
     assert (outcome.code, outcome.printed) == (1, "")
     assert re.fullmatch(r"voltmem: .*no_such_role.*\n", outcome.problems)

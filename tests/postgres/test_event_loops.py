@@ -178,7 +178,7 @@ async def add(name):
 
 async def pid():
     async with storage.transaction() as tx:
-        return await tx.connection.fetchval("SELECT pg_backend_pid()")
+        return tx.connection.get_server_pid()
 
 def run(name):
     return asyncio.run_coroutine_threadsafe(add(name), loop).result(30)

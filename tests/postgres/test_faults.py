@@ -12,7 +12,7 @@ import pytest
 
 from tests.calls import NOT_REPEATED, WRITES, Rows, call, with_parameters
 from tests.conftest import Connection, MakeStorage, Numbered
-from tests.proxy import Proxy
+from tests.proxy import Proxy, is_result
 from voltmem import (
     ConnectionFailedError,
     Conversation,
@@ -73,10 +73,10 @@ async def test_a_write_that_may_be_repeated_is_done_once(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
     """A repeatable write that was committed but not answered is repeated, and changes nothing more."""
-    await call(storage, name)  # prepared: so the next answer is that of the statement itself
+    await call(storage, name)
     once = await rows.all()
     await rows.seed()
-    proxy.cut_when = lambda _: True
+    proxy.cut_when = is_result
 
     await call(storage, name)
 
@@ -89,9 +89,7 @@ async def test_a_write_that_must_not_be_repeated_says_that_it_may_have_happened(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
     """A write that is not repeatable raises OutcomeUnknownError if its answer is lost, so that the caller decides."""
-    await call(storage, name)  # prepared: so the next answer is that of the statement itself
-    await rows.seed()
-    proxy.cut_when = lambda _: True
+    proxy.cut_when = is_result
 
     with pytest.raises(OutcomeUnknownError, match="may or may not have happened"):
         await call(storage, name)
@@ -103,9 +101,7 @@ async def test_giving_a_conversation_away_is_never_said_to_have_failed(
     storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
     """If the answer to a change of owner is lost, the result is not "not found", as a repetition would say."""
-    await call(storage, "update_conversation")
-    await rows.seed()
-    proxy.cut_when = lambda _: True
+    proxy.cut_when = is_result
 
     try:
         given = await call(storage, "update_conversation", user_id="bob")

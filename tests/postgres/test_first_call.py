@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from tests.calls import with_parameters
+from tests.calls import drop_database, with_parameters
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import ConnectionFailedError, DatabaseError, DatabaseTimeoutError, PostgresStorage
@@ -134,9 +134,9 @@ async def test_upgrade_schema_whose_connection_is_lost_goes_on(proxy: Proxy, mak
 
 
 @pytest.fixture
-async def migrator(dsn: str, schema: str) -> AsyncIterator[Connection]:
+async def migrator(backend: str, schema: str) -> AsyncIterator[Connection]:
     """A process that holds the lock for changes of the schema, and does nothing."""
-    own: Connection = await asyncpg.connect(dsn)
+    own: Connection = await asyncpg.connect(backend)
     await own.execute("BEGIN")
     lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
     await own.execute(lock, f"voltmem:{Tables(schema, 'voltagent_memory')}")
@@ -184,7 +184,7 @@ async def latin1(connection: Connection, dsn: str) -> AsyncIterator[str]:
         options += " LOCALE_PROVIDER libc"
     await connection.execute(f"CREATE DATABASE {name} {options}")
     yield urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
-    await connection.execute(f"DROP DATABASE {name}")
+    await drop_database(name, connection)
 
 
 @pytest.mark.parametrize("migrate", ["auto", "check", "off"])

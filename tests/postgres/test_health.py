@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests import citus
-from tests.calls import with_parameters
+from tests.calls import with_settings
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from voltmem import Health, InvalidInputError, PostgresStorage
@@ -78,7 +78,7 @@ async def reader(connection: Connection, migrated: str, schema: str) -> AsyncIte
 
 async def test_health_lists_the_privileges_that_are_lacking(reader: str, dsn: str, make_storage: MakeStorage) -> None:
     """For a role that may only read, health() says so and lists what to grant."""
-    storage = make_storage(with_parameters(dsn, role=reader))
+    storage = make_storage(with_settings(dsn, role=reader))
 
     health = await storage.health(timeout=PATIENT)
 
@@ -89,7 +89,7 @@ async def test_health_lists_the_privileges_that_are_lacking(reader: str, dsn: st
 
 async def test_health_of_a_read_only_database_can_read(dsn: str, make_storage: MakeStorage, migrated: str) -> None:
     """With default_transaction_read_only the storage can read, and the problem names the setting."""
-    health = await make_storage(with_parameters(dsn, default_transaction_read_only="on")).health(timeout=PATIENT)
+    health = await make_storage(with_settings(dsn, default_transaction_read_only="on")).health(timeout=PATIENT)
 
     assert (health.can_read, health.can_write, health.is_standby) == (True, False, False)
     assert health.problems[0].startswith("default_transaction_read_only is on")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KNOWN = migrations()
 NAMES = [migration.name for migration in KNOWN]
 
+pytestmark = pytest.mark.backend("upgrades run on connections whose processes are ended and whose locks are listed")
+
 Picture: TypeAlias = tuple[list[str], list[str]]
 TIMES: Final = re.compile(r'"(applied_at|read_at)":"[^"]+"')
 

@@ -20,6 +20,8 @@ from voltmem.options import Migrate
 if TYPE_CHECKING:
     from tests.conftest import MakeStorage
 
+pytestmark = pytest.mark.backend("poolers of these tests lead to it")
+
 FOR_EVER: Final = 3600.0
 NOTICED: Final = "is a pooler: the server's process is not the one that the login named"
 

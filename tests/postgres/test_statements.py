@@ -12,6 +12,7 @@ import pytest
 
 from tests.calls import ROUND_TRIPS, VERBS, Rows, call, migrated_schema
 from tests.conftest import Connection, MakeStorage
+from tests.pgbouncer import THROUGH_POOLER
 from tests.plans import assert_walks, plan
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas
@@ -332,4 +333,5 @@ async def test_every_verb_takes_the_round_trips_it_may(
             await call(storage, name)
             counted[name] = proxy.round_trips - before
 
-    assert counted == ROUND_TRIPS
+    # Without prepared statements, each cursor of an export prepares its own.
+    assert counted == {**ROUND_TRIPS, **({"export_user": 19} if THROUGH_POOLER else {})}

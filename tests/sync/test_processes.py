@@ -52,6 +52,7 @@ def run(program: str, *arguments: str, **environment: str) -> tuple[int, str, st
 
 
 @needs_fork
+@pytest.mark.backend("one process of the server for each connection")
 def test_a_forked_process_has_a_thread_and_connections_of_its_own(dsn: str, schema: str) -> None:
     """A storage of the parent works in a forked child on other connections; both processes end by themselves."""
     program = """

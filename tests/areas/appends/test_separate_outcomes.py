@@ -80,7 +80,7 @@ async def test_an_application_that_waits_within_its_transaction_does_not_wait_fo
         for conversation in written:
             await tx.add_message(text("m1"), "ada", conversation)
         waiting = start(storage, [(conversation, "m2") for conversation in written])
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
         await stored([storage.add_message(text("m3"), "ada", "c4")])
         assert not any(task.done() for task in waiting)
 

@@ -23,6 +23,7 @@ from voltmem._postgres.listening import Listener
 # --- connections that break ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.backend("LISTEN")
 async def test_nothing_is_lost_when_the_connection_is(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
@@ -67,6 +68,7 @@ async def test_a_watcher_survives_an_outage_of_the_server(
         assert [await recorder.pair() for _ in range(2)] == [("reconnected", None), ("created", "c1")]
 
 
+@pytest.mark.backend("LISTEN")
 async def test_connections_that_are_ended_again_and_again_lose_nothing(
     dsn: str, make_storage: MakeStorage, other: PostgresStorage, connection: Connection, schema: str
 ) -> None:
@@ -87,6 +89,7 @@ async def test_connections_that_are_ended_again_and_again_lose_nothing(
     assert "reconnected" in [change.kind for change in changes]
 
 
+@pytest.mark.backend("LISTEN")
 async def test_a_watcher_that_begins_during_a_reconnect_is_notified(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,7 @@ async def test_without_a_server_there_is_an_error(make_storage: MakeStorage) -> 
 # --- one connection, and its end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.backend("LISTEN")
 async def test_all_watchers_of_a_storage_share_a_connection(
     proxy: Proxy, make_storage: MakeStorage, other: PostgresStorage
 ) -> None:
@@ -222,6 +226,7 @@ async def test_watch_leaves_nothing_when_it_ends(
 
 
 @every_moment
+@pytest.mark.backend("LISTEN")
 async def test_a_watcher_that_is_cancelled_anywhere_leaves_nothing(
     dsn: str, schema: str, other: PostgresStorage, make_storage: MakeStorage, connection: Connection, moment: Moment
 ) -> None:
@@ -275,6 +280,7 @@ async def test_watch_on_a_closed_storage_is_an_error(storage: PostgresStorage) -
         await anext(storage.watch("ada"))
 
 
+@pytest.mark.backend("LISTEN")
 def test_it_can_be_watched_in_one_loop_after_the_other(dsn: str, seeded: str) -> None:
     """A storage that was closed gets another listener in another asyncio.run()."""
     program = f"""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import shutil
-import socket
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import asyncpg
 import pytest
 
-from tests.areas.changes.watching import PATIENCE, SOON, is_polling, watching
-from tests.calls import with_parameters
+from tests.areas.changes.watching import SOON, is_polling, watching
+from tests.calls import with_parameters, with_settings
 from tests.conftest import Connection, MakeStorage
+from tests.pgbouncer import PROGRAM, PgBouncer
 from tests.proxy import Proxy
 from voltmem import PostgresStorage
 from voltmem._postgres.migrations.conversation_schema import MigrateStatements
@@ -70,45 +64,12 @@ async def test_with_pgbouncer_in_the_connection_string_it_does_not_even_try(
 
 
 @pytest.fixture
-async def pgbouncer(dsn: str) -> AsyncIterator[str]:
+def pgbouncer(backend: str) -> Iterator[str]:
     """A PgBouncer in transaction mode in front of the server."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        pytest.skip("pgbouncer is not installed")
-    target = urlsplit(dsn)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "users").write_text(f'"{target.username}" "{target.password or ""}"\n')
-        (folder / "ini").write_text(
-            f"[databases]\n* = host={target.hostname} port={target.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
-        )
-        user = []
-        if os.geteuid() == 0:  # PgBouncer refuses to run as root
-            user = ["-u", "nobody"]
-            for path in (folder, *folder.iterdir()):
-                shutil.chown(path, "nobody")
-        process = await asyncio.create_subprocess_exec(program, "-q", *user, str(folder / "ini"))
-        async with asyncio.timeout(PATIENCE):
-            while not await answers(port):
-                assert process.returncode is None
-                await asyncio.sleep(SOON)
-        yield f"postgresql://{target.username}@127.0.0.1:{port}{target.path}?sslmode=disable"
-        process.terminate()
-        await process.wait()
-
-
-async def answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
+    if PROGRAM is None:
+        pytest.skip("PgBouncer is not installed")
+    with PgBouncer(backend) as pooler:
+        yield pooler.dsn
 
 
 async def test_behind_a_pgbouncer_it_polls(
@@ -129,7 +90,7 @@ async def test_a_server_that_may_not_be_written_to_is_polled(
 ) -> None:
     """On a standby, where watchers cannot be registered, watch() polls."""
     await other.open()
-    storage = make_storage(with_parameters(dsn, default_transaction_read_only="on"), retry_timeout=0.1)
+    storage = make_storage(with_settings(dsn, default_transaction_read_only="on"), retry_timeout=0.1)
 
     async with watching(storage, poll_interval=SOON) as recorder:
         await other.create_conversation({"id": "c1", "user_id": "ada"})
@@ -157,6 +118,7 @@ async def test_tables_without_what_notifies_are_polled(
         assert await recorder.pair() == ("created", "c1")
 
 
+@pytest.mark.backend("LISTEN")
 async def test_a_pool_that_was_given_lends_a_connection(dsn: str, schema: str, other: PostgresStorage) -> None:
     """A caller's pool lends a connection while there is a watcher, and gets it back unchanged."""
     async with asyncpg.create_pool(dsn, min_size=0, max_size=2) as pool:
@@ -180,6 +142,7 @@ async def test_a_pool_of_one_connection_is_polled(dsn: str, schema: str, other: 
         await storage.close()
 
 
+@pytest.mark.backend("LISTEN")
 async def test_tables_that_were_restored_notify_again(
     make_storage: MakeStorage, connection: Connection, schema: str
 ) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.areas.changes.watching import PATIENCE, SOON, is_polling, rows_of_watchers, watching
-from tests.calls import WRITES, Rows, call, with_parameters
+from tests.areas.changes.watching import INTERVAL, PATIENCE, SOON, is_polling, rows_of_watchers, watching
+from tests.calls import WRITES, Rows, call, with_settings
 from tests.conftest import Connection, MakeStorage
 from tests.properties import examples
 from tests.proxy import Proxy
@@ -236,7 +236,7 @@ async def test_watch_yields_only_what_is_committed(storage: PostgresStorage, oth
 
 async def test_for_user_watches_its_user(storage: PostgresStorage, other: PostgresStorage) -> None:
     """for_user() has watch() without a user_id, and yields no other user's changes."""
-    changes = storage.for_user("ada").watch(poll_interval=60)
+    changes = storage.for_user("ada").watch(poll_interval=INTERVAL)
     async with aclosing(changes):
         assert (await anext(changes)).kind == "ready"
         await other.create_conversation({"id": "b1", "user_id": "bob"})
@@ -320,6 +320,7 @@ async def sent(connection: Connection, notifications: asyncio.Queue[str]) -> lis
     return [notifications.get_nowait() for _ in range(notifications.qsize())]
 
 
+@pytest.mark.backend("LISTEN")
 async def test_users_without_watchers_cause_no_notification(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
@@ -338,6 +339,7 @@ async def test_users_without_watchers_cause_no_notification(
     assert await sent(connection, notifications) == []
 
 
+@pytest.mark.backend("LISTEN")
 async def test_the_row_of_a_killed_watcher_expires(
     storage: PostgresStorage, connection: Connection, notifications: asyncio.Queue[str]
 ) -> None:
@@ -353,6 +355,7 @@ async def test_the_row_of_a_killed_watcher_expires(
         assert [row["user_id"] for row in await rows_of_watchers(storage)] == ["bob"]
 
 
+@pytest.mark.backend("LISTEN")
 async def test_delete_user_leaves_no_row_of_a_watcher(
     storage: PostgresStorage, other: PostgresStorage, connection: Connection
 ) -> None:
@@ -368,6 +371,7 @@ async def test_delete_user_leaves_no_row_of_a_watcher(
         assert await recorder.pair() == ("deleted", "c1")
 
 
+@pytest.mark.backend("LISTEN")
 async def test_the_rows_of_watchers_are_renewed(
     storage: PostgresStorage, other: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,7 +423,7 @@ async def test_a_writer_needs_no_privilege_on_the_watchers(
     await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO pg_monitor")
     for table in (tables.conversations, tables.messages):
         await connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO pg_monitor")
-    writer = make_storage(with_parameters(dsn, role="pg_monitor"), migrate="off")
+    writer = make_storage(with_settings(dsn, role="pg_monitor"), migrate="off")
 
     async with watching(storage) as recorder, watching(writer, poll_interval=SOON) as polled:
         assert is_polling(writer)

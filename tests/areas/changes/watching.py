@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
+from tests.pgbouncer import THROUGH_POOLER
 from voltmem import Change, PostgresStorage, Storage
 
 SOON: Final = 0.05
 PATIENCE: Final = 20.0
+# Seconds between two polls, without notifications, which a pooler in transaction mode drops. With them none is needed.
+INTERVAL: Final = SOON if THROUGH_POOLER else 60.0
 
 
 class ChangeRecorder:
@@ -44,9 +47,9 @@ class ChangeRecorder:
 
 @asynccontextmanager
 async def watching(
-    storage: PostgresStorage, user_id: str = "ada", poll_interval: float = 60
+    storage: PostgresStorage, user_id: str = "ada", poll_interval: float = INTERVAL
 ) -> AsyncIterator[ChangeRecorder]:
-    """Yield the changes of a user from "ready" on. Nothing is found by polling, unless the test asks for it."""
+    """Yield the changes of a user from "ready" on. All are notified, unless the test asks for polling."""
     recorder = ChangeRecorder()
     task = asyncio.create_task(recorder.listen(storage, user_id, poll_interval))
     try:

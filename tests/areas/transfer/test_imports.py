@@ -95,7 +95,7 @@ async def test_a_run_that_is_just_being_imported_is_waited_for(
     async with storage.transaction() as tx:
         await tx.import_user("ada", lines)
         importing = asyncio.create_task(storage.import_user(user_id, lines))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     result = await importing
     assert (len(result.skipped), result.runs, len(result.renamed)) == (skipped, renamed, renamed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import JsonValue
 
-from tests.calls import PATIENCE, wait_until_blocked, with_parameters
+from tests.calls import PATIENCE, wait_until_blocked, with_settings
 from tests.postgres.voltagent.rows import PREFIX
 from tests.voltagent import UI_WRITERS, WRITERS, add_message, create_conversation, load, upgrade
 from voltmem import ConversationNotFoundError, InvalidInputError, NativeMessage, PostgresStorage, SchemaNotReadyError
@@ -501,7 +501,7 @@ async def test_a_deadlock_with_voltagent_ends_on_our_side(
 ) -> None:
     """A transaction of VoltAgent's that waits for ours, which waits for it, goes on; our call is sent again."""
     # PostgreSQL would end either of the two, but much later.
-    storage = make_storage(with_parameters(dsn, deadlock_timeout="60000"), search=verb == "index_messages")
+    storage = make_storage(with_settings(dsn, deadlock_timeout="60000"), search=verb == "index_messages")
     both = [{"id": f"m{number}", "role": "user", "content": "ours"} for number in (1, 2)]
     await make_storage().add_messages(both, "ada", "c")
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -516,7 +516,7 @@ async def test_a_deadlock_with_voltagent_ends_on_our_side(
         await connection.execute("SET LOCAL deadlock_timeout = '60s'")
         await add_message(connection, release, schema, "c", "m2", "ada", text("theirs"), AT)
         ours = asyncio.ensure_future(calls[verb]())
-        await wait_until_blocked(connection, connection.get_server_pid())
+        await wait_until_blocked(connection)
         await add_message(connection, release, schema, "c", "m1", "ada", text("theirs"), AT)
         await add_message(connection, release, schema, "c", "new", "ada", text("theirs"), AT)
 
