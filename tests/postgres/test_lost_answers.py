@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.calls import VERBS, WRITES, Rows, call, with_parameters
+from tests.calls import VERBS, WRITES, Rows, call, process_of, with_settings
 from tests.conftest import Connection, MakeStorage
-from tests.proxy import Proxy
+from tests.proxy import Proxy, is_result
 from voltmem import (
     ConnectionFailedError,
     DatabaseError,
@@ -44,12 +45,12 @@ async def rows(storage: PostgresStorage, connection: Connection, schema: str) ->
     return rows
 
 
-def cut_and_stay_away(proxy: Proxy) -> None:
-    """Lose the next answer, and refuse all connections from then on."""
+def cut_and_stay_away(proxy: Proxy, when: Callable[[bytes], bool] = is_result) -> None:
+    """Lose the next answer of a kind, by default the next result, and refuse all connections from then on."""
 
-    def cut(_: bytes) -> bool:
-        proxy.refusing = True
-        return True
+    def cut(answer: bytes) -> bool:
+        proxy.refusing = when(answer)
+        return proxy.refusing
 
     proxy.cut_when = cut
 
@@ -59,8 +60,6 @@ async def test_a_lost_answer_of_a_write_is_unknown_also_after_further_tries(
     name: str, storage: PostgresStorage, proxy: Proxy, rows: Rows
 ) -> None:
     """If no try of a call is answered, a write may have happened, and a read has failed."""
-    await call(storage, name)  # prepared: so the next answer is that of the statement itself
-    await rows.seed()
     cut_and_stay_away(proxy)
 
     with pytest.raises(DatabaseError) as failed:
@@ -133,7 +132,7 @@ async def test_a_write_that_the_driver_refused_to_send_is_sent_on_another_connec
 
 async def end(connection: Connection, tx: Any) -> None:
     """End the backend of a transaction, and return when it is gone."""
-    pid = tx.connection.get_server_pid()
+    pid = await process_of(tx.connection)
     await connection.execute("SELECT pg_terminate_backend($1)", pid)
     while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
         pass
@@ -183,7 +182,7 @@ async def test_transaction_that_is_lost_before_its_commit_has_failed(
 async def test_transaction_whose_begin_is_lost_begins_again(
     make_storage: MakeStorage, proxy: Proxy, migrated: str
 ) -> None:
-    """A transaction or an export that was lost before its first statement is begun again on another connection."""
+    """A transaction that was lost before its first statement is begun again on another connection."""
     storage = make_storage(proxy.dsn, max_connections=1)
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
 
@@ -194,15 +193,32 @@ async def test_transaction_whose_begin_is_lost_begins_again(
     await asyncio.sleep(0.05)
     async with storage.transaction() as tx:
         await tx.pin_conversation("c1")
-    proxy.cut_when = lambda data: b"BEGIN" in data
 
-    assert any("new" in line for line in [line async for line in storage.export_user("ada")])
     assert proxy.cut_when is None
+    conversation = await storage.get_conversation("c1")
+    assert conversation is not None
+    assert conversation.title == "new"
+
+
+@pytest.mark.parametrize("lost", [b"BEGIN", b"statement_timestamp"])
+async def test_export_user_that_has_given_no_line_is_begun_again(
+    lost: bytes, make_storage: MakeStorage, proxy: Proxy, connection: Connection, migrated: str
+) -> None:
+    """An export whose transaction, or whose snapshot, is lost is begun again: its first line follows."""
+    storage = make_storage(proxy.dsn, max_connections=1)
+    await Rows(connection, migrated).seed()
+    await storage.get_conversation("c1")
+    proxy.cut_when = lambda answer: lost in answer
+
+    lines = [line async for line in storage.export_user("ada")]
+
+    assert proxy.cut_when is None
+    assert '"kind":"end"' in lines[-1].replace(" ", "")
 
 
 async def test_transaction_whose_begin_is_lost_for_long_has_failed(storage: PostgresStorage, proxy: Proxy) -> None:
     """If no transaction could be begun within retry_timeout, the error is that of the lost connection."""
-    cut_and_stay_away(proxy)
+    cut_and_stay_away(proxy, lambda answer: b"BEGIN" in answer)
 
     with pytest.raises(ConnectionFailedError):
         async with storage.transaction():
@@ -251,10 +267,9 @@ async def test_bind_outside_of_a_transaction_says_that_a_write_is_unknown(
     for in_transaction, kind in ((False, OutcomeUnknownError), (True, ConnectionFailedError)):
         own = await asyncpg.connect(proxy.dsn)
         bound = storage.bind(own)
-        await bound.rename_conversation("c1", "prepared")
         if in_transaction:
             await own.execute("BEGIN")
-        proxy.cut_when = lambda _: True
+        proxy.cut_when = is_result
         with pytest.raises(DatabaseError) as failed:
             await bound.rename_conversation("c1", "new")
         assert failed.type is kind
@@ -322,7 +337,7 @@ async def test_a_role_that_is_read_only_by_default_is_not_waited_for(
     """With default_transaction_read_only a write fails at once, since no failover changes it."""
     if connection.get_server_version().major < 14:
         pytest.skip("PostgreSQL before 14 does not report default_transaction_read_only")
-    read_only = with_parameters(dsn, default_transaction_read_only="on")
+    read_only = with_settings(dsn, default_transaction_read_only="on")
     storage = make_storage(read_only, migrate="off", retry_timeout=3600)
 
     with pytest.raises(DatabaseError, match="default_transaction_read_only is on"):
@@ -331,7 +346,7 @@ async def test_a_role_that_is_read_only_by_default_is_not_waited_for(
 
 async def test_a_statement_that_the_server_ended_has_timed_out(dsn: str, make_storage: MakeStorage) -> None:
     """The server's statement_timeout is a DatabaseTimeoutError, in a transaction, too."""
-    storage = make_storage(with_parameters(dsn, statement_timeout="1"), migrate="off")
+    storage = make_storage(with_settings(dsn, statement_timeout="1"), migrate="off")
 
     with pytest.raises(DatabaseTimeoutError, match="statement_timeout") as failed:
         async with storage.transaction() as tx:

@@ -36,12 +36,14 @@ class Report:
     """The answer was lost, and the error said so; or the client was killed."""
     refused: Counter[str] = field(default_factory=Counter)
     """Another error."""
+    cut_off: Counter[str] = field(default_factory=Counter)
+    """The connection was lost after a part was handed out, which nothing can repeat."""
     lost: Counter[str] = field(default_factory=Counter)
     doubled: Counter[str] = field(default_factory=Counter)
     half: Counter[str] = field(default_factory=Counter)
     """Neither as before nor as after the write; or in another order."""
     misreported: Counter[str] = field(default_factory=Counter)
-    """Stored, although the error did not say that it might be; or an error of a read that says so."""
+    """Stored, although the error did not say that it might be; or an error of a read that says so, or hides a loss."""
     moved_back: Counter[str] = field(default_factory=Counter)
     """The time of a conversation's last activity was later before."""
     errors: Counter[str] = field(default_factory=Counter)
@@ -71,6 +73,10 @@ class Ledger:
             report.refused[line["verb"]] += 1
             report.misreported[line["verb"]] += line["refused"] == UNKNOWN and line["verb"] != "put file"
             self._note(f"{line['verb']}: {line['refused']}", line)
+        elif "cut_off" in line:
+            report.cut_off[line["verb"]] += 1
+            report.misreported[line["verb"]] += line["cut_off"] != "ConnectionFailedError"
+            self._note(f"{line['verb']}: {line['cut_off']}", line)
         elif "back" in line:
             report.moved_back["sidebar"] += 1
             report.details.append(line["reason"])

@@ -31,6 +31,10 @@ LONGEST = 30
 """A conversation with more messages is left, and another begun."""
 
 
+class _CutOffError(Exception):
+    """A read has failed that had handed out a part. Its cause is the error."""
+
+
 class Record:
     """The file of a client. Lines are written at once, so that they are there if the client is killed."""
 
@@ -192,14 +196,24 @@ class Client:
         }
         while time.monotonic() < self._until:
             name = random.choices(list(reads), (10, 6, 10, 1))[0]
-            await self._read(name, reads[name])
+            try:
+                await reads[name]()
+                self.reads[name] += 1
+            except VoltMemError as error:
+                self.record.write(refused=type(error).__name__, verb=name, reason=str(error)[:200])
+            except _CutOffError as error:
+                reason = error.__cause__
+                self.record.write(cut_off=type(reason).__name__, verb=name, reason=str(reason)[:200])
 
     async def _export(self) -> None:
+        """Export. After the first line an error cuts it off: a part was handed out, so that nothing can repeat it."""
         lines = self._all.export_user(self.user)
-        # What fails before the first line is repeated; what was handed out cannot be.
-        await self._read("begin export", lambda: anext(lines))
-        async for _ in lines:
-            pass
+        await anext(lines)
+        try:
+            async for _ in lines:
+                pass
+        except VoltMemError as error:
+            raise _CutOffError from error
 
     async def _sidebar(self) -> None:
         """Read the newest conversations, and record each whose time of activity has moved back."""
@@ -208,13 +222,6 @@ class Client:
             if each.updated_at < before:
                 self.record.write(back=each.id, reason=f"{each.id}: updated_at was {before}, and is {each.updated_at}")
             self._active_at[each.id] = each.updated_at
-
-    async def _read(self, name: str, read: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await read()
-            self.reads[name] += 1
-        except VoltMemError as error:
-            self.record.write(refused=type(error).__name__, verb=name, reason=str(error)[:200])
 
     async def watches(self) -> None:
         """Watch the changes of the own conversations."""

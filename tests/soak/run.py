@@ -20,7 +20,7 @@ from voltmem import Finding, PostgresStorage, VoltMemError
 from voltmem.testing import temporary_schema_name
 
 _WRONG: Final = ("misreported", "moved_back", "half", "lost", "doubled")
-_COLUMNS: Final = ("done", "unknown", "refused", *_WRONG)
+_COLUMNS: Final = ("done", "unknown", "refused", "cut_off", *_WRONG)
 _BETWEEN_CHECKS: Final = 60.0
 
 

@@ -100,12 +100,14 @@ def test_the_end_of_a_record_may_be_cut(tmp_path: Path) -> None:
         ({"refused": "OutcomeUnknownError", "verb": "search", "reason": ""}, "misreported"),
         ({"refused": "OutcomeUnknownError", "verb": "put file", "reason": ""}, ""),
         ({"refused": "ConnectionFailedError", "verb": "search", "reason": ""}, ""),
+        ({"cut_off": "ConnectionFailedError", "verb": "export", "reason": ""}, ""),
+        ({"cut_off": "DatabaseError", "verb": "export", "reason": ""}, "misreported"),
         ({"back": "c1", "reason": ""}, "moved_back"),
     ],
     ids=str,
 )
 def test_what_a_read_must_not_say_is_wrong(line: dict[str, str], column: str, tmp_path: Path) -> None:
-    """A read whose outcome is unknown is wrong, and so is a conversation whose time has moved back."""
+    """A read whose outcome is unknown, an export cut off by another error, and a time that moved back are wrong."""
     (tmp_path / "client-1").write_text(json.dumps(line) + "\n")
 
     outcome = Outcome(Ledger(tmp_path).report, Counter(), [], 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, cast
 
 from voltmem._postgres.connecting import answers, has_timed_out
 from voltmem._postgres.driver import (
@@ -47,8 +48,8 @@ class Executor(Protocol):
         """Return a context that yields an executor whose statements are one transaction."""
         ...
 
-    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
-        """Return a context that yields an executor of a read-only transaction with one snapshot."""
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Return a context that yields an executor of a read-only transaction, whose one snapshot is taken already."""
         ...
 
 
@@ -109,11 +110,11 @@ class BoundConnection:
             yield BoundConnection(self.connection, self._ready)
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[BoundConnection]:
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
         """Open a snapshot, or a savepoint if the connection is in a transaction, with that transaction's snapshots."""
         self._check_loop()
         async with snapshot_on(self.connection):
-            yield BoundConnection(self.connection, self._ready)
+            yield await Snapshot(self.connection, self._ready).take()
 
     async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
         """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""
@@ -121,6 +122,19 @@ class BoundConnection:
         with translated_errors(self.connection):
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row
+
+
+class Snapshot(BoundConnection):
+    """Statements in a snapshot."""
+
+    moment: datetime
+    """When it was taken."""
+
+    async def take(self) -> Self:
+        """Take the snapshot, which PostgreSQL does for the first statement of its transaction. Returns this object."""
+        (row,) = await self.fetch("SELECT pg_catalog.statement_timestamp()")
+        self.moment = row[0]
+        return self
 
 
 def snapshot_on(connection: Connection) -> AbstractAsyncContextManager[None]:

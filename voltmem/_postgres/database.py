@@ -25,7 +25,7 @@ from voltmem._postgres.connecting import (
     default_target,
     has_timed_out,
 )
-from voltmem._postgres.connection import BoundConnection, Method, changed_rows, snapshot_on, transaction_on
+from voltmem._postgres.connection import BoundConnection, Method, Snapshot, changed_rows
 from voltmem._postgres.driver import (
     CLOSE_TIMEOUT,
     DRIVER_ERRORS,
@@ -69,10 +69,11 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection, Pool, PooledConnection
     from voltmem._postgres.embedded import EmbeddedPostgres
 
-    _Kind: TypeAlias = Callable[[Connection], AbstractAsyncContextManager[None]]
+    _Opening: TypeAlias = Callable[[BoundConnection], AbstractAsyncContextManager["Bound"]]
     Prepare: TypeAlias = Callable[[Connection, bool], Awaitable[object]]
 
 Result = TypeVar("Result")
+Bound = TypeVar("Bound", bound=BoundConnection)
 
 
 class Database:
@@ -451,15 +452,15 @@ class Database:
             logger.debug("a connection broke while it was released: %s", error)
 
     def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
-        return self._transaction(transaction_on)
+        return self._transaction(BoundConnection.transaction)
 
-    def snapshot(self) -> AbstractAsyncContextManager[BoundConnection]:
-        return self._transaction(snapshot_on)
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        return self._transaction(BoundConnection.snapshot)
 
     @asynccontextmanager
-    async def _transaction(self, kind: _Kind) -> AsyncIterator[BoundConnection]:
-        pool, connection, begun = await self._begun(kind)
-        began, bound = time.monotonic(), BoundConnection(connection)
+    async def _transaction(self, opening: _Opening[Bound]) -> AsyncIterator[Bound]:
+        pool, connection, bound, begun = await self._begun(opening)
+        began = time.monotonic()
         try:
             async with begun:
                 yield bound
@@ -473,15 +474,15 @@ class Database:
                 connection.terminate()
             await self._release(pool, connection)
 
-    async def _begun(self, kind: _Kind) -> tuple[Pool, PooledConnection, AsyncExitStack]:
-        """Begin a transaction, on another connection if that one is lost. Returns the stack that ends it."""
+    async def _begun(self, opening: _Opening[Bound]) -> tuple[Pool, PooledConnection, Bound, AsyncExitStack]:
+        """Begin a transaction, on another connection if that one is lost. Returns also the stack that ends it."""
         deadline, delay = self._deadline(), FIRST_DELAY
         while True:
             pool = await self._ready_pool(deadline)
             connection = await self._acquire(pool, deadline)
             sent_at, begun = time.monotonic(), AsyncExitStack()
             try:
-                await begun.enter_async_context(kind(connection))
+                bound = await begun.enter_async_context(opening(BoundConnection(connection)))
             except BaseException as error:
                 if has_timed_out(error):
                     await self._suspect(pool, connection, sent_at)
@@ -493,6 +494,6 @@ class Database:
                 if not can_pass or time.monotonic() + pause > deadline:
                     raise
             else:
-                return pool, connection, begun
+                return pool, connection, bound, begun
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)

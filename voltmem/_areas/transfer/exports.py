@@ -32,7 +32,6 @@ class ExportStatements:
         conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
-        self.moment = "SELECT pg_catalog.statement_timestamp() AS moment"
         # With those of other users in which the user has written, in VoltAgent's tables. Their titles and marks are the
         # owners'.
         self.conversations = f"""
@@ -118,8 +117,7 @@ class Exports(Area):
 
         sql = self._sql(ExportStatements)
         async with self._executor.snapshot() as snapshot:
-            (row,) = await snapshot.fetch(sql.moment)  # the first statement's time is the transaction's
-            yield header_line(user_id, row["moment"])
+            yield header_line(user_id, snapshot.moment)
             async for row in snapshot.rows(sql.files, user_id, at_once=_CHUNKS_AT_ONCE):
                 if row["number"] == 0:
                     yield file_line(row)
