@@ -409,7 +409,6 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "offset": (1,),
     "page": (1,),
     "page_size": (1,),
-    "shortest_id": (1,),
     "ids": ([], {}),
     "messages": ([],),
     "known": ([], {}),

@@ -159,7 +159,7 @@ async def test_delete_user_waits_for_a_conversation_that_is_being_created(
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await write(NativeMemory(tx, "ada", "c1"))
         deleting = asyncio.create_task(storage.delete_user("ada"))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     assert await deleting == 1
     assert await storage.count_conversations() == 0
@@ -173,7 +173,7 @@ async def test_a_write_that_waits_for_delete_user_is_refused(
     async with asyncio.timeout(PATIENCE), storage.transaction() as tx:
         await tx.delete_user("ada")
         writing = asyncio.create_task(_outcome(write(memory)))
-        await wait_until_blocked(connection, tx.connection.get_server_pid())
+        await wait_until_blocked(connection, tx.connection)
 
     assert REFUSED in str(await writing)
     assert await storage.count_conversations() == 0

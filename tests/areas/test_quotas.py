@@ -372,7 +372,7 @@ async def test_a_long_transaction_delays_only_its_own_user(make_storage: MakeSto
         await together.add_messages([said(1), said(2)], "ada", "ada1")
         waiting = asyncio.create_task(storage.add_message(said(3), "ada", "ada2"))
         await storage.add_message(said(1), "bob", "bob1")
-        await wait_until_blocked(connection, together.connection.get_server_pid())
+        await wait_until_blocked(connection, together.connection)
         assert not waiting.done()
     await refused(waiting, "messages", 3, 2)
 
