@@ -34,7 +34,7 @@ test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/openai-agents ## Adapters, with ot
 test-versions: $(VENV)/dev ## A part of the suite on every other Python found, the newest on the oldest PostgreSQL
 	$(BIN)/python -m tests.matrix --part
 
-test-matrix: $(VENV)/dev ## The whole suite on every Python found, and on every PostgreSQL from 12 on
+test-matrix: $(VENV)/dev ## The whole suite on every Python found, on every PostgreSQL from 12 on, and through PgBouncer
 	$(BIN)/python -m tests.matrix
 
 coverage: $(VENV)/dev ## The suite, and which lines it runs: build/coverage/index.html
