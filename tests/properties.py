@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _USUAL: Final = settings().max_examples
 
@@ -40,6 +40,18 @@ def examples(count: int, *, steps: int | None = None) -> settings:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     return made if steps is None else settings(made, stateful_step_count=steps)
+
+
+def random_examples(count: int) -> settings:
+    """Return the settings of a program of its own: *count* examples of the caller's seed, none kept or made smaller."""
+    return settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
 
 
 def explores() -> bool:

@@ -161,7 +161,7 @@ async def test_a_replaced_message_is_none_more(make_storage: MakeStorage) -> Non
     assert [each.content for each in await storage.get_messages("ada", "c1")] == ["grown", "words"]
 
 
-async def test_what_takes_space_counts(make_storage: MakeStorage) -> None:
+async def test_get_usage_counts_what_takes_space(make_storage: MakeStorage) -> None:
     """Soft-deleted conversations, archived messages and other branches count; what is deleted for good does not."""
     storage = make_storage(quotas=Quotas(conversations=2, messages=6), storage_limit=2, on_limit="archive")
     mine = storage.for_user("ada")

@@ -17,19 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from tests.fuzz.grounds import Grounds, grounds, mutated
-
-_AT_ONCE = settings(
-    database=None,
-    deadline=None,
-    derandomize=False,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-
+from tests.properties import random_examples
 
 _EXAMPLES = {"stored": 30, "asked": 100, "cursors": 50}
 
@@ -88,7 +80,7 @@ def _run(loop: asyncio.AbstractEventLoop, each: Grounds, found: Found, kind: str
         found.examples[kind] += 1
         check(example)
 
-    many = settings(_AT_ONCE, max_examples=_EXAMPLES[kind])
+    many = random_examples(_EXAMPLES[kind])
     run: Callable[[], None] = seed(number)(many(given(strategy)(counted)))  # type: ignore[no-untyped-call]
     run()
 

@@ -184,8 +184,10 @@ class _Place:
         self._more.set()
 
     def end(self, error: Exception | None = None) -> None:
-        """End the iterator, after the changes so far."""
+        """End the iterator: at once, since the storage was closed, or with an error after the changes so far."""
         self._ended, self._error = True, error
+        if error is None:
+            self._changes.clear()
         self._more.set()
 
     async def next(self) -> Change | None:
