@@ -74,10 +74,11 @@ def to_openai(messages: Iterable[Given]) -> list[JsonObject]:
     Return messages for OpenAI's Chat Completions, and for the many providers that accept the same.
 
     Each call is answered once, right after it; calls without a result and results without a call are left out. A
-    denied or failed call is answered with what became of it. What was stored in this form is returned as it was. A file
-    is named in the text where the API takes none: in an answer, in a tool's result, an image or a sound of a form that
-    it refuses, an address that it cannot fetch, another provider's id, and a stored file without its bytes, which
-    memory.with_files() fills in. A message without words or files is left out.
+    denied or failed call is answered with what became of it. What was stored in this form is returned as it was, but
+    for what the API refuses: calls of other servers are written as OpenAI demands them, and fields that only answers
+    have are left out. A file is named in the text where the API takes none: in an answer, in a tool's result, an image
+    or a sound of a form that it refuses, an address that it cannot fetch, another provider's id, and a stored file
+    without its bytes, which memory.with_files() fills in. A message without words or files is left out.
 
     Args:
         messages: Stored messages, or dicts in any of the known forms.
@@ -93,7 +94,8 @@ def to_responses(messages: Iterable[Given]) -> list[JsonObject]:
     Return items for OpenAI's Responses API, by the same rules as to_openai(). Tools' results have their files.
 
     A reasoning is returned if the item that followed it comes next, and only such an item has its id. A search or
-    another call that must have its id is left out where its reasoning may be missing.
+    another call that must have its id is left out where its reasoning may be missing. Nulls, and what the package
+    openai has parsed, are left out.
     """
     return responses.write(settle(readable(messages)))
 

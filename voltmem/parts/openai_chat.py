@@ -191,7 +191,7 @@ def call(given: JsonObject) -> ToolCall:
 
 
 def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
-    """Return the messages of the steps. A message that was stored in this form is returned as it was."""
+    """Return the messages of the steps. One in this form is returned as it was, without what is refused."""
     ids = CallIds(LONGEST_ID)
     found: list[JsonObject] = []
     for step in steps:
