@@ -13,8 +13,10 @@ from openai.types.responses import (
     ResponseReasoningItem,
 )
 
+from tests.web.test_cost import lines_counted
 from voltmem import Message
 from voltmem.parts import File, Source, parts, to_anthropic, to_openai, to_responses, to_ui_messages
+from voltmem.parts._settled import settle
 
 ASKED: Final[dict[str, Any]] = {"role": "user", "content": "Rain?"}
 FUNCTION: Final[dict[str, Any]] = {"name": "weather", "arguments": '{"city":"Oslo"}'}
@@ -129,6 +131,22 @@ def test_a_result_without_an_id_is_of_the_call_with_its_name(names: tuple[str, .
     given: Any = to_ui_messages(messages)
     shown = [part for message in given for part in message["parts"]]
     assert all(part.get("output", {"of": part["type"][5:]}) == {"of": part["type"][5:]} for part in shown)
+
+
+def test_results_without_ids_are_matched_in_one_pass() -> None:
+    """Twice as many calls and results cost twice as much, in any order of the results."""
+    lines = []
+    for count in (200, 400):
+        names = [f"f{number}" for number in range(count)]
+        asked = {"role": "model", "parts": [{"functionCall": {"name": name, "args": {}}} for name in names]}
+        answers = [{"functionResponse": {"name": name, "response": {}}} for name in reversed(names)]
+        messages = stored(asked, {"role": "user", "parts": answers})
+        with lines_counted() as counted:
+            (calls, _) = settle(messages)
+        assert len(calls.results) == count
+        lines.append(counted[0])
+
+    assert lines[1] < 2.2 * lines[0]
 
 
 def test_a_result_of_another_tool_answers_no_call() -> None:

@@ -6,6 +6,7 @@ Everything that reads several messages begins here: windows, the providers' list
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Generic, TypeAlias
@@ -49,6 +50,8 @@ class Settling(Generic[ReadableT]):
         self._asked: dict[str, str] = {}  # the id of the call, by the id of its approval
         self._approved: set[_Place] = set()  # of these the requests with a yes
         self._carried_out: set[_Place] = set()  # requests of the provider's own tools, whose call came later
+        # The calls of each message by their names; None: all of them.
+        self._named: defaultdict[tuple[int, str | None], deque[tuple[str | _Place, _Place]]] = defaultdict(deque)
         waiting: _Waiting = {}
         for position in range(len(messages)):
             self._take(position, waiting)
@@ -63,6 +66,8 @@ class Settling(Generic[ReadableT]):
                     before = waiting.pop(part.id, None)
                     self._carry_out(own.pop(part.id, before), place)
                 own[part.id or place] = place
+                for name in (part.name, None):
+                    self._named[position, name].append((part.id or place, place))
             elif isinstance(part, Other):
                 self._take_approval(part, {**waiting, **own}, position)
             # The result of a provider's own tool, and of a UIMessage's tool, follows the call in its message.
@@ -126,17 +131,22 @@ class Settling(Generic[ReadableT]):
         """
         if result.call_id:
             return result.call_id if result.call_id in calls else None
-        found: str | _Place | None = None
-        last: int | None = None
-        for key in reversed(calls):
-            position, number = calls[key]
-            if last not in (None, position):
-                break
-            last = position
-            name = getattr(self._parts[position][number], "name", "")
-            if not result.name or name in ("", result.name):
-                found = key
-        return found
+        if not calls:
+            return None
+        position, _ = calls[next(reversed(calls))]
+        names = (result.name, "") if result.name else (None,)
+        found = [first for name in names if (first := self._first(calls, (position, name))) is not None]
+        return min(found, key=calls.__getitem__, default=None)
+
+    def _first(self, calls: _Waiting, named: tuple[int, str | None]) -> str | _Place | None:
+        """Return the first of these calls that still waits. Each call that does not is passed over once."""
+        queue = self._named[named]
+        while queue:
+            key, place = queue[0]
+            if calls.get(key) == place:
+                return key
+            queue.popleft()
+        return None
 
     def _id_of(self, place: _Place) -> str:
         """Return the id of a call; for one without an id the same whenever the message is read."""

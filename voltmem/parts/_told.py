@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from operator import is_not
 from typing import Generic
 
@@ -30,6 +31,13 @@ class Piece:
     """The results of the calls in it, in their order."""
     places: list[Piece] = field(default_factory=list)
     """Where these are told: one piece for each."""
+    only_thinks: bool = True
+    """Whether nothing but reasoning is said."""
+
+    def say(self, part: Part) -> None:
+        """Add to what is said."""
+        self.said.append(part)
+        self.only_thinks = self.only_thinks and isinstance(part, Reasoning)
 
 
 def told(settled: Sequence[Settled[ReadableT]], is_own: Sequence[bool]) -> list[list[Piece]]:
@@ -84,7 +92,7 @@ class _Teller(Generic[ReadableT]):
                 place.results.append(answer)
         rows: list[list[Piece]] = [[] for _ in self._settled]
         for piece in self._found:
-            if piece.results or not _only_thinks(piece):  # providers refuse reasoning that nothing follows
+            if piece.results or not piece.only_thinks:  # providers refuse reasoning that nothing follows
                 rows[piece.position].append(piece)
         return rows
 
@@ -106,12 +114,12 @@ class _Teller(Generic[ReadableT]):
                 self._answer(position, part)
             elif isinstance(part, Text | File) and not is_blank(part):
                 piece = piece or self._begin(position)
-                piece.said.append(part)
+                piece.say(part)
 
     def _take_answer(self, position: int) -> None:
         each = self._settled[position]
         piece = self._joinable if self._joinable is not None and _continues(self._joinable, each.parts) else None
-        if piece is not None and _only_thinks(piece):
+        if piece is not None and piece.only_thinks:
             piece.position = position
         for place, part in enumerate(each.parts):
             if isinstance(part, ToolResult):
@@ -120,7 +128,7 @@ class _Teller(Generic[ReadableT]):
                 piece = None  # what follows results is said in the next answer
             if place in each.results or (isinstance(part, Text | File | Reasoning) and not is_blank(part)):
                 piece = piece or self._begin(position)
-                piece.said.append(self._legal(position, place, part) if isinstance(part, ToolCall) else part)
+                piece.say(self._legal(position, place, part) if isinstance(part, ToolCall) else part)
         if any(isinstance(part, ToolResult) for part in each.parts):
             self._joinable = None
         else:
@@ -163,12 +171,8 @@ class _Teller(Generic[ReadableT]):
 
 def _continues(piece: Piece, parts: Sequence[Part]) -> bool:
     """Return whether the parts of the next message are of the same answer of the model as the piece."""
-    if _only_thinks(piece):
+    if piece.only_thinks:
         return not any(isinstance(part, ToolResult) for part in parts)
     if any(isinstance(part, ToolResult | Text | File) and not is_blank(part) for part in parts):
         return False
-    return any(isinstance(part, ToolCall) for part in [*parts, *piece.said])
-
-
-def _only_thinks(piece: Piece) -> bool:
-    return all(isinstance(part, Reasoning) for part in piece.said)
+    return any(isinstance(part, ToolCall) for part in chain(parts, piece.said))
