@@ -207,6 +207,13 @@ CREATE TABLE public.voltagent_memory_deleted_users (
     CONSTRAINT voltagent_memory_deleted_users_pkey PRIMARY KEY (user_hash)
 );
 
+CREATE TABLE public.voltagent_memory_quota_counts (
+    user_id text NOT NULL,
+    messages bigint NOT NULL,
+    counted_at timestamp with time zone NOT NULL,
+    CONSTRAINT voltagent_memory_quota_counts_pkey PRIMARY KEY (user_id)
+);
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -1313,7 +1320,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], conversation_ids text[], conversations_quota bigint, messages_quota bigint, file_bytes_quota bigint, stored bigint DEFAULT 1, coming bigint DEFAULT 0, patient boolean DEFAULT true)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], conversation_ids text[], conversations_quota bigint, messages_quota bigint, file_bytes_quota bigint, stored bigint DEFAULT 1, coming bigint DEFAULT 0, patient boolean DEFAULT true, added text[] DEFAULT NULL::text[])
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1322,17 +1329,22 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], co
 AS $function$
 DECLARE
     of_user text;
+    more bigint;
+    moment timestamptz;
+    counts boolean;
+    used record;
     over record;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
 BEGIN
     IF stored = 0 OR coalesce(conversations_quota, messages_quota, file_bytes_quota) IS NULL THEN
         RETURN true;
     END IF;
-    FOR of_user IN
-        SELECT DISTINCT coalesce(given.user_id, c.user_id) AS user_id
-        FROM unnest(users, conversation_ids) AS given (user_id, conversation_id)
+    FOR of_user, more IN
+        SELECT coalesce(given.user_id, c.user_id) AS user_id, sum(given.added::bigint)
+        FROM unnest(users, conversation_ids, added) AS given (user_id, conversation_id, added)
         LEFT JOIN "public".voltagent_memory_conversations AS c ON given.user_id IS NULL AND c.id = given.conversation_id
-        ORDER BY user_id
+        GROUP BY 1
+        ORDER BY 1
     LOOP
         CONTINUE WHEN of_user IS NULL;
         BEGIN
@@ -1349,11 +1361,21 @@ BEGIN
             END IF;
             RAISE EXCEPTION 'another transaction holds the lock of a user''s quotas' USING ERRCODE = 'VM002';
         END;
-        SELECT named.quota, named.most, named.needed INTO over
+        counts := messages_quota IS NOT NULL;
+        IF counts AND more IS NOT NULL THEN
+            moment := clock_timestamp();
+            UPDATE "public".voltagent_memory_quota_counts AS q
+                SET messages = q.messages + more
+                WHERE q.user_id = of_user AND q.messages + more <= messages_quota
+                    AND q.counted_at > moment - interval '1 hour' AND q.counted_at <= moment;
+            counts := NOT FOUND;
+        END IF;
+        SELECT u.conversations, u.messages, u.file_bytes INTO used
             FROM "public".voltagent_memory_usage(
-                of_user, conversations_quota IS NOT NULL, messages_quota IS NOT NULL, file_bytes_quota IS NOT NULL
-            ) AS used
-            CROSS JOIN LATERAL (
+                of_user, conversations_quota IS NOT NULL, counts, file_bytes_quota IS NOT NULL
+            ) AS u;
+        SELECT named.quota, named.most, named.needed INTO over
+            FROM (
                 VALUES
                     (1, 'conversations', conversations_quota, used.conversations),
                     (2, 'messages', messages_quota, used.messages),
@@ -1365,6 +1387,11 @@ BEGIN
             RAISE EXCEPTION 'a quota of voltmem is exceeded' USING
                 ERRCODE = 'VM001',
                 DETAIL = concat_ws(' ', over.quota, over.most, over.needed, of_user);
+        END IF;
+        IF counts THEN
+            INSERT INTO "public".voltagent_memory_quota_counts AS q (user_id, messages, counted_at)
+                VALUES (of_user, used.messages, clock_timestamp())
+                ON CONFLICT (user_id) DO UPDATE SET messages = excluded.messages, counted_at = excluded.counted_at;
         END IF;
     END LOOP;
     RETURN true;

@@ -47,6 +47,7 @@ class Tables:
     conversations: str = field(init=False, metadata=_TABLE)
     watchers: str = field(init=False, metadata=_TABLE)
     deleted_users: str = field(init=False, metadata=_TABLE)
+    quota_counts: str = field(init=False, metadata=_TABLE)
     agent_history_steps: str = field(init=False, metadata=_TABLE)
     agent_history_timeline_events: str = field(init=False, metadata=_TABLE)
     agent_history: str = field(init=False, metadata=_TABLE)

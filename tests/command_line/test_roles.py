@@ -124,6 +124,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "file_references": "get_shared_file give_away",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
+    "quota_counts": " ".join(["add_message with quotas"] * 3 + ["delete_user"]),
     "migrations": "open",
 }
 NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
@@ -254,7 +255,7 @@ async def test_the_read_only_role_reads_for_reports(
     """The read-only role reads all users' rows, but not tokens of links, bytes of files, or who watches."""
     await Rows(connection, schema).seed()
     own: Connection = await asyncpg.connect(given.read_only)
-    hidden = {tables.file_chunks, tables.watchers, tables.deleted_users}
+    hidden = {tables.file_chunks, tables.watchers, tables.deleted_users, tables.quota_counts}
     columns = await connection.fetchval(
         "SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 "
         "AND attname <> 'token'",

@@ -19,6 +19,7 @@ class AppendStatements:
             before="",
             patient="$18",
             messages="true",
+            added="$4",
             conversations="pg_catalog.cardinality(pg_catalog.array_remove($3::text[], NULL)) > 0",
             file_bytes="$25::text[] IS NOT NULL",
             stored="(SELECT pg_catalog.count(*) FROM added WHERE item > 0 AND stored_at IS NOT NULL)",

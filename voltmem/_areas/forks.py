@@ -39,6 +39,7 @@ class ForkStatements:
             before=" AND ",
             conversations="true",
             messages="true",
+            added="ARRAY[(SELECT pg_catalog.count(*) FROM copied)::text]",
             stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM copied)",
         )
         # Locked, so that no message is deleted, with its files, while it is copied.

@@ -1,7 +1,7 @@
 """
 Quotas: what statements that store something have in addition, in a storage with quotas.
 
-    INSERT … RETURNING id, require_room(…)      the row is stored; the function locks the user, counts, and may raise
+    INSERT … RETURNING id, require_room(…)      the row is stored; the function locks the user, looks, and may raise
 
 Without quotas nothing is added, and the text of the statements is another.
 """
@@ -37,6 +37,7 @@ def room(
     stored: str = "1",
     coming: str = "0",
     patient: str = "true",
+    added: str = "NULL",
 ) -> str:
     """
     Return the SQL expression that raises if a user has more than a quota, or "" if none is set.
@@ -52,6 +53,8 @@ def room(
         stored: How much the statement has stored: an expression that depends on all of it.
         coming: Bytes that it stores, and that are not there yet when the expression is evaluated.
         patient: Whether to wait for the users' locks.
+        added: An array of text: for each of the users, at most how many messages the statement adds. NULL: not known,
+            so all are counted.
     """
     if tables.quotas is None:
         return ""
@@ -59,7 +62,7 @@ def room(
     quotas = [_looked_at(*each) for each in (*given, (file_bytes, tables.quotas.file_bytes))]
     if all(each == "NULL" for each in quotas):
         return ""
-    arguments = (users, conversation_ids, *quotas, stored, coming, patient)
+    arguments = (users, conversation_ids, *quotas, stored, coming, patient, added)
     return f"{before}{tables.require_room}({', '.join(arguments)})"
 
 

@@ -206,7 +206,7 @@ def is_undone(error: BaseException, connection: Connection) -> bool:
 WRITING_FUNCTIONS: Final = (
     *("add_messages", "answer_calls", "choose_branch", "copy_files", "drop_messages", "drop_messages_of_user"),
     *("forget_in_voltagent", "hand_over", "index_words", "keep_file", "move_head", "release_files"),
-    *("restore_archived", "unlink_messages"),
+    *("require_room", "restore_archived", "unlink_messages"),
 )
 _WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
 

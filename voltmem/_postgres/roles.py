@@ -93,6 +93,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "watchers": Rights(_ALL, read_only=""),
     # Who asked to be forgotten is nobody's report.
     "deleted_users": Rights(_ALL, read_only=""),
+    # Not for reports: a bound is not a count.
+    "quota_counts": Rights(_ALL, read_only=""),
     "migrations": Rights("SELECT"),
 }
 """The privileges on each table of Tables, by its attribute."""

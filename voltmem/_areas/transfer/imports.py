@@ -61,12 +61,14 @@ class ImportStatements:
         conversations, payloads = tables.conversations, tables.payloads
         entries, steps, events = tables.agent_history, tables.agent_history_steps, tables.agent_history_timeline_events
         marks = ", ".join(MARKS)
+        added = "ARRAY[(SELECT pg_catalog.count(*) FROM said)::text]"
         check = room(
             tables,
             "ARRAY[$2]",
             before=" AND ",
             conversations="true",
             messages="true",
+            added=added,
             file_bytes=f"${21 + len(MESSAGE)}::text[] IS NOT NULL",
             stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM said)",
         )
@@ -103,6 +105,7 @@ class ImportStatements:
             conversation_ids="ARRAY[$1]",
             before="",
             messages="true",
+            added=added,
             stored="(SELECT pg_catalog.count(*) FROM said)",
             file_bytes=f"${2 + len(MESSAGE)}::text[] IS NOT NULL",
         )

@@ -45,7 +45,7 @@ LAYOUT: Final = (
 
 LOCAL: Final = (
     *("watchers", "agent_history", "agent_history_steps", "agent_history_timeline_events", "migrations"),
-    "deleted_users",
+    *("deleted_users", "quota_counts"),
 )
 """The tables on the coordinator. VoltAgent's keys of steps and events do not contain their run."""
 
