@@ -449,6 +449,27 @@ async def test_purge_unused_files_deletes_any_number(
     assert await storage.purge_unused_files() == 2345
 
 
+@pytest.mark.parametrize("files", [1, 100])
+async def test_purge_unused_files_sends_as_many_statements_for_more_users(
+    files: int, storage: PostgresStorage, connection: Connection, tables: Tables
+) -> None:
+    """The number of statements depends on the files, a thousand for each, and not on the number of users."""
+    counts = []
+    for users in (1, 2, 20, 40):
+        await connection.execute(f"""
+            INSERT INTO {tables.files} (user_id, upload, pending_since)
+            SELECT 'u' || n, 'f' || k, now() - CASE WHEN k > 0 THEN interval '2 days' ELSE '0' END
+            FROM generate_series(1, {users}) AS n, generate_series(0, {files}) AS k""")
+        sent: list[str] = []
+        async with storage.transaction() as together:
+            with together.connection.query_logger(lambda each, sent=sent: sent.append(each.query)):
+                assert await together.purge_unused_files() == users * files
+        counts.append(len(sent))
+        await connection.execute(f"DELETE FROM {tables.files}")
+
+    assert counts == [2 + users * files // 1000 for users in (1, 2, 20, 40)]
+
+
 @pytest.mark.parametrize("older_than", [None, 1, "1 day"])
 async def test_purge_unused_files_refuses_an_invalid_time(storage: PostgresStorage, older_than: object) -> None:
     """Anything but a timedelta is an error."""

@@ -25,6 +25,7 @@ from voltmem._areas.checks.tables import CheckStatements, row_checks
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
 from voltmem._areas.deleted_users import DeletedUserStatements
+from voltmem._areas.file_sweeps import SweepStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
@@ -66,6 +67,7 @@ def statements(tables: Tables) -> Iterator[str]:
         ShareStatements,
         ExportStatements,
         FileStatements,
+        SweepStatements,
         ForkStatements,
         UserStatements,
         DeletedUserStatements,

@@ -20,6 +20,7 @@ from inspect import iscoroutinefunction
 from typing import IO, Any, Final, TypeAlias, cast
 
 from voltmem._areas.area import Area
+from voltmem._areas.file_sweeps import SweepStatements, may_go, purge, sweep
 from voltmem._areas.quotas import QuotaStatements, room
 from voltmem._model import Id, Model, Row, Time, construct_unchecked
 from voltmem._postgres.connection import Executor
@@ -40,8 +41,6 @@ FileContent: TypeAlias = bytes | IO[bytes] | Iterable[bytes] | AsyncIterable[byt
 _URL: Final = re.compile(rf"{FILE_URL[1:]}([0-9a-f]{{64}})(?![0-9a-f])")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _UNIQUE_VIOLATION: Final = "23505"
-# Rows that a sweep deletes in one statement.
-_AT_ONCE: Final = 1000
 # No file has as many chunks.
 _LAST_CHUNK: Final = 2**31 - 1
 
@@ -74,8 +73,6 @@ class FileStatements:
     def __init__(self, tables: Tables) -> None:
         files, chunks = tables.files, tables.file_chunks
         columns = "id, size, created_at"
-        # Without the triggers, as on Citus, the references are not known, and a complete file stays.
-        may_go = f"(id IS NULL OR {has_triggers(tables)})"
 
         def swept(id: str) -> str:
             """Return a WITH that deletes some of the user's old uploads, without a round trip of its own."""
@@ -83,9 +80,9 @@ class FileStatements:
             WITH old AS (
                 SELECT user_id, upload FROM {files}
                 WHERE user_id = $1 AND pending_since < pg_catalog.statement_timestamp() - interval '1 day'
-                    AND upload <> $2 AND id IS DISTINCT FROM {id} AND {may_go}
+                    AND upload <> $2 AND id IS DISTINCT FROM {id} AND {may_go(tables)}
                 LIMIT 10 FOR UPDATE SKIP LOCKED
-            ), {_sweep(tables)}"""
+            ), {sweep(tables)}"""
 
         # The same content again restarts the time in which it waits for a message, and stores nothing. DO UPDATE locks
         # the row, so that it cannot be deleted before the commit.
@@ -157,53 +154,6 @@ class FileStatements:
                 WHERE o.id = $1 AND ($2::text IS NULL OR o.user_id = $2)
             )"""
         self.delete = f"SELECT {tables.release_files}($1, ARRAY[$2], true) AS deleted"
-        # A row that another session has locked is in use. One that gets its reference after the snapshot was taken is
-        # looked at again when it is locked, and left out.
-        is_old = f"""pending_since IS NOT NULL AND pg_catalog.statement_timestamp() - pending_since >= $2::interval
-                    AND {may_go}"""
-        self.purge = f"""
-            WITH old AS (
-                SELECT user_id, upload FROM {files}
-                WHERE user_id = $1 AND {is_old}
-                ORDER BY user_id, upload LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
-            ), {_sweep(tables)}
-            SELECT (SELECT pg_catalog.count(*) FROM deleted) AS deleted,
-                (SELECT pg_catalog.count(*) FROM deleted) + (SELECT pg_catalog.count(*) FROM used) AS done"""
-        # One user after another, because Citus locks rows only of a user that it knows.
-        self.users_to_purge = f"""
-            SELECT DISTINCT user_id FROM {files}
-            WHERE user_id > $1 AND {is_old}
-            ORDER BY user_id LIMIT {_AT_ONCE}"""
-
-
-def has_triggers(tables: Tables) -> str:
-    """Return the condition that triggers keep the references; there are none on Citus."""
-    return f"""EXISTS (
-                        SELECT 1 FROM pg_catalog.pg_trigger
-                        WHERE tgrelid = '{tables.messages}'::regclass::oid
-                            AND tgfoid = '{tables.refer_to_files}'::regproc
-                    )"""
-
-
-def _sweep(tables: Tables) -> str:
-    """
-    Return the WITH items that sweep locked rows of files, "old": "deleted" has those without a reference.
-
-    The others, "used", wait for no message any more.
-    """
-    there = "f.user_id = old.user_id AND f.upload = old.upload"
-    has_reference = (
-        f"EXISTS (SELECT 1 FROM {tables.file_references} AS r WHERE r.user_id = f.user_id AND r.file_id = f.id)"
-    )
-    return f"""deleted AS (
-                DELETE FROM {tables.files} AS f USING old
-                WHERE {there} AND NOT {has_reference}
-                RETURNING f.upload
-            ), used AS (
-                UPDATE {tables.files} AS f SET pending_since = NULL FROM old
-                WHERE {there} AND {has_reference}
-                RETURNING f.upload
-            )"""
 
 
 class Files(Area):
@@ -318,26 +268,12 @@ class Files(Area):
             older_than: Only those that were stored at least this long ago.
 
         put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
+        One round trip for each thousand files, and one more for all users; with Citus, one more for each user.
         """
         owner = check_owner("user_id", user_id)
         if not isinstance(cast(object, older_than), timedelta):
             raise InvalidInputError(f"older_than must be a timedelta, not {short_repr(older_than)}")
-        if owner is not None:
-            return await self._purge(owner, older_than)
-        deleted, last = 0, ""
-        while rows := await self._executor.fetch(self._sql(FileStatements).users_to_purge, last, older_than):
-            for row in rows:
-                last = row["user_id"]
-                deleted += await self._purge(last, older_than)
-        return deleted
-
-    async def _purge(self, user_id: str, older_than: timedelta) -> int:
-        deleted = 0
-        while True:
-            row = await self._executor.fetchrow(self._sql(FileStatements).purge, user_id, older_than, repeatable=False)
-            deleted += 0 if row is None else row["deleted"]
-            if row is None or row["done"] < _AT_ONCE:
-                return deleted
+        return await purge(self._executor, self._sql(SweepStatements), owner, older_than)
 
 
 class Upload:

@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 from voltmem import parts as said
 from voltmem._areas.area import Area
 from voltmem._areas.cursors import MessageCursor
-from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, has_triggers, read_range
+from voltmem._areas.file_sweeps import has_triggers
+from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, read_range
 from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted
 from voltmem._model import Key, Model, String, Time, construct_unchecked
 from voltmem._tables import Tables
