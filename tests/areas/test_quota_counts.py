@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 
-from tests.areas.test_quotas import Write, imported, refused, said
+from tests.areas.test_quotas import imported, refused, said
 from tests.conftest import Connection, MakeStorage
 from tests.tables import move_times
-from voltmem import DatabaseError, PostgresStorage, Quotas
+from voltmem import BoundStorage, DatabaseError, PostgresStorage, Quotas
 
 pytestmark = pytest.mark.usefixtures("migrated")
+
+BoundWrite = Callable[[BoundStorage], Awaitable[object]]
 
 
 async def store_other(connection: Connection, storage: PostgresStorage, count: int) -> None:
@@ -23,7 +25,7 @@ async def store_other(connection: Connection, storage: PostgresStorage, count: i
     )
 
 
-async def entries_read(storage: PostgresStorage, write: Write) -> int:
+async def entries_read(storage: PostgresStorage, write: BoundWrite) -> int:
     """Return how many index entries of the messages a write reads."""
     sql = "SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = $1::regclass"
     async with storage.transaction() as together:
@@ -32,7 +34,7 @@ async def entries_read(storage: PostgresStorage, write: Write) -> int:
         return int(await together.connection.fetchval(sql, storage._options.tables.messages) - before)
 
 
-WRITES: dict[str, Callable[[str], Write]] = {
+WRITES: dict[str, Callable[[str], BoundWrite]] = {
     "add_message": lambda it: lambda s: s.add_message(said(it), "ada", "c2"),
     "add_messages": lambda it: lambda s: s.add_messages([said(it), said(f"{it}b")], "ada", "c2"),
     "import_conversations": lambda it: lambda s: s.import_conversations("ada", imported(it, "m1")),
@@ -48,7 +50,8 @@ async def test_messages_are_counted_once_for_many_writes(
     storage = make_storage(quotas=Quotas(messages=10_000))
     await storage.create_conversation({"id": "c1", "user_id": "ada"})
     await storage.create_conversation({"id": "c2", "user_id": "ada"})
-    first, later = [], []
+    first: list[int] = []
+    later: list[int] = []
     for count in (400, 800):
         await connection.execute(f"DELETE FROM {storage._options.tables.messages}")
         await store_other(connection, storage, count)
