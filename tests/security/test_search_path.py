@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import pytest
+from asyncpg.pool import PoolConnectionProxy
 
 from tests.calls import VERBS, Rows, call
 from tests.postgres.test_statements import statements
-from voltmem import PostgresStorage
+from voltmem import DatabaseError, PostgresStorage
 from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables, bare
-from voltmem.options import DEFAULT_TABLE_PREFIX, Quotas
+from voltmem.options import DEFAULT_TABLE_PREFIX, Migrate, Quotas
 
 if TYPE_CHECKING:
     from tests.conftest import Connection
@@ -24,6 +25,7 @@ TABLES: Final = Tables("app", DEFAULT_TABLE_PREFIX)
 QUOTAS: Final = Quotas(conversations=1000, messages=1000, file_bytes=1000)
 
 SAFE: Final = {"search_path": "pg_catalog"}
+HOSTILE: Final = "hostile, public, pg_catalog"
 
 # These look like functions, and are part of the grammar: nothing can stand before them.
 GRAMMAR: Final = frozenset({"coalesce", "greatest", "least", "nullif", "normalize"})
@@ -94,9 +96,10 @@ async def sent(database: str) -> set[str]:
     return texts
 
 
-async def use_all_verbs(storage: PostgresStorage, database: str) -> None:
+async def use_all_verbs(storage: PostgresStorage, database: str, *, upgrades: bool = True) -> None:
     """Upgrade the schema, and call every verb on rows of its own."""
-    await storage.upgrade_schema()
+    if upgrades:
+        await storage.upgrade_schema()
     await storage.health()
     await storage.schema_status()
     own: Connection = await asyncpg.connect(database, server_settings=SAFE)
@@ -233,15 +236,83 @@ async def test_no_hostile_function_or_operator_is_reached(database: str) -> None
 
 
 async def test_no_function_before_those_of_postgresql_is_reached(database: str) -> None:
-    """Functions change nothing, even if the path names their schema before pg_catalog."""
+    """Functions change nothing, even if a path that is set later names their schema before pg_catalog."""
     await make_hostile(database, "hostile", operators_too=False)
-    settings = {"search_path": "hostile, public, pg_catalog"}
+    path = "public"
 
-    async with asyncpg.create_pool(database, server_settings=settings, min_size=1, max_size=2) as pool:
+    async def set_path(connection: Connection | PoolConnectionProxy[asyncpg.Record]) -> None:
+        await connection.execute(f"SET search_path = {path}")
+
+    async with (
+        asyncpg.create_pool(database, setup=set_path, min_size=1, max_size=2) as pool,
+        PostgresStorage(pool=pool, search=True) as storage,
+    ):
+        await storage.open()
+        path = HOSTILE
         with pytest.raises(asyncpg.RaiseError, match="hostile"):
             await pool.fetchval("SELECT clock_timestamp()")
-        async with PostgresStorage(pool=pool, search=True) as storage:
-            await use_all_verbs(storage, database)
+        await use_all_verbs(storage, database, upgrades=False)
+
+
+@pytest.mark.parametrize("migrate", ["auto", "check"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new database", "current database"])
+async def test_a_path_with_another_schema_before_pg_catalog_is_refused(
+    migrate: Migrate, is_new: bool, database: str
+) -> None:
+    """Opening fails with the path in its error, before a statement is resolved with it, and changes nothing."""
+    if not is_new:
+        async with PostgresStorage(database) as storage:
+            await storage.open()
+    await make_hostile(database, "hostile")
+    settings = {"search_path": HOSTILE}
+
+    async with asyncpg.create_pool(database, server_settings=settings, min_size=1, max_size=1) as pool:
+        with pytest.raises(asyncpg.RaiseError, match="hostile"):
+            await pool.fetchval("SELECT 'a'::text = 'a'::text")
+        storage = PostgresStorage(pool=pool, migrate=migrate)
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match=re.escape(f"search_path '{HOSTILE}'")):
+                await storage.get_conversation("c1")
+    safe: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    tables = await safe.fetchval("SELECT count(*) FROM pg_class WHERE relname LIKE 'voltagent%' AND relkind = 'r'")
+    await safe.close()
+    assert (tables == 0) is is_new
+
+
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [
+        ("", False),
+        ("public", False),
+        ("pg_catalog, hostile", False),
+        ("pg_temp, pg_catalog, hostile", False),
+        ("absent, pg_catalog", False),
+        ("hostile, pg_catalog", True),
+        ("pg_temp, hostile, pg_catalog", True),
+        ('"$user", public, pg_catalog', True),
+    ],
+)
+async def test_only_a_schema_before_pg_catalog_is_refused(path: str, is_refused: bool, database: str) -> None:
+    """Any other path opens; health() names one that was refused, or set later."""
+    setup: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    await setup.execute("CREATE SCHEMA hostile")
+    await setup.close()
+
+    async def set_path(connection: Connection | PoolConnectionProxy[asyncpg.Record]) -> None:
+        await connection.execute("CREATE TEMP TABLE IF NOT EXISTS of_the_session (id int)")
+        await connection.execute("SELECT pg_catalog.set_config('search_path', $1, false)", path)
+
+    async with asyncpg.create_pool(database, setup=set_path, min_size=1, max_size=1) as pool:
+        storage = PostgresStorage(pool=pool)
+        if is_refused:
+            with pytest.raises(DatabaseError, match="would be used in place of PostgreSQL's"):
+                await storage.open()
+        else:
+            await storage.open()
+        problems = (await storage.health()).problems
+
+    assert any(each.startswith(f"search_path {path!r}") for each in problems) is is_refused
+    assert len(problems) == (2 if is_refused else 0)
 
 
 async def test_every_function_pins_its_search_path(storage: PostgresStorage, connection: Connection) -> None:

@@ -43,7 +43,7 @@ def sweep(tables: Tables) -> str:
 
 
 def may_go(tables: Tables) -> str:
-    """Return the condition that a file may be swept. Without the triggers, nobody knows whether a complete one is used."""
+    """Return the condition that a file may be swept. Without the triggers, a complete one may be in use."""
     return f"(id IS NULL OR {has_triggers(tables)})"
 
 

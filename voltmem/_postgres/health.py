@@ -12,7 +12,7 @@ import asyncpg
 
 from voltmem._postgres.migrations import voltagent
 from voltmem._postgres.migrations.files import migrations
-from voltmem._postgres.migrations.ledger import missing_sql
+from voltmem._postgres.migrations.ledger import IS_PATH_HOSTILE, hostile_path, missing_sql
 from voltmem._tables import Tables, bare
 from voltmem.errors import DatabaseError, SchemaError, StorageClosedError
 
@@ -72,6 +72,7 @@ class HealthStatements:
                 pg_catalog.current_setting('transaction_read_only') = 'on' AS is_read_only,
                 pg_catalog.current_setting('server_version') AS server_version, current_user::text AS role,
                 pg_catalog.clock_timestamp() AS now, {missing} AS missing,
+                CASE WHEN {IS_PATH_HOSTILE} THEN pg_catalog.current_setting('search_path') END AS hostile_path,
                 ARRAY(
                     SELECT privilege || ' on ' || name
                     FROM pg_catalog.unnest(ARRAY[{names}]) AS name,
@@ -150,4 +151,6 @@ def _problems(row: Record, missing: list[str], tables: Tables) -> list[str]:
         found.append("the server is a standby, which accepts no writes: add target_session_attrs=read-write")
     elif row["is_read_only"]:
         found.append("default_transaction_read_only is on: reset it for the role, the database or the server")
+    if row["hostile_path"] is not None:
+        found.append(hostile_path(row["hostile_path"]))
     return found

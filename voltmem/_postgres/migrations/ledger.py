@@ -16,7 +16,7 @@ from voltmem._postgres.connection import changed_rows, transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_lost, logger, translation
 from voltmem._postgres.migrations.files import Migration
 from voltmem._tables import Tables
-from voltmem.errors import DatabaseTimeoutError, MigrationError, SchemaError, describe
+from voltmem.errors import DatabaseError, DatabaseTimeoutError, MigrationError, SchemaError, describe
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -30,6 +30,21 @@ PATIENCE: Final = 3600.0
 LOCK_TIMEOUT: int = 400
 # The files of migrations_sql/ name PostgreSQL's functions and types without their schema.
 PINNED_PATH: Final = "SET search_path = pg_catalog, pg_temp"
+# Whether operators and types of another schema come before PostgreSQL's own: the path names pg_catalog, and not first.
+# Operators and types are qualified here, because such a path may have others. PostgreSQL takes neither functions nor
+# operators from pg_temp.
+IS_PATH_HOSTILE: Final = """EXISTS (
+            SELECT 1 FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) WITH ORDINALITY AS path (name, place)
+            WHERE name OPERATOR(pg_catalog.!~~) 'pg\\_temp\\_%'::pg_catalog.text
+                AND place OPERATOR(pg_catalog.<) pg_catalog.array_position(
+                    pg_catalog.current_schemas(true), 'pg_catalog'::pg_catalog.name
+                )
+        )"""
+# A statement that fails where the path is hostile, with the path between < and > in the error's text. CASE, and a value
+# that the planner does not know: otherwise the cast would be evaluated, and fail, at once.
+_REFUSE_PATH: Final = f"""
+            SELECT CASE WHEN {IS_PATH_HOSTILE}
+                THEN pg_catalog.concat('<', pg_catalog.current_setting('search_path'), '>')::pg_catalog.int4 END;"""
 # The maximum of seconds between two checks of what another process is doing.
 LONGEST_DELAY: float = 1.0
 _FIRST_DELAY: Final = 0.02
@@ -82,6 +97,8 @@ async def is_current(
     """
     Return whether all known migrations are applied and unedited. One round trip: the count is in a tag.
 
+    DatabaseError if the search_path is hostile. A statement of its own looks before the others are resolved.
+
     *unmet* is a SELECT with a row for each other thing that is missing.
     PoolerNoticedError if a pooler is in between, and is looked for. That is in the same tag, as thousands of rows,
     because a statement with a result would be prepared.
@@ -89,11 +106,14 @@ async def is_current(
     """
     pooled = is_pooled_sql(connection) if looks_for_pooler else "false"
     try:
-        tag = await connection.execute(f"""
+        tag = await connection.execute(f"""{_REFUSE_PATH}
             SELECT 1 FROM pg_catalog.generate_series(1, {_POOLED}) WHERE {pooled} UNION ALL
             SELECT 1 FROM {tables.migrations} AS l JOIN {_values(known)} ON l.name = known.name
                 AND (l.version > known.version OR l.version = known.version AND l.checksum = known.checksum)
             WHERE NOT EXISTS ({unmet})""")
+    except asyncpg.InvalidTextRepresentationError as error:
+        path = str(error).partition("<")[2].rpartition(">")[0]
+        raise DatabaseError(hostile_path(path)) from error
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
         if not looks_for_pooler:
             return False
@@ -102,6 +122,15 @@ async def is_current(
     if rows >= _POOLED:
         raise PoolerNoticedError
     return rows == len(known)
+
+
+def hostile_path(path: str) -> str:
+    """Return what is wrong with a search_path that names another schema before pg_catalog, and what to do."""
+    return (
+        f"search_path {path!r}: operators and types of a schema before pg_catalog would be used in place of "
+        "PostgreSQL's. Leave pg_catalog out, so that it comes first, or name it first; reset the setting for the role, "
+        "the database, the server or the connection"
+    )
 
 
 def missing_sql(tables: Tables, known: Sequence[Migration]) -> str:
