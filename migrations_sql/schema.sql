@@ -25,6 +25,8 @@ CREATE TABLE public.voltagent_memory_conversations (
     title_is_automatic boolean DEFAULT false NOT NULL,
     forked_from text,
     forked_up_to text,
+    line_length bigint,
+    line_end timestamp with time zone,
     CONSTRAINT voltagent_memory_conversations_pkey PRIMARY KEY (id)
 );
 
@@ -214,7 +216,132 @@ CREATE TABLE public.voltagent_memory_quota_counts (
     CONSTRAINT voltagent_memory_quota_counts_pkey PRIMARY KEY (user_id)
 );
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision)
+CREATE TABLE public.voltagent_memory_changed_lines (
+    conversation_id text NOT NULL,
+    CONSTRAINT voltagent_memory_changed_lines_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
+CREATE INDEX voltagent_memory_changed_lines_by_conversation ON public.voltagent_memory_changed_lines USING btree (conversation_id);
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision)
+ RETURNS TABLE(item integer, stored_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+DECLARE
+    owner text;
+    read_until timestamptz;
+    length bigint;
+    last_time timestamptz;
+    is_changed boolean;
+    is_kept boolean := true;
+    is_new boolean;
+    clock timestamptz;
+    moment timestamptz;
+    tick interval := interval '1 microsecond';
+    setting text;
+BEGIN
+    -- Looked at in every call, because VoltAgent may add its columns at any time.
+    PERFORM 1 FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
+    IF FOUND THEN
+        NULL;
+    ELSIF patient THEN
+        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
+                EXISTS (SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = of_conversation)
+            INTO owner, read_until, length, last_time, is_changed
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
+            FOR NO KEY UPDATE;
+    ELSE
+        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
+                EXISTS (SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = of_conversation)
+            INTO owner, read_until, length, last_time, is_changed
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
+            FOR NO KEY UPDATE SKIP LOCKED;
+    END IF;
+    IF owner IS NULL THEN
+        RETURN QUERY SELECT added.item, added.stored_at FROM "public".voltagent_memory_add_messages(
+            ARRAY[of_conversation], ARRAY[of_user], ARRAY[of_resource], ARRAY['1'], ARRAY[new_id], ARRAY[new_role],
+            ARRAY[new_content], ARRAY[new_content_json], ARRAY[new_type], ARRAY[new_metadata], NULL, ARRAY[new_format],
+            ARRAY[new_payload], NULL, CASE WHEN new_vector IS NOT NULL THEN ARRAY[new_vector] END, storage_limit, archive,
+            patient, limit_is_given => limit_was_given, user_hashes => ARRAY[user_hash],
+            began_ats => ARRAY[began_at], sent_at => was_sent_at
+        ) AS added;
+        RETURN;
+    END IF;
+
+    setting := set_config('voltmem.is_adding', 'yes', true);
+    IF is_changed OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+        SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
+            FROM "public".voltagent_memory_count_line(of_conversation, storage_limit IS NOT NULL) AS counted;
+    END IF;
+    clock := clock_timestamp();
+    IF last_time >= '9999-12-31' THEN
+        tick := interval '0';
+    END IF;
+    moment := greatest(
+        clock, last_time + tick, CASE WHEN read_until < clock + interval '1 day' THEN read_until + tick END
+    );
+    IF new_vector IS NOT NULL THEN
+        new_vector := replace(
+            new_vector, E'\x01', left(encode(sha256(convert_to(owner, 'UTF8')), 'hex'), 8)
+        );
+    END IF;
+    INSERT INTO "public".voltagent_memory_messages AS m
+        (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+    VALUES
+        (of_conversation, new_id, new_role, new_content, new_content_json::json, new_type, new_metadata::jsonb, moment,
+         new_format, new_payload::json, new_vector::tsvector)
+    ON CONFLICT (conversation_id, message_id) DO UPDATE SET
+        role = excluded.role,
+        content = excluded.content,
+        content_json = excluded.content_json,
+        type = excluded.type,
+        metadata = excluded.metadata,
+        own_role = excluded.own_role,
+        parts = excluded.parts,
+        parts_hash = excluded.parts_hash,
+        format = excluded.format,
+        payload = excluded.payload,
+        words = excluded.words,
+        file_ids = excluded.file_ids
+    RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
+    item := 1;
+    RETURN NEXT;
+
+    IF is_new THEN
+        length := length + 1;
+    END IF;
+    IF length > storage_limit THEN
+        PERFORM "public".voltagent_memory_remove_oldest(of_conversation, length - storage_limit, archive);
+        length := storage_limit;
+        IF NOT archive THEN
+            item := 0;
+            RETURN NEXT;
+        END IF;
+    END IF;
+    moment := greatest(moment, stored_at);
+    -- Another program's message from the future moves those after it, and not the conversation.
+    clock := least(moment, clock_timestamp());
+    UPDATE "public".voltagent_memory_conversations AS c
+        SET updated_at = greatest(c.updated_at, clock),
+            line_length = CASE WHEN is_kept THEN length END,
+            line_end = CASE WHEN is_kept THEN moment END
+        WHERE c.id = of_conversation;
+    PERFORM 1 FROM "public".voltagent_memory_watchers AS w WHERE w.user_id = owner;
+    IF FOUND THEN
+        PERFORM "public".voltagent_memory_notify_watchers(ARRAY[owner]);
+    END IF;
+    setting := set_config('voltmem.is_adding', '', true);
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision, are_plain boolean DEFAULT false)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -237,8 +364,13 @@ DECLARE
     accepted boolean;
     gone integer;
     ahead integer;
-    cutoff_time timestamptz;
-    cutoff_seq bigint;
+    length bigint;
+    is_changed boolean;
+    is_kept boolean;
+    is_new boolean;
+    owners text[] := '{}';
+    are_done boolean[] := '{}';
+    setting text;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
     user_key text;
     head text;
@@ -263,7 +395,35 @@ BEGIN
         storage_limit := NULL;
     END IF;
 
+    setting := set_config('voltmem.is_adding', 'yes', true);
+    IF are_plain AND NOT beside_voltagent THEN
+        IF patient THEN
+            PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+                WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
+                    AND c.user_id = coalesce(user_ids[1], c.user_id)
+                FOR NO KEY UPDATE;
+        END IF;
+        -- Not on Citus, which has no triggers, and locks no rows of several servers in one statement.
+        PERFORM 1 FROM pg_catalog.pg_trigger AS t
+            WHERE t.tgrelid = '"public".voltagent_memory_messages'::regclass AND t.tgname = 'voltagent_memory_line_insert';
+        IF FOUND THEN
+            FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM "public".voltagent_memory_add_plain_messages(
+                conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
+                payloads, vectors, storage_limit, archive
+            ) AS plain LOOP
+                IF item > 0 THEN
+                    are_done[item] := true;
+                END IF;
+                RETURN NEXT;
+            END LOOP;
+        END IF;
+    END IF;
+
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
+        IF are_done[last + 1] THEN
+            last := last + sizes[this]::integer;
+            CONTINUE;
+        END IF;
         -- The lock of another user's conversation is not waited for. So each user of a conversation looks for it.
         IF conversation IS DISTINCT FROM conversation_ids[this]
             OR owner IS NULL AND NOT locked AND user_ids[this] IS DISTINCT FROM user_ids[this - 1]
@@ -272,16 +432,15 @@ BEGIN
             locked := false;
             touched := false;
             entered := false;
-            last_time := NULL;
             activity := NULL;
             IF patient THEN
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
             ELSE
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
@@ -316,7 +475,7 @@ BEGIN
                         )
                         ON CONFLICT (id) DO NOTHING;
                 END IF;
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM "public".voltagent_memory_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
@@ -332,11 +491,12 @@ BEGIN
         IF owner IS NOT NULL AND NOT entered THEN
             entered := true;
             owner := set_config('voltmem.user_id', owner, true);
-            -- It is not part of the statement that locked, whose snapshot is older than the lock.
-            SELECT m.created_at INTO last_time
-                FROM "public".voltagent_memory_messages AS m
-                WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+            is_kept := true;
+            PERFORM 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = conversation;
+            IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+                SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
+                    FROM "public".voltagent_memory_count_line(conversation, storage_limit IS NOT NULL) AS counted;
+            END IF;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -415,6 +575,7 @@ BEGIN
                         NULL;
                     ELSIF "public".voltagent_memory_move_head(conversation, parent) THEN
                         PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+                        length := NULL;
                         -- An aggregate, because an empty parent has no row.
                         SELECT greatest(activity, max(m.created_at) + tick) INTO activity
                             FROM "public".voltagent_memory_messages AS m
@@ -462,8 +623,11 @@ BEGIN
                     payload = excluded.payload,
                     words = excluded.words,
                     file_ids = excluded.file_ids
-                RETURNING m.created_at INTO stored_at;
+                RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
+                IF is_new THEN
+                    length := length + 1;
+                END IF;
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.
                     UPDATE "public".voltagent_memory_messages AS m
@@ -486,25 +650,15 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- Find the newest message of the line beyond the limit, without counting. Branches go with the line.
-            SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
-                FROM "public".voltagent_memory_messages AS m
-                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation
-                    AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC
-                OFFSET storage_limit LIMIT 1;
-            IF NOT FOUND THEN
-                NULL;
-            ELSIF archive THEN
-                UPDATE "public".voltagent_memory_messages AS m
-                    SET archived = true
-                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
-                        AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
-            ELSE
-                DELETE FROM "public".voltagent_memory_messages AS m
-                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
-                        AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
-                trimmed_at := activity;
+            IF storage_limit IS NOT NULL AND length IS NULL THEN
+                length := (SELECT counted.line_length FROM "public".voltagent_memory_count_line(conversation, true) AS counted);
+            END IF;
+            IF length > storage_limit THEN
+                PERFORM "public".voltagent_memory_remove_oldest(conversation, length - storage_limit, archive);
+                length := storage_limit;
+                IF NOT archive THEN
+                    trimmed_at := activity;
+                END IF;
             END IF;
         ELSIF gone IS NOT NULL OR ahead IS NOT NULL THEN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
@@ -528,16 +682,191 @@ BEGIN
             -- Another program's message from the future moves those after it, and not the conversation.
             clock := least(activity, clock_timestamp());
             UPDATE "public".voltagent_memory_conversations AS c
-                SET updated_at = greatest(c.updated_at, clock)
+                SET updated_at = greatest(c.updated_at, clock),
+                    line_length = CASE WHEN is_kept THEN length END,
+                    line_end = CASE WHEN is_kept THEN activity END
                 WHERE c.id = conversation;
+            owners := owners || owner;
         END IF;
     END LOOP;
+    IF owners <> '{}' THEN
+        PERFORM 1 FROM "public".voltagent_memory_watchers AS w WHERE w.user_id = ANY (owners);
+        IF FOUND THEN
+            PERFORM "public".voltagent_memory_notify_watchers(owners);
+        END IF;
+    END IF;
+    setting := set_config('voltmem.is_adding', '', true);
     IF beside_voltagent THEN
         PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;
     IF trimmed_at IS NOT NULL THEN
         item := 0;
         stored_at := trimmed_at;
+        RETURN NEXT;
+    END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_plain_messages(conversation_ids text[], user_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], formats text[], payloads text[], vectors text[], storage_limit bigint, archive boolean)
+ RETURNS TABLE(item integer, stored_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+DECLARE
+    clock timestamptz := clock_timestamp();
+    -- Of all calls: one element for each message.
+    message integer := 0;
+    conversations text[] := array_fill(NULL::text, ARRAY[cardinality(message_ids)]);
+    moments timestamptz[] := array_fill(NULL::timestamptz, ARRAY[cardinality(message_ids)]);
+    user_keys text[] := array_fill(NULL::text, ARRAY[cardinality(message_ids)]);
+    -- Of those that are stored.
+    stored integer[] := '{}';
+    entries integer[] := '{}';
+    stored_times timestamptz[];
+    are_new boolean[];
+    -- One element for each conversation.
+    touched text[] := '{}';
+    owners text[] := '{}';
+    lengths bigint[] := '{}';
+    ends timestamptz[] := '{}';
+    are_kept boolean[] := '{}';
+    held record;
+    call integer := 1;
+    entry integer := 0;
+    length bigint;
+    last_time timestamptz;
+    is_kept boolean;
+    moment timestamptz;
+    tick interval;
+    user_key text;
+    was_deleted boolean := false;
+BEGIN
+    -- A subquery, so that each row is found by its key. The calls of a conversation are next to each other.
+    FOR held IN
+        SELECT given.call, c.*
+        FROM unnest(conversation_ids, user_ids) WITH ORDINALITY AS given (conversation_id, user_id, call),
+            LATERAL (
+                SELECT c.id, c.user_id, c.read_at, c.line_length, c.line_end, EXISTS (
+                        SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = given.conversation_id
+                    ) AS is_changed
+                FROM "public".voltagent_memory_conversations AS c
+                WHERE c.id = given.conversation_id AND c.deleted_at IS NULL
+                    AND c.user_id = coalesce(given.user_id, c.user_id)
+                FOR NO KEY UPDATE SKIP LOCKED
+            ) AS c
+        WHERE (given.conversation_id, given.user_id)
+            IS DISTINCT FROM (conversation_ids[given.call - 1], user_ids[given.call - 1])
+    LOOP
+        WHILE call < held.call LOOP
+            message := message + sizes[call]::integer;
+            call := call + 1;
+        END LOOP;
+        IF entry = 0 OR touched[entry] <> held.id THEN
+            entry := entry + 1;
+            touched[entry] := held.id;
+            owners[entry] := held.user_id;
+            length := held.line_length;
+            last_time := held.line_end;
+            is_kept := true;
+            IF held.is_changed OR held.line_end IS NULL OR storage_limit IS NOT NULL AND held.line_length IS NULL THEN
+                SELECT counted.line_length, counted.line_end, counted.is_kept
+                    INTO length, last_time, is_kept
+                    FROM "public".voltagent_memory_count_line(held.id, storage_limit IS NOT NULL) AS counted;
+            END IF;
+            lengths[entry] := length;
+            are_kept[entry] := is_kept;
+            tick := CASE WHEN last_time >= '9999-12-31' THEN interval '0' ELSE interval '1 microsecond' END;
+            moment := greatest(
+                clock, last_time + tick,
+                CASE WHEN held.read_at < clock + interval '1 day' THEN held.read_at + tick END
+            );
+            IF vectors IS NOT NULL THEN
+                user_key := left(encode(sha256(convert_to(held.user_id, 'UTF8')), 'hex'), 8);
+            END IF;
+        END IF;
+        LOOP
+            FOR number IN 1 .. sizes[call]::integer LOOP
+                message := message + 1;
+                conversations[message] := held.id;
+                moments[message] := moment;
+                user_keys[message] := user_key;
+                stored := stored || message;
+                entries := entries || entry;
+                ends[entry] := moment;
+                moment := moment + tick;
+            END LOOP;
+            lengths[entry] := lengths[entry] + sizes[call]::integer;
+            call := call + 1;
+            EXIT WHEN conversation_ids[call] IS DISTINCT FROM held.id OR user_ids[call] IS DISTINCT FROM user_ids[call - 1];
+        END LOOP;
+    END LOOP;
+
+    WITH added AS (
+        INSERT INTO "public".voltagent_memory_messages AS m
+            (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+        SELECT given.conversation_id, given.message_id, given.role, given.content, given.content_json::json, given.type,
+            given.metadata::jsonb, given.moment, given.format, given.payload::json,
+            replace(given.vector, E'\x01', given.user_key)::tsvector
+        FROM unnest(
+            conversations, message_ids, roles, contents, contents_json, types, metadatas, moments, formats, payloads,
+            vectors, user_keys
+        ) AS given (
+            conversation_id, message_id, role, content, content_json, type, metadata, moment, format, payload, vector,
+            user_key
+        )
+        WHERE given.moment IS NOT NULL
+        ON CONFLICT (conversation_id, message_id) DO UPDATE SET
+            role = excluded.role,
+            content = excluded.content,
+            content_json = excluded.content_json,
+            type = excluded.type,
+            metadata = excluded.metadata,
+            own_role = excluded.own_role,
+            parts = excluded.parts,
+            parts_hash = excluded.parts_hash,
+            format = excluded.format,
+            payload = excluded.payload,
+            words = excluded.words,
+            file_ids = excluded.file_ids
+        RETURNING m.created_at, m.xmax = 0 AS is_new
+    )
+    -- In the order of the rows that were inserted.
+    SELECT array_agg(added.created_at), array_agg(added.is_new) INTO stored_times, are_new FROM added;
+
+    IF false = ANY (are_new) THEN
+        FOR number IN 1 .. cardinality(stored) LOOP
+            IF NOT are_new[number] THEN
+                lengths[entries[number]] := lengths[entries[number]] - 1;
+            END IF;
+        END LOOP;
+    END IF;
+    FOR number IN 1 .. entry LOOP
+        IF lengths[number] > storage_limit THEN
+            PERFORM "public".voltagent_memory_remove_oldest(touched[number], lengths[number] - storage_limit, archive);
+            lengths[number] := storage_limit;
+            was_deleted := NOT archive;
+        END IF;
+    END LOOP;
+    -- Another program's message from the future moves those after it, and not the conversation.
+    clock := clock_timestamp();
+    UPDATE "public".voltagent_memory_conversations AS c
+        SET updated_at = greatest(c.updated_at, least(line.last_time, clock)),
+            line_length = CASE WHEN line.is_kept THEN line.length END,
+            line_end = CASE WHEN line.is_kept THEN line.last_time END
+        FROM unnest(touched, lengths, ends, are_kept) AS line (conversation_id, length, last_time, is_kept)
+        WHERE c.id = line.conversation_id;
+    PERFORM 1 FROM "public".voltagent_memory_watchers AS w WHERE w.user_id = ANY (owners);
+    IF FOUND THEN
+        PERFORM "public".voltagent_memory_notify_watchers(owners);
+    END IF;
+
+    RETURN QUERY SELECT given.item, given.moment FROM unnest(stored, stored_times) AS given (item, moment);
+    IF was_deleted THEN
+        item := 0;
+        stored_at := clock;
         RETURN NEXT;
     END IF;
 END
@@ -683,6 +1012,38 @@ BEGIN
             AND t.tgfoid = '"public".voltagent_memory_refer_to_files'::regproc;
     IF FOUND THEN
         PERFORM "public".voltagent_memory_release_files(giver, ids, false);
+    END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_count_line(conversation text, needs_length boolean, OUT line_length bigint, OUT line_end timestamp with time zone, OUT is_kept boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+BEGIN
+    PERFORM 1 FROM pg_catalog.pg_trigger AS t
+        WHERE t.tgrelid = '"public".voltagent_memory_messages'::regclass AND t.tgname = 'voltagent_memory_line_insert';
+    is_kept := FOUND;
+    IF is_kept THEN
+        -- First, and not the rows of changes that are not committed yet: the next append counts those.
+        DELETE FROM "public".voltagent_memory_changed_lines AS l WHERE l.ctid = ANY (ARRAY(
+            SELECT noted.ctid FROM "public".voltagent_memory_changed_lines AS noted
+            WHERE noted.conversation_id = conversation
+            FOR UPDATE SKIP LOCKED
+        ));
+    END IF;
+    SELECT m.created_at INTO line_end
+        FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+        ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+    IF needs_length THEN
+        SELECT count(*) INTO line_length
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside;
     END IF;
 END
 $function$;
@@ -1172,6 +1533,46 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_note_changed_line()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    changed text[] := ARRAY[NEW.conversation_id];
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        SELECT array_agg(DISTINCT g.conversation_id) INTO changed FROM gone AS g;
+    ELSIF TG_OP = 'UPDATE' AND OLD.conversation_id <> NEW.conversation_id THEN
+        changed := changed || OLD.conversation_id;
+    END IF;
+    INSERT INTO "public".voltagent_memory_changed_lines (conversation_id)
+        SELECT c.id FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = ANY (changed) AND (c.line_length IS NOT NULL OR c.line_end IS NOT NULL) AND NOT EXISTS (
+            -- Locked, so that an append that counts now leaves the row; one that it is deleting does not count.
+            SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = c.id FOR SHARE SKIP LOCKED
+        );
+    RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_notify_watchers(users text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    PERFORM pg_notify(
+            'voltmem_' || left(encode(sha256(convert_to('"public".voltagent_memory', 'UTF8')), 'hex'), 16),
+            left(encode(sha256(convert_to(w.user_id, 'UTF8')), 'hex'), 8)
+        )
+        FROM "public".voltagent_memory_watchers AS w
+        WHERE w.user_id = ANY (users) AND w.until > statement_timestamp();
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_path_to_line(conversation text, message text)
  RETURNS TABLE(message_id text, is_aside boolean, created_at timestamp with time zone, seq bigint)
  LANGUAGE plpgsql
@@ -1320,6 +1721,49 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_remove_oldest(conversation text, number bigint, archive boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+DECLARE
+    ids text[];
+    newest_time timestamptz;
+    newest_seq bigint;
+BEGIN
+    -- Found in the order of the index, and changed by conditions of which any index has enough. By the conversation and
+    -- the place alone, or the id alone, a plan without statistics may read the whole conversation.
+    SELECT array_agg(oldest.message_id), (array_agg(oldest.created_at))[number], (array_agg(oldest.seq))[number]
+        INTO ids, newest_time, newest_seq
+        FROM (
+            SELECT m.message_id, m.created_at, m.seq FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+            ORDER BY m.created_at, m.seq LIMIT number
+        ) AS oldest;
+    ids := ids || ARRAY(
+        SELECT m.message_id FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside
+            AND (m.created_at, m.seq) <= (newest_time, newest_seq)
+        ORDER BY m.created_at, m.seq
+    );
+    IF archive THEN
+        UPDATE "public".voltagent_memory_messages AS m
+            SET archived = true
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (ids)
+                AND NOT m.archived AND m.aside = ANY ('{false,true}')
+                AND (m.created_at, m.seq) <= (newest_time, newest_seq);
+    ELSE
+        DELETE FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (ids)
+                AND NOT m.archived AND m.aside = ANY ('{false,true}')
+                AND (m.created_at, m.seq) <= (newest_time, newest_seq);
+    END IF;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], conversation_ids text[], conversations_quota bigint, messages_quota bigint, file_bytes_quota bigint, stored bigint DEFAULT 1, coming bigint DEFAULT 0, patient boolean DEFAULT true, added text[] DEFAULT NULL::text[])
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1429,12 +1873,10 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
 AS $function$
 BEGIN
     -- OLD is NULL on INSERT, NEW is NULL on DELETE. Their users differ when the conversation gets another owner.
-    PERFORM pg_notify(
-            'voltmem_' || left(encode(sha256(convert_to('"public".voltagent_memory', 'UTF8')), 'hex'), 16),
-            left(encode(sha256(convert_to(w.user_id, 'UTF8')), 'hex'), 8)
-        )
-        FROM "public".voltagent_memory_watchers AS w
-        WHERE w.user_id IN (OLD.user_id, NEW.user_id) AND w.until > statement_timestamp();
+    PERFORM 1 FROM "public".voltagent_memory_watchers AS w WHERE w.user_id IN (OLD.user_id, NEW.user_id);
+    IF FOUND THEN
+        PERFORM "public".voltagent_memory_notify_watchers(ARRAY[OLD.user_id, NEW.user_id]);
+    END IF;
     RETURN NULL;
 END
 $function$;
@@ -1502,6 +1944,8 @@ $function$;
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_drop_unused_file() FROM PUBLIC;
 
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_note_changed_line() FROM PUBLIC;
+
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_refer_to_files() FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
@@ -1514,4 +1958,12 @@ CREATE CONSTRAINT TRIGGER voltagent_memory_files_unused AFTER DELETE ON public.v
 
 CREATE TRIGGER voltagent_memory_files_update AFTER UPDATE OF file_ids ON public.voltagent_memory_messages FOR EACH ROW WHEN (((new.file_ids IS NOT NULL) OR (old.file_ids IS NOT NULL))) EXECUTE FUNCTION public.voltagent_memory_refer_to_files();
 
-CREATE TRIGGER voltagent_memory_tell_watchers AFTER INSERT OR DELETE OR UPDATE ON public.voltagent_memory_conversations FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_watchers();
+CREATE TRIGGER voltagent_memory_line_delete AFTER DELETE ON public.voltagent_memory_messages REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
+
+CREATE TRIGGER voltagent_memory_line_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
+
+CREATE TRIGGER voltagent_memory_line_update AFTER UPDATE OF conversation_id, archived, aside, created_at ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
+
+CREATE TRIGGER voltagent_memory_tell_watchers AFTER INSERT OR DELETE ON public.voltagent_memory_conversations FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_watchers();
+
+CREATE TRIGGER voltagent_memory_tell_watchers_of_update AFTER UPDATE ON public.voltagent_memory_conversations FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_tell_watchers();

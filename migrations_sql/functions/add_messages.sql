@@ -1,10 +1,10 @@
--- version 8
+-- version 9
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
 -- row lock: each of two concurrent writers would miss the other's message, and the storage limit would be exceeded. In
--- a function each statement sees what the previous holder of the lock committed. A loop, because for one message the
--- set-based form (unnest, joins, one DELETE for all) costs more than twice as much.
+-- a function each statement sees what the previous holder of the lock committed.
+-- Plain messages are stored together, by add_plain_messages; what is left, one by one.
 -- Concurrent calls are sent as one statement. Each call must have the result that it would have alone, and a
 -- conversation that is locked for long must not delay the others.
 --
@@ -47,6 +47,8 @@
 --   began_ats      when the run of such a call began, in seconds by the caller's clock
 -- Argument for all calls.
 --   sent_at        when the statement was sent, by the same clock
+--   are_plain      true: no message has a parent, a time, files, or was stored before, and no id is there twice in a
+--                  conversation
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call;
@@ -87,7 +89,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     kept_contents text[] DEFAULT NULL,
     user_hashes text[] DEFAULT NULL,
     began_ats text[] DEFAULT NULL,
-    sent_at double precision DEFAULT NULL
+    sent_at double precision DEFAULT NULL,
+    are_plain boolean DEFAULT false
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -113,8 +116,13 @@ DECLARE
     accepted boolean;
     gone integer;
     ahead integer;
-    cutoff_time timestamptz;
-    cutoff_seq bigint;
+    length bigint;
+    is_changed boolean;
+    is_kept boolean;
+    is_new boolean;
+    owners text[] := '{}';
+    are_done boolean[] := '{}';
+    setting text;
     lock_timeout CONSTANT text := current_setting('lock_timeout');
     user_key text;
     head text;
@@ -139,7 +147,35 @@ BEGIN
         storage_limit := NULL;
     END IF;
 
+    setting := set_config('voltmem.is_adding', 'yes', true);
+    IF are_plain AND NOT beside_voltagent THEN
+        IF patient THEN
+            PERFORM 1 FROM {schema}.{prefix}_conversations AS c
+                WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
+                    AND c.user_id = coalesce(user_ids[1], c.user_id)
+                FOR NO KEY UPDATE;
+        END IF;
+        -- Not on Citus, which has no triggers, and locks no rows of several servers in one statement.
+        PERFORM 1 FROM pg_catalog.pg_trigger AS t
+            WHERE t.tgrelid = '{schema}.{prefix}_messages'::regclass AND t.tgname = '{prefix}_line_insert';
+        IF FOUND THEN
+            FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM {schema}.{prefix}_add_plain_messages(
+                conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
+                payloads, vectors, storage_limit, archive
+            ) AS plain LOOP
+                IF item > 0 THEN
+                    are_done[item] := true;
+                END IF;
+                RETURN NEXT;
+            END LOOP;
+        END IF;
+    END IF;
+
     FOR this IN 1 .. cardinality(conversation_ids) LOOP
+        IF are_done[last + 1] THEN
+            last := last + sizes[this]::integer;
+            CONTINUE;
+        END IF;
         -- The lock of another user's conversation is not waited for. So each user of a conversation looks for it.
         IF conversation IS DISTINCT FROM conversation_ids[this]
             OR owner IS NULL AND NOT locked AND user_ids[this] IS DISTINCT FROM user_ids[this - 1]
@@ -148,16 +184,15 @@ BEGIN
             locked := false;
             touched := false;
             entered := false;
-            last_time := NULL;
             activity := NULL;
             IF patient THEN
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
                     FOR NO KEY UPDATE;
             ELSE
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
@@ -192,7 +227,7 @@ BEGIN
                         )
                         ON CONFLICT (id) DO NOTHING;
                 END IF;
-                SELECT c.user_id, c.read_at INTO owner, read_until
+                SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
                     FROM {schema}.{prefix}_conversations AS c
                     WHERE c.id = conversation AND c.deleted_at IS NULL
                         AND c.user_id = coalesce(user_ids[this], c.user_id)
@@ -208,11 +243,12 @@ BEGIN
         IF owner IS NOT NULL AND NOT entered THEN
             entered := true;
             owner := set_config('voltmem.user_id', owner, true);
-            -- It is not part of the statement that locked, whose snapshot is older than the lock.
-            SELECT m.created_at INTO last_time
-                FROM {schema}.{prefix}_messages AS m
-                WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC LIMIT 1;
+            is_kept := true;
+            PERFORM 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = conversation;
+            IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+                SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
+                    FROM {schema}.{prefix}_count_line(conversation, storage_limit IS NOT NULL) AS counted;
+            END IF;
         END IF;
 
         IF vectors IS NOT NULL AND owner IS NOT NULL THEN
@@ -291,6 +327,7 @@ BEGIN
                         NULL;
                     ELSIF {schema}.{prefix}_move_head(conversation, parent) THEN
                         PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
+                        length := NULL;
                         -- An aggregate, because an empty parent has no row.
                         SELECT greatest(activity, max(m.created_at) + tick) INTO activity
                             FROM {schema}.{prefix}_messages AS m
@@ -338,8 +375,11 @@ BEGIN
                     payload = excluded.payload,
                     words = excluded.words,
                     file_ids = excluded.file_ids
-                RETURNING m.created_at INTO stored_at;
+                RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
+                IF is_new THEN
+                    length := length + 1;
+                END IF;
                 IF beside_voltagent THEN
                     -- The default of the column is VoltAgent's until a storage is opened.
                     UPDATE {schema}.{prefix}_messages AS m
@@ -362,25 +402,15 @@ BEGIN
 
         IF accepted THEN
             touched := true;
-            -- Find the newest message of the line beyond the limit, without counting. Branches go with the line.
-            SELECT m.created_at, m.seq INTO cutoff_time, cutoff_seq
-                FROM {schema}.{prefix}_messages AS m
-                WHERE storage_limit IS NOT NULL AND m.conversation_id = conversation
-                    AND NOT m.archived AND NOT m.aside
-                ORDER BY m.created_at DESC, m.seq DESC
-                OFFSET storage_limit LIMIT 1;
-            IF NOT FOUND THEN
-                NULL;
-            ELSIF archive THEN
-                UPDATE {schema}.{prefix}_messages AS m
-                    SET archived = true
-                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
-                        AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
-            ELSE
-                DELETE FROM {schema}.{prefix}_messages AS m
-                    WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside = ANY ('{false,true}')
-                        AND (m.created_at, m.seq) <= (cutoff_time, cutoff_seq);
-                trimmed_at := activity;
+            IF storage_limit IS NOT NULL AND length IS NULL THEN
+                length := (SELECT counted.line_length FROM {schema}.{prefix}_count_line(conversation, true) AS counted);
+            END IF;
+            IF length > storage_limit THEN
+                PERFORM {schema}.{prefix}_remove_oldest(conversation, length - storage_limit, archive);
+                length := storage_limit;
+                IF NOT archive THEN
+                    trimmed_at := activity;
+                END IF;
             END IF;
         ELSIF gone IS NOT NULL OR ahead IS NOT NULL THEN
             item := -(cardinality(conversation_ids) + coalesce(gone, ahead));
@@ -404,10 +434,20 @@ BEGIN
             -- Another program's message from the future moves those after it, and not the conversation.
             clock := least(activity, clock_timestamp());
             UPDATE {schema}.{prefix}_conversations AS c
-                SET updated_at = greatest(c.updated_at, clock)
+                SET updated_at = greatest(c.updated_at, clock),
+                    line_length = CASE WHEN is_kept THEN length END,
+                    line_end = CASE WHEN is_kept THEN activity END
                 WHERE c.id = conversation;
+            owners := owners || owner;
         END IF;
     END LOOP;
+    IF owners <> '{}' THEN
+        PERFORM 1 FROM {schema}.{prefix}_watchers AS w WHERE w.user_id = ANY (owners);
+        IF FOUND THEN
+            PERFORM {schema}.{prefix}_notify_watchers(owners);
+        END IF;
+    END IF;
+    setting := set_config('voltmem.is_adding', '', true);
     IF beside_voltagent THEN
         PERFORM set_config('lock_timeout', lock_timeout, true);
     END IF;

@@ -57,6 +57,24 @@ async def watch(storage: PostgresStorage) -> None:
             await tx.connection.fetch(f"EXPLAIN {statement}", *values)
 
 
+async def add_while_watched(storage: PostgresStorage) -> None:
+    async with aclosing(storage.watch("ada")) as changes:
+        await anext(changes)
+        await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+
+
+async def add_after_changes(storage: PostgresStorage) -> None:
+    """Add to a line that was shortened since the last message was added."""
+    for _ in range(2):
+        await storage.add_message({"id": "new", "role": "user", "content": "Hello"}, "ada", "c1")
+        await storage.delete_messages(["new"], "ada", "c1")
+
+
+async def add_beyond_the_limit(storage: PostgresStorage) -> None:
+    for _ in range(2):
+        await storage.add_messages([{"role": "user", "content": "Hello"}] * 100, "ada", "c1")
+
+
 async def give_away(storage: PostgresStorage) -> None:
     """Give a conversation with a file to another user."""
     await storage.update_conversation("c1", user_id="bob")
@@ -92,7 +110,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         each.__name__: each
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
-            save_payload,
+            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit),
         )
     },
 }
@@ -129,15 +147,19 @@ NEEDED: Final[Mapping[str, str]] = {
     "files": "get_file put_file put_file delete_file",
     "file_chunks": "read_file put_file",
     "file_references": "get_shared_file give_away",
+    "changed_lines": "add_message add_after_changes add_after_changes",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
     "quota_counts": "within_quotas within_quotas within_quotas delete_user",
     "migrations": "open",
 }
 NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
-    "add_messages": "add_message",
+    "add_message": "add_while_watched",
+    "add_messages": "add_messages",
+    "add_plain_messages": "add_beyond_the_limit",
     "choose_branch": "choose_branch",
     "copy_files": "give_away",
+    "count_line": "add_message",
     "deleted_since": "first_turn",
     "drop_messages": "delete_messages",
     "drop_messages_of_user": "clear_messages of all conversations",
@@ -150,9 +172,11 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "merge_patch": "merge_message_metadata",
     "message_before": "branch_conversation",
     "move_head": "branch_conversation",
+    "notify_watchers": "add_while_watched",
     "path_to_line": "get_shared_conversation",
     "plain": "search",
     "release_files": "delete_file",
+    "remove_oldest": "add_beyond_the_limit",
     "require_room": "within_quotas",
     "restore_archived": "rewind_conversation",
     "unlink_messages": "delete_in_branches",
@@ -263,6 +287,7 @@ async def test_the_read_only_role_reads_for_reports(
     await Rows(connection, schema).seed()
     own: Connection = await asyncpg.connect(given.read_only)
     hidden = {tables.file_chunks, tables.watchers, tables.deleted_users, tables.quota_counts}
+    hidden |= {tables.changed_lines}
     columns = await connection.fetchval(
         "SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 "
         "AND attname <> 'token'",

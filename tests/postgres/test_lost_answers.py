@@ -368,4 +368,4 @@ def test_the_functions_that_write_are_known() -> None:
 
 
 # These are called by triggers, and by no statement.
-IN_TRIGGERS = {"drop_unused_file", "refer_to_files", "tell_watchers"}
+IN_TRIGGERS = {"drop_unused_file", "note_changed_line", "refer_to_files", "tell_watchers"}

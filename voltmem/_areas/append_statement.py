@@ -1,17 +1,104 @@
-"""The statement that adds messages: a call of the function add_messages, and with quotas the check of them."""
+"""
+A call that adds messages, the statement that stores the messages of calls, and what became of each call.
+
+The statement calls a function of the database: add_message for one plain message, add_messages for everything else.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from voltmem._areas.deleted_users import Elapsed, hash_of_user
+from voltmem._areas.files import used_files
+from voltmem._areas.inlined import extracted
 from voltmem._areas.quotas import room
-from voltmem._tables import Tables
+from voltmem._areas.voltagent_tables import shown_columns
+from voltmem._areas.words import vector
+from voltmem._tables import Tables, rendered
+from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError, VoltMemError, twin
+from voltmem.models import Message, MessageRow
+from voltmem.options import StorageOptions
+from voltmem.parts.voltagent import show
+
+# The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
+# message that was deleted, or of an id that is taken.
+Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted", "user deleted"] | VoltMemError
+
+
+class Append:
+    """One call: messages for one conversation, of which all or none are stored."""
+
+    __slots__ = (
+        *("messages", "known", "user_id", "conversation_id", "resource_id", "began_at"),
+        *("arrived_at", "answer", "rows", "contents"),
+    )
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        user_id: str | None,
+        conversation_id: str,
+        resource_id: str | None,
+        known: Collection[str],
+        began_at: float | None,
+    ) -> None:
+        self.messages = messages
+        self.known = known
+        self.user_id = user_id
+        self.conversation_id = conversation_id
+        self.resource_id = resource_id
+        self.began_at = began_at
+        self.arrived_at = time.monotonic()
+        self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
+        self.rows: list[MessageRow] = []
+        self.contents: dict[str, str] = {}
+
+    def make_rows(self, *, extract: bool) -> int:
+        """Make the rows of the messages; extract: with files in place of base64. Returns their number of characters."""
+        self.rows = [message.to_row() for message in self.messages]
+        if extract:
+            pairs = [extracted(*each, self.contents) for each in zip(self.messages, self.rows, strict=True)]
+            self.messages, self.rows = [message for message, _ in pairs], [row for _, row in pairs]
+        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows) + sum(
+            map(len, self.contents.values())
+        )
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
+        if outcome == "locked" or self.answer.done():
+            return
+        if isinstance(outcome, VoltMemError):
+            self.answer.set_exception(outcome)
+        elif isinstance(outcome, str):
+            self.answer.set_exception(
+                ConversationNotFoundError(
+                    self.conversation_id,
+                    self.user_id,
+                    is_deleted=outcome == "deleted",
+                    is_user_deleted=outcome == "user deleted",
+                    is_for_message=True,
+                )
+            )
+        else:
+            stored = [message.stored_at(moment) for message, moment in zip(self.messages, outcome, strict=True)]
+            self.answer.set_result(stored)
+
+    def fail(self, error: BaseException) -> None:
+        """Set a copy of the error as the result, because callers may change the error, such as its traceback."""
+        if not self.answer.done():
+            self.answer.set_exception(twin(error))
 
 
 class AppendStatements:
-    """The statement that stores the messages of any number of calls."""
+    """The statement that stores the messages of any number of calls, and the one for a plain message without quotas."""
 
     def __init__(self, tables: Tables) -> None:
-        numbers = ", ".join(f"${number}" for number in range(1, 30))
-        self.add_messages = f"SELECT item, stored_at FROM {tables.add_messages}({numbers})"
+        self.add_message = _call(tables.add_message, 19)
+        self.add_messages = _call(tables.add_messages, 30)
         has_room = room(
             tables,
             "$2",
@@ -27,3 +114,102 @@ class AppendStatements:
         if has_room:
             added = self.add_messages
             self.add_messages = f"WITH added AS ({added}) SELECT item, stored_at FROM added WHERE (SELECT {has_room})"
+
+
+def _call(function: str, arguments: int) -> str:
+    return f"SELECT item, stored_at FROM {function}({', '.join(f'${number}' for number in range(1, arguments + 1))})"
+
+
+def statement_for(
+    appends: Sequence[Append], options: StorageOptions, *, beside_voltagent: bool, waits_for_locks: bool
+) -> tuple[str, Sequence[object]]:
+    """Return the statement that stores appends, those of a conversation next to each other, and its arguments."""
+    statements, files = rendered(AppendStatements, options.tables), _files_of(appends)
+    hashes, began_ats, sent_at = _runs_of(appends, options.tables)
+    are_plain = files[0] is None and not beside_voltagent and _are_plain(appends)
+    # A list of Nones takes as long to encode as one of texts, and several columns are mostly empty.
+    columns: list[Sequence[str | None] | None] = [
+        column if any(value is not None for value in column) else None
+        for column in zip(*(row for append in appends for row in append.rows), strict=True)
+    ]
+    columns.append([vector(row[2]) for append in appends for row in append.rows] if options.search else None)
+    limit = (options.storage_limit, options.on_limit == "archive")
+    if are_plain and len(appends) == len(appends[0].rows) == 1 and options.tables.quotas is None:
+        append = appends[0]
+        values = [None if column is None else column[0] for column in (*columns, hashes, began_ats)]
+        message = [*values[:6], *values[7:9], values[10]]
+        call = (append.conversation_id, append.user_id, append.resource_id)
+        more = (waits_for_locks, options.limit_is_given, *values[11:], sent_at)
+        return statements.add_message, [*call, *message, *limit, *more]
+    calls = zip(
+        *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
+        strict=True,
+    )
+    known = ["known" if each.id in append.known else None for append in appends for each in append.messages]
+    shown = _shown(appends) if beside_voltagent else (None, None, None)
+    others: list[object] = [waits_for_locks, known if any(known) else None, *shown, options.limit_is_given, *files]
+    return statements.add_messages, [*calls, *columns, *limit, *others, hashes, began_ats, sent_at, are_plain]
+
+
+def _are_plain(appends: Sequence[Append]) -> bool:
+    """Return whether no message has a parent, a time, or was stored before, and no id is there twice."""
+    if any(append.known for append in appends):
+        return False
+    rows = [(append.conversation_id, row) for append in appends for row in append.rows]
+    if any(created_at is not None or parent_id is not None for _, (*_, created_at, _, _, parent_id) in rows):
+        return False
+    return len({(conversation_id, row[0]) for conversation_id, row in rows}) == len(rows)
+
+
+def _shown(appends: Sequence[Append]) -> tuple[Sequence[str | None], ...]:
+    """Return ui_parts, speakers and results of the messages, for VoltAgent."""
+    shown = [each for append in appends for each in show(append.messages)]
+    return shown_columns(shown, [message.role for append in appends for message in append.messages])
+
+
+def _files_of(appends: Sequence[Append]) -> tuple[Sequence[str | None] | None, ...]:
+    """Return the files that each message refers to, and the ids and the contents of new ones; None: there are none."""
+    used = [used_files(row) for append in appends for row in append.rows]
+    if not any(used):
+        return None, None, None
+    contents = {id: content for append in appends for id, content in append.contents.items()}
+    return (used, list(contents), list(contents.values())) if contents else (used, None, None)
+
+
+def _runs_of(
+    appends: Sequence[Append], tables: Tables
+) -> tuple[Sequence[str | None] | None, Sequence[str | None] | None, Elapsed | None]:
+    """Return the hashes of the users and the beginnings of the runs that may create a conversation, and the clock."""
+    runs = [
+        (hash_of_user(tables, each.user_id), repr(each.began_at))
+        if each.began_at is not None and each.resource_id is not None and each.user_id is not None
+        else (None, None)
+        for each in appends
+    ]
+    hashes, began_ats = zip(*runs, strict=True)
+    return (hashes, began_ats, Elapsed()) if any(hashes) else (None, None, None)
+
+
+def outcome_of(append: Append, number: int, items: Sequence[int], calls: int, stored_at: Mapping[int, Any]) -> Outcome:
+    """Return what became of a call, from the answer of the database. Its messages have the numbers *items*."""
+    times = [stored_at[item] for item in items if item in stored_at]
+    if times:
+        return "locked" if None in times else times
+    for message, item in zip(append.messages, items, strict=True):
+        if -(calls + item) in stored_at:
+            if (clock := stored_at[-(calls + item)]) is not None:
+                return InvalidInputError(
+                    f"created_at of message {message.id!r} is {message.created_at}, more than a day ahead of the "
+                    f"database's clock, {clock}. Leave it out, or set the clock of this machine."
+                )
+            return (
+                MessageNotFoundError(message.id, append.conversation_id)
+                if message.id in append.known
+                else InvalidInputError(
+                    f"message id {message.id!r} is taken in conversation {append.conversation_id!r}, by a message that "
+                    "VoltAgent stored for another user. Leave the id out to get a new one."
+                )
+            )
+    if -number not in stored_at:
+        return "missing"
+    return "deleted" if stored_at[-number] is None else "user deleted"

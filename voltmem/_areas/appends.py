@@ -24,36 +24,23 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import count, groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from voltmem._areas.append_statement import AppendStatements
-from voltmem._areas.deleted_users import Elapsed, hash_of_user
-from voltmem._areas.files import used_files
-from voltmem._areas.inlined import extracted
+from voltmem._areas.append_statement import Append, Outcome, outcome_of, statement_for
 from voltmem._areas.quotas import BUSY
-from voltmem._areas.voltagent_tables import shown_columns
-from voltmem._areas.words import vector
 from voltmem._postgres.driver import WorkerLostError, logger
-from voltmem._tables import Tables, rendered
 from voltmem.errors import (
     ConnectionFailedError,
-    ConversationNotFoundError,
     DatabaseError,
-    InvalidInputError,
-    MessageNotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
-    VoltMemError,
-    twin,
 )
-from voltmem.models import Message, MessageRow
+from voltmem.models import Message
 from voltmem.options import StorageOptions
-from voltmem.parts.voltagent import show
 
 if TYPE_CHECKING:
     from voltmem._postgres.connection import Executor
@@ -69,74 +56,6 @@ _FULL_AT_CHARACTERS: Final = 4_000_000
 # Errors that no message causes: serialization, deadlock, timeouts of locks and statements, a standby; None: errors of
 # the connection.
 _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006", None})
-
-# The times of an append's messages, in their order, or the reason why they were not stored. The error is of a known
-# message that was deleted, or of an id that is taken.
-Outcome: TypeAlias = Sequence[datetime] | Literal["locked", "missing", "deleted", "user deleted"] | VoltMemError
-
-
-class Append:
-    """One call: messages for one conversation, of which all or none are stored."""
-
-    __slots__ = (
-        *("messages", "known", "user_id", "conversation_id", "resource_id", "began_at"),
-        *("arrived_at", "answer", "rows", "contents"),
-    )
-
-    def __init__(
-        self,
-        messages: Sequence[Message],
-        user_id: str | None,
-        conversation_id: str,
-        resource_id: str | None,
-        known: Collection[str],
-        began_at: float | None,
-    ) -> None:
-        self.messages = messages
-        self.known = known
-        self.user_id = user_id
-        self.conversation_id = conversation_id
-        self.resource_id = resource_id
-        self.began_at = began_at
-        self.arrived_at = time.monotonic()
-        self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
-        self.rows: list[MessageRow] = []
-        self.contents: dict[str, str] = {}
-
-    def make_rows(self, *, extract: bool) -> int:
-        """Make the rows of the messages; extract: with files in place of base64. Returns their number of characters."""
-        self.rows = [message.to_row() for message in self.messages]
-        if extract:
-            pairs = [extracted(*each, self.contents) for each in zip(self.messages, self.rows, strict=True)]
-            self.messages, self.rows = [message for message, _ in pairs], [row for _, row in pairs]
-        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows) + sum(
-            map(len, self.contents.values())
-        )
-
-    def resolve(self, outcome: Outcome) -> None:
-        """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
-        if outcome == "locked" or self.answer.done():
-            return
-        if isinstance(outcome, VoltMemError):
-            self.answer.set_exception(outcome)
-        elif isinstance(outcome, str):
-            self.answer.set_exception(
-                ConversationNotFoundError(
-                    self.conversation_id,
-                    self.user_id,
-                    is_deleted=outcome == "deleted",
-                    is_user_deleted=outcome == "user deleted",
-                    is_for_message=True,
-                )
-            )
-        else:
-            stored = [message.stored_at(moment) for message, moment in zip(self.messages, outcome, strict=True)]
-            self.answer.set_result(stored)
-
-    def fail(self, error: BaseException) -> None:
-        """Set a copy of the error as the result, because callers may change the error, such as its traceback."""
-        if not self.answer.done():
-            self.answer.set_exception(twin(error))
 
 
 @dataclass
@@ -156,7 +75,6 @@ class Appends:
         self._options = options
         self._executor = executor
         self.noticed = Noticed() if noticed is None else noticed
-        self._sql = rendered(AppendStatements, options.tables).add_messages
 
     async def add(
         self,
@@ -180,23 +98,12 @@ class Appends:
 
     async def _send(self, appends: Sequence[Append], *, waits_for_locks: bool) -> list[Outcome]:
         """Store appends whose rows are made, those of a conversation next to each other. Returns their outcomes."""
-        calls = zip(
-            *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
-            strict=True,
-        )
-        columns = zip(*(row for append in appends for row in append.rows), strict=True)
-        # Several columns are mostly empty, and encoding a list of Nones takes as long as one of texts.
-        messages = (column if any(value is not None for value in column) else None for column in columns)
-        known = ["known" if each.id in append.known else None for append in appends for each in append.messages]
-        vectors = [vector(row[2]) for append in appends for row in append.rows] if self._options.search else None
-        limit, archive = self._options.storage_limit, self._options.on_limit == "archive"
-        arguments = [*calls, *messages, vectors, limit, archive, waits_for_locks, known if any(known) else None]
-        files, runs = _files_of(appends), _runs_of(appends, self._options.tables)
         while True:
-            shown = _shown(appends) if self.noticed.voltagent else (None, None, None)
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
-            more = *shown, self._options.limit_is_given, *files, *runs
-            answer = await self._fetch([*arguments, *more], waits_for_locks=waits_for_locks)
+            sql, arguments = statement_for(
+                appends, self._options, beside_voltagent=self.noticed.voltagent, waits_for_locks=waits_for_locks
+            )
+            answer = await self._fetch(sql, arguments, waits_for_locks=waits_for_locks)
             stored_at = {row["item"]: row["stored_at"] for row in answer}
             if 0 not in stored_at or stored_at[0] is not None:
                 break
@@ -205,12 +112,12 @@ class Appends:
             self._notice_removal()
         items = count(1)
         return [
-            _outcome(append, number, list(islice(items, len(append.rows))), len(appends), stored_at)
+            outcome_of(append, number, list(islice(items, len(append.rows))), len(appends), stored_at)
             for number, append in enumerate(appends, 1)
         ]
 
-    async def _fetch(self, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
-        return await self._executor.fetch(self._sql, *arguments)
+    async def _fetch(self, sql: str, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
+        return await self._executor.fetch(sql, *arguments)
 
     def _notice_voltagent(self) -> None:
         self.noticed.voltagent = True
@@ -227,58 +134,6 @@ class Appends:
             limit,
             "as the storage was told" if given else "which is the default",
         )
-
-
-def _shown(appends: Sequence[Append]) -> tuple[Sequence[str | None], ...]:
-    """Return ui_parts, speakers and results of the messages, for VoltAgent."""
-    shown = [each for append in appends for each in show(append.messages)]
-    return shown_columns(shown, [message.role for append in appends for message in append.messages])
-
-
-def _outcome(append: Append, number: int, items: Sequence[int], calls: int, stored_at: Mapping[int, Any]) -> Outcome:
-    """Return what became of a call, from the answer of the database. Its messages have the numbers *items*."""
-    times = [stored_at[item] for item in items if item in stored_at]
-    if times:
-        return "locked" if None in times else times
-    for message, item in zip(append.messages, items, strict=True):
-        if -(calls + item) in stored_at:
-            if (clock := stored_at[-(calls + item)]) is not None:
-                return InvalidInputError(
-                    f"created_at of message {message.id!r} is {message.created_at}, more than a day ahead of the "
-                    f"database's clock, {clock}. Leave it out, or set the clock of this machine."
-                )
-            return (
-                MessageNotFoundError(message.id, append.conversation_id)
-                if message.id in append.known
-                else InvalidInputError(
-                    f"message id {message.id!r} is taken in conversation {append.conversation_id!r}, by a message that "
-                    "VoltAgent stored for another user. Leave the id out to get a new one."
-                )
-            )
-    if -number not in stored_at:
-        return "missing"
-    return "deleted" if stored_at[-number] is None else "user deleted"
-
-
-def _files_of(appends: Sequence[Append]) -> tuple[Sequence[str | None] | None, ...]:
-    """Return the files that each message refers to, and the ids and the contents of new ones; None: there are none."""
-    used = [used_files(row) for append in appends for row in append.rows]
-    if not any(used):
-        return None, None, None
-    contents = {id: content for append in appends for id, content in append.contents.items()}
-    return (used, list(contents), list(contents.values())) if contents else (used, None, None)
-
-
-def _runs_of(appends: Sequence[Append], tables: Tables) -> tuple[object, ...]:
-    """Return the hashes of the users and the beginnings of the runs that may create a conversation, and the clock."""
-    runs = [
-        (hash_of_user(tables, each.user_id), repr(each.began_at))
-        if each.began_at is not None and each.resource_id is not None and each.user_id is not None
-        else (None, None)
-        for each in appends
-    ]
-    hashes, began_ats = zip(*runs, strict=True)
-    return (hashes, began_ats, Elapsed()) if any(hashes) else (None, None, None)
 
 
 @dataclass(eq=False)
@@ -356,10 +211,10 @@ class BatchedAppends(Appends):
             self._upgrading = asyncio.create_task(self._upgrade(), name="voltmem: the tables are upgraded")
             self._upgrading.add_done_callback(_log_failure)
 
-    async def _fetch(self, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
+    async def _fetch(self, sql: str, arguments: Sequence[object], *, waits_for_locks: bool) -> list[Record]:
         if waits_for_locks:
-            return await super()._fetch(arguments, waits_for_locks=True)
-        return await self._database.fetch(self._sql, *arguments, all_workers=True)
+            return await super()._fetch(sql, arguments, waits_for_locks=True)
+        return await self._database.fetch(sql, *arguments, all_workers=True)
 
     # --- statements -------------------------------------------------------------------------------------------
 

@@ -74,6 +74,8 @@ def _of_entries(tables: Tables) -> str:
 RIGHTS: Final[Mapping[str, Rights]] = {
     "conversations": Rights(_ALL, _ALL, rows=_of_user("user_id")),
     "messages": Rights(_ALL, _ALL, rows=_of_conversations),
+    # A trigger adds rows, as the owner.
+    "changed_lines": Rights("SELECT, UPDATE, DELETE", read_only=""),
     "payloads": Rights("SELECT, INSERT, UPDATE", "SELECT", rows=_of_conversations),
     # A token opens the conversation to anyone who has it, so reports do not see it.
     "shares": Rights(

@@ -34,6 +34,7 @@ class Place(NamedTuple):
 LAYOUT: Final = (
     Place("conversations", "id", None),
     Place("messages", "conversation_id", "conversations"),
+    Place("changed_lines", "conversation_id", "conversations"),
     Place("payloads", "conversation_id", "conversations"),
     Place("shares", "conversation_id", "conversations"),
     Place("files", "user_id", None),
@@ -52,6 +53,10 @@ LOCAL: Final = (
 # Citus allows no triggers on distributed tables.
 _TRIGGERS: Final = (
     ("conversations", "tell_watchers"),
+    ("conversations", "tell_watchers_of_update"),
+    ("messages", "line_insert"),
+    ("messages", "line_update"),
+    ("messages", "line_delete"),
     ("messages", "files_insert"),
     ("messages", "files_update"),
     ("messages", "files_delete"),
