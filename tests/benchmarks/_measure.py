@@ -1,4 +1,4 @@
-"""Paired measurements: voltmem and raw asyncpg take turns in one run, and each turn gives a ratio."""
+"""Paired measurements: voltmem and its yardstick take turns in one run, and each turn gives a ratio."""
 
 from __future__ import annotations
 
@@ -6,33 +6,45 @@ import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from tests.benchmarks._costs import Costs, Meter
+
 Call: TypeAlias = Callable[[int], Awaitable[object]]
 """One call. Its argument is its number, so that each call may use another conversation."""
-Unit: TypeAlias = Literal["ms", "a second", "KiB", "round trips"]
+Unit: TypeAlias = Literal["ms", "ms of CPU", "a second", "KiB", "round trips"]
 
 ROUNDS: Final = 11
 
 
 @dataclass(frozen=True)
 class Side:
-    """The cost of one side in one turn."""
+    """What one side measured in one turn."""
 
     value: float
-    cpu: float | None = None
-    """Seconds of CPU time of this process for 1,000 calls."""
+    calls: int | None = None
+    """How many calls the turn took, by which its costs are divided; None: they say nothing about a call."""
 
 
 Measure: TypeAlias = Callable[[], Awaitable[Side]]
-Turn: TypeAlias = tuple[Side, Side]
+Before: TypeAlias = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The turns of one row, and what each of them used."""
+
+    ours: list[Side]
+    theirs: list[Side]
+    our_costs: list[Costs | None]
+    their_costs: list[Costs | None]
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The bound of the contract for a ratio."""
+    """The aim for a ratio."""
 
     kind: Literal["at most", "at least"]
     value: float
@@ -45,11 +57,20 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Row:
+    """What a row is about. Rows of two runs are compared if this is equal."""
+
+    part: str
+    loop: str
+    what: str
+    yardstick: str
+
+
+@dataclass(frozen=True)
 class Result:
     """One row of the table: medians over the turns, and the quartiles of their ratios."""
 
-    what: str
-    yardstick: str
+    row: Row
     unit: Unit
     ours: float
     theirs: float
@@ -58,52 +79,49 @@ class Result:
     high: float
     turns: int
     bound: Bound | None
-    our_cpu: float | None
-    their_cpu: float | None
+    our_costs: Costs | None
+    their_costs: Costs | None
 
     @classmethod
-    def of(cls, what: str, yardstick: str, unit: Unit, turns: Sequence[Turn], bound: Bound | None) -> Result:
-        """Return the row for these turns, voltmem's first."""
-        our_sides, their_sides = zip(*turns, strict=True)
-        ratios = [ours.value / theirs.value for ours, theirs in turns]
-        low, ratio, high = statistics.quantiles(
-            ratios, n=4
-        )  # of fewer than three values they would lie outside the measured range
+    def of(cls, row: Row, unit: Unit, turns: Turns, bound: Bound | None) -> Result:
+        """Return the result of these turns."""
+        ours, theirs = ([side.value for side in sides] for sides in (turns.ours, turns.theirs))
+        ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
+        low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive")
         return cls(
-            what,
-            yardstick,
+            row,
             unit,
-            ours=statistics.median(side.value for side in our_sides),
-            theirs=statistics.median(side.value for side in their_sides),
+            ours=statistics.median(ours),
+            theirs=statistics.median(theirs),
             ratio=ratio,
             low=low,
             high=high,
-            turns=len(turns),
+            turns=len(ratios),
             bound=bound,
-            our_cpu=_median_cpu(our_sides),
-            their_cpu=_median_cpu(their_sides),
+            our_costs=Costs.median(turns.our_costs),
+            their_costs=Costs.median(turns.their_costs),
         )
 
     @property
     def reached(self) -> bool | None:
-        """Return whether the contract's bound is met; None if it has none."""
+        """Whether the aim is reached; None if there is none."""
         return None if self.bound is None else self.bound.holds(self.ratio)
 
+    def is_worse_than(self, last: Result) -> bool:
+        """Return whether the ratio got worse by more than the wider of the two ranges between quartiles."""
+        spread = max(self.high - self.low, last.high - last.low)
+        growth = self.ratio - last.ratio
+        return (-growth if self.unit == "a second" else growth) > spread
 
-def _median_cpu(sides: Sequence[Side]) -> float | None:
-    values = [side.cpu for side in sides if side.cpu is not None]
-    return statistics.median(values) if values else None
 
-
-async def latency(call: Call, calls: int) -> Side:
-    """Return the median time of *count* calls, one after the other, in milliseconds."""
+async def latency(call: Call, calls: int, percentile: int = 50) -> Side:
+    """Return the milliseconds of *count* calls, one after the other: the median, or this percentile."""
     times: list[float] = []
-    cpu = time.process_time()
     for number in range(calls):
         started = time.perf_counter()
         await call(number)
         times.append(time.perf_counter() - started)
-    return Side(statistics.median(times) * 1000, (time.process_time() - cpu) / calls * 1000)
+    return Side(statistics.quantiles(times, n=100, method="inclusive")[percentile - 1] * 1000, calls)
 
 
 async def throughput(call: Call, calls: int, callers: int) -> Side:
@@ -114,37 +132,42 @@ async def throughput(call: Call, calls: int, callers: int) -> Side:
         for number in numbers:
             await call(number)
 
-    started, cpu = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(callers)))
-    seconds = time.perf_counter() - started
-    return Side(calls / seconds, (time.process_time() - cpu) / calls * 1000)
+    return Side(calls / (time.perf_counter() - started), calls)
 
 
 async def take_turns(
     ours: Measure,
     theirs: Measure,
     rounds: int,
-    before: Callable[[], Awaitable[object]],
+    meter: Meter,
+    *,
+    adds: float,
+    before: Before,
     after: Callable[[], object],
-) -> list[Turn]:
+) -> Turns:
     """
-    Return the costs of both sides in each round, after a round that does not count.
+    Return what both sides measured in each round, after a round that does not count.
 
     Args:
         ours: One turn of voltmem.
         theirs: One turn of the yardstick. The first side changes from round to round.
         rounds: The number of rounds that count.
+        meter: Reads what each turn uses.
+        adds: How many messages a call adds.
         before: Prepares the state for each turn.
         after: Called after each round.
     """
-    turns: list[Turn] = []
+    turns = Turns([], [], [], [])
+    ours_first = [(ours, turns.ours, turns.our_costs), (theirs, turns.theirs, turns.their_costs)]
     for number in range(rounds + 1):
-        sides: dict[Measure, Side] = {}
-        for measure in (ours, theirs) if number % 2 else (theirs, ours):
+        for measure, sides, costs in ours_first if number % 2 else ours_first[::-1]:
             await before()
             gc.collect()
-            sides[measure] = await measure()
-        if number:
-            turns.append((sides[ours], sides[theirs]))
+            side, used = await meter.during(measure, adds)
+            if number:
+                sides.append(side)
+                costs.append(used)
         after()
     return turns

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Final
 
 from tests.benchmarks._bench import Bench
-from tests.benchmarks._measure import Bound, Side, latency, throughput
-from tests.benchmarks.reads import OF_ONE_USER, fill
+from tests.benchmarks._measure import Bound, Side
+from tests.benchmarks.sidebar import OF_ONE_USER, fill
 from tests.dialogues import HAS_REAL, REAL
 from voltmem._areas.words import vector, words
 
@@ -18,7 +18,6 @@ MESSAGES: Final = 10
 AT_ONCE: Final = 100_000
 ALLOWED_MILLISECONDS: Final = 20
 QUERIES: Final = 500
-DEARER: Final = 1.3
 
 _numbers = count()
 
@@ -111,7 +110,7 @@ async def searching(bench: Bench, texts: Sequence[str]) -> None:
         f"search, {OF_ONE_USER} conversations of {bench.rows:,}, {bench.rows * MESSAGES:,} messages",
         "the milliseconds allowed",
         "ms",
-        partial(latency, search, QUERIES),
+        bench.latency(search, QUERIES),
         allowed,
         bound=Bound("at most", 1),
     )
@@ -128,8 +127,8 @@ async def listing(bench: Bench) -> None:
         f"list_conversations, {bench.rows:,} conversations, {bench.rows * MESSAGES:,} messages",
         "the same without previews",
         "ms",
-        partial(latency, partial(page, preview=True), 500),
-        partial(latency, partial(page, preview=False), 500),
+        bench.latency(partial(page, preview=True), 500),
+        bench.latency(partial(page, preview=False), 500),
     )
 
 
@@ -149,17 +148,19 @@ async def adding(bench: Bench, texts: Sequence[str]) -> None:
         f"add_message alone, search=True, {among}",
         "without the search",
         "ms",
-        partial(latency, with_search, 1_000),
-        partial(latency, without, 1_000),
-        bound=Bound("at most", DEARER),
+        bench.latency(with_search, 1_000),
+        bench.latency(without, 1_000),
+        bound=Bound("at most", 1.3),
+        adds=1,
     )
     await bench.compare(
         f"add_message, 64 at once, search=True, {among}",
         "without the search",
         "a second",
-        partial(throughput, with_search, 8_000, 64),
-        partial(throughput, without, 8_000, 64),
-        bound=Bound("at least", round(1 / DEARER, 2)),
+        bench.throughput(with_search, 8_000, 64),
+        bench.throughput(without, 8_000, 64),
+        bound=Bound("at least", 0.8),
+        adds=1,
     )
 
 

@@ -1,24 +1,18 @@
-"""
-Adding messages:
-
-one caller, many callers, batches, and the import of real dialogues. Everything is synced to disk.
-"""
+"""Adding messages: one caller, many callers, batches. Everything is synced to disk."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
-from tests.benchmarks._bench import CONVERSATIONS, STORAGE_LIMIT, TEXT, Bench
-from tests.benchmarks._measure import Bound, Call, Side, latency, throughput
-from tests.dialogues import HAS_REAL, REAL
+from tests.benchmarks._bench import STORAGE_LIMIT, TEXT, Bench
+from tests.benchmarks._measure import Before, Bound, Call
 from voltmem._tables import Tables
 
-CALLERS: Final = (1, 8, 64, 256)
+# How many callers at once, with the aim.
+CALLERS: Final = {1: None, 8: None, 64: Bound("at least", 2.5), 256: Bound("at least", 3)}
 CALLS_AT_ONCE: Final = 8_000
 BATCH: Final = 50
 
@@ -73,13 +67,13 @@ def insert_many(tables: Tables) -> str:
 async def run(bench: Bench) -> None:
     """Run all measurements except the one on a slower disk."""
     await alone(bench)
-    for callers in CALLERS:
-        await many(bench, callers, f"{callers} at once, 1,000 conversations")
+    await alone_with_the_limit_reached(bench)
+    for callers, bound in CALLERS.items():
+        await many(bench, callers, f"{callers} at once, 1,000 conversations", bound=bound)
     full = partial(bench.start_anew, STORAGE_LIMIT)
     await many(bench, 64, "64 at once, 1,000 conversations, the limit reached", before=full)
-    await many(bench, 64, "64 at once, one hot conversation", hot=True)
+    await many(bench, 64, "64 at once, one hot conversation", hot=True, bound=Bound("at least", 1.9))
     await batches(bench)
-    await imported(bench)
 
 
 async def on_a_slower_disk(bench: Bench) -> None:
@@ -88,41 +82,67 @@ async def on_a_slower_disk(bench: Bench) -> None:
         await many(bench, callers, f"{callers} at once, each flush 1 ms slower")
 
 
-def conversation(number: int) -> str:
+def conversation(bench: Bench, number: int) -> str:
     """Return the id of the conversation for a call: each call uses another one."""
-    return f"c{number * 7 % CONVERSATIONS}"
+    return f"c{number * 7 % bench.conversations}"
 
 
 def adding(bench: Bench) -> Call:
     """Return voltmem's side: add_message."""
     storage = bench.storage()
-    return lambda number: storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(number))
+    return lambda number: storage.add_message({"role": "user", "content": TEXT}, "ada", conversation(bench, number))
 
 
 def inserting(bench: Bench) -> Call:
     """Return the yardstick's side: a single INSERT."""
     sql = insert(bench.yardstick)
-    return lambda number: bench.pool.execute(sql, conversation(number), new_id(), TEXT)
+    return lambda number: bench.pool.execute(sql, conversation(bench, number), new_id(), TEXT)
+
+
+def by_hand_in(bench: Bench) -> Call:
+    """Return the yardstick's side: one statement with the same effect."""
+    sql = by_hand(bench.yardstick)
+    return lambda number: bench.pool.fetchval(sql, conversation(bench, number), new_id(), TEXT, "ada")
 
 
 async def alone(bench: Bench) -> None:
     """Measure add_message by one caller, against each of the two hand-written statements."""
-
-    def hand(number: int) -> Awaitable[object]:
-        return bench.pool.fetchval(by_hand(bench.yardstick), conversation(number), new_id(), TEXT, "ada")
-
-    compare = partial(bench.compare, unit="ms", ours=partial(latency, adding(bench), 500))
-    by_hand_alone = partial(compare, yardstick="one statement by hand", theirs=partial(latency, hand, 500))
-    await by_hand_alone("add_message alone", bound=Bound("at most", 1.15), before=bench.start_anew)
+    ours, bare = adding(bench), inserting(bench)
+    compare = partial(bench.compare, unit="ms", adds=1, before=bench.start_anew)
+    await compare(
+        "add_message alone",
+        "one statement by hand",
+        ours=bench.latency(ours, 500),
+        theirs=bench.latency(by_hand_in(bench), 500),
+        bound=Bound("at most", 1.15),
+    )
     await compare(
         "add_message alone",
         "a bare INSERT",
-        theirs=partial(latency, inserting(bench), 500),
-        bound=Bound("at most", 1.6),
-        before=bench.start_anew,
+        ours=bench.latency(ours, 500),
+        theirs=bench.latency(bare, 500),
+        bound=Bound("at most", 1.5),
     )
-    full = partial(bench.start_anew, STORAGE_LIMIT)
-    await by_hand_alone("add_message alone, the limit reached", before=full)
+    await compare(
+        "add_message alone, 99th percentile",
+        "a bare INSERT, 99th percentile",
+        ours=bench.latency(ours, 2_000, percentile=99),
+        theirs=bench.latency(bare, 2_000, percentile=99),
+        bound=Bound("at most", 2),
+    )
+
+
+async def alone_with_the_limit_reached(bench: Bench) -> None:
+    """Measure add_message by one caller, where each message removes another one."""
+    await bench.compare(
+        "add_message alone, the limit reached",
+        "one statement by hand",
+        "ms",
+        bench.latency(adding(bench), 500),
+        bench.latency(by_hand_in(bench), 500),
+        adds=1,
+        before=partial(bench.start_anew, STORAGE_LIMIT),
+    )
 
 
 async def many(
@@ -131,7 +151,8 @@ async def many(
     what: str,
     *,
     hot: bool = False,
-    before: Callable[[], Awaitable[object]] | None = None,
+    bound: Bound | None = None,
+    before: Before | None = None,
 ) -> None:
     """Measure the calls per second of many callers on one pool; hot: all for one conversation."""
     ours, theirs = adding(bench), inserting(bench)
@@ -140,9 +161,10 @@ async def many(
         f"add_message, {what}",
         "bare INSERTs on the pool",
         "a second",
-        partial(throughput, (lambda _: ours(0)) if hot else ours, calls, callers),
-        partial(throughput, (lambda _: theirs(0)) if hot else theirs, calls, callers),
-        bound=Bound("at least", 2.5) if what == "64 at once, 1,000 conversations" else None,
+        bench.throughput((lambda _: ours(0)) if hot else ours, calls, callers),
+        bench.throughput((lambda _: theirs(0)) if hot else theirs, calls, callers),
+        bound=bound,
+        adds=1,
         before=before or bench.start_anew,
     )
 
@@ -163,67 +185,9 @@ async def batches(bench: Bench) -> None:
         f"add_messages of {BATCH}",
         "one bare INSERT … SELECT unnest",
         "ms",
-        partial(latency, add, 100),
-        partial(latency, bare, 100),
-        bound=Bound("at most", 1.3),
+        bench.latency(add, 100),
+        bench.latency(bare, 100),
+        bound=Bound("at most", 1.4),
+        adds=BATCH,
         before=bench.start_anew,
     )
-
-
-async def imported(bench: Bench) -> None:
-    """Measure the import of the real dialogues, if they are beside the checkout."""
-    if not HAS_REAL:
-        bench.progress.console.print("the real dialogues are not beside the checkout: no row for importing them")
-        return
-    talks = list(REAL)
-    storage = bench.storage(storage_limit=None)
-
-    async def add(number: int) -> None:
-        talk = talks[number]
-        await storage.ensure_conversation({"id": talk["id"], "user_id": "ada"})
-        await storage.add_messages(talk["messages"], "ada", talk["id"])
-
-    async def copy() -> Side:
-        started, cpu = time.perf_counter(), time.process_time()
-        await copy_all(bench, talks)
-        seconds = time.perf_counter() - started
-        return Side(len(talks) / seconds, (time.process_time() - cpu) / len(talks) * 1000)
-
-    await bench.compare(
-        f"{len(talks):,} real dialogues imported, 16 at once",
-        "two COPYs",
-        "a second",
-        partial(throughput, add, len(talks), 16),
-        copy,
-        before=bench.start_anew,
-        rounds=5,
-    )
-
-
-async def copy_all(bench: Bench, talks: list[dict[str, Any]]) -> None:
-    """Store the same dialogues with one COPY for each table, without checks."""
-    conversations = [(talk["id"], "agent", "ada") for talk in talks]
-    messages = [
-        (talk["id"], new_id(), message["role"], *contents(message["content"]), message["type"])
-        for talk in talks
-        for message in talk["messages"]
-    ]
-    schema, prefix = bench.yardstick.schema, bench.yardstick.prefix
-    async with bench.pool.acquire() as connection, connection.transaction():
-        await connection.copy_records_to_table(
-            f"{prefix}_conversations",
-            schema_name=schema,
-            columns=["id", "resource_id", "user_id"],
-            records=conversations,
-        )
-        await connection.copy_records_to_table(
-            f"{prefix}_messages",
-            schema_name=schema,
-            columns=["conversation_id", "message_id", "role", "content", "content_json", "type"],
-            records=messages,
-        )
-
-
-def contents(content: object) -> tuple[str, str | None]:
-    """Return the values of the two columns of a content."""
-    return (content, None) if isinstance(content, str) else ("", json.dumps(content))
