@@ -48,7 +48,7 @@ soak: $(VENV)/dev ## Load with faults, and what was lost: make soak MINUTES=60
 
 check: lint types test-adapters test-versions test ## All that CI runs
 
-bench: $(VENV)/dev ## What things cost, beside raw asyncpg: make bench ROWS=1000000
+bench: $(VENV)/bench ## What things cost, beside raw asyncpg: make bench ROWS=1000000
 	$(BIN)/python -m tests.benchmarks $(ROWS) $(ARGS)
 
 stubs: $(VENV)/dev ## Make the type stubs and the snapshot of the public API again
@@ -79,7 +79,7 @@ hooks: $(VENV)/dev ## Style before each commit, types before each push: git runs
 	$(BIN)/pre-commit install
 
 lock: $(UV) ## Pin again what pyproject.toml asks for; the newest releases with make lock ARGS=--upgrade
-	$(PIN) $(ARGS) --extra dev pyproject.toml -o .requirements/dev.txt
+	$(PIN) $(ARGS) --extra bench pyproject.toml -o .requirements/dev.txt
 	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/agno-1.in -o .requirements/agno-1.txt
 	$(PIN) $(ARGS) --extra test pyproject.toml .requirements/openai-agents.in -o .requirements/openai-agents.txt
 
@@ -96,7 +96,7 @@ $(UV):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-$(VENV)/embedded $(VENV)/example $(VENV)/dev: $(UV) pyproject.toml .requirements/dev.txt
+$(VENV)/embedded $(VENV)/example $(VENV)/dev $(VENV)/bench: $(UV) pyproject.toml .requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python -c .requirements/dev.txt -e '.[$(@F)]'
 	@touch $@
 

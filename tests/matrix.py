@@ -53,6 +53,7 @@ WHOLE_ONLY = [
     "--ignore=tests/adapters",
     "--ignore=tests/across",
     "--ignore=tests/docs/test_site.py",
+    "--ignore=tests/test_benchmarks.py",
     "--deselect=tests/sync/test_twins.py::test_mypy_agrees_with_the_stub_and_with_the_module_behind_it",
 ]
 # These tests start servers of their own, of the default version, so they depend on the Python only.
@@ -63,6 +64,7 @@ NOT_THROUGH_POOLER = [
     "--ignore=tests/chat",
     "--ignore=tests/docs",
     "--ignore=tests/parts",
+    "--ignore=tests/test_benchmarks.py",
     "--ignore=tests/typing",
     "--ignore=tests/web/front_ends",
 ]
