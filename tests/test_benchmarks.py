@@ -1,11 +1,14 @@
 """The benchmarks: each row can be measured, and a run is compared with the one before."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+from tests.benchmarks.__main__ import PARTS
 from tests.benchmarks._costs import Costs
 from tests.benchmarks._kept import keep, last
 from tests.benchmarks._measure import Bound, Result, Row, Unit
+from tests.benchmarks.peers.compare import WORK
 from tests.programs import python
 
 ROW = Row("writes", "asyncio", "add_message alone", "a bare INSERT")
@@ -19,8 +22,6 @@ def result(ratio: float = 1.5, *, low: float = 1.4, high: float = 1.6, unit: Uni
 
 async def test_each_part_of_the_benchmarks_runs(database: str) -> None:
     """A quick run measures each row of each part, and exits without an error."""
-    from tests.benchmarks.__main__ import PARTS
-
     asked = [argument for part in PARTS for argument in ("--only", part)]
 
     printed = await python("-m", "tests.benchmarks", "--quick", *asked, VOLTMEM_TEST_DSN=database, COLUMNS="200")
@@ -64,3 +65,14 @@ def test_a_run_without_a_last_one_is_compared_with_none(tmp_path: Path) -> None:
     (tmp_path / "benchmarks.json").write_text('{"about": {}, "results": [{"what": "import voltmem"}]}')
 
     assert last(tmp_path).results == []
+
+
+async def test_the_work_of_the_peers_runs_for_voltmem(database: str) -> None:
+    """The program that each peer runs measures every work of the table, here of voltmem."""
+    program = ["-m", "tests.benchmarks.peers.work", "ours"]
+
+    worked = json.loads(await python(*program, "work", database, "0.01"))
+    started = json.loads(await python(*program, "start", database, "0.01"))
+
+    assert (worked | started).keys() == WORK.keys()
+    assert all(milliseconds > 0 for milliseconds in (worked | started).values())

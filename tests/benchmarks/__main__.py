@@ -37,6 +37,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks._bench import Settings, bench, progress_bar
 from tests.benchmarks._measure import Result
+from tests.benchmarks.peers.compare import compare
 from tests.checkout import ROOT
 
 # A commit delay with no siblings needed: each flush first waits this many microseconds, and other commits join it.
@@ -70,11 +71,18 @@ class Wanted:
     parts: Sequence[str]
     folder: Path | None
     """Where the run is kept; None: nowhere."""
+    peers: bool = False
+    """Whether to compare with the peers instead."""
 
 
 async def main(wanted: Wanted) -> None:
-    """Measure the parts, show the results beside those of the last run, and keep them."""
+    """Measure the parts, show the results beside those of the last run, and keep them; or compare with the peers."""
     with progress_bar() as progress:
+        if wanted.peers:
+            async with bench(wanted.settings, progress) as server:
+                _report.show_about(await _report.circumstances(server), progress.console)
+                await compare(server, wanted.folder)
+            return
         results, about = await measure(wanted, progress)
     last = _kept.last(wanted.folder) if wanted.folder else _kept.Run({}, [])
     _report.show(results, last, about, progress.console)
@@ -110,9 +118,10 @@ def read_arguments() -> Wanted:
     parser.add_argument(
         "--quick", action="store_true", help="only see that each row works: few calls, a thousand rows, nothing kept"
     )
+    parser.add_argument("--peers", action="store_true", help="run the same work on other packages, beside voltmem")
     given = parser.parse_args()
-    rows = given.rows or (1_000 if given.quick else 1_000_000)
-    return Wanted(Settings(rows, given.loop, given.quick), given.only or USUAL, None if given.quick else ROOT / "build")
+    settings = Settings(given.rows or (1_000 if given.quick else 1_000_000), given.loop, given.quick)
+    return Wanted(settings, given.only or USUAL, None if given.quick else ROOT / "build", given.peers)
 
 
 def run(wanted: Wanted) -> None:

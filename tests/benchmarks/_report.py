@@ -63,6 +63,11 @@ def show(results: Sequence[Result], last: Run, about: dict[str, str], console: C
     """Show the tables on the screen, beside the ratios of the last run."""
     console.print(_table((*RATIOS, "last ratio"), (_beside(each, last.of(each)) for each in results)))
     console.print(_table(COSTS, _costs(results)))
+    show_about(about, console)
+
+
+def show_about(about: dict[str, str], console: Console) -> None:
+    """Show the circumstances on the screen."""
     for name, value in about.items():
         console.print(f"{name}: {value}")
 
