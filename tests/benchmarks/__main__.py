@@ -4,7 +4,7 @@ Measure voltmem against raw asyncpg in the same run: ``make bench``, ``make benc
 Each row of the table is measured in turns, voltmem and then the yardstick, on one throw-away server that syncs to disk
 (or on the one of VOLTMEM_TEST_DSN). The ratio is the median of the ratios of all turns, with their quartiles. A second
 table says what a call uses. The results are kept in build/benchmarks.json, with which the next run is compared, and as
-Markdown in build/benchmarks.md. It takes about a quarter of an hour.
+Markdown in build/benchmarks.md. It takes about twenty minutes.
 """
 
 from __future__ import annotations
