@@ -1917,26 +1917,32 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_usage(of_user text, counts_co
 AS $function$
 BEGIN
     IF counts_conversations THEN
-        SELECT count(*) INTO conversations FROM "public".voltagent_memory_conversations AS c WHERE c.user_id = of_user;
+        EXECUTE $statement$
+            SELECT count(*) FROM "public".voltagent_memory_conversations AS c WHERE c.user_id = $1
+        $statement$ INTO conversations USING of_user;
     END IF;
     IF counts_messages THEN
         -- LATERAL, because a join of the two tables might read all messages.
-        SELECT coalesce(sum(each.messages), 0) INTO messages
+        EXECUTE $statement$
+            SELECT coalesce(sum(each.messages), 0)
             FROM "public".voltagent_memory_conversations AS c
             CROSS JOIN LATERAL (
                 SELECT count(*) AS messages
                 FROM "public".voltagent_memory_messages AS m
                 WHERE m.conversation_id = c.id
             ) AS each
-            WHERE c.user_id = of_user;
+            WHERE c.user_id = $1
+        $statement$ INTO messages USING of_user;
     END IF;
     IF counts_file_bytes THEN
-        SELECT coalesce(sum(CASE WHEN f.id IS NOT NULL THEN f.size ELSE 262144 * (
+        EXECUTE $statement$
+            SELECT coalesce(sum(CASE WHEN f.id IS NOT NULL THEN f.size ELSE 262144 * (
                 SELECT count(*) FROM "public".voltagent_memory_file_chunks AS k
                 WHERE k.user_id = f.user_id AND k.upload = f.upload
-            ) END), 0) INTO file_bytes
+            ) END), 0)
             FROM "public".voltagent_memory_files AS f
-            WHERE f.user_id = of_user;
+            WHERE f.user_id = $1
+        $statement$ INTO file_bytes USING of_user;
     END IF;
     RETURN NEXT;
 END

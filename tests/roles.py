@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import astuple
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests import citus
 from tests.command_line.commands import as_user
 from tests.tables import create_tables
+from voltmem._postgres.migrations.files import Migration
 from voltmem._postgres.roles import RoleNames, script
 from voltmem._tables import Tables
 
@@ -41,15 +43,17 @@ async def logins(connection: Connection, dsn: str, schema: str) -> AsyncIterator
     """Create the tables, the roles and the logins; all roles are dropped at the end."""
     names, password = new_names(), secrets.token_hex(8)
     await create_tables(schema)
-    await connection.execute(script(Tables(schema, PREFIX), names))
+    await run_script(connection, Tables(schema, PREFIX), names)
     nobody = f"{names.application}_nobody"
     made = [*astuple(names), nobody]
-    await connection.execute(f"""
-        CREATE ROLE {nobody} LOGIN PASSWORD '{password}';
-        GRANT USAGE ON SCHEMA {schema} TO {nobody};
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {nobody};
-        GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {nobody};
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {nobody}""")
+    await connection.execute(f"CREATE ROLE {nobody} LOGIN PASSWORD '{password}'")
+    for right in (
+        f"USAGE ON SCHEMA {schema}",
+        f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}",
+        f"EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema}",
+        f"USAGE ON ALL SEQUENCES IN SCHEMA {schema}",
+    ):
+        await connection.execute(f"GRANT {right} TO {nobody}")
     members = {}
     for name in astuple(names)[:3]:
         members[name] = f"{name}_login"
@@ -60,4 +64,12 @@ async def logins(connection: Connection, dsn: str, schema: str) -> AsyncIterator
         yield Logins(names, *(as_user(dsn, each, password) for each in [*members.values(), nobody]))
     finally:
         for name in [*members.values(), *made]:
-            await connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+            await connection.execute(f"DROP OWNED BY {name} CASCADE")
+            await connection.execute(f"DROP ROLE {name}")
+
+
+async def run_script(connection: Connection, tables: Tables, names: RoleNames) -> None:
+    """Run the script of the roles, as psql does: statement by statement, since Citus refuses several at once."""
+    text = script(tables, names, distributed=citus.DSN is not None)
+    for statement in Migration("roles", text).statements(tables):
+        await connection.execute(statement)

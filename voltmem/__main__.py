@@ -130,7 +130,7 @@ def _sql(arguments: argparse.Namespace) -> str:
     tables = Tables(arguments.schema, arguments.prefix)
     given = {name: getattr(arguments, name) for name in _ROLES if getattr(arguments, name) is not None}
     if arguments.roles:
-        return roles.script(tables, RoleNames(**given))
+        return roles.script(tables, RoleNames(**given), distributed=arguments.citus)
     if given:
         raise InvalidOptionError(f"{', '.join(given)}: names of roles need --roles")
     return script(tables, distributed=arguments.citus)

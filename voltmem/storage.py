@@ -27,6 +27,7 @@ from voltmem._postgres.database import Database
 from voltmem._postgres.health import Health, look
 from voltmem._postgres.listening import Watching
 from voltmem._postgres.migrations import conversation_schema, voltagent
+from voltmem._postgres.migrations.citus import require_one_server
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus, check, distribute, status, upgrade
 from voltmem._tables import Tables
@@ -153,7 +154,7 @@ class PostgresStorage(Storage):
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
         quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in
-            every process that writes.
+            every process that writes. Not on Citus.
         debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
             never logged.
         connect_timeout: Seconds for each host of the connection string.
@@ -224,6 +225,7 @@ class PostgresStorage(Storage):
         Raises:
             ConnectionFailedError: No server could be reached within retry_timeout, or the login was refused.
             DatabaseError: The database has another encoding than UTF8.
+            SchemaError: Citus distributes the tables, and the storage has *quotas*.
             SchemaNotReadyError: Migrations are missing, with migrate="check".
             MigrationError: A migration failed and was rolled back.
 
@@ -341,6 +343,7 @@ class PostgresStorage(Storage):
 
         Raises:
             SchemaNotReadyError: Migrations are missing.
+            SchemaError: Citus distributes the tables.
 
         Reads all rows, page by page, each page in a read-only transaction of its own. Others may write meanwhile. A
         standby can be checked, too. ``python -m voltmem check`` prints it.
@@ -349,6 +352,7 @@ class PostgresStorage(Storage):
         options = self._options
         async with self._database.connection() as connection:
             await check(connection, options.tables, looks_for_pooler=False)
+            await require_one_server(connection, options.tables, "check() works on one server only")
             limit = options.storage_limit if options.limit_is_given else UNSET
             return await find_all(BoundConnection(connection), options.tables, limit, read_files=read_files)
 
@@ -410,6 +414,10 @@ class PostgresStorage(Storage):
             await check(connection, self._options.tables, looks_for_pooler=looks_for_pooler)
         else:
             await self._upgrade(connection, looks_for_pooler=looks_for_pooler)
+        if self._options.tables.quotas is not None:
+            await require_one_server(
+                connection, self._options.tables, "quotas work on one server only: leave out the option quotas"
+            )
 
     async def _upgrade(self, connection: Connection, *, looks_for_pooler: bool = False) -> list[str]:
         tables = self._options.tables

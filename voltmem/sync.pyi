@@ -2204,6 +2204,7 @@ class PostgresStorage(Storage):
         Raises:
             ConnectionFailedError: No server could be reached within retry_timeout, or the login was refused.
             DatabaseError: The database has another encoding than UTF8.
+            SchemaError: Citus distributes the tables, and the storage has *quotas*.
             SchemaNotReadyError: Migrations are missing, with migrate="check".
             MigrationError: A migration failed and was rolled back.
 
@@ -2258,6 +2259,7 @@ class PostgresStorage(Storage):
 
         Raises:
             SchemaNotReadyError: Migrations are missing.
+            SchemaError: Citus distributes the tables.
 
         Reads all rows, page by page, each page in a read-only transaction of its own. Others may write meanwhile. A
         standby can be checked, too. ``python -m voltmem check`` prints it.

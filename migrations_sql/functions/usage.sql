@@ -1,8 +1,10 @@
--- version 1
+-- version 2
 -- usage: count what a user has: conversations, messages, bytes of files.
 --
 -- All that takes space counts: conversations that are soft-deleted or archived and their messages, messages beyond the
 -- storage limit that are kept, and those of other branches, and the chunks of uploads that are not complete yet.
+--
+-- EXECUTE, because Citus has no generic plan for statements that read all servers.
 --
 -- Arguments: the user; what to count. What is not counted is NULL.
 
@@ -19,26 +21,32 @@ SET enable_seqscan = off
 AS $usage$
 BEGIN
     IF counts_conversations THEN
-        SELECT count(*) INTO conversations FROM {schema}.{prefix}_conversations AS c WHERE c.user_id = of_user;
+        EXECUTE $statement$
+            SELECT count(*) FROM {schema}.{prefix}_conversations AS c WHERE c.user_id = $1
+        $statement$ INTO conversations USING of_user;
     END IF;
     IF counts_messages THEN
         -- LATERAL, because a join of the two tables might read all messages.
-        SELECT coalesce(sum(each.messages), 0) INTO messages
+        EXECUTE $statement$
+            SELECT coalesce(sum(each.messages), 0)
             FROM {schema}.{prefix}_conversations AS c
             CROSS JOIN LATERAL (
                 SELECT count(*) AS messages
                 FROM {schema}.{prefix}_messages AS m
                 WHERE m.conversation_id = c.id
             ) AS each
-            WHERE c.user_id = of_user;
+            WHERE c.user_id = $1
+        $statement$ INTO messages USING of_user;
     END IF;
     IF counts_file_bytes THEN
-        SELECT coalesce(sum(CASE WHEN f.id IS NOT NULL THEN f.size ELSE 262144 * (
+        EXECUTE $statement$
+            SELECT coalesce(sum(CASE WHEN f.id IS NOT NULL THEN f.size ELSE 262144 * (
                 SELECT count(*) FROM {schema}.{prefix}_file_chunks AS k
                 WHERE k.user_id = f.user_id AND k.upload = f.upload
-            ) END), 0) INTO file_bytes
+            ) END), 0)
             FROM {schema}.{prefix}_files AS f
-            WHERE f.user_id = of_user;
+            WHERE f.user_id = $1
+        $statement$ INTO file_bytes USING of_user;
     END IF;
     RETURN NEXT;
 END

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_check
 from voltmem._agents.files import with_files
 from voltmem._agents.windows import exchanges, tool_turns, window
 from voltmem._areas.area import access
-from voltmem._areas.deleted_users import Elapsed, hash_of_user, user_deleted_if_missing
+from voltmem._areas.deleted_users import Elapsed, hash_of_user, with_gone
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
 from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, WindowQuery, require_found, with_is_deleted
@@ -92,13 +92,12 @@ class MemoryStatements:
                     title = CASE WHEN $4 THEN coalesce(existing.title, $3) ELSE $3 END,
                     title_is_automatic = $4 AND (existing.title IS NULL OR existing.title_is_automatic)"""
 
-        def named(change: str, check: str = "", user_deleted_at: str = "") -> str:
+        def named(change: str, check: str = "", gone: str = "") -> str:
             """Return the statement that returns the row even if the title was not changed; else NULLs."""
-            gone = user_deleted_at and f"gone AS ({user_deleted_at}), "
-            columns = f"{(user_deleted_at and '(SELECT at FROM gone)') or 'NULL'} AS user_deleted_at, found.*"
+            columns = f"{(gone and '(SELECT at FROM gone)') or 'NULL'} AS user_deleted_at, found.*"
             names = CONVERSATION_NAMES if check else "*"
             return f"""
-            WITH {gone}named AS ({change}
+            WITH {gone and f"{gone}, "}named AS ({change}
                 RETURNING {CONVERSATION_COLUMNS}{check}
             ) SELECT {columns} FROM ({with_is_deleted(tables, f"SELECT {names} FROM named")}) AS found"""
 
@@ -114,7 +113,7 @@ class MemoryStatements:
                 ON CONFLICT (id) DO UPDATE SET {changes}
                     WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""",
             room(tables, "ARRAY[$2]", conversations="existing.xmax = 0"),
-            user_deleted_if_missing(tables, "$6", "$7"),
+            with_gone(tables, "$6", "$7"),
         )
         # For a conversation that has been seen, and is not created again.
         self.title_of_existing = named(f"""

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
-from voltmem._areas.deleted_users import user_deleted_if_missing
+from voltmem._areas.deleted_users import with_gone
 from voltmem._areas.messages import Messages
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
@@ -139,9 +139,8 @@ class NativeStatements:
         # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
         # because the conversation is updated last. $14: whether a missing conversation is created. The owner is NULL if
         # there is no conversation, or another session was just creating it.
-        gone = user_deleted_if_missing(tables, "$12", "$13")
         self.save = f"""
-            WITH gone AS ({gone} AND $14), owned AS (
+            WITH {with_gone(tables, "$12", "$13", "$14")}, owned AS (
                 SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
             ), made AS (
                 INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)

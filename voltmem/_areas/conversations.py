@@ -40,14 +40,14 @@ class ConversationStatements:
         table, columns = tables.conversations, CONVERSATION_COLUMNS
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2) AND deleted_at IS NULL"
         names = "id, resource_id, user_id, title, metadata, created_at, updated_at"
-        new_row = f"""({names})
-            SELECT $1, $2, $3, $4, $5::text::jsonb,
+        new_row = """$1, $2, $3, $4, $5::text::jsonb,
                 coalesce($6::timestamptz, pg_catalog.statement_timestamp()),
                 coalesce($7::timestamptz, $6::timestamptz, pg_catalog.statement_timestamp())"""
-        # ON CONFLICT, not a unique violation: an error would abort the caller's own transaction.
+        # ON CONFLICT, not a unique violation: an error would abort the caller's own transaction. VALUES, not SELECT,
+        # for which Citus would send the row by way of the coordinator and commit in two phases.
         self.create = f"""
             WITH made AS (
-                INSERT INTO {table} {new_row}
+                INSERT INTO {table} ({names}) VALUES ({new_row})
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="true")}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
@@ -58,7 +58,7 @@ class ConversationStatements:
             WITH found AS (
                 SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
             ), made AS (
-                INSERT INTO {table} AS existing {new_row}
+                INSERT INTO {table} AS existing ({names}) SELECT {new_row}
                 WHERE NOT EXISTS (SELECT 1 FROM found)
                     AND NOT EXISTS (SELECT 1 FROM {table} WHERE id = $1 AND user_id <> $3)
                 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id

@@ -33,10 +33,16 @@ class Elapsed:
         return time.monotonic() - self._moment
 
 
-def user_deleted_if_missing(tables: Tables, user_hash: str, seconds: str) -> str:
-    """Return the SELECT of when the user was deleted during the run, "at"; no row if the conversation $1 exists."""
+def with_gone(tables: Tables, user_hash: str, seconds: str, condition: str = "true") -> str:
+    """
+    Return the WITH items that end with "gone": when the user was deleted during the run, "at".
+
+    No row if the conversation $1 exists, or the condition is not met. The conversation is looked for in an item of its
+    own: otherwise a worker of Citus would call the function, and only the coordinator has the record.
+    """
     since = f"{tables.deleted_since}({user_hash}, {seconds}::double precision)"
-    return f"SELECT {since} AS at WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1)"
+    return f"""there AS MATERIALIZED (SELECT 1 FROM {tables.conversations} WHERE id = $1),
+            gone AS (SELECT {since} AS at WHERE NOT EXISTS (SELECT 1 FROM there) AND {condition})"""
 
 
 class DeletedUserStatements:

@@ -210,11 +210,11 @@ class SidebarStatements:
         conversations = tables.conversations
         owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
 
-        def marked(changes: str, there: str = " AND deleted_at IS NULL") -> str:
+        def marked(changes: str, there: str = " AND deleted_at IS NULL", of_moment: str = "") -> str:
             """Return the statement that makes these changes to a conversation and returns its item."""
             return f"""
                 WITH changed AS (UPDATE {conversations} AS c SET {changes}
-                    FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
+                    FROM (SELECT pg_catalog.statement_timestamp() AS now{of_moment}) AS moment
                     WHERE {owned}{there} RETURNING c.*)
                 {with_is_deleted(tables, items(f"(SELECT changed.*, {last} FROM changed)"))}"""
 
@@ -225,8 +225,11 @@ class SidebarStatements:
         self.tag = marked("tags = $3::text[]")
         # Up to the time of the last message, not the current time: another machine's clock may be ahead, and an answer
         # that is stored later may have the time at which it began.
-        last_time = f"({last_said(tables, 'm.created_at', '$1', owner_of(tables, '$1'))})"
-        self.read = marked(f"read_at = greatest(read_at, coalesce($3::timestamptz, {last_time}, moment.now))")
+        # In FROM: of a statement with a subquery in SET, Citus would run each part alone, in a transaction.
+        last_time = f", ({last_said(tables, 'm.created_at', '$1', owner_of(tables, '$1'))}) AS last_time"
+        self.read = marked(
+            "read_at = greatest(read_at, coalesce($3::timestamptz, moment.last_time, moment.now))", of_moment=last_time
+        )
         # An automatic title replaces only an automatic one.
         self.rename = marked(
             """title = CASE WHEN NOT $4 OR title IS NULL OR title_is_automatic THEN $3 ELSE title END,

@@ -120,26 +120,32 @@ def protected(tables: Tables) -> dict[str, str]:
     return {getattr(tables, name): each.rows(tables) for name, each in RIGHTS.items() if each.rows is not None}
 
 
-def script(tables: Tables, names: RoleNames) -> str:
+def script(tables: Tables, names: RoleNames, *, distributed: bool = False) -> str:
     """Return the SQL script that creates the roles and gives them their privileges. It can be run again."""
     header = (
         f"-- Roles of voltmem for {tables}. Run this after 'python -m voltmem migrate', and after each upgrade,\n"
         "-- as a superuser, or as a role with CREATEROLE that owns the schema and the tables. All or nothing:\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1"
     )
-    return "\n\n".join([header, "BEGIN;", *statements(tables, names), "COMMIT;"]) + "\n"
+    return "\n\n".join([header, "BEGIN;", *statements(tables, names, distributed=distributed), "COMMIT;"]) + "\n"
 
 
-def statements(tables: Tables, names: RoleNames) -> list[str]:
-    """Return the statements of the script, which are one transaction."""
+def statements(tables: Tables, names: RoleNames, *, distributed: bool = False) -> list[str]:
+    """
+    Return the statements of the script, which are one transaction.
+
+    distributed: Whether the tables are distributed. Citus refuses policies that read other tables: there are none then,
+    and the session role has no privileges.
+    """
+    kinds = ("application", "read_only") if distributed else ("application", "read_only", "session")
     return [
         # All later statements on a table wait behind this one. If it fails, nothing has changed.
         f"SET LOCAL lock_timeout = {LOCK_TIMEOUT};\nSET LOCAL client_min_messages = warning;",
         *_create(names),
         *_own(tables, names),
-        *_use(tables, names),
+        *_use(tables, names, kinds),
         *_use_later(tables, names),
-        *_protect(tables, names),
+        *([] if distributed else _protect(tables, names)),
     ]
 
 
@@ -175,12 +181,12 @@ def _own(tables: Tables, names: RoleNames) -> Iterator[str]:
     yield "\n".join(f'ALTER FUNCTION {each} OWNER TO "{names.owner}";' for each in tables.all_functions())
 
 
-def _use(tables: Tables, names: RoleNames) -> Iterator[str]:
+def _use(tables: Tables, names: RoleNames, kinds: tuple[str, ...]) -> Iterator[str]:
     """Yield the statements about privileges on what is there."""
     users = f'"{names.application}", "{names.read_only}", "{names.session}"'
     yield f'GRANT USAGE ON SCHEMA "{tables.schema}" TO {users};'
     yield f"REVOKE ALL ON\n    {_lines(tables.all_tables())}\nFROM {users};"
-    for kind in ("application", "read_only", "session"):
+    for kind in kinds:
         rights = ((getattr(tables, table), getattr(each, kind)) for table, each in RIGHTS.items())
         yield "\n".join(f'GRANT {right} ON {table} TO "{getattr(names, kind)}";' for table, right in rights if right)
     sequences, functions = _lines(tables.all_sequences()), _lines(tables.all_functions())

@@ -80,6 +80,12 @@ async def found(connection: Connection, tables: Tables) -> Distribution:
     return "distributed" if distributed else "local"
 
 
+async def require_one_server(connection: Connection, tables: Tables, what: str) -> None:
+    """Raise SchemaError if the tables are distributed. *what* does not work there."""
+    if await found(connection, tables) == "distributed":
+        raise SchemaError(f"the tables {tables} are distributed by Citus, and {what}")
+
+
 async def distribute(connection: Connection, tables: Tables) -> list[str]:
     """Distribute the tables that are not yet, in one transaction. Returns their names; SchemaError without Citus."""
     if await found(connection, tables) == "absent":
