@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests import citus
 from tests.conftest import Connection, MakeStorage
 from tests.plans import pages_read
 from tests.properties import examples
@@ -202,7 +203,8 @@ async def test_add_message_stands_after_its_parent_whatever_time_it_has(storage:
 
     assert await line_of(storage) == ["m0", "m1", "n1", "n2"]
     assert stored.created_at == (await storage.get_messages("ada", "c1"))[1].created_at
-    assert await storage.check() == []
+    if citus.DSN is None:  # check() works on one server only
+        assert await storage.check() == []
 
 
 async def test_add_messages_refuses_a_message_before_its_parent(storage: PostgresStorage) -> None:

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -16,7 +17,10 @@ import pytest
 from tests.citus import DSN, needs_citus
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
-from voltmem import ConnectionFailedError, Message, OutcomeUnknownError, PostgresStorage, SchemaError
+from tests.roles import logins
+from voltmem import ConnectionFailedError, Message, OutcomeUnknownError, PostgresStorage, Quotas, SchemaError
+from voltmem._areas.conversations import ConversationStatements
+from voltmem._areas.sidebar import SidebarStatements
 from voltmem._postgres.migrations import citus, files
 from voltmem._postgres.migrations.files import Migration
 from voltmem._postgres.schema import distribute, upgrade
@@ -121,6 +125,134 @@ async def test_a_conversation_is_on_one_server(connection: Connection, migrated:
     assert len({row["colocation_id"] for row in found}) == 1
 
 
+# --- what each call is there ----------------------------------------------------------------------------------------
+
+
+async def sent(connection: Connection, statement: str, *arguments: object) -> list[str]:
+    """Run a statement on the coordinator. Returns the first word of each that it sends to workers."""
+    lines: list[str] = []
+    connection.add_log_listener(lambda _, message: lines.append(message.message))
+    await connection.execute("SET client_min_messages = notice")
+    await connection.execute("SET citus.log_remote_commands = on")
+    assert len(await connection.fetch(statement, *arguments)) == 1
+    return [line.split()[1] for line in lines if line.startswith("issuing ")]
+
+
+MARKS: dict[str, tuple[object, ...]] = {
+    "pin": (True,),
+    "archive": (True,),
+    "tag": (["x"],),
+    "rename": ("New", False),
+    "read": (None,),
+    "delete": (),
+    "restore": (),
+}
+
+
+@needs_citus
+@pytest.mark.parametrize("mark", MARKS)
+async def test_a_mark_is_one_statement_on_one_worker(
+    mark: str, storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """The marks of the sidebar are sent to the conversation's worker as they are, in no transaction."""
+    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+    statement = getattr(SidebarStatements(Tables(schema, "voltagent_memory")), mark)
+
+    assert await sent(connection, statement, "c1", "ada", *MARKS[mark]) == ["WITH"]
+
+
+@needs_citus
+async def test_create_conversation_commits_in_one_phase(connection: Connection, migrated: str) -> None:
+    """A new conversation concerns one worker, so it needs no two-phase commit, which would wait for the disk twice."""
+    statement = ConversationStatements(Tables(migrated, "voltagent_memory")).create
+
+    commands = await sent(connection, statement, "c2", "r", "ada", None, "{}", None, None)
+
+    assert commands == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+
+
+@needs_citus
+async def test_get_usage_counts_on_all_servers(storage: PostgresStorage) -> None:
+    """The conversations, messages and files of a user are counted wherever they are."""
+    for number in range(8):
+        await storage.add_message({"role": "user", "content": "one"}, "ada", f"c{number}", resource_id="r")
+        await storage.put_file("ada", b"%d" % number)
+
+    usage = await storage.get_usage("ada")
+
+    assert (usage.conversations, usage.messages, usage.file_bytes) == (8, 8, 8)
+
+
+@needs_citus
+async def test_delete_user_deletes_on_all_servers(storage: PostgresStorage) -> None:
+    """Conversations, messages, files and runs of the user are gone, and those of others stay."""
+    for user in ("ada", "bob"):
+        for number in range(8):
+            await storage.add_message({"role": "user", "content": "one"}, user, f"{user}{number}", resource_id="r")
+        await storage.put_file(user, b"one")
+        await storage.add_history_entry(f"run of {user}", {"input": "x", "status": "done"}, "agent")
+    await storage.add_history_entry("hers", {"input": "x", "status": "done", "userId": "ada"}, "agent")
+
+    assert await storage.delete_user("ada") == 8 + 1
+
+    left = [await storage.get_usage(user) for user in ("ada", "bob")]
+    assert [(each.conversations, each.messages, each.file_bytes) for each in left] == [(0, 0, 0), (8, 8, 3)]
+    assert await storage.get_history_entry("hers") is None
+    assert await storage.get_history_entry("run of bob") is not None
+
+
+@needs_citus
+async def test_purge_unused_files_deletes_only_uploads_that_were_cut_off(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """A complete file may be in a message, because no trigger keeps the references."""
+    kept = await storage.put_file("ada", b"kept")
+    files = f"{schema}.voltagent_memory_files"
+    await connection.execute(f"INSERT INTO {files} (user_id, upload, pending_since) VALUES ('bob', 'cut off', now())")
+
+    assert await storage.purge_unused_files(older_than=timedelta(0)) == 1
+
+    assert await storage.get_file("ada", kept.id) is not None
+
+
+@needs_citus
+async def test_index_messages_indexes_on_all_servers(storage: PostgresStorage, make_storage: MakeStorage) -> None:
+    """Messages that were stored without the search are found afterwards, on whatever server they are."""
+    for number in range(8):
+        await storage.add_message({"role": "user", "content": "wanted"}, "ada", f"c{number}", resource_id="r")
+    searching = make_storage(search=True)
+
+    assert await searching.index_messages() == 8
+
+    assert len((await searching.search("ada", "wanted")).hits) == 8
+
+
+@needs_citus
+async def test_quotas_are_refused_at_opening(migrated: str, make_storage: MakeStorage) -> None:
+    """A storage with quotas does not open, and its error says what to do."""
+    with pytest.raises(SchemaError, match=r"quotas work on one server only: leave out the option quotas"):
+        await make_storage(quotas=Quotas(conversations=1)).open()
+
+
+@needs_citus
+async def test_check_is_refused(storage: PostgresStorage) -> None:
+    """check() raises an error that says why."""
+    with pytest.raises(SchemaError, match=r"distributed by Citus, and check\(\) works on one server only"):
+        await storage.check()
+
+
+@needs_citus
+async def test_session_is_refused(connection: Connection, schema: str, make_storage: MakeStorage) -> None:
+    """After the script of the roles, the application role adds messages, and session() protects nothing: it refuses."""
+    async with logins(connection, DSN or "", schema) as given:
+        application = make_storage(given.application, migrate="check")
+        await application.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+        with pytest.raises(SchemaError, match="no policies for session"):
+            async with application.for_user("ada").session():
+                raise AssertionError("a session without protection")
+        await application.close()
+
+
 # --- a worker that is down -------------------------------------------------------------------------------------------
 
 
@@ -207,3 +339,38 @@ async def test_a_worker_that_is_down_fails_only_its_own_conversations(
     assert len((await storage.list_conversations("ada")).items) == len(ids)
     for id in ids:
         assert [each.id for each in await storage.get_messages("ada", id)] == ["m0", "m1"]
+
+
+@needs_citus
+async def test_calls_for_all_servers_need_every_worker(
+    workers: tuple[str, list[Proxy]], make_storage: MakeStorage
+) -> None:
+    """
+    While a worker is down, lists, the search and counts raise ConnectionFailedError, and delete_user() deletes nothing.
+
+    When it is back, the same storage does them.
+    """
+    dsn, (down, *_) = workers
+    storage = make_storage(dsn, retry_timeout=0.2, search=True)
+    await storage.upgrade_schema(citus=True)
+    for number in range(8):
+        await storage.add_message({"role": "user", "content": "wanted"}, "ada", f"c{number}", resource_id="r")
+    reads: list[Callable[[], Awaitable[object]]] = [
+        lambda: storage.list_conversations("ada"),
+        lambda: storage.search("ada", "wanted"),
+        lambda: storage.count_conversations(user_id="ada"),
+        lambda: storage.get_usage("ada"),
+    ]
+
+    down.refusing = True
+    down.cut()
+    for read in reads:
+        with pytest.raises(ConnectionFailedError):
+            await read()
+    with pytest.raises(OutcomeUnknownError):
+        await storage.delete_user("ada")
+
+    down.refusing = False
+    for read in reads:
+        await read()
+    assert await storage.delete_user("ada") == 8
