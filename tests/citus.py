@@ -50,6 +50,7 @@ FILES_STAY: Final = "no trigger keeps the references to files: files stay"
 CHECK: Final = "check() works on one server only (tests/postgres/test_citus.py)"
 QUOTAS: Final = "quotas work on one server only (tests/postgres/test_citus.py)"
 SESSIONS: Final = "session() needs policies that read other tables, which Citus refuses (tests/postgres/test_citus.py)"
+ONE_QUERY: Final = "the test sends the script as one query, which Citus refuses"
 PLANS: Final = "the plans of the coordinator show no index of the shards"
 SLOW: Final = "a call with 1,000 messages, or with one of 10 MB, takes longer than command_timeout there"
 LOCK_TIMEOUT: Final = "lock_timeout does not reach the workers, so a batch waits for who creates a conversation"
@@ -83,6 +84,11 @@ EXCEPTED: Final = {
     "tests/areas/test_quotas.py": QUOTAS,
     "tests/areas/test_sessions.py": SESSIONS,
     "tests/command_line/test_check_command.py": CHECK,
+    "tests/command_line/test_roles.py::test_the_application_role_runs_no_ddl[DROP POLICY": SESSIONS,
+    "tests/command_line/test_roles.py::test_the_owner_role_runs_migrations": "Citus connects to the workers as the "
+    "owner role, which cannot log in",
+    "tests/command_line/test_roles.py::test_sql_roles_prints_what_can_be_run_again": ONE_QUERY,
+    "tests/command_line/test_roles.py::test_sql_roles_needs_each_of_its_statements": ONE_QUERY,
     "tests/postgres/test_plans.py": PLANS,
     "tests/postgres/test_statements.py": PLANS,
     "tests/postgres/test_migrations.py": "the tests begin with older tables, and those are upgraded on one server",
