@@ -195,11 +195,12 @@ def last_of_item(
 
 def last_said(tables: Tables, columns: str, conversation_id: str, owner: str) -> str:
     """Return the SELECT of the last message of the user or the assistant in a conversation of this owner."""
+    is_said = f"{ROLE} IN ('user', 'assistant') AND {TYPE} NOT IN ('tool-call', 'tool-result')"
     return f"""
             SELECT {columns}
             FROM {authored(tables)} AS m
-            WHERE m.conversation_id = {conversation_id} AND {ON_LINE} AND (m.author IS NULL OR m.author = {owner})
-                AND {ROLE} IN ('user', 'assistant') AND {TYPE} NOT IN ('tool-call', 'tool-result')
+            WHERE m.conversation_id = {conversation_id} AND {ON_LINE}
+                AND {mostly(f"(m.author IS NULL OR m.author = {owner}) AND {is_said}")}
             ORDER BY m.created_at DESC, m.seq DESC LIMIT 1"""
 
 
