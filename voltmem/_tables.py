@@ -111,6 +111,10 @@ class Tables:
                 schema = each.metadata.get("schema", f'"{self.schema}"')
                 object.__setattr__(self, each.name, f"{schema}.{self.prefix}_{each.name}")
 
+    def __hash__(self) -> int:
+        # Not of all the names that follow from these two: each call of the storage looks its statements up by it.
+        return hash((self.schema, self.prefix))
+
     def __str__(self) -> str:
         return f"{self.schema}.{self.prefix}_*"
 

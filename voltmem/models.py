@@ -141,6 +141,9 @@ class Conversation(Model):
 # The first characters of objects and arrays that JSON.stringify writes. "" is not among them.
 _BEGIN_JSON = frozenset("{[")
 
+# The usual roles and types. The driver makes a new string of each value; messages that were read share these.
+_SHARED: Final = {name: name for name in ("user", "assistant", "system", "tool", "text", "tool-call", "tool-result")}
+
 
 def _voltagent_content(content: str, type: str) -> JsonValue:
     """
@@ -164,7 +167,21 @@ def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | Non
         content, content_json, type, format, payload = None, parts, "text", None, None
     elif own_role is not None:
         role = own_role
-    fields = _fields_of(id, role, content, content_json, type, metadata, created_at)
+    # content_json is NULL if content is plain text, or VoltAgent 0.1's JSON.
+    if content_json is not None:
+        content = from_stored_json(content_json)
+    elif content is None:  # a UIMessage that VoltAgent stored without parts
+        content = []
+    elif content[:1] in _BEGIN_JSON:
+        content = _voltagent_content(content, type)
+    fields = {
+        "id": id,
+        "role": _SHARED.get(role, role),
+        "content": content,
+        "type": _SHARED.get(type, type),
+        "metadata": {} if metadata is None else stored_metadata(metadata),
+        "created_at": created_at,
+    }
     return fields, format, payload, parent_id
 
 
@@ -173,32 +190,6 @@ def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | Non
 MessageRow: TypeAlias = tuple[
     str, str, str, str | None, str, str | None, str | None, str | None, str | None, str | None
 ]
-
-
-def _fields_of(
-    id: str,
-    role: str,
-    content: Any,
-    content_json: str | None,
-    type: str,
-    metadata: str | None,
-    created_at: datetime,
-) -> dict[str, Any]:
-    """Return the fields of a message's row. content_json is NULL if content is plain text, or VoltAgent 0.1's JSON."""
-    if content_json is not None:
-        content = from_stored_json(content_json)
-    elif content is None:  # a UIMessage that VoltAgent stored without parts
-        content = []
-    elif content[:1] in _BEGIN_JSON:
-        content = _voltagent_content(content, type)
-    return {
-        "id": id,
-        "role": role,
-        "content": content,
-        "type": type,
-        "metadata": stored_metadata(metadata),
-        "created_at": created_at,
-    }
 
 
 class Message(Model):

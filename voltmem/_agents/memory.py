@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from voltmem._agents.files import with_files
-from voltmem._agents.windows import exchanges, tool_turns, window
+from voltmem._agents.windows import exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access
 from voltmem._areas.deleted_users import Elapsed, hash_of_user, with_gone
 from voltmem._areas.files import FileStatements
@@ -280,23 +280,31 @@ class ConversationMemory:
         query = WindowQuery(self._id, self._user_id, limit=most)
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
-            first, newest = await self._read(from_row, replace(query, limit=read))
-            system, found = _without_system(first, newest)
-            all_read = read is None or len(newest) < read
+            first, rows = await self._rows(replace(query, limit=read))
+            system, _ = _without_system([from_row(row) for row in first], [])
             room = None if most is None else max(most - len(system), 0)
+            newest = [from_row(row) for row in rows[:room]]
+            # Messages without tools are the window, whatever is before them, so nothing is made of the rows beyond.
+            if room is not None and not only_speak(newest):
+                newest += [from_row(row) for row in rows[room:]]
+            _, found = _without_system(system, newest[::-1])
+            all_read = read is None or len(rows) < read
             fitting, others_follow = window(tool_turns(found, cut_off=not all_read), room)
-            if all_read or others_follow or read is None:
+            if read is None or all_read or others_follow or len(fitting) == room:
                 return [*system, *fitting] if most != 0 else []
             read *= 4
 
     async def _read(self, from_row: FromRow[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
         """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
+        first, newest_first = await self._rows(query)
+        return [from_row(row) for row in first], [from_row(row) for row in reversed(newest_first)]
+
+    async def _rows(self, query: WindowQuery) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
+        """Return the row of the conversation's first message, if there is one, and those of the query, newest first."""
         sql, arguments = query.sql(self._access.options.tables)
-        rows = await self._access.executor.fetch(sql, *arguments)
-        self._check_owner(rows[0]["owner"] if rows else None)
-        first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"]]
-        newest_first = [from_row(tuple(row)[2:]) for row in rows if row["is_first"] is False]
-        return first, newest_first[::-1]
+        rows = [tuple(row) for row in await self._access.executor.fetch(sql, *arguments)]
+        self._check_owner(rows[0][0] if rows else None)
+        return [row[2:] for row in rows if row[1]], [row[2:] for row in rows if row[1] is False]
 
     # --- writing ----------------------------------------------------------------------------------------------
 

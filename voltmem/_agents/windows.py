@@ -7,10 +7,11 @@ from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
-from voltmem.models import Message
+from voltmem.models import Message, NativeMessage
 from voltmem.parts import Other, Part, Reasoning, ToolCall, anthropic
 from voltmem.parts._items import is_from_model
-from voltmem.parts._settled import Settling
+from voltmem.parts._settled import Settling, only_speaks
+from voltmem.parts._types import JsonObject
 from voltmem.parts.responses import item_of
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -30,6 +31,8 @@ def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[l
         cut_off: Whether there are older messages, which may have the calls of results that have none here. Everything
             up to the end of the turns that overlap with such a result is left out.
     """
+    if only_speak(messages):
+        return [[message] for message in messages]
     turns = _Turns(messages)
     groups: list[list[MessageT]] = []
     last_left_out = turns.last_without_call if cut_off else -1
@@ -43,6 +46,17 @@ def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[l
         groups[-1] += turns.acceptable(position)
         last_of_group = max(last_of_group, turns.end(position))
     return [part for group in groups for part in (_parted(group) if len(group) > 1 else [group]) if part]
+
+
+def only_speak(messages: Sequence[Message]) -> bool:
+    """Return whether each of the messages is a group by itself, whatever comes before them: nearly all are text."""
+    return all(only_speaks(message) and _item(message) is None for message in messages)
+
+
+def _item(message: Message) -> JsonObject | None:
+    """Return the item of OpenAI's as which the message was stored; None: it was not."""
+    # A plain message has no such fields, and a model takes long to say so.
+    return item_of(message) if isinstance(message, NativeMessage) else None
 
 
 def _parted(group: Sequence[MessageT]) -> list[list[MessageT]]:
@@ -80,7 +94,7 @@ class _Turns(Generic[MessageT]):
 
         Each is a message of its own, and the Responses API refuses one without the other.
         """
-        items = {place: item for place, message in enumerate(self._messages) if (item := item_of(message)) is not None}
+        items = {place: item for place, message in enumerate(self._messages) if (item := _item(message)) is not None}
         reasoning: list[int] = []
         is_cut = False
         for position in range(len(self._messages)):

@@ -8,7 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from voltmem._tables import Tables
+from voltmem._tables import Tables, rendered
 from voltmem._values import (
     ANY_USER,
     check_count,
@@ -170,7 +170,7 @@ class Select:
     """A builder of a SELECT: conditions, and their arguments, which are numbered in the order of adding."""
 
     def __init__(self) -> None:
-        self.arguments: list[object] = []
+        self.arguments: list[Any] = []
         self.conditions: list[str] = []
 
     def argument(self, value: object) -> str:
@@ -182,8 +182,8 @@ class Select:
         """Add a condition; each {} in it becomes the placeholder of the next value."""
         self.conditions.append(condition.format(*(self.argument(value) for value in values)))
 
-    def text(self, columns: str, table: str, order: str, limit: int | None, offset: int) -> str:
-        """Return the statement; limit None: all rows."""
+    def text(self, columns: str, table: str, order: str, limit: object, offset: object) -> str:
+        """Return the statement. limit and offset are arguments; None and 0: all rows."""
         lines = [f"SELECT {columns}", f"FROM {table}"]
         if self.conditions:
             lines.append(f"WHERE {' AND '.join(self.conditions)}")
@@ -257,8 +257,43 @@ class ConversationQuery:
             statement.where(f"({column}, id) {beyond} ({{}}, {{}})", value, last.id)
 
 
+class _Texts(dict[tuple[object, ...], tuple[str, Sequence[str]]]):
+    """The statements that queries have made for some tables, and the fields that are their arguments, by shape."""
+
+    def __init__(self, _: Tables) -> None:
+        super().__init__()
+
+
+class _ShapedQuery:
+    """
+    The base of queries whose text is made once for each shape: which fields are given, but not their values.
+
+    Making the text of a short conversation's query takes as long as making models of its rows.
+    """
+
+    def sql(self, tables: Tables) -> tuple[str, list[object]]:
+        """Return the statement and its arguments. No I/O; equal queries give equal text."""
+        texts, shape = rendered(_Texts, tables), self._shape()
+        if (made := texts.get(shape)) is None:
+            made = texts[shape] = self._select(tables)
+        text, names = made
+        return text, self._values(names)
+
+    def _shape(self) -> tuple[object, ...]:
+        """Return all that the text depends on."""
+        raise NotImplementedError
+
+    def _select(self, tables: Tables) -> tuple[str, Sequence[str]]:
+        """Return the statement, and the names of the fields that are its arguments."""
+        raise NotImplementedError
+
+    def _values(self, names: Sequence[str]) -> list[object]:
+        fields = vars(self)
+        return [fields[name] for name in names]
+
+
 @dataclass(frozen=True)
-class MessageQuery:
+class MessageQuery(_ShapedQuery):
     """A list of messages of one conversation. Raises InvalidQueryError or InvalidInputError for invalid arguments."""
 
     conversation_id: str
@@ -291,46 +326,52 @@ class MessageQuery:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(check_texts(name, getattr(self, name))))
 
-    def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. No I/O; equal queries give equal text."""
-        statement = self._filtered(tables)
-        direction = "DESC" if self.newest_first else "ASC"
-        order = f"created_at {direction}, seq {direction}"
-        text = statement.text(message_columns(tables), f"{authored(tables)} AS m", order, self.limit, self.offset)
-        return text, statement.arguments
-
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
         """Return the statement that counts all matching messages, ignoring limit and offset."""
         statement = self._filtered(tables)
         text = f"SELECT pg_catalog.count(*)\nFROM {authored(tables)} AS m\nWHERE {' AND '.join(statement.conditions)}"
+        return text, self._values(statement.arguments)
+
+    def _shape(self) -> tuple[object, ...]:
+        places = (None if place is None else isinstance(place, str) for place in (self.before, self.after))
+        flags = self.include_archived, self.newest_first
+        given = self.limit is None, self.offset == 0, self.roles is None, self.types is None
+        return MessageQuery, self.user_id is ANY_USER, *flags, *given, *places
+
+    def _select(self, tables: Tables) -> tuple[str, Sequence[str]]:
+        statement = self._filtered(tables)
+        direction = "DESC" if self.newest_first else "ASC"
+        order = f"created_at {direction}, seq {direction}"
+        limit, offset = (None if self.limit is None else "limit"), (self.offset and "offset")
+        text = statement.text(message_columns(tables), f"{authored(tables)} AS m", order, limit, offset)
         return text, statement.arguments
 
     def _filtered(self, tables: Tables) -> Select:
         statement = Select()
-        statement.where("conversation_id = {}", self.conversation_id)
+        statement.where("conversation_id = {}", "conversation_id")
         statement.where("NOT aside" if self.include_archived else ON_LINE)
         # It refers to no column of the outer query, so PostgreSQL evaluates it once, before it reads a message.
-        statement.where(f"{owner_of(tables, '{}')} IS NOT NULL", self.conversation_id)
+        statement.where(f"{owner_of(tables, '{}')} IS NOT NULL", "conversation_id")
         if self.user_id is not ANY_USER:
             owner = owner_of(tables, "{}")
-            statement.where(f"coalesce(author, {owner}) = {{}}", self.conversation_id, self.user_id)
-        for place, beyond in ((self.before, "<"), (self.after, ">")):
+            statement.where(f"coalesce(author, {owner}) = {{}}", "conversation_id", "user_id")
+        for name, place, beyond in (("before", self.before, "<"), ("after", self.after, ">")):
             if isinstance(place, str):
                 of_message = f"SELECT created_at, seq FROM {tables.messages} WHERE conversation_id = {{}}"
                 statement.where(
-                    f"(created_at, seq) {beyond} ({of_message} AND message_id = {{}})", self.conversation_id, place
+                    f"(created_at, seq) {beyond} ({of_message} AND message_id = {{}})", "conversation_id", name
                 )
             elif place is not None:
-                statement.where(f"created_at {beyond} {{}}", place)
+                statement.where(f"created_at {beyond} {{}}", name)
         if self.roles is not None:
-            statement.where(f"{ROLE} = ANY({{}}::text[])", list(self.roles))
+            statement.where(f"{ROLE} = ANY({{}}::text[])", "roles")
         if self.types is not None:
-            statement.where(f"{TYPE} = ANY({{}}::text[])", list(self.types))
+            statement.where(f"{TYPE} = ANY({{}}::text[])", "types")
         return statement
 
 
 @dataclass(frozen=True)
-class WindowQuery:
+class WindowQuery(_ShapedQuery):
     """
     The newest messages of one conversation, and its owner. Another user's gives one row without a message.
 
@@ -355,19 +396,22 @@ class WindowQuery:
             if (count := getattr(self, name)) is not None:
                 check_count(name, count)
 
-    def sql(self, tables: Tables) -> tuple[str, list[object]]:
-        """Return the statement and its arguments. No I/O; equal queries give equal text."""
+    def _shape(self) -> tuple[object, ...]:
+        given = (number is None for number in (self.limit, self.turns, self.exchanges))
+        return WindowQuery, self.user_id is ANY_USER, *given
+
+    def _select(self, tables: Tables) -> tuple[str, Sequence[str]]:
         statement = Select()
-        conversation = statement.argument(self.conversation_id)
+        conversation = statement.argument("conversation_id")
         of_it = f"FROM {authored(tables)} AS m WHERE conversation_id = {conversation} AND {ON_LINE}"
         if self.user_id is not ANY_USER:
-            user = statement.argument(self.user_id)
+            user = statement.argument("user_id")
             of_it += f" AND coalesce(author, {owner_of(tables, conversation)}) = {user}"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
         limits = [since] if since else []
         if self.limit is not None:
-            limits.append(f"{statement.argument(self.limit)}::bigint")
+            limits.append(f"{statement.argument('limit')}::bigint")
         limit = f"LIMIT least({', '.join(limits)})" if limits else ""
         text = f"""{start}
             SELECT c.user_id AS owner, m.*
@@ -384,10 +428,10 @@ class WindowQuery:
         """Return a WITH that finds the first message of the window, and an expression of the LIMIT (NULL: all)."""
         # <> and IS DISTINCT FROM: the planner expects that they exclude few rows, so it scans the index, not sorts all.
         if self.turns is not None:
-            neighbour, filtered, count = "lead", "", self.turns
+            neighbour, filtered, count = "lead", "", "turns"
             begins = "role = 'user' AND speaker <> 'tool' AND neighbour IS DISTINCT FROM 'user'"
         elif self.exchanges is not None:
-            neighbour, filtered, count = "lag", f" AND {_SPOKEN}", self.exchanges
+            neighbour, filtered, count = "lag", f" AND {_SPOKEN}", "exchanges"
             begins = "role = 'user' AND neighbour <> 'user'"
         else:
             return "", ""

@@ -25,8 +25,8 @@ def parts(message: Readable | Mapping[str, JsonValue]) -> list[Part]:
     """
     if isinstance(message, Mapping):
         return _given_parts(dict(message))
-    format, payload = getattr(message, "format", None), getattr(message, "payload", None)
-    found = None if format is None else read_payload(format, payload)
+    format = getattr(message, "format", None)
+    found = None if format is None else read_payload(format, getattr(message, "payload", None))
     if found is not None and not all(isinstance(part, Other) for part in found):
         return found
     # Of a form that says nothing to us, such as that of a newer release, there is the plain form.
