@@ -160,8 +160,8 @@ def _voltagent_content(content: str, type: str) -> JsonValue:
     return value if type in ("tool-call", "tool-result") or (is_parts and value) else content
 
 
-def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | None, str | None]:
-    """Return the fields, format, payload and parent_id of a row, in the order of message_columns()."""
+def _read_row(row: Iterable[Any], *, is_native: bool) -> Message:
+    """Return the message of a row, in the order of message_columns(); a NativeMessage, or only if it has a format."""
     id, role, content, content_json, type, metadata, created_at, format, payload, parent_id, own_role, parts = row
     if parts is not None:  # VoltAgent has stored the message, or replaced it, and wrote no other column
         content, content_json, type, format, payload = None, parts, "text", None, None
@@ -182,7 +182,9 @@ def _read_row(row: Iterable[Any]) -> tuple[dict[str, Any], str | None, str | Non
         "metadata": {} if metadata is None else stored_metadata(metadata),
         "created_at": created_at,
     }
-    return fields, format, payload, parent_id
+    if format is None and not is_native:
+        return construct_unchecked(Message, fields)
+    return NativeMessage.of_fields(fields, format, payload, parent_id)
 
 
 # message_id, role, content, content_json, type, metadata (JSON text), created_at (ISO 8601; None: not given), and for
@@ -268,10 +270,7 @@ class Message(Model):
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> Message:
         """Return the message of a row, in the order of message_columns(); a NativeMessage if it has another form."""
-        fields, format, payload, parent_id = _read_row(row)
-        if format is None:
-            return construct_unchecked(Message, fields)
-        return NativeMessage.of_fields(fields, format, payload, parent_id)
+        return _read_row(row, is_native=False)
 
     def to_row(self) -> MessageRow:
         """Return the values of the columns; content_json is None if the content is plain text."""
@@ -374,7 +373,7 @@ class NativeMessage(Message):
     @classmethod
     def from_row(cls, row: Iterable[Any]) -> NativeMessage:
         """Return the message of a row, in the order of message_columns(); payload is JSON text."""
-        return cls.of_fields(*_read_row(row))
+        return cast(NativeMessage, _read_row(row, is_native=True))
 
     @classmethod
     def of_fields(
