@@ -435,6 +435,7 @@ class WindowQuery(_ShapedQuery):
             begins = "role = 'user' AND neighbour <> 'user'"
         else:
             return "", ""
+        # The planner does not see that the inner LIMIT is all rows: it expects a part of them, so it walks the index.
         # lead() and lag() read one row further down the index, so no more is read than the window has.
         newest_first = "created_at DESC, seq DESC"
         start = f"""
@@ -443,13 +444,16 @@ class WindowQuery(_ShapedQuery):
                     SELECT created_at, seq, {ROLE} AS role, {_SPEAKER} AS speaker,
                         pg_catalog.row_number() OVER newest_first AS number,
                         pg_catalog.{neighbour}({_SPEAKER}) OVER newest_first AS neighbour
-                    {of_it}{filtered} WINDOW newest_first AS (ORDER BY {newest_first})
+                    FROM (SELECT m.* {of_it}{filtered} ORDER BY {newest_first} LIMIT (SELECT {_ALL})) AS m
+                    WINDOW newest_first AS (ORDER BY {newest_first})
                 ) AS each
                 WHERE {begins} ORDER BY {newest_first}
                 OFFSET greatest({statement.argument(count)}::bigint - 1, 0) LIMIT 1
             )"""
         return start, "(SELECT number FROM start)"
 
+
+_ALL: Final = 2**31
 
 # Tool results may have the role "user": Anthropic's blocks, which come first in their message, and OpenAI's items. They
 # are matched as text, because JSON operators refuse NUL characters, and only in the beginning, because the content may
