@@ -311,6 +311,24 @@ async def test_one_verb_is_one_round_trip(proxy: Proxy, make_storage: MakeStorag
     assert counted == dict.fromkeys(verbs, 1)
 
 
+async def test_a_window_of_text_makes_no_model_of_the_rows_beyond_it(
+    unlimited: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows beyond the window are read in case that it begins within a tool turn; of text, they are left alone."""
+    memory = unlimited.conversation("ada", "c1")
+    stored = await memory.add_turn([says("user", str(number)) for number in range(30)])
+    made: list[Message] = []
+    from_row = Message.from_row
+
+    def counted(row: Sequence[object]) -> Message:
+        made.append(from_row(row))
+        return made[-1]
+
+    monkeypatch.setattr(Message, "from_row", counted)
+    assert await memory.messages(limit=10) == stored[-10:]
+    assert len(made) == 10 + 1  # and the first message of the conversation, which may be the system's
+
+
 # --- plans -----------------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +377,28 @@ async def test_a_window_reads_no_more_than_it_has(query: WindowQuery, large: Con
     assert scans
     for line in scans:
         assert float(line.partition("rows=")[2].split()[0]) < 60, shown
+
+
+@pytest.mark.parametrize("query", [WindowQuery("c1", "u1", turns=5), WindowQuery("c1", "u1", exchanges=5)])
+async def test_a_window_of_a_short_conversation_sorts_nothing(
+    query: WindowQuery, connection: Connection, migrated: str
+) -> None:
+    """Of a hundred messages, which are spread over the table, the newest are read by their index as well."""
+    tables = Tables(migrated, DEFAULT_TABLE_PREFIX)
+    await connection.execute(f"""
+        INSERT INTO {tables.conversations} (id, user_id, resource_id)
+        SELECT 'c' || n, 'u' || n, 'r' FROM generate_series(0, 99) AS n""")
+    await connection.execute(f"""
+        INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type)
+        SELECT 'c' || n % 100, 'm' || n, (ARRAY['user', 'assistant'])[n / 100 % 2 + 1], repeat('words ', 40), 'text'
+        FROM generate_series(0, 9999) AS n""")
+    await connection.execute(f"ANALYZE {tables.conversations}")
+    await connection.execute(f"ANALYZE {tables.messages}")
+
+    shown = await plan(connection, *query.sql(tables))
+
+    assert "Sort" not in shown, shown
+    assert shown.count("messages_in_line") == 3, shown
 
 
 async def test_the_whole_conversation_is_read_by_its_index(large: Connection, large_schema: str) -> None:

@@ -31,6 +31,15 @@ async def test_add_message_returns_what_every_read_returns(storage: PostgresStor
     assert await storage.get_conversation_messages("c1") == [stored]
 
 
+async def test_get_messages_shares_usual_roles_and_types(storage: PostgresStorage) -> None:
+    """Messages that were read share the strings of their usual roles and types: a long history takes less memory."""
+    await storage.add_messages([{"role": "assistant", "content": "hello"}] * 3, "ada", "c1")
+
+    found = await storage.get_messages("ada", "c1")
+
+    assert len({id(message.role) for message in found}) == len({id(message.type) for message in found}) == 1
+
+
 async def test_add_messages_keeps_the_order_of_the_list(storage: PostgresStorage, numbered: Numbered) -> None:
     """add_messages() stores a list completely and in its order, and each has a time of its own."""
     stored = await storage.add_messages([numbered(number) for number in range(20)], "ada", "c1")

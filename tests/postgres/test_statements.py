@@ -234,6 +234,16 @@ async def test_the_conversations_of_a_resource_walk_their_index(large: Connectio
     assert_walks("conversations_by_resource", await plan(large, *query.sql(tables)))
 
 
+def test_the_text_of_a_query_is_made_once() -> None:
+    """Queries in which the same fields are given have the same text, which is not made again."""
+    tables = Tables("app", "chat")
+    texts = [MessageQuery(f"c{number}", "u1", limit=number).sql(tables)[0] for number in range(2)]
+
+    assert texts[0] is texts[1]
+    assert MessageQuery("c1", ANY_USER, limit=3).sql(tables)[1] == ["c1", "c1", 3]
+    assert WindowQuery("c1", "u1", turns=3).sql(tables)[0] != WindowQuery("c1", "u1", exchanges=3).sql(tables)[0]
+
+
 @pytest.mark.parametrize("user", ["u1", ANY_USER])
 @pytest.mark.parametrize("newest_first", [True, False])
 async def test_messages_walk_their_index(user: Owner, newest_first: bool, large: Connection, tables: Tables) -> None:

@@ -284,13 +284,14 @@ class ConversationMemory:
             system, _ = _without_system([from_row(row) for row in first], [])
             room = None if most is None else max(most - len(system), 0)
             newest = [from_row(row) for row in rows[:room]]
-            # Messages without tools are the window, whatever is before them, so nothing is made of the rows beyond.
-            if room is not None and not only_speak(newest):
-                newest += [from_row(row) for row in rows[room:]]
+            if only_speak(newest):  # they are the window, whatever is before them
+                _, found = _without_system(system, newest[::-1])
+                return [*system, *found] if most != 0 else []
+            newest += [from_row(row) for row in rows[len(newest) :]]
             _, found = _without_system(system, newest[::-1])
             all_read = read is None or len(rows) < read
             fitting, others_follow = window(tool_turns(found, cut_off=not all_read), room)
-            if read is None or all_read or others_follow or len(fitting) == room:
+            if all_read or others_follow or read is None:
                 return [*system, *fitting] if most != 0 else []
             read *= 4
 
