@@ -35,6 +35,8 @@ BEGIN
         EXECUTE 'CREATE TRIGGER {prefix}_line_delete AFTER DELETE ON {schema}.{prefix}_messages
             REFERENCING OLD TABLE AS gone
             FOR EACH STATEMENT' || unless_adding || 'EXECUTE FUNCTION {schema}.{prefix}_note_changed_line()';
+        CREATE TRIGGER {prefix}_line_truncate AFTER TRUNCATE ON {schema}.{prefix}_messages
+            FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{prefix}_note_changed_line();
         EXECUTE 'CREATE TRIGGER {prefix}_line_insert AFTER INSERT ON {schema}.{prefix}_messages
             FOR EACH ROW' || unless_adding || 'EXECUTE FUNCTION {schema}.{prefix}_note_changed_line()';
 

@@ -1541,12 +1541,16 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_note_changed_line()
  SET enable_seqscan TO 'off'
 AS $function$
 DECLARE
-    changed text[] := ARRAY[NEW.conversation_id];
+    changed text[];
 BEGIN
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'TRUNCATE' THEN
+        changed := ARRAY(SELECT c.id FROM "public".voltagent_memory_conversations AS c);
+    ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT g.conversation_id) INTO changed FROM gone AS g;
-    ELSIF TG_OP = 'UPDATE' AND OLD.conversation_id <> NEW.conversation_id THEN
-        changed := changed || OLD.conversation_id;
+    ELSIF TG_OP = 'INSERT' THEN
+        changed := ARRAY[NEW.conversation_id];
+    ELSE
+        changed := ARRAY[NEW.conversation_id, OLD.conversation_id];
     END IF;
     INSERT INTO "public".voltagent_memory_changed_lines (conversation_id)
         SELECT c.id FROM "public".voltagent_memory_conversations AS c
@@ -1967,6 +1971,8 @@ CREATE TRIGGER voltagent_memory_files_update AFTER UPDATE OF file_ids ON public.
 CREATE TRIGGER voltagent_memory_line_delete AFTER DELETE ON public.voltagent_memory_messages REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
 
 CREATE TRIGGER voltagent_memory_line_insert AFTER INSERT ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
+
+CREATE TRIGGER voltagent_memory_line_truncate AFTER TRUNCATE ON public.voltagent_memory_messages FOR EACH STATEMENT EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
 
 CREATE TRIGGER voltagent_memory_line_update AFTER UPDATE OF conversation_id, archived, aside, created_at ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
 

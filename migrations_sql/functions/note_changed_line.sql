@@ -11,12 +11,16 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $note_changed_line$
 DECLARE
-    changed text[] := ARRAY[NEW.conversation_id];
+    changed text[];
 BEGIN
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'TRUNCATE' THEN
+        changed := ARRAY(SELECT c.id FROM {schema}.{prefix}_conversations AS c);
+    ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT g.conversation_id) INTO changed FROM gone AS g;
-    ELSIF TG_OP = 'UPDATE' AND OLD.conversation_id <> NEW.conversation_id THEN
-        changed := changed || OLD.conversation_id;
+    ELSIF TG_OP = 'INSERT' THEN
+        changed := ARRAY[NEW.conversation_id];
+    ELSE
+        changed := ARRAY[NEW.conversation_id, OLD.conversation_id];
     END IF;
     INSERT INTO {schema}.{prefix}_changed_lines (conversation_id)
         SELECT c.id FROM {schema}.{prefix}_conversations AS c

@@ -41,7 +41,7 @@ async def run(bench: Bench) -> None:
 async def fill(bench: Bench, tables: Tables, rows: int) -> None:
     """Replace all rows with so many conversations, OF_ONE_USER of each user, without messages."""
     await bench.storage(tables).open()
-    filled = (tables.conversations, tables.messages, tables.payloads, tables.shares)
+    filled = (tables.conversations, tables.changed_lines, tables.messages, tables.payloads, tables.shares)
     await bench.pool.execute(f"TRUNCATE {', '.join(filled)}")
     await bench.pool.execute(
         f"""

@@ -60,19 +60,18 @@ async def watch(storage: PostgresStorage) -> None:
 async def add_while_watched(storage: PostgresStorage) -> None:
     async with aclosing(storage.watch("ada")) as changes:
         await anext(changes)
-        await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
+        await within_quotas(storage)
 
 
 async def add_after_changes(storage: PostgresStorage) -> None:
     """Add to a line that was shortened since the last message was added."""
     for _ in range(2):
-        await storage.add_message({"id": "new", "role": "user", "content": "Hello"}, "ada", "c1")
-        await storage.delete_messages(["new"], "ada", "c1")
+        await within_quotas(storage)
+        await storage.clear_messages("ada", "c1")
 
 
 async def add_beyond_the_limit(storage: PostgresStorage) -> None:
-    for _ in range(2):
-        await storage.add_messages([{"role": "user", "content": "Hello"}] * 100, "ada", "c1")
+    await storage.add_messages([{"role": "user", "content": "Hello"}] * 200, "ada", "c1")
 
 
 async def give_away(storage: PostgresStorage) -> None:

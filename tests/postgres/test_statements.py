@@ -285,11 +285,16 @@ async def plans(dsn: str, large_schema: str) -> AsyncIterator[tuple[Connection, 
     await connection.close()
 
 
-def append_arguments(message_id: str) -> list[object]:
-    """The arguments for one call with one message, as they are sent."""
-    calls = [["c1"], ["u1"], [None], ["1"]]
-    messages = [[message_id], ["user"], ["words"], None, ["text"], None, None, None, None, None, None]
-    return [*calls, *messages, 100, True, False, None, None, None, None, True, None, None, None, None, None, None]
+async def append(connection: Connection, tables: Tables, id: str) -> None:
+    """Add one message in each of the three ways: alone, with others, and one that has to be looked at."""
+    statements = AppendStatements(tables)
+    message: list[object] = [f"{id} alone", "user", "words", None, "text", None, None, None, None]
+    await connection.fetch(statements.add_message, "c1", "u1", None, *message, 100, True, False, True, None, None, None)
+    for are_plain in (True, False):
+        calls = [["c1"], ["u1"], [None], ["1"]]
+        messages = [[f"{id} {are_plain}"], ["user"], ["words"], None, ["text"], *[None] * 6]
+        more = [100, True, False, None, None, None, None, True, *[None] * 6, are_plain]
+        await connection.fetch(statements.add_messages, *calls, *messages, *more)
 
 
 async def test_adding_a_message_walks_indexes_only(
@@ -300,9 +305,9 @@ async def test_adding_a_message_walks_indexes_only(
 
     transaction = connection.transaction()
     await transaction.start()
-    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-new"))
+    await append(connection, tables, "m-new")
     logged.clear()  # the first call moved 49,900 messages into the archive
-    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m-newer"))
+    await append(connection, tables, "m-newer")
     await transaction.rollback()
 
     shown = "\n".join(logged)
@@ -320,7 +325,7 @@ async def test_the_plan_made_on_empty_tables_is_by_index(
     tables = storage._options.tables
     await storage.create_conversation({"id": "c1", "user_id": "u1"})
 
-    await connection.fetch(AppendStatements(tables).add_messages, *append_arguments("m1"))
+    await append(connection, tables, "m1")
 
     shown = "\n".join(logged)
     assert "typeinfo_tree" not in shown, "asyncpg looks up no type for a new connection"

@@ -107,6 +107,9 @@ async def test_messages_that_another_program_changes_are_counted_by_the_next_app
     await connection.execute(f"UPDATE {messages} SET created_at = '2100-01-01' WHERE message_id = 'x2'")
     assert await append(4) == ["i3", "x1", "x3", "x2", "x4"]
     assert await known_length(storage, connection, "c1") == LIMIT
+    await connection.execute(f"TRUNCATE {messages}")
+    assert await append(5) == ["x5"]
+    assert await known_length(storage, connection, "c1") == 1
 
 
 async def test_a_change_that_commits_while_an_append_counts_is_counted_by_the_next(

@@ -30,7 +30,8 @@ class CheckStatements:
         wanted = ", ".join(
             f"('{table}'::regclass, '{function}'::regproc, {count})"
             for table, function, count in (
-                (tables.conversations, tables.tell_watchers, 1),
+                (tables.conversations, tables.tell_watchers, 2),
+                (tables.messages, tables.note_changed_line, 4),
                 (tables.messages, tables.refer_to_files, 3),
                 (tables.file_references, tables.drop_unused_file, 1),
             )

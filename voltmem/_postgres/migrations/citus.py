@@ -57,6 +57,7 @@ _TRIGGERS: Final = (
     ("messages", "line_insert"),
     ("messages", "line_update"),
     ("messages", "line_delete"),
+    ("messages", "line_truncate"),
     ("messages", "files_insert"),
     ("messages", "files_update"),
     ("messages", "files_delete"),

@@ -241,6 +241,7 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.file_chunks}",
             f"DROP TABLE IF EXISTS {tables.files}",
             f"DROP TABLE IF EXISTS {tables.payloads}",
+            f"DROP TABLE IF EXISTS {tables.changed_lines}",
             f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",
