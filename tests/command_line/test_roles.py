@@ -461,9 +461,10 @@ class Trial:
             for statement in script:
                 await self.connection.execute(statement)
             settings = await self.connection.fetchval(
-                "SELECT current_setting('lock_timeout') || ' ' || current_setting('client_min_messages')"
+                "SELECT concat_ws(' ', current_setting('search_path'), current_setting('lock_timeout'), "
+                "current_setting('client_min_messages'))"
             )
-            assert settings == "400ms warning", settings
+            assert settings == "pg_catalog, pg_temp 400ms warning", settings
             await self.connection.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
             await self.check()
         except (AssertionError, asyncpg.PostgresError) as error:

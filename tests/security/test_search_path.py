@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -13,8 +14,13 @@ from asyncpg.pool import PoolConnectionProxy
 
 from tests.calls import VERBS, Rows, call
 from tests.postgres.test_statements import statements
+from tests.roles import new_names
 from voltmem import DatabaseError, PostgresStorage
+from voltmem._postgres import roles
+from voltmem._postgres.migrations import citus
 from voltmem._postgres.migrations.files import migrations
+from voltmem._postgres.roles import RoleNames
+from voltmem._postgres.schema import script as schema_script
 from voltmem._tables import Tables, bare
 from voltmem.options import DEFAULT_TABLE_PREFIX, Migrate, Quotas
 
@@ -26,6 +32,10 @@ QUOTAS: Final = Quotas(conversations=1000, messages=1000, file_bytes=1000)
 
 SAFE: Final = {"search_path": "pg_catalog"}
 HOSTILE: Final = "hostile, public, pg_catalog"
+
+PAGES: Final = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
+# A block of SQL, or what psql is to run.
+SQL_OF_PAGE: Final = re.compile(r"```sql\n(.*?)```|--command (?:'([^']*)'|\"([^\"]*)\")", re.DOTALL)
 
 # These look like functions, and are part of the grammar: nothing can stand before them.
 GRAMMAR: Final = frozenset({"coalesce", "greatest", "least", "nullif", "normalize"})
@@ -144,16 +154,20 @@ HOSTILE_FUNCTIONS: Final = """
         concrete text;
         arguments text;
     BEGIN
-        -- Every function of the name, with its arguments; one of any type with each of these types.
+        -- Every function of the name, with its arguments; one of any type with each of these types. And with text for
+        -- every argument: an untyped literal prefers text to another type.
         FOR each IN
             SELECT DISTINCT proname, proargtypes, provariadic <> 0 AS variadic
             FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ('{names}')
         LOOP
-            FOREACH concrete IN ARRAY ARRAY['text', 'jsonb', 'bigint', 'timestamptz', 'boolean', 'bytea'] LOOP
+            FOREACH concrete IN ARRAY ARRAY['text', 'jsonb', 'bigint', 'timestamptz', 'boolean', 'bytea', NULL] LOOP
                 arguments := (
                     SELECT coalesce(string_agg(
                         CASE WHEN each.variadic AND place = cardinality(each.proargtypes) THEN 'VARIADIC ' ELSE '' END
                         || CASE
+                            WHEN concrete IS NULL THEN
+                                CASE WHEN typname ~ 'array$|^_' OR each.variadic AND place = cardinality(each.proargtypes)
+                                    THEN 'text[]' ELSE 'text' END
                             WHEN typname ~ '^any.*array$' THEN concrete || '[]'
                             WHEN typname = 'any' AND each.variadic THEN concrete || '[]'
                             WHEN typname ~ '^any' THEN concrete
@@ -203,9 +217,16 @@ def array(values: Iterable[str]) -> str:
     return "{" + ",".join('"' + each.replace('"', '\\"') + '"' for each in sorted(values)) + "}"
 
 
+def printed(tables: Tables, names: RoleNames) -> tuple[str, str]:
+    """Return the scripts that "python -m voltmem sql" prints, which a superuser may run."""
+    return schema_script(tables), roles.script(tables, names)
+
+
 async def make_hostile(database: str, schema: str, *, operators_too: bool = True) -> None:
     """Create functions and operators with all names of PostgreSQL's that our SQL has, in a new schema."""
-    codes = [code(text) for text in (*both(TABLES), *(each.text for each in migrations()))]
+    codes = [
+        code(text) for text in (*both(TABLES), *(each.text for each in migrations()), *printed(TABLES, RoleNames()))
+    ]
     functions = {name for text in codes for _, name in CALLED.findall(text)} - GRAMMAR
     operators = {name for text in codes for name in OPERATOR.findall(text)} - {"=>", "*", "%", "?"} | {"~~", "!~~", "*"}
     assert {"now", "cardinality", "convert_to", "unnest", "sha256", "count", "lag"} <= functions
@@ -313,6 +334,50 @@ async def test_only_a_schema_before_pg_catalog_is_refused(path: str, is_refused:
 
     assert any(each.startswith(f"search_path {path!r}") for each in problems) is is_refused
     assert len(problems) == (2 if is_refused else 0)
+
+
+@pytest.mark.parametrize("path", ["hostile, public", "hostile, public, pg_catalog"])
+async def test_no_printed_script_reaches_what_is_hostile(database: str, path: str) -> None:
+    """What a superuser runs by hand, twice, calls no function and no operator that others created."""
+    for name in ("hostile", "public"):
+        await make_hostile(database, name, operators_too="pg_catalog" not in path)
+    names = new_names()
+    exposed: Connection = await asyncpg.connect(database, server_settings={"search_path": path})
+    try:
+        with pytest.raises(asyncpg.RaiseError, match="hostile pg_has_role"):
+            await exposed.fetchval("SELECT pg_has_role('pg_monitor', 'USAGE')")
+        for text in printed(TABLES, names) * 2:
+            await exposed.execute(f"SET search_path = {path}")
+            await exposed.execute(text)
+    finally:
+        await exposed.close()
+        await drop_roles(database, names)
+
+
+async def drop_roles(database: str, names: RoleNames) -> None:
+    connection: Connection = await asyncpg.connect(database, server_settings=SAFE)
+    try:
+        for name in astuple(names):
+            await connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+    finally:
+        await connection.close()
+
+
+def test_every_function_of_a_printed_script_is_qualified() -> None:
+    """The scripts of the roles and of Citus also name PostgreSQL's functions by their whole names."""
+    unqualified = {
+        name for schema, name in called([roles.script(TABLES, RoleNames()), citus.script(TABLES)]) if not schema
+    }
+
+    assert unqualified == set()
+
+
+def test_every_function_in_documented_sql_is_qualified() -> None:
+    """So does the SQL of the documentation, which people run as a superuser."""
+    texts = ["".join(found) for page in PAGES for found in SQL_OF_PAGE.findall(page.read_text(encoding="utf-8"))]
+
+    assert len(texts) > 5
+    assert {name for schema, name in called(texts) if not schema} == set()
 
 
 async def test_every_function_pins_its_search_path(storage: PostgresStorage, connection: Connection) -> None:

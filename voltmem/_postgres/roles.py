@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Final, NamedTuple
 
-from voltmem._postgres.migrations.ledger import LOCK_TIMEOUT
+from voltmem._postgres.migrations.ledger import LOCK_TIMEOUT, PINNED_PATH
 from voltmem._tables import MAX_IDENTIFIER_BYTES, Tables, check_identifier
 from voltmem.errors import InvalidOptionError
 
@@ -52,7 +52,7 @@ class Rights(NamedTuple):
     """The condition that a row is the session's user's; needed if the session has privileges."""
 
 
-_USER: Final = f"nullif(current_setting('{SETTING}', true), '')"
+_USER: Final = f"nullif(pg_catalog.current_setting('{SETTING}', true), '')"
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
 
 
@@ -139,6 +139,8 @@ def statements(tables: Tables, names: RoleNames, *, distributed: bool = False) -
     """
     kinds = ("application", "read_only") if distributed else ("application", "read_only", "session")
     return [
+        # First, because this runs as a superuser: operators, types and the statements in blocks are found by the path.
+        f"{PINNED_PATH.replace('SET', 'SET LOCAL')};",
         # All later statements on a table wait behind this one. If it fails, nothing has changed.
         f"SET LOCAL lock_timeout = {LOCK_TIMEOUT};\nSET LOCAL client_min_messages = warning;",
         *_create(names),
@@ -154,18 +156,21 @@ def _create(names: RoleNames) -> Iterator[str]:
     for name in astuple(names):
         # Older servers have no option of a membership: NOINHERIT keeps the session role's policies from its member.
         options = "NOLOGIN NOINHERIT" if name == names.application else "NOLOGIN"
-        yield _if(f"to_regrole('\"{name}\"') IS NULL", f'CREATE ROLE "{name}" {options};')
+        yield _if(f"pg_catalog.to_regrole('\"{name}\"'::text) IS NULL", f'CREATE ROLE "{name}" {options};')
     yield (
         "-- It creates and changes objects of the owner.\n"
-        + _if(f"NOT pg_has_role('{names.owner}', 'USAGE')", f'GRANT "{names.owner}" TO CURRENT_USER;')
+        + _if(
+            f"NOT pg_catalog.pg_has_role('{names.owner}'::name, 'USAGE'::text)",
+            f'GRANT "{names.owner}" TO CURRENT_USER;',
+        )
     )
     grant = f'GRANT "{names.session}" TO "{names.application}"'
     yield f"""-- A member that inherits from the session role would be under its policies all the time.
 DO $voltmem$
 BEGIN
-IF current_setting('server_version_num')::integer >= 160000 THEN
+IF pg_catalog.current_setting('server_version_num'::text)::integer >= 160000 THEN
     EXECUTE '{grant} WITH INHERIT FALSE, SET TRUE';
-ELSIF (SELECT rolinherit FROM pg_roles WHERE rolname = '{names.application}') THEN
+ELSIF (SELECT rolinherit FROM pg_catalog.pg_roles WHERE rolname = '{names.application}'::name) THEN
     RAISE EXCEPTION 'the role {names.application} has INHERIT: let the script create the role, under another name';
 ELSE
     {grant};
@@ -217,8 +222,8 @@ BEGIN
 FOR name, rights IN VALUES
     {rows}
 LOOP
-    IF to_regclass(name) IS NOT NULL THEN
-        EXECUTE format('GRANT %s ON %s TO "{names.application}"', rights, name);
+    IF pg_catalog.to_regclass(name) IS NOT NULL THEN
+        EXECUTE pg_catalog.format('GRANT %s ON %s TO "{names.application}"', rights, name);
     END IF;
 END LOOP;
 END

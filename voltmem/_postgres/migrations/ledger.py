@@ -255,7 +255,7 @@ class _Turn:
             raise DatabaseTimeoutError(
                 f"another process is upgrading the tables {self._tables}, and hangs: its {who} holds the lock and has "
                 f"sent nothing for {HUNG_AFTER:g} seconds. Stop that process, or end its transaction, which undoes its "
-                f"step: SELECT pg_terminate_backend({holder['pid']})"
+                f"step: SELECT pg_catalog.pg_terminate_backend({holder['pid']})"
             )
         if time.monotonic() - self._said > _SAYS_SO_EVERY:
             self._said = time.monotonic()
