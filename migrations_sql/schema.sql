@@ -877,6 +877,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_answer_calls(conversation tex
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     call_id text;
@@ -913,6 +914,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_choose_branch(conversation te
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     is_aside boolean;
@@ -975,6 +977,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_copy_files(conversation text,
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     file record;
@@ -1054,6 +1057,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_deleted_since(of_user text, s
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     found timestamptz;
@@ -1072,6 +1076,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation te
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -1177,6 +1182,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_unused_file()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     PERFORM "public".voltagent_memory_release_files(OLD.user_id, ARRAY[OLD.file_id], false);
@@ -1191,6 +1197,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, c
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     owner text;
@@ -1271,6 +1278,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_hand_over(conversation text, 
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     giver text;
@@ -1327,6 +1335,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_index_words(conversation_ids 
  SET lock_timeout TO '400ms'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -1372,6 +1381,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_keep_file(of_user text, file_
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     bytes bytea;
@@ -1403,6 +1413,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_line_to(conversation text, me
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     IF longest IS NULL THEN
@@ -1468,6 +1479,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_message_before(conversation t
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     id text;
@@ -1493,6 +1505,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, 
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     joins text[];
@@ -1584,6 +1597,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_path_to_line(conversation tex
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     SELECT m.message_id, m.aside, m.created_at, m.seq INTO message_id, is_aside, created_at, seq
@@ -1674,6 +1688,8 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_refer_to_files()
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET enable_sort TO 'on'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     IF TG_OP <> 'DELETE' THEN
@@ -1706,6 +1722,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_release_files(of_user text, i
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     deleted bigint;
@@ -1774,6 +1791,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_require_room(users text[], co
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     of_user text;
@@ -1852,6 +1870,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     PERFORM 1 FROM "public".voltagent_memory_messages AS m
@@ -1874,6 +1893,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     -- OLD is NULL on INSERT, NEW is NULL on DELETE. Their users differ when the conversation gets another owner.
@@ -1891,6 +1911,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_unlink_messages(conversation 
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     gone record;
@@ -1918,6 +1939,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_usage(of_user text, counts_co
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     IF counts_conversations THEN

@@ -64,6 +64,12 @@ async def pages_read(connection: Connection, sql: str, *arguments: object) -> in
     return int(explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"])
 
 
+async def cost(connection: Connection, sql: str, arguments: Sequence[object]) -> float:
+    """Return the cost that PostgreSQL expects of the statement with these arguments."""
+    rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+    return float(json.loads(rows[0][0])[0]["Plan"]["Total Cost"])
+
+
 def assert_walks(index: str, plan: str) -> None:
     """Check that a plan reads the index in order, without a sort."""
     assert re.search(rf"Index (Only )?Scan( Backward)? using {DEFAULT_TABLE_PREFIX}_{index}", plan), plan

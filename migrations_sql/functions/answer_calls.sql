@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- answer_calls: put the results of tool calls into "parts" of the messages with the calls, for VoltAgent.
 --
 -- A UIMessage holds a call and its result in one part. Other frameworks store the result as a message of its own, often
@@ -11,6 +11,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_answer_calls(conversation text, res
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET jit = off
 AS $answer_calls$
 DECLARE
     call_id text;

@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- choose_branch: move the head of a conversation's line to a message, or to the end of the message's branch.
 --
 -- A function for the same reason as drop_messages.
@@ -25,6 +25,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $choose_branch$
 DECLARE
     is_aside boolean;

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- copy_files: copy files to the user who is given a conversation, and delete those that the giver uses no more.
 --
 -- A file keeps its id, and the name of its bytes. What the recipient has already is not copied.
@@ -16,6 +16,7 @@ SET search_path = pg_catalog, pg_temp
 -- Citus has no generic plan for INSERT … SELECT.
 SET plan_cache_mode = auto
 SET enable_seqscan = off
+SET jit = off
 AS $copy_files$
 DECLARE
     file record;

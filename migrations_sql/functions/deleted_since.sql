@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- deleted_since: look whether a user was deleted while a run was under way. For statements that are about to create a
 -- conversation.
 --
@@ -14,6 +14,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $deleted_since$
 DECLARE
     found timestamptz;

@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -29,6 +29,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 -- Plans with index scans, independent of the statistics at the time when a connection makes them.
 SET enable_seqscan = off
+SET jit = off
 AS $drop_messages$
 #variable_conflict use_column
 DECLARE

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- fill_in_files: put the contents of files back into the payload of a message, in base64.
 --
 -- A token stands for each, \u0076oltmem:file/ID, alone in a string or after ";base64,"; with "/url" at its end, for the
@@ -17,6 +17,7 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $fill_in_files$
 DECLARE
     owner text;

@@ -1,4 +1,4 @@
--- version 5
+-- version 6
 -- hand_over: prepare a conversation for another user. The caller changes user_id afterwards.
 --
 -- Each lexeme in "words" begins with the key of the user (0002_messages.sql), so "words" is rewritten. In tables of
@@ -12,6 +12,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_hand_over(conversation text, of_use
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET jit = off
 AS $hand_over$
 DECLARE
     giver text;

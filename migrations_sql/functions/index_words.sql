@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- index_words: set the words of messages that are not indexed, or whose words are out of date.
 --
 -- A function for its lock_timeout: in a deadlock with a transaction of VoltAgent's, this one gives up, before
@@ -25,6 +25,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '400ms'
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $index_words$
 #variable_conflict use_column
 DECLARE

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- keep_file: store the content of a file for a user, unless the user has it already, and keep it from being deleted
 -- until the transaction ends. Its caller stores a message that refers to it.
 --
@@ -9,6 +9,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $keep_file$
 DECLARE
     bytes bytea;

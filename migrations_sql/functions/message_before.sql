@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- message_before: the message of a conversation's line before a place; '' if there is none.
 --
 -- Arguments: the id of the conversation; the time and the "seq" of the place.
@@ -14,6 +14,7 @@ STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_sort = off
+SET jit = off
 AS $message_before$
 DECLARE
     id text;

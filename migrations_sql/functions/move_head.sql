@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- move_head: end the line of a conversation with a message. The caller has locked the conversation.
 --
 -- The messages after the branching point leave the line: they get "aside". The messages from the branching point to the
@@ -14,6 +14,7 @@ SET search_path = pg_catalog, pg_temp
 -- Not its callers' generic plan: Citus needs the id of the conversation to plan an update with a join.
 SET plan_cache_mode = auto
 SET enable_seqscan = off
+SET jit = off
 AS $move_head$
 DECLARE
     joins text[];

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- path_to_line: the messages from a message of a conversation up to the first one that is on the line, the branching
 -- point. A message of the line itself is the only one.
 --
@@ -13,6 +13,7 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $path_to_line$
 BEGIN
     SELECT m.message_id, m.aside, m.created_at, m.seq INTO message_id, is_aside, created_at, seq

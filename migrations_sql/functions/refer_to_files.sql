@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- refer_to_files: keep the references from messages to files. Its triggers on the messages: 0011_files.sql.
 --
 -- A message refers to files of the conversation's owner. A file that is not there is no error, and gets no reference.
@@ -11,6 +11,8 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET enable_sort = on
+SET jit = off
 AS $refer_to_files$
 BEGIN
     IF TG_OP <> 'DELETE' THEN

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- release_files: delete those of some files of a user to which no message refers.
 --
 -- The files are locked first, in the order of their ids. Of two transactions that remove the last two references, the
@@ -13,6 +13,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $release_files$
 DECLARE
     deleted bigint;

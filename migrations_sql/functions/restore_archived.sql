@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- restore_archived: take messages that the storage limit archived (on_limit="archive") back, up to the limit. The caller
 -- has locked the conversation and made its line shorter.
 --
@@ -10,6 +10,7 @@ SET search_path = pg_catalog, pg_temp
 -- As in move_head.
 SET plan_cache_mode = auto
 SET enable_seqscan = off
+SET jit = off
 AS $restore_archived$
 BEGIN
     PERFORM 1 FROM {schema}.{prefix}_messages AS m

@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_tell_watchers() RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $tell_watchers$
 BEGIN
     -- OLD is NULL on INSERT, NEW is NULL on DELETE. Their users differ when the conversation gets another owner.

@@ -1,4 +1,4 @@
--- version 3
+-- version 4
 -- unlink_messages: let what follows some messages follow the messages before them, before they are deleted. The caller
 -- has locked the conversation.
 --
@@ -9,6 +9,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET jit = off
 AS $unlink_messages$
 DECLARE
     gone record;

@@ -13,7 +13,7 @@ import pytest
 
 from tests.calls import migrated_schema
 from tests.conftest import Connection
-from tests.plans import pages_read, rows_read
+from tests.plans import cost, pages_read, rows_read
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.queries import MessageQuery, WindowQuery
@@ -162,3 +162,14 @@ async def test_search_and_list_touch_as_many_pages_with_any_statistics(
         touched[state] = await pages_read(connection, sql, *arguments)
 
     assert max(touched.values()) <= 1.2 * min(touched.values()) + 20, touched
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_no_hot_statement_costs_so_much_that_it_is_compiled(
+    name: str, schemas: dict[str, Tables], connection: Connection
+) -> None:
+    """A pool of the caller's has PostgreSQL's default, by which a plan of a high cost is compiled."""
+    at = float(await connection.fetchval("SELECT current_setting('jit_above_cost')"))
+    costs = {state: await cost(connection, *hot(tables)[name]) for state, tables in schemas.items()}
+
+    assert max(costs.values()) < at, costs

@@ -166,7 +166,8 @@ HOSTILE_FUNCTIONS: Final = """
                         CASE WHEN each.variadic AND place = cardinality(each.proargtypes) THEN 'VARIADIC ' ELSE '' END
                         || CASE
                             WHEN concrete IS NULL THEN
-                                CASE WHEN typname ~ 'array$|^_' OR each.variadic AND place = cardinality(each.proargtypes)
+                                CASE WHEN typname ~ 'array$|^_'
+                                    OR each.variadic AND place = cardinality(each.proargtypes)
                                     THEN 'text[]' ELSE 'text' END
                             WHEN typname ~ '^any.*array$' THEN concrete || '[]'
                             WHEN typname = 'any' AND each.variadic THEN concrete || '[]'

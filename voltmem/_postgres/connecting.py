@@ -61,6 +61,7 @@ class Connector:
         self.target = target
         self._options = options
         self._looks = looks and self.is_unsure
+        self._turns_off_jit = target.statement_cache_size != 0  # most poolers refuse the parameter
         self.first = 0
         """The place of the host to begin with."""
         self._first_since = time.monotonic()
@@ -124,13 +125,25 @@ class Connector:
                 host = (self.first + step) % len(target.hosts)
                 try:
                     arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
-                    connection: asyncpg.Connection[Record] = await asyncpg.connect(**arguments)
+                    connection = await self._logged_in(arguments)
                 except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: a variable that the driver cannot read
                     failure = error
                 else:
                     self._begin_with(host)
                     return self._checked(connection)
         raise NotConnectedError from failure
+
+    async def _logged_in(self, arguments: dict[str, Any]) -> asyncpg.Connection[Record]:
+        """Connect without just-in-time compilation, unless the connection string or the server wants it otherwise."""
+        given = arguments["server_settings"]
+        if self._turns_off_jit and not any("jit" in each for each in (*given, given.get("options", ""))):
+            try:
+                return await asyncpg.connect(**{**arguments, "server_settings": {"jit": "off", **given}})
+            except asyncpg.ProtocolViolationError as error:
+                if "startup parameter" not in str(error):
+                    raise
+                self._turns_off_jit = False
+        return await asyncpg.connect(**arguments)
 
     def suspect(self, sent_at: float) -> None:
         """
