@@ -424,11 +424,16 @@ def from_stored_json(text: str) -> JsonValue:
     text, and an integer of too many digits as a string of them, so that one value makes nothing else unreadable.
     """
     if "\\ud" in text:
-        return _any_json(_ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text))
+        return _any_json(unescape_surrogates(text))
     try:
         return cast(JsonValue, from_json(text))
     except ValueError:  # perhaps nested too deeply: a field of 200 levels in a step, or another program's value
         return _any_json(text)
+
+
+def unescape_surrogates(text: str) -> str:
+    """Return JSON text of to_json() with the surrogates that it has escaped."""
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[0], text)
 
 
 def stored_metadata(text: str | None) -> JsonObject:
@@ -438,17 +443,20 @@ def stored_metadata(text: str | None) -> JsonObject:
 
 
 def _any_json(text: str) -> JsonValue:
-    if text.count("[") + text.count("{") > _READABLE_DEPTH and _depth(text) > _READABLE_DEPTH:
+    if is_too_deep(text):
         return text
     return cast(JsonValue, json.loads(text, parse_int=_integer))
 
 
-def _depth(text: str) -> int:
+def is_too_deep(text: str) -> bool:
+    """Return whether JSON text has more levels than any that voltmem stores."""
+    if text.count("[") + text.count("{") <= _READABLE_DEPTH:
+        return False
     depth = deepest = 0
     for found in _BRACKETS.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
         deepest = max(deepest, depth)
-    return deepest
+    return deepest > _READABLE_DEPTH
 
 
 def _integer(digits: str) -> int | str:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -19,7 +19,7 @@ from starlette.types import Message, Scope
 from tests.web.conftest import Connect, application
 from tests.web.test_openapi import operations
 from tests.web.test_problems import JSON, problem
-from voltmem import ImportedConversation, InvalidInputError, PostgresStorage, web
+from voltmem import ImportedConversation, InvalidInputError, PostgresStorage, _strict_json, web
 from voltmem import Message as StoredMessage
 from voltmem._areas import area, search
 from voltmem._areas.transfer import imports
@@ -188,7 +188,7 @@ def test_a_name_that_comes_twice_is_found_in_one_pass() -> None:
 
     pairs: list[Any] = [(Name(number), None) for number in (*range(1000), 999)]
     with pytest.raises(ValueError, match="the name '999' twice"):
-        _bodies._object(pairs)
+        _strict_json._object(pairs)
 
     assert compared < 100
 
@@ -202,11 +202,36 @@ async def test_a_body_of_too_many_values_is_refused(
 ) -> None:
     """413 for a body with too many JSON values; commas and brackets in a string are none."""
     monkeypatch.setattr(_bodies, "MAX_VALUES", 5)
-    text = json.dumps('[,{"\\' * 100)
+    text = json.dumps("words " + '[,{"\\' * 100)
 
     problem(await ada.post("/conversations", content=body, headers=JSON), 413)
     made = await ada.post("/conversations", content=f'{{"metadata": {{"a": {text}}}}}', headers=JSON)
     assert made.json()["metadata"] == {"a": json.loads(text)}
+
+
+HIDDEN: Final = {
+    "lists": '"[[],[],[],[],[]]"',
+    "objects": '"{\\"a\\":0,\\"b\\":0,\\"c\\":0,\\"d\\":0,\\"e\\":0}"',
+    "after spaces": '"\\n \\u0020[0,0,0,0,0,0]"',
+    "escaped": '"\\u005b0\\u002c0\\u002C0\\u002c0\\u002c0\\u002c0\\u005D"',
+    "within a string within it": '"[\\"[0,0,0,0,0,0]\\"]"',
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+async def test_values_of_json_in_a_string_count(
+    name: str, ada: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """413 for too many values in the fields of "exact" in an import, or in the text of a call's arguments."""
+    monkeypatch.setattr(_bodies, "MAX_VALUES", 5)
+    exact = f'{{"voltmem":1,"kind":"header"}}\n{{"exact":{{"content":{HIDDEN[name]}}}}}\n'
+
+    problem(
+        await ada.post("/conversations", content=f'{{"metadata": {{"arguments": {HIDDEN[name]}}}}}', headers=JSON), 413
+    )
+    answer = await ada.post("/import", content=exact, headers={"Content-Type": "application/x-ndjson"})
+
+    assert problem(answer, 413)["detail"] == "A line has more than 5 JSON values."
 
 
 @pytest.mark.parametrize("depth", [_bodies.MAX_DEPTH + 1, 100_000])

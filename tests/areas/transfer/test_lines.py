@@ -78,6 +78,12 @@ WRONG: dict[str, list[Any]] = {
     "an event without a name": [line("run", id="h", agent_id="a"), line("event", id="e", agent_id="a", type="t")],
     "exact that is none": [line("conversation", id="bad", exact=[1])],
     "exact text that is none": [line("conversation", id="bad", exact={"title": "{"})],
+    "exact of too many levels": [line("conversation", id="bad", exact={"metadata": "[" * 300 + "]" * 300})],
+    "exact with a name twice": [line("conversation", id="bad", exact={"metadata": '{"a": 1, "a": 2}'})],
+    "exact with a number of too many digits": [
+        line("conversation", id="bad", exact={"metadata": f'{{"a": {"1" * 5000}}}'})
+    ],
+    "exact with NaN": [line("conversation", id="bad", exact={"metadata": '{"a": NaN}'})],
     "exact of a text": [line("conversation", id="bad", exact={"title": '"\\ud800"'})],
     "after the end": [END, BEGIN],
 }

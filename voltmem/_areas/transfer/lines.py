@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar, cast
 
+from pydantic import JsonValue
 from pydantic_core import from_json
 
 from voltmem._areas.area import off_loop_if_long
@@ -30,15 +31,18 @@ from voltmem._areas.inlined import exported, exported_files
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
 from voltmem._model import Id, Model, Row, String, Time
+from voltmem._strict_json import strict_json
 from voltmem._values import (
     MAX_JSON_DEPTH,
     JsonObject,
     from_stored_json,
+    is_too_deep,
     json_value,
     short_repr,
     stored_metadata,
     strip_bom,
     to_json,
+    unescape_surrogates,
 )
 from voltmem.errors import InvalidInputError, InvalidLineError
 from voltmem.models import Message, NativeMessage
@@ -435,11 +439,18 @@ def _values(line: str | bytes) -> JsonObject:
         if not isinstance(values, dict):
             raise InvalidInputError("it is not a JSON object")
         exact = values.pop("exact", {})
-        return {**values, **{name: from_stored_json(text) for name, text in exact.items()}}
+        return {**values, **{name: _exact(name, text) for name, text in exact.items()}}
     except InvalidInputError:
         raise
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"it is not JSON: {error}") from error
+
+
+def _exact(name: str, text: str) -> JsonValue:
+    """Return the value of a field of "exact". What could not be its field's value is refused here, too."""
+    if is_too_deep(text):
+        raise InvalidInputError(f"{name} is nested deeper than {MAX_JSON_DEPTH} levels")
+    return strict_json(unescape_surrogates(text))
 
 
 def _without_empty(values: JsonObject, *ids: str) -> JsonObject:
