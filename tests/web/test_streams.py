@@ -15,10 +15,11 @@ from starlette.types import Message
 
 from tests.conftest import MakeStorage
 from tests.web.conftest import Serve, application, signed_in
+from tests.web.test_cost import request
 from tests.web.test_events import events, listening
 from tests.web.test_problems import problem
 from voltmem import InvalidOptionError, PostgresStorage, web
-from voltmem.web import _streams
+from voltmem.web import _bodies, _streams
 
 
 async def numbers(ended: asyncio.Event, count: int = 3) -> AsyncGenerator[bytes, None]:
@@ -126,6 +127,67 @@ def test_a_user_has_two_exports_at_once() -> None:
         pass
 
     assert not cap._open
+
+
+class Silent:
+    """A client that sends the beginning of a body, and then nothing."""
+
+    def __init__(self, begin: bytes) -> None:
+        self.waits = asyncio.Event()
+        self.sent: list[Message] = []
+        self._begin: bytes | None = begin
+
+    async def receive(self) -> Message:
+        if self._begin is None:
+            self.waits.set()
+            await asyncio.Event().wait()
+        begin, self._begin = self._begin, None
+        return {"type": "http.request", "body": begin, "more_body": True}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+async def test_a_user_has_two_imports_at_once(storage: PostgresStorage) -> None:
+    """429 for a third import of a user at the same time, before its body is read; one that ends makes room."""
+    app = application(storage)
+    clients = [Silent(b'{"voltmem":1,"kind":"header"}\n') for _ in range(4)]
+    users = ("ada", "ada", "mallory", "ada")
+    given = [request("POST", "/api/import", "x-ndjson", x_user=user) for user in users]
+    running = [
+        asyncio.create_task(app(each, it.receive, it.send)) for each, it in zip(given[:3], clients, strict=False)
+    ]
+    async with asyncio.timeout(20):
+        for client in clients[:3]:
+            await client.waits.wait()
+
+    await app(given[3], clients[3].receive, clients[3].send)
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as http:
+        lines = b'{"voltmem":1,"kind":"header"}\n{"kind":"end"}\n'
+        headers = {"X-User": "ada", "Content-Type": "application/x-ndjson"}
+        again = await http.post("/api/import", content=lines, headers=headers)
+
+    assert (clients[3].sent[0]["status"], clients[3].waits.is_set()) == (429, False)
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("conversations", "json"), ("import", "x-ndjson"), ("files", "octet-stream")]
+)
+async def test_a_client_that_sends_nothing_is_cut_off(
+    path: str, kind: str, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """408 for a body of which nothing more comes, as an upload, an import or JSON."""
+    monkeypatch.setattr(_bodies, "SILENT_SECONDS", 0.01)
+    client = Silent(b'{"voltmem":1,')
+
+    async with asyncio.timeout(20):
+        await application(storage)(request("POST", f"/api/{path}", kind, x_user="ada"), client.receive, client.send)
+
+    assert client.sent[0]["status"] == 408
 
 
 @pytest.mark.parametrize("option", ["max_event_streams", "max_all_event_streams"])

@@ -69,6 +69,9 @@ _LONG_ID: Final = 16
 # An export is a file on this machine until its client has read it.
 _MAX_EXPORTS: Final = 2
 _MAX_ALL_EXPORTS: Final = 20
+# An import holds a line in memory, of 64 MiB at most, until its client has sent it.
+_MAX_IMPORTS: Final = 2
+_MAX_ALL_IMPORTS: Final = 10
 
 
 def router(
@@ -103,6 +106,7 @@ def router(
             _number("max_event_streams", max_event_streams), _number("max_all_event_streams", max_all_event_streams)
         ),
         exports=Cap(_MAX_EXPORTS, _MAX_ALL_EXPORTS),
+        imports=Cap(_MAX_IMPORTS, _MAX_ALL_IMPORTS),
         shortest_id=_shortest(chosen_ids),
     )
     made = APIRouter(route_class=ProblemRoute, tags=["conversations"])

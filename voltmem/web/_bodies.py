@@ -7,7 +7,9 @@ is given a placeholder; the dependency that comes after sign-in reads the body i
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncGenerator
 from itertools import accumulate
 from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
@@ -24,6 +26,8 @@ from voltmem.web._addresses import with_references
 T = TypeVar("T")
 
 MAX_BODY_BYTES: Final = 10 * 2**20
+# A client that sends nothing for so long is gone. It would hold what it has sent, and its place among the imports.
+SILENT_SECONDS: Final = 30
 # The values of a body, or of a line of an import. An empty list takes two bytes of JSON, and a hundred of memory.
 MAX_VALUES: Final = 200_000
 # More than can be stored. The parser itself fails at a depth that depends on the caller's.
@@ -105,6 +109,21 @@ class StrictRequest(Request):
         # dependencies, which may check a signature, are given the body itself.
         self._placeholders = 2 if "content-type" in self.headers else 1
 
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it comes. Raises HTTPException if the client sends nothing for a while, or disconnects."""
+        chunks = super().stream()
+        while True:
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    chunk = await anext(chunks, None)
+            except TimeoutError as error:
+                raise HTTPException(408, f"Nothing of the body came for {SILENT_SECONDS} seconds.") from error
+            except ClientDisconnect as error:
+                raise HTTPException(400, "The body was cut off.") from error
+            if chunk is None:
+                return
+            yield chunk
+
     async def body(self) -> bytes:
         """Read the body. Raises HTTPException 413 as soon as it is too large."""
         if self.later is not None and self._is_fastapis():
@@ -113,14 +132,11 @@ class StrictRequest(Request):
             check_declared(self, MAX_BODY_BYTES, "The body")
             chunks: list[bytes] = []
             size = 0
-            try:
-                async for chunk in self.stream():
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > MAX_BODY_BYTES:
-                        raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
-            except ClientDisconnect as error:
-                raise HTTPException(400, "The body was cut off.") from error
+            async for chunk in self.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes.")
             self._body = b"".join(chunks)
         return self._body
 

@@ -9,7 +9,6 @@ from typing import Annotated, Final, TypeAlias, cast
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from voltmem._areas.files import StoredFile, check_file_id
 from voltmem._media_types import SHOWN, media_type_of
@@ -92,14 +91,11 @@ async def upload_file(mine: Mine, limits: OwnLimits, request: Request) -> Respon
 
 async def _content(request: Request, most: int) -> AsyncIterator[bytes]:
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise HTTPException(413, f"The file has more than {most} bytes.")
-            yield chunk
-    except ClientDisconnect as error:
-        raise HTTPException(400, "The body was cut off.") from error
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise HTTPException(413, f"The file has more than {most} bytes.")
+        yield chunk
 
 
 @routes.head("/files/{fileId}", include_in_schema=False)

@@ -50,10 +50,11 @@ _ON_CONVERSATIONS: Final = (
 
 
 def responses(*statuses: int) -> Responses:
-    """Return the problem responses of a route: these statuses and those that every route has."""
+    """Return the problem responses of a route: these statuses, those that every route has, and 408 with a body."""
+    with_body = (408,) if 413 in statuses else ()
     return {
         status: {"description": HTTPStatus(status).phrase, "content": _PROBLEM}
-        for status in sorted({*statuses, *_ANYWHERE})
+        for status in sorted({*statuses, *_ANYWHERE, *with_body})
     }
 
 

@@ -27,6 +27,7 @@ class Limits:
     max_file_bytes: int
     events: Cap
     exports: Cap
+    imports: Cap
     shortest_id: int
     """Of a conversation, if the client chooses it."""
 

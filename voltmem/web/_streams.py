@@ -21,7 +21,7 @@ _IN_MEMORY: Final = 2**20
 
 
 class Cap:
-    """How many streams of a kind are open at once: of each user, and of all in this process."""
+    """How many streams of a kind, or imports, are under way at once: of each user, and of all in this process."""
 
     def __init__(self, of_user: int, of_all: int) -> None:
         self._of_user = of_user
@@ -30,12 +30,14 @@ class Cap:
 
     @contextmanager
     def one_more(self, user_id: str) -> Iterator[None]:
-        """Count a stream as open within the context. Raises HTTPException 429 if there are too many."""
+        """Count one more within the context. Raises HTTPException 429 if there are too many."""
         retry = {"Retry-After": str(RETRY_SECONDS)}
         if self._open[user_id] >= self._of_user:
-            raise HTTPException(429, f"You have {self._of_user} of these streams open: close one.", retry)
+            raise HTTPException(
+                429, f"You have {self._of_user} of these requests under way: wait for one, or end it.", retry
+            )
         if self._open.total() >= self._of_all:
-            raise HTTPException(429, "The server has too many of these streams open. Try again later.", retry)
+            raise HTTPException(429, "The server has too many of these requests under way. Try again later.", retry)
         self._open[user_id] += 1
         try:
             yield

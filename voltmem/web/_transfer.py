@@ -8,8 +8,8 @@ from typing import Final, cast
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
 
+from voltmem._areas.area import off_loop_if_long
 from voltmem._user import UserStorage
 from voltmem.web._bodies import check_declared, check_size
 from voltmem.web._openapi import Responses, responses
@@ -85,7 +85,7 @@ async def _export(mine: UserStorage, limits: Limits) -> AsyncGenerator[bytes, No
 @routes.post(
     "/import",
     response_model=Imported,
-    responses=responses(400, 413, 415, 507),
+    responses=responses(400, 413, 415, 429, 507),
     operation_id="importMe",
     openapi_extra={"requestBody": {"required": True, "content": _LINES}},
 )
@@ -98,36 +98,33 @@ async def import_me(mine: Mine, limits: OwnLimits, request: Request) -> Response
     """
     if media_type(request) != MEDIA_TYPE:
         raise HTTPException(415, f"The body must be {MEDIA_TYPE}.")
-    return JsonResponse(
-        Imported.model_validate(await mine.import_user(_lines(request), shortest_id=limits.shortest_id))
-    )
+    with limits.imports.one_more(mine.user_id):
+        result = await mine.import_user(_lines(request), shortest_id=limits.shortest_id)
+    return JsonResponse(Imported.model_validate(result))
 
 
 async def _lines(request: Request) -> AsyncIterator[bytes]:
     check_declared(request, MAX_IMPORT_BYTES, "The body")
     size = of_line = 0
     rest: list[bytes] = []
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_IMPORT_BYTES:
-                raise HTTPException(413, f"The body has more than {MAX_IMPORT_BYTES} bytes.")
-            end, *others = chunk.split(b"\n")
-            rest.append(end)
-            of_line += len(end)
-            for begin in others:
-                yield _line(rest, of_line)
-                rest, of_line = [begin], len(begin)
-            _check_length(of_line)
-    except ClientDisconnect as error:
-        raise HTTPException(400, "The body was cut off.") from error
-    yield _line(rest, of_line)
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_IMPORT_BYTES:
+            raise HTTPException(413, f"The body has more than {MAX_IMPORT_BYTES} bytes.")
+        end, *others = chunk.split(b"\n")
+        rest.append(end)
+        of_line += len(end)
+        for begin in others:
+            yield await _line(rest, of_line)
+            rest, of_line = [begin], len(begin)
+        _check_length(of_line)
+    yield await _line(rest, of_line)
 
 
-def _line(pieces: list[bytes], size: int) -> bytes:
+async def _line(pieces: list[bytes], size: int) -> bytes:
     _check_length(size)
     line = b"".join(pieces)
-    check_size(line, "A line")
+    await off_loop_if_long(size, check_size, line, "A line")
     return line
 
 
