@@ -528,3 +528,28 @@ def test_pieces_are_the_text(text: str, query: str) -> None:
 def test_a_hit_as_json_is_in_camel_case() -> None:
     """The JSON of a hit on the web is in camelCase; the Python fields are in snake_case."""
     assert {"messageId", "createdAt"} <= SearchHit.model_json_schema(by_alias=True)["properties"].keys()
+
+
+@pytest.mark.parametrize("sign", ["\ufdfa", "\ufdf2", "\u2487", "\u00e9", "\uac01", "e\u0301", "x"])
+@pytest.mark.parametrize("length", [1, 3, 8, 30, 61, 250])
+def test_a_word_of_characters_that_grow_is_cut_like_any_other(sign: str, length: int) -> None:
+    """A word is the first sixty characters of its plain form, of however few signs that is made."""
+    found = words(f"\ufdfa {sign * length} b")
+
+    assert found[1].text == plain(sign * length).strip()[:60]
+
+
+def test_words_of_characters_that_grow_cost_little_more_than_others() -> None:
+    """Of a long word with ligatures, each of which becomes eighteen characters, only the beginning is normalised."""
+    normalised = 0
+
+    def counted(text: str) -> str:
+        nonlocal normalised
+        normalised += len(plain(text))
+        return plain(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("voltmem._areas.words.plain", counted)
+        words(("\ufdfa" * 199 + " ") * 100)
+
+    assert normalised < 100 * 240 * 4

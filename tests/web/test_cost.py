@@ -21,7 +21,7 @@ from tests.web.test_openapi import operations
 from tests.web.test_problems import JSON, problem
 from voltmem import ImportedConversation, InvalidInputError, PostgresStorage, _strict_json, web
 from voltmem import Message as StoredMessage
-from voltmem._areas import area, search
+from voltmem._areas import appends, area, search
 from voltmem._areas.transfer import imports
 from voltmem.web import _bodies, _problems, _transfer
 
@@ -323,7 +323,7 @@ def test_a_model_names_a_hundred_unknown_fields() -> None:
 
 
 async def test_long_work_is_done_in_a_thread(storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An import and a search of much text leave the event loop to others, one of little text does not pay a thread."""
+    """An import, a message and a search of much text leave the event loop to others; little text pays no thread."""
     threads: dict[str, set[int]] = {}
 
     def recorded(module: object, name: str) -> None:
@@ -337,6 +337,7 @@ async def test_long_work_is_done_in_a_thread(storage: PostgresStorage, monkeypat
 
     recorded(imports, "message_columns")
     recorded(search, "snippet")
+    recorded(appends, "vectors")
     text = "parcel " * 1000
     conversation = ImportedConversation(id="c1", title="a", messages=[StoredMessage(role="user", content=text)])
     for limit, is_long in ((area._LONG, False), (1000, True)):
@@ -344,6 +345,7 @@ async def test_long_work_is_done_in_a_thread(storage: PostgresStorage, monkeypat
         monkeypatch.setattr(area, "_LONG", limit)
         await storage.delete_user("ada")
         await storage.import_conversations("ada", [conversation])
-        assert len((await storage.search("ada", "parcel")).hits) == 1
+        await storage.add_message({"role": "user", "content": text}, "ada", "c1")
+        assert len((await storage.search("ada", "parcel")).hits) == 2
 
-        assert [each - {threading.get_ident()} != set() for each in threads.values()] == [is_long, is_long]
+        assert [each - {threading.get_ident()} != set() for each in threads.values()] == [is_long] * 3

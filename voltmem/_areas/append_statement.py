@@ -17,7 +17,6 @@ from voltmem._areas.files import used_files
 from voltmem._areas.inlined import extracted
 from voltmem._areas.quotas import room
 from voltmem._areas.voltagent_tables import shown_columns
-from voltmem._areas.words import vector
 from voltmem._tables import Tables, rendered
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError, VoltMemError, twin
 from voltmem.models import Message, MessageRow
@@ -121,9 +120,18 @@ def _call(function: str, arguments: int) -> str:
 
 
 def statement_for(
-    appends: Sequence[Append], options: StorageOptions, *, beside_voltagent: bool, waits_for_locks: bool
+    appends: Sequence[Append],
+    words: Sequence[str | None] | None,
+    options: StorageOptions,
+    *,
+    beside_voltagent: bool,
+    waits_for_locks: bool,
 ) -> tuple[str, Sequence[object]]:
-    """Return the statement that stores appends, those of a conversation next to each other, and its arguments."""
+    """
+    Return the statement that stores appends, those of a conversation next to each other, and its arguments.
+
+    words: the vectors of the messages; None: without search.
+    """
     statements, files = rendered(AppendStatements, options.tables), _files_of(appends)
     hashes, began_ats, sent_at = _runs_of(appends, options.tables)
     are_plain = files[0] is None and not beside_voltagent and _are_plain(appends)
@@ -132,7 +140,7 @@ def statement_for(
         column if any(value is not None for value in column) else None
         for column in zip(*(row for append in appends for row in append.rows), strict=True)
     ]
-    columns.append([vector(row[2]) for append in appends for row in append.rows] if options.search else None)
+    columns.append(words)
     limit = (options.storage_limit, options.on_limit == "archive")
     if are_plain and len(appends) == len(appends[0].rows) == 1 and options.tables.quotas is None:
         append = appends[0]

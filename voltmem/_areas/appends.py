@@ -31,7 +31,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.append_statement import Append, Outcome, outcome_of, statement_for
+from voltmem._areas.area import off_loop_if_long
 from voltmem._areas.quotas import BUSY
+from voltmem._areas.words import vectors
 from voltmem._postgres.driver import WorkerLostError, logger
 from voltmem.errors import (
     ConnectionFailedError,
@@ -98,10 +100,12 @@ class Appends:
 
     async def _send(self, appends: Sequence[Append], *, waits_for_locks: bool) -> list[Outcome]:
         """Store appends whose rows are made, those of a conversation next to each other. Returns their outcomes."""
+        texts = [row[2] for append in appends for row in append.rows] if self._options.search else []
+        words = await off_loop_if_long(sum(map(len, texts)), vectors, texts) or None
         while True:
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
             sql, arguments = statement_for(
-                appends, self._options, beside_voltagent=self.noticed.voltagent, waits_for_locks=waits_for_locks
+                appends, words, self._options, beside_voltagent=self.noticed.voltagent, waits_for_locks=waits_for_locks
             )
             answer = await self._fetch(sql, arguments, waits_for_locks=waits_for_locks)
             stored_at = {row["item"]: row["stored_at"] for row in answer}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.cursors import SearchCursor
 from voltmem._areas.queries import CONVERSATION_COLUMNS, IS_INDEXED, ON_LINE, PARTS_HASH, ROLE, TEXT, TYPE, mostly
-from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vector, words
+from voltmem._areas.words import USER, Term, places, plain, terms, title_expressions, vectors, words
 from voltmem._model import Key, Model, String, Time
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key
@@ -218,10 +218,6 @@ def _hits(rows: Sequence[Record], wanted: Sequence[Term]) -> list[SearchHit]:
     return hits
 
 
-def _vectors(texts: Sequence[str]) -> list[str]:
-    return [vector(text) for text in texts]
-
-
 class Search(Area):
     """The verbs about searching. PostgresStorage inherits from all areas."""
 
@@ -287,10 +283,10 @@ class Search(Area):
         indexed, conversation_id, message_id = 0, "", ""
         while rows := await self._executor.fetch(sql.unindexed, conversation_id, message_id, _BATCH):
             texts = [row["text"] or "" for row in rows]
-            vectors = await off_loop_if_long(sum(map(len, texts)), _vectors, texts)
+            made = await off_loop_if_long(sum(map(len, texts)), vectors, texts)
             ids = [row["conversation_id"] for row in rows], [row["message_id"] for row in rows]
             hashes = [row["hash"] for row in rows]
-            done = await self._executor.fetchrow(sql.index, *ids, hashes, vectors, repeatable=False)
+            done = await self._executor.fetchrow(sql.index, *ids, hashes, made, repeatable=False)
             indexed += done["indexed"] if done is not None else 0
             conversation_id, message_id = ids[0][-1], ids[1][-1]
         return indexed

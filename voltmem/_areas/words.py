@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, islice
@@ -47,6 +47,10 @@ _MARKS: Final = (
 _TERM: Final = re.compile(r'(?P<without>-)?(?:"(?P<phrase>[^"]*)"?|(?P<bare>[^\s"]+))')
 _ASCII_WORD: Final = re.compile("[a-z0-9]+")
 _MARK: Final = re.compile(f"[{_MARKS}]")
+# Without accents, four to eighteen characters are made of each of these, such as the ligature of a blessing, U+FDFA.
+_GROWING: Final = re.compile("[\u2057\u2152\u2167\u2177\u247d-\u2487\u2a0c\u320e-\u33ff\ufdf2-\ufdfc]")
+# Words that are normalised in one call, which no other thread can interrupt.
+_AT_ONCE: Final = 200
 
 
 @cache
@@ -86,10 +90,28 @@ class Word(NamedTuple):
 def words(text: str, most: int | None = None) -> list[Word]:
     """Return the first *most* words of a text; None: all."""
     places = list(islice(_places(text), most))
-    # Normalised together, which is faster. No word contains a line end.
-    plainly = plain("\n".join([text[start : min(end, start + 4 * _LONGEST_WORD)] for start, end in places])).split("\n")
-    found = zip(plainly, places, strict=True) if places else ()
+    cut = _beginning if _GROWING.search(text) else _first_characters
+    plainly: list[str] = []
+    # Normalised together, which is faster, but not for so long that other threads wait. No word contains a line end.
+    for first in range(0, len(places), _AT_ONCE):
+        pieces = [cut(text, start, end) for start, end in places[first : first + _AT_ONCE]]
+        plainly += plain("\n".join(pieces)).split("\n")
+    found = zip(plainly, places, strict=True)
     return [Word(word.strip()[:_LONGEST_WORD], *place) for word, place in found if word and not word.isspace()]
+
+
+def _first_characters(text: str, start: int, end: int) -> str:
+    """Return enough of a word: four characters may become one."""
+    return text[start : min(end, start + 4 * _LONGEST_WORD)]
+
+
+def _beginning(text: str, start: int, end: int) -> str:
+    """Return enough of a word of a text with characters that grow, and little more."""
+    for length in (8, _LONGEST_WORD):
+        piece = text[start : min(end, start + length)]
+        if start + length >= end or len(plain(piece)) > _LONGEST_WORD + 4:  # the last few may change with what follows
+            return piece
+    return _first_characters(text, start, end)
 
 
 def _places(text: str) -> Iterator[tuple[int, int]]:
@@ -117,6 +139,11 @@ def vector(text: str) -> str:
     entries = [f"'{USER}{word}':{','.join(places)}" for word, places in positions.items()]
     written = " ".join(entries)
     return written if len(written) <= _SURELY_FITS else " ".join(_fitting(entries))
+
+
+def vectors(texts: Iterable[str]) -> list[str]:
+    """Return the vector of each text."""
+    return [vector(text) for text in texts]
 
 
 def _indexed_words(text: str) -> Sequence[str]:
