@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Connection
-from voltmem import ConversationNotFoundError, PostgresStorage
+from voltmem import ConversationNotFoundError, DatabaseError, PostgresStorage
 
 
 class UndoneError(Exception):
@@ -28,6 +28,19 @@ async def test_transaction_commits_all_or_nothing(storage: PostgresStorage) -> N
 
     assert [message.id for message in await storage.get_messages("ada", "c1")] == ["m1"]
     assert await storage.get_conversation("c2") is None
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+async def test_transaction_that_was_ended_within_its_block_is_an_error(ending: str, storage: PostgresStorage) -> None:
+    """Statements after a COMMIT of the caller's are in no transaction; the end of the block says so."""
+    with pytest.raises(DatabaseError, match="ended within its block"):
+        async with storage.transaction() as tx:
+            await tx.connection.execute(ending)
+            await tx.create_conversation({"id": "c1", "user_id": "ada"})
+
+    assert await storage.get_conversation("c1") is not None
+    async with storage.transaction() as tx:
+        await tx.create_conversation({"id": "c2", "user_id": "ada"})
 
 
 async def test_transaction_within_a_transaction_is_a_savepoint(storage: PostgresStorage) -> None:

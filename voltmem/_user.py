@@ -140,7 +140,7 @@ class UserStorage:
             SchemaError: The policies are not there, or a table that the session could use has none.
             DatabaseError: The login is not a member of the application role, or the view is of a transaction.
 
-        Costs three round trips, besides those of the block. The verbs take no part in it.
+        Costs four round trips, besides those of the block. The verbs take no part in it.
         """
         async with open_session(access(self._storage), self._user_id) as connection:
             yield connection

@@ -74,7 +74,7 @@ class UserStorage:
             SchemaError: The policies are not there, or a table that the session could use has none.
             DatabaseError: The login is not a member of the application role, or the view is of a transaction.
 
-        Costs three round trips, besides those of the block. The verbs take no part in it.
+        Costs four round trips, besides those of the block. The verbs take no part in it.
         """
     async def create_conversation(self, conversation: ConversationLike) -> Conversation:
         """Create a conversation. Returns it as stored. user_id is optional."""

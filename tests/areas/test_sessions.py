@@ -274,10 +274,10 @@ async def test_session_works_behind_a_pooler(
     assert await pooled.count_conversations() == 3
 
 
-async def test_session_takes_three_round_trips(
+async def test_session_takes_four_round_trips(
     given: Logins, storage: PostgresStorage, make_storage: MakeStorage, proxy: Proxy
 ) -> None:
-    """On an open storage, session() takes three round trips besides those of its block."""
+    """On an open storage, session() takes four round trips besides those of its block."""
     address = given.application.partition("@")[0] + "@" + proxy.dsn.partition("@")[2]
     counting = make_storage(address, migrate="check", max_connections=1)
     taken = []
@@ -288,7 +288,7 @@ async def test_session_takes_three_round_trips(
             pass
         taken.append(proxy.round_trips - before)
 
-    assert taken[-1] == 3
+    assert taken[-1] == 4
 
 
 # --- without protection -----------------------------------------------------------------------------------------------
@@ -421,3 +421,25 @@ async def test_the_blocking_session_sees_the_users_rows(
             blocking.close()
 
     await asyncio.to_thread(use)
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "END"])
+async def test_a_session_that_was_ended_within_its_block_is_an_error(ending: str, storage: PostgresStorage) -> None:
+    """After COMMIT or ROLLBACK there is no protection any more, and the end of the block says so."""
+    with pytest.raises(DatabaseError, match="ended within its block"):
+        async with storage.for_user("ada").session() as connection:
+            await connection.execute(ending)
+            assert (
+                await connection.fetchval(f"SELECT count(DISTINCT user_id) FROM {storage._options.tables.files}") == 2
+            )
+
+    assert await state(storage) == UNTOUCHED
+
+
+async def test_a_temporary_table_of_a_session_does_not_stay(storage: PostgresStorage) -> None:
+    """What a session puts into a temporary table is gone when the next one uses the connection."""
+    async with storage.for_user("ada").session() as connection:
+        await connection.execute("CREATE TEMP TABLE seen AS SELECT 'of ada' AS text")
+
+    async with storage.for_user("bob").session() as connection:
+        assert await connection.fetchval("SELECT to_regclass('pg_temp.seen') IS NULL")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Access
@@ -86,3 +86,7 @@ async def open_session(access: Access, user_id: str) -> AsyncIterator[Connection
                 f"there, and no policy limits them. {script} again"
             )
         yield bound.connection
+        if bound.connection.is_in_transaction():
+            # A temporary table would stay on the connection of the pool, where the next user's session sees it.
+            with suppress(DatabaseError):  # a statement has failed: nothing of the transaction stays
+                await bound.fetch("DISCARD TEMP")

@@ -167,6 +167,7 @@ async def transaction_on(
             logger.debug("a transaction ended with its connection: %s", broken)
         raise
     is_sent = not is_gone(connection)
+    was_ended = is_sent and not connection.is_in_transaction()
     try:
         await transaction.__aexit__(None, None, None)
     except DRIVER_ERRORS as error:
@@ -180,6 +181,12 @@ async def transaction_on(
             with suppress(*DRIVER_ERRORS):
                 await connection.execute("ROLLBACK")
         raise
+    if was_ended:
+        raise DatabaseError(
+            "the transaction was ended within its block, by COMMIT or ROLLBACK: each statement after that was a "
+            "transaction of its own, and in session() it saw every user's rows. Leave them out: the end of the block "
+            "commits, and an exception rolls back"
+        )
 
 
 def changed_rows(status: str) -> int:
