@@ -21,7 +21,7 @@ from tests.pgbouncer import THROUGH_POOLER
 from tests.tables import create_tables
 from voltmem import ImportedConversation, Message, PostgresStorage, Storage, UserStorage
 from voltmem._areas.area import Area
-from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
+from voltmem._areas.cursors import HistoryCursor, SearchCursor, SharedCursor, SidebarCursor
 from voltmem.testing import drop_schema, temporary_schema_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
         "pinned": False,
     },
     "search": {"after": str(SearchCursor(9.0, LATER, "c9"))},
-    "get_shared_conversation": {"after": str(MessageCursor(LONG_AGO, 0))},
+    "get_shared_conversation": {"after": str(SharedCursor(LONG_AGO, ()))},
     "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
     # A new one; for other verbs it is a filter.
     "update_conversation": {"resource_id": "code"},

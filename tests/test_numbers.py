@@ -22,7 +22,7 @@ from voltmem import (
     group_by_date,
     list_payloads,
 )
-from voltmem._areas.cursors import HistoryCursor, MessageCursor, SearchCursor, SidebarCursor
+from voltmem._areas.cursors import HistoryCursor, SearchCursor, SharedCursor, SidebarCursor
 
 # 10**5000 has more digits than Python writes.
 NOT_COUNTS: Final[list[Any]] = [-1, 2**63, 10**400, 10**5000, -(10**5000), 1e308, float("nan"), float("inf"), True]
@@ -156,7 +156,7 @@ async def test_a_forged_cursor_is_refused(storage: PostgresStorage) -> None:
     """A cursor with such a number or time is malformed."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(InvalidQueryError):
-        await storage.get_shared_conversation("t", after=str(MessageCursor(moment, 2**63)))
+        await storage.get_shared_conversation("t", after=str(SharedCursor(moment, ("",) * 9)))
     wrong: list[Any] = [2**63, 10**400, *map(str, NO_TIMES)]
     for value in wrong:
         with pytest.raises(InvalidQueryError):
@@ -166,7 +166,7 @@ async def test_a_forged_cursor_is_refused(storage: PostgresStorage) -> None:
         with pytest.raises(InvalidQueryError):
             await storage.search("x", "ada", after=str(SearchCursor(1.0, value, "c1")))
         with pytest.raises(InvalidQueryError):
-            await storage.get_shared_conversation("t", after=str(MessageCursor(value, 1)))
+            await storage.get_shared_conversation("t", after=str(SharedCursor(value, ())))
 
 
 @pytest.mark.parametrize("number", [10**5000, [{"n": -(10**5000)}]], ids=["alone", "within"])

@@ -296,6 +296,40 @@ async def test_a_page_follows_whatever_was_deleted(talk: PostgresStorage) -> Non
     assert second.next_cursor is None
 
 
+async def test_pages_of_one_time_follow_whatever_was_deleted(storage: PostgresStorage) -> None:
+    """So it is with many messages of one time, as in an import: no page skips or repeats one."""
+    await storage.add_messages([message(n) for n in range(40)], "ada", "c1", resource_id="docs")
+    share = await storage.share_conversation("c1")
+    read: list[str] = []
+    after: str | None = None
+    for removed in ([], ["m2", "m3"], ["m7", "m9"], *[[]] * 20):
+        page = await storage.get_shared_conversation(share.token, limit=3, after=after)
+        assert page is not None
+        read += [each.id for each in page.messages]
+        after = page.next_cursor
+        if after is None:
+            break
+        await storage.delete_messages(removed, "ada", "c1")
+
+    assert after is None
+    assert read == [f"m{n}" for n in range(40) if n != 9]
+
+
+async def test_a_cursor_says_nothing_of_the_storage(storage: PostgresStorage) -> None:
+    """The cursor of a link has what its page shows, and not the number that the storage gave the message."""
+    cursors = []
+    for count in (0, 30):
+        await storage.add_messages([message(n) for n in range(count)], "bob", f"b{count}", resource_id="docs")
+        await storage.delete_user("ada")
+        await storage.add_messages([message(n) for n in range(3)], "ada", "c1", resource_id="docs")
+        page = await storage.get_shared_conversation((await storage.share_conversation("c1")).token, limit=2)
+        assert page is not None
+        cursors.append(page.next_cursor)
+
+    assert cursors[0] is not None
+    assert cursors[0] == cursors[1]
+
+
 @pytest.mark.parametrize("after", ["", "x", "WzFd", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsOTIyMzM3MjAzNjg1NDc3NTgwOF0"])
 async def test_an_invalid_cursor_is_refused(after: str, talk: PostgresStorage) -> None:
     """An invalid cursor is refused, also one with a number beyond bigint."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from voltmem._model import Key, Time
-from voltmem._values import MAX_BIGINT, short_repr
+from voltmem._values import short_repr
 from voltmem.errors import InvalidQueryError
 
 if TYPE_CHECKING:
@@ -75,8 +76,18 @@ class SearchCursor(Cursor):
 
 
 @dataclass(frozen=True)
-class MessageCursor(Cursor):
-    """The place of a message in its conversation."""
+class SharedCursor(Cursor):
+    """
+    The place of a message among those that a link shows.
+
+    The order of equal times is a number that counts all messages of the storage, which readers of a link are not to
+    know. So the cursor has the ids of the last messages of this time instead: if one is deleted, the one before it is
+    the place.
+    """
 
     created_at: Time
-    seq: Annotated[int, Field(ge=-MAX_BIGINT, le=MAX_BIGINT)]
+    ids: Annotated[tuple[Key, ...], Field(max_length=8)]
+
+    def moved(self, ids: Sequence[str]) -> Self:
+        """Return the place after more messages of the same time."""
+        return replace(self, ids=(*self.ids, *ids)[-8:])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from voltmem import parts as said
 from voltmem._areas.area import Area
-from voltmem._areas.cursors import MessageCursor
+from voltmem._areas.cursors import SharedCursor
 from voltmem._areas.file_sweeps import has_triggers
 from voltmem._areas.files import FileStatements, StoredFile, check_file_id, check_range, read_range
 from voltmem._areas.queries import ON_LINE, PLAIN_COLUMNS, ROLE, TYPE, authored, is_deleted
@@ -29,6 +29,9 @@ from voltmem.models import Message, Owner
 from voltmem.options import SHARED_LIMIT
 from voltmem.parts._providers import spoken
 from voltmem.parts._types import FILE_URL
+
+if TYPE_CHECKING:
+    from voltmem._postgres.driver import Record
 
 
 class Share(Model):
@@ -154,7 +157,11 @@ class ShareStatements:
                 )
             ) AS m ON true"""
 
-        page = """AND (created_at, seq) > (coalesce($3::timestamptz, '-infinity'), coalesce($4::bigint, 0))
+        after = f"""SELECT pg_catalog.max(seq) FROM {messages}
+                        WHERE conversation_id = {conversation} AND message_id = ANY ($4::text[]) AND created_at = $3"""
+        page = f"""AND (created_at, seq) > (
+                        coalesce($3::timestamptz, '-infinity'), coalesce(({after}), {-MAX_BIGINT})
+                    )
                     ORDER BY created_at, seq LIMIT $2::bigint"""
         self.shared = f"""{path}
             SELECT s.title, m.* FROM {shown(page)}
@@ -182,6 +189,14 @@ class ShareStatements:
             DELETE FROM {shares} AS s
             USING {conversations} AS c
             WHERE s.token = $1 AND c.id = s.conversation_id AND ($2::text IS NULL OR c.user_id = $2)"""
+
+
+def _end(page: Sequence[Record], before: SharedCursor | None) -> SharedCursor:
+    """Return the place of the last message of a page that begins after a place."""
+    moment = page[-1]["created_at"]
+    same = [row["message_id"] for row in page if row["created_at"] == moment]
+    begin = before if before is not None and before.created_at == moment else SharedCursor(moment, ())
+    return begin.moved(same)
 
 
 class Shares(Area):
@@ -244,12 +259,12 @@ class Shares(Area):
         """
         check_text(token=token)
         check_count("limit", limit, minimum=1)
-        place = None if after is None else MessageCursor.of("after", after)
+        place = None if after is None else SharedCursor.of("after", after)
         rows = await self._executor.fetch(
             self._sql(ShareStatements).shared,
             token,
             min(limit + 1, MAX_BIGINT),
-            *((None, None) if place is None else (place.created_at, place.seq)),
+            *((None, None) if place is None else (place.created_at, place.ids)),
         )
         if not rows:
             return None
@@ -258,7 +273,7 @@ class Shares(Area):
         return SharedConversation(
             title=rows[0]["title"],
             messages=[message for message in shared if message is not None],
-            next_cursor=str(MessageCursor(page[-1]["created_at"], page[-1]["seq"])) if len(rows) > limit else None,
+            next_cursor=str(_end(page, place)) if len(rows) > limit else None,
         )
 
     async def get_shared_file(self, token: str, file_id: str) -> StoredFile | None:
