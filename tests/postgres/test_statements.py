@@ -190,7 +190,12 @@ async def test_a_link_reads_no_more_than_it_shows(page: str, large: Connection, 
     sql = ShareStatements(tables)
     await large.execute(f"DELETE FROM {tables.shares}")
     await large.fetch(sql.share, "c1", None, "m90000", "token")
-    place = (None, None) if page == "first" else (datetime(2024, 1, 1, 6, tzinfo=UTC), 0)
+    before = await large.fetchrow(
+        f"SELECT created_at, ARRAY[message_id] FROM {tables.messages} WHERE conversation_id = 'c1' "
+        "ORDER BY created_at, seq OFFSET 20000 LIMIT 1"
+    )
+    assert before is not None
+    place = (None, None) if page == "first" else tuple(before)
 
     shown = await plan(large, sql.shared, ["token", 101, *place])
 
