@@ -140,6 +140,61 @@ def test_a_parameter_that_would_protect_is_never_dropped(parameter: str) -> None
         PostgresStorage(f"postgresql://h/d?{parameter}")
 
 
+@pytest.mark.parametrize(
+    ("query", "first", "second"),
+    [
+        ("sslmode=disable&ssl=true", "ssl=true", "sslmode=disable"),
+        ("ssl=true&sslmode=disable", "ssl=true", "sslmode=disable"),
+        ("ssl=1&sslmode=prefer", "ssl=1", "sslmode=prefer"),
+        ("ssl=false&sslmode=verify-full", "ssl=false", "sslmode=verify-full"),
+        ("ssl=verify-full&sslmode=require", "ssl=verify-full", "sslmode=require"),
+        ("requiressl=1&sslmode=disable", "requiressl=1", "sslmode=disable"),
+        ("requiressl=1&ssl=0", "ssl=0", "requiressl=1"),
+        ("sslmode=require&sslmode=disable", "sslmode", "twice"),
+        ("channel_binding=prefer&channel_binding=disable", "channel_binding", "twice"),
+        ("sslmode=disable&sslrootcert=ca.pem", "sslrootcert", "sslmode=disable"),
+        ("sslmode=disable&ssl_min_protocol_version=TLSv1.3", "ssl_min_protocol_version", "sslmode=disable"),
+        ("sslmode=disable&sslnegotiation=direct", "sslnegotiation", "sslmode"),
+        ("pgbouncer=true&statement_cache_size=100", "pgbouncer", "statement_cache_size"),
+        ("prepared_statement_cache_size=0&statement_cache_size=9", "prepared_statement_cache_size", " statement_cache"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(query: str, first: str, second: str) -> None:
+    """Where one parameter asks for protection and another one takes it away, the error names both."""
+    for connection in (f"postgresql://h/d?{query}", "host=h " + query.replace("&", " ")):
+        with pytest.raises(InvalidOptionError, match=f"{first}.*{second}"):
+            PostgresStorage(connection)
+
+
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [
+        ("ssl=true&sslmode=verify-full", "verify-full"),
+        ("requiressl=1&sslmode=verify-ca", "verify-ca"),
+        ("requiressl=0&sslmode=require", "require"),
+        ("ssl=false&sslmode=disable", "disable"),
+        ("sslmode=require&sslmode=require", "require"),
+    ],
+)
+def test_parameters_that_ask_for_the_same_work_together(query: str, mode: str) -> None:
+    """ssl=true and requiressl=1 ask for TLS, and sslmode beside them says which."""
+    assert connection_target(f"postgresql://h/d?{query}").hosts[0]["dsn"] == f"postgresql://?sslmode={mode}"
+
+
+@pytest.mark.parametrize(
+    ("query", "allowed"),
+    [
+        ("pgbouncer=maybe", "true, 1, yes, on, false, 0, no, off"),
+        ("requiressl=true", "0, 1"),
+        ("load_balance_hosts=yes", "disable, random"),
+    ],
+)
+def test_a_parameter_with_few_values_names_them(query: str, allowed: str) -> None:
+    """The error for a value that a parameter cannot have names those that it can have."""
+    with pytest.raises(InvalidOptionError, match=f"{query.partition('=')[0]} .*: use one of {allowed}"):
+        PostgresStorage(f"postgresql://h/d?{query}")
+
+
 def test_the_systems_certificates_verify_the_server() -> None:
     """sslrootcert=system verifies the certificate with the system's own, as in libpq."""
     assert connection_target("postgresql://h/d?sslrootcert=system").hosts[0]["ssl"] is True
@@ -201,7 +256,7 @@ def test_each_host_is_one_target() -> None:
 @pytest.mark.parametrize(
     ("connection", "expected"),
     [
-        ("postgresql://one,two:2/db?port=1", [("one", 1), ("two", 2)]),
+        ("postgresql://one,two:2/db?port=1", [("one", 1), ("two", 1)]),
         ("postgresql:///db?host=one,two&port=1,2", [("one", 1), ("two", 2)]),
         ("postgresql:///db?host=one:1&host=two:2", [("one", 1), ("two", 2)]),
         ("postgresql://other:9/db?host=one&port=1", [("one", 1)]),
@@ -212,6 +267,66 @@ def test_each_host_is_one_target() -> None:
 def test_hosts_and_ports_are_read_as_libpq_reads_them(connection: str, expected: list[tuple[str, int]]) -> None:
     """Hosts and ports may be lists in the query, which replaces the rest of the string, as in libpq and SQLAlchemy."""
     assert places(connection_target(connection)) == expected
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("postgresql://app@127.0.0.1:1/d?port=56100", "127.0.0.1:56100/d"),
+        ("postgresql://app@127.0.0.1/d?port=56100", "127.0.0.1:56100/d"),
+        ("postgresql://a:1,b:2/d?port=5", "a:5,b:5/d"),
+        ("postgresql://a:1,b:2/d?port=5,6", "a:5,b:6/d"),
+        ("postgresql://a,b/d?port=5,6", "a:5,b:6/d"),
+        ("postgresql://a:1,b:2/d?host=x,y", "x:1,y:2/d"),
+        ("postgresql://a:1/d?host=x,y", "x:1,y:1/d"),
+        ("postgresql://a:1,b:2/d?host=x,y&port=5,6", "x:5,y:6/d"),
+        ("postgresql://a:1/d?host=x:5&host=y:6", "x:5,y:6/d"),
+        ("postgresql://a:1/d?host=%2Fsockets", "/sockets:1/d"),
+        ("postgresql://[::1]:1/d?port=5", "[::1]:5/d"),
+        ("postgresql://a:1/d?host=::1", "[::1]:1/d"),
+        ("postgresql://a:1/d?dbname=e", "a:1/e"),
+        ("postgresql://a:1/d?database=e", "a:1/e"),
+        ("postgresql://a:1/d?port=", "a/d"),
+        ("postgresql:///d?host=a&port=5", "a:5/d"),
+        ("host=a,b port=5 dbname=d", "a:5,b:5/d"),
+    ],
+)
+def test_the_query_replaces_what_stands_before_it(connection: str, expected: str) -> None:
+    """host, port and dbname of the query are what is connected to, and what errors and the log name."""
+    target = connection_target(connection)
+
+    shown = [f"[{each['host']}]" if ":" in each["host"] else each["host"] for each in target.hosts]
+    used = ",".join(
+        f"{name}:{each['port']}" if "port" in each else name for name, each in zip(shown, target.hosts, strict=True)
+    )
+    assert f"{used}/{target.hosts[0]['database']}" == target.name == expected
+
+
+@pytest.mark.parametrize(
+    ("connection", "why"),
+    [
+        ("postgresql://h:1/d?port=zz", "the port is a number"),
+        ("postgresql://h:1/d?port=70000", "the port is a number"),
+        ("postgresql://h:1/d?port=1&port=2", "1 hosts and 2 ports"),
+        ("postgresql://a:1,b:2/d?host=x", "1 hosts and 2 ports"),
+        ("postgresql://a:1,b:2,c:3/d?port=5,6", "3 hosts and 2 ports"),
+        ("postgresql://h/d?host=a:1&port=2", "a port in host and in port"),
+        ("host=a:1 port=2", "a port in host and in port"),
+        ("postgresql://h/d?database=a&dbname=b", "database and dbname"),
+    ],
+)
+def test_places_that_contradict_each_other_are_refused(connection: str, why: str) -> None:
+    """A port that is no number, and two ports for one host, are errors also where the query replaces others."""
+    with pytest.raises(InvalidOptionError, match=why):
+        PostgresStorage(connection)
+
+
+def test_the_variables_are_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the string has no host, port or database, logs name those of the environment, which are used."""
+    for name, value in {"PGHOST": "there", "PGPORT": "7", "PGDATABASE": "e"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert connection_target("postgresql://").name == connection_target({}).name == "there:7/e"
 
 
 def test_hosts_are_shuffled_where_load_is_to_be_balanced() -> None:

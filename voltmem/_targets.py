@@ -106,8 +106,9 @@ def _from_object(connection: Mapping[str, object]) -> ConnectionTarget:
         )
     socket = _socket({name: str(int(value)) for name, value in _popped(arguments, _SOCKET).items()})
     arguments["server_settings"] = {"application_name": _APPLICATION_NAME}
-    place = f"{arguments.get('host', 'localhost')}:{arguments.get('port', 5432)}"
-    return ConnectionTarget((arguments,), name=f"{place}/{arguments.get('database', '')}", socket=socket)
+    place = _shown({"port": _variable("PGPORT") or 5432, **arguments})
+    database = arguments.get("database") or _variable("PGDATABASE")
+    return ConnectionTarget((arguments,), name=f"{place}/{database}", socket=socket)
 
 
 # --- the forms of a connection string -----------------------------------------------------------------------------
@@ -146,13 +147,13 @@ def _of_url(url: str) -> dict[str, str]:
     parts = {"host": places, "user": user, "password": password, "dbname": found["path"][1:]}
     # surrogateescape: bytes that are no UTF-8 are found, and refused, by _check_texts()
     parameters = {name: unquote(part, errors="surrogateescape") for name, part in parts.items() if part}
-    return parameters | _of_query(found["query"] or "")
+    return _as_libpq(parameters) | _of_query(found["query"] or "")
 
 
 def _of_query(query: str) -> dict[str, str]:
     parts = [part for part in query.split("&") if part]
     items = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-    values = dict(items)
+    values = _last(items)
     # With an unencoded "&" in password=, the rest would be taken for a setting, which the server's error shows.
     is_cut = "password" in values and not values.keys() <= _KNOWN
     if is_cut or not all(re.match(r"[A-Za-z_][\w.]*=", part) for part in parts):
@@ -161,24 +162,60 @@ def _of_query(query: str) -> dict[str, str]:
             "percent-encode special characters (urllib.parse.quote), and do not put settings of the server beside "
             "password="
         )
-    hosts = [value for name, value in items if name == "host" and value]  # SQLAlchemy repeats it
-    return values | ({"host": ",".join(hosts)} if hosts else {})
+    for repeated in ("host", "port"):  # SQLAlchemy repeats the host
+        if given := [value for name, value in items if name == repeated and value]:
+            values[repeated] = ",".join(given)
+    return _as_libpq(values)
 
 
 def _of_keywords(text: str) -> dict[str, str]:
     """Return the parameters of libpq's other form, keyword=value keyword='value with spaces'."""
-    parameters: dict[str, str] = {}
+    items: list[tuple[str, str]] = []
     place = 0
     while place < len(text):
         found = _KEYWORD.match(text, place)
         if found is None or found[1] not in _KNOWN:
-            after = f", after {list(parameters)[-1]}" if parameters else ""
+            after = f", after {items[-1][0]}" if items else ""
             raise InvalidOptionError(
                 f"the connection string has a part that is no keyword=value of libpq{after}: put values with spaces "
                 "into single quotes, and a backslash before quotes and backslashes in them"
             )
-        parameters[found[1]] = re.sub(r"\\(.)", r"\1", found[2] or found[3] or "", flags=re.DOTALL)
+        items.append((found[1], re.sub(r"\\(.)", r"\1", found[2] or found[3] or "", flags=re.DOTALL)))
         place = found.end()
+    return _as_libpq(_last(items))
+
+
+def _last(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the last value of each parameter, as libpq does. What protects must not have two: InvalidOptionError."""
+    values: dict[str, str] = {}
+    for name, value in items:
+        if name in _PROTECTING and values.get(name, value) != value:
+            raise InvalidOptionError(
+                f"{name} is in the connection string twice, with two values: leave one of them out"
+            )
+        values[name] = value
+    return values
+
+
+def _as_libpq(parameters: dict[str, str]) -> dict[str, str]:
+    """
+    Return the parameters of one source under libpq's names: dbname, and ports in port=, not in host=a:1,b:2.
+
+    So what stands in another source (the query, the file of services) replaces each as a whole, as in libpq.
+    """
+    database = parameters.pop("database", None)
+    if database is not None and parameters.setdefault("dbname", database) != database:
+        raise InvalidOptionError("the connection string has two names in database and dbname: leave one out")
+    found = [_PLACE.fullmatch(place) for place in parameters.get("host", "").split(",")]
+    places = [(place["host"], place["port"] or "") for place in found if place is not None]
+    if len(places) < len(found):
+        raise InvalidOptionError(_PLACES_HELP)
+    if any(port for _, port in places):
+        if parameters.get("port"):
+            raise InvalidOptionError("the connection string has a port in host and in port: leave one of them out")
+        parameters["port"] = ",".join(port for _, port in places)
+    if "host" in parameters:
+        parameters["host"] = ",".join(host for host, _ in places)
     return parameters
 
 
@@ -200,18 +237,19 @@ def _with_service(parameters: dict[str, str]) -> dict[str, str]:
             section = line.strip("[]")
         elif section == service and line and not line.startswith("#"):
             name, _, value = line.partition("=")
-            found[name.strip()] = value.strip()
+            found.setdefault(name.strip(), value.strip())  # the first one, as in libpq
     if not found:
         raise InvalidOptionError(f"service={service}: the file {str(file)!r} has no such section, or an empty one")
     if not found.keys() <= _KNOWN:  # not shown: it may be a part of a password with a line break
         raise InvalidOptionError(f"service={service}: the section in {str(file)!r} has a line that libpq does not know")
-    return found | parameters
+    return _as_libpq(found) | parameters
 
 
 # --- parameters ---------------------------------------------------------------------------------------------------
 
 _SESSIONS: Final = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 _TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_ENFORCING: Final = _TLS_MODES[3:]
 _TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _SOCKET: Final = tuple(option.name for option in fields(SocketOptions))
 # Arguments of the driver's connect() with the same name and meaning.
@@ -226,7 +264,8 @@ _IGNORED: Final = (
     *("connection_limit", "pool_timeout", "schema", "socket_timeout", "sslcompression", "uselibpqcompat"),
     *("async_fallback", "max_overflow", "pool_pre_ping", "pool_recycle", "pool_size"),
 )
-_OFF: Final = ("0", "false", "no", "off")
+_ON: Final = ("true", "1", "yes", "on")
+_OFF: Final = ("false", "0", "no", "off")
 # What the driver does not do, by parameter: the values that do not ask for it, and what to do instead. Any other value
 # is an error, since a restriction that is dropped silently would not protect.
 _UNSUPPORTED: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
@@ -255,12 +294,13 @@ _UNSUPPORTED: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "sslkeylogfile": ((), "set the environment variable SSLKEYLOGFILE"),
     "sslsni": (("1",), "leave it out: the name of the host is always sent"),
 }
+_PROTECTING: Final = frozenset([*_TLS_FILES, *_UNSUPPORTED, "ssl", "sslmode", "sslnegotiation", "requiressl"])
 _KNOWN: Final = frozenset(
     [
-        *(*_ARGUMENTS, *_TLS_FILES, *_SOCKET, *_IGNORED, *_UNSUPPORTED),
+        *(*_ARGUMENTS, *_SOCKET, *_IGNORED),
         *("host", "port", "dbname", "database", "load_balance_hosts", "target_session_attrs", "connect_timeout"),
         *("application_name", "fallback_application_name", "options", "service", "servicefile"),
-        *("ssl", "sslmode", "sslnegotiation", "requiressl"),
+        *_PROTECTING,
         *("pgbouncer", "statement_cache_size", "prepared_statement_cache_size"),
     ]
 )
@@ -270,8 +310,7 @@ def _from_parameters(given: dict[str, str]) -> ConnectionTarget:
     _check_texts(given)
     parameters = {name: value for name, value in given.items() if value}
     places, hosts = _hosts(parameters)
-    database = parameters.pop("database", "") or parameters.pop("dbname", "")
-    parameters.pop("dbname", None)
+    database = parameters.pop("dbname", "")
     cache_size = _statement_cache_size(parameters)
     connect_timeout = _connect_timeout(parameters)
     session = parameters.pop("target_session_attrs", "any")
@@ -287,7 +326,7 @@ def _from_parameters(given: dict[str, str]) -> ConnectionTarget:
     settings = {name: value for name, value in parameters.items() if name not in _IGNORED}
     return ConnectionTarget(
         hosts=tuple({**arguments, "server_settings": settings, **host} for host in hosts),
-        name=f"{places}/{database}",
+        name=f"{places}/{database or _variable('PGDATABASE')}",
         session=session,
         statement_cache_size=cache_size,
         connect_timeout=connect_timeout,
@@ -309,39 +348,55 @@ def _check_texts(values: Mapping[str, str]) -> None:
 
 def _hosts(parameters: dict[str, str]) -> tuple[str, list[dict[str, Any]]]:
     """Remove host and port. Returns them as text, and as one dict of arguments for each host, in the order to try."""
-    text = parameters.pop("host", "")
-    given_ports = parameters.pop("port", "").split(",")
-    found = [_PLACE.fullmatch(place) for place in text.split(",")]
-    if not all(found) or len(given_ports) not in (1, len(found)):
-        raise InvalidOptionError(_PLACES_HELP)
-    ports = given_ports * len(found) if len(given_ports) == 1 else given_ports
+    names = parameters.pop("host", "").split(",")
+    ports = parameters.pop("port", "").split(",")
+    if len(ports) not in (1, len(names)):
+        raise InvalidOptionError(
+            f"the connection string has {len(names)} hosts and {len(ports)} ports: give one port, or one for each host"
+        )
     hosts: list[dict[str, Any]] = []
-    for place, port in zip(found, ports, strict=True):
-        assert place is not None  # all() above
-        number = place["port"] or port.strip()
+    for name, port in zip(names, ports if len(ports) == len(names) else ports * len(names), strict=True):
+        number = port.strip()
         if number and (re.fullmatch(r"\d{1,9}", number) is None or int(number) > _MAX_PORT):
             raise InvalidOptionError(_PLACES_HELP)
-        each = {"host": place["host"].strip("[]"), "port": int(number or 0)}
+        each = {"host": name.strip("[]"), "port": int(number or 0)}
         hosts.append({name: value for name, value in each.items() if value})
+    shown = ",".join(map(_shown, hosts))
     balance = parameters.pop("load_balance_hosts", "disable")
     check_choice("load_balance_hosts", balance, ("disable", "random"))
     if balance == "random":
         random.shuffle(hosts)
-    shown = text or "localhost"
-    return (f"{shown}:{','.join(given_ports)}" if any(given_ports) and not text.startswith("/") else shown), hosts
+    return shown, hosts
+
+
+def _shown(host: Mapping[str, Any]) -> str:
+    """Return a host for logs and errors. What is not given is that of the variable which the driver reads."""
+    name = host.get("host") or _variable("PGHOST") or "localhost"
+    port = host.get("port") or _variable("PGPORT")
+    shown = f"[{name}]" if ":" in name else name
+    return f"{shown}:{port}" if port else shown
+
+
+def _variable(name: str) -> str:
+    """Return a variable of the environment; "" if it may hold a whole connection string, by mistake."""
+    value = os.environ.get(name, "")
+    return value if re.fullmatch(r"[\w./,-]*", value) else ""
 
 
 def _statement_cache_size(parameters: dict[str, str]) -> int | None:
     """Remove and return the cache size: pgbouncer=true, or (prepared_)statement_cache_size=0 (SQLAlchemy, asyncpg)."""
-    size = None
+    sizes: dict[str, int] = {}
     declared = parameters.pop("pgbouncer", None)
     if declared is not None:
-        size = 0 if declared.lower() in ("true", "1", "yes", "on") else _DRIVERS_CACHE_SIZE
+        check_choice("pgbouncer", declared.lower(), (*_ON, *_OFF))
+        sizes["pgbouncer"] = 0 if declared.lower() in _ON else _DRIVERS_CACHE_SIZE
     for name in ("prepared_statement_cache_size", "statement_cache_size"):
         value = parameters.pop(name, None)
         if value is not None:
-            size = int(_number(name, value))
-    return size
+            sizes[name] = int(_number(name, value))
+    if len({size > 0 for size in sizes.values()}) > 1:
+        raise InvalidOptionError(f"{' and '.join(sizes)} in the connection string contradict each other: leave one out")
+    return list(sizes.values())[-1] if sizes else None
 
 
 def _connect_timeout(parameters: dict[str, str]) -> float | None:
@@ -369,30 +424,51 @@ def _number(name: str, value: str) -> float:
     return float(value)
 
 
+def _tls_mode(parameters: dict[str, str]) -> str | None:
+    """Remove sslmode and its other names. InvalidOptionError if one asks for TLS and another one does not."""
+    words = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
+    required = parameters.pop("requiressl", "0")
+    check_choice("requiressl", required, ("0", "1"))
+    given = {
+        "ssl": parameters.pop("ssl", None),  # SQLAlchemy and node-postgres
+        "requiressl": "1" if required == "1" else None,
+        "sslmode": parameters.pop("sslmode", None),
+    }
+    mode, name = None, ""
+    for other, value in given.items():
+        if value is None:
+            continue
+        wanted = value if other == "sslmode" else words.get(value, value)
+        check_choice(other, wanted, _TLS_MODES)
+        # sslmode=verify-full beside ssl=true only says how.
+        if mode not in (None, wanted) and not (mode == "require" and wanted in _ENFORCING):
+            raise InvalidOptionError(
+                f"{name}={given[name]} and {other}={value} in the connection string contradict each other: leave "
+                "one out"
+            )
+        mode, name = wanted, other
+    return mode
+
+
 def _tls(parameters: dict[str, str]) -> dict[str, Any]:
     """Remove the parameters of TLS. Returns the driver's arguments."""
-    mode = parameters.pop("ssl", None)  # SQLAlchemy and node-postgres
-    words = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
-    if parameters.pop("requiressl", "0") == "1":
-        mode = mode or "require"
-    if mode is not None:
-        parameters.setdefault("sslmode", words.get(mode, mode))
     is_system = parameters.get("sslrootcert") == "system"
-    mode = parameters.pop("sslmode", "verify-full" if is_system else None)
-    if mode is not None:
-        check_choice("sslmode", mode, _TLS_MODES)
+    mode = _tls_mode(parameters) or ("verify-full" if is_system else None)
     files = _popped(parameters, _TLS_FILES)
     for name in ("ssl_min_protocol_version", "ssl_max_protocol_version"):
         check_choice(name, files.get(name, "TLSv1.2"), _TLS_VERSIONS)
     negotiation = parameters.pop("sslnegotiation", "postgres")
     check_choice("sslnegotiation", negotiation, ("postgres", "direct"))
     direct: dict[str, Any] = {"direct_tls": True} if negotiation == "direct" else {}
-    if direct and mode not in _TLS_MODES[3:]:
+    if direct and mode not in _ENFORCING:
         raise InvalidOptionError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
     if is_system:
         if mode != "verify-full" or len(files) > 1:
             raise InvalidOptionError("sslrootcert=system needs sslmode=verify-full, and no other parameter of TLS")
         return {"ssl": True, **direct}
+    unused = [name for name in ("sslrootcert", "sslcrl", "ssl_min_protocol_version") if name in files]
+    if mode == "disable" and unused:
+        raise InvalidOptionError(f"{unused[0]} and sslmode=disable contradict each other: leave one out")
     if mode is not None:
         files["sslmode"] = mode
     return {**({"dsn": f"postgresql://?{urlencode(files, quote_via=quote)}"} if files else {}), **direct}
