@@ -21,7 +21,8 @@ from voltmem._agents.native import NativeStatements
 from voltmem._areas.append_statement import AppendStatements
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.checks.derived import DerivedStatements
-from voltmem._areas.checks.tables import CheckStatements, row_checks
+from voltmem._areas.checks.schema import SchemaStatements
+from voltmem._areas.checks.tables import row_checks
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.cursors import HistoryCursor, SidebarCursor
 from voltmem._areas.deleted_users import DeletedUserStatements
@@ -74,8 +75,9 @@ def statements(tables: Tables) -> Iterator[str]:
         ImportStatements,
         SessionStatements,
     )
-    for group in (*areas, *more, ChangeStatements, ListenerStatements, CheckStatements, DerivedStatements):
+    for group in (*areas, *more, ChangeStatements, ListenerStatements, DerivedStatements):
         yield from vars(group(tables)).values()
+    yield from SchemaStatements(tables).all()
     for limit, first in product((None, 5), (True, False)):
         yield from (checks.sql(first=first) for checks in row_checks(tables, limit))
     for user, limit in product(OWNERS, (None, 5)):

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from voltmem import Message, NativeMessage, PostgresStorage
-from voltmem._areas.checks.check import OF_THE_SCHEMA
 from voltmem._areas.checks.derived import MEANINGS
+from voltmem._areas.checks.schema import MEANINGS as OF_THE_SCHEMA
 from voltmem._areas.checks.tables import row_checks
 from voltmem._tables import Tables
 from voltmem._values import UNSET
@@ -56,6 +56,15 @@ DAMAGE: Final[dict[str, str]] = {
     "index-invalid": """
         UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{shares}_by_conversation'::regclass""",
     "trigger-missing": "ALTER TABLE {conversations} DISABLE TRIGGER USER",
+    "index-missing": "DROP INDEX {shares}_by_conversation",
+    "key-missing": "ALTER TABLE {conversations} DROP CONSTRAINT {prefix}_conversations_pkey CASCADE",
+    "foreign-key-missing": "ALTER TABLE {payloads} DROP CONSTRAINT {prefix}_payloads_conversation_id_fkey",
+    "function-changed": """
+        CREATE OR REPLACE FUNCTION {tell_watchers}() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN RETURN NULL; END $$""",
+    "row-doubled": """
+        ALTER TABLE {shares} DROP CONSTRAINT {prefix}_shares_pkey;
+        INSERT INTO {shares} SELECT * FROM {shares}""",
     "conversation-beyond-limit": """
         INSERT INTO {messages} (conversation_id, message_id, role, content, type)
         SELECT 'b1', 'x' || n, 'user', 'words', 'text' FROM generate_series(1, 11) AS n""",
@@ -81,10 +90,13 @@ DAMAGE: Final[dict[str, str]] = {
         INSERT INTO {payloads} (conversation_id, format, payload) VALUES ('gone', 'f', '1')""",
     "share-without-conversation": "UPDATE {shares} SET conversation_id = 'gone'",
     "share-without-place": "UPDATE {shares} SET up_to_seq = NULL",
+    "share-of-other-place": "UPDATE {shares} SET up_to_seq = up_to_seq - 1",
     "share-token-taken": """
         INSERT INTO {shares} (token, conversation_id) SELECT token, 'b1' FROM {shares}""",
     "step-without-entry": "DELETE FROM {agent_history}",
     "event-without-entry": "DELETE FROM {agent_history}",
+    "step-beyond-sequence": "SELECT setval('{history_steps_seq}', 1, false)",
+    "event-beyond-sequence": "SELECT setval('{history_events_seq}', 1, false)",
     "upload-without-end": "INSERT INTO {files} (user_id, upload) VALUES ('ada', 'cut off')",
     "file-incomplete": "DELETE FROM {file_chunks} WHERE number = 1",
     "file-unused": "UPDATE {files} SET pending_since = NULL WHERE size = 0",

@@ -10,6 +10,7 @@ from tests.areas.checks.damage import DAMAGE, LIMIT, all_rules, damage, fill
 from tests.voltagent import RELEASES, load
 from voltmem import PostgresStorage, SchemaNotReadyError
 from voltmem._areas.checks.rules import PAGE
+from voltmem._areas.checks.schema import FOREIGN_KEYS, KEYS
 from voltmem._tables import Tables
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
@@ -59,6 +60,87 @@ async def test_check_names_each_broken_rule(
     assert finding.count >= 1
     assert len(finding.examples) == min(finding.count, 10)
     assert all(isinstance(value, str) for example in finding.examples for value in example.values())
+
+
+async def test_check_knows_every_key_of_the_tables(migrated: str, connection: Connection, tables: Tables) -> None:
+    """The keys and foreign keys for which check() looks are all that new tables have."""
+    rows = await connection.fetch(
+        """
+        SELECT contype::text AS kind, conrelid::regclass::text AS name, confrelid::regclass::text AS other, ARRAY(
+            SELECT attname::text FROM unnest(conkey) WITH ORDINALITY AS k (number, place)
+            JOIN pg_attribute ON attrelid = conrelid AND attnum = number ORDER BY place
+        ) AS columns
+        FROM pg_constraint WHERE connamespace = $1::regnamespace AND contype IN ('p', 'u', 'f')""",
+        migrated,
+    )
+
+    def of(name: str) -> str:
+        return name.rpartition(".")[2].removeprefix(f"{tables.prefix}_")
+
+    assert {(of(each["name"]), tuple(each["columns"])) for each in rows if each["kind"] != "f"} == set(KEYS)
+    assert {(of(each["name"]), tuple(each["columns"]), of(each["other"])) for each in rows if each["kind"] == "f"} == {
+        *FOREIGN_KEYS
+    }
+
+
+@pytest.mark.parametrize("index", [False, True])
+async def test_check_names_every_key_and_index_that_is_missing(
+    index: bool, filled: PostgresStorage, connection: Connection, migrated: str
+) -> None:
+    """check() names each key and each index of the tables that was dropped, as by a restore that left them out."""
+    what = (
+        "SELECT format('DROP INDEX %s', i.indexrelid::regclass) FROM pg_index AS i "
+        "JOIN pg_class AS c ON c.oid = i.indrelid WHERE c.relnamespace = $1::regnamespace AND NOT i.indisunique"
+        if index
+        else "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint "
+        "WHERE connamespace = $1::regnamespace AND contype IN ('f', 'u', 'p') ORDER BY contype"
+    )
+    drops = await connection.fetch(what, migrated)
+    for (drop,) in drops:
+        await connection.execute(drop)
+
+    counts = await found(filled)
+
+    assert sum(counts.values()) == len(drops)
+    assert set(counts) == ({"index-missing"} if index else {"key-missing", "foreign-key-missing"})
+
+
+async def test_check_names_a_trigger_whose_function_is_gone(
+    filled: PostgresStorage, connection: Connection, tables: Tables
+) -> None:
+    """The triggers that are dropped with their function are named, and so is the function."""
+    await connection.execute(f"DROP FUNCTION {tables.refer_to_files} CASCADE")
+
+    findings = {each.name: each.examples for each in await filled.check()}
+
+    name = {"name": f"{tables.prefix}_refer_to_files"}
+    assert (findings["trigger-missing"], findings["function-changed"]) == ([name], [name])
+
+
+async def test_check_accepts_the_functions_of_another_release(
+    filled: PostgresStorage, connection: Connection, tables: Tables
+) -> None:
+    """A function of a newer version, which another release has applied, is not compared with this release's text."""
+    await damage(connection, tables, "function-changed")
+    await connection.execute(f"UPDATE {tables.migrations} SET version = 1000 WHERE name = 'functions/tell_watchers'")
+
+    assert await found(filled) == {}
+
+
+async def test_check_counts_the_keys_of_doubled_rows(
+    filled: PostgresStorage, connection: Connection, tables: Tables
+) -> None:
+    """Of doubled rows, check() counts the keys, and names the first ten."""
+    await connection.execute(f"""
+        ALTER TABLE {tables.payloads} DROP CONSTRAINT {tables.prefix}_payloads_pkey;
+        INSERT INTO {tables.payloads} (conversation_id, format, payload)
+        SELECT 'b1', 'f' || n % 12, 'null' FROM generate_series(0, 35) AS n""")
+
+    (finding,) = [each for each in await filled.check() if each.name == "row-doubled"]
+
+    assert (finding.count, len(finding.examples)) == (12, 10)
+    expected = {"table": f"{tables.prefix}_payloads", "conversation_id": "b1", "format": "f0"}
+    assert finding.examples[0] == expected
 
 
 async def test_check_counts_all_and_names_ten(filled: PostgresStorage, connection: Connection, tables: Tables) -> None:

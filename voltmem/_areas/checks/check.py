@@ -17,7 +17,9 @@ from voltmem._areas.checks.derived import (
     hash_of_file,
 )
 from voltmem._areas.checks.rules import RowChecks
-from voltmem._areas.checks.tables import CheckStatements, row_checks
+from voltmem._areas.checks.schema import MEANINGS as OF_THE_SCHEMA
+from voltmem._areas.checks.schema import SchemaStatements, broken_by_schema
+from voltmem._areas.checks.tables import row_checks
 from voltmem._tables import Tables, rendered
 from voltmem._values import Unset
 
@@ -26,11 +28,6 @@ if TYPE_CHECKING:
 
 EXAMPLES: Final = 10
 """How many rows a finding names."""
-
-OF_THE_SCHEMA: Final = {
-    "index-invalid": "an index is not complete, because creating it was cut off",
-    "trigger-missing": "a trigger is missing or disabled",
-}
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,11 @@ class Findings:
         """Add the meanings of rules."""
         self._meanings |= {rule.name: rule.meaning for rule in checks.rules}
 
-    def add(self, name: str, key: Mapping[str, object]) -> None:
-        """Count a row that breaks a rule."""
-        self._counts[name] = self._counts.get(name, 0) + 1
+    def add(self, name: str, *keys: Mapping[str, object], count: int | None = None) -> None:
+        """Count rows that break a rule. count: how many there are, if more than these."""
+        self._counts[name] = self._counts.get(name, 0) + (len(keys) if count is None else count)
         examples = self._examples.setdefault(name, [])
-        if len(examples) < EXAMPLES:
+        for key in keys[: EXAMPLES - len(examples)]:
             examples.append({column: str(value) for column, value in key.items()})
 
     def add_messages(self, name: str, messages: Iterable[tuple[str, str]]) -> None:
@@ -89,9 +86,10 @@ async def find_all(
     keep VACUUM from removing dead rows of all tables of the server until its end.
     """
     findings = Findings()
-    await _check_schema(connection, tables, findings)
+    for broken in await broken_by_schema(connection, tables):
+        findings.add(broken.name, *broken.keys, count=broken.total)
     async with connection.snapshot() as snapshot:
-        row = await snapshot.fetchrow(rendered(CheckStatements, tables).is_standby)
+        row = await snapshot.fetchrow(rendered(SchemaStatements, tables).is_standby)
         is_standby = row is not None and bool(row[0])
     for checks in row_checks(tables, storage_limit):
         if checks.is_on_standby or not is_standby:
@@ -100,14 +98,6 @@ async def find_all(
     if read_files:
         await _check_files(connection, tables, findings)
     return findings.all()
-
-
-async def _check_schema(connection: BoundConnection, tables: Tables, findings: Findings) -> None:
-    sql = rendered(CheckStatements, tables)
-    async with connection.snapshot() as snapshot:
-        for name, statement in (("index-invalid", sql.indexes), ("trigger-missing", sql.triggers)):
-            for row in await snapshot.fetch(statement):
-                findings.add(name, {"name": row["name"]})
 
 
 async def _check_rows(connection: BoundConnection, checks: RowChecks, findings: Findings) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from voltmem._areas.checks.rules import Rule, found, missing
+from voltmem._areas.checks.rules import Rule, beyond_sequence, found, missing
 from voltmem._areas.queries import IS_THEIRS, message_at
 from voltmem._areas.voltagent_tables import has_voltagent
-from voltmem._tables import Tables, bare
+from voltmem._tables import Tables
 
 _ANY: Final = "ANY ('{false,true}')"  # a condition on each column of the index messages_in_line, so that it serves
 # An address, or the token that stands for bytes in a payload (inlined.py).
@@ -41,16 +41,7 @@ def _order(tables: Tables) -> list[Rule]:
                 "AND r.created_at = t.created_at AND r.seq = t.seq AND r.message_id <> t.message_id",
             ),
         ),
-        # NULL without the privilege to read the sequence.
-        Rule(
-            "message-beyond-sequence",
-            "the sequence that orders messages is behind a message, so later ones may sort before it",
-            f"""t.seq > (
-                    SELECT coalesce(q.last_value, 0) FROM pg_catalog.pg_sequences AS q
-                    WHERE q.schemaname = '{tables.schema}' AND q.sequencename = '{bare(tables.messages)}_seq'
-                        AND pg_catalog.has_sequence_privilege('{tables.messages}_seq', 'SELECT, USAGE')
-                )""",
-        ),
+        beyond_sequence(tables, "message", tables.messages_seq),
     ]
 
 
@@ -133,5 +124,6 @@ def has_file_triggers(tables: Tables) -> str:
     """Return the condition that the triggers are there that keep the references to files. Citus allows none."""
     return f"""EXISTS (
                     SELECT 1 FROM pg_catalog.pg_trigger
-                    WHERE tgrelid = '{tables.messages}'::regclass AND tgfoid = '{tables.refer_to_files}'::regproc
+                    WHERE tgrelid = '{tables.messages}'::regclass::oid
+                        AND tgfoid = pg_catalog.to_regproc('{tables.refer_to_files}')::oid
                 )"""

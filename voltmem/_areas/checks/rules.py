@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from voltmem._tables import Tables, bare
+
 PAGE: Final = 500
 
 
@@ -64,3 +66,16 @@ def found(table: str, condition: str) -> str:
 def missing(table: str, condition: str) -> str:
     """Return the condition that no row of a table, r, meets a condition."""
     return f"NOT {found(table, condition)}"
+
+
+def beyond_sequence(tables: Tables, kind: str, sequence: str) -> Rule:
+    """Return the rule that a sequence is not behind the rows that it orders. NULL without the privilege to read it."""
+    return Rule(
+        f"{kind}-beyond-sequence",
+        f"the sequence that orders {kind}s is behind a {kind}, so later ones may sort before it",
+        f"""t.seq > (
+                    SELECT coalesce(q.last_value, 0) FROM pg_catalog.pg_sequences AS q
+                    WHERE q.schemaname = '{tables.schema}' AND q.sequencename = '{bare(sequence)}'
+                        AND pg_catalog.has_sequence_privilege('{sequence}', 'SELECT, USAGE')
+                )""",
+    )

@@ -5,46 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from voltmem._areas.checks.messages import has_file_triggers, rules_of_messages
-from voltmem._areas.checks.rules import RowChecks, Rule, found, missing
+from voltmem._areas.checks.rules import RowChecks, Rule, beyond_sequence, found, missing
 from voltmem._areas.files import CHUNK_BYTES
 from voltmem._areas.queries import authored
 from voltmem._areas.transfer.growth import FORMAT as IMPORT
 from voltmem._tables import Tables
 from voltmem._values import Unset
-
-
-class CheckStatements:
-    """The statements about the whole schema."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.indexes = f"""
-            SELECT i.relname::text AS name
-            FROM pg_catalog.pg_index AS x
-            JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid
-            JOIN pg_catalog.pg_class AS c ON c.oid = x.indrelid
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE n.nspname = '{tables.schema}'
-                AND pg_catalog.left(c.relname::text, {len(tables.prefix) + 1}) = '{tables.prefix}_'
-                AND NOT (x.indisvalid AND x.indisready)
-            ORDER BY 1"""
-        wanted = ", ".join(
-            f"('{table}'::regclass, '{function}'::regproc, {count})"
-            for table, function, count in (
-                (tables.conversations, tables.tell_watchers, 2),
-                (tables.messages, tables.note_changed_line, 4),
-                (tables.messages, tables.refer_to_files, 3),
-                (tables.file_references, tables.drop_unused_file, 1),
-            )
-        )
-        # Citus allows no triggers: there, watching polls, and files stay until they are deleted.
-        self.triggers = f"""
-            SELECT w.function::text AS name FROM (VALUES {wanted}) AS w (relation, function, count)
-            WHERE pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL AND w.count <> (
-                SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger AS g
-                WHERE g.tgrelid = w.relation AND g.tgfoid = w.function AND g.tgenabled IN ('O', 'A')
-            )
-            ORDER BY 1"""
-        self.is_standby = "SELECT pg_catalog.pg_is_in_recovery()"
 
 
 def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[RowChecks]:
@@ -57,14 +23,13 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     orphan = Rule("payload-without-conversation", "the conversation of a payload is missing", no_conversation)
     yield RowChecks(tables.payloads, ("conversation_id", "format"), [orphan])
     yield RowChecks(tables.shares, ("token", "conversation_id"), _of_shares(tables, no_conversation))
-    for table, key, kind in (
-        (tables.agent_history_steps, "key", "step"),
-        (tables.agent_history_timeline_events, "id", "event"),
+    for table, key, kind, sequence in (
+        (tables.agent_history_steps, "key", "step", tables.history_steps_seq),
+        (tables.agent_history_timeline_events, "id", "event", tables.history_events_seq),
     ):
         no_entry = missing(tables.agent_history, "r.id = t.history_id")
-        yield RowChecks(
-            table, (key,), [Rule(f"{kind}-without-entry", f"the history entry of a {kind} is missing", no_entry)]
-        )
+        orphan = Rule(f"{kind}-without-entry", f"the history entry of a {kind} is missing", no_entry)
+        yield RowChecks(table, (key,), [orphan, beyond_sequence(tables, kind, sequence)])
     yield RowChecks(tables.files, ("user_id", "upload"), _of_files(tables))
     no_file = missing(tables.files, "r.user_id = t.user_id AND r.upload = t.upload")
     orphan = Rule("chunk-without-file", "the file of a chunk is missing", no_file)
@@ -91,6 +56,16 @@ def _of_shares(tables: Tables, no_conversation: str) -> list[Rule]:
             "share-without-place",
             "a public link has only a part of the place up to which it shows messages",
             "pg_catalog.num_nulls(t.up_to, t.up_to_time, t.up_to_seq, t.newest_seq) NOT IN (0, 4)",
+        ),
+        # Not its time, which changes when the message is stored again with another one.
+        Rule(
+            "share-of-other-place",
+            "the place up to which a public link shows messages is not that of its last message",
+            "t.up_to_seq > t.newest_seq OR "
+            + found(
+                tables.messages,
+                "r.conversation_id = t.conversation_id AND r.message_id = t.up_to AND r.seq <> t.up_to_seq",
+            ),
         ),
         Rule(
             "share-token-taken",
