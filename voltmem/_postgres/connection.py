@@ -57,14 +57,23 @@ class BoundConnection:
     """
     Statements on the caller's connection, or one of the pool, within its current transaction. Nothing is retried.
 
-    ready: Called before each statement, on a caller's connection.
+    Args:
+        ready: Called before each statement, on a caller's connection.
+        timeout: Seconds for each statement; None: the connection's command_timeout.
     """
 
-    def __init__(self, connection: Connection, ready: Callable[[], Awaitable[object]] | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        ready: Callable[[], Awaitable[object]] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
         self.connection = connection
         self.has_ended = False
         """Whether the connection was given back to its pool."""
         self._ready = ready
+        self._timeout = timeout
 
     async def fetch(self, sql: str, *arguments: object) -> list[Record]:
         return cast("list[Record]", await self._run("fetch", sql, arguments))
@@ -80,7 +89,7 @@ class BoundConnection:
         with translated_errors(self.connection):
             commits = not self.connection.is_in_transaction()
             try:
-                return await getattr(self.connection, method)(sql, *arguments)
+                return await getattr(self.connection, method)(sql, *arguments, timeout=self._timeout)
             except DRIVER_ERRORS as error:
                 if self._ready is None and has_timed_out(error):
                     await answers(self.connection)  # closes it if not: otherwise ROLLBACK would wait for as long
@@ -107,14 +116,14 @@ class BoundConnection:
         """Open a transaction, or a savepoint if the connection is in a transaction."""
         self._check_loop()
         async with transaction_on(self.connection):
-            yield BoundConnection(self.connection, self._ready)
+            yield BoundConnection(self.connection, self._ready, timeout=self._timeout)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """Open a snapshot, or a savepoint if the connection is in a transaction, with that transaction's snapshots."""
         self._check_loop()
         async with snapshot_on(self.connection):
-            yield await Snapshot(self.connection, self._ready).take()
+            yield await Snapshot(self.connection, self._ready, timeout=self._timeout).take()
 
     async def rows(self, sql: str, *arguments: object, at_once: int = 100) -> AsyncIterator[Record]:
         """Yield the rows of a statement from a cursor, which fetches *at_once* rows at a time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.areas.checks.damage import DAMAGE, LIMIT, all_rules, damage, fill
 from tests.voltagent import RELEASES, load
 from voltmem import PostgresStorage, SchemaNotReadyError
-from voltmem._areas.checks.rules import PAGE
+from voltmem._areas.checks.rules import PAGE, page_of_messages
 from voltmem._areas.checks.schema import FOREIGN_KEYS, KEYS
 from voltmem._tables import Tables
 from voltmem.options import DEFAULT_TABLE_PREFIX
@@ -158,6 +159,36 @@ async def test_check_counts_all_and_names_ten(filled: PostgresStorage, connectio
     }
     assert len(findings["message-words-stale"].examples) == 10
     assert findings["message-words-stale"].examples[0] == {"conversation_id": "b1", "message_id": "x1"}
+
+
+async def test_check_reads_large_messages_in_small_pages(
+    filled: PostgresStorage, connection: Connection, tables: Tables
+) -> None:
+    """A page of messages is a few megabytes, however large a message is: text that compresses well counts in full."""
+    large = "repeat('words ', 200000)"  # 1.2 MB, and 14 kB as it is stored
+    await connection.execute(f"""
+        INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type, aside, words)
+        SELECT 'b1', 'x' || n, 'user', {large}, 'text', true, '''0other'':1' FROM generate_series(1, 10) AS n""")
+
+    page = page_of_messages(tables.messages, "WHERE conversation_id = 'b1'")
+
+    assert await connection.fetchval(f"SELECT count(*) FROM {page} AS t") == 3
+    assert (await found(filled))["message-words-stale"] == 10
+
+
+async def test_check_is_not_cut_off_by_the_time_out_of_calls(
+    filled: PostgresStorage, make_storage: MakeStorage, connection: Connection, tables: Tables
+) -> None:
+    """A statement of check() may take longer than command_timeout."""
+    storage = make_storage(command_timeout=0.5)
+    await storage.open()
+    async with connection.transaction():
+        await connection.execute(f"LOCK TABLE {tables.shares}")
+        checking = asyncio.create_task(storage.check())
+        done, _ = await asyncio.wait([checking], timeout=1.5)
+        assert not done
+
+    assert await checking == []
 
 
 async def test_check_shows_nothing_that_a_person_wrote(

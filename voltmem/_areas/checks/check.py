@@ -20,11 +20,13 @@ from voltmem._areas.checks.rules import RowChecks
 from voltmem._areas.checks.schema import MEANINGS as OF_THE_SCHEMA
 from voltmem._areas.checks.schema import SchemaStatements, broken_by_schema
 from voltmem._areas.checks.tables import row_checks
+from voltmem._postgres.connection import BoundConnection
+from voltmem._postgres.migrations.ledger import PATIENCE
 from voltmem._tables import Tables, rendered
 from voltmem._values import Unset
 
 if TYPE_CHECKING:
-    from voltmem._postgres.connection import BoundConnection
+    from voltmem._postgres.driver import Connection
 
 EXAMPLES: Final = 10
 """How many rows a finding names."""
@@ -76,16 +78,18 @@ class Findings:
 
 
 async def find_all(
-    connection: BoundConnection, tables: Tables, storage_limit: int | Unset | None, *, read_files: bool
+    on: Connection, tables: Tables, storage_limit: int | Unset | None, *, read_files: bool
 ) -> list[Finding]:
     """
     Return what is wrong in the tables.
 
     Each page is read in a read-only transaction of its own. A rule concerns one row and those that it looks up, in one
     snapshot, so writes between two pages are never taken for something wrong. A long transaction would
-    keep VACUUM from removing dead rows of all tables of the server until its end.
+    keep VACUUM from removing dead rows of all tables of the server until its end. A statement may take as long as one
+    of a migration, since command_timeout is made for the calls of an application.
     """
     findings = Findings()
+    connection = BoundConnection(on, timeout=PATIENCE)
     for broken in await broken_by_schema(connection, tables):
         findings.add(broken.name, *broken.keys, count=broken.total)
     async with connection.snapshot() as snapshot:

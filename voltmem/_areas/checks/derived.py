@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from voltmem._areas.checks.rules import PAGE
+from voltmem._areas.checks.rules import PAGE, page_of_messages
 from voltmem._areas.queries import IS_INDEXED, IS_THEIRS, PLAIN_COLUMNS, TEXT, authored
 from voltmem._areas.words import vector
 from voltmem._tables import Tables
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from voltmem._postgres.connection import BoundConnection
     from voltmem._postgres.driver import Record
 
-_MOST_BYTES: Final = 4_000_000
 _CHUNKS: Final = 16
 
 STALE_TEXT: Final = "message-text-stale"
@@ -34,23 +33,11 @@ class DerivedStatements:
     """The statements that read what derived values are compared with."""
 
     def __init__(self, tables: Tables) -> None:
-        sizes = " + ".join(
-            f"coalesce(pg_catalog.pg_column_size({name}), 0)" for name in ("content", "content_json", "parts")
-        )
-
         def page(after: str) -> str:
-            """Return the statement of a page of few rows and few bytes, which has one row at least."""
             return f"""
             SELECT conversation_id, content AS stored_text, content_json IS NOT NULL AND NOT {IS_THEIRS} AS has_text,
                 CASE WHEN {IS_INDEXED} THEN {TEXT} END AS indexed_text, {PLAIN_COLUMNS}
-            FROM (
-                SELECT *, pg_catalog.sum({sizes}) OVER (ORDER BY conversation_id, message_id) AS bytes,
-                    pg_catalog.row_number() OVER (ORDER BY conversation_id, message_id) AS number
-                FROM (
-                    SELECT * FROM {tables.messages} {after} ORDER BY conversation_id, message_id LIMIT {PAGE}
-                ) AS page
-            ) AS t
-            WHERE number = 1 OR bytes < {_MOST_BYTES}
+            FROM {page_of_messages(tables.messages, after)} AS t
             ORDER BY conversation_id, message_id"""
 
         self.first_messages = page("")

@@ -1,10 +1,10 @@
 """
 A rule, and the statement that evaluates the rules of a table on a page of its rows.
 
-    SELECT key, [names of the rules that the row breaks] FROM (500 rows after the last key)
+    SELECT key, [names of the rules that the row breaks] FROM (500 rows after the last key, or 4 MB)
 
 The condition of a rule reads the row "t" and looks others up by an index, so a page costs the same however large the
-tables are. Only names and keys leave the server, no content.
+tables and the rows are. Only names and keys leave the server, no content.
 """
 
 from __future__ import annotations
@@ -16,6 +16,25 @@ from typing import Final, NamedTuple
 from voltmem._tables import Tables, bare
 
 PAGE: Final = 500
+_MOST_BYTES: Final = 4_000_000
+# What is stored out of line is not read for this. The size of JSON is known only as it is compressed.
+_BYTES: Final = "coalesce(pg_catalog.octet_length(content), 0) + " + " + ".join(
+    f"8 * coalesce(pg_catalog.pg_column_size({name}), 0)" for name in ("content_json", "payload", "metadata", "parts")
+)
+
+
+def page_of_messages(rows: str, after: str) -> str:
+    """Return the FROM item of a page of messages: few rows and few bytes, but one row at least."""
+    return f"""(
+                SELECT * FROM (
+                    SELECT *, pg_catalog.sum({_BYTES}) OVER (ORDER BY conversation_id, message_id) AS bytes,
+                        pg_catalog.row_number() OVER (ORDER BY conversation_id, message_id) AS number
+                    FROM (
+                        SELECT * FROM {rows} AS each {after} ORDER BY conversation_id, message_id LIMIT {PAGE}
+                    ) AS page
+                ) AS measured
+                WHERE number = 1 OR bytes < {_MOST_BYTES}
+            )"""
 
 
 class Rule(NamedTuple):
@@ -37,6 +56,8 @@ class RowChecks:
     rules: Sequence[Rule]
     rows: str = ""
     """The FROM item of the rows; "": the table."""
+    are_messages: bool = False
+    """Whether the rows are messages, which may be large."""
     is_on_standby: bool = True
     """Whether a standby has the rows: unlogged tables cannot be read there."""
 
@@ -45,12 +66,14 @@ class RowChecks:
         key = ", ".join(self.key)
         placeholders = ", ".join(f"${number}" for number in range(1, len(self.key) + 1))
         after = "" if first else f"WHERE ({key}) > ({placeholders})"
+        rows = self.rows or self.table
+        page = f"(SELECT * FROM {rows} AS each {after} ORDER BY {key} LIMIT {PAGE})"
         broken = ",\n                ".join(f"CASE WHEN {rule.broken} THEN '{rule.name}' END" for rule in self.rules)
         return f"""
             SELECT {", ".join(f"t.{column}" for column in self.key)}, pg_catalog.array_remove(ARRAY[
                 {broken}
             ], NULL) AS broken
-            FROM (SELECT * FROM {self.rows or self.table} AS each {after} ORDER BY {key} LIMIT {PAGE}) AS t
+            FROM {page_of_messages(rows, after) if self.are_messages else page} AS t
             ORDER BY {key}"""
 
 

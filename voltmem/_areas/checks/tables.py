@@ -18,7 +18,8 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     if isinstance(storage_limit, int):
         yield RowChecks(tables.conversations, ("id",), [_beyond_limit(tables, storage_limit)])
     of_messages = rules_of_messages(tables, keeps_all=storage_limit is None)
-    yield RowChecks(tables.messages, ("conversation_id", "message_id"), of_messages, authored(tables))
+    of_message = ("conversation_id", "message_id")
+    yield RowChecks(tables.messages, of_message, of_messages, authored(tables), are_messages=True)
     no_conversation = missing(tables.conversations, "r.id = t.conversation_id")
     orphan = Rule("payload-without-conversation", "the conversation of a payload is missing", no_conversation)
     yield RowChecks(tables.payloads, ("conversation_id", "format"), [orphan])
