@@ -30,11 +30,11 @@ class PgBouncer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
-        wanted = "\n".join(f"{name} = {value}" for name, value in settings.items())
+        wanted = "\n".join(f"{name} = {value}" for name, value in {"pool_mode": "transaction", **settings}.items())
         (self._folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={self._server.hostname} port={self._server.port} user={self._server.username} "
             f"password={self._server.password}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self._port}\n"
-            f"unix_socket_dir =\nauth_type = any\npool_mode = transaction\n{wanted}\n"
+            f"unix_socket_dir =\nauth_type = any\n{wanted}\n"
         )
         self._account.own(self._folder)
 

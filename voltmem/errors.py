@@ -371,6 +371,8 @@ _NOT_CONNECTED: Final = frozenset(
     {"28000", "28P01", "3D000", "53300", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04"}
 )
 _CANCELED: Final = "57014"
+# PgBouncer in statement mode says so at each BEGIN, with the SQLSTATE of a lost connection. It will not pass.
+STATEMENT_POOLING: Final = "statement pooling mode"
 _OVER_QUOTA: Final = "VM001"  # of our function require_room
 
 
@@ -406,7 +408,8 @@ def translated(
             "migrate'."
         )
     message = describe(error, role, read_only)
-    if sqlstate in _NOT_CONNECTED or (sqlstate or "").startswith("08"):
+    is_refused = STATEMENT_POOLING in message
+    if not is_refused and (sqlstate in _NOT_CONNECTED or (sqlstate or "").startswith("08")):
         return ConnectionFailedError(f"{_refusal(server)}{message}", sqlstate)
     if sqlstate == _CANCELED:
         return DatabaseTimeoutError(message, sqlstate)
@@ -429,6 +432,8 @@ def describe(error: BaseException, role: str | None = None, read_only: ReadOnly 
     hint = _READ_ONLY_HINTS[read_only] if sqlstate == "25006" else _HINTS.get(sqlstate)
     if sqlstate == "08P01" and "startup parameter" not in message:  # PgBouncer says everything with it
         hint = _NO_ROOM if "no more connections" in message else None
+    if STATEMENT_POOLING in message:
+        hint = "Migrations and transactions need more than single statements: set pool_mode = transaction in PgBouncer"
     if "another operation is in progress" in message:
         hint = (
             "A connection runs one statement at a time: wait for the end of each call on it, or in its transaction, "

@@ -13,7 +13,7 @@ import pytest
 from tests.calls import PATIENCE, with_parameters
 from tests.pgbouncer import PROGRAM, PgBouncer
 from tests.proxy import Proxy
-from voltmem import ConnectionFailedError, PostgresStorage
+from voltmem import ConnectionFailedError, DatabaseError, PostgresStorage
 from voltmem._postgres.driver import is_passing, keeps_statements
 from voltmem.options import Migrate
 
@@ -151,6 +151,28 @@ async def test_pgbouncer_without_room_is_waited_for(make_storage: MakeStorage, m
 
     async with asyncio.timeout(PATIENCE):
         assert await waiting == 0
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")
+async def test_pgbouncer_in_statement_mode_is_an_error_at_once(
+    make_storage: MakeStorage, migrated: str, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without transactions nothing will pass by waiting: the first one is an error that names the setting."""
+    with PgBouncer(backend, pool_mode="statement") as pooler:
+        await (await connected(pooler.dsn)).close()
+        dsn = with_parameters(pooler.dsn, pgbouncer="true")
+        storage = make_storage(dsn, retry_timeout=FOR_EVER, migrate="off")
+
+        async with asyncio.timeout(PATIENCE):
+            for begin in (storage.transaction, storage._database.snapshot):
+                with pytest.raises(DatabaseError, match="set pool_mode = transaction") as failed:
+                    async with begin():
+                        pass
+                assert not isinstance(failed.value, ConnectionFailedError)
+            with pytest.raises(DatabaseError, match="set pool_mode = transaction"):
+                await make_storage(dsn, retry_timeout=FOR_EVER, table_prefix="other").open()
+
+    assert "connection was lost" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from voltmem.errors import (
+    STATEMENT_POOLING,
     DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
@@ -161,6 +162,8 @@ def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
     """Return whether the error means that the connection is lost. What the server answered with is no such error."""
     if isinstance(error, asyncpg.PostgresError):
         sqlstate = error.sqlstate or ""
+        if STATEMENT_POOLING in str(error):
+            return False
         return sqlstate in _BROKEN or sqlstate.startswith("08") or _HALF_COMMITTED in str(error)
     if isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error):
         return True  # an error that answers no statement came before: see is_unsent()
