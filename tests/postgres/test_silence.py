@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -145,6 +146,44 @@ async def test_a_call_waits_for_connections_that_are_silent(
 
     async with asyncio.timeout(PATIENCE):
         assert await asyncio.gather(*(storage.count_conversations() for _ in range(4))) == [0] * 4
+
+
+async def test_a_cancelled_call_does_not_wait_for_a_silent_network(
+    make_storage: MakeStorage, migrated: str, proxy: Proxy
+) -> None:
+    """A caller that cancels is free at once; its statement is cancelled in the background, and close() waits for it."""
+    storage = make_storage(proxy.dsn, command_timeout=FOR_EVER, connect_timeout=FOR_EVER)
+    await storage.open()
+    proxy.hang()
+    under_way = asyncio.create_task(storage.get_messages("ada", "c1"))
+    await proxy.something_held()
+    under_way.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(asyncio.CancelledError):
+            await under_way
+        closing = asyncio.create_task(storage.close())
+        done, _ = await asyncio.wait([closing], timeout=0.2)
+        assert not done
+        proxy.flow()
+        await closing
+
+
+async def test_the_error_names_how_long_a_call_has_waited(make_storage: MakeStorage, proxy: Proxy) -> None:
+    """If there is no connection after several tries, the error has the seconds of all of them."""
+    whole = 4 * IMPATIENT
+    storage = make_storage(proxy.dsn, command_timeout=IMPATIENT, connect_timeout=FOR_EVER, retry_timeout=whole)
+    proxy.refusing = True
+    call = asyncio.create_task(storage.count_conversations())
+    await asyncio.sleep(whole / 4)
+    proxy.hang()
+    proxy.refusing = False
+
+    with pytest.raises(DatabaseTimeoutError, match="no connection within") as failed:
+        await call
+
+    (seconds,) = re.findall(r"within ([\d.]+) seconds", str(failed.value))
+    assert float(seconds) > 0.9 * whole
 
 
 # --- a server that is stopped -----------------------------------------------------------------------------------------

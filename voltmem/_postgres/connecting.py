@@ -12,12 +12,20 @@ from weakref import WeakSet
 
 import asyncpg
 
-from voltmem._postgres.driver import CLOSE_TIMEOUT, DRIVER_ERRORS, check_encoding, is_gone, is_lost, logger
+from voltmem._postgres.driver import (
+    CANCEL_TIMEOUT,
+    CLOSE_TIMEOUT,
+    DRIVER_ERRORS,
+    check_encoding,
+    is_gone,
+    is_lost,
+    logger,
+)
 from voltmem._targets import ConnectionTarget, SocketOptions, connection_target
 from voltmem.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from voltmem._postgres.driver import Connection, Pool, Record
+    from voltmem._postgres.driver import Connection, Pool, PooledConnection, Record
     from voltmem._postgres.embedded import EmbeddedPostgres
     from voltmem.options import StorageOptions
 
@@ -174,6 +182,43 @@ class Connector:
             connection.terminate()
             raise
         return connection
+
+
+class Returns:
+    """
+    Gives connections back to their pool, those of cancelled calls in the background.
+
+    Args:
+        timeout: Seconds after which a connection is closed whose server does not answer.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def give_back(self, pool: Pool, connection: PooledConnection) -> None:
+        """Give a connection back. A cancelled caller waits a moment only."""
+        caller = asyncio.current_task()
+        if caller is None or not caller.cancelling():
+            await self._give_back(pool, connection)
+            return
+        # The driver waits until the server has acknowledged that the statement is cancelled. A silent one never does.
+        task = asyncio.create_task(self._give_back(pool, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait([task], timeout=CANCEL_TIMEOUT)
+
+    async def _give_back(self, pool: Pool, connection: PooledConnection) -> None:
+        try:
+            await pool.release(connection, timeout=self._timeout)
+        except DRIVER_ERRORS as error:
+            # The result is known, and asyncpg has discarded the broken connection.
+            logger.debug("a connection broke while it was released: %s", error)
+
+    async def wait(self) -> None:
+        """Wait for those in the background."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
 
 # libpq's parameters and the options of a TCP socket. macOS calls the first TCP_KEEPALIVE; each system has those it has.

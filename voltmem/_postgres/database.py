@@ -21,6 +21,7 @@ from voltmem._postgres.connecting import (
     Connector,
     NotConnectedError,
     PoolerNoticedError,
+    Returns,
     answers,
     default_target,
     has_timed_out,
@@ -90,6 +91,7 @@ class Database:
         self._opening = asyncio.Lock()
         self._refusing = self._closed = False
         self._embedded: EmbeddedPostgres | None = None
+        self._returns = Returns(options.connect_timeout)
         # When opening failed last, with what, and whether another try would fail as well.
         self._failure: tuple[float, VoltMemError | None, bool] = (0.0, None, False)
         forget_in_children(self)
@@ -123,14 +125,15 @@ class Database:
         patience: Seconds for which connecting is retried; None: retry_timeout.
         """
         async with self._unprepared_pool() as pool:
-            deadline = self._deadline() if patience is None else time.monotonic() + patience
-            connection = await self._acquire(pool, deadline, says_so=patience is None)
+            began = time.monotonic()
+            deadline = began + (self._options.retry_timeout if patience is None else patience)
+            connection = await self._acquire(pool, deadline, began=began, says_so=patience is None)
             try:
                 check_encoding(connection)  # of the caller's pool; ours does it when it connects
                 with translated_errors(connection):
                     yield connection
             finally:
-                await self._release(pool, connection)
+                await self._returns.give_back(pool, connection)
 
     @asynccontextmanager
     async def _unprepared_pool(self) -> AsyncIterator[Pool]:
@@ -174,7 +177,7 @@ class Database:
                 with translated_errors(lent):
                     yield lent
             finally:
-                await self._release(pool, lent)
+                await self._returns.give_back(pool, lent)
             return
         assert self._connector is not None  # set when the pool was opened
         if self._connector.target.statement_cache_size == 0:
@@ -197,6 +200,7 @@ class Database:
         self._closed = True
         async with self._opening:  # wait for a task that is opening the pool, to close it, too
             pool, self._pool = self._pool, None
+        await self._returns.wait()
         if pool is not None and pool is not self._given:
             try:
                 async with asyncio.timeout(self._options.command_timeout):
@@ -257,6 +261,7 @@ class Database:
         inherited = self._loop, self._pool
         self._loop = self._pool = self._embedded = None
         self._claiming, self._opening = threading.Lock(), asyncio.Lock()
+        self._returns = Returns(self._options.connect_timeout)
         return inherited
 
     async def _opened_pool(self, deadline: float) -> Pool:
@@ -315,7 +320,7 @@ class Database:
                     raise ConnectionFailedError("the connection was lost. Repeat the call") from error.__cause__
                 logger.warning("the connection was lost while the tables were prepared; trying again (%s)", error)
             finally:
-                await self._release(pool, connection)
+                await self._returns.give_back(pool, connection)
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)
 
@@ -372,7 +377,7 @@ class Database:
                 if getattr(error, "sqlstate", None) == READ_ONLY:
                     await pool.expire_connections()
             finally:
-                await self._release(pool, connection)
+                await self._returns.give_back(pool, connection)
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)
 
@@ -397,13 +402,16 @@ class Database:
     def _deadline(self) -> float:
         return time.monotonic() + self._options.retry_timeout
 
-    async def _acquire(self, pool: Pool, deadline: float, *, says_so: bool = False) -> PooledConnection:
+    async def _acquire(
+        self, pool: Pool, deadline: float, *, began: float | None = None, says_so: bool = False
+    ) -> PooledConnection:
         """
         Acquire a connection, with retries until the deadline, which are safe because nothing was sent yet.
 
-        says_so: Whether to log that it waits. The address may be wrong.
+        began: When the call began; None: retry_timeout before it. says_so: Whether to log that it waits.
         """
         delay = FIRST_DELAY
+        began = deadline - self._options.retry_timeout if began is None else began
         while True:
             # Those that hold the connections may be waiting for a server that hangs.
             wait = max(self._options.command_timeout, deadline - time.monotonic())
@@ -411,7 +419,7 @@ class Database:
                 async with asyncio.timeout(wait):
                     connection = await pool.acquire()
             except TimeoutError as error:
-                raise no_connection(pool, wait) from error
+                raise no_connection(pool, time.monotonic() - began) from error
             except (NotConnectedError, ValueError, *DRIVER_ERRORS) as error:
                 cause = error.__cause__ if isinstance(error, NotConnectedError) and error.__cause__ else error
                 if quotes_settings(cause):
@@ -433,7 +441,7 @@ class Database:
                 if not self._closed or pool is self._given:
                     return connection
                 # It waited for the connection when close() was called. The pool closes now, and a statement would fail.
-                await self._release(pool, connection)
+                await self._returns.give_back(pool, connection)
                 raise StorageClosedError
             await asyncio.sleep(pause)
             delay = min(2 * delay, LONGEST_DELAY)
@@ -443,13 +451,6 @@ class Database:
             "connection string of the pool that was given: percent-encode special characters in the user name and "
             "password (urllib.parse.quote)"
         )
-
-    async def _release(self, pool: Pool, connection: PooledConnection) -> None:
-        try:
-            await pool.release(connection, timeout=self._options.connect_timeout)
-        except DRIVER_ERRORS as error:
-            # The result is known, and asyncpg has discarded the broken connection.
-            logger.debug("a connection broke while it was released: %s", error)
 
     def transaction(self) -> AbstractAsyncContextManager[BoundConnection]:
         return self._transaction(BoundConnection.transaction)
@@ -472,7 +473,7 @@ class Database:
             bound.has_ended = True
             if not is_gone(connection) and connection.is_in_transaction():  # a call of another task is under way
                 connection.terminate()
-            await self._release(pool, connection)
+            await self._returns.give_back(pool, connection)
 
     async def _begun(self, opening: _Opening[Bound]) -> tuple[Pool, PooledConnection, Bound, AsyncExitStack]:
         """Begin a transaction, on another connection if that one is lost. Returns also the stack that ends it."""
@@ -488,7 +489,7 @@ class Database:
                     await self._suspect(pool, connection, sent_at)
                 if not is_gone(connection):
                     connection.terminate()  # it may be of no use, and the pool would lend it again
-                await self._release(pool, connection)
+                await self._returns.give_back(pool, connection)
                 pause = jittered(delay)
                 can_pass = isinstance(error, ConnectionFailedError | DatabaseTimeoutError)
                 if not can_pass or time.monotonic() + pause > deadline:

@@ -66,6 +66,8 @@ _HALF_COMMITTED: Final = "could not commit transaction for shard"
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
 CLOSE_TIMEOUT: Final = 2.0
+# Seconds for which a cancelled call waits until its statement is cancelled, too.
+CANCEL_TIMEOUT: Final = 0.1
 
 
 def check_loop(of: Pool | Connection, message: str) -> None:
@@ -229,7 +231,7 @@ def unknown_outcome(error: BaseException) -> OutcomeUnknownError:
 
 def no_connection(pool: Pool, seconds: float) -> DatabaseTimeoutError:
     """Return the error for a call that has waited so long for a connection of the pool."""
-    waited = f"no connection within {seconds:.3g} seconds (the longer one of retry_timeout and command_timeout)"
+    waited = f"no connection within {seconds:.3g} seconds (retry_timeout and command_timeout bound the wait)"
     if pool.get_size() < pool.get_max_size():
         return DatabaseTimeoutError(f"{waited}: the server does not answer. Check that it runs, and the network")
     return DatabaseTimeoutError(
