@@ -1,9 +1,14 @@
 """The structure of the code: imports between modules, public names, lengths of files and functions."""
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -254,3 +259,25 @@ def test_an_adapter_has_the_same_three_parts(file: Path) -> None:
     found = re.findall(r"^ *# --- (conversion of .*?|called by .*?) -+$", file.read_text(), re.MULTILINE)
 
     assert found in (parts, [*parts, "called by the application"])
+
+
+def classes() -> Iterator[type]:
+    """Yield the classes of the package that have a __repr__ of their own."""
+    for found in pkgutil.walk_packages(voltmem.__path__, "voltmem."):
+        if found.name != "voltmem.__main__":
+            module = importlib.import_module(found.name)
+            for name, cls in inspect.getmembers(module, inspect.isclass):
+                is_here = cls.__module__ == found.name and name == cls.__name__
+                if is_here and "__repr__" in dir(cls) and inspect.getmodule(cls.__repr__) is not None:
+                    is_ours = (inspect.getmodule(cls.__repr__) or module).__name__.startswith("voltmem.")
+                    if is_ours and not issubclass(cls, Enum) and not is_dataclass(cls):
+                        yield cls
+
+
+def test_every_repr_works_after_a_constructor_that_raised() -> None:
+    """The repr of an object whose constructor raised is its class's name: debuggers and error reports show it."""
+    found = list(classes())
+
+    assert len(found) > 10
+    for cls in found:
+        assert cls.__name__ in repr(object.__new__(cls)) or "blocking" in repr(object.__new__(cls))

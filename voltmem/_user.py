@@ -25,6 +25,7 @@ from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
 from voltmem._postgres.driver import Connection
+from voltmem._repr import safe_repr
 from voltmem._values import check_user, short_repr
 from voltmem.errors import InvalidInputError
 from voltmem.models import Conversation, ConversationLike
@@ -108,6 +109,7 @@ class UserStorage:
         """The user."""
         return self._user_id
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._user_id!r} of {self._storage!r}>"
 

@@ -30,6 +30,7 @@ from voltmem._postgres.migrations import conversation_schema, voltagent
 from voltmem._postgres.migrations.citus import require_one_server
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus, check, distribute, status, upgrade
+from voltmem._repr import safe_repr
 from voltmem._tables import Tables
 from voltmem._targets import connection_target
 from voltmem._user import UserStorage
@@ -211,6 +212,7 @@ class PostgresStorage(Storage):
         self._watchers = Watching(options, self._database)
         super().__init__(options, self._database, self._batches, self._watchers)
 
+    @safe_repr
     def __repr__(self) -> str:
         target = self._options.target
         where = "" if target is None else f"{target.name} "

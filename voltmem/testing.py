@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import TypedDict, Unpack
 from urllib.parse import urlsplit
 
+from voltmem._repr import safe_repr
 from voltmem.errors import MissingExtraError
 from voltmem.options import KeepFiles, Migrate, OnLimit, Quotas
 from voltmem.storage import PostgresStorage
@@ -64,6 +65,7 @@ class Server:
         """The connection string."""
         return self._dsn
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.kind}>"
 

@@ -15,6 +15,7 @@ from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
 from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, WindowQuery, require_found, with_is_deleted
 from voltmem._areas.quotas import room
+from voltmem._repr import safe_repr
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
@@ -207,6 +208,7 @@ class ConversationMemory:
         """The agent or project, if this handle creates the conversation."""
         return self._resource_id
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id!r} of {self._user_id!r} in {self._storage!r}>"
 

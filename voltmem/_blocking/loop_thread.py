@@ -27,6 +27,7 @@ from weakref import WeakSet
 
 from voltmem._blocking.calls import Call, Inbox
 from voltmem._postgres.driver import logger
+from voltmem._repr import safe_repr
 from voltmem.errors import EventLoopError, StorageClosedError, VoltMemError
 
 T = TypeVar("T")
@@ -340,6 +341,7 @@ class _Entered(ContextThatBlocks, AbstractContextManager[Given], Generic[T, Give
         self._context = context
         self._receive = receive
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<blocking {self._context!r}>"
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from voltmem._blocking.calls import FromCaller, Inbox
 from voltmem._blocking.loop_thread import Runner
+from voltmem._repr import safe_repr
 
 _DECORATED: Final = (r"^AsyncIterator\[", "AbstractContextManager[")
 _RETURNED: Final = (
@@ -61,6 +62,7 @@ class Twin:
             if not (is_inherited or blocking_name in vars(cls) or name in without):
                 setattr(cls, blocking_name, _twin_member(cls, name, member))
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<blocking {self._asynchronous!r}>"
 

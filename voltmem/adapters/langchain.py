@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
 
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory
+from voltmem._repr import safe_repr
 from voltmem._values import UNSET, JsonObject, Unset, check_id, check_user, json_value, uuid7
 from voltmem.adapters._either import EitherStorage
 from voltmem.errors import InvalidInputError, MissingExtraError
@@ -431,6 +432,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._loaded: list[BaseMessage] | None = None
         self._first_memory: NativeMemory | None = None
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._conversation_id!r} of {self._user_id!r}>"
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, cast, get_args, get_type_hints
 
 from voltmem._agents.native import NativeMemory
 from voltmem._areas.area import check_storage
+from voltmem._repr import safe_repr
 from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
@@ -179,6 +180,7 @@ class VoltMemSession(Generic[TContext]):
         self._resource_id = resource_id
         self._memory_of: tuple[str, NativeMemory] | None = None
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.session_id!r} in {self._storage!r}>"
 

@@ -15,6 +15,7 @@ from voltmem._areas.area import async_context
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryStep, TimelineEvent
 from voltmem._postgres.driver import logger
+from voltmem._repr import safe_repr
 from voltmem._values import check_id, check_id_or_none, check_texts, json_value, now, uuid7
 
 # The innermost event that is open in this context. Tasks inherit it from the code that starts them.
@@ -50,6 +51,7 @@ class AgentRun(_Recorder):
         self.id = id
         self.agent_id = agent_id
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.agent_id!r}>"
 
@@ -176,6 +178,7 @@ class RunEvent(_Recorder):
         self.run = run
         self.id = id
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} of {self.run!r}>"
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 _lock = threading.RLock()  # held while a shared server is joined, and while any server is left
+from voltmem._repr import safe_repr
+
 _running: set[EmbeddedPostgres] = set()  # started or joined, and not stopped yet
 
 
@@ -51,6 +53,7 @@ class EmbeddedPostgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<EmbeddedPostgres {str(self.folder)!r}>"
 

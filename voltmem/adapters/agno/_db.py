@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import check_storage
+from voltmem._repr import safe_repr
 from voltmem._values import UNSET, AnyUser, JsonObject, Unset
 from voltmem.adapters.agno._documents import document_of, epoch_seconds, objects_of, plain_json
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
@@ -101,6 +102,7 @@ class VoltMemDb(AsyncBaseDb):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.storage!r}>"
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import access, check_storage
 from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATION_SCHEMA
+from voltmem._repr import safe_repr
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
 from voltmem.adapters.agno._documents import document_of
@@ -139,6 +140,7 @@ class VoltMemStorage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._sessions.storage!r}>"
 

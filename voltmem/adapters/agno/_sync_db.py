@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from voltmem._areas.area import check_storage
 from voltmem._blocking.loop_thread import runs_event_loop
+from voltmem._repr import safe_repr
 from voltmem._values import UNSET, AnyUser, Unset
 from voltmem.adapters.agno._db import VoltMemDb, not_supported
 from voltmem.adapters.agno._installed import IS_AGNO_1, BaseDb, check_agno
@@ -73,6 +74,7 @@ class VoltMemSyncDb(_Database):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.storage!r}>"
 

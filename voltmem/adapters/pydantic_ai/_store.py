@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from voltmem._agents.looks import Looks
+from voltmem._repr import safe_repr
 from voltmem._values import ANY_USER, JsonObject, check_id, check_id_or_none, uuid7
 from voltmem.adapters.pydantic_ai._branches import Branches, Tip, from_the_last_gap
 from voltmem.adapters.pydantic_ai._messages import FORMAT, model_messages_of, to_message
@@ -96,6 +97,7 @@ class VoltMemConversationStore(ConversationStore):
         self._user_id = user_id
         self._looks = Looks()
 
+    @safe_repr
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._user_id!r} in {self._storage!r}>"
 
