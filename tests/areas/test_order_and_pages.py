@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.conftest import MakeStorage
+from tests.conftest import Connection, MakeStorage
 from tests.model import Model
 from tests.properties import examples
-from voltmem import Conversation, InvalidQueryError, Message, PostgresStorage, UserConversations
+from voltmem import Conversation, DatabaseError, InvalidQueryError, Message, PostgresStorage, UserConversations
 from voltmem.models import OrderBy, OrderDirection
 
 ORDERS: Final[list[OrderBy]] = ["created_at", "updated_at", "title"]
@@ -440,3 +440,26 @@ async def test_there_is_no_page_zero_and_no_row_after_the_last_that_postgresql_c
     """Pages and page sizes begin at 1, and a page whose offset exceeds bigint is refused before any SQL runs."""
     with pytest.raises(InvalidQueryError):
         await call(closed_storage, value)
+
+
+@pytest.mark.parametrize("time", ["20000-01-01", "0044-03-15 BC"])
+async def test_get_messages_names_a_time_that_cannot_be_read(
+    storage: PostgresStorage, connection: Connection, time: str
+) -> None:
+    """A time outside of Python's calendar, set by SQL, is an error of ours that says what to do; check() names it."""
+    await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    await storage.add_message({"id": "m1", "role": "user", "content": "Hello"}, "ada", "c1")
+    await connection.execute(f"UPDATE {storage._options.tables.messages} SET created_at = '{time}'")
+
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="'python -m voltmem check' names the row"):
+            await storage.get_messages("ada", "c1")
+    with pytest.raises(DatabaseError, match="names the row"):
+        async with storage.transaction() as tx:
+            await tx.get_messages("ada", "c1")
+    with pytest.raises(DatabaseError, match="names the row"):
+        [line async for line in storage.export_user("ada")]
+
+    (finding,) = await storage.check()
+    assert finding.name == "message-time-impossible"
+    assert finding.examples == [{"conversation_id": "c1", "message_id": "m1"}]

@@ -16,6 +16,7 @@ from voltmem._postgres.driver import (
     is_lost,
     is_unsent,
     logger,
+    send,
     translated_errors,
     translation,
     unknown_outcome,
@@ -89,7 +90,7 @@ class BoundConnection:
         with translated_errors(self.connection):
             commits = not self.connection.is_in_transaction()
             try:
-                return await getattr(self.connection, method)(sql, *arguments, timeout=self._timeout)
+                return await send(self.connection, method, sql, arguments, self._timeout)
             except DRIVER_ERRORS as error:
                 if self._ready is None and has_timed_out(error):
                     await answers(self.connection)  # closes it if not: otherwise ROLLBACK would wait for as long

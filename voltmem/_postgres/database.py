@@ -47,6 +47,7 @@ from voltmem._postgres.driver import (
     logger,
     no_connection,
     quotes_settings,
+    send,
     translated_errors,
     translation,
     unknown_outcome,
@@ -386,7 +387,7 @@ class Database:
     ) -> object:
         started = time.perf_counter()
         try:
-            return await getattr(connection, method)(sql, *arguments)
+            return await send(connection, method, sql, arguments)
         finally:
             if self._options.debug:  # never the arguments, which are users' data
                 logger.debug("%.1f ms: %s", (time.perf_counter() - started) * 1000, " ".join(sql.split()))
@@ -405,8 +406,7 @@ class Database:
     async def _acquire(
         self, pool: Pool, deadline: float, *, began: float | None = None, says_so: bool = False
     ) -> PooledConnection:
-        """
-        Acquire a connection, with retries until the deadline, which are safe because nothing was sent yet.
+        """Acquire a connection, with retries until the deadline, which are safe because nothing was sent yet.
 
         began: When the call began; None: retry_timeout before it. says_so: Whether to log that it waits.
         """

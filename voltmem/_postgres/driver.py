@@ -84,8 +84,28 @@ def translated_errors(connection: Connection) -> Iterator[None]:
         yield
     except VoltMemError:  # some are OSErrors: ConnectionFailedError, DatabaseTimeoutError
         raise
+    except OverflowError as error:
+        raise impossible_time() from error
     except DRIVER_ERRORS as error:
         raise translation(error, connection) from error
+
+
+async def send(
+    connection: Connection, method: str, sql: str, arguments: tuple[object, ...], timeout: float | None = None
+) -> object:
+    """Send a statement by a method of the driver. DatabaseError if it cannot read a time of the answer."""
+    try:
+        return await getattr(connection, method)(sql, *arguments, timeout=timeout)
+    except OverflowError as error:
+        raise impossible_time() from error
+
+
+def impossible_time() -> DatabaseError:
+    """Return the error for a stored time that Python's datetime cannot have. The driver does not say which it is."""
+    return DatabaseError(
+        "a stored time is before the year 1 or after 9999, which Python cannot represent. 'python -m voltmem check' "
+        "names the row: give it another time by SQL"
+    )
 
 
 def translation(error: BaseException, connection: Connection) -> VoltMemError:

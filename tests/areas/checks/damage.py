@@ -69,6 +69,8 @@ DAMAGE: Final[dict[str, str]] = {
         INSERT INTO {messages} (conversation_id, message_id, role, content, type)
         SELECT 'b1', 'x' || n, 'user', 'words', 'text' FROM generate_series(1, 11) AS n""",
     "message-without-conversation": "DELETE FROM {conversations} WHERE id = 'c1'",
+    "conversation-time-impossible": "UPDATE {conversations} SET updated_at = '20000-01-01' WHERE id = 'b1'",
+    "message-time-impossible": "UPDATE {messages} SET created_at = '0044-03-15 BC' WHERE message_id = 'm1'",
     "message-order-tied": """
         UPDATE {messages} AS m SET created_at = o.created_at, seq = o.seq FROM {messages} AS o
         WHERE m.conversation_id = 'c1' AND m.message_id = 'm6'

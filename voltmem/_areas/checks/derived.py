@@ -33,10 +33,13 @@ class DerivedStatements:
     """The statements that read what derived values are compared with."""
 
     def __init__(self, tables: Tables) -> None:
+        # The text depends on no time, and one that Python cannot represent must not end the check.
+        columns = PLAIN_COLUMNS.replace("created_at", "'epoch'::timestamptz AS created_at")
+
         def page(after: str) -> str:
             return f"""
             SELECT conversation_id, content AS stored_text, content_json IS NOT NULL AND NOT {IS_THEIRS} AS has_text,
-                CASE WHEN {IS_INDEXED} THEN {TEXT} END AS indexed_text, {PLAIN_COLUMNS}
+                CASE WHEN {IS_INDEXED} THEN {TEXT} END AS indexed_text, {columns}
             FROM {page_of_messages(tables.messages, after)} AS t
             ORDER BY conversation_id, message_id"""
 

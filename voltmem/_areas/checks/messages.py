@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from voltmem._areas.checks.rules import Rule, beyond_sequence, found, missing
+from voltmem._areas.checks.rules import Rule, beyond_sequence, found, impossible_time, missing
 from voltmem._areas.queries import IS_THEIRS, message_at
 from voltmem._areas.voltagent_tables import has_voltagent
 from voltmem._tables import Tables
@@ -23,6 +23,7 @@ def rules_of_messages(tables: Tables, *, keeps_all: bool) -> list[Rule]:
             "the conversation of a message is missing",
             missing(tables.conversations, "r.id = t.conversation_id"),
         ),
+        impossible_time("message", "created_at"),
         *_order(tables),
         *_branches(tables),
         *([_missing_parent(tables)] if keeps_all else []),

@@ -102,3 +102,13 @@ def beyond_sequence(tables: Tables, kind: str, sequence: str) -> Rule:
                         AND pg_catalog.has_sequence_privilege('{sequence}', 'SELECT, USAGE')
                 )""",
     )
+
+
+def impossible_time(kind: str, *columns: str) -> Rule:
+    """Return the rule that Python can represent the times of a row. 'infinity' is none of them."""
+    years = "'0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
+    return Rule(
+        f"{kind}-time-impossible",
+        f"a time of a {kind} is before the year 1 or after 9999, so it cannot be read",
+        " OR ".join(f"t.{column} NOT BETWEEN {years}" for column in columns),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from voltmem._areas.checks.messages import has_file_triggers, rules_of_messages
-from voltmem._areas.checks.rules import RowChecks, Rule, beyond_sequence, found, missing
+from voltmem._areas.checks.rules import RowChecks, Rule, beyond_sequence, found, impossible_time, missing
 from voltmem._areas.files import CHUNK_BYTES
 from voltmem._areas.queries import authored
 from voltmem._areas.transfer.growth import FORMAT as IMPORT
@@ -15,8 +15,9 @@ from voltmem._values import Unset
 
 def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[RowChecks]:
     """Yield the rules of all tables. The limit is that of all programs that write; UNSET: not known."""
-    if isinstance(storage_limit, int):
-        yield RowChecks(tables.conversations, ("id",), [_beyond_limit(tables, storage_limit)])
+    limits = [_beyond_limit(tables, storage_limit)] if isinstance(storage_limit, int) else []
+    times = impossible_time("conversation", "created_at", "updated_at")
+    yield RowChecks(tables.conversations, ("id",), [times, *limits])
     of_messages = rules_of_messages(tables, keeps_all=storage_limit is None)
     of_message = ("conversation_id", "message_id")
     yield RowChecks(tables.messages, of_message, of_messages, authored(tables), are_messages=True)

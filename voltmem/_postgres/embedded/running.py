@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-_lock = threading.RLock()  # held while a shared server is joined, and while any server is left
 from voltmem._repr import safe_repr
+
+_lock = threading.RLock()  # held while a shared server is joined, and while any server is left
 
 _running: set[EmbeddedPostgres] = set()  # started or joined, and not stopped yet
 
