@@ -1,5 +1,6 @@
 """Options and connection strings are accepted in common forms, and refused before anything is sent."""
 
+import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.conftest import Connection, MakeStorage
 from tests.pgbouncer import THROUGH_POOLER
 from voltmem import InvalidOptionError, PostgresStorage
+from voltmem._postgres.passfile import password_for
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem._targets import ConnectionTarget, connection_target
 
@@ -217,6 +219,67 @@ async def test_a_service_names_the_database(
         assert name == ("string" if "string" in connection else "service")
     with pytest.raises(InvalidOptionError, match="no such section"):
         PostgresStorage("postgresql://?service=nobodys")
+
+
+@pytest.mark.parametrize(
+    ("connection", "expected"),
+    [
+        ("postgresql://ada@h:1/d", "first"),
+        ("postgresql://ada@h:1/e", "a:b\\c"),
+        ("postgresql://bob@h/d", "of bob"),
+        ("postgresql://bob@h:5432/d", "of bob"),
+        ("postgresql://eve@/d?host=/sockets", "of sockets"),
+        ("postgresql://nobody@h/d", ""),
+        ("postgresql://ada:own@h:1/d", None),
+    ],
+)
+def test_the_password_file_is_read_as_libpq_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connection: str, expected: str | None
+) -> None:
+    """The first line that fits has the password; malformed lines and comments are skipped, backslashes escape."""
+    file = tmp_path / "pass"
+    lines = [
+        b"malformed",
+        b"h:1:d:ada",
+        b"",
+        b"#h:1:d:ada:comment",
+        b"h:1:d:ada:\xff",
+        b"h:1:d:ada:first:rest",
+        b"::::",
+    ]
+    more = [rb"h:*:e:*:a\:b\\c", b"*:5432:*:bob:of bob", b"localhost:*:*:eve:of sockets", b"h:1:d:ada:second"]
+    file.write_bytes(b"\n".join([*lines, *more]))
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+
+    assert password_for(connection_target(connection).hosts[0]) == expected
+
+
+def test_a_password_file_that_others_may_read_is_ignored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that its group or others may read is not used, with a line in the log."""
+    file = tmp_path / "pass"
+    file.write_text("*:*:*:*:secret")
+    file.chmod(0o640)
+
+    found = password_for(connection_target(f"postgresql://ada@h/d?passfile={file}").hosts[0])
+
+    assert found == ("secret" if os.name == "nt" else "")
+    assert ("chmod 600" in caplog.text) is (os.name != "nt")
+
+
+async def test_a_malformed_line_in_the_password_file_does_not_end_connecting(
+    tmp_path: Path, dsn: str, make_storage: MakeStorage
+) -> None:
+    """A storage connects, although the password file has lines that libpq skips."""
+    host = connection_target(dsn).hosts[0]
+    file = tmp_path / "pass"
+    file.write_text(f"malformed\n*:*:*:*:{host.get('password', '')}")
+    file.chmod(0o600)
+    place = f"{host.get('host', 'localhost')}:{host.get('port', 5432)}"
+    storage = make_storage(f"postgresql://{host['user']}@{place}/{host['database']}?passfile={file}")
+
+    assert await storage.count_conversations() == 0
 
 
 async def test_the_application_name_is_ours_unless_given(dsn: str, make_storage: MakeStorage) -> None:

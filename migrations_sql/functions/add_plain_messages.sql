@@ -27,6 +27,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_sort = off
+SET jit = off
 AS $add_plain_messages$
 DECLARE
     clock timestamptz := clock_timestamp();

@@ -18,6 +18,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_sort = off
+SET jit = off
 AS $count_line$
 BEGIN
     PERFORM 1 FROM pg_catalog.pg_trigger AS t

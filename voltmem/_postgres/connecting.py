@@ -21,6 +21,7 @@ from voltmem._postgres.driver import (
     is_lost,
     logger,
 )
+from voltmem._postgres.passfile import password_for
 from voltmem._targets import ConnectionTarget, SocketOptions, connection_target
 from voltmem.errors import InvalidOptionError
 
@@ -133,6 +134,8 @@ class Connector:
                 host = (self.first + step) % len(target.hosts)
                 try:
                     arguments = {**settings, **target.hosts[host], "target_session_attrs": session}
+                    if (password := password_for(arguments)) is not None:
+                        arguments["password"] = password  # so that the driver does not read the file
                     connection = await self._logged_in(arguments)
                 except (*DRIVER_ERRORS, ValueError) as error:  # ValueError: a variable that the driver cannot read
                     failure = error
