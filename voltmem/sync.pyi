@@ -2250,9 +2250,9 @@ class PostgresStorage(Storage):
         Look for what is wrong in all stored data. Returns a finding for each broken rule; an empty list is good.
 
         The rules: every reference leads to a row, the order of messages is total, branches are whole, texts and words
-        are those of the contents, and files are complete and used. If a storage_limit was given, no conversation has
-        more messages; if it is None, the parent of each message is there. Nothing is changed, whatever the option
-        *migrate* is.
+        are those of the contents, files are complete and used, and no key, index, trigger or function is missing. If a
+        storage_limit was given, no conversation has more messages; if it is None, the parent of each message is there.
+        Nothing is changed, whatever the option *migrate* is.
 
         Args:
             read_files: Whether to read the bytes of all files as well, and compare them with their ids.
@@ -2262,7 +2262,8 @@ class PostgresStorage(Storage):
             SchemaError: Citus distributes the tables.
 
         Reads all rows, page by page, each page in a read-only transaction of its own. Others may write meanwhile. A
-        standby can be checked, too. ``python -m voltmem check`` prints it.
+        standby can be checked, too. A statement may take an hour, whatever *command_timeout* is. ``python -m voltmem
+        check`` prints it.
         """
     def migrate_conversation_schema(
         self,
