@@ -230,6 +230,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation t
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     owner text;
@@ -348,6 +349,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     last integer := 0;
@@ -714,6 +716,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_add_plain_messages(conversati
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     clock timestamptz := clock_timestamp();
@@ -1026,6 +1029,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_count_line(conversation text,
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 BEGIN
     PERFORM 1 FROM pg_catalog.pg_trigger AS t
@@ -1552,6 +1556,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_note_changed_line()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     changed text[];
@@ -1749,6 +1754,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_remove_oldest(conversation te
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
  SET enable_sort TO 'off'
+ SET jit TO 'off'
 AS $function$
 DECLARE
     ids text[];

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import pytest
 
-from tests.calls import CASES, Rows
+from tests.calls import Rows
+from tests.command_line.application import MORE
 from tests.command_line.commands import Command
 from tests.postgres.test_statements import statements as every_statement
 from tests.roles import PREFIX, Logins, logins, new_names
-from voltmem import DatabaseError, NativeMemory, PostgresStorage, Quotas
+from voltmem import DatabaseError, Quotas
 from voltmem._areas.sessions import SessionStatements
-from voltmem._postgres.listening import ListenerStatements
 from voltmem._postgres.roles import RIGHTS, RoleNames, script, statements
 from voltmem._tables import Tables
 
@@ -40,79 +39,6 @@ def tables(schema: str) -> Tables:
 
 
 # --- the application --------------------------------------------------------------------------------------------------
-
-
-async def index_and_forget(storage: PostgresStorage) -> None:
-    await storage.index_messages()
-    await storage.forget_words()
-
-
-async def watch(storage: PostgresStorage) -> None:
-    """Watch, and plan the statements that the listener sends now and then."""
-    async with aclosing(storage.watch("ada")) as changes:
-        await anext(changes)
-    async with storage.transaction() as tx:
-        for statement in vars(ListenerStatements(storage._options.tables)).values():
-            values = [None] * len(set(re.findall(r"\$\d+", statement)))
-            await tx.connection.fetch(f"EXPLAIN {statement}", *values)
-
-
-async def add_while_watched(storage: PostgresStorage) -> None:
-    async with aclosing(storage.watch("ada")) as changes:
-        await anext(changes)
-        await within_quotas(storage)
-
-
-async def add_after_changes(storage: PostgresStorage) -> None:
-    """Add to a line that was shortened since the last message was added."""
-    for _ in range(2):
-        await within_quotas(storage)
-        await storage.clear_messages("ada", "c1")
-
-
-async def add_beyond_the_limit(storage: PostgresStorage) -> None:
-    await storage.add_messages([{"role": "user", "content": "Hello"}] * 200, "ada", "c1")
-
-
-async def give_away(storage: PostgresStorage) -> None:
-    """Give a conversation with a file to another user."""
-    await storage.update_conversation("c1", user_id="bob")
-
-
-async def delete_in_branches(storage: PostgresStorage) -> None:
-    await storage.branch_conversation("c1", "m2")
-    await storage.delete_messages(["m2"], "ada", "c1")
-
-
-async def first_turn(storage: PostgresStorage) -> None:
-    await storage.conversation("ada", "c9").add({"role": "user", "content": "Hello"})
-
-
-async def load_line(storage: PostgresStorage) -> None:
-    """Call the function as Pydantic AI's conversation store does."""
-    async with storage.transaction() as tx:
-        await tx.connection.fetch(f"SELECT * FROM {storage._options.tables.line_to}('c1', 'm2', NULL)")
-
-
-async def within_quotas(storage: PostgresStorage) -> None:
-    await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c1")
-
-
-async def save_payload(storage: PostgresStorage) -> None:
-    await NativeMemory(storage, "ada", "c1").save_payload({"n": 1}, "test")
-
-
-MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
-    **CASES,
-    "open": PostgresStorage.open,
-    **{
-        each.__name__: each
-        for each in (
-            *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
-            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit),
-        )
-    },
-}
 
 
 async def test_the_application_role_can_call_every_verb(

@@ -436,7 +436,8 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._conversation_id!r} of {self._user_id!r}>"
 
-    __str__ = __repr__  # LangChain's own __str__ reads the messages
+    def __str__(self) -> str:  # LangChain's own reads the messages
+        return repr(self)
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

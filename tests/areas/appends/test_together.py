@@ -28,7 +28,8 @@ from tests.calls import LONG_AGO, PATIENCE, Rows, wait_until_blocked, waiting_fo
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Message, PostgresStorage
-from voltmem._areas.appends import Append, BatchedAppends
+from voltmem._areas.append_statement import Append
+from voltmem._areas.appends import BatchedAppends
 from voltmem.models import Owner
 from voltmem.options import OnLimit
 

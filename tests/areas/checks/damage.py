@@ -68,6 +68,7 @@ DAMAGE: Final[dict[str, str]] = {
     "conversation-beyond-limit": """
         INSERT INTO {messages} (conversation_id, message_id, role, content, type)
         SELECT 'b1', 'x' || n, 'user', 'words', 'text' FROM generate_series(1, 11) AS n""",
+    "conversation-length-wrong": "UPDATE {conversations} SET line_length = 99, line_end = now() WHERE id = 'c1'",
     "message-without-conversation": "DELETE FROM {conversations} WHERE id = 'c1'",
     "conversation-time-impossible": "UPDATE {conversations} SET updated_at = '20000-01-01' WHERE id = 'b1'",
     "message-time-impossible": "UPDATE {messages} SET created_at = '0044-03-15 BC' WHERE message_id = 'm1'",

@@ -17,7 +17,7 @@ def row_checks(tables: Tables, storage_limit: int | Unset | None) -> Iterator[Ro
     """Yield the rules of all tables. The limit is that of all programs that write; UNSET: not known."""
     limits = [_beyond_limit(tables, storage_limit)] if isinstance(storage_limit, int) else []
     times = impossible_time("conversation", "created_at", "updated_at")
-    yield RowChecks(tables.conversations, ("id",), [times, *limits])
+    yield RowChecks(tables.conversations, ("id",), [times, _wrong_length(tables), *limits])
     of_messages = rules_of_messages(tables, keeps_all=storage_limit is None)
     of_message = ("conversation_id", "message_id")
     yield RowChecks(tables.messages, of_message, of_messages, authored(tables), are_messages=True)
@@ -49,6 +49,15 @@ def _beyond_limit(tables: Tables, limit: int) -> Rule:
                     ORDER BY r.created_at DESC, r.seq DESC OFFSET {limit} LIMIT 1
                 ) AND {missing(tables.payloads, f"r.conversation_id = t.id AND r.format = '{IMPORT}'")}"""
     return Rule("conversation-beyond-limit", "a conversation has more messages than the limit", beyond)
+
+
+def _wrong_length(tables: Tables) -> Rule:
+    line = f"FROM {tables.messages} AS r WHERE r.conversation_id = t.id AND NOT r.archived AND NOT r.aside"
+    newest = f"(SELECT r.created_at {line} ORDER BY r.created_at DESC, r.seq DESC LIMIT 1)"
+    wrong = f"""{missing(tables.changed_lines, "r.conversation_id = t.id")} AND (
+                    t.line_length <> (SELECT pg_catalog.count(*) {line}) OR t.line_end < {newest}
+                )"""
+    return Rule("conversation-length-wrong", "a conversation is longer or shorter than its row says", wrong)
 
 
 def _of_shares(tables: Tables, no_conversation: str) -> list[Rule]:
