@@ -132,41 +132,56 @@ def statement_for(
 
     words: the vectors of the messages; None: without search.
     """
-    statements, files = rendered(AppendStatements, options.tables), _files_of(appends)
-    hashes, began_ats, sent_at = _runs_of(appends, options.tables)
-    are_plain = files[0] is None and not beside_voltagent and _are_plain(appends)
-    # A list of Nones takes as long to encode as one of texts, and several columns are mostly empty.
-    columns: list[Sequence[str | None] | None] = [
-        column if any(value is not None for value in column) else None
-        for column in zip(*(row for append in appends for row in append.rows), strict=True)
-    ]
-    columns.append(words)
-    limit = (options.storage_limit, options.on_limit == "archive")
+    statements = rendered(AppendStatements, options.tables)
+    are_plain = not beside_voltagent and _are_plain(appends)
     if are_plain and len(appends) == len(appends[0].rows) == 1 and options.tables.quotas is None:
-        append = appends[0]
-        values = [None if column is None else column[0] for column in (*columns, hashes, began_ats)]
-        message = [*values[:6], *values[7:9], values[10]]
-        call = (append.conversation_id, append.user_id, append.resource_id)
-        more = (waits_for_locks, options.limit_is_given, *values[11:], sent_at)
-        return statements.add_message, [*call, *message, *limit, *more]
+        return statements.add_message, _alone(appends[0], words, options, waits_for_locks=waits_for_locks)
     calls = zip(
         *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
         strict=True,
     )
+    columns = zip(*(row for append in appends for row in append.rows), strict=True)
+    # Several columns are mostly empty, and encoding a list of Nones takes as long as one of texts.
+    messages = (None if column.count(None) == len(column) else column for column in columns)
     known = ["known" if each.id in append.known else None for append in appends for each in append.messages]
     shown = _shown(appends) if beside_voltagent else (None, None, None)
-    others: list[object] = [waits_for_locks, known if any(known) else None, *shown, options.limit_is_given, *files]
-    return statements.add_messages, [*calls, *columns, *limit, *others, hashes, began_ats, sent_at, are_plain]
+    files = (None, None, None) if are_plain else _files_of(appends)
+    limits = (options.storage_limit, options.on_limit == "archive", waits_for_locks)
+    return statements.add_messages, [
+        *(*calls, *messages, words, *limits),
+        *(known if any(known) else None, *shown, options.limit_is_given, *files),
+        *(*_runs_of(appends, options.tables), are_plain),
+    ]
 
 
 def _are_plain(appends: Sequence[Append]) -> bool:
-    """Return whether no message has a parent, a time, or was stored before, and no id is there twice."""
-    if any(append.known for append in appends):
-        return False
-    rows = [(append.conversation_id, row) for append in appends for row in append.rows]
-    if any(created_at is not None or parent_id is not None for _, (*_, created_at, _, _, parent_id) in rows):
-        return False
-    return len({(conversation_id, row[0]) for conversation_id, row in rows}) == len(rows)
+    """Return whether no message has a parent, a time or files, or was stored before, and no id is there twice."""
+    ids: set[tuple[str, str]] = set()
+    count = 0
+    for append in appends:
+        if append.known:
+            return False
+        for row in append.rows:
+            *_, created_at, _, _, parent_id = row
+            if created_at is not None or parent_id is not None or used_files(row) is not None:
+                return False
+            ids.add((append.conversation_id, row[0]))
+        count += len(append.rows)
+    return len(ids) == count
+
+
+def _alone(
+    append: Append, words: Sequence[str | None] | None, options: StorageOptions, *, waits_for_locks: bool
+) -> list[object]:
+    """Return the arguments of add_message for a call with one plain message."""
+    id, role, content, content_json, type, metadata, _, format, payload, _ = append.rows[0]
+    hashes, began_ats, sent_at = _runs_of([append], options.tables)
+    return [
+        *(append.conversation_id, append.user_id, append.resource_id),
+        *(id, role, content, content_json, type, metadata, format, payload, words[0] if words else None),
+        *(options.storage_limit, options.on_limit == "archive", waits_for_locks, options.limit_is_given),
+        *(hashes[0] if hashes else None, began_ats[0] if began_ats else None, sent_at),
+    ]
 
 
 def _shown(appends: Sequence[Append]) -> tuple[Sequence[str | None], ...]:
