@@ -403,7 +403,8 @@ async def test_without_quotas_no_statement_looks_at_them(make_storage: MakeStora
     tables = make_storage()._options.tables
     plain = list(statements(tables))
 
-    assert not [text for text in plain if "require_room" in text]
+    # check() names all functions.
+    assert not [text for text in plain if "require_room" in text and "prosrc" not in text]
     assert plain == list(statements(replace(tables, quotas=Quotas())))
     looking = list(statements(replace(tables, quotas=Quotas(conversations=1, messages=1, file_bytes=1))))
     assert sum("require_room" in text for text in looking) > 10
