@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 # test_transfer.py test the invalid ones.
 EXPORT = b'{"voltmem":1,"kind":"header","user_id":"ada","exported_at":"2026-01-01T00:00:00+00:00"}\n{"kind":"end"}\n'
 
-MESSAGE_CURSOR = urlsafe_b64encode(b'["2026-01-01T00:00:00Z",7]').decode().rstrip("=")
+MESSAGE_CURSOR = urlsafe_b64encode(b'["2026-01-01T00:00:00Z",["m1"]]').decode().rstrip("=")
 
 
 def cursors(first: list[str]) -> st.SearchStrategy[str]:
