@@ -248,7 +248,8 @@ BEGIN
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     PERFORM 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
-    IF FOUND THEN
+    -- With a generic plan, Citus runs no statement on two tables, as those below are.
+    IF FOUND OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
         NULL;
     ELSIF patient THEN
         SELECT c.user_id, c.read_at, c.line_length, c.line_end,
@@ -494,8 +495,10 @@ BEGIN
             entered := true;
             owner := set_config('voltmem.user_id', owner, true);
             is_kept := true;
-            PERFORM 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = conversation;
-            IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+            IF last_time IS NOT NULL THEN
+                PERFORM 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = conversation;
+            END IF;
+            IF last_time IS NULL OR FOUND OR storage_limit IS NOT NULL AND length IS NULL THEN
                 SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
                     FROM "public".voltagent_memory_count_line(conversation, storage_limit IS NOT NULL) AS counted;
             END IF;
@@ -1757,25 +1760,29 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_remove_oldest(conversation te
  SET jit TO 'off'
 AS $function$
 DECLARE
-    ids text[];
+    ids text[] := '{}';
     newest_time timestamptz;
     newest_seq bigint;
+    id text;
 BEGIN
     -- Found in the order of the index, and changed by conditions of which any index has enough. By the conversation and
-    -- the place alone, or the id alone, a plan without statistics may read the whole conversation.
-    SELECT array_agg(oldest.message_id), (array_agg(oldest.created_at))[number], (array_agg(oldest.seq))[number]
-        INTO ids, newest_time, newest_seq
-        FROM (
-            SELECT m.message_id, m.created_at, m.seq FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-            ORDER BY m.created_at, m.seq LIMIT number
-        ) AS oldest;
-    ids := ids || ARRAY(
+    -- the place alone, or the id alone, a plan without statistics may read the whole conversation. In loops, because with
+    -- a generic plan Citus runs no subquery.
+    FOR id, newest_time, newest_seq IN
+        SELECT m.message_id, m.created_at, m.seq FROM "public".voltagent_memory_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+        ORDER BY m.created_at, m.seq LIMIT number
+    LOOP
+        ids := ids || id;
+    END LOOP;
+    FOR id IN
         SELECT m.message_id FROM "public".voltagent_memory_messages AS m
         WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside
             AND (m.created_at, m.seq) <= (newest_time, newest_seq)
         ORDER BY m.created_at, m.seq
-    );
+    LOOP
+        ids := ids || id;
+    END LOOP;
     IF archive THEN
         UPDATE "public".voltagent_memory_messages AS m
             SET archived = true

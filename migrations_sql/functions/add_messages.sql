@@ -245,8 +245,10 @@ BEGIN
             entered := true;
             owner := set_config('voltmem.user_id', owner, true);
             is_kept := true;
-            PERFORM 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = conversation;
-            IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+            IF last_time IS NOT NULL THEN
+                PERFORM 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = conversation;
+            END IF;
+            IF last_time IS NULL OR FOUND OR storage_limit IS NOT NULL AND length IS NULL THEN
                 SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
                     FROM {schema}.{prefix}_count_line(conversation, storage_limit IS NOT NULL) AS counted;
             END IF;

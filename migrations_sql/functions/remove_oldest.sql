@@ -14,25 +14,29 @@ SET enable_sort = off
 SET jit = off
 AS $remove_oldest$
 DECLARE
-    ids text[];
+    ids text[] := '{}';
     newest_time timestamptz;
     newest_seq bigint;
+    id text;
 BEGIN
     -- Found in the order of the index, and changed by conditions of which any index has enough. By the conversation and
-    -- the place alone, or the id alone, a plan without statistics may read the whole conversation.
-    SELECT array_agg(oldest.message_id), (array_agg(oldest.created_at))[number], (array_agg(oldest.seq))[number]
-        INTO ids, newest_time, newest_seq
-        FROM (
-            SELECT m.message_id, m.created_at, m.seq FROM {schema}.{prefix}_messages AS m
-            WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
-            ORDER BY m.created_at, m.seq LIMIT number
-        ) AS oldest;
-    ids := ids || ARRAY(
+    -- the place alone, or the id alone, a plan without statistics may read the whole conversation. In loops, because with
+    -- a generic plan Citus runs no subquery.
+    FOR id, newest_time, newest_seq IN
+        SELECT m.message_id, m.created_at, m.seq FROM {schema}.{prefix}_messages AS m
+        WHERE m.conversation_id = conversation AND NOT m.archived AND NOT m.aside
+        ORDER BY m.created_at, m.seq LIMIT number
+    LOOP
+        ids := ids || id;
+    END LOOP;
+    FOR id IN
         SELECT m.message_id FROM {schema}.{prefix}_messages AS m
         WHERE m.conversation_id = conversation AND NOT m.archived AND m.aside
             AND (m.created_at, m.seq) <= (newest_time, newest_seq)
         ORDER BY m.created_at, m.seq
-    );
+    LOOP
+        ids := ids || id;
+    END LOOP;
     IF archive THEN
         UPDATE {schema}.{prefix}_messages AS m
             SET archived = true

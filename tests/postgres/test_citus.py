@@ -20,6 +20,7 @@ from tests.proxy import Proxy
 from tests.roles import logins
 from voltmem import ConnectionFailedError, Message, OutcomeUnknownError, PostgresStorage, Quotas, SchemaError
 from voltmem._areas.conversations import ConversationStatements
+from voltmem._areas.files import FileStatements
 from voltmem._areas.sidebar import SidebarStatements
 from voltmem._postgres.migrations import citus, files
 from voltmem._postgres.migrations.files import Migration
@@ -169,6 +170,16 @@ async def test_create_conversation_commits_in_one_phase(connection: Connection, 
     commands = await sent(connection, statement, "c2", "r", "ada", None, "{}", None, None)
 
     assert commands == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+
+
+@needs_citus
+async def test_put_file_sweeps_on_one_worker(connection: Connection, migrated: str) -> None:
+    """The sweep of the user's old uploads is sent to the worker of the user's files alone."""
+    statement = FileStatements(Tables(migrated, "voltagent_memory")).put
+
+    commands = await sent(connection, statement, "ada", "upload", "a" * 64, 1, b"x", None)
+
+    assert [commands.count(each) for each in ("SELECT", "DELETE", "UPDATE")] == [1, 1, 1]
 
 
 @needs_citus

@@ -21,13 +21,14 @@ def has_triggers(tables: Tables) -> str:
                     )"""
 
 
-def sweep(tables: Tables) -> str:
+def sweep(tables: Tables, user: str) -> str:
     """
     Return the WITH items that sweep locked rows of files, "old": "deleted" has those without a reference.
 
-    The others, "used", wait for no message any more.
+    The others, "used", wait for no message any more. *user* is $1, the user of all rows, so that Citus asks one server,
+    or old.user_id.
     """
-    there = "f.user_id = old.user_id AND f.upload = old.upload"
+    there = f"f.user_id = {user} AND f.upload = old.upload"
     has_reference = (
         f"EXISTS (SELECT 1 FROM {tables.file_references} AS r WHERE r.user_id = f.user_id AND r.file_id = f.id)"
     )
@@ -56,19 +57,19 @@ class SweepStatements:
         is_old = f"""pending_since IS NOT NULL AND pg_catalog.statement_timestamp() - pending_since >= $2::interval
                     AND {may_go(tables)}"""
 
-        def purged(users: str) -> str:
+        def purged(users: str, user: str) -> str:
             return f"""
             WITH old AS (
                 SELECT user_id, upload FROM {tables.files}
                 WHERE {users} AND {is_old}
                 ORDER BY user_id, pending_since LIMIT {_AT_ONCE} FOR UPDATE SKIP LOCKED
-            ), {sweep(tables)}
+            ), {sweep(tables, user)}
             SELECT (SELECT pg_catalog.count(*) FROM deleted) AS deleted,
                 (SELECT pg_catalog.count(*) FROM old) AS done,
                 (SELECT pg_catalog.max(user_id) FROM old) AS last"""
 
-        self.of_user = purged("user_id = $1")
-        self.from_user = purged("user_id >= $1")
+        self.of_user = purged("user_id = $1", "$1")
+        self.from_user = purged("user_id >= $1", "old.user_id")
         # Citus locks rows only of a user that it knows.
         self.has_citus = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL AS has_citus"
         self.users = f"""

@@ -82,7 +82,7 @@ class FileStatements:
                 WHERE user_id = $1 AND pending_since < pg_catalog.statement_timestamp() - interval '1 day'
                     AND upload <> $2 AND id IS DISTINCT FROM {id} AND {may_go(tables)}
                 LIMIT 10 FOR UPDATE SKIP LOCKED
-            ), {sweep(tables)}"""
+            ), {sweep(tables, "$1")}"""
 
         # The same content again restarts the time in which it waits for a message, and stores nothing. DO UPDATE locks
         # the row, so that it cannot be deleted before the commit.
