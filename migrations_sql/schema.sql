@@ -400,16 +400,16 @@ BEGIN
 
     setting := set_config('voltmem.is_adding', 'yes', true);
     IF are_plain AND NOT beside_voltagent THEN
-        IF patient THEN
-            PERFORM 1 FROM "public".voltagent_memory_conversations AS c
-                WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
-                    AND c.user_id = coalesce(user_ids[1], c.user_id)
-                FOR NO KEY UPDATE;
-        END IF;
         -- Not on Citus, which has no triggers, and locks no rows of several servers in one statement.
         PERFORM 1 FROM pg_catalog.pg_trigger AS t
             WHERE t.tgrelid = '"public".voltagent_memory_messages'::regclass AND t.tgname = 'voltagent_memory_line_insert';
         IF FOUND THEN
+            IF patient THEN
+                PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+                    WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[1], c.user_id)
+                    FOR NO KEY UPDATE;
+            END IF;
             FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM "public".voltagent_memory_add_plain_messages(
                 conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
                 payloads, vectors, storage_limit, archive

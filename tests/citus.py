@@ -53,17 +53,21 @@ SESSIONS: Final = "session() needs policies that read other tables, which Citus 
 ONE_QUERY: Final = "the test sends the script as one query, which Citus refuses"
 PLANS: Final = "the plans of the coordinator show no index of the shards"
 SLOW: Final = "a call with 1,000 messages, or with one of 10 MB, takes longer than command_timeout there"
+TRIGGER: Final = "the test creates a trigger"
 LOCK_TIMEOUT: Final = "lock_timeout does not reach the workers, so a batch waits for who creates a conversation"
 
 EXCEPTED: Final = {
     "tests/areas/changes/": "no trigger notifies watchers: they poll (tests/postgres/test_citus.py)",
     "tests/areas/test_files_in_messages.py": FILES_STAY,
+    "tests/agents/test_memory.py::test_a_conversation_that_cannot_have_its_message_is_not_made": TRIGGER,
     "tests/agents/test_memory.py::test_creating_a_conversation_delays_no_other": LOCK_TIMEOUT,
     "tests/agents/test_memory.py::test_waiting_for_a_conversation_that_is_made_leaves_the_lock_timeout": LOCK_TIMEOUT,
+    "tests/areas/appends/test_lengths.py::test_messages_that_another_program_changes": "the test "
+    "moves a message to another conversation, which Citus refuses",
     "tests/areas/appends/test_together.py::test_calls_that_come_together_have_the_outcome_of_one_at_a_time": "the test "
     "locks all conversations in one statement, which Citus refuses",
     "tests/areas/transfer/test_exports.py::test_export_user_reads_one_moment": "each server has a snapshot of its own",
-    "tests/areas/transfer/test_imports.py::test_nothing_half_written_remains": "the test creates a trigger",
+    "tests/areas/transfer/test_imports.py::test_nothing_half_written_remains": TRIGGER,
     "tests/areas/test_branches.py::test_choosing_and_listing_cost_what_the_branches_are_long": "as test_statements.py",
     "tests/areas/test_branches.py::test_branches_from_before_the_upgrade_keep_the_newest": "as test_migrations.py",
     "tests/areas/test_files.py::test_purge_unused_files_deletes_what_no_message_refers_to": FILES_STAY,
@@ -96,6 +100,8 @@ EXCEPTED: Final = {
     "tests/postgres/test_upgrades.py": "as test_migrations.py",
     "tests/postgres/test_unreleased.py": "as test_migrations.py",
     "tests/postgres/voltagent/": "VoltAgent's tables are not distributed",
+    "tests/web/test_files.py::test_a_file_is_deleted_unless_a_message_shows_it": FILES_STAY,
+    "tests/web/test_files.py::test_an_address_with_escaped_slashes_is_one": FILES_STAY,
 }
 """Tests, by the beginning of their ids, that cannot be on Citus, with the reason."""
 

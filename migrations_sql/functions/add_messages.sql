@@ -150,16 +150,16 @@ BEGIN
 
     setting := set_config('voltmem.is_adding', 'yes', true);
     IF are_plain AND NOT beside_voltagent THEN
-        IF patient THEN
-            PERFORM 1 FROM {schema}.{prefix}_conversations AS c
-                WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
-                    AND c.user_id = coalesce(user_ids[1], c.user_id)
-                FOR NO KEY UPDATE;
-        END IF;
         -- Not on Citus, which has no triggers, and locks no rows of several servers in one statement.
         PERFORM 1 FROM pg_catalog.pg_trigger AS t
             WHERE t.tgrelid = '{schema}.{prefix}_messages'::regclass AND t.tgname = '{prefix}_line_insert';
         IF FOUND THEN
+            IF patient THEN
+                PERFORM 1 FROM {schema}.{prefix}_conversations AS c
+                    WHERE c.id = conversation_ids[1] AND c.deleted_at IS NULL
+                        AND c.user_id = coalesce(user_ids[1], c.user_id)
+                    FOR NO KEY UPDATE;
+            END IF;
             FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM {schema}.{prefix}_add_plain_messages(
                 conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
                 payloads, vectors, storage_limit, archive

@@ -241,6 +241,16 @@ def test_a_generic_plan_is_of_one_table() -> None:
     assert planned_by_values - not_there == set()
 
 
+def test_a_generic_plan_finds_a_conversation_by_a_variable() -> None:
+    """In a function with force_generic_plan, the id of a conversation is a variable, not an expression."""
+    generic = {name: body(text) for name, text in functions().items() if "force_generic_plan" in text}
+    found = [(name, each) for name in generic for each in re.findall(r"\.(?:conversation_)?id = (\S+)", generic[name])]
+
+    assert len(found) > 20
+    # Not on Citus: the lock before add_plain_messages.
+    assert [each for each in found if re.search(r"[\[(]", each[1])] == [("add_messages", "conversation_ids[1]")]
+
+
 def test_a_row_lock_has_the_column_by_which_the_table_is_distributed() -> None:
     """FOR UPDATE and FOR SHARE: WHERE id = $1, never ($1 IS NULL OR …), of which Citus does not know one server."""
     by = {getattr(TABLES, each.table): each.column for each in citus.LAYOUT if each.column is not None}
