@@ -19,6 +19,7 @@ import asyncpg
 import pytest
 
 import voltmem
+from tests import citus
 from voltmem import (
     ConversationNotFoundError,
     EventLoopError,
@@ -369,7 +370,8 @@ def test_an_interrupt_undoes_the_transaction(dsn: str, schema: str, interrupt: C
 
 def wait_for_a_lock(storage: PostgresStorage, schema: str) -> None:
     """Wait until a statement on this schema waits for a lock, at most a minute."""
-    sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'"
+    activity = "pg_stat_activity" if citus.DSN is None else "citus_stat_activity"  # of the workers, too
+    sql = f"SELECT count(*) FROM {activity} WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'"
     end, waiting = time.monotonic() + 60, 0
     while not waiting:
         assert time.monotonic() < end
