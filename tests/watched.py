@@ -65,7 +65,7 @@ async def killed(dsn: str, killer: Connection, tables: Tables, side: Side, numbe
         nonlocal sent
         sent += 1
         if sent == number and side == "server":
-            await killer.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+            await killer.execute("SELECT pg_terminate_backend($1::integer)", connection.get_server_pid())
             await gone(killer, connection.get_server_pid())
         elif sent == number:
             asyncio.get_running_loop().call_soon(connection.terminate)  # when the statement has been sent

@@ -133,7 +133,7 @@ async def test_a_write_that_the_driver_refused_to_send_is_sent_on_another_connec
 async def end(connection: Connection, tx: Any) -> None:
     """End the backend of a transaction, and return when it is gone."""
     pid = await process_of(tx.connection)
-    await connection.execute("SELECT pg_terminate_backend($1)", pid)
+    await connection.execute("SELECT pg_terminate_backend($1::integer)", pid)
     while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
         pass
 

@@ -129,7 +129,7 @@ async def test_a_slow_statement_replaces_no_connection(
     before = await backends(storage)
 
     async with connection.transaction():
-        await connection.execute(f"SELECT FROM {storage._options.tables.conversations} FOR UPDATE")
+        await connection.execute(f"SELECT 1 FROM {storage._options.tables.conversations} WHERE id = 'c1' FOR UPDATE")
         with pytest.raises(OutcomeUnknownError):
             await storage.delete_conversation("c1")
 
