@@ -37,11 +37,13 @@ from voltmem._areas.queries import (
     MessageQuery,
     WindowQuery,
 )
+from voltmem._areas.quotas import QuotaStatements
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sessions import SessionStatements
 from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
 from voltmem._areas.transfer.exports import ExportStatements
+from voltmem._areas.transfer.growth import GrowthStatements
 from voltmem._areas.transfer.imports import ImportStatements
 from voltmem._areas.users import UserStatements
 from voltmem._postgres.listening import ListenerStatements
@@ -74,6 +76,8 @@ def statements(tables: Tables) -> Iterator[str]:
         UserStatements,
         DeletedUserStatements,
         ImportStatements,
+        GrowthStatements,
+        QuotaStatements,
         SessionStatements,
     )
     for group in (*areas, *more, ChangeStatements, ListenerStatements, DerivedStatements):

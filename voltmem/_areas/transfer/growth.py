@@ -70,8 +70,8 @@ class GrowthStatements:
         # What was read before the import counts as read after it.
         self.touch = f"""
             UPDATE {conversations} SET updated_at = greatest(updated_at, $2::timestamptz),
-                read_at = CASE WHEN read_at >= updated_at
-                    THEN greatest(read_at, pg_catalog.statement_timestamp()) ELSE read_at END
+                read_at = CASE WHEN read_at >= updated_at THEN greatest(read_at, moment.now) ELSE read_at END
+            FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
             WHERE id = $1"""
 
 
