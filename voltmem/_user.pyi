@@ -691,7 +691,7 @@ class UserStorage:
             older_than: Only those that were stored at least this long ago.
 
         put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
-        One round trip for each thousand files, and one more for all users; with Citus, one more for each user.
+        One round trip for each thousand files; for everybody's, one more, and with Citus one more for each user.
         """
     async def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """

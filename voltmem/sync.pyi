@@ -884,7 +884,7 @@ class UserStorage:
             older_than: Only those that were stored at least this long ago.
 
         put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
-        One round trip for each thousand files, and one more for all users; with Citus, one more for each user.
+        One round trip for each thousand files; for everybody's, one more, and with Citus one more for each user.
         """
     def share_conversation(self, conversation_id: str, *, up_to: str | None = None) -> Share:
         """
@@ -1193,7 +1193,7 @@ class Storage:
             older_than: Only those that were stored at least this long ago.
 
         put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
-        One round trip for each thousand files, and one more for all users; with Citus, one more for each user.
+        One round trip for each thousand files; for everybody's, one more, and with Citus one more for each user.
         """
     def watch(self, user_id: str, *, poll_interval: float = 2.0) -> Generator[Change]:
         """

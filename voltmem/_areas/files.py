@@ -268,7 +268,7 @@ class Files(Area):
             older_than: Only those that were stored at least this long ago.
 
         put_file() deletes some old ones of the same user, too. A file that gets a message at the same moment stays.
-        One round trip for each thousand files, and one more for all users; with Citus, one more for each user.
+        One round trip for each thousand files; for everybody's, one more, and with Citus one more for each user.
         """
         owner = check_owner("user_id", user_id)
         if not isinstance(cast(object, older_than), timedelta):
