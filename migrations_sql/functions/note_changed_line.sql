@@ -15,7 +15,7 @@ DECLARE
     changed text[];
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
-        changed := ARRAY(SELECT c.id FROM {schema}.{prefix}_conversations AS c);
+        SELECT array_agg(c.id) INTO changed FROM {schema}.{prefix}_conversations AS c;
     ELSIF TG_OP = 'DELETE' THEN
         SELECT array_agg(DISTINCT g.conversation_id) INTO changed FROM gone AS g;
     ELSIF TG_OP = 'INSERT' THEN
