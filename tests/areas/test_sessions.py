@@ -348,6 +348,7 @@ async def test_session_works_where_a_newer_table_has_no_policy(
         assert await own.fetchval(f"SELECT count(*) FROM {tables.messages}") == 1
 
 
+@pytest.mark.backend("the tests' pooler logs in as the same role for everybody")
 async def test_session_needs_the_application_role(
     given: Logins, storage: PostgresStorage, make_storage: MakeStorage
 ) -> None:
