@@ -410,7 +410,7 @@ def to_json(value: JsonValue) -> str:
         text = _encode(value)
     except ValueError:  # 1e999, which another program stored
         text = _encode(_finite(value))
-    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def from_stored_json(text: str) -> JsonValue:

@@ -133,6 +133,16 @@ class BoundConnection:
             async for row in self.connection.cursor(sql, *arguments, prefetch=at_once):
                 yield row
 
+    async def pages(self, sql: str, *arguments: object, at_once: int) -> AsyncIterator[list[Record]]:
+        """Yield the rows of a statement from a cursor, in lists of *at_once* rows."""
+        await self._begin()
+        with translated_errors(self.connection):
+            cursor = await self.connection.cursor(sql, *arguments)
+            while page := await cursor.fetch(at_once):
+                yield page
+                if len(page) < at_once:
+                    break
+
 
 class Snapshot(BoundConnection):
     """Statements in a snapshot."""

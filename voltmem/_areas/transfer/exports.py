@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The number of conversations, or runs, whose rows are read together.
 _AT_ONCE: Final = 100
+# The number of messages that are read together.
+_MESSAGES_AT_ONCE: Final = 100
 # The number of chunks of files that are read together, of 256 KiB each.
 _CHUNKS_AT_ONCE: Final = 4
 
@@ -57,15 +59,19 @@ class ExportStatements:
             FROM {tables.files} AS f JOIN {tables.file_chunks} AS c ON c.user_id = f.user_id AND c.upload = f.upload
             WHERE f.user_id = $1 AND f.id IS NOT NULL
             ORDER BY f.id, c.number"""
-        # The conversations in the order of the array. What files="extract" took out of the payloads is in the lines of
-        # the files, which are the user's own.
+        # The conversations in the order of the array. The planner knows the order of WITH ORDINALITY, and so can sort
+        # each conversation by itself. What files="extract" took out of the payloads is in the lines of the files, which
+        # are the user's own.
         columns = message_columns(tables, unless=f"owner = $2 AND pg_catalog.strpos(payload::text, '{EXPORTED}') = 0")
         self.messages = f"""
             SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {columns}
-            FROM {authored(tables)} AS m JOIN (SELECT id, user_id AS owner FROM {conversations}) AS c
-                ON c.id = m.conversation_id
+            FROM {authored(tables)} AS m JOIN (
+                SELECT wanted.id, c.user_id AS owner, wanted.place
+                FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
+                JOIN {conversations} AS c ON c.id = wanted.id
+            ) AS c ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
-            ORDER BY pg_catalog.array_position($1, conversation_id), created_at, seq"""
+            ORDER BY place, created_at, seq"""
         self.runs = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE userid = $1
@@ -123,8 +129,9 @@ class Exports(Area):
                     yield file_line(row)
                 yield chunk_line(row)
             async for rows in _together(snapshot.rows(sql.conversations, user_id)):
-                async for line in self._conversation_lines(snapshot, rows, user_id):
-                    yield line
+                async for lines in self._conversation_lines(snapshot, rows, user_id):
+                    for line in lines:
+                        yield line
             async for rows in _together(snapshot.rows(sql.runs, user_id)):
                 async for line in self._run_lines(snapshot, rows):
                     yield line
@@ -135,7 +142,8 @@ class Exports(Area):
 
     async def _conversation_lines(
         self, snapshot: BoundConnection, rows: Sequence[Record], user_id: str
-    ) -> AsyncIterator[str]:
+    ) -> AsyncIterator[list[str]]:
+        """Yield the lines of conversations, many at a time: a line by itself takes longer to yield than to make."""
         from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line  # here: as above
 
         sql = self._sql(ExportStatements)
@@ -143,14 +151,14 @@ class Exports(Area):
         ids = list(heads)
         for row in await snapshot.fetch(sql.payloads, ids, user_id):
             heads[row["conversation_id"]].append(payload_line(row))
-        async for row in snapshot.rows(sql.messages, ids, user_id):
-            while row["conversation_id"] in heads:
-                for line in heads.pop(next(iter(heads))):
-                    yield line
-            yield message_line(row)
-        for head in heads.values():
-            for line in head:
-                yield line
+        async for page in snapshot.pages(sql.messages, ids, user_id, at_once=_MESSAGES_AT_ONCE):
+            lines: list[str] = []
+            for row in page:
+                while row["conversation_id"] in heads:
+                    lines += heads.pop(next(iter(heads)))
+                lines.append(message_line(row))
+            yield lines
+        yield [line for head in heads.values() for line in head]
 
     async def _run_lines(self, snapshot: BoundConnection, rows: Sequence[Record]) -> AsyncIterator[str]:
         from voltmem._areas.transfer.lines import event_line, run_line, step_line  # here: as above

@@ -17,6 +17,7 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 from pydantic import JsonValue
 from pydantic_core import from_json
+from pydantic_core import to_json as serialize
 
 from voltmem._areas.area import off_loop_if_long
 from voltmem._areas.history.models import (
@@ -152,24 +153,22 @@ def message_line(row: Row) -> str:
     if columns[_PAYLOAD] is not None:
         columns[_PAYLOAD], is_inlined = exported(columns[_PAYLOAD])
     message = NativeMessage.from_row(columns)
-    return _line(
-        "message",
-        {
-            "id": message.id,
-            "role": message.role,
-            "content": message.content,
-            "type": None if message.type == "text" else message.type,
-            "metadata": _unless_empty(message.metadata),
-            "created_at": message.created_at,
-            "archived": _unless_empty(archived),
-            "aside": _unless_empty(aside),
-            "in_parts": _unless_empty(in_parts),
-            "format": message.format,
-            **({} if message.payload is None else {"payload": message.payload}),
-            "inlined": _unless_empty(is_inlined),
-            "parent_id": message.parent_id,
-        },
-    )
+    line: JsonObject = {"kind": "message", "id": message.id, "role": message.role, "content": message.content}
+    if message.type != "text":
+        line["type"] = message.type
+    if message.metadata:
+        line["metadata"] = message.metadata
+    line["created_at"] = _iso(message.created_at)
+    marks = (("archived", archived), ("aside", aside), ("in_parts", in_parts), ("inlined", is_inlined))
+    line |= {name: True for name, is_so in marks if is_so}
+    if message.format is not None:
+        line["format"] = message.format
+    if message.payload is not None:
+        line["payload"] = message.payload
+    if message.parent_id is not None:
+        line["parent_id"] = message.parent_id
+    is_flat = isinstance(message.content, str) and not message.metadata and message.payload is None
+    return _flat_text(line) if is_flat else _text(line)
 
 
 def run_line(row: Row) -> str:
@@ -219,6 +218,14 @@ def _text(line: JsonObject) -> str:
         exact: JsonObject = {name: each for name, each in texts.items() if not _is_plain(f"[{each}]")}
         text = to_json({**{name: value for name, value in line.items() if name not in exact}, "exact": exact})
     return f"{text}\n"
+
+
+def _flat_text(line: JsonObject) -> str:
+    """Like _text(), several times as fast, for a line whose values are only texts and flags."""
+    try:
+        return f"{serialize(line).decode()}\n"
+    except ValueError:  # a lone surrogate
+        return _text(line)
 
 
 def _is_plain(text: str) -> bool:
