@@ -335,7 +335,20 @@ async def test_messages_are_paged_both_ways(storage: PostgresStorage, ada: httpx
 
 @pytest.mark.parametrize(
     "content",
-    ["Hi", "", None, 0, 1e-3, 2**70, [], {}, [{"type": "text", "text": "Hi"}], {"b": 1, "a": [None, "\x00"]}],
+    [
+        "Hi",
+        "NaN or Infinity",
+        "",
+        None,
+        0,
+        1e-3,
+        1e16,
+        2**70,
+        [],
+        {},
+        [{"type": "text", "text": "Hi"}],
+        {"b": 1, "a": [None, "\x00"]},
+    ],
     ids=str,
 )
 async def test_content_comes_back_equal(content: Any, ada: httpx2.AsyncClient) -> None:

@@ -27,12 +27,14 @@ def parts(message: Readable | Mapping[str, JsonValue]) -> list[Part]:
         return _given_parts(dict(message))
     format = getattr(message, "format", None)
     found = None if format is None else read_payload(format, getattr(message, "payload", None))
-    if found is not None and not all(isinstance(part, Other) for part in found):
+    if found is None:
+        return plain_parts(message)
+    if not all(isinstance(part, Other) for part in found):
         return found
     # Of a form that says nothing to us, such as that of a newer release, there is the plain form.
     said = plain_parts(message)
     is_said = any(not isinstance(part, Other) and part != Text("") for part in said)
-    return said if found is None or is_said else found
+    return said if is_said else found
 
 
 def _given_parts(given: dict[str, JsonValue]) -> list[Part]:

@@ -53,8 +53,9 @@ class Settling(Generic[ReadableT]):
         # The calls of each message by their names; None: all of them.
         self._named: defaultdict[tuple[int, str | None], deque[tuple[str | _Place, _Place]]] = defaultdict(deque)
         waiting: _Waiting = {}
-        for position in range(len(messages)):
-            self._take(position, waiting)
+        for position, said in enumerate(self._parts):
+            if said:
+                self._take(position, waiting)
 
     def _take(self, position: int, waiting: _Waiting) -> None:
         own: _Waiting = {}
@@ -181,11 +182,14 @@ class Settling(Generic[ReadableT]):
 
     def settled_at(self, position: int, *, is_passed_over: bool = False) -> Settled[ReadableT]:
         """Return one message with its parts; those of a message that only speaks may be left out."""
+        message, own = self._messages[position], self._parts[position]
+        if len(own) == 1 and isinstance(own[0], Text) and not is_invented(message.role):  # nearly every message
+            return Settled(message, [*own])
         found: list[Part] = []
         results: dict[int, ToolResult] = {}
         orphans: list[ToolResult] = []
         late: dict[_Place, ToolResult] = {}  # results that come before their call in the message
-        for number, part in enumerate(self._parts[position]):
+        for number, part in enumerate(own):
             place = (position, number)
             if isinstance(part, ToolResult):
                 call = self._calls.get(place)
@@ -212,6 +216,5 @@ class Settling(Generic[ReadableT]):
         calls = sum(isinstance(part, ToolCall) for part in found)
         approved = sum(place[0] == position and place not in self._results for place in self._approved)
         is_whole = len(results) + approved == calls and not orphans
-        message = self._messages[position]
         said = marked(message.role, found) if is_invented(message.role) else found
         return Settled(message, said, results, orphans, is_whole)

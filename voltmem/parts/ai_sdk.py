@@ -335,10 +335,11 @@ def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:
 
 def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
     """Return the UIMessage as which the message was stored; None: it was not."""
+    if not (getattr(settled.message, "format", None) or "").startswith(FAMILY):
+        return None
     payload = getattr(settled.message, "payload", None)
-    is_own = (getattr(settled.message, "format", None) or "").startswith(FAMILY)
     # Those of version 4, and broken ones, have no parts.
-    if not is_own or not isinstance(payload, dict) or not isinstance(payload.get("parts"), list):
+    if not isinstance(payload, dict) or not isinstance(payload.get("parts"), list):
         return None
     return _of_version_5(payload)
 

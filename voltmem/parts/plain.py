@@ -35,6 +35,7 @@ from voltmem.parts.ai_sdk import APPROVAL_REQUEST, APPROVAL_RESPONSE, TOOL_CALL,
 
 # A tool's message may have a person's approval, which is no result.
 _APPROVALS: Final = frozenset({APPROVAL_REQUEST, APPROVAL_RESPONSE, "mcp_approval_response"})
+_TOOLS: Final = ("tool", "function")
 _IDS: Final = ("toolCallId", "tool_call_id", "tool_use_id", "call_id")
 
 # Objects are not text, but their strings and numbers are, without what is for programs.
@@ -57,8 +58,10 @@ def read(
     if type in ("reasoning", "thinking") and isinstance(content, str):
         return [Reasoning(content)]
     found = _content(role, content, blocks)
+    if type == "text" and isinstance(content, str) and not metadata and role not in _TOOLS:  # nearly every message
+        return found
     has_result = any(isinstance(part, ToolResult) or is_approval(part) for part in found)
-    if not has_result and (role in ("tool", "function") or type == TOOL_RESULT):
+    if not has_result and (role in _TOOLS or type == TOOL_RESULT):
         return [ToolResult(string(metadata, *_IDS), content, string(metadata, "toolName", "name"))]
     has_call = any(isinstance(part, ToolCall) for part in found)
     if not has_call:  # calls in the content may be repeated in the metadata
@@ -89,7 +92,7 @@ def _content(role: str, content: JsonValue, blocks: Callable[[JsonObject], list[
         return [] if content is None else [Other(JSON, content)]
     if "tool_calls" in content or "function_call" in content:
         return openai_chat.read({**content, "role": "assistant"})
-    if role in ("tool", "function") and "type" not in content and string(content, *_IDS):
+    if role in _TOOLS and "type" not in content and string(content, *_IDS):
         value = next((content[key] for key in ("result", "output", "content") if key in content), None)
         return [ToolResult(string(content, *_IDS), value, string(content, "toolName", "name"))]
     return blocks(content)

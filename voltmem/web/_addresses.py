@@ -14,6 +14,7 @@ from fastapi import Request
 
 from voltmem.parts._types import FILE_URL
 
+_ANY_REFERENCE: Final = FILE_URL.encode()
 # Behind a backslash the quotation mark belongs to a text.
 _REFERENCE: Final = re.compile(rf'(?<!\\)"{FILE_URL}([0-9a-f]{{64}})"'.encode())
 _HOST: Final = re.compile(r"[\w.:\[\]-]+", re.ASCII)
@@ -56,6 +57,8 @@ def _first(request: Request, header: str) -> str:
 
 def with_addresses(body: bytes, request: Request) -> bytes:
     """Return a response's JSON with the addresses of files, in place of references."""
+    if _ANY_REFERENCE not in body:  # many times as fast as the pattern, which begins with a look behind
+        return body
     address = address_of(request, "/files/").encode()
     return _REFERENCE.sub(lambda found: b'"' + address + found[1] + b'"', body)
 

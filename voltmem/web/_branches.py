@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from voltmem.errors import MessageNotFoundError
 from voltmem.web._bodies import Given
-from voltmem.web._messages import check_is_there
+from voltmem.web._messages import check_is_there, messages_of
 from voltmem.web._openapi import responses
 from voltmem.web._payloads import (
     Answer,
@@ -16,7 +16,6 @@ from voltmem.web._payloads import (
     MessageId,
     Name,
     StoredMessages,
-    messages_of,
 )
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
@@ -92,7 +91,7 @@ async def list_siblings(mine: Mine, conversationId: ConversationId, messageId: M
     await check_is_there(mine, conversationId, found)
     if not found:
         raise MessageNotFoundError(messageId, conversationId)
-    return JsonResponse(StoredMessages(items=messages_of(found)))
+    return JsonResponse(messages_of(found))
 
 
 @routes.post(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import JsonValue
+from pydantic.alias_generators import to_camel
 
 from voltmem._user import UserStorage
 from voltmem.errors import ConversationNotFoundError, MessageNotFoundError
 from voltmem.models import Message
+from voltmem.parts import to_ui_messages
 from voltmem.web._bodies import Given
 from voltmem.web._forms import AnyMessage, NewMessages, OneOrSeveral
 from voltmem.web._openapi import messages_made, responses
@@ -27,9 +30,8 @@ from voltmem.web._payloads import (
     Rewind,
     StoredMessage,
     StoredMessages,
-    message_of,
-    messages_of,
     values,
+    written_time,
 )
 from voltmem.web._route import ProblemRoute
 from voltmem.web._signed_in import Mine
@@ -61,7 +63,7 @@ async def list_messages(
         found = await mine.get_messages(conversationId, limit=limit + 1, before=before)
         shown = found[-limit:]
     await check_is_there(mine, conversationId, found)
-    return JsonResponse(MessagePage(items=messages_of(shown, ui_messages=uiMessages), has_more=len(found) > limit))
+    return JsonResponse(messages_of(shown, ui_messages=uiMessages, hasMore=len(found) > limit))
 
 
 @routes.post(
@@ -97,7 +99,7 @@ async def add_messages(
             for place, each in enumerate(messages)
         ]
     stored = await mine.add_messages(messages, conversationId)
-    return JsonResponse(StoredMessages(items=messages_of(stored)), 201)
+    return JsonResponse(messages_of(stored), 201)
 
 
 def _message(new: AnyMessage) -> Message:
@@ -189,3 +191,30 @@ async def check_is_there(mine: UserStorage, conversation_id: str, found: Sequenc
     """Raise ConversationNotFoundError if no message was found because there is no such conversation."""
     if not found and await mine.get_conversation(conversation_id) is None:
         raise ConversationNotFoundError(conversation_id)
+
+
+# --- responses ---------------------------------------------------------------------------------------------------
+
+# The fields of a message that a StoredMessage has as they are, by their names in it.
+_AS_THEY_ARE: Final = {
+    to_camel(name): name for name in StoredMessage.model_fields if name not in ("created_at", "ui_message")
+}
+
+
+def message_of(found: Message) -> dict[str, JsonValue]:
+    """Make the JSON of a StoredMessage. Validating and dumping a model would take several times as long."""
+    shown = {theirs: getattr(found, ours) for theirs, ours in _AS_THEY_ARE.items()}
+    return {**shown, "createdAt": written_time(found.created_at)}
+
+
+def messages_of(found: list[Message], *, ui_messages: bool = False, **page: JsonValue) -> JsonValue:
+    """
+    Make the JSON of StoredMessages, with what each says as a UIMessage if that is asked for.
+
+    page: the other fields of a MessagePage.
+    """
+    items = [message_of(each) for each in found]
+    if ui_messages:
+        said = {each["id"]: each for each in to_ui_messages(found)}
+        items = [{**item, "uiMessage": said.get(item["id"])} for item in items]
+    return {"items": cast(list[JsonValue], items), **page}

@@ -23,14 +23,14 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_json as serialize
 
 from voltmem._areas.groups import group_by_date
 from voltmem._areas.search import Highlight, SearchHit, SearchResults
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._values import MAX_ID_BYTES, check_id, to_json, without_flood
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, MessageNotFoundError
-from voltmem.models import Conversation, Message
-from voltmem.parts import to_ui_messages
+from voltmem.models import Conversation
 from voltmem.web._addresses import with_addresses
 
 # --- the parts ----------------------------------------------------------------------------------------------------
@@ -69,13 +69,18 @@ def _rfc3339(value: object) -> object:
     return value
 
 
+def written_time(time: datetime) -> str:
+    """Return a time as responses have it."""
+    return time.isoformat().replace("+00:00", "Z")
+
+
 _TIME_SCHEMA: Final[dict[str, JsonValue]] = {"type": "string", "format": "date-time"}
 GivenTime: TypeAlias = Annotated[
     AwareDatetime, Field(strict=False), BeforeValidator(_rfc3339), WithJsonSchema(_TIME_SCHEMA)
 ]
 Time: TypeAlias = Annotated[
     datetime,
-    PlainSerializer(lambda time: time.isoformat().replace("+00:00", "Z")),
+    PlainSerializer(written_time),
     WithJsonSchema(_TIME_SCHEMA, mode="serialization"),
 ]
 Json: TypeAlias = Annotated[SkipValidation[JsonValue], WithJsonSchema({"description": "Any JSON value."})]
@@ -157,6 +162,15 @@ class Answer(BaseModel):
     )
 
 
+def _encoded(value: JsonValue) -> bytes:
+    """Return to_json(), in UTF-8, by an encoder that is several times as fast, but for what only to_json() writes."""
+    try:
+        body = serialize(value)
+    except ValueError:  # a lone surrogate
+        body = b""
+    return body if body and b"NaN" not in body and b"Infinity" not in body else to_json(value).encode()
+
+
 class JsonResponse(Response):
     """A JSON response that keeps stored values exactly: lone surrogates, big integers, the order of names."""
 
@@ -165,7 +179,7 @@ class JsonResponse(Response):
     def __init__(self, answer: Answer | JsonValue, status: int = 200, headers: dict[str, str] | None = None) -> None:
         # Fields that are not set are left out: front ends in TypeScript distinguish undefined from null.
         value = answer.model_dump(exclude_unset=True) if isinstance(answer, Answer) else answer
-        super().__init__(to_json(value).encode(), status, {"Cache-Control": "no-store", **(headers or {})})
+        super().__init__(_encoded(value), status, {"Cache-Control": "no-store", **(headers or {})})
 
     def with_addresses(self, request: Request) -> JsonResponse:
         """Put the addresses of files in place of references. Returns itself."""
@@ -366,20 +380,6 @@ class StoredMessages(Answer):
     """Messages, oldest first."""
 
     items: list[StoredMessage]
-
-
-def message_of(found: Message) -> StoredMessage:
-    """Make the response for a message."""
-    return StoredMessage.model_validate(found)
-
-
-def messages_of(found: list[Message], *, ui_messages: bool = False) -> list[StoredMessage]:
-    """Make the response for messages, with what each says as a UIMessage if that is asked for."""
-    items = [message_of(each) for each in found]
-    if not ui_messages:
-        return items
-    said = {each["id"]: each for each in to_ui_messages(found)}
-    return [item.model_copy(update={"ui_message": said.get(item.id)}) for item in items]
 
 
 class MessagePage(StoredMessages):
