@@ -67,7 +67,7 @@ class ExportStatements:
             SELECT conversation_id, archived, aside, {IS_THEIRS} AS in_parts, {columns}
             FROM {authored(tables)} AS m JOIN (
                 SELECT wanted.id, c.user_id AS owner, wanted.place
-                FROM unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
+                FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS wanted (id, place)
                 JOIN {conversations} AS c ON c.id = wanted.id
             ) AS c ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
