@@ -237,7 +237,6 @@ DECLARE
     read_until timestamptz;
     length bigint;
     last_time timestamptz;
-    is_changed boolean;
     is_kept boolean := true;
     is_new boolean;
     clock timestamptz;
@@ -248,20 +247,14 @@ BEGIN
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     PERFORM 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
-    -- With a generic plan, Citus runs no statement on two tables, as those below are.
-    IF FOUND OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
-        NULL;
-    ELSIF patient THEN
-        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
-                EXISTS (SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = of_conversation)
-            INTO owner, read_until, length, last_time, is_changed
-            FROM "public".voltagent_memory_conversations AS c
-            WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
-            FOR NO KEY UPDATE;
-    ELSE
-        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
-                EXISTS (SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = of_conversation)
-            INTO owner, read_until, length, last_time, is_changed
+    -- On Citus, only the statements of add_messages were tried.
+    IF NOT FOUND AND to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+        IF patient THEN
+            PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+                WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
+                FOR NO KEY UPDATE;
+        END IF;
+        SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
             FROM "public".voltagent_memory_conversations AS c
             WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
             FOR NO KEY UPDATE SKIP LOCKED;
@@ -278,7 +271,9 @@ BEGIN
     END IF;
 
     setting := set_config('voltmem.is_adding', 'yes', true);
-    IF is_changed OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+    -- It is not part of the statement that locked, whose snapshot is older than the lock.
+    PERFORM 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = of_conversation;
+    IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
         SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
             FROM "public".voltagent_memory_count_line(of_conversation, storage_limit IS NOT NULL) AS counted;
     END IF;
@@ -368,7 +363,6 @@ DECLARE
     gone integer;
     ahead integer;
     length bigint;
-    is_changed boolean;
     is_kept boolean;
     is_new boolean;
     owners text[] := '{}';
@@ -755,9 +749,7 @@ BEGIN
         SELECT given.call, c.*
         FROM unnest(conversation_ids, user_ids) WITH ORDINALITY AS given (conversation_id, user_id, call),
             LATERAL (
-                SELECT c.id, c.user_id, c.read_at, c.line_length, c.line_end, EXISTS (
-                        SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = given.conversation_id
-                    ) AS is_changed
+                SELECT c.id, c.user_id, c.read_at, c.line_length, c.line_end
                 FROM "public".voltagent_memory_conversations AS c
                 WHERE c.id = given.conversation_id AND c.deleted_at IS NULL
                     AND c.user_id = coalesce(given.user_id, c.user_id)
@@ -777,7 +769,9 @@ BEGIN
             length := held.line_length;
             last_time := held.line_end;
             is_kept := true;
-            IF held.is_changed OR held.line_end IS NULL OR storage_limit IS NOT NULL AND held.line_length IS NULL THEN
+            -- It is not part of the statement that locked, whose snapshot is older than the lock.
+            PERFORM 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = held.id;
+            IF FOUND OR held.line_end IS NULL OR storage_limit IS NOT NULL AND held.line_length IS NULL THEN
                 SELECT counted.line_length, counted.line_end, counted.is_kept
                     INTO length, last_time, is_kept
                     FROM "public".voltagent_memory_count_line(held.id, storage_limit IS NOT NULL) AS counted;

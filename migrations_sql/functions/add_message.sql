@@ -39,7 +39,6 @@ DECLARE
     read_until timestamptz;
     length bigint;
     last_time timestamptz;
-    is_changed boolean;
     is_kept boolean := true;
     is_new boolean;
     clock timestamptz;
@@ -50,20 +49,14 @@ BEGIN
     -- Looked at in every call, because VoltAgent may add its columns at any time.
     PERFORM 1 FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = '{schema}.{prefix}_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
-    -- With a generic plan, Citus runs no statement on two tables, as those below are.
-    IF FOUND OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
-        NULL;
-    ELSIF patient THEN
-        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
-                EXISTS (SELECT 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = of_conversation)
-            INTO owner, read_until, length, last_time, is_changed
-            FROM {schema}.{prefix}_conversations AS c
-            WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
-            FOR NO KEY UPDATE;
-    ELSE
-        SELECT c.user_id, c.read_at, c.line_length, c.line_end,
-                EXISTS (SELECT 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = of_conversation)
-            INTO owner, read_until, length, last_time, is_changed
+    -- On Citus, only the statements of add_messages were tried.
+    IF NOT FOUND AND to_regclass('pg_catalog.pg_dist_partition') IS NULL THEN
+        IF patient THEN
+            PERFORM 1 FROM {schema}.{prefix}_conversations AS c
+                WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
+                FOR NO KEY UPDATE;
+        END IF;
+        SELECT c.user_id, c.read_at, c.line_length, c.line_end INTO owner, read_until, length, last_time
             FROM {schema}.{prefix}_conversations AS c
             WHERE c.id = of_conversation AND c.deleted_at IS NULL AND c.user_id = coalesce(of_user, c.user_id)
             FOR NO KEY UPDATE SKIP LOCKED;
@@ -80,7 +73,9 @@ BEGIN
     END IF;
 
     setting := set_config('voltmem.is_adding', 'yes', true);
-    IF is_changed OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
+    -- It is not part of the statement that locked, whose snapshot is older than the lock.
+    PERFORM 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = of_conversation;
+    IF FOUND OR last_time IS NULL OR storage_limit IS NOT NULL AND length IS NULL THEN
         SELECT counted.line_length, counted.line_end, counted.is_kept INTO length, last_time, is_kept
             FROM {schema}.{prefix}_count_line(of_conversation, storage_limit IS NOT NULL) AS counted;
     END IF;

@@ -118,7 +118,6 @@ DECLARE
     gone integer;
     ahead integer;
     length bigint;
-    is_changed boolean;
     is_kept boolean;
     is_new boolean;
     owners text[] := '{}';

@@ -63,9 +63,7 @@ BEGIN
         SELECT given.call, c.*
         FROM unnest(conversation_ids, user_ids) WITH ORDINALITY AS given (conversation_id, user_id, call),
             LATERAL (
-                SELECT c.id, c.user_id, c.read_at, c.line_length, c.line_end, EXISTS (
-                        SELECT 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = given.conversation_id
-                    ) AS is_changed
+                SELECT c.id, c.user_id, c.read_at, c.line_length, c.line_end
                 FROM {schema}.{prefix}_conversations AS c
                 WHERE c.id = given.conversation_id AND c.deleted_at IS NULL
                     AND c.user_id = coalesce(given.user_id, c.user_id)
@@ -85,7 +83,9 @@ BEGIN
             length := held.line_length;
             last_time := held.line_end;
             is_kept := true;
-            IF held.is_changed OR held.line_end IS NULL OR storage_limit IS NOT NULL AND held.line_length IS NULL THEN
+            -- It is not part of the statement that locked, whose snapshot is older than the lock.
+            PERFORM 1 FROM {schema}.{prefix}_changed_lines AS l WHERE l.conversation_id = held.id;
+            IF FOUND OR held.line_end IS NULL OR storage_limit IS NOT NULL AND held.line_length IS NULL THEN
                 SELECT counted.line_length, counted.line_end, counted.is_kept
                     INTO length, last_time, is_kept
                     FROM {schema}.{prefix}_count_line(held.id, storage_limit IS NOT NULL) AS counted;

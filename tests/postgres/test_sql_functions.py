@@ -233,3 +233,17 @@ async def test_every_function_is_one_that_postgresql_can_parse(
     for function in FUNCTIONS:
         for statement in function.statements(Tables(schema, PREFIX)):
             await connection.execute(statement)
+
+
+def test_a_message_that_is_added_again_replaces_the_same_columns_in_each_function() -> None:
+    """The functions that add messages replace the same columns of one that is there; only one of them takes a time."""
+    replaced = {
+        each.name: {line.split()[0] for line in found[1].strip().split(",\n")}
+        for each in FUNCTIONS
+        if (found := re.search(r"message_id\) DO UPDATE SET\n(.*?)\n +RETURNING", each.text, re.DOTALL)) is not None
+    }
+    general = replaced.pop("functions/add_messages")
+
+    assert replaced == dict.fromkeys(
+        ("functions/add_message", "functions/add_plain_messages"), general - {"created_at"}
+    )

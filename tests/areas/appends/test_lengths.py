@@ -146,6 +146,25 @@ async def test_a_change_that_commits_while_an_append_counts_is_counted_by_the_ne
     assert await connection.fetch(wrong_lengths(storage)) == []
 
 
+@pytest.mark.parametrize("messages", [1, 2])
+async def test_an_append_that_waited_for_the_lock_counts_what_its_holder_removed(
+    make_storage: MakeStorage, migrated: str, messages: int
+) -> None:
+    """The note of a change that commits while an append waits is read after the lock, and nothing more is removed."""
+    storage = make_storage(storage_limit=LIMIT)
+    await fill(storage, LIMIT)
+    added = [text(f"x{number}") for number in range(messages)]
+
+    async with storage.transaction() as transaction:
+        await transaction.delete_messages(["m0", "m1", "m2"], "ada", "c1")
+        append = asyncio.create_task(storage.add_messages(added, "ada", "c1"))
+        await asyncio.sleep(0.5)  # it was refused once, and waits now
+        assert not append.done()
+    await append
+
+    assert await found(storage, "c1") == ["m3", "m4", *(f"x{number}" for number in range(messages))]
+
+
 async def test_a_change_that_is_undone_leaves_the_length(
     make_storage: MakeStorage, migrated: str, connection: Connection
 ) -> None:
