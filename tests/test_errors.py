@@ -46,9 +46,12 @@ from voltmem import (
     SchemaNotReadyError,
     StorageClosedError,
     StoredFileNotFoundError,
+    UnreadableError,
     VoltMemError,
 )
 from voltmem._agents.native import NativeMemory
+from voltmem._values import JsonObject
+from voltmem.adapters.agno import VoltMemDb
 
 # --- each class is raised ----------------------------------------------------------------------------------------
 
@@ -102,6 +105,13 @@ async def two_revisions(world: World) -> None:
     memory = NativeMemory(world.make_storage(), "ada", "c1")
     for _ in range(2):
         await memory.save_payload({}, "a framework", revision="r1", expected_revision=None)
+
+
+async def another_agno(world: World) -> None:
+    storage = world.make_storage()
+    document: JsonObject = {"session_type": "agent", "summary": {"a field of another release": 1}}
+    await NativeMemory(storage, "ada", "c1").save_payload(document, "agno/session")
+    await VoltMemDb(storage, user_id="ada").get_session("c1")
 
 
 async def no_room(world: World) -> None:
@@ -189,6 +199,7 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     StoredFileNotFoundError: no_file,
     QuotaExceededError: no_room,
     RevisionConflictError: two_revisions,
+    UnreadableError: another_agno,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
     EventLoopError: another_loop,

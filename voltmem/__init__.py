@@ -55,6 +55,7 @@ from voltmem.errors import (
     SchemaNotReadyError,
     StorageClosedError,
     StoredFileNotFoundError,
+    UnreadableError,
     VoltMemError,
 )
 from voltmem.models import Conversation, ConversationPage, Message, NativeMessage
@@ -131,6 +132,7 @@ __all__ = [
     "StoredFile",
     "StoredFileNotFoundError",
     "TimelineEvent",
+    "UnreadableError",
     "Unset",
     "Usage",
     "UserConversations",

@@ -15,6 +15,7 @@ All errors that voltmem raises.
     ├── StoredFileNotFoundError (LookupError)     .file_id
     ├── QuotaExceededError                        .quota, .limit, .needed, .user_id: it would be more than the quota
     ├── RevisionConflictError (ValueError)        .conversation_id: it was changed since it was read
+    ├── UnreadableError (ValueError)              .conversation_id: the framework installed here cannot read it
     ├── StorageClosedError (RuntimeError)         the storage was used after close()
     ├── EventLoopError (RuntimeError)             the storage was used in a second event loop
     ├── MissingExtraError (ImportError)           an optional package is not installed
@@ -64,6 +65,7 @@ __all__ = [
     "SchemaNotReadyError",
     "StorageClosedError",
     "StoredFileNotFoundError",
+    "UnreadableError",
     "VoltMemError",
 ]
 
@@ -234,6 +236,17 @@ class RevisionConflictError(VoltMemError, ValueError):
         what = "has a revision already" if expected is None else f"no longer has revision {expected!r}"
         super().__init__(
             f"conversation {conversation_id!r} {what}: another writer changed it. Read it again and repeat the change."
+        )
+
+
+class UnreadableError(VoltMemError, ValueError):
+    """What is stored has a form that the framework installed here cannot read. Nothing was changed."""
+
+    def __init__(self, conversation_id: str, framework: str, what: str, why: str) -> None:
+        self.conversation_id = conversation_id
+        super().__init__(
+            f"this {framework} cannot read {what} of conversation {conversation_id!r}: {why}. Another release of "
+            f"{framework}, or another program, wrote it. It stays as it is."
         )
 
 

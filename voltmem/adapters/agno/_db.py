@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from pydantic import JsonValue
+
 from voltmem._agents.native import Payload, list_payloads
 from voltmem._areas.area import check_storage
 from voltmem._repr import safe_repr
 from voltmem._values import UNSET, AnyUser, JsonObject, Unset
-from voltmem.adapters.agno._documents import document_of, epoch_seconds, objects_of, plain_json
+from voltmem.adapters.agno._documents import (
+    document_of,
+    epoch_seconds,
+    left_out_if_unreadable,
+    objects_of,
+    plain_json,
+    read_by_agno,
+)
 from voltmem.adapters.agno._installed import IS_AGNO_1, AsyncBaseDb, check_agno
 from voltmem.adapters.agno._runs import FORMAT, UNFINISHED, Formats, parent_of
 from voltmem.adapters.agno._sessions import (
@@ -136,6 +146,7 @@ class VoltMemDb(AsyncBaseDb):
 
         Raises:
             ConversationNotFoundError: The session is another user's. Agno fails the run before the model is called.
+            UnreadableError: This Agno cannot read what is stored. ``deserialize=False`` returns it as it is.
         """
         with self._reporting_errors():
             owner = await self._sessions.require_owner(session_id, user_id)
@@ -168,6 +179,8 @@ class VoltMemDb(AsyncBaseDb):
         """
         Return the sessions, the last used first unless sort_by is given.
 
+        A session that this Agno cannot read is left out, with a warning in the log, unless deserialize is False.
+
         Args:
             session_type: Only sessions of agents, teams or workflows.
             user_id: Only this user's sessions; None: as this database's user_id defines.
@@ -199,7 +212,7 @@ class VoltMemDb(AsyncBaseDb):
             sessions = [session for _, session in chosen]
             if include_runs:
                 sessions = [await self._with_runs(each, session) for each, session in chosen]
-            return [_deserialized(each) for each in sessions] if deserialize else (sessions, len(found))
+            return _readable(sessions) if deserialize else (sessions, len(found))
 
     async def upsert_session(
         self, session: AgentSession | TeamSession | WorkflowSession, deserialize: bool | None = True
@@ -396,7 +409,7 @@ def _session_of_2(kept: Payload, runs: Sequence[JsonObject], kind: str | None) -
         **with_title(document, conversation.title),
         "session_id": conversation.id,
         "session_type": kind or document.get("session_type") or "agent",
-        "created_at": document.get("created_at") or epoch_seconds(conversation.created_at),
+        "created_at": _seconds_or_none(document.get("created_at")) or epoch_seconds(conversation.created_at),
         "updated_at": epoch_seconds(conversation.updated_at),
         "runs": list(runs) or None,
     }
@@ -405,7 +418,23 @@ def _session_of_2(kept: Payload, runs: Sequence[JsonObject], kind: str | None) -
 def _deserialized(session: JsonObject) -> AgentSession | TeamSession | WorkflowSession | None:
     kinds: dict[str, type[AgentSession | TeamSession | WorkflowSession]]
     kinds = {"agent": AgentSession, "team": TeamSession, "workflow": WorkflowSession}
-    return kinds[str(session["session_type"])].from_dict(session)
+    return read_by_agno(
+        lambda document: kinds[str(document["session_type"])].from_dict(document), session, str(session["session_id"])
+    )
+
+
+def _readable(sessions: Sequence[JsonObject]) -> list[AgentSession | TeamSession | WorkflowSession | None]:
+    """Return Agno's sessions, without those that it cannot read."""
+    found: list[AgentSession | TeamSession | WorkflowSession | None] = []
+    for each in sessions:
+        with left_out_if_unreadable():
+            found.append(_deserialized(each))
+    return found
+
+
+def _seconds_or_none(value: JsonValue) -> int | None:
+    """Return a time of a stored document if it is a number, in whole seconds since the epoch."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -440,6 +469,7 @@ class _Selection:
             and (self.end is None or created_at <= self.end)
         )
 
-    def _sort_key(self, session: JsonObject) -> tuple[bool, Any, str]:
+    def _sort_key(self, session: JsonObject) -> tuple[bool, float, str, str]:
         value = session_name(session) if self.sort_by == "session_name" else session.get(self.sort_by or "")
-        return (value is not None, value if isinstance(value, int | str) else "", str(session["session_id"]))
+        number, text = (value, "") if isinstance(value, int | float) else (-math.inf, value)
+        return (value is not None, number, text if isinstance(text, str) else "", str(session["session_id"]))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
+from typing import TypeVar
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from voltmem._values import JsonObject, json_value, short_repr, to_json
-from voltmem.errors import InvalidInputError
+from voltmem.errors import InvalidInputError, UnreadableError
+
+_Session = TypeVar("_Session")
+
+_log = logging.getLogger("voltmem")
 
 
 def plain_json(value: object, where: str) -> JsonValue:
@@ -46,6 +53,29 @@ def document_of(value: object, where: str) -> JsonObject:
     document = plain_json(value if isinstance(value, Mapping) else value.to_dict(), where)  # type: ignore[attr-defined]
     assert isinstance(document, dict)
     return document
+
+
+def read_by_agno(from_dict: Callable[[JsonObject], _Session], document: JsonObject, session_id: str) -> _Session:
+    """
+    Return Agno's session of a stored document.
+
+    Raises:
+        UnreadableError: Agno cannot read it. A session without it would replace it when the session is saved again.
+    """
+    try:
+        return from_dict(document)
+    except Exception as error:  # whatever Agno stumbles over
+        why = f"{type(error).__name__}: {error}"
+        raise UnreadableError(session_id, "Agno", "the session", why) from error
+
+
+@contextmanager
+def left_out_if_unreadable() -> Iterator[None]:
+    """Leave one session out of a list, with a warning, if Agno cannot read it: one must not hide all others."""
+    try:
+        yield
+    except UnreadableError as error:
+        _log.warning("left out of the list of sessions: %s", error)
 
 
 def objects_of(holder: JsonValue, key: str) -> list[JsonObject]:

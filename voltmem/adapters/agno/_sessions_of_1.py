@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from voltmem._agents.native import Payload
 from voltmem._values import JsonObject
-from voltmem.adapters.agno._documents import epoch_seconds, objects_of
+from voltmem.adapters.agno._documents import epoch_seconds, objects_of, read_by_agno
 from voltmem.adapters.agno._runs import FORMAT, Formats, messages_of
 from voltmem.adapters.agno._sessions import DEFAULT_USER_ID, Sessions, resource_id_of, with_title
 
@@ -114,9 +114,10 @@ def to_session(mode: Mode, kept: Payload, runs: list[JsonObject]) -> Session:
         document = {"session_id": conversation.id, "user_id": conversation.user_id, component_key(mode): None}
     document = with_title(_join(mode, document, runs), conversation.title)
     document |= {
+        "session_id": conversation.id,  # without it, Agno would take the session for a new one and overwrite it
         "created_at": epoch_seconds(conversation.created_at),
         "updated_at": epoch_seconds(conversation.updated_at),
     }
     module, name = SESSION_CLASSES[mode]
-    session: Session = getattr(import_module(module), name).from_dict(document)
+    session: Session = read_by_agno(getattr(import_module(module), name).from_dict, document, conversation.id)
     return session

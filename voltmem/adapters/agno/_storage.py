@@ -15,7 +15,7 @@ from voltmem._postgres.migrations.conversation_schema import NAME as CONVERSATIO
 from voltmem._repr import safe_repr
 from voltmem._values import ANY_USER, UNSET, AnyUser, JsonObject, Unset, short_repr
 from voltmem.adapters.agno._blocking import Blocking
-from voltmem.adapters.agno._documents import document_of
+from voltmem.adapters.agno._documents import document_of, left_out_if_unreadable
 from voltmem.adapters.agno._installed import IS_AGNO_1, check_agno
 from voltmem.adapters.agno._sessions import DEFAULT_RUNS, Sessions
 from voltmem.adapters.agno._sessions_of_1 import (
@@ -156,6 +156,7 @@ class VoltMemStorage:
             ConversationNotFoundError: The session is another user's, and user_id or the storage's user is given.
             DatabaseError: The session could not be read. None would make Agno start a new session and overwrite the
                 old one.
+            UnreadableError: This Agno cannot read what is stored.
         """
         return self._blocking.call(lambda: self._read(session_id, user_id, self._mode))
 
@@ -170,13 +171,20 @@ class VoltMemStorage:
     def get_recent_sessions(
         self, user_id: str | None = None, entity_id: str | None = None, limit: int | None = 2
     ) -> list[Session]:
-        """Return the most recently used sessions with their newest runs, the last used first."""
+        """
+        Return the most recently used sessions with their newest runs, the last used first.
+
+        A session that this Agno cannot read is left out, with a warning in the log.
+        """
         mode = self._mode
 
         async def read() -> list[Session]:
-            listed = [each.conversation for each in await self._list(user_id, entity_id, limit)]
-            sessions = [await self._read(each.id, each.user_id, mode) for each in listed]
-            return [each for each in sessions if each is not None]
+            sessions: list[Session] = []
+            for each in [each.conversation for each in await self._list(user_id, entity_id, limit)]:
+                with left_out_if_unreadable():
+                    if (session := await self._read(each.id, each.user_id, mode)) is not None:
+                        sessions.append(session)
+            return sessions
 
         return self._blocking.call(read)
 

@@ -19,11 +19,14 @@ from tests.calls import wait_until_blocked
 from tests.checkout import ROOT
 from tests.conftest import Connection
 from tests.programs import python
-from voltmem import ANY_USER, InvalidInputError, InvalidOptionError, PostgresStorage
+from voltmem import ANY_USER, InvalidInputError, InvalidOptionError, NativeMemory, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
+from voltmem._values import JsonObject
 from voltmem.adapters.agno import VoltMemStorage, import_sessions
-from voltmem.errors import ConversationNotFoundError, DatabaseError, SchemaError
+from voltmem.adapters.agno._sessions import Sessions
+from voltmem.adapters.agno._sessions_of_1 import Session, save_session
+from voltmem.errors import ConversationNotFoundError, DatabaseError, SchemaError, UnreadableError
 
 # --- A15 -------------------------------------------------------------------------------------------------------------
 
@@ -413,3 +416,37 @@ async def test_unchanged_runs_are_not_written_again(store: VoltMemStorage, conne
     after = await connection.fetch(rows)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 2
+
+
+async def test_a_session_that_agno_cannot_read_raises_and_stays(
+    store: VoltMemStorage, plain: PostgresStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading it is UnreadableError, and a list leaves it out with a warning."""
+    store.mode = "workflow_v2"
+    of_another_release: JsonObject = {"run_id": "r1", "workflow_id": "w1", "content": "hello", "mood": "fine"}
+    document: JsonObject = {"session_id": "s1", "workflow_id": "w1", "runs": [of_another_release]}
+    await save_session(Sessions(plain, "ada", None), "workflow_v2", "s1", "ada", document)
+
+    def read() -> list[Session]:
+        with pytest.raises(UnreadableError, match=r"this Agno cannot read the session of conversation 's1': TypeError"):
+            store.read("s1", "ada")
+        return store.get_all_sessions("ada")
+
+    assert await asyncio.to_thread(read) == []
+    assert "left out of the list of sessions" in caplog.text
+    assert [each.text for each in await plain.get_messages("ada", "s1")] == ["hello"]
+
+
+async def test_a_document_without_an_id_has_the_one_of_its_conversation(
+    store: VoltMemStorage, plain: PostgresStorage
+) -> None:
+    """Agno would take the session for a new one and overwrite what another program wrote."""
+    memory = NativeMemory(plain, "ada", "s1")
+    await memory.save_payload({"agent_id": "helper", "extra_data": {"key": 1}}, "agno-1/agent/session")
+
+    await asyncio.to_thread(agent(store).run, "hello")
+
+    kept = await memory.payload("agno-1/agent/session")
+    assert kept is not None
+    assert isinstance(kept.payload, dict)
+    assert kept.payload["extra_data"] == {"key": 1}

@@ -12,6 +12,7 @@ from agno.run.agent import RunInput
 from agno.run.base import RunContext, RunStatus
 from agno.session import AgentSession
 from agno.tools import tool
+from pydantic import JsonValue
 
 from tests.adapters.agno.agno_3.sessions import (
     ASK,
@@ -30,11 +31,12 @@ from tests.adapters.agno.fakes import FakeModel
 from tests.calls import wait_until_blocked
 from tests.conftest import Connection
 from tests.programs import python
-from voltmem import ANY_USER, PostgresStorage
+from voltmem import ANY_USER, NativeMemory, PostgresStorage
 from voltmem._agents.native import NativeStatements
 from voltmem._tables import Tables
+from voltmem._values import JsonObject
 from voltmem.adapters.agno import VoltMemDb
-from voltmem.errors import ConversationNotFoundError, InvalidInputError
+from voltmem.errors import ConversationNotFoundError, InvalidInputError, UnreadableError
 from voltmem.options import DEFAULT_TABLE_PREFIX
 
 # --- B1 to B7 --------------------------------------------------------------------------------------------------------
@@ -430,3 +432,50 @@ async def test_a_message_of_another_release_is_read_in_its_plain_form(
     assert model.history() == [("user", "My secret question"), ("assistant", "seen=1 last=My secret question")]
     assert "its plain form is read" in caplog.text
     assert "secret" not in caplog.text
+
+
+# --- documents that another program wrote ----------------------------------------------------------------------------
+
+UNREADABLE: dict[str, JsonObject] = {
+    "a summary with a field of another release": {"summary": {"summary": "s", "mood": "fine"}},
+    "a summary whose time is no time": {"summary": {"summary": "s", "updated_at": "soon"}},
+    "a kind of session of another release": {"session_type": "swarm"},
+}
+
+
+@pytest.mark.parametrize("part", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_session_that_agno_cannot_read_raises_and_stays(
+    db: VoltMemDb, plain: PostgresStorage, part: JsonObject, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading it is UnreadableError, a list leaves it out with a warning, and a run fails on it and changes nothing."""
+    document: JsonObject = {"session_type": "agent", "agent_id": "a1", **part}
+    memory = NativeMemory(plain, "ada", "s1")
+    await memory.save_payload(document, "agno/session")
+    await agent(db, session_id="s2").arun("hello")
+
+    with pytest.raises(UnreadableError, match=r"this Agno cannot read the session of conversation 's1': \w+Error: ."):
+        await db.get_session("s1", user_id="ada")
+    assert [each.session_id for each in await listed(db, user_id="ada")] == ["s2"]
+    assert "left out of the list of sessions: this Agno cannot read the session of conversation 's1'" in caplog.text
+    as_dict = await db.get_session("s1", user_id="ada", deserialize=False)
+    assert isinstance(as_dict, dict)
+    assert as_dict.items() >= document.items()
+    if "summary" in part:  # an agent names its own kind
+        assert (await agent(db, session_id="s1").arun("hello")).status == RunStatus.error
+        kept = await memory.payload("agno/session")
+        assert kept is not None
+        assert kept.payload == document
+
+
+async def test_a_list_of_sessions_sorts_values_of_different_types(db: VoltMemDb, plain: PostgresStorage) -> None:
+    """Documents whose fields hold text, numbers or nothing are listed in one order, and filtered by a real time."""
+    values: list[JsonValue] = ["yesterday", 7, None, 1.5, ["x"], True]
+    for number, value in enumerate(values):
+        document: JsonObject = {"session_type": "agent", "created_at": value, "of_another_program": value}
+        await NativeMemory(plain, "ada", f"s{number}").save_payload(document, "agno/session")
+
+    found = await listed(db, user_id="ada", sort_by="of_another_program", sort_order="asc")
+    created = await listed(db, user_id="ada", sort_by="created_at", start_timestamp=1_000_000_000)
+
+    assert [each.session_id for each in found] == ["s2", "s4", "s0", "s5", "s3", "s1"]
+    assert {each.session_id for each in created} == {"s0", "s2", "s4"}
