@@ -27,7 +27,7 @@ from voltmem import (
 )
 from voltmem._postgres.migrations.files import Migration, migrations
 from voltmem._postgres.migrations.ledger import schema_lock
-from voltmem._postgres.schema import script
+from voltmem._postgres.schema import script, upgrade
 from voltmem._tables import MAX_PREFIX_LENGTH, Tables
 from voltmem.testing import drop_schema, temporary_schema_name
 
@@ -165,7 +165,7 @@ async def test_opening_again_changes_nothing(make_storage: MakeStorage, connecti
     await make_storage().open()
 
     assert await catalog(connection, schema) == before
-    assert await applied(connection, schema) == NAMES
+    assert sorted(await applied(connection, schema)) == sorted(NAMES)
 
 
 async def test_check_names_all_that_is_missing_and_creates_nothing(
@@ -213,6 +213,21 @@ async def test_upgrade_schema_returns_what_it_applied(make_storage: MakeStorage)
 
     assert await storage.upgrade_schema() == NAMES
     assert await storage.upgrade_schema() == []
+
+
+async def test_an_upgrade_makes_new_tables_in_one_transaction(dsn: str, connection: Connection, schema: str) -> None:
+    """Where there are no tables all migrations are one transaction, and each of them is one round trip."""
+    tables, sent = Tables(schema, "voltagent_memory"), list[str]()
+
+    async def before(_: WatchedConnection, statement: str) -> None:
+        sent.append(statement)
+
+    async with watched(dsn, before) as fresh:
+        assert await upgrade(fresh, tables) == NAMES
+
+    times = await connection.fetchval(f"SELECT count(DISTINCT applied_at) FROM {tables.migrations}")
+    assert (times, sum(f"INSERT INTO {tables.migrations} " in each for each in sent)) == (1, len(NAMES))
+    assert len(sent) < 2 * len(NAMES)
 
 
 async def test_off_sends_nothing_at_opening(make_storage: MakeStorage, proxy: Proxy) -> None:
@@ -323,7 +338,13 @@ async def test_a_database_that_knows_a_newer_migration_opens(
 async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_start_goes_on(
     make_storage: MakeStorage, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch, position: int
 ) -> None:
-    """When a migration fails, earlier ones stay and later ones wait; after the fix the next start applies the rest."""
+    """
+    When a migration fails, earlier ones stay and later ones wait; after the fix the next start applies the rest.
+
+    A table makes the database one that is upgraded, not a new one.
+    """
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    await connection.execute(f"CREATE TABLE {schema}.voltagent_memory_kept (id int)")
     half = "CREATE TABLE {schema}.{prefix}_half (id int);\n"
     broken = Migration("0000_broken", half + "SELECT * FROM {schema}.{prefix}_nothing;\n" + half)
     known = list(migrations())
@@ -344,6 +365,23 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_the_next_star
 
     assert sorted(await applied(connection, schema)) == sorted(["0000_broken", *NAMES])
     assert await storage.count_conversations() == 0
+
+
+async def test_a_migration_that_fails_in_a_new_database_leaves_nothing(
+    make_storage: MakeStorage, connection: Connection, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a migration fails in a new database, nothing of the others stays; after the fix all are applied."""
+    known = [*migrations(), Migration("9999_broken", "SELECT * FROM {schema}.{prefix}_nothing;\n")]
+    storage = make_storage()
+    monkeypatch.setattr("voltmem._postgres.schema.migrations", lambda: known)
+
+    with pytest.raises(MigrationError, match=r"9999_broken.*voltagent_memory_nothing"):
+        await storage.open()
+
+    assert await connection.fetchval("SELECT to_regnamespace($1)", schema) is None
+    known.pop()
+    await storage.open()
+    assert sorted(await applied(connection, schema)) == sorted(NAMES)
 
 
 # --- names --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,9 @@ Each file is one transaction under the schema lock, together with its row in the
 start at the same time, and one that is killed leaves nothing half-done. An index on a large table is built
 CONCURRENTLY after that transaction, and the row is written when the index is valid. If a process finds the row missing,
 it runs the file again, so every statement of a file must be repeatable.
+
+Where there are no tables yet, all files are one transaction: a round trip and a commit for each statement would take
+longer than the statements.
 """
 
 from __future__ import annotations
@@ -25,6 +28,22 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
 
 
+async def _is_new(connection: Connection, tables: Tables) -> bool:
+    """Return whether there is no table but the ledger, and no Citus, which refuses several statements at once."""
+    is_new: bool = await connection.fetchval(
+        """
+        SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL AND NOT EXISTS (
+            SELECT 1 FROM pg_catalog.pg_class
+            WHERE relnamespace = pg_catalog.to_regnamespace($1)::oid AND relkind IN ('r', 'p')
+                AND pg_catalog.starts_with(relname::text, $2) AND oid <> pg_catalog.to_regclass($3)::oid
+        )""",
+        f'"{tables.schema}"',
+        f"{tables.prefix}_",
+        tables.migrations,
+    )
+    return is_new
+
+
 def missing(known: Sequence[Migration], applied: Mapping[str, Entry]) -> list[Migration]:
     """Return the files that were not applied, or in a lower version; MigrationError for one that was edited."""
     for each in known:
@@ -37,33 +56,45 @@ def missing(known: Sequence[Migration], applied: Mapping[str, Entry]) -> list[Mi
 async def apply_missing(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str]:
     """Apply the missing migrations. Returns the names of those that this call applied."""
     done: list[str] = []
-    while (name := await ledger.retry_while_in_use(lambda: _apply_next(connection, tables, known))) is not None:
-        if name:
+    while (names := await ledger.retry_while_in_use(lambda: _apply_next(connection, tables, known))) is not None:
+        for name in names:
             logger.debug("applied migration %s to %s", name, tables)
-            done.append(name)
+        done += names
     return done
 
 
-async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Migration]) -> str | None:
-    """Apply the next migration. Returns its name; None: none is missing; "": another process is applying or did it."""
+async def _create_all(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str]:
+    """Apply all migrations, each in one round trip, where there are no tables. Returns their names."""
+    # The tables in the functions' bodies may not exist yet.
+    await connection.execute("SET LOCAL check_function_bodies = off")
+    for each in known:
+        text = f"{tables.render(each.text)}\n{ledger.record_sql(tables, each)}"
+        await ledger.execute(connection, each.name, text)
+    return [each.name for each in known]
+
+
+async def _apply_next(connection: Connection, tables: Tables, known: Sequence[Migration]) -> list[str] | None:
+    """Apply the next migration, or all. Returns the names; None: none is missing; []: another process does it."""
     if await is_being_indexed(connection, tables):
         await asyncio.sleep(ledger.LONGEST_DELAY)
-        return ""
+        return []
     async with ledger.schema_lock(connection, tables):
         todo = missing(known, await ledger.entries(connection, tables))
         if not todo:
             return None
+        if len(todo) == len(known) and await _is_new(connection, tables):
+            return await _create_all(connection, tables, todo)
         migration, *following = todo
         is_distributed = await citus.prepare(connection, tables)
         large = await _run(connection, tables, migration, following)
         if is_distributed and not migration.is_function:
             await citus.follow(connection, tables)
         if not large:
-            return migration.name if await ledger.record(connection, tables, migration) else ""
+            return [migration.name] if await ledger.record(connection, tables, migration) else []
     for index in large:
         await build_concurrently(connection, tables, migration, index)
     async with ledger.schema_lock(connection, tables):
-        return migration.name if await ledger.record(connection, tables, migration) else ""
+        return [migration.name] if await ledger.record(connection, tables, migration) else []
 
 
 async def _run(
