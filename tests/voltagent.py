@@ -83,7 +83,8 @@ _UPGRADE: Final = """
 
 async def upgrade(connection: Connection, schema: str) -> None:
     """Upgrade tables like VoltAgent 1 and 2, which begin to use them."""
-    await connection.execute(_UPGRADE.format(schema=schema))
+    for statement in _UPGRADE.format(schema=schema).split(";"):  # Citus takes one at a time
+        await connection.execute(statement)
 
 
 async def create_conversation(connection: Connection, schema: str, id: str, user: str, at: Any) -> None:

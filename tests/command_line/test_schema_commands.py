@@ -136,7 +136,7 @@ async def test_status_distinguishes_missing_and_applied(
     for line, name in zip(current.printed.splitlines(), NAMES, strict=False):
         assert re.fullmatch(rf"applied  {name}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", line)
     assert current.printed.endswith("\nthe schema is current\n")
-    assert behind.printed.splitlines()[-2:] == [
+    assert [line for line in behind.printed.splitlines() if "Citus" not in line][-2:] == [
         f"missing  {NAMES[-1]}",
         "1 missing: run 'python -m voltmem migrate' with the same options",
     ]
