@@ -15,6 +15,7 @@ from voltmem._values import JsonObject
 from voltmem.models import Message, messages_of
 from voltmem.parts import File, ToolResult, parts
 from voltmem.parts._providers import references, result_parts
+from voltmem.parts._steps import native_of
 from voltmem.parts._types import FILE_URL
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def with_files(
 
 
 def _references(message: Message) -> set[str]:
-    payload = getattr(message, "payload", None)
+    _, payload = native_of(message)
     if isinstance(message.content, str) and payload is None and message.role != "tool":
         return set()  # text, as nearly every message
     return references([message.content, payload])

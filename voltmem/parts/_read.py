@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from voltmem.parts import plain
 from voltmem.parts._forms import form_of, read_payload
 from voltmem.parts._shapes import read_block
-from voltmem.parts._steps import Readable
+from voltmem.parts._steps import Readable, native_of
 from voltmem.parts._types import Other, Part, Text
 
 
@@ -25,8 +25,8 @@ def parts(message: Readable | Mapping[str, JsonValue]) -> list[Part]:
     """
     if isinstance(message, Mapping):
         return _given_parts(dict(message))
-    format = getattr(message, "format", None)
-    found = None if format is None else read_payload(format, getattr(message, "payload", None))
+    format, payload = native_of(message)
+    found = None if format is None else read_payload(format, payload)
     if found is None:
         return plain_parts(message)
     if not all(isinstance(part, Other) for part in found):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Protocol, TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from voltmem.parts._types import STEP, File, Other, Part, Reasoning, Source, Text, ToolCall, ToolResult
 
@@ -31,6 +31,15 @@ class Readable(Protocol):
 
 
 ReadableT = TypeVar("ReadableT", bound=Readable)
+
+
+def native_of(message: object) -> tuple[str | None, JsonValue]:
+    """Return the form in which a framework stored the message, and the message in that form; Nones: it has none."""
+    if isinstance(message, BaseModel):  # getattr() for what a model lacks takes as long as writing a whole message
+        fields = message.__dict__
+        return fields.get("format"), fields.get("payload")
+    return getattr(message, "format", None), getattr(message, "payload", None)
+
 
 SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _SPEAKERS: Final[Mapping[str, str]] = {

@@ -181,8 +181,11 @@ _DATA_URL: Final = re.compile(r"data:(?P<type>[^,;]*)(?:;[^,;]*)*?;base64,", re.
 
 def string(values: Mapping[str, JsonValue], *names: str) -> str:
     """Return the first of these values that is a string and not empty; "" if there is none."""
-    found = (values.get(name) for name in names)
-    return next((value for value in found if isinstance(value, str) and value), "")
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""
 
 
 def objects(value: JsonValue) -> list[JsonObject]:

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from voltmem._values import is_storable, json_value
 from voltmem.errors import InvalidInputError
 from voltmem.parts._front_ends import late_outcomes, with_own_ids
-from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._steps import ReadableT, Settled, native_of
 from voltmem.parts._types import (
     STEP,
     BlockReader,
@@ -335,11 +335,13 @@ def write_parts(settled: Settled[ReadableT]) -> list[JsonValue]:
 
 def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
     """Return the UIMessage as which the message was stored; None: it was not."""
-    if not (getattr(settled.message, "format", None) or "").startswith(FAMILY):
-        return None
-    payload = getattr(settled.message, "payload", None)
+    format, payload = native_of(settled.message)
     # Those of version 4, and broken ones, have no parts.
-    if not isinstance(payload, dict) or not isinstance(payload.get("parts"), list):
+    if (
+        not (format or "").startswith(FAMILY)
+        or not isinstance(payload, dict)
+        or not isinstance(payload.get("parts"), list)
+    ):
         return None
     return _of_version_5(payload)
 
@@ -413,6 +415,8 @@ def _ended(part: JsonObject, outcome: JsonObject) -> JsonObject:
 
 def _written(settled: Settled[ReadableT]) -> list[JsonValue]:
     found: list[JsonValue] = []
+    if len(settled.parts) == 1 and isinstance(said := settled.parts[0], Text) and not settled.orphans:
+        return [{"type": "text", "text": said.text}]  # nearly every message
     for place, part in enumerate(settled.parts):
         if isinstance(part, ToolCall):
             found.append(_written_call(part, settled.results.get(place)))

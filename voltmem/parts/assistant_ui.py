@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from voltmem.parts import ai_sdk
 from voltmem.parts._front_ends import late_outcomes, with_own_ids
-from voltmem.parts._steps import ReadableT, Settled
+from voltmem.parts._steps import ReadableT, Settled, native_of
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -192,9 +192,8 @@ def _filled(values: JsonObject) -> JsonObject:
 
 
 def _payload(settled: Settled[ReadableT]) -> JsonObject | None:
-    payload = getattr(settled.message, "payload", None)
-    is_own = (getattr(settled.message, "format", None) or "").startswith(FAMILY)
-    return payload if is_own and isinstance(payload, dict) else None
+    format, payload = native_of(settled.message)
+    return payload if (format or "").startswith(FAMILY) and isinstance(payload, dict) else None
 
 
 def _with_metadata(payload: JsonObject, settled: Settled[ReadableT]) -> JsonObject:

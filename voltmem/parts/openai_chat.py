@@ -27,7 +27,7 @@ from voltmem.parts._providers import (
     result_text,
     spoken,
 )
-from voltmem.parts._steps import ReadableT, Step
+from voltmem.parts._steps import ReadableT, Step, native_of
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -205,9 +205,8 @@ def write(steps: Sequence[Step[ReadableT]]) -> list[JsonObject]:
 
 def _own(step: Step[ReadableT]) -> JsonObject | None:
     """Return the message that says the step, as it was stored; None: another form's, or it says more than the step."""
-    message = None if step.source is None else step.source.message
-    payload = getattr(message, "payload", None)
-    if getattr(message, "format", None) != FORMAT or not isinstance(payload, dict) or references(payload):
+    format, payload = native_of(None if step.source is None else step.source.message)
+    if format != FORMAT or not isinstance(payload, dict) or references(payload):
         return None  # a stored file that is not there is named
     return _as_sent(payload)
 

@@ -45,7 +45,7 @@ from voltmem.parts._providers import (
     result_text,
     spoken,
 )
-from voltmem.parts._steps import ReadableT, Settled, is_blank
+from voltmem.parts._steps import ReadableT, Settled, is_blank, native_of
 from voltmem.parts._types import (
     BlockReader,
     File,
@@ -262,8 +262,8 @@ def _legal(item: JsonObject, settled: Settled[ReadableT], ids: CallIds) -> JsonO
 
 def item_of(message: object) -> JsonObject | None:
     """Return the item as which the message was stored; None: it was not."""
-    payload = getattr(message, "payload", None)
-    return payload if getattr(message, "format", None) in FORMATS and isinstance(payload, dict) else None
+    format, payload = native_of(message)
+    return payload if format in FORMATS and isinstance(payload, dict) else None
 
 
 def _items(settled: Settled[ReadableT], ids: CallIds, *, keep_all: bool) -> Iterator[JsonObject]:

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from voltmem.parts import ai_sdk
 from voltmem.parts._providers import named_file
 from voltmem.parts._settled import Settling, only_speaks
-from voltmem.parts._steps import Readable, Settled
+from voltmem.parts._steps import Readable, Settled, native_of
 from voltmem.parts._types import File, JsonObject
 
 _ROLES: Final = frozenset({"system", "user", "assistant"})
@@ -49,7 +49,7 @@ def show(messages: Sequence[Readable]) -> list[Shown]:
 
 
 def _is_plain(message: Readable) -> bool:
-    return message.role in _ROLES and only_speaks(message) and getattr(message, "format", None) is None
+    return message.role in _ROLES and only_speaks(message) and native_of(message)[0] is None
 
 
 def _shown(settled: Settled[Readable]) -> Shown:

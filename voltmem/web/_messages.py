@@ -203,8 +203,10 @@ _AS_THEY_ARE: Final = {
 
 def message_of(found: Message) -> dict[str, JsonValue]:
     """Make the JSON of a StoredMessage. Validating and dumping a model would take several times as long."""
-    shown = {theirs: getattr(found, ours) for theirs, ours in _AS_THEY_ARE.items()}
-    return {**shown, "createdAt": written_time(found.created_at)}
+    fields = found.__dict__
+    shown = {theirs: fields[ours] for theirs, ours in _AS_THEY_ARE.items()}
+    shown["createdAt"] = written_time(found.created_at)
+    return shown
 
 
 def messages_of(found: list[Message], *, ui_messages: bool = False, **page: JsonValue) -> JsonValue:
