@@ -107,6 +107,8 @@ EXCEPTED: Final = {
     "tests/postgres/test_upgrades.py": "as test_migrations.py",
     "tests/postgres/test_unreleased.py": "as test_migrations.py",
     "tests/postgres/voltagent/": "VoltAgent's tables are not distributed",
+    "tests/test_errors.py::test_every_error_is_raised_by_something[QuotaExceededError]": QUOTAS,
+    "tests/test_errors.py::test_a_fault_of_the_server_is_an_error_of_ours[disk full]": TRIGGER,
     "tests/test_cancellation.py::test_migrations_that_are_cancelled": "as test_migrations.py",
     "tests/test_concurrency.py::test_a_write_that_was_undone_is_tried_again": TRIGGER,
     "tests/test_concurrency.py::test_the_victim_of_a_deadlock": "the test locks a message by its id alone, "

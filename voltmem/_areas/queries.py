@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from voltmem._tables import Tables, rendered
 from voltmem._values import (
     ANY_USER,
+    MAX_BIGINT,
     check_count,
     check_flag,
     check_id,
@@ -229,7 +230,8 @@ class ConversationQuery:
         # DESC alone would put NULL titles first. Times are never NULL, and with NULLS LAST their index would not serve.
         nulls = " NULLS LAST" if column == "title" else ""
         order = f"{column} {direction}{nulls}, id {direction}"
-        text = statement.text(CONVERSATION_COLUMNS, tables.conversations, order, self.limit, self.offset)
+        offset = min(self.offset, MAX_BIGINT - (self.limit or 0))  # Citus adds the two
+        text = statement.text(CONVERSATION_COLUMNS, tables.conversations, order, self.limit, offset)
         return text, statement.arguments
 
     def count_sql(self, tables: Tables) -> tuple[str, list[object]]:
