@@ -13,6 +13,7 @@ import pytest
 from tests.calls import Rows
 from tests.command_line.application import MORE
 from tests.command_line.commands import Command
+from tests.pgbouncer import THROUGH_POOLER
 from tests.postgres.test_statements import statements as every_statement
 from tests.roles import PREFIX, Logins, logins, new_names
 from voltmem import DatabaseError, Quotas
@@ -29,6 +30,8 @@ EVERY: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES"
 
 @pytest.fixture
 async def given(connection: Connection, dsn: str, schema: str) -> AsyncIterator[Logins]:
+    if THROUGH_POOLER:
+        pytest.skip("needs a real backend: the tests' pooler logs in as the same role for everybody")
     async with logins(connection, dsn, schema) as made:
         yield made
 
