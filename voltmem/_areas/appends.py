@@ -5,8 +5,8 @@ Adding messages. On a pool, concurrent calls are batched into one statement.
     add_message("c7") ──┼── the queue of each conversation ── one statement, one commit ── a result for each call
     add_messages("c7") ─┘
 
-Without other calls, a call is sent at once. While statements are running, further calls are queued and become the next
-batch, which saves each of them a round trip, a connection and a commit.
+Without other calls, a call is sent at once, in the caller's task. While statements are running, further calls are
+queued and become the next batch, which saves each of them a round trip, a connection and a commit.
 
 - A conversation is in one statement at a time, so its messages are stored in the order of the calls.
 - A batch does not wait for row locks of conversations: it stores nothing in a locked one. The calls for it are sent
@@ -171,9 +171,10 @@ class BatchedAppends(Appends):
         self._queues: dict[str, deque[Append]] = {}
         # The conversations with waiting calls and no running ones.
         self._next: deque[str] = deque()
-        self._running: dict[asyncio.Task[None], _Statement] = {}
+        # By what is done when the statement has ended: its task, or a future for one in the caller's task.
+        self._running: dict[asyncio.Future[None], _Statement] = {}
         self._batches = 0
-        self._unfilled = 0  # batches with a task that has not started
+        self._unfilled = 0  # batches that have taken no calls yet
 
     async def add(
         self,
@@ -194,7 +195,10 @@ class BatchedAppends(Appends):
         else:
             self._queues[conversation_id] = deque([append])
             self._next.append(conversation_id)
-            self._start_batches()
+            if self._running:
+                self._start_batches()
+            else:
+                await self._run_here()
         try:
             return await append.answer
         except asyncio.CancelledError:
@@ -222,18 +226,38 @@ class BatchedAppends(Appends):
 
     # --- statements -------------------------------------------------------------------------------------------
 
+    async def _run_here(self) -> None:
+        """Run the next batch in the caller's task: most calls are alone, and a task delays each of them."""
+        statement = self._new_batch()
+        ended = asyncio.get_running_loop().create_future()
+        self._running[ended] = statement
+        error: BaseException | None = None
+        try:
+            await self._run(statement)
+        except Exception as raised:
+            error = raised  # becomes the result of the call
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._end(ended, error)
+            ended.cancel()  # wakes flush()
+
     def _start_batches(self) -> None:
         while self._batches < _BATCHES_AT_ONCE and self._unfilled < len(self._next):
-            self._batches += 1
-            self._unfilled += 1
-            self._start(_Statement(self._next, waits_for_locks=False))
+            self._start(self._new_batch())
+
+    def _new_batch(self) -> _Statement:
+        self._batches += 1
+        self._unfilled += 1
+        return _Statement(self._next, waits_for_locks=False)
 
     def _start(self, statement: _Statement) -> None:
         # A task of its own, so that cancelling a caller does not cancel the other calls. The task begins after the
         # other callers that are ready now have called.
         task = asyncio.create_task(self._run(statement), name="voltmem: messages are added")
         self._running[task] = statement
-        task.add_done_callback(self._end)
+        task.add_done_callback(self._end_task)
 
     async def _run(self, statement: _Statement) -> None:
         conversations = len(statement.conversations)
@@ -296,18 +320,21 @@ class BatchedAppends(Appends):
             for append, outcome in zip(appends, outcomes, strict=True):
                 append.resolve(outcome)
 
-    def _end(self, task: asyncio.Task[None]) -> None:
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self._end(task, asyncio.CancelledError() if task.cancelled() else task.exception())
+
+    def _end(self, ended: asyncio.Future[None], error: BaseException | None) -> None:
         """Start the next statements: for the queued calls, and for those whose conversation was locked."""
-        statement = self._running.pop(task)
+        statement = self._running.pop(ended)
         if not statement.waits_for_locks:
             self._batches -= 1
             self._unfilled -= (
                 not statement.filled
             )  # an application that cancels all tasks cancels batches that have not begun
-        if task.cancelled():
+        if isinstance(error, asyncio.CancelledError):
             for append in statement.appends:
                 append.answer.cancel()
-        elif (error := task.exception()) is not None:
+        elif error is not None:
             self._fail(statement, error)
         for conversation_id, appends in groupby(statement.appends, attrgetter("conversation_id")):
             queue = self._queues[conversation_id]
@@ -339,9 +366,9 @@ class BatchedAppends(Appends):
             append.fail(_unsent(error) if isinstance(error, OutcomeUnknownError) else error)
 
     def _cancel_abandoned(self) -> None:
-        for task, statement in self._running.items():
+        for running, statement in self._running.items():
             if statement.appends and all(append.answer.done() for append in statement.appends):
-                task.cancel()
+                running.cancel()
 
 
 def _unsent(error: OutcomeUnknownError) -> ConnectionFailedError:

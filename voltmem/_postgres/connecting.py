@@ -213,7 +213,7 @@ class Returns:
 
     async def _give_back(self, pool: Pool, connection: PooledConnection) -> None:
         try:
-            await pool.release(connection, timeout=self._timeout)
+            await _release(pool, connection, self._timeout)
         except DRIVER_ERRORS as error:
             # The result is known, and asyncpg has discarded the broken connection.
             logger.debug("a connection broke while it was released: %s", error)
@@ -222,6 +222,23 @@ class Returns:
         """Wait for those in the background."""
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+async def _release(pool: Pool, connection: PooledConnection, timeout: float) -> None:
+    """
+    Give a connection back as Pool.release() does, within the caller's task.
+
+    Pool.release() makes a task, which takes as long as encoding and decoding a small statement, on every call. It does
+    so for callers that are cancelled; give_back() has a task of its own for those.
+    """
+    # asyncpg has no public way.
+    holder, driver = getattr(connection, "_holder", None), getattr(connection, "_con", None)
+    clean_up = getattr(driver, "_on_release", None)
+    if holder is None or clean_up is None:  # None: it was given back when it was closed
+        await pool.release(connection, timeout=timeout)
+        return
+    clean_up()
+    await holder.release(timeout)
 
 
 # libpq's parameters and the options of a TCP socket. macOS calls the first TCP_KEEPALIVE; each system has those it has.

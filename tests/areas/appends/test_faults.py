@@ -187,6 +187,7 @@ async def left_alone(make_storage: MakeStorage, proxy: Proxy) -> PostgresStorage
     await storage.open()
     proxy.refusing = True
     proxy.cut()
+    await asyncio.sleep(0.1)  # until the client knows; what it sends before has an unknown outcome
     return storage
 
 

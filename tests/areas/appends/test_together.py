@@ -344,3 +344,39 @@ async def test_calls_go_on_after_all_tasks_were_cancelled(storage: PostgresStora
 
     async with asyncio.timeout(PATIENCE):
         assert (await storage.add_message(text("last"), "ada", "c1")).id == "last"
+
+
+async def test_a_call_alone_makes_no_task(make_storage: MakeStorage) -> None:
+    """A call without others is sent in the caller's task, and gives its connection back there; so does a read."""
+    storage, loop, made = make_storage(), asyncio.get_running_loop(), list[str]()
+    await make_conversations(storage, 1)
+
+    def counted(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coroutine.__qualname__)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    loop.set_task_factory(counted)
+    try:
+        await storage.add_message({"role": "user", "content": "Hello"}, "ada", "c0")
+        assert [each.text for each in await storage.get_messages("ada", "c0")] == ["Hello"]
+    finally:
+        loop.set_task_factory(None)
+
+    assert made == []
+
+
+async def test_a_call_alone_that_is_cancelled_delays_no_other(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """The calls that came meanwhile, for the same conversation and for others, are stored."""
+    async with connection.transaction():
+        await lock(connection, schema, "c0")
+        alone = asyncio.create_task(storage.add_message(text("m1"), "ada", "c0"))
+        await asyncio.sleep(0)
+        others = start(storage, [("c0", "m2"), ("c1", "m3")])
+        await asyncio.sleep(0)
+        alone.cancel()
+        assert (await asyncio.wait_for(others[1], PATIENCE)).id == "m3"
+    assert await stored(others) == ["m2", "m3"]
+    await asyncio.wait([alone])
+    assert await found(storage, "c0") in (["m2"], ["m1", "m2"])
