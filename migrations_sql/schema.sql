@@ -914,6 +914,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_choose_branch(conversation te
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 DECLARE
@@ -1076,7 +1077,9 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_drop_messages(conversation te
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, dropped bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
  SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 #variable_conflict use_column
@@ -1086,6 +1089,7 @@ DECLARE
     place_time timestamptz;
     place_seq bigint;
     is_aside boolean;
+    below_ids text[];
 BEGIN
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
@@ -1134,8 +1138,10 @@ BEGIN
                 ORDER BY each.conversation_id, each.parent_id OFFSET 0  -- a look-up by the index, as in move_head
             ) AS m
         )
+        SELECT array_agg(below.message_id) INTO below_ids FROM below;
+        -- Not with a join: after an ANALYZE of a table that was small, the planner would compare each with each.
         DELETE FROM "public".voltagent_memory_messages AS m
-            WHERE m.conversation_id = conversation AND m.message_id IN (SELECT below.message_id FROM below)
+            WHERE m.conversation_id = conversation AND m.message_id = ANY (below_ids)
                 AND (of_user IS NULL OR user_id IN (of_user, 'default'));
     ELSE
         DELETE FROM "public".voltagent_memory_messages AS m
@@ -1414,6 +1420,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_line_to(conversation text, me
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 BEGIN
@@ -1504,7 +1511,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, 
  RETURNS boolean
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'auto'
+ SET plan_cache_mode TO 'force_custom_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
@@ -1514,6 +1521,7 @@ DECLARE
     place_time timestamptz;
     place_seq bigint;
     first_parent text;
+    befores jsonb;
 BEGIN
     SELECT array_agg(path.message_id) FILTER (WHERE path.is_aside), count(*) > 0,
             coalesce(min(path.created_at) FILTER (WHERE NOT path.is_aside), '-infinity'),
@@ -1527,9 +1535,8 @@ BEGIN
     -- The message at the place, for the first that leaves; the others follow the one before them. Not message_before()
     -- for each: on Citus a worker runs the update, and a function that it calls cannot read the tables.
     first_parent := "public".voltagent_memory_message_before(conversation, place_time, place_seq + 1);
-    UPDATE "public".voltagent_memory_messages AS m
-        SET aside = true,
-            parent_id = coalesce(m.parent_id, leaving.previous_id, first_parent)
+    -- Not with joins, as in drop_messages. The message before each of those that leave, by its id.
+    SELECT jsonb_object_agg(leaving.message_id, leaving.previous_id) INTO befores
         FROM (
             SELECT each.message_id, lag(each.message_id) OVER (
                 ORDER BY each.archived DESC, each.created_at, each.seq
@@ -1537,12 +1544,15 @@ BEGIN
             FROM "public".voltagent_memory_messages AS each
             WHERE each.conversation_id = conversation AND each.archived = ANY ('{false,true}') AND NOT each.aside
                 AND (each.created_at, each.seq) > (place_time, place_seq)
-        ) AS leaving
-        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id;
+        ) AS leaving;
+    UPDATE "public".voltagent_memory_messages AS m
+        SET aside = true,
+            parent_id = coalesce(m.parent_id, befores ->> m.message_id, first_parent)
+        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
+            AND (m.created_at, m.seq) > (place_time, place_seq);
     UPDATE "public".voltagent_memory_messages AS m
         SET aside = false
-        FROM unnest(joins) AS joining (message_id)
-        WHERE m.conversation_id = conversation AND m.message_id = joining.message_id;
+        WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
     RETURN true;
 END
 $function$;
@@ -1599,6 +1609,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_path_to_line(conversation tex
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET enable_sort TO 'off'
  SET jit TO 'off'
 AS $function$
 BEGIN
@@ -1875,22 +1886,27 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_restore_archived(conversation
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'auto'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+DECLARE
+    first_time timestamptz;
+    first_seq bigint;
 BEGIN
     PERFORM 1 FROM "public".voltagent_memory_messages AS m
         WHERE m.conversation_id = conversation AND m.archived AND NOT m.aside
         LIMIT 1;
-    IF FOUND THEN
+    IF FOUND AND storage_limit IS DISTINCT FROM 0 THEN
+        -- The first message within the limit; NULLs: all are. Not with a join, as in drop_messages.
+        SELECT newest.created_at, newest.seq INTO first_time, first_seq
+            FROM "public".voltagent_memory_messages AS newest
+            WHERE newest.conversation_id = conversation AND NOT newest.aside AND storage_limit > 0
+            ORDER BY newest.created_at DESC, newest.seq DESC
+            OFFSET storage_limit - 1 LIMIT 1;
         UPDATE "public".voltagent_memory_messages AS m
             SET archived = false
-            WHERE m.conversation_id = conversation AND m.archived AND m.message_id IN (
-                SELECT newest.message_id FROM "public".voltagent_memory_messages AS newest
-                WHERE newest.conversation_id = conversation AND NOT newest.aside
-                ORDER BY newest.created_at DESC, newest.seq DESC LIMIT storage_limit
-            );
+            WHERE m.conversation_id = conversation AND m.archived AND NOT m.aside
+                AND (m.created_at, m.seq) >= (coalesce(first_time, '-infinity'), coalesce(first_seq, 0));
     END IF;
 END
 $function$;

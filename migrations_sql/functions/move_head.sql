@@ -1,4 +1,4 @@
--- version 4
+-- version 5
 -- move_head: end the line of a conversation with a message. The caller has locked the conversation.
 --
 -- The messages after the branching point leave the line: they get "aside". The messages from the branching point to the
@@ -11,8 +11,8 @@
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_move_head(conversation text, head text) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
--- Not its callers' generic plan: Citus needs the id of the conversation to plan an update with a join.
-SET plan_cache_mode = auto
+-- As in drop_messages.
+SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 AS $move_head$
@@ -22,6 +22,7 @@ DECLARE
     place_time timestamptz;
     place_seq bigint;
     first_parent text;
+    befores jsonb;
 BEGIN
     SELECT array_agg(path.message_id) FILTER (WHERE path.is_aside), count(*) > 0,
             coalesce(min(path.created_at) FILTER (WHERE NOT path.is_aside), '-infinity'),
@@ -35,9 +36,8 @@ BEGIN
     -- The message at the place, for the first that leaves; the others follow the one before them. Not message_before()
     -- for each: on Citus a worker runs the update, and a function that it calls cannot read the tables.
     first_parent := {schema}.{prefix}_message_before(conversation, place_time, place_seq + 1);
-    UPDATE {schema}.{prefix}_messages AS m
-        SET aside = true,
-            parent_id = coalesce(m.parent_id, leaving.previous_id, first_parent)
+    -- Not with joins, as in drop_messages. The message before each of those that leave, by its id.
+    SELECT jsonb_object_agg(leaving.message_id, leaving.previous_id) INTO befores
         FROM (
             SELECT each.message_id, lag(each.message_id) OVER (
                 ORDER BY each.archived DESC, each.created_at, each.seq
@@ -45,12 +45,15 @@ BEGIN
             FROM {schema}.{prefix}_messages AS each
             WHERE each.conversation_id = conversation AND each.archived = ANY ('{false,true}') AND NOT each.aside
                 AND (each.created_at, each.seq) > (place_time, place_seq)
-        ) AS leaving
-        WHERE m.conversation_id = conversation AND m.message_id = leaving.message_id;
+        ) AS leaving;
+    UPDATE {schema}.{prefix}_messages AS m
+        SET aside = true,
+            parent_id = coalesce(m.parent_id, befores ->> m.message_id, first_parent)
+        WHERE m.conversation_id = conversation AND m.archived = ANY ('{false,true}') AND NOT m.aside
+            AND (m.created_at, m.seq) > (place_time, place_seq);
     UPDATE {schema}.{prefix}_messages AS m
         SET aside = false
-        FROM unnest(joins) AS joining (message_id)
-        WHERE m.conversation_id = conversation AND m.message_id = joining.message_id;
+        WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
     RETURN true;
 END
 $move_head$;

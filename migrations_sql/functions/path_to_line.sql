@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- path_to_line: the messages from a message of a conversation up to the first one that is on the line, the branching
 -- point. A message of the line itself is the only one.
 --
@@ -13,6 +13,8 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+-- Sorting a conversation at each step looks cheap where messages are expected to be few.
+SET enable_sort = off
 SET jit = off
 AS $path_to_line$
 BEGIN

@@ -247,3 +247,23 @@ def test_a_message_that_is_added_again_replaces_the_same_columns_in_each_functio
     assert replaced == dict.fromkeys(
         ("functions/add_message", "functions/add_plain_messages"), general - {"created_at"}
     )
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda each: each.name)
+def test_a_write_of_messages_joins_nothing(function: Migration) -> None:
+    """Where the planner expects few messages, as after an ANALYZE of small tables, a join compares each with each."""
+    text = re.sub(r"--[^\n]*", "", function.text)
+    writes = re.findall(r"\b(?:UPDATE|DELETE FROM) \S+_messages AS m\b(.*?);", text, re.DOTALL)
+
+    joins = [each for each in writes if re.search(r"\b(FROM|USING|SELECT)\b", each)]
+
+    # Of one message, whose id comes from the query.
+    assert len(joins) == (function.name == "functions/answer_calls"), joins
+
+
+@pytest.mark.parametrize(
+    "function", [each for each in FUNCTIONS if "RECURSIVE" in each.text], ids=lambda each: each.name
+)
+def test_a_recursion_sorts_no_messages_at_its_steps(function: Migration) -> None:
+    """Where the planner expects few messages, it would read and sort the whole conversation for each."""
+    assert "\nSET enable_sort = off\n" in function.text
