@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from tests import citus
 from tests.calls import WRITES, Rows, call, wait_until_blocked, with_settings
 from tests.pgbouncer import THROUGH_POOLER
 from tests.proxy import Proxy
@@ -219,7 +220,8 @@ async def test_delete_conversation_under_its_writers_leaves_nothing(
 
         assert outcomes.pop(6) is True
         assert not any((await Rows(connection, schema).all()).values())
-    assert set(met) == {Message.__name__, "bool", ConversationNotFoundError.__name__}
+    in_time = {Message.__name__} if citus.DSN is None else set(met) & {Message.__name__}  # there a deletion is faster
+    assert set(met) == {*in_time, "bool", ConversationNotFoundError.__name__}
 
 
 async def test_ensure_conversation_under_deletions_ends_well(make_storage: MakeStorage) -> None:

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 from pydantic.alias_generators import to_camel
 
+from tests import citus
 from tests.model import Given, Model
 from tests.properties import examples
 from voltmem import (
@@ -344,8 +345,9 @@ class StorageAndModel(RuleBasedStateMachine):
             self.compare(messages, partial(self.model.oldest, conversation.id, None, **whole))
 
     def teardown(self) -> None:
-        """check() finds nothing wrong in what the calls have left."""
-        assert self.world.run(self.world.storage.check(read_files=True)) == []
+        """check() finds nothing wrong in what the calls have left; it works on one server only."""
+        if citus.DSN is None:
+            assert self.world.run(self.world.storage.check(read_files=True)) == []
 
     # --- one conversation -------------------------------------------------------------------------------------
 
