@@ -72,8 +72,8 @@ EXCEPTED: Final = {
     "tests/areas/test_branches.py::test_choosing_and_listing_cost_what_the_branches_are_long": "as test_statements.py",
     "tests/areas/test_branches.py::test_branches_from_before_the_upgrade_keep_the_newest": "as test_migrations.py",
     "tests/areas/test_files.py::test_purge_unused_files_deletes_what_no_message_refers_to": FILES_STAY,
-    "tests/areas/test_files.py::test_purge_unused_files_sends_as_many_statements": "there each user's files are deleted by "
-    "a statement of their own, on the worker that has them",
+    "tests/areas/test_files.py::test_purge_unused_files_sends_as_many_statements": "a statement of its own deletes the "
+    "files of each user, on the worker that has them",
     "tests/areas/test_files.py::test_put_file_sweeps_the_users_own_old_files": FILES_STAY,
     "tests/areas/test_files.py::test_purge_unused_files_leaves_a_file_that_is_locked": FILES_STAY,
     "tests/areas/test_files_exported.py::test_import_user_has_the_files_of_export_user": FILES_STAY,

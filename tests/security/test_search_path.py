@@ -19,6 +19,7 @@ from voltmem import DatabaseError, PostgresStorage
 from voltmem._postgres import roles
 from voltmem._postgres.migrations import citus
 from voltmem._postgres.migrations.files import migrations
+from voltmem._postgres.migrations.ledger import record_sql
 from voltmem._postgres.roles import RoleNames
 from voltmem._postgres.schema import script as schema_script
 from voltmem._tables import Tables, bare
@@ -138,8 +139,11 @@ def test_every_function_of_a_statement_is_qualified() -> None:
 
 async def test_every_function_that_is_sent_is_qualified(sent: set[str]) -> None:
     """So do the statements of opening, of upgrading and of health(). A migration's text runs with its own path."""
+    tables = Tables("public", DEFAULT_TABLE_PREFIX)
     of_files = {
-        statement for each in migrations() for statement in each.statements(Tables("public", DEFAULT_TABLE_PREFIX))
+        text
+        for each in migrations()
+        for text in (*each.statements(tables), f"{tables.render(each.text)}\n{record_sql(tables, each)}")
     }
     of_voltmem = {text for text in sent - of_files if "voltagent_memory" in text or "pg_catalog" in text}
 
