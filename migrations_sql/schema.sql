@@ -1733,7 +1733,7 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_release_files(of_user text, i
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
- SET plan_cache_mode TO 'force_generic_plan'
+ SET plan_cache_mode TO 'force_custom_plan'
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
@@ -1748,7 +1748,7 @@ BEGIN
         WHERE f.user_id = of_user AND f.id = ANY (ids) AND (also_pending OR f.pending_since IS NULL)
             AND NOT EXISTS (
                 SELECT 1 FROM "public".voltagent_memory_file_references AS r
-                WHERE r.user_id = f.user_id AND r.file_id = f.id
+                WHERE r.user_id = of_user AND r.file_id = f.id
             );
     GET DIAGNOSTICS deleted = ROW_COUNT;
     RETURN deleted;

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- release_files: delete those of some files of a user to which no message refers.
 --
 -- The files are locked first, in the order of their ids. Of two transactions that remove the last two references, the
@@ -11,7 +11,8 @@
 CREATE OR REPLACE FUNCTION {schema}.{prefix}_release_files(of_user text, ids text[], also_pending boolean) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan
+-- Citus sends a generic plan of two tables to all servers.
+SET plan_cache_mode = force_custom_plan
 SET enable_seqscan = off
 SET jit = off
 AS $release_files$
@@ -26,7 +27,7 @@ BEGIN
         WHERE f.user_id = of_user AND f.id = ANY (ids) AND (also_pending OR f.pending_since IS NULL)
             AND NOT EXISTS (
                 SELECT 1 FROM {schema}.{prefix}_file_references AS r
-                WHERE r.user_id = f.user_id AND r.file_id = f.id
+                WHERE r.user_id = of_user AND r.file_id = f.id
             );
     GET DIAGNOSTICS deleted = ROW_COUNT;
     RETURN deleted;

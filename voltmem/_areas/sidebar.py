@@ -169,9 +169,14 @@ def items(conversations: str) -> str:
         FROM {conversations} AS c"""
 
 
-def items_where(tables: Tables, condition: str) -> str:
-    """Return the SELECT of the items for the conversations that meet a condition."""
-    return items(f"(SELECT c.*, {last_of_item(tables)} FROM {tables.conversations} AS c WHERE {condition})")
+def items_where(tables: Tables, condition: str, conversation_id: str = "c.id") -> str:
+    """
+    Return the SELECT of the items for the conversations that meet a condition.
+
+    conversation_id: the parameter with the id, if the condition is of one: so Citus asks its server only.
+    """
+    last = last_of_item(tables, conversation_id)
+    return items(f"(SELECT c.*, {last} FROM {tables.conversations} AS c WHERE {condition})")
 
 
 def last_of_item(
@@ -220,7 +225,7 @@ class SidebarStatements:
                 {with_is_deleted(tables, items(f"(SELECT changed.*, {last} FROM changed)"))}"""
 
         last = last_of_item(tables, "$1", "(SELECT user_id FROM changed)", "(SELECT read_at FROM changed)")
-        self.get = with_is_deleted(tables, items_where(tables, f"{owned} AND deleted_at IS NULL"))
+        self.get = with_is_deleted(tables, items_where(tables, f"{owned} AND deleted_at IS NULL", "$1"))
         self.pin = marked("pinned = $3")
         self.archive = marked("archived = $3")
         self.tag = marked("tags = $3::text[]")
