@@ -43,3 +43,18 @@ def test_nothing_is_told_of_a_frameworks_own_messages_but_late_results(found: li
     pieces = told(settle(found), is_own)
 
     assert all(not piece.said for row, mine in zip(pieces, is_own, strict=True) if mine for piece in row)
+
+
+def test_a_result_of_a_call_that_is_not_the_assistants_is_not_told() -> None:
+    """A tool's or a user's message may have a call, with an id that the assistant used: models refuse such calls."""
+    call, result = {"type": "tool-call", "toolCallId": "k1"}, {"type": "tool-result", "toolCallId": "k1"}
+    spoken = [
+        ("assistant", [call | {"toolName": "first", "args": {}}]),
+        ("tool", [result | {"toolCallId": "", "toolName": "first", "result": "one"}]),
+        ("user", [call | {"toolName": "second", "args": {}}, result | {"toolName": "second", "result": "two"}]),
+    ]
+    found = [Message.of({"id": f"m{n}", "role": role, "content": parts}) for n, (role, parts) in enumerate(spoken)]
+
+    pieces = [piece for row in told(settle(found), [False] * 3) for piece in row]
+
+    assert [result.value for piece in pieces for result in piece.results] == ["one"]

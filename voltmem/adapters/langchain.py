@@ -148,7 +148,7 @@ def _own(message: NativeMessage) -> list[BaseMessage]:
         return []  # a stored file that is not there is named
     try:
         return messages_from_dict([cast("dict[str, Any]", message.payload)])
-    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
+    except Exception as error:  # whatever LangChain stumbles over
         _log.warning("this LangChain cannot read the message %s: its plain form is read (%s)", message.id, type(error))
         return []
 

@@ -112,6 +112,8 @@ class _Teller(Generic[ReadableT]):
         for part in self._settled[position].parts:
             if isinstance(part, ToolResult):
                 self._answer(position, part)
+            elif isinstance(part, ToolCall):
+                self._asked.pop(part.id, None)  # not the assistant's: neither it nor its result is told
             elif isinstance(part, Text | File) and not is_blank(part):
                 piece = piece or self._begin(position)
                 piece.say(part)

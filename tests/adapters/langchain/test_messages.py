@@ -262,6 +262,21 @@ def test_a_message_that_cannot_be_stored_raises(message: BaseMessage, why: str) 
         to_native(message)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [{"content": "Hi", "tool_calls": [[1]]}, {"content": "Hi", "additional_kwargs": 7}, {"content": {}}, {}],
+    ids=["calls", "options", "content", "nothing"],
+)
+def test_a_message_that_langchain_cannot_read_is_shown_as_plain(data: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever LangChain raises for a stored message, its plain form is read, with a warning."""
+    message = NativeMessage(role="assistant", content="Hi", format=FORMAT, payload={"type": "ai", "data": data})
+
+    (found,) = to_langchain([message])
+
+    assert found.content == "Hi"
+    assert "its plain form is read" in caplog.text
+
+
 # --- the package -----------------------------------------------------------------------------------------------------
 
 
