@@ -141,11 +141,19 @@ class Pair:
 
     async def execute(self, *statements: str) -> Any:
         """Execute statements on the primary. Returns the first value of the last one."""
-        connection = await asyncpg.connect(self.dsn, timeout=_PATIENCE)
+        async with asyncio.timeout(_PATIENCE):
+            connection = await self._connect()
         try:
             return [await connection.fetchval(statement) for statement in statements][-1]
         finally:
             await connection.close()
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        while True:
+            try:
+                return await asyncpg.connect(self.dsn)
+            except asyncpg.CannotConnectNowError:  # it recovers from a kill
+                await asyncio.sleep(0.1)
 
     async def add_standby(self) -> None:
         """Copy the primary, and let commits wait for the copy from then on."""
