@@ -223,6 +223,8 @@ CREATE TABLE public.voltagent_memory_changed_lines (
 
 CREATE INDEX voltagent_memory_changed_lines_by_conversation ON public.voltagent_memory_changed_lines USING btree (conversation_id);
 
+ALTER TABLE public.voltagent_memory_changed_lines REPLICA IDENTITY FULL;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql

@@ -13,8 +13,8 @@ _IN_SCHEMA: Final = "relnamespace = to_regnamespace($1) AND starts_with(relname:
 
 # NOT NULL is a property of the column; since PostgreSQL 18 it is also a constraint, with a generated name.
 _CATALOG: Final = f"""
-    SELECT format('relation %s: kind %s, persistence %s, row security %s, options %s',
-            relname, relkind, relpersistence, relrowsecurity, reloptions) AS text
+    SELECT format('relation %s: kind %s, persistence %s, row security %s, replica identity %s, options %s',
+            relname, relkind, relpersistence, relrowsecurity, relreplident, reloptions) AS text
         FROM pg_class WHERE {_IN_SCHEMA} AND relkind <> 'i'
     UNION ALL
     SELECT format('column %s.%s: %s, not null %s, default %s, identity %L, generated %L, collation %s',

@@ -47,6 +47,9 @@ _INDEXES: Final = """
     SELECT pg_get_indexdef(indexrelid) FROM pg_index
     WHERE indrelid = $1 AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid AND conrelid = $1)
     ORDER BY indexrelid"""
+_IDENTITY: Final = """
+    SELECT format('ALTER TABLE %s REPLICA IDENTITY FULL', oid::regclass) FROM pg_class
+    WHERE oid = $1 AND relreplident = 'f'"""
 _FUNCTIONS: Final = """
     SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY proname"""
 _RIGHTS: Final = """
@@ -83,6 +86,7 @@ async def _table(connection: Connection, table: int, create: str) -> list[str]:
         f"{create} (\n{columns}\n)",
         *(f"ALTER SEQUENCE {sequence} OWNED BY {column}" for sequence, column in sequences),
         *await _texts(connection, _INDEXES, table),
+        *await _texts(connection, _IDENTITY, table),
     ]
 
 

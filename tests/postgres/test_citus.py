@@ -126,6 +126,53 @@ async def test_a_conversation_is_on_one_server(connection: Connection, migrated:
     assert len({row["colocation_id"] for row in found}) == 1
 
 
+@needs_citus
+async def test_an_upgrade_lets_every_shard_be_replicated(
+    storage: PostgresStorage, connection: Connection, schema: str
+) -> None:
+    """Tables that were distributed before the migration get their replica identity on all shards."""
+    prefix = f"{schema}.voltagent_memory"
+    await connection.execute(f"ALTER TABLE {prefix}_changed_lines REPLICA IDENTITY DEFAULT")
+    await connection.execute(f"DELETE FROM {prefix}_migrations WHERE name = '0016_replica_identity'")
+
+    await storage.upgrade_schema()
+
+    shards = await connection.fetch(
+        "SELECT result FROM run_command_on_shards($1::text::regclass, "
+        "$$SELECT relreplident FROM pg_class WHERE oid = '%s'::regclass$$)",
+        f"{prefix}_changed_lines",
+    )
+    assert {shard["result"] for shard in shards} == {"f"}
+
+
+MOVE = """
+    WITH shard AS (
+        SELECT shardid, groupid FROM pg_dist_placement
+        WHERE shardid = get_shard_id_for_distribution_column($1::text::regclass, $2::text)
+    )
+    SELECT citus_move_shard_placement(shardid, here.nodename, here.nodeport, there.nodename, there.nodeport)
+    FROM shard JOIN pg_dist_node AS here USING (groupid)
+        JOIN pg_dist_node AS there ON there.shouldhaveshards AND there.groupid <> here.groupid
+    LIMIT 1"""
+
+
+@needs_citus
+async def test_a_shard_moves_while_messages_are_added(
+    make_storage: MakeStorage, migrated: str, connection: Connection
+) -> None:
+    """A shard moves to another worker with those beside it, by logical replication, and no append fails or is lost."""
+    storage, sent = make_storage(storage_limit=None), 0
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+
+    moving = asyncio.create_task(connection.execute(MOVE, f"{migrated}.voltagent_memory_conversations", "c1"))
+    while not moving.done():
+        await storage.add_message({"role": "user", "content": str(sent)}, "ada", "c1")
+        sent += 1
+
+    assert await moving == "SELECT 1"
+    assert [each.content for each in await storage.get_messages("ada", "c1")] == [str(each) for each in range(sent)]
+
+
 # --- what each call is there ----------------------------------------------------------------------------------------
 
 

@@ -371,3 +371,18 @@ async def test_every_table_has_a_place(connection: Connection, migrated: str) ->
     placed = {bare(getattr(TABLES, name)) for name in (*(each.table for each in citus.LAYOUT), *citus.LOCAL)}
 
     assert placed == {bare(name) for name in TABLES.all_tables()}
+
+
+async def test_every_table_can_be_replicated(connection: Connection, migrated: str) -> None:
+    """Each table has a primary key or a replica identity: Citus moves shards by logical replication."""
+    without = await connection.fetch(
+        """
+        SELECT relname FROM pg_class AS c
+        WHERE relnamespace = $1::text::regnamespace AND relkind = 'r' AND (
+            relreplident = 'n'
+            OR relreplident = 'd' AND NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND indisprimary)
+        )""",
+        migrated,
+    )
+
+    assert without == []
