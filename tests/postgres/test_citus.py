@@ -17,7 +17,7 @@ import pytest
 from tests.citus import DSN, needs_citus
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
-from tests.roles import logins
+from tests.roles import PREFIX, logins, run_script
 from voltmem import ConnectionFailedError, Message, OutcomeUnknownError, PostgresStorage, Quotas, SchemaError
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.files import FileStatements
@@ -309,6 +309,13 @@ async def test_session_is_refused(connection: Connection, schema: str, make_stor
             async with application.for_user("ada").session():
                 raise AssertionError("a session without protection")
         await application.close()
+
+
+@needs_citus
+async def test_sql_roles_can_be_run_again(connection: Connection, schema: str) -> None:
+    """The script of the roles, run a second time on distributed tables, succeeds."""
+    async with logins(connection, DSN or "", schema) as given:
+        await run_script(connection, Tables(schema, PREFIX), given.names)
 
 
 # --- a worker that is down -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Final, NamedTuple
 
+from voltmem._postgres.migrations.citus import ONE_BY_ONE
 from voltmem._postgres.migrations.ledger import LOCK_TIMEOUT, PINNED_PATH
 from voltmem._tables import MAX_IDENTIFIER_BYTES, Tables, check_identifier
 from voltmem.errors import InvalidOptionError
@@ -143,6 +144,7 @@ def statements(tables: Tables, names: RoleNames, *, distributed: bool = False) -
         f"{PINNED_PATH.replace('SET', 'SET LOCAL')};",
         # All later statements on a table wait behind this one. If it fails, nothing has changed.
         f"SET LOCAL lock_timeout = {LOCK_TIMEOUT};\nSET LOCAL client_min_messages = warning;",
+        *([f"{ONE_BY_ONE};"] if distributed else []),
         *_create(names),
         *_own(tables, names),
         *_use(tables, names, kinds),

@@ -63,9 +63,11 @@ _TRIGGERS: Final = (
     ("messages", "files_delete"),
     ("file_references", "files_unused"),
 )
-# Citus changes the shards of a table in parallel, over several connections. A transaction that has done so cannot
-# change a table with a foreign key to it.
-_ONE_BY_ONE: Final = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
+ONE_BY_ONE: Final = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
+"""
+For transactions that change several tables. Otherwise Citus changes the shards of a table in parallel, over several
+connections, and the transaction cannot change a table with a foreign key to it afterwards, nor a function.
+"""
 _MISSING: Final = (
     "this database has no Citus, so the tables cannot be distributed. On the coordinator and on each worker, set "
     "shared_preload_libraries = 'citus' and run CREATE EXTENSION citus, then citus_add_node() on the coordinator; or "
@@ -99,7 +101,7 @@ async def prepare(connection: Connection, tables: Tables) -> bool:
     """Return whether the conversations are distributed; if so, prepare the transaction for changes of tables."""
     if await found(connection, tables) != "distributed":
         return False
-    await connection.execute(_ONE_BY_ONE)
+    await connection.execute(ONE_BY_ONE)
     return True
 
 
@@ -129,7 +131,7 @@ def _is_distributed(table: str) -> str:
 def _statements(tables: Tables, places: tuple[Place, ...] | list[Place]) -> list[str]:
     """Return the statements that distribute these tables, for one transaction."""
     return [
-        *([_ONE_BY_ONE] if places else []),
+        *([ONE_BY_ONE] if places else []),
         *(
             f"DROP TRIGGER IF EXISTS {tables.prefix}_{name} ON {getattr(tables, table)}"
             for table, name in _TRIGGERS
