@@ -336,14 +336,14 @@ class Rows:
         found |= {"entries": entries, "steps": steps, "events": events}
         return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 
-    async def fail(self, sqlstate: str, times: int = 1_000_000) -> None:
-        """Make the next *count* writes fail, with an error that PostgreSQL could raise."""
+    async def fail(self, sqlstate: str, times: int = 1_000_000, text: str = "made to fail") -> None:
+        """Make the next *times* writes fail, with an error that PostgreSQL could raise."""
         await self._connection.execute(f"""
             CREATE SEQUENCE {self._schema}.failures;
             CREATE FUNCTION {self._schema}.fails() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
                 IF nextval('{self._schema}.failures') <= {times} THEN
-                    RAISE EXCEPTION 'made to fail' USING ERRCODE = '{sqlstate}';
+                    RAISE EXCEPTION '{text}' USING ERRCODE = '{sqlstate}';
                 END IF;
                 RETURN NULL;
             END $$""")

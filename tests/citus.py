@@ -104,6 +104,7 @@ EXCEPTED: Final = {
     "tests/postgres/test_plans.py": PLANS,
     "tests/postgres/test_schema_sql.py::test_schema_sql_makes": "schema.sql distributes nothing",
     "tests/postgres/test_statements.py": PLANS,
+    "tests/postgres/test_lost_workers.py": TRIGGER,
     "tests/postgres/test_migrations.py": "the tests begin with older tables, and those are upgraded on one server",
     "tests/postgres/test_migration_faults.py": "as test_migrations.py",
     "tests/postgres/test_upgrades.py": "as test_migrations.py",

@@ -434,7 +434,8 @@ def translated(
         kind = ConnectionFailedError if lost else DatabaseError
         return kind(f"cannot connect to PostgreSQL at {server}: {message}")
     if lost:
-        return ConnectionFailedError("the connection to PostgreSQL was lost. Repeat the call, or the whole transaction")
+        what = "the connection to PostgreSQL was lost" if sqlstate is None else message
+        return ConnectionFailedError(f"{_refusal(server)}{what}. Repeat the call, or the whole transaction", sqlstate)
     return DatabaseError(f"{_refusal(server)}{message}", sqlstate)
 
 

@@ -18,7 +18,15 @@ from tests.citus import DSN, needs_citus
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from tests.roles import PREFIX, logins, run_script
-from voltmem import ConnectionFailedError, Message, OutcomeUnknownError, PostgresStorage, Quotas, SchemaError
+from voltmem import (
+    BoundStorage,
+    ConnectionFailedError,
+    Message,
+    OutcomeUnknownError,
+    PostgresStorage,
+    Quotas,
+    SchemaError,
+)
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.sidebar import SidebarStatements
@@ -404,6 +412,34 @@ async def test_a_worker_that_is_down_fails_only_its_own_conversations(
     assert len((await storage.list_conversations("ada")).items) == len(ids)
     for id in ids:
         assert [each.id for each in await storage.get_messages("ada", id)] == ["m0", "m1"]
+
+
+@needs_citus
+@pytest.mark.parametrize("at_commit", [False, True])
+async def test_a_transaction_that_loses_a_worker_is_undone(
+    at_commit: bool, workers: tuple[str, list[Proxy]], make_storage: MakeStorage
+) -> None:
+    """It raises ConnectionFailedError, or while it commits perhaps OutcomeUnknownError, and no worker has its rows."""
+    dsn, (lost, *_) = workers
+    storage = make_storage(dsn)
+    await storage.upgrade_schema(citus=True)
+    ids = [f"c{number}" for number in range(8)]
+
+    async def add_to_all(tx: BoundStorage) -> None:
+        for id in ids:
+            await tx.add_message({"role": "user", "content": "one"}, "ada", id, resource_id="r")
+
+    with pytest.raises((ConnectionFailedError, OutcomeUnknownError) if at_commit else ConnectionFailedError):
+        async with storage.transaction() as tx:
+            await add_to_all(tx)
+            lost.cut()
+            if not at_commit:
+                await add_to_all(tx)
+
+    assert await storage.count_conversations() == 0
+    async with storage.transaction() as tx:
+        await add_to_all(tx)
+    assert await storage.count_conversations() == len(ids)
 
 
 @needs_citus

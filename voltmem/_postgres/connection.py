@@ -14,7 +14,7 @@ from voltmem._postgres.driver import (
     check_loop,
     is_gone,
     is_lost,
-    is_unsent,
+    is_undone,
     logger,
     send,
     translated_errors,
@@ -94,7 +94,7 @@ class BoundConnection:
             except DRIVER_ERRORS as error:
                 if self._ready is None and has_timed_out(error):
                     await answers(self.connection)  # closes it if not: otherwise ROLLBACK would wait for as long
-                if commits and is_lost(error, self.connection) and writes(sql) and not is_unsent(error):
+                if commits and _is_open(error, self.connection) and writes(sql):
                     raise unknown_outcome(error) from error
                 raise
 
@@ -191,7 +191,7 @@ async def transaction_on(
     try:
         await transaction.__aexit__(None, None, None)
     except DRIVER_ERRORS as error:
-        if not is_lost(error, connection) or not (outermost and is_sent):
+        if not (outermost and is_sent and _is_open(error, connection)):
             raise translation(error, connection) from error
         if not readonly:
             raise unknown_outcome(error) from error
@@ -207,6 +207,11 @@ async def transaction_on(
             "transaction of its own, and in session() it saw every user's rows. Leave them out: the end of the block "
             "commits, and an exception rolls back"
         )
+
+
+def _is_open(error: BaseException, connection: Connection) -> bool:
+    """Return whether the answer is lost, and with it whether what was sent has happened."""
+    return is_lost(error, connection) and not is_undone(error, connection)
 
 
 def changed_rows(status: str) -> int:

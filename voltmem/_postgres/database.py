@@ -366,14 +366,14 @@ class Database:
             except DRIVER_ERRORS as error:
                 if all_workers:
                     check_workers(error, connection)
-                lost, unsent = is_lost(error, connection), is_unsent(error)
-                if unsent:
+                lost, undone = is_lost(error, connection), is_undone(error, connection)
+                if is_unsent(error):
                     connection.terminate()  # otherwise the pool would keep it
                 elif has_timed_out(error):
                     await self._suspect(pool, connection, sent_at)
-                is_open = is_open or (lost and not unsent and writes(sql))
+                is_open = is_open or (lost and not undone and writes(sql))
                 pause = jittered(delay)
-                if not (is_undone(error, connection) or (lost and repeatable)) or time.monotonic() + pause > deadline:
+                if not (undone or (lost and repeatable)) or time.monotonic() + pause > deadline:
                     raise (unknown_outcome(error) if is_open else translation(error, connection)) from error
                 if getattr(error, "sqlstate", None) == READ_ONLY:
                     await pool.expire_connections()

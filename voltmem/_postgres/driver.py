@@ -60,8 +60,18 @@ _POOLER_WAITS: Final = re.compile(
 )
 _OUT_OF_RESOURCES: Final = "53"
 _REFUSED: Final = re.compile(r"cannot switch to state 1[12];")
-# Citus says so with XX000 if a worker's answer to COMMIT was lost. The worker may have committed.
-_HALF_COMMITTED: Final = "could not commit transaction for shard"
+# What a coordinator of Citus says with XX000 if it has lost a worker: its own words, or those of libpq, by which it is
+# connected. Of a lone statement the worker may have committed what it did, and of a transaction, whose COMMIT it got
+# last ("could not commit"). So whether a write happened is open.
+_WORKER_LOST: Final = re.compile(
+    r"failure on connection marked as essential|could not commit transaction for shard|terminating connection|"
+    r"server closed the connection|could not (?:receive data from|send data to) server|no connection to the server|"
+    r"connection not open|SSL (?:connection has been closed|SYSCALL error)"
+)
+_INTERNAL: Final = "XX000"
+# Citus says this only when it looks at all workers that have written, which it does before it sends COMMIT, or COMMIT
+# PREPARED, to the first of them. It then undoes the whole transaction, on all servers.
+_UNDONE_ON_WORKERS: Final = "failure on connection marked as essential"
 
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
@@ -186,10 +196,15 @@ def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
         sqlstate = error.sqlstate or ""
         if STATEMENT_POOLING in str(error):
             return False
-        return sqlstate in _BROKEN or sqlstate.startswith("08") or _HALF_COMMITTED in str(error)
+        return sqlstate in _BROKEN or sqlstate.startswith("08") or _has_lost_worker(error)
     if isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error):
         return True  # an error that answers no statement came before: see is_unsent()
     return isinstance(error, OSError) or (connection is not None and is_gone(connection))
+
+
+def _has_lost_worker(error: BaseException) -> bool:
+    """Return whether a coordinator of Citus says, with the SQLSTATE of an internal error, that it has lost a worker."""
+    return getattr(error, "sqlstate", None) == _INTERNAL and _WORKER_LOST.search(str(error)) is not None
 
 
 def is_unsent(error: BaseException) -> bool:
@@ -208,7 +223,7 @@ class WorkerLostError(Exception):
 
 def check_workers(error: BaseException, connection: Connection) -> None:
     """Raise WorkerLostError if the error is the answer of a coordinator of Citus that cannot reach a worker."""
-    is_lost_there = isinstance(error, asyncpg.ConnectionFailureError) or _HALF_COMMITTED in str(error)
+    is_lost_there = isinstance(error, asyncpg.ConnectionFailureError) or _has_lost_worker(error)
     if is_lost_there and not is_gone(connection):
         raise WorkerLostError from error
 
@@ -223,8 +238,10 @@ def quotes_settings(error: BaseException) -> bool:
 
 def is_undone(error: BaseException, connection: Connection) -> bool:
     """Return whether the server rolled the statement back or never got it, and it may succeed a little later."""
+    if is_unsent(error) or (_has_lost_worker(error) and _UNDONE_ON_WORKERS in str(error)):
+        return True
     is_here_to_stay = why_read_only(error, connection) in ("default", "transaction")
-    return is_unsent(error) or (getattr(error, "sqlstate", None) in _UNDONE and not is_here_to_stay)
+    return getattr(error, "sqlstate", None) in _UNDONE and not is_here_to_stay
 
 
 # The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.

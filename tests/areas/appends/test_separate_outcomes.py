@@ -133,6 +133,8 @@ async def test_a_refusal_in_a_locked_conversation_fails_alone(
     [
         ("08006", "connection to the remote node failed"),
         ("XX000", "could not commit transaction for shard 1 on at least one active node"),
+        ("XX000", "failure on connection marked as essential: worker-1:5432"),
+        ("XX000", "terminating connection due to administrator command"),
     ],
 )
 async def test_calls_for_a_worker_that_is_lost_fail_alone(
