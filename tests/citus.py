@@ -8,8 +8,10 @@ Every schema that a test creates is distributed when it is created. Databases th
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
 import pytest
 
 import voltmem.storage
@@ -45,6 +47,20 @@ def use() -> None:
 def script(tables: Tables) -> str:
     """Return the statements that distribute new tables; nothing without Citus."""
     return "" if DSN is None else citus.script(tables)
+
+
+def at(server: str, database: str) -> str:
+    """Return the coordinator's connection string, with another server and database."""
+    return re.sub(r"(//(?:[^@/]*@)?)[^/?]*/[^?]*", rf"\g<1>{server}/{database}", DSN or "")
+
+
+async def on(dsn: str, *statements: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 FILES_STAY: Final = "no trigger keeps the references to files: files stay"

@@ -24,10 +24,11 @@ from voltmem._areas.users import Users
 from voltmem._areas.voltagent_tables import show_all
 from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.database import Database
+from voltmem._postgres.driver import NO_QUOTAS
 from voltmem._postgres.health import Health, look
 from voltmem._postgres.listening import Watching
 from voltmem._postgres.migrations import conversation_schema, voltagent
-from voltmem._postgres.migrations.citus import require_one_server
+from voltmem._postgres.migrations.citus import require_cluster, require_one_server
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus, check, distribute, status, upgrade
 from voltmem._repr import safe_repr
@@ -36,7 +37,7 @@ from voltmem._targets import connection_target
 from voltmem._user import UserStorage
 from voltmem._values import UNSET, Unset, check_flag, check_seconds, short_repr
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
-from voltmem.errors import InvalidOptionError
+from voltmem.errors import InvalidOptionError, SchemaError
 from voltmem.options import (
     DEFAULT_COMMAND_TIMEOUT,
     DEFAULT_CONNECT_TIMEOUT,
@@ -297,13 +298,19 @@ class PostgresStorage(Storage):
         Raises:
             MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
-            SchemaError: *citus* was given, and the database has no Citus.
+            SchemaError: *citus* was given, and there is no Citus, or not its coordinator, or the storage has *quotas*.
+                Nothing was changed.
         """
         check_flag("citus", citus)
+        tables = self._options.tables
+        if citus and tables.quotas is not None:
+            raise SchemaError(f"the tables {tables} were not distributed: {NO_QUOTAS}")
 
         async def upgrade_and_distribute(connection: Connection) -> list[str]:
-            done = await self._upgrade(connection)
-            return [*done, *await distribute(connection, self._options.tables)] if citus else done
+            if not citus:
+                return await self._upgrade(connection)
+            await require_cluster(connection)
+            return [*await self._upgrade(connection), *await distribute(connection, tables)]
 
         return await self._database.run(upgrade_and_distribute)
 
@@ -418,9 +425,7 @@ class PostgresStorage(Storage):
         else:
             await self._upgrade(connection, looks_for_pooler=looks_for_pooler)
         if self._options.tables.quotas is not None:
-            await require_one_server(
-                connection, self._options.tables, "quotas work on one server only: leave out the option quotas"
-            )
+            await require_one_server(connection, self._options.tables, NO_QUOTAS)
 
     async def _upgrade(self, connection: Connection, *, looks_for_pooler: bool = False) -> list[str]:
         tables = self._options.tables

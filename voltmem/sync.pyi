@@ -265,7 +265,8 @@ class UserStorage:
         ``voltmem.rls_user``.
 
         Raises:
-            SchemaError: The policies are not there, or a table that the session could use has none.
+            SchemaError: The policies are not there, or a table that the session could use has none; or Citus distributes
+                the tables.
             DatabaseError: The login is not a member of the application role, or the view is of a transaction.
 
         Costs four round trips, besides those of the block. The verbs take no part in it.
@@ -2224,7 +2225,8 @@ class PostgresStorage(Storage):
         Raises:
             MigrationError: A migration failed and was rolled back, or its file was edited after it was released.
             DatabaseError: The role may not create tables (SQLSTATE 42501).
-            SchemaError: *citus* was given, and the database has no Citus.
+            SchemaError: *citus* was given, and there is no Citus, or not its coordinator, or the storage has *quotas*.
+                Nothing was changed.
         """
     def schema_status(self) -> SchemaStatus:
         """

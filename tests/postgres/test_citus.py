@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -11,10 +10,9 @@ from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
-from tests.citus import DSN, needs_citus
+from tests.citus import DSN, at, needs_citus, on
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
 from tests.roles import PREFIX, logins, run_script
@@ -43,17 +41,6 @@ ALTER TABLE {schema}.{prefix}_messages ADD COLUMN IF NOT EXISTS more text;
 CREATE INDEX IF NOT EXISTS {prefix}_messages_by_more ON {schema}.{prefix}_messages (conversation_id, more);
 """,
 )
-
-
-async def test_without_citus_the_status_says_so(make_storage: MakeStorage) -> None:
-    """schema_status().citus is "absent", and upgrade_schema(citus=True) says what to install."""
-    if DSN is not None:
-        pytest.skip("VOLTMEM_TEST_CITUS_DSN is set: there is a Citus here")
-    storage = make_storage(migrate="off")
-
-    assert (await storage.schema_status()).citus == "absent"
-    with pytest.raises(SchemaError, match="CREATE EXTENSION citus"):
-        await storage.upgrade_schema(citus=True)
 
 
 @needs_citus
@@ -300,6 +287,52 @@ async def test_quotas_are_refused_at_opening(migrated: str, make_storage: MakeSt
         await make_storage(quotas=Quotas(conversations=1)).open()
 
 
+CALLS_WITH_QUOTAS: dict[str, Callable[[PostgresStorage], Awaitable[object]]] = {
+    "create": lambda storage: storage.create_conversation({"id": "c2", "user_id": "ada"}),
+    "ensure": lambda storage: storage.ensure_conversation({"id": "c2", "user_id": "ada"}),
+    "fork": lambda storage: storage.fork_conversation("c1"),
+    "give": lambda storage: storage.update_conversation("c1", user_id="bob"),
+    "add": lambda storage: storage.add_message({"role": "user", "content": "one"}, "ada", "c1"),
+    "put_file": lambda storage: storage.put_file("ada", b"one"),
+}
+
+
+@needs_citus
+async def test_quotas_are_refused_by_a_storage_that_is_open(
+    make_storage: MakeStorage, connection: Connection, schema: str
+) -> None:
+    """While the tables are distributed under an open storage with quotas, its calls that store raise the same error."""
+    tables = Tables(schema, "voltagent_memory")
+    await upgrade(connection, tables)
+    storage = make_storage(quotas=Quotas(conversations=10, messages=10, file_bytes=10))
+    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+
+    await distribute(connection, tables)
+
+    for call in CALLS_WITH_QUOTAS.values():
+        with pytest.raises(SchemaError, match="distributed by Citus, and quotas work on one server only"):
+            await call(storage)
+    with pytest.raises(SchemaError, match="quotas work on one server only"):
+        async with storage.transaction() as tx:
+            await tx.create_conversation({"id": "c2", "user_id": "ada"})
+    assert await storage.count_messages("ada", "c1") == 1
+
+
+@needs_citus
+async def test_quotas_are_refused_without_a_look_at_opening(migrated: str, make_storage: MakeStorage) -> None:
+    """With migrate="off", calls that store raise the error, and health() names it."""
+    storage = make_storage(quotas=Quotas(conversations=1), migrate="off")
+
+    with pytest.raises(SchemaError, match="quotas work on one server only: leave out the option quotas"):
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    health = await storage.health()
+    assert (health.can_read, health.can_write) == (True, False)
+    assert len(health.problems) == 1
+    assert "quotas work on one server only" in health.problems[0]
+    assert (await make_storage().health()).problems == ()
+
+
 @needs_citus
 async def test_check_is_refused(storage: PostgresStorage) -> None:
     """check() raises an error that says why."""
@@ -309,11 +342,11 @@ async def test_check_is_refused(storage: PostgresStorage) -> None:
 
 @needs_citus
 async def test_session_is_refused(connection: Connection, schema: str, make_storage: MakeStorage) -> None:
-    """After the script of the roles, the application role adds messages, and session() protects nothing: it refuses."""
+    """After the script of the roles, the application role adds messages, and session() says that it is not on Citus."""
     async with logins(connection, DSN or "", schema) as given:
         application = make_storage(given.application, migrate="check")
         await application.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
-        with pytest.raises(SchemaError, match="no policies for session"):
+        with pytest.raises(SchemaError, match=r"distributed by Citus, and session\(\) works on one server only"):
             async with application.for_user("ada").session():
                 raise AssertionError("a session without protection")
         await application.close()
@@ -327,11 +360,6 @@ async def test_sql_roles_can_be_run_again(connection: Connection, schema: str) -
 
 
 # --- a worker that is down -------------------------------------------------------------------------------------------
-
-
-def at(server: str, database: str) -> str:
-    """Return the coordinator's connection string, with another server and database."""
-    return re.sub(r"(//(?:[^@/]*@)?)[^/?]*/[^?]*", rf"\g<1>{server}/{database}", DSN or "")
 
 
 @pytest.fixture
@@ -359,15 +387,6 @@ async def workers(connection: Connection) -> AsyncIterator[tuple[str, list[Proxy
         finally:
             for node in nodes:
                 await on(at(node["server"], "postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-async def on(dsn: str, *statements: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def outcomes(call: Callable[[str], Awaitable[object]], ids: list[str]) -> dict[str, object]:

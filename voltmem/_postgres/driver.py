@@ -20,6 +20,7 @@ from voltmem.errors import (
     EventLoopError,
     OutcomeUnknownError,
     ReadOnly,
+    SchemaError,
     VoltMemError,
     translated,
 )
@@ -73,6 +74,8 @@ _INTERNAL: Final = "XX000"
 # PREPARED, to the first of them. It then undoes the whole transaction, on all servers.
 _UNDONE_ON_WORKERS: Final = "failure on connection marked as essential"
 
+NO_QUOTAS: Final = "quotas work on one server only: leave out the option quotas"
+
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 # Seconds to wait for a clean close.
 CLOSE_TIMEOUT: Final = 2.0
@@ -103,9 +106,18 @@ def translated_errors(connection: Connection) -> Iterator[None]:
 async def send(
     connection: Connection, method: str, sql: str, arguments: tuple[object, ...], timeout: float | None = None
 ) -> object:
-    """Send a statement by a method of the driver. DatabaseError if it cannot read a time of the answer."""
+    """
+    Send a statement by a method of the driver. DatabaseError if it cannot read a time of the answer, and SchemaError if
+    Citus refuses a statement because of its quotas: the tables were distributed after the storage was opened.
+    """
     try:
         return await getattr(connection, method)(sql, *arguments, timeout=timeout)
+    except asyncpg.InvalidCachedStatementError:  # a FeatureNotSupportedError, too
+        raise
+    except asyncpg.FeatureNotSupportedError as error:
+        if "_require_room(" in sql:
+            raise SchemaError(f"the tables are distributed by Citus, and {NO_QUOTAS}") from error
+        raise
     except OverflowError as error:
         raise impossible_time() from error
 

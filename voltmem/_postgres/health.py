@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from voltmem._postgres.driver import NO_QUOTAS
 from voltmem._postgres.migrations import voltagent
+from voltmem._postgres.migrations.citus import is_distributed, one_server_only
 from voltmem._postgres.migrations.files import migrations
 from voltmem._postgres.migrations.ledger import IS_PATH_HOSTILE, hostile_path, missing_sql
 from voltmem._tables import Tables, bare
@@ -66,12 +68,14 @@ class HealthStatements:
 
     @staticmethod
     def _look(tables: Tables, missing: str) -> str:
+        quotas_fail = "false" if tables.quotas is None else is_distributed(tables.conversations)
         names = ", ".join(f"'{each}'" for each in (tables.conversations, tables.messages))
         return f"""
             SELECT pg_catalog.pg_is_in_recovery() AS is_standby,
                 pg_catalog.current_setting('transaction_read_only') = 'on' AS is_read_only,
                 pg_catalog.current_setting('server_version') AS server_version, current_user::text AS role,
                 pg_catalog.clock_timestamp() AS now, {missing} AS missing,
+                {quotas_fail} AS quotas_fail,
                 CASE WHEN {IS_PATH_HOSTILE} THEN pg_catalog.current_setting('search_path') END AS hostile_path,
                 ARRAY(
                     SELECT privilege || ' on ' || name
@@ -113,7 +117,7 @@ async def look(database: Database, tables: Tables, timeout: float) -> Health:  #
     can_read = not missing and not any(each.startswith("SELECT") for each in lacking)
     return Health(
         can_read=can_read,
-        can_write=can_read and not lacking and not row["is_read_only"],
+        can_write=can_read and not lacking and not row["is_read_only"] and not row["quotas_fail"],
         problems=tuple(_problems(row, missing, tables)),
         server=server,
         open_connections=open_,
@@ -151,6 +155,8 @@ def _problems(row: Record, missing: list[str], tables: Tables) -> list[str]:
         found.append("the server is a standby, which accepts no writes: add target_session_attrs=read-write")
     elif row["is_read_only"]:
         found.append("default_transaction_read_only is on: reset it for the role, the database or the server")
+    if row["quotas_fail"]:
+        found.append(str(one_server_only(tables, NO_QUOTAS)))
     if row["hostile_path"] is not None:
         found.append(hostile_path(row["hostile_path"]))
     return found

@@ -68,31 +68,55 @@ ONE_BY_ONE: Final = "SET LOCAL citus.multi_shard_modify_mode = 'sequential'"
 For transactions that change several tables. Otherwise Citus changes the shards of a table in parallel, over several
 connections, and the transaction cannot change a table with a foreign key to it afterwards, nor a function.
 """
-_MISSING: Final = (
-    "this database has no Citus, so the tables cannot be distributed. On the coordinator and on each worker, set "
-    "shared_preload_libraries = 'citus' and run CREATE EXTENSION citus, then citus_add_node() on the coordinator; or "
-    "leave out --citus"
+_IS_THERE: Final = "pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+_OBSTACLES: Final = {
+    f"NOT {_IS_THERE}": "this database has no Citus, so the tables cannot be distributed. On the coordinator and on "
+    "each worker, set shared_preload_libraries = 'citus' and run CREATE EXTENSION citus, then citus_add_node() on the "
+    "coordinator; or leave out the option citus",
+    "(SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group)": "this server is a worker of Citus. Connect to the "
+    "coordinator, which distributes the tables",
+    # Without any node, Citus makes the coordinator the only one.
+    "(SELECT pg_catalog.count(*) > 0 AND NOT pg_catalog.bool_or(isactive AND shouldhaveshards) "
+    "FROM pg_catalog.pg_dist_node)": "no server of Citus may have rows. Add workers with citus_add_node(), or let the "
+    "coordinator have them: citus_set_node_property(host, port, 'shouldhaveshards', true)",
+}
+"""Why tables cannot be distributed, by its condition. A condition is valid SQL if those before it are false."""
+_ALONE: Final = (
+    "Citus has no workers yet, so the coordinator has all rows. Add workers later with citus_add_node(), and move rows "
+    "to them with citus_rebalance_start()"
 )
 
 
 async def found(connection: Connection, tables: Tables) -> Distribution:
     """Return whether Citus is installed in the database, and whether the conversations are distributed."""
-    if await connection.fetchval("SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NULL"):
-        return "absent"
-    distributed = await connection.fetchval(_is_distributed(tables.conversations))
-    return "distributed" if distributed else "local"
+    found: Distribution = await connection.fetchval(f"""
+        SELECT CASE WHEN {is_distributed(tables.conversations)} THEN 'distributed' WHEN {_IS_THERE} THEN 'local'
+            ELSE 'absent' END""")
+    return found
 
 
 async def require_one_server(connection: Connection, tables: Tables, what: str) -> None:
     """Raise SchemaError if the tables are distributed. *what* does not work there."""
     if await found(connection, tables) == "distributed":
-        raise SchemaError(f"the tables {tables} are distributed by Citus, and {what}")
+        raise one_server_only(tables, what)
+
+
+def one_server_only(tables: Tables, what: str) -> SchemaError:
+    """Return the error for what does not work on distributed tables."""
+    return SchemaError(f"the tables {tables} are distributed by Citus, and {what}")
+
+
+async def require_cluster(connection: Connection) -> None:
+    """Raise SchemaError if tables cannot be distributed here. Logs a warning if there are no workers."""
+    for condition, why in _OBSTACLES.items():
+        if await connection.fetchval(f"SELECT {condition}"):
+            raise SchemaError(why)
+    if not await connection.fetchval("SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node WHERE groupid <> 0"):
+        logger.warning(_ALONE)
 
 
 async def distribute(connection: Connection, tables: Tables) -> list[str]:
-    """Distribute the tables that are not yet, in one transaction. Returns their names; SchemaError without Citus."""
-    if await found(connection, tables) == "absent":
-        raise SchemaError(_MISSING)
+    """Distribute the tables that are not yet, in one transaction. Returns their names."""
     async with ledger.schema_lock(connection, tables):
         return await _distribute(connection, tables)
 
@@ -120,12 +144,17 @@ async def _distribute(connection: Connection, tables: Tables) -> list[str]:
 
 async def _is_local(connection: Connection, table: str) -> bool:
     exists = await connection.fetchval("SELECT pg_catalog.to_regclass($1) IS NOT NULL", table)
-    return exists and not await connection.fetchval(_is_distributed(table))
+    return exists and not await connection.fetchval(f"SELECT {is_distributed(table)}")
 
 
-def _is_distributed(table: str) -> str:
-    there = f"logicalrelid = pg_catalog.to_regclass('{table}')"
-    return f"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_dist_partition WHERE {there})"
+def is_distributed(table: str) -> str:
+    """Return the SQL condition that a table is distributed, which is false without Citus."""
+    # By the trigger that Citus gives each such table: a server without Citus has no table pg_dist_partition.
+    return f"""EXISTS (
+            SELECT 1 FROM pg_catalog.pg_trigger
+            WHERE tgrelid = pg_catalog.to_regclass('{table}')::oid
+                AND tgfoid = pg_catalog.to_regproc('pg_catalog.citus_truncate_trigger')::oid
+        )"""
 
 
 def _statements(tables: Tables, places: tuple[Place, ...] | list[Place]) -> list[str]:
@@ -156,9 +185,18 @@ def script(tables: Tables) -> str:
     for each in LAYOUT:
         statements = [statement.replace("SELECT", "PERFORM", 1) for statement in _statements(tables, [each])]
         body = "".join(f"    {statement};\n" for statement in statements)
-        distributed = _is_distributed(getattr(tables, each.table)).removeprefix("SELECT ")
+        distributed = is_distributed(getattr(tables, each.table))
         blocks.append(
             f"-- {bare(getattr(tables, each.table))}: by {each.column or 'copy'}\n"
             f"DO $voltmem$\nBEGIN\nIF NOT {distributed} THEN\n{body}END IF;\nEND\n$voltmem$;"
         )
     return "\n\n".join(["-- Citus: distribute the tables. Run it on the coordinator.", *blocks]) + "\n"
+
+
+def require_cluster_script() -> str:
+    """Return the statement that raises an error if tables cannot be distributed here, for the beginning of a script."""
+    checks = "ELS".join(
+        f"IF {condition} THEN\n    RAISE EXCEPTION USING MESSAGE = $why${why}$why$;\n"
+        for condition, why in _OBSTACLES.items()
+    )
+    return f"DO $voltmem$\nBEGIN\n{checks}END IF;\nEND\n$voltmem$;"
