@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Access
 from voltmem._postgres.connection import BoundConnection
+from voltmem._postgres.migrations.citus import is_distributed, one_server_only
 from voltmem._postgres.roles import POLICY, SETTING, protected
 from voltmem._tables import Tables
 from voltmem.errors import DatabaseError, SchemaError
@@ -49,8 +50,10 @@ class SessionStatements:
             )
             SELECT s.name AS role, ARRAY(SELECT open.name FROM open ORDER BY open.name) AS open_tables,
                 pg_catalog.set_config('{SETTING}', $1, true) AS of_user,
-                CASE WHEN NOT EXISTS (SELECT 1 FROM open) THEN pg_catalog.set_config('role', s.name, true) END AS taken
-            FROM session AS s"""
+                CASE WHEN s.name IS NOT NULL AND NOT here.is_distributed AND NOT EXISTS (SELECT 1 FROM open)
+                    THEN pg_catalog.set_config('role', s.name, true) END AS taken, here.is_distributed
+            FROM (SELECT {is_distributed(tables.conversations)} AS is_distributed) AS here
+                LEFT JOIN session AS s ON true"""
 
 
 @asynccontextmanager
@@ -76,7 +79,10 @@ async def open_session(access: Access, user_id: str) -> AsyncIterator[Connection
             ) from error.__cause__
         options = f"--schema {tables.schema} --prefix {tables.prefix}"
         script = f"Run the SQL that 'python -m voltmem sql --roles {options}' prints"
-        if row is None:
+        assert row is not None  # the statement has one row always
+        if row["is_distributed"]:
+            raise one_server_only(tables, "session() works on one server only")
+        if row["role"] is None:
             raise SchemaError(
                 f"the tables {tables} have no policies for session(), which would protect nothing. {script}"
             )
