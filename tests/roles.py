@@ -68,8 +68,21 @@ async def logins(connection: Connection, dsn: str, schema: str) -> AsyncIterator
             await connection.execute(f"DROP ROLE {name}")
 
 
-async def run_script(connection: Connection, tables: Tables, names: RoleNames) -> None:
+@asynccontextmanager
+async def dropped(connection: Connection, names: RoleNames) -> AsyncIterator[None]:
+    """Drop the roles at the end."""
+    try:
+        yield
+    finally:
+        for name in astuple(names):
+            await connection.execute(f"DROP OWNED BY {name} CASCADE")
+            await connection.execute(f"DROP ROLE {name}")
+
+
+async def run_script(
+    connection: Connection, tables: Tables, names: RoleNames, *, distributed: bool = citus.DSN is not None
+) -> None:
     """Run the script of the roles, as psql does: statement by statement, since Citus refuses several at once."""
-    text = script(tables, names, distributed=citus.DSN is not None)
+    text = script(tables, names, distributed=distributed)
     for statement in Migration("roles", text).statements(tables):
         await connection.execute(statement)

@@ -139,8 +139,8 @@ class UserStorage:
         ``voltmem.rls_user``.
 
         Raises:
-            SchemaError: The policies are not there, or a table that the session could use has none; or Citus distributes
-                the tables.
+            SchemaError: The policies are not there, or a table that the session could use has none; or the tables are
+                distributed by Citus.
             DatabaseError: The login is not a member of the application role, or the view is of a transaction.
 
         Costs four round trips, besides those of the block. The verbs take no part in it.

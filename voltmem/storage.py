@@ -309,7 +309,7 @@ class PostgresStorage(Storage):
         async def upgrade_and_distribute(connection: Connection) -> list[str]:
             if not citus:
                 return await self._upgrade(connection)
-            await require_cluster(connection)
+            await require_cluster(connection, tables)
             return [*await self._upgrade(connection), *await distribute(connection, tables)]
 
         return await self._database.run(upgrade_and_distribute)

@@ -15,7 +15,7 @@ import pytest
 from tests.citus import DSN, at, needs_citus, on
 from tests.conftest import Connection, MakeStorage
 from tests.proxy import Proxy
-from tests.roles import PREFIX, logins, run_script
+from tests.roles import PREFIX, dropped, logins, new_names, run_script
 from voltmem import (
     BoundStorage,
     ConnectionFailedError,
@@ -350,6 +350,26 @@ async def test_session_is_refused(connection: Connection, schema: str, make_stor
             async with application.for_user("ada").session():
                 raise AssertionError("a session without protection")
         await application.close()
+
+
+@needs_citus
+async def test_policies_of_sessions_are_dropped_before_the_tables_are_distributed(
+    connection: Connection, schema: str, make_storage: MakeStorage
+) -> None:
+    """Policies that read other tables are refused before anything moves; sql --roles --citus drops those of session()."""
+    tables, names = Tables(schema, PREFIX), new_names()
+    await upgrade(connection, tables)
+    async with dropped(connection, names):
+        await run_script(connection, tables, names, distributed=False)
+        storage = make_storage(migrate="off")
+
+        with pytest.raises(SchemaError, match="sql --roles --citus"):
+            await storage.upgrade_schema(citus=True)
+        assert (await storage.schema_status()).citus == "local"
+
+        await run_script(connection, tables, names)
+        await storage.upgrade_schema(citus=True)
+        assert (await storage.schema_status()).citus == "distributed"
 
 
 @needs_citus

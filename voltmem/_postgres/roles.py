@@ -135,8 +135,8 @@ def statements(tables: Tables, names: RoleNames, *, distributed: bool = False) -
     """
     Return the statements of the script, which are one transaction.
 
-    distributed: Whether the tables are distributed. Citus refuses policies that read other tables: there are none then,
-    and the session role has no privileges.
+    distributed: Whether the tables are distributed, or will be. Citus refuses policies that read other tables: there
+    are none then, and the session role has no privileges.
     """
     kinds = ("application", "read_only") if distributed else ("application", "read_only", "session")
     return [
@@ -149,7 +149,7 @@ def statements(tables: Tables, names: RoleNames, *, distributed: bool = False) -
         *_own(tables, names),
         *_use(tables, names, kinds),
         *_use_later(tables, names),
-        *([] if distributed else _protect(tables, names)),
+        *(_unprotect(tables) if distributed else _protect(tables, names)),
     ]
 
 
@@ -245,6 +245,12 @@ def _protect(tables: Tables, names: RoleNames) -> Iterator[str]:
             f'CREATE POLICY {POLICY} ON {table} AS RESTRICTIVE TO "{names.session}"\n'
             f"    USING ({condition});"
         )
+
+
+def _unprotect(tables: Tables) -> Iterator[str]:
+    """Yield the statements that drop the policies, which Citus refuses. The others stay, and allow every row."""
+    for table in protected(tables):
+        yield f"DROP POLICY IF EXISTS {POLICY} ON {table};"
 
 
 def _if(condition: str, statement: str) -> str:

@@ -128,7 +128,7 @@ def script(tables: Tables, *, distributed: bool = False) -> str:
         f"-- All statements that voltmem needs for {tables}. Those that were applied are skipped in another run.\n"
         "-- psql is to stop at the first error: psql --set ON_ERROR_STOP=1\n"
         f"{PINNED_PATH};",
-        *([citus.require_cluster_script()] if distributed else []),
+        *([citus.require_cluster_script(tables)] if distributed else []),
         # Checked first, because IF NOT EXISTS needs the privilege even if the schema exists.
         _where(f"pg_catalog.to_regnamespace('\"{tables.schema}\"') IS NULL", create_schema),
         create_ledger,

@@ -69,18 +69,6 @@ For transactions that change several tables. Otherwise Citus changes the shards 
 connections, and the transaction cannot change a table with a foreign key to it afterwards, nor a function.
 """
 _IS_THERE: Final = "pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
-_OBSTACLES: Final = {
-    f"NOT {_IS_THERE}": "this database has no Citus, so the tables cannot be distributed. On the coordinator and on "
-    "each worker, set shared_preload_libraries = 'citus' and run CREATE EXTENSION citus, then citus_add_node() on the "
-    "coordinator; or leave out the option citus",
-    "(SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group)": "this server is a worker of Citus. Connect to the "
-    "coordinator, which distributes the tables",
-    # Without any node, Citus makes the coordinator the only one.
-    "(SELECT pg_catalog.count(*) > 0 AND NOT pg_catalog.bool_or(isactive AND shouldhaveshards) "
-    "FROM pg_catalog.pg_dist_node)": "no server of Citus may have rows. Add workers with citus_add_node(), or let the "
-    "coordinator have them: citus_set_node_property(host, port, 'shouldhaveshards', true)",
-}
-"""Why tables cannot be distributed, by its condition. A condition is valid SQL if those before it are false."""
 _ALONE: Final = (
     "Citus has no workers yet, so the coordinator has all rows. Add workers later with citus_add_node(), and move rows "
     "to them with citus_rebalance_start()"
@@ -106,9 +94,34 @@ def one_server_only(tables: Tables, what: str) -> SchemaError:
     return SchemaError(f"the tables {tables} are distributed by Citus, and {what}")
 
 
-async def require_cluster(connection: Connection) -> None:
-    """Raise SchemaError if tables cannot be distributed here. Logs a warning if there are no workers."""
-    for condition, why in _OBSTACLES.items():
+def _obstacles(tables: Tables) -> dict[str, str]:
+    """
+    Return why tables cannot be distributed, by its condition.
+
+    A condition is valid SQL if those before it are false.
+    """
+    named = ", ".join(f"pg_catalog.to_regclass('{getattr(tables, each.table)}')::oid" for each in LAYOUT)
+    options = f"--schema {tables.schema} --prefix {tables.prefix}"
+    return {
+        f"NOT {_IS_THERE}": "this database has no Citus, so the tables cannot be distributed. On the coordinator and "
+        "on each worker, set shared_preload_libraries = 'citus' and run CREATE EXTENSION citus, then citus_add_node() "
+        "on the coordinator; or leave out --citus",
+        "(SELECT groupid <> 0 FROM pg_catalog.pg_dist_local_group)": "this server is a worker of Citus. Connect to the "
+        "coordinator, which distributes the tables",
+        # Without any node, Citus makes the coordinator the only one.
+        "(SELECT pg_catalog.count(*) > 0 AND NOT pg_catalog.bool_or(isactive AND shouldhaveshards) "
+        "FROM pg_catalog.pg_dist_node)": "no server of Citus may have rows. Add workers with citus_add_node(), or let "
+        "the coordinator have them: citus_set_node_property(host, port, 'shouldhaveshards', true)",
+        f"EXISTS (SELECT 1 FROM pg_catalog.pg_policy WHERE polrelid IN ({named}) AND "
+        "pg_catalog.concat(polqual, polwithcheck) LIKE '%{SUBLINK %')": "the tables have policies that read other "
+        "tables, which Citus refuses. First drop your own, and run the SQL that 'python -m voltmem sql --roles --citus "
+        f"{options}' prints, which drops those of session()",
+    }
+
+
+async def require_cluster(connection: Connection, tables: Tables) -> None:
+    """Raise SchemaError if the tables cannot be distributed here. Logs a warning if there are no workers."""
+    for condition, why in _obstacles(tables).items():
         if await connection.fetchval(f"SELECT {condition}"):
             raise SchemaError(why)
     if not await connection.fetchval("SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_node WHERE groupid <> 0"):
@@ -193,10 +206,14 @@ def script(tables: Tables) -> str:
     return "\n\n".join(["-- Citus: distribute the tables. Run it on the coordinator.", *blocks]) + "\n"
 
 
-def require_cluster_script() -> str:
-    """Return the statement that raises an error if tables cannot be distributed here, for the beginning of a script."""
+def require_cluster_script(tables: Tables) -> str:
+    """Return the statement that does as require_cluster(), for the beginning of a script."""
     checks = "ELS".join(
-        f"IF {condition} THEN\n    RAISE EXCEPTION USING MESSAGE = $why${why}$why$;\n"
-        for condition, why in _OBSTACLES.items()
+        f"IF {condition} THEN\n    RAISE EXCEPTION USING MESSAGE = {_literal(why)};\n"
+        for condition, why in _obstacles(tables).items()
     )
     return f"DO $voltmem$\nBEGIN\n{checks}END IF;\nEND\n$voltmem$;"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
