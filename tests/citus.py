@@ -73,7 +73,10 @@ SLOW: Final = "a call with 1,000 messages, or with one of 10 MB, takes longer th
 TRIGGER: Final = "the test creates a trigger"
 LOCK_TIMEOUT: Final = "lock_timeout does not reach the workers, so a batch waits for who creates a conversation"
 
+VOLTAGENT: Final = "VoltAgent is not used on distributed tables"
+
 EXCEPTED: Final = {
+    "tests/across/test_matrix.py::test_every_reader_is_shown_what_every_writer_stores[VoltAgent": VOLTAGENT,
     "tests/areas/changes/": "no trigger notifies watchers: they poll (tests/postgres/test_citus.py)",
     "tests/areas/test_files_in_messages.py": FILES_STAY,
     "tests/agents/test_memory.py::test_a_conversation_that_cannot_have_its_message_is_not_made": TRIGGER,
@@ -125,7 +128,7 @@ EXCEPTED: Final = {
     "tests/postgres/test_migration_faults.py": "as test_migrations.py",
     "tests/postgres/test_upgrades.py": "as test_migrations.py",
     "tests/postgres/test_unreleased.py": "as test_migrations.py",
-    "tests/postgres/voltagent/": "VoltAgent's tables are not distributed",
+    "tests/postgres/voltagent/": VOLTAGENT,
     "tests/test_errors.py::test_every_error_is_raised_by_something[QuotaExceededError]": QUOTAS,
     "tests/test_errors.py::test_a_fault_of_the_server_is_an_error_of_ours[disk full]": TRIGGER,
     "tests/test_cancellation.py::test_migrations_that_are_cancelled": "as test_migrations.py",
