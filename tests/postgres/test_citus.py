@@ -356,7 +356,7 @@ async def test_session_is_refused(connection: Connection, schema: str, make_stor
 async def test_policies_of_sessions_are_dropped_before_the_tables_are_distributed(
     connection: Connection, schema: str, make_storage: MakeStorage
 ) -> None:
-    """Policies that read other tables are refused before anything moves; sql --roles --citus drops those of session()."""
+    """Policies that read other tables are refused before anything moves; sql --roles --citus drops session()'s."""
     tables, names = Tables(schema, PREFIX), new_names()
     await upgrade(connection, tables)
     async with dropped(connection, names):
