@@ -405,7 +405,9 @@ class Messages(Area):
 
     async def _read(self, query: MessageQuery) -> list[Message]:
         sql, arguments = query.sql(self._options.tables)
-        found = list(map(Message.from_row, await self._executor.fetch(sql, *arguments)))
+        rows = await self._executor.fetch(sql, *arguments)
+        found = list(map(Message.from_row, rows))
+        rows.clear()  # they take as much memory, and the driver's future has them until this task waits again
         for place in (query.before, query.after):
             if not found and isinstance(place, str):  # the end of the conversation, or a missing message
                 statement = self._sql(MessageStatements).has
