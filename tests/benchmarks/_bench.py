@@ -150,7 +150,7 @@ class Bench:
         self.progress.remove_task(task)
 
     async def start_anew(self, messages: int = 0) -> None:
-        """Reset both sets of tables to the same conversations, each with this number of messages."""
+        """Reset both sets of tables to the same conversations, each with so many questions and answers."""
         for tables in (self.ours, self.yardstick):
             filled = (tables.conversations, tables.changed_lines, tables.messages, tables.payloads, tables.shares)
             await self.pool.execute(f"TRUNCATE {', '.join(filled)}")
@@ -160,7 +160,8 @@ class Bench:
             )
             await self.pool.execute(
                 f"INSERT INTO {tables.messages} (conversation_id, message_id, role, content, type) "
-                "SELECT 'c' || n % $3, 'old-' || n, 'user', $1, 'text' FROM generate_series(1, $2) AS n",
+                "SELECT 'c' || n % $3, 'old-' || n, CASE n / $3 % 2 WHEN 0 THEN 'user' ELSE 'assistant' END, $1, "
+                "'text' FROM generate_series(1, $2) AS n",
                 TEXT,
                 messages * self.conversations,
                 self.conversations,
