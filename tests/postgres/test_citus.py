@@ -177,7 +177,7 @@ async def sent(connection: Connection, statement: str, *arguments: object) -> li
     connection.add_log_listener(lambda _, message: lines.append(message.message))
     await connection.execute("SET client_min_messages = notice")
     await connection.execute("SET citus.log_remote_commands = on")
-    assert len(await connection.fetch(statement, *arguments)) == 1
+    assert await connection.fetch(statement, *arguments)
     return [line.split()[1] for line in lines if line.startswith("issuing ")]
 
 
@@ -205,13 +205,38 @@ async def test_a_mark_is_one_statement_on_one_worker(
 
 
 @needs_citus
-async def test_create_conversation_commits_in_one_phase(connection: Connection, migrated: str) -> None:
-    """A new conversation concerns one worker, so it needs no two-phase commit, which would wait for the disk twice."""
-    statement = ConversationStatements(Tables(migrated, "voltagent_memory")).create
+@pytest.mark.parametrize(("verb", "reads"), [("create", []), ("ensure", ["SELECT"])])
+async def test_a_new_conversation_commits_in_one_phase(
+    verb: str, reads: list[str], connection: Connection, migrated: str
+) -> None:
+    """It concerns one worker, so it needs no two-phase commit, which waits for the disk twice, and for all workers."""
+    statement = getattr(ConversationStatements(Tables(migrated, "voltagent_memory")), verb)
 
     commands = await sent(connection, statement, "c2", "r", "ada", None, "{}", None, None)
 
-    assert commands == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+    assert commands == ["BEGIN", "INSERT", *reads, "SELECT", "COMMIT"]
+
+
+@needs_citus
+async def test_an_item_is_one_statement_on_one_worker(storage: PostgresStorage, connection: Connection) -> None:
+    """get_conversation_item() asks the conversation's worker alone, for its last message, too."""
+    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+
+    commands = await sent(connection, SidebarStatements(storage._options.tables).get, "c1", "ada")
+
+    assert commands.count("WITH") + commands.count("SELECT") <= 2
+    assert "PREPARE" not in commands
+
+
+@needs_citus
+async def test_delete_file_deletes_on_one_worker(storage: PostgresStorage, connection: Connection) -> None:
+    """delete_file() is sent to the worker of the user's files alone."""
+    file = await storage.put_file("ada", b"one")
+    call = f"SELECT {storage._options.tables.release_files}($1, $2, true)"
+
+    commands = await sent(connection, call, "ada", [file.id])
+
+    assert commands == ["BEGIN", "SELECT", "DELETE", "COMMIT"]
 
 
 @needs_citus
