@@ -1936,8 +1936,6 @@ class Storage:
         Raises:
             ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
             InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
-
-        One round trip; a second one if another session creates it at the same moment.
         """
     def get_conversation(self, conversation_id: str) -> Conversation | None:
         """

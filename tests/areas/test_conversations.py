@@ -1,5 +1,6 @@
 """Conversations can be created, found, listed, changed and deleted."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -319,3 +320,20 @@ async def test_schemas_and_prefixes_do_not_meet(make_storage: MakeStorage) -> No
     await one.create_conversation({"id": "c1", "user_id": "ada"})
 
     assert await two.get_conversation("c1") is None
+
+
+@pytest.mark.parametrize("user", ["ada", "bob"])
+async def test_ensure_conversation_waits_for_no_change_of_one_that_is_there(
+    storage: PostgresStorage, user: str
+) -> None:
+    """While a transaction has changed it, its user gets it at once, and another user the error."""
+    made = await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+
+    async with storage.transaction() as tx:
+        await tx.update_conversation("c1", title="Changed")
+        async with asyncio.timeout(5):
+            if user == "ada":
+                assert await storage.ensure_conversation({"id": "c1", "user_id": user}) == made
+            else:
+                with pytest.raises(ConversationNotFoundError):
+                    await storage.ensure_conversation({"id": "c1", "user_id": user})

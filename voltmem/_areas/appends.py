@@ -234,11 +234,10 @@ class BatchedAppends(Appends):
         error: BaseException | None = None
         try:
             await self._run(statement)
-        except Exception as raised:
-            error = raised  # becomes the result of the call
         except BaseException as raised:
             error = raised
-            raise
+            if not isinstance(raised, Exception):  # an error becomes the result of the call
+                raise
         finally:
             self._end(ended, error)
             ended.cancel()  # wakes flush()

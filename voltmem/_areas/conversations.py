@@ -51,15 +51,20 @@ class ConversationStatements:
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="true")}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
-        # The usual case, an existing conversation, writes nothing, and another user's is not waited for. Citus
-        # returns a new one twice.
+        # The usual case, an existing conversation, writes nothing, and another user's is not waited for. DO UPDATE
+        # (without a change), not DO NOTHING: a row that another session has just committed is not in this statement's
+        # snapshot, but the update returns it. Not VALUES, though Citus would need one server only: an insertion without
+        # a condition waits for whoever is changing the row that it meets.
         self.ensure = f"""
             WITH found AS (
                 SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
             ), made AS (
-                INSERT INTO {table} ({names}) VALUES ({new_row})
-                ON CONFLICT (id) DO NOTHING
-                RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="true")}
+                INSERT INTO {table} AS existing ({names}) SELECT {new_row}
+                WHERE NOT EXISTS (SELECT 1 FROM found)
+                    AND NOT EXISTS (SELECT 1 FROM {table} WHERE id = $1 AND user_id <> $3)
+                ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
+                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
+                RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="existing.xmax = 0")}
             ){with_is_deleted(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
         self.get = f"""
             SELECT {columns} FROM {table}
@@ -150,15 +155,9 @@ class Conversations(Area):
         Raises:
             ConversationNotFoundError: The conversation with this id is another user's, or was soft-deleted.
             InvalidInputError: A field is missing, unknown or has the wrong type, or a time is more than a day ahead.
-
-        One round trip; a second one if another session creates it at the same moment.
         """
         new = _new(conversation)
-        sql, arguments = self._sql(ConversationStatements).ensure, new.to_row()
-        row = await self._executor.fetchrow(sql, *arguments)
-        if row is not None and row["id"] is None and not row["is_deleted"]:
-            # Another session has created it since the statement began; or another user has.
-            row = await self._executor.fetchrow(sql, *arguments)
+        row = await self._executor.fetchrow(self._sql(ConversationStatements).ensure, *new.to_row())
         return Conversation.from_row(require_found(row, new.id, new.user_id))
 
     async def get_conversation(self, conversation_id: str) -> Conversation | None:
