@@ -52,7 +52,7 @@ async def upgrade(connection: Connection, tables: Tables, *, looks_for_pooler: b
     If voltagent.MESSAGES is among them, the caller does that one: it reads messages.
     looks_for_pooler: Whether to raise PoolerNoticedError, before anything is done, if a pooler is in between.
     """
-    known, unmet = migrations(), f"{voltagent.unmet(tables)} UNION ALL {voltagent.unread(tables)}"
+    known, unmet = migrations(), voltagent.unmet(tables, messages=True)
     if await is_current(connection, tables, known, unmet, looks_for_pooler=looks_for_pooler):
         return []
     done = [unreleased.NAME] if await unreleased.replace(connection, tables) else []

@@ -30,37 +30,37 @@ _FILLED: Final = {
 _USER: Final = "coalesce(nullif(pg_catalog.current_setting('voltmem.user_id', true), ''), 'default')"
 
 
-def _demanded(tables: Tables) -> str:
-    """Return the FROM item of the columns that voltmem does not fill, and that have no default and must not be NULL."""
-    return " UNION ALL ".join(
-        f"""SELECT attrelid, attname FROM pg_catalog.pg_attribute
-            WHERE attrelid = pg_catalog.to_regclass('{table}')::oid AND attnum > 0 AND NOT attisdropped
-                AND attnotnull AND NOT atthasdef AND attidentity = ''
-                AND attname <> ALL ('{{{",".join(_FILLED[name])}}}'::name[])"""
-        for name, table in (("conversations", tables.conversations), ("messages", tables.messages))
+def _demanding(tables: Tables, *, or_else: str = "false") -> str:
+    """
+    Return the SELECT of the columns that have to be changed.
+
+    Those that voltmem does not fill, that have no default and must not be NULL; and user_id of the messages, if its
+    default is not voltmem's, or in another case, *or_else*. One scan of one table: each opening plans this statement in
+    a new session, which takes longer than to execute it.
+    """
+    conversations, messages = (
+        f"pg_catalog.to_regclass('{table}')::oid" for table in (tables.conversations, tables.messages)
     )
+    filled = {name: f"'{{{','.join(columns)}}}'::name[]" for name, columns in _FILLED.items()}
+    return f"""SELECT attrelid, attname FROM pg_catalog.pg_attribute AS a
+            WHERE attrelid IN ({conversations}, {messages}) AND attnum > 0 AND NOT attisdropped
+                AND CASE WHEN attrelid = {messages} AND attname = 'user_id' THEN coalesce((
+                    SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef AS d
+                    WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum
+                ), '') NOT LIKE '%voltmem.user_id%' OR {or_else}
+                ELSE attnotnull AND NOT atthasdef AND attidentity = '' AND attname <> ALL (
+                    CASE attrelid WHEN {conversations} THEN {filled["conversations"]} ELSE {filled["messages"]} END
+                ) END"""
 
 
-def _foreign_user(tables: Tables) -> str:
-    """Return the FROM item of the column user_id of the messages, if its default is not voltmem's."""
-    return f"""SELECT a.attrelid, a.attname FROM pg_catalog.pg_attribute AS a
-            LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-            WHERE a.attrelid = pg_catalog.to_regclass('{tables.messages}')::oid AND a.attname = 'user_id'
-                AND NOT a.attisdropped
-                AND coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') NOT LIKE '%voltmem.user_id%'"""
+def unmet(tables: Tables, *, messages: bool = False) -> str:
+    """Return the SELECT of a row for each column to be changed; messages: or if VoltAgent may not read some."""
+    return _demanding(tables, or_else=_is_unread(tables) if messages else "false")
 
 
-def unmet(tables: Tables) -> str:
-    """Return the SELECT of a row for each column that has to be changed."""
-    return f"SELECT 1 FROM ({_demanded(tables)} UNION ALL {_foreign_user(tables)}) AS demanded"
-
-
-def unread(tables: Tables) -> str:
-    """Return the SELECT of a row if there may be messages that VoltAgent cannot read."""
-    return f"""SELECT 1 FROM pg_catalog.pg_attribute
-            WHERE attrelid = pg_catalog.to_regclass('{tables.messages}')::oid AND attname = 'user_id'
-                AND NOT attisdropped
-                AND NOT EXISTS (SELECT 1 FROM {tables.migrations} WHERE name = '{MESSAGES}')"""
+def _is_unread(tables: Tables) -> str:
+    """Return the condition that there may be messages that VoltAgent cannot read, if it uses the tables."""
+    return f"NOT EXISTS (SELECT 1 FROM {tables.migrations} WHERE name = '{MESSAGES}')"
 
 
 def script(tables: Tables) -> str:
@@ -69,14 +69,15 @@ def script(tables: Tables) -> str:
 DECLARE
     demanded record;
 BEGIN
-FOR demanded IN {_demanded(tables)} LOOP
-    EXECUTE pg_catalog.format(
-        'ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', demanded.attrelid::regclass, demanded.attname
-    );
+FOR demanded IN {_demanding(tables)} LOOP
+    IF demanded.attname = 'user_id' THEN
+        ALTER TABLE {tables.messages} ALTER COLUMN user_id SET DEFAULT {_USER};
+    ELSE
+        EXECUTE pg_catalog.format(
+            'ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', demanded.attrelid::regclass, demanded.attname
+        );
+    END IF;
 END LOOP;
-IF EXISTS ({_foreign_user(tables)}) THEN
-    ALTER TABLE {tables.messages} ALTER COLUMN user_id SET DEFAULT {_USER};
-END IF;
 END
 $voltmem$;"""
 
@@ -97,7 +98,7 @@ async def adapt(connection: Connection, tables: Tables) -> list[str]:
             return todo
 
     done = await retry_while_in_use(step) if await missing(connection, tables) else []
-    return [*done, MESSAGES] if await connection.fetchval(f"SELECT EXISTS ({unread(tables)})") else done
+    return [*done, MESSAGES] if await connection.fetchval(f"SELECT EXISTS ({unmet(tables, messages=True)})") else done
 
 
 async def record_messages(connection: Connection, tables: Tables) -> None:
