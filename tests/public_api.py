@@ -33,6 +33,7 @@ MODULES = (
     "voltmem.models",
     "voltmem.options",
     "voltmem.parts",
+    "voltmem.tokens",
     "voltmem.sync",
     "voltmem.testing",
     "voltmem.web",

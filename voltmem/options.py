@@ -8,8 +8,9 @@ from typing import Final, Literal, TypeAlias, TypedDict
 
 from voltmem._tables import Tables
 from voltmem._targets import ConnectionTarget, check_choice
-from voltmem._values import check_count, check_flag, check_seconds
+from voltmem._values import Unset, check_count, check_flag, check_seconds
 from voltmem.errors import InvalidInputError, InvalidOptionError
+from voltmem.tokens import CountTokens, Encoding
 
 __all__ = [
     "CONVERSATION_LIMIT",
@@ -31,6 +32,7 @@ __all__ = [
     "Migrate",
     "OnLimit",
     "Quotas",
+    "Window",
 ]
 
 Migrate: TypeAlias = Literal["auto", "check", "off"]
@@ -142,3 +144,13 @@ class StorageOptions:
         check_choice("on_limit", self.on_limit, ("delete", "archive"))
         check_choice("migrate", self.migrate, ("auto", "check", "off"))
         check_choice("files", self.files, ("inline", "extract"))
+
+
+class Window(TypedDict, total=False):
+    """Which messages an adapter passes to a model: the arguments of ``memory.messages()``."""
+
+    limit: int | Unset | None
+    turns: int | None
+    tokens: int | None
+    count: Encoding | CountTokens
+    shorten_results: int | None

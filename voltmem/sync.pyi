@@ -37,6 +37,7 @@ from voltmem.models import (
     Owner,
 )
 from voltmem.options import ConnectionOptions, KeepFiles, Migrate, OnLimit, Quotas
+from voltmem.tokens import CountTokens, Encoding
 
 __all__ = [
     "AgentRun",
@@ -145,7 +146,15 @@ class ConversationMemory:
     @property
     def resource_id(self) -> str:
         """The agent or project, if this handle creates the conversation."""
-    def messages(self, *, limit: int | Unset | None = ..., turns: int | None = None) -> list[Message]:
+    def messages(
+        self,
+        *,
+        limit: int | Unset | None = ...,
+        turns: int | None = None,
+        tokens: int | None = None,
+        count: Encoding | CountTokens = "o200k",
+        shorten_results: int | None = None,
+    ) -> list[Message]:
         """
         Return the newest messages, oldest first, in a form that models accept.
 
@@ -157,12 +166,20 @@ class ConversationMemory:
                 There are fewer only if the next older tool turn does not fit as a whole.
             turns: Instead of limit: how many of the last turns. A turn begins with what the user says, and ends before
                 the user speaks again; the current turn counts.
+            tokens: Instead of limit: how many tokens they have at most, the system message included, by the estimate.
+                A message has 4 beside its text, a picture or another file 1,000. If the newest message, or tool turn,
+                is larger, there is only the system message, which is never left out.
+            count: What tokens are: the tokenizer that is estimated, see ``estimate_tokens()``, or a function that
+                returns the tokens of a text. The function may be called in a thread.
+            shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
+                beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
         Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
-        many of the rows are left out that the limit is not reached.
+        many of the rows are left out that the limit is not reached. With tokens it reads at most a quarter as many rows
+        as tokens, and some four times the text that it returns, in one round trip.
         """
     def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """

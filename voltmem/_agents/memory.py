@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from functools import partial
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, Unpack, runtime_checkable
 
+from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_short_results
 from voltmem._agents.files import with_files
 from voltmem._agents.windows import exchanges, only_speak, tool_turns, window
-from voltmem._areas.area import access
+from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user, with_gone
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
@@ -17,15 +19,18 @@ from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, Win
 from voltmem._areas.quotas import room
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_count, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError, InvalidQueryError
 from voltmem.models import Conversation, Message, MessageLike, messages_of
-from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.parts import SYSTEM_ROLES
+from voltmem.tokens import BYTES_A_TOKEN, CountTokens, Encoding
 
 # How many rows are read beyond the window, so that a tool turn at its beginning is usually read whole.
 _ROWS_BEYOND: Final = 8
 _ALL: Final = 2**31
+# How many bytes of text a tokenizer makes one token of, at most: long runs of spaces.
+_MOST_BYTES_A_TOKEN: Final = 256
 # How many ids of messages a handle remembers: enough for all answers that grow at a time.
 _MESSAGES_SEEN: Final = 1000
 
@@ -56,7 +61,15 @@ class Memory(Protocol):
         """The agent or project."""
         ...
 
-    async def messages(self, *, limit: int | None = ..., turns: int | None = None) -> list[Message]:
+    async def messages(
+        self,
+        *,
+        limit: int | None = ...,
+        turns: int | None = None,
+        tokens: int | None = None,
+        count: Encoding | CountTokens = "o200k",
+        shorten_results: int | None = None,
+    ) -> list[Message]:
         """Return the newest messages, oldest first, in a form that models accept."""
         ...
 
@@ -214,7 +227,15 @@ class ConversationMemory:
 
     # --- reading ----------------------------------------------------------------------------------------------
 
-    async def messages(self, *, limit: int | Unset | None = UNSET, turns: int | None = None) -> list[Message]:
+    async def messages(
+        self,
+        *,
+        limit: int | Unset | None = UNSET,
+        turns: int | None = None,
+        tokens: int | None = None,
+        count: Encoding | CountTokens = "o200k",
+        shorten_results: int | None = None,
+    ) -> list[Message]:
         """
         Return the newest messages, oldest first, in a form that models accept.
 
@@ -226,14 +247,23 @@ class ConversationMemory:
                 There are fewer only if the next older tool turn does not fit as a whole.
             turns: Instead of limit: how many of the last turns. A turn begins with what the user says, and ends before
                 the user speaks again; the current turn counts.
+            tokens: Instead of limit: how many tokens they have at most, the system message included, by the estimate.
+                A message has 4 beside its text, a picture or another file 1,000. If the newest message, or tool turn,
+                is larger, there is only the system message, which is never left out.
+            count: What tokens are: the tokenizer that is estimated, see ``estimate_tokens()``, or a function that
+                returns the tokens of a text. The function may be called in a thread.
+            shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
+                beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
 
         Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
-        many of the rows are left out that the limit is not reached.
+        many of the rows are left out that the limit is not reached. With tokens it reads at most a quarter as many rows
+        as tokens, and some four times the text that it returns, in one round trip.
         """
-        return await self._window(Message.from_row, limit, turns)
+        window = Window(limit=limit, turns=turns, tokens=tokens, count=count, shorten_results=shorten_results)
+        return await self._window(Message.from_row, **window)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """
@@ -269,16 +299,53 @@ class ConversationMemory:
         sql = self._access.sql(FileStatements)
         return await with_files(self._access.executor, sql, self._user_id, self._id, messages)
 
-    async def _window(
-        self, from_row: FromRow[MessageT], limit: int | Unset | None, turns: int | None
-    ) -> list[MessageT]:
+    async def _window(self, from_row: FromRow[MessageT], **window: Unpack[Window]) -> list[MessageT]:
+        limit, turns, tokens = window.get("limit", UNSET), window.get("turns"), window.get("tokens")
+        if sum((limit is not UNSET, turns is not None, tokens is not None)) > 1:
+            raise InvalidQueryError("limit, which counts messages, turns and tokens: pass one of them")
+        most = window.get("shorten_results")
+        if most is not None:
+            check_count("shorten_results", most, minimum=100)
+        short = partial(with_short_results, most=most)
+        if tokens is not None:
+            return await self._of_tokens(from_row, tokens, window.get("count", "o200k"), short)
         if turns is not None:
-            if limit is not UNSET:
-                raise InvalidQueryError("limit, which counts messages, and turns were both given: pass one of them")
-            query = WindowQuery(self._id, self._user_id, turns=turns)
-            system, found = _without_system(*await self._read(from_row, query))
-            return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
-        most = self._access.options.storage_limit if limit is UNSET else limit
+            found = await self._of_turns(from_row, turns)
+        else:
+            found = await self._of_limit(from_row, self._access.options.storage_limit if limit is UNSET else limit)
+        return found if most is None else [short(message) for message in found]
+
+    async def _of_tokens(
+        self, from_row: FromRow[MessageT], tokens: int, count: Encoding | CountTokens, short: Callable[..., MessageT]
+    ) -> list[MessageT]:
+        check_count("tokens", tokens)
+        weigh = partial(tokens_of, count=counter(count))
+        query = WindowQuery(
+            self._id,
+            self._user_id,
+            limit=tokens // TOKENS_OF_MESSAGE,
+            tokens=tokens,
+            tokens_of_message=TOKENS_OF_MESSAGE,
+            bytes_a_token=_MOST_BYTES_A_TOKEN if callable(count) else BYTES_A_TOKEN,
+        )
+        while True:
+            first, newest = await self._read(from_row, query)
+            all_read = not newest or newest[0].id == first[0].id
+            system, found = _without_system(first, newest)
+            room = tokens - sum(map(weigh, system))
+            size = sum(len(message.content) for message in found if isinstance(message.content, str))
+            fitting, others_follow = await off_loop_if_long(size, _fitting, found, short, room, weigh, not all_read)
+            # With fewer rows than the limit, the next one alone is too much.
+            if all_read or others_follow or query.limit is None or len(newest) < query.limit:
+                return [*system, *fitting] if tokens else []
+            query = replace(query, limit=4 * query.limit)
+
+    async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:
+        query = WindowQuery(self._id, self._user_id, turns=turns)
+        system, found = _without_system(*await self._read(from_row, query))
+        return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
+
+    async def _of_limit(self, from_row: FromRow[MessageT], most: int | None) -> list[MessageT]:
         query = WindowQuery(self._id, self._user_id, limit=most)
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
@@ -405,6 +472,17 @@ class ConversationMemory:
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
+
+
+def _fitting(
+    messages: list[MessageT],
+    short: Callable[[MessageT], MessageT],
+    room: int,
+    weigh: Callable[[MessageT], int],
+    cut_off: bool,
+) -> tuple[list[MessageT], bool]:
+    """Return the newest messages that fit, with short results, and whether others follow that do not."""
+    return window(tool_turns([short(message) for message in messages], cut_off=cut_off), room, weigh)
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
@@ -46,6 +46,7 @@ from voltmem._values import (
 )
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
 from voltmem.models import Conversation, NativeMessage, Owner
+from voltmem.options import Window
 
 
 class NativeStatements:
@@ -230,11 +231,9 @@ class NativeMemory(ConversationMemory):
             self._seen.began_at = moment
         return self
 
-    async def native_messages(
-        self, *, limit: int | Unset | None = UNSET, turns: int | None = None
-    ) -> list[NativeMessage]:
-        """Return the same messages as messages(), with the framework's form of each that has one."""
-        return await self._window(NativeMessage.from_row, limit, turns)
+    async def native_messages(self, **window: Unpack[Window]) -> list[NativeMessage]:
+        """Return what messages() returns for these arguments, with the framework's form of each that has one."""
+        return await self._window(NativeMessage.from_row, **window)
 
     async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """

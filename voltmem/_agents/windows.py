@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
@@ -153,12 +153,13 @@ def _is_said(part: Part) -> bool:
     return not isinstance(part, Reasoning)
 
 
-def window(groups: Sequence[Sequence[MessageT]], limit: int | None) -> tuple[list[MessageT], bool]:
-    """Return the messages of the newest groups that fit into the limit, and whether a group did not fit."""
-    count, begin = 0, len(groups)
-    while begin and (limit is None or count + len(groups[begin - 1]) <= limit):
+def window(
+    groups: Sequence[Sequence[MessageT]], limit: int | None, weigh: Callable[[MessageT], int] = lambda _: 1
+) -> tuple[list[MessageT], bool]:
+    """Return the messages of the newest groups whose weights fit into the limit, and whether a group did not fit."""
+    weight, begin = 0, len(groups)
+    while begin and (limit is None or (weight := weight + sum(map(weigh, groups[begin - 1]))) <= limit):
         begin -= 1
-        count += len(groups[begin])
     return [message for group in groups[begin:] for message in group], begin > 0
 
 

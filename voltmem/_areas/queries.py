@@ -390,16 +390,22 @@ class WindowQuery(_ShapedQuery):
     """Only the messages of the newest *turns* turns, including the current one."""
     exchanges: int | None = None
     """Only the newest *exchanges* exchanges: messages of the user and the assistant, without tools."""
+    tokens: int | None = None
+    """With a limit: only the newest messages that together may have no more tokens."""
+    tokens_of_message: int = 0
+    """With tokens: how many a plain text has, beside its bytes."""
+    bytes_a_token: int = 1
+    """With tokens: how many bytes of a plain text are a token, at most."""
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
         check_owner("user_id", self.user_id)
-        for name in ("limit", "turns", "exchanges"):
+        for name in ("limit", "turns", "exchanges", "tokens"):
             if (count := getattr(self, name)) is not None:
                 check_count(name, count)
 
     def _shape(self) -> tuple[object, ...]:
-        given = (number is None for number in (self.limit, self.turns, self.exchanges))
+        given = (number is None for number in (self.limit, self.turns, self.exchanges, self.tokens))
         return WindowQuery, self.user_id is ANY_USER, *given
 
     def _select(self, tables: Tables) -> tuple[str, Sequence[str]]:
@@ -411,20 +417,38 @@ class WindowQuery(_ShapedQuery):
             of_it += f" AND coalesce(author, {owner_of(tables, conversation)}) = {user}"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
-        limits = [since] if since else []
-        if self.limit is not None:
-            limits.append(f"{statement.argument('limit')}::bigint")
-        limit = f"LIMIT least({', '.join(limits)})" if limits else ""
+        if self.tokens is not None:
+            newest = self._within_budget(statement, of_it)
+        else:
+            limits = [since] if since else []
+            if self.limit is not None:
+                limits.append(f"{statement.argument('limit')}::bigint")
+            limit = f"LIMIT least({', '.join(limits)})" if limits else ""
+            newest = f"{of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit}"
         text = f"""{start}
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
                 (SELECT true AS is_first, {message_columns(tables)} {of_it} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
-                (SELECT false, {message_columns(tables)} {of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit})
+                (SELECT false, {message_columns(tables)} {newest})
             ) AS m ON true
             WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments
+
+    def _within_budget(self, statement: Select, of_it: str) -> str:
+        """Return the rest of the SELECT of the newest messages, up to those that have too many tokens for certain."""
+        plain = f"""format IS NULL AND content_json IS NULL AND NOT {IS_THEIRS} AND {TYPE} = 'text'
+                        AND {ROLE} NOT IN ('tool', 'function') AND pg_catalog.left(content, 1) NOT IN ('{{', '[')"""
+        text = f"pg_catalog.octet_length(content) / {statement.argument('bytes_a_token')}::integer"
+        # Others may be left out of the window, such as results without their call.
+        at_least = f"CASE WHEN {plain} THEN {statement.argument('tokens_of_message')}::integer + {text} ELSE 0 END"
+        newest_first = "ORDER BY created_at DESC, seq DESC"
+        # LIMIT of a subquery: the planner expects that it is a part of the rows, however many, so it walks the index.
+        return f"""FROM (
+                    SELECT m.*, pg_catalog.sum({at_least}) OVER ({newest_first} ROWS UNBOUNDED PRECEDING) AS at_least
+                    {of_it} {newest_first} LIMIT (SELECT {statement.argument("limit")}::bigint)
+                ) AS m WHERE at_least <= {statement.argument("tokens")}::bigint {newest_first}"""
 
     def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
         """Return a WITH that finds the first message of the window, and an expression of the LIMIT (NULL: all)."""

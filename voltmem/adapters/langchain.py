@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
+from typing import Annotated, Any, Final, NotRequired, TypeAlias, Unpack, cast
 
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory
@@ -30,7 +30,7 @@ from voltmem._values import UNSET, JsonObject, Unset, check_id, check_user, json
 from voltmem.adapters._either import EitherStorage
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
-from voltmem.options import DEFAULT_RESOURCE_ID
+from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.parts import File, Part, Text, ToolCall, plain
 from voltmem.parts import langchain as forms
 from voltmem.parts._providers import (
@@ -250,9 +250,8 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         user_id: The user of the conversations. Not given: the user_id of each run's context, an attribute or a key. A
             run whose context has none is refused.
         resource_id: The agent or project of new conversations.
-        limit: The maximum number of messages in the history, which is always a valid window. Not given: the storage's
-            storage_limit. None: all.
-        turns: The number of newest turns in the history, instead of limit.
+        window: Which messages are the history, as in ``memory.messages()``: limit, turns or tokens; count,
+            shorten_results.
 
     Loading takes one round trip. Storing takes one before each call of the model, and one at the end. These errors are
     raised before the model is called:
@@ -271,8 +270,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         *,
         user_id: str | Unset = UNSET,
         resource_id: str = DEFAULT_RESOURCE_ID,
-        limit: int | Unset | None = UNSET,
-        turns: int | None = None,
+        **window: Unpack[Window],
     ) -> None:
         super().__init__()
         if user_id is not UNSET:
@@ -281,8 +279,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._storage = EitherStorage(storage)
         self._user_id = user_id
         self._resource_id = resource_id
-        self._limit = limit
-        self._turns = turns
+        self._window = window
         self._looks = Looks()
 
     # LangGraph accepts a Command as well as a dict, but its type allows only a dict.
@@ -322,7 +319,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         if "voltmem_stored" in state:
             await memory.newest_messages(0)  # checks the owner
             return None
-        found = await memory.native_messages(limit=self._limit, turns=self._turns)
+        found = await memory.native_messages(**self._window)
         history = to_langchain(await memory.with_files(found))
         stored = [message.id for message in history]
         given = {message.id for message in state["messages"]}
@@ -406,9 +403,8 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         user_id: The user of the conversation.
         conversation_id: The id of the conversation, which is created on the first write.
         resource_id: The agent or project of a new conversation.
-        limit: The maximum number of messages, which are always a valid window. Not given: the storage's storage_limit.
-            None: all.
-        turns: The number of newest turns, instead of limit.
+        window: Which messages are the history, as in ``memory.messages()``: limit, turns or tokens; count,
+            shorten_results.
     """
 
     def __init__(
@@ -418,8 +414,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         conversation_id: str,
         *,
         resource_id: str = DEFAULT_RESOURCE_ID,
-        limit: int | Unset | None = UNSET,
-        turns: int | None = None,
+        **window: Unpack[Window],
     ) -> None:
         check_user("user_id", user_id, "a conversation belongs to one user")
         check_id(conversation_id=conversation_id, resource_id=resource_id)
@@ -427,8 +422,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._user_id = user_id
         self._conversation_id = conversation_id
         self._resource_id = resource_id
-        self._limit = limit
-        self._turns = turns
+        self._window = window
         self._loaded: list[BaseMessage] | None = None
         self._first_memory: NativeMemory | None = None
 
@@ -478,7 +472,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
     async def _read(self, storage: Storage) -> list[BaseMessage]:
         if self._loaded is None:
             memory = self._memory(storage)
-            found = await memory.native_messages(limit=self._limit, turns=self._turns)
+            found = await memory.native_messages(**self._window)
             self._loaded = to_langchain(await memory.with_files(found))
         return list(self._loaded)
 

@@ -43,7 +43,7 @@ _FOR_PROGRAMS: Final = frozenset({"type", "id", "toolCallId", "tool_call_id", "t
 # A longer string without a space is no text that a person reads: bytes in base64, a token.
 _LONGEST_WORD: Final = 1000
 # The fields of blocks that have bytes in base64, and those that say of which media type they are.
-_BYTES: Final = ("data", "base64")
+_BYTES: Final = frozenset({"data", "base64"})
 _MEDIA_TYPES: Final = ("mimeType", "mime_type", "mediaType", "media_type")
 
 
@@ -121,7 +121,7 @@ def derive(role: str, parts: Sequence[Part]) -> tuple[str, JsonValue]:
 
 def derive_beside(role: str, parts: Iterable[Part]) -> tuple[str, JsonValue]:
     """Return the same, beside the framework's own form: without the bytes in tools' results, which that form has."""
-    kept = [replace(each, value=_without_bytes(each.value)) if isinstance(each, ToolResult) else each for each in parts]
+    kept = [replace(each, value=without_bytes(each.value)) if isinstance(each, ToolResult) else each for each in parts]
     return derive(role, kept)
 
 
@@ -168,16 +168,35 @@ def _write(part: Part) -> JsonObject | None:
     return None
 
 
-def _without_bytes(value: JsonValue) -> JsonValue:
+def without_bytes(value: JsonValue) -> JsonValue:
     """Return a tool's result without the bytes of files."""
     if isinstance(value, str):
         return "" if BASE64_URL.match(value) else value
     if isinstance(value, list):
-        return [_without_bytes(each) for each in value]
+        return [without_bytes(each) for each in value]
     if not isinstance(value, dict):
         return value
-    bytes = _BYTES if any(name in value for name in _MEDIA_TYPES) else ()
-    return {name: _without_bytes(each) for name, each in value.items() if name not in bytes}
+    bytes = _bytes_of(value)
+    return {name: without_bytes(each) for name, each in value.items() if name not in bytes}
+
+
+def bytes_in(value: JsonValue) -> Iterator[str]:
+    """Yield the bytes of files in a tool's result: what without_bytes() leaves out."""
+    if isinstance(value, str):
+        if BASE64_URL.match(value):
+            yield value
+    elif isinstance(value, list):
+        for each in value:
+            yield from bytes_in(each)
+    elif isinstance(value, dict):
+        bytes = _bytes_of(value)
+        for name, each in value.items():
+            yield from (str(each),) if name in bytes else bytes_in(each)
+
+
+def _bytes_of(block: JsonObject) -> set[str]:
+    """Return the names of the fields of a block that have bytes in base64."""
+    return block.keys() & _BYTES if any(name in block for name in _MEDIA_TYPES) else set()
 
 
 def has_only_results(content: object) -> bool:

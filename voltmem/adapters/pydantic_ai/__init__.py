@@ -16,14 +16,14 @@ Pydantic AI: a conversation store in PostgreSQL, with branches, forks and revisi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory
-from voltmem._values import UNSET, Unset
 from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
 from voltmem.adapters.pydantic_ai._store import DEFAULT_USER_ID, VoltMemConversationStore
 from voltmem.models import Message
+from voltmem.options import Window
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage
@@ -39,15 +39,13 @@ __all__ = [
 ]
 
 
-async def load_history(
-    memory: ConversationMemory, *, limit: int | Unset | None = UNSET, turns: int | None = None
-) -> list[ModelMessage]:
+async def load_history(memory: ConversationMemory, **window: Unpack[Window]) -> list[ModelMessage]:
     """
     Return the newest messages of a conversation, for ``agent.run(…, message_history=…)``; no store is needed.
 
     The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
     """
-    found = await NativeMemory.of(memory).native_messages(limit=limit, turns=turns)
+    found = await NativeMemory.of(memory).native_messages(**window)
     return to_model_messages(await memory.with_files(found))
 
 
