@@ -1199,6 +1199,56 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_ensure_conversation(new_id text, of_user text, new_resource text, new_title text, new_metadata text, created timestamp with time zone, updated timestamp with time zone, retitles boolean DEFAULT false, automatic boolean DEFAULT false, user_hash text DEFAULT NULL::text, seconds double precision DEFAULT NULL::double precision)
+ RETURNS TABLE(id text, resource_id text, user_id text, title text, metadata text, created_at timestamp with time zone, updated_at timestamp with time zone, is_new boolean, is_deleted boolean, user_deleted_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+BEGIN
+    is_new := false;
+    LOOP
+        IF retitles AND NOT is_new THEN
+            UPDATE "public".voltagent_memory_conversations AS c
+                SET title = CASE WHEN automatic THEN coalesce(c.title, new_title) ELSE new_title END,
+                    title_is_automatic = automatic AND (c.title IS NULL OR c.title_is_automatic)
+                WHERE c.id = new_id AND c.user_id = of_user AND c.deleted_at IS NULL
+                RETURNING c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at, false
+                INTO id, resource_id, user_id, title, metadata, created_at, updated_at, is_deleted;
+            EXIT WHEN FOUND;
+        END IF;
+        SELECT c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at,
+                c.deleted_at IS NOT NULL
+            INTO id, resource_id, user_id, title, metadata, created_at, updated_at, is_deleted
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = new_id;
+        -- Another session has created it since the UPDATE.
+        CONTINUE WHEN retitles AND NOT is_new AND user_id = of_user AND NOT is_deleted;
+        EXIT WHEN FOUND OR new_resource IS NULL;
+        IF user_hash IS NOT NULL THEN
+            user_deleted_at := "public".voltagent_memory_deleted_since(user_hash, seconds);
+            EXIT WHEN user_deleted_at IS NOT NULL;
+        END IF;
+        INSERT INTO "public".voltagent_memory_conversations
+            (id, resource_id, user_id, title, title_is_automatic, metadata, created_at, updated_at)
+            VALUES (
+                new_id, new_resource, of_user, new_title, automatic, new_metadata::jsonb,
+                coalesce(created, statement_timestamp()), coalesce(updated, created, statement_timestamp())
+            )
+            ON CONFLICT (id) DO NOTHING;
+        is_new := FOUND;
+    END LOOP;
+    is_deleted := coalesce(is_deleted AND user_id = of_user, false);
+    IF user_id IS DISTINCT FROM of_user OR is_deleted THEN
+        id := NULL;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, conversation text, ids text[])
  RETURNS text
  LANGUAGE plpgsql

@@ -76,6 +76,7 @@ class Tables:
     drop_messages: str = field(init=False, metadata=_FUNCTION)
     drop_messages_of_user: str = field(init=False, metadata=_FUNCTION)
     drop_unused_file: str = field(init=False, metadata=_TRIGGER)
+    ensure_conversation: str = field(init=False, metadata=_FUNCTION)
     fill_in_files: str = field(init=False, metadata=_FUNCTION)
     forget_in_voltagent: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)

@@ -91,6 +91,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "deleted_since": "first_turn",
     "drop_messages": "delete_messages",
     "drop_messages_of_user": "clear_messages of all conversations",
+    "ensure_conversation": "ensure_conversation",
     "fill_in_files": "get_message",
     "forget_in_voltagent": "delete_user",
     "hand_over": "update_conversation",

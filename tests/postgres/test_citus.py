@@ -25,6 +25,7 @@ from voltmem import (
     Quotas,
     SchemaError,
 )
+from voltmem._agents.memory import MemoryStatements
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.sidebar import SidebarStatements
@@ -212,6 +213,34 @@ async def test_create_conversation_commits_in_one_phase(connection: Connection, 
     commands = await sent(connection, statement, "c2", "r", "ada", None, "{}", None, None)
 
     assert commands == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+
+
+@needs_citus
+@pytest.mark.parametrize(
+    ("is_there", "retitles", "words"),
+    [
+        (True, False, ["SELECT"]),
+        (False, False, ["SELECT", "INSERT", "SELECT"]),
+        (True, True, ["UPDATE"]),
+        (False, True, ["UPDATE", "SELECT", "INSERT", "SELECT"]),
+    ],
+)
+async def test_ensure_conversation_needs_one_worker(
+    is_there: bool, retitles: bool, words: list[str], storage: PostgresStorage, connection: Connection
+) -> None:
+    """Each of its statements, and those of memory.title(), is sent to one worker, and they commit in one phase."""
+    tables = storage._options.tables
+    if is_there:
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+
+    if retitles:
+        commands = await sent(connection, MemoryStatements(tables).title, "c1", "ada", "New", False, "r", "hash", 1.0)
+    else:
+        row = "c1", "r", "ada", None, "{}", None, None
+        commands = await sent(connection, ConversationStatements(tables).ensure, *row)
+
+    assert [each for each in commands if each not in ("BEGIN", "COMMIT")] == words
+    assert commands.count("BEGIN") == commands.count("COMMIT") <= 1
 
 
 @needs_citus
