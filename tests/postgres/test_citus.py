@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from tests.citus import DSN, at, needs_citus, on
@@ -28,6 +29,7 @@ from voltmem import (
 from voltmem._agents.memory import MemoryStatements
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.files import FileStatements
+from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarStatements
 from voltmem._postgres.migrations import citus, files
 from voltmem._postgres.migrations.files import Migration
@@ -173,13 +175,21 @@ async def test_a_shard_moves_while_messages_are_added(
 
 
 async def sent(connection: Connection, statement: str, *arguments: object) -> list[str]:
-    """Run a statement on the coordinator. Returns the first word of each that it sends to workers."""
-    lines: list[str] = []
-    connection.add_log_listener(lambda _, message: lines.append(message.message))
+    """
+    Run a statement on the coordinator. Returns the first word of each that it sends to a worker, all to the same one.
+    """
+    found: list[tuple[str, str]] = []
+
+    def listen(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.message.startswith("issuing "):
+            server = (message.detail or "").partition(" connectionId")[0]
+            found.append((message.message.split()[1], server))
+
+    connection.add_log_listener(listen)
     await connection.execute("SET client_min_messages = notice")
     await connection.execute("SET citus.log_remote_commands = on")
     assert len(await connection.fetch(statement, *arguments)) == 1
-    return [line.split()[1] for line in lines if line.startswith("issuing ")]
+    return [word for word, _ in found]
 
 
 MARKS: dict[str, tuple[object, ...]] = {
@@ -241,6 +251,22 @@ async def test_ensure_conversation_needs_one_worker(
 
     assert [each for each in commands if each not in ("BEGIN", "COMMIT")] == words
     assert commands.count("BEGIN") == commands.count("COMMIT") <= 1
+
+
+@needs_citus
+@pytest.mark.parametrize("up_to", [None, "m0"])
+async def test_share_conversation_needs_one_worker(
+    up_to: str | None, storage: PostgresStorage, connection: Connection
+) -> None:
+    """The share is selected from the conversation, and inserted beside it."""
+    await storage.ensure_conversation({"id": "c1", "user_id": "ada"})
+    for number in range(2):
+        await storage.add_message({"id": f"m{number}", "role": "user", "content": "one"}, "ada", "c1")
+
+    commands = await sent(connection, ShareStatements(storage._options.tables).share, "c1", "ada", up_to, "token")
+
+    assert commands.count("COMMIT") == 1
+    assert "PREPARE" not in commands
 
 
 @needs_citus
