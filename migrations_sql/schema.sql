@@ -1746,6 +1746,37 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_put_file(of_user text, new_upload text, file_id text, file_size bigint, content bytea, created timestamp with time zone, OUT created_at timestamp with time zone, OUT is_new boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+BEGIN
+    is_new := false;
+    LOOP
+        UPDATE "public".voltagent_memory_files AS f
+            SET pending_since = statement_timestamp()
+            WHERE f.user_id = of_user AND f.id = file_id
+            RETURNING f.created_at INTO created_at;
+        EXIT WHEN FOUND;
+        created_at := coalesce(created, statement_timestamp());
+        INSERT INTO "public".voltagent_memory_files (user_id, upload, id, size, pending_since, created_at)
+            VALUES (of_user, new_upload, file_id, file_size, statement_timestamp(), created_at)
+            ON CONFLICT DO NOTHING;
+        is_new := FOUND;
+        IF is_new THEN
+            INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
+                VALUES (of_user, new_upload, 0, content);
+            EXIT;
+        END IF;
+    END LOOP;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_refer_to_files()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -125,7 +125,6 @@ def named() -> Iterator[tuple[str, str]]:
 
 NEED_EVERY_WORKER = {
     *("NativeStatements.save", "ForkStatements.fork"),
-    *("FileStatements.put", "FileStatements.begin", "FileStatements.more", "FileStatements.finish"),
     *("ImportStatements.store", "copy_files"),
     "add_plain_messages",  # not called on Citus
 }
