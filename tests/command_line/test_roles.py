@@ -94,6 +94,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "ensure_conversation": "ensure_conversation",
     "fill_in_files": "get_message",
     "forget_in_voltagent": "delete_user",
+    "fork_conversation": "fork_conversation",
     "hand_over": "update_conversation",
     "index_words": "index_and_forget",
     "keep_file": "import_conversations",

@@ -124,7 +124,7 @@ def named() -> Iterator[tuple[str, str]]:
 
 
 NEED_EVERY_WORKER = {
-    *("NativeStatements.save", "ForkStatements.fork"),
+    *("NativeStatements.save", "fork_conversation"),
     *("ImportStatements.store", "copy_files"),
     "add_plain_messages",  # not called on Citus
 }
