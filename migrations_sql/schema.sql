@@ -1199,6 +1199,56 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_ensure_conversation(new_id text, of_user text, new_resource text, new_title text, new_metadata text, created timestamp with time zone, updated timestamp with time zone, retitles boolean DEFAULT false, automatic boolean DEFAULT false, user_hash text DEFAULT NULL::text, seconds double precision DEFAULT NULL::double precision)
+ RETURNS TABLE(id text, resource_id text, user_id text, title text, metadata text, created_at timestamp with time zone, updated_at timestamp with time zone, is_new boolean, is_deleted boolean, user_deleted_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+BEGIN
+    is_new := false;
+    LOOP
+        IF retitles AND NOT is_new THEN
+            UPDATE "public".voltagent_memory_conversations AS c
+                SET title = CASE WHEN automatic THEN coalesce(c.title, new_title) ELSE new_title END,
+                    title_is_automatic = automatic AND (c.title IS NULL OR c.title_is_automatic)
+                WHERE c.id = new_id AND c.user_id = of_user AND c.deleted_at IS NULL
+                RETURNING c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at, false
+                INTO id, resource_id, user_id, title, metadata, created_at, updated_at, is_deleted;
+            EXIT WHEN FOUND;
+        END IF;
+        SELECT c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at,
+                c.deleted_at IS NOT NULL
+            INTO id, resource_id, user_id, title, metadata, created_at, updated_at, is_deleted
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = new_id;
+        -- Another session has created it since the UPDATE.
+        CONTINUE WHEN retitles AND NOT is_new AND user_id = of_user AND NOT is_deleted;
+        EXIT WHEN FOUND OR new_resource IS NULL;
+        IF user_hash IS NOT NULL THEN
+            user_deleted_at := "public".voltagent_memory_deleted_since(user_hash, seconds);
+            EXIT WHEN user_deleted_at IS NOT NULL;
+        END IF;
+        INSERT INTO "public".voltagent_memory_conversations
+            (id, resource_id, user_id, title, title_is_automatic, metadata, created_at, updated_at)
+            VALUES (
+                new_id, new_resource, of_user, new_title, automatic, new_metadata::jsonb,
+                coalesce(created, statement_timestamp()), coalesce(updated, created, statement_timestamp())
+            )
+            ON CONFLICT (id) DO NOTHING;
+        is_new := FOUND;
+    END LOOP;
+    is_deleted := coalesce(is_deleted AND user_id = of_user, false);
+    IF user_id IS DISTINCT FROM of_user OR is_deleted THEN
+        id := NULL;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_fill_in_files(payload text, conversation text, ids text[])
  RETURNS text
  LANGUAGE plpgsql
@@ -1279,6 +1329,98 @@ BEGIN
             WHERE w.user_id = of_user OR w.user_id IS NULL AND w.conversation_id = ANY (conversations);
     END IF;
     RETURN true;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_fork_conversation(source_id text, of_user text, up_to text, new_id text, storage_limit bigint)
+ RETURNS TABLE(is_found boolean, is_there boolean, is_deleted boolean, has_message boolean, is_taken_by_deleted boolean, copied bigint, id text, resource_id text, user_id text, title text, metadata text, created_at timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    source record;
+    place record;
+    setting text;
+BEGIN
+    is_found := false;
+    is_taken_by_deleted := false;
+    has_message := true;
+    copied := 0;
+    -- Locked, so that no message is deleted, with its files, while it is copied.
+    SELECT c.resource_id, c.user_id, c.title, c.title_is_automatic, c.metadata, c.tags, c.created_at INTO source
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = source_id AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        FOR SHARE SKIP LOCKED;
+    IF NOT FOUND THEN
+        SELECT c.deleted_at IS NULL, c.deleted_at IS NOT NULL INTO is_there, is_deleted
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = source_id AND (of_user IS NULL OR c.user_id = of_user);
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    is_found := true;
+    IF up_to IS NULL THEN
+        SELECT max(m.created_at) AS created_at, NULL::bigint AS seq INTO place
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = source_id;
+    ELSE
+        SELECT m.created_at, m.seq INTO place
+            FROM "public".voltagent_memory_messages AS m
+            WHERE m.conversation_id = source_id AND m.message_id = up_to AND NOT m.aside;
+        has_message := FOUND;
+    END IF;
+    IF NOT has_message THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    INSERT INTO "public".voltagent_memory_conversations AS c
+        (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from, forked_up_to,
+         created_at, updated_at)
+        VALUES (
+            new_id, source.resource_id, source.user_id, source.title, source.title_is_automatic,
+            coalesce(source.metadata, '{}'), source.tags, place.created_at, source_id, up_to,
+            greatest(source.created_at, statement_timestamp()), greatest(source.created_at, statement_timestamp())
+        )
+        ON CONFLICT (id) DO NOTHING
+        RETURNING c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at
+        INTO id, resource_id, user_id, title, metadata, created_at, updated_at;
+    IF NOT FOUND THEN
+        PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = new_id AND c.user_id = source.user_id AND c.deleted_at IS NOT NULL;
+        is_taken_by_deleted := FOUND;
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    -- For tables that VoltAgent created, whose messages have a user_id.
+    setting := set_config('voltmem.user_id', source.user_id, true);
+    -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
+    -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
+    -- EXECUTE, because Citus needs the values when it plans.
+    EXECUTE $copy$
+        INSERT INTO "public".voltagent_memory_messages
+            (conversation_id, message_id, created_at, archived, role, content, content_json, type, metadata, parts,
+             format, payload, parent_id, words, file_ids, own_role, parts_hash)
+        SELECT $2, m.message_id, m.created_at,
+            m.archived AND coalesce(row_number() OVER newest_first > $3, false),
+            m.role, m.content, m.content_json, m.type, m.metadata, m.parts,
+            m.format, m.payload, m.parent_id, m.words, m.file_ids, m.own_role, m.parts_hash
+        FROM (
+            SELECT said.* FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN LATERAL (
+                SELECT *, CASE WHEN user_id <> 'default' THEN user_id END AS author FROM "public".voltagent_memory_messages
+            ) AS said
+        ) AS m
+        WHERE m.conversation_id = $1 AND NOT m.aside AND (m.author IS NULL OR m.author = $4)
+            AND ($5 IS NULL OR (m.created_at, m.seq) <= ($5, $6))
+        WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
+        ORDER BY m.created_at, m.seq
+        $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
+            place.seq;
+    GET DIAGNOSTICS copied = ROW_COUNT;
+    RETURN NEXT;
 END
 $function$;
 
@@ -1693,6 +1835,37 @@ BEGIN
     END IF;
     title := regexp_replace(regexp_replace(title, separators, ' ', 'g'), unspaced, ' \1 ', 'g');
     RETURN regexp_replace(' ' || title || ' ', '  +', ' ', 'g');
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_put_file(of_user text, new_upload text, file_id text, file_size bigint, content bytea, created timestamp with time zone, OUT created_at timestamp with time zone, OUT is_new boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+BEGIN
+    is_new := false;
+    LOOP
+        UPDATE "public".voltagent_memory_files AS f
+            SET pending_since = statement_timestamp()
+            WHERE f.user_id = of_user AND f.id = file_id
+            RETURNING f.created_at INTO created_at;
+        EXIT WHEN FOUND;
+        created_at := coalesce(created, statement_timestamp());
+        INSERT INTO "public".voltagent_memory_files (user_id, upload, id, size, pending_since, created_at)
+            VALUES (of_user, new_upload, file_id, file_size, statement_timestamp(), created_at)
+            ON CONFLICT DO NOTHING;
+        is_new := FOUND;
+        IF is_new THEN
+            INSERT INTO "public".voltagent_memory_file_chunks (user_id, upload, number, bytes)
+                VALUES (of_user, new_upload, 0, content);
+            EXIT;
+        END IF;
+    END LOOP;
 END
 $function$;
 

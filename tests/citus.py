@@ -104,8 +104,6 @@ EXCEPTED: Final = {
     "tests/adapters/agno/agno_3/test_sessions.py::test_no_text_is_lost[10 MB]": SLOW,
     "tests/agents/test_memory_windows.py::test_a_window_reads_no_more_than_it_has": PLANS,
     "tests/agents/test_memory_windows.py::test_the_whole_conversation_is_read_by_its_index": PLANS,
-    "tests/agents/test_memory_windows.py::test_a_title_is_found_by_its_key": "EXPLAIN of this statement ends "
-    "the server (Citus 13.2.2); the statement itself does not",
     "tests/areas/checks/": CHECK,
     "tests/areas/test_order_and_pages.py::test_get_messages_names_a_time_that_cannot_be_read": CHECK,
     "tests/areas/test_quota_counts.py": QUOTAS,

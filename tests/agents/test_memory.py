@@ -362,6 +362,19 @@ async def test_memory_title_if_unset_keeps_the_first(make_storage: MakeStorage) 
         assert (conversation.title, conversation.resource_id) == (title, "docs")
 
 
+async def test_memory_title_names_what_another_session_is_creating(
+    storage: PostgresStorage, memory: ConversationMemory
+) -> None:
+    """title() of a memory that meets an uncommitted creation waits for it, and gives that conversation the title."""
+    async with storage.transaction() as tx:
+        created = await tx.create_conversation({"id": "c1", "user_id": "ada", "resource_id": "other"})
+        naming = asyncio.create_task(memory.title("Named"))
+        await asyncio.sleep(0.1)
+        assert not naming.done()
+
+    assert await naming == created.model_copy(update={"title": "Named"})
+
+
 async def test_memory_title_leaves_the_sidebar_in_its_order(
     storage: PostgresStorage, memory: ConversationMemory
 ) -> None:

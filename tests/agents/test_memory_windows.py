@@ -19,7 +19,6 @@ from tests.plans import assert_walks, plan
 from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ConversationMemory, ConversationNotFoundError, Message, PostgresStorage
-from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.windows import tool_turns, window
 from voltmem._areas.queries import WindowQuery
 from voltmem._tables import Tables
@@ -408,13 +407,3 @@ async def test_the_whole_conversation_is_read_by_its_index(large: Connection, la
     for query in (WindowQuery("c1", "u1"), WindowQuery("c1", "u1", turns=10_000)):
         shown = await plan(large, *query.sql(Tables(large_schema, DEFAULT_TABLE_PREFIX)))
         assert "messages_in_line" in shown, shown
-
-
-async def test_a_title_is_found_by_its_key(large: Connection, large_schema: str) -> None:
-    """A title is read as one row by the primary key."""
-    sql = MemoryStatements(Tables(large_schema, DEFAULT_TABLE_PREFIX)).title
-
-    shown = await plan(large, sql, ["c1", "u1", "Named", True, "r", "hash", 1.0])
-
-    assert "conversations_pkey" in shown
-    assert "Seq Scan" not in shown

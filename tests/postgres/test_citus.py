@@ -25,9 +25,6 @@ from voltmem import (
     Quotas,
     SchemaError,
 )
-from voltmem._areas.conversations import ConversationStatements
-from voltmem._areas.files import FileStatements
-from voltmem._areas.sidebar import SidebarStatements
 from voltmem._postgres.migrations import citus, files
 from voltmem._postgres.migrations.files import Migration
 from voltmem._postgres.schema import distribute, upgrade
@@ -169,81 +166,6 @@ async def test_a_shard_moves_while_messages_are_added(
 
 
 # --- what each call is there ----------------------------------------------------------------------------------------
-
-
-async def sent(connection: Connection, statement: str, *arguments: object) -> list[str]:
-    """Run a statement on the coordinator. Returns the first word of each that it sends to workers."""
-    lines: list[str] = []
-    connection.add_log_listener(lambda _, message: lines.append(message.message))
-    await connection.execute("SET client_min_messages = notice")
-    await connection.execute("SET citus.log_remote_commands = on")
-    assert len(await connection.fetch(statement, *arguments)) == 1
-    return [line.split()[1] for line in lines if line.startswith("issuing ")]
-
-
-MARKS: dict[str, tuple[object, ...]] = {
-    "pin": (True,),
-    "archive": (True,),
-    "tag": (["x"],),
-    "rename": ("New", False),
-    "read": (None,),
-    "delete": (),
-    "restore": (),
-}
-
-
-@needs_citus
-@pytest.mark.parametrize("mark", MARKS)
-async def test_a_mark_is_one_statement_on_one_worker(
-    mark: str, storage: PostgresStorage, connection: Connection, schema: str
-) -> None:
-    """The marks of the sidebar are sent to the conversation's worker as they are, in no transaction."""
-    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
-    statement = getattr(SidebarStatements(Tables(schema, "voltagent_memory")), mark)
-
-    assert await sent(connection, statement, "c1", "ada", *MARKS[mark]) == ["WITH"]
-
-
-@needs_citus
-async def test_create_conversation_commits_in_one_phase(connection: Connection, migrated: str) -> None:
-    """A new conversation concerns one worker, so it needs no two-phase commit, which would wait for the disk twice."""
-    statement = ConversationStatements(Tables(migrated, "voltagent_memory")).create
-
-    commands = await sent(connection, statement, "c2", "r", "ada", None, "{}", None, None)
-
-    assert commands == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
-
-
-@needs_citus
-async def test_an_item_is_one_statement_on_one_worker(storage: PostgresStorage, connection: Connection) -> None:
-    """get_conversation_item() asks the conversation's worker alone, for its last message, too."""
-    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
-
-    commands = await sent(connection, SidebarStatements(storage._options.tables).get, "c1", "ada")
-
-    assert commands.count("WITH") + commands.count("SELECT") <= 2
-    assert "PREPARE" not in commands
-
-
-@needs_citus
-async def test_delete_file_deletes_on_one_worker(storage: PostgresStorage, connection: Connection) -> None:
-    """delete_file() is sent to the worker of the user's files alone."""
-    file = await storage.put_file("ada", b"one")
-    call = f"SELECT {storage._options.tables.release_files}($1, $2, true)"
-
-    commands = await sent(connection, call, "ada", [file.id])
-
-    assert commands == ["BEGIN", "SELECT", "DELETE", "COMMIT"]
-
-
-@needs_citus
-async def test_put_file_sweeps_on_one_worker(connection: Connection, migrated: str) -> None:
-    """The sweep of the user's old uploads is sent to the worker of the user's files alone."""
-    statement = FileStatements(Tables(migrated, "voltagent_memory")).put
-
-    commands = await sent(connection, statement, "ada", "upload", "a" * 64, 1, b"x", None)
-
-    assert [commands.count(each) for each in ("SELECT", "DELETE", "UPDATE")] == [1, 1, 1]
 
 
 @needs_citus

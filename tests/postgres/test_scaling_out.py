@@ -14,7 +14,7 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.conftest import Connection
-from tests.postgres.test_statements import statements
+from tests.postgres.test_statements import GROUPS, statements
 from voltmem._postgres.migrations import citus
 from voltmem._postgres.migrations.files import migrations
 from voltmem._tables import Tables, bare
@@ -113,6 +113,35 @@ def test_do_update_has_no_volatile_or_stable_function() -> None:
 
     assert len(sets) > 5
     assert wrong(f"{VOLATILE}|{STABLE}", iter(sets)) == []
+
+
+def named() -> Iterator[tuple[str, str]]:
+    """Yield the statements without arguments, and the functions, with their names."""
+    for group in GROUPS:
+        for name, text in vars(group(TABLES)).items():
+            yield f"{type(group(TABLES)).__name__}.{name}", text
+    yield from functions().items()
+
+
+NEED_EVERY_WORKER = {
+    *("NativeStatements.save", "fork_conversation"),
+    *("ImportStatements.store", "copy_files"),
+    "add_plain_messages",  # not called on Citus
+}
+
+
+def test_a_row_is_inserted_with_values_or_from_the_table_that_has_its_key() -> None:
+    """Citus sends the rows of another INSERT … SELECT by way of the coordinator to every worker, in two phases."""
+    into = re.compile(rf"\bINSERT INTO ({ONE_TABLE})(?: AS \w+)?\s*\([^()]*\)\s*(?=SELECT)")
+    key_of = rf"[ ,](\w+)\.(?:id|conversation_id|user_id)\b.*\bFROM {ONE_TABLE} AS \1\b"
+    found = {
+        name
+        for name, text in named()
+        for insert in into.finditer(text)
+        if insert[1] in DISTRIBUTED and not re.search(key_of, enclosed(text, insert.end()), re.DOTALL)
+    }
+
+    assert found == NEED_EVERY_WORKER
 
 
 def test_an_update_has_no_volatile_function() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -14,7 +14,7 @@ import pytest
 from tests.calls import ROUND_TRIPS, VERBS, Rows, call, migrated_schema
 from tests.conftest import Connection, MakeStorage
 from tests.pgbouncer import THROUGH_POOLER
-from tests.plans import assert_walks, plan
+from tests.plans import assert_walks, pages_read, plan
 from tests.proxy import Proxy
 from voltmem import ANY_USER, Conversation, PostgresStorage, Quotas
 from voltmem._agents.memory import MemoryStatements
@@ -60,27 +60,18 @@ LAST_OF_A_PAGE = (None, Conversation(user_id="u"), Conversation(user_id="u", tit
 DIRECTIONS: tuple[OrderDirection, ...] = ("ASC", "DESC")
 
 
+GROUPS: tuple[Callable[[Tables], object], ...] = (
+    *(ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements),
+    *(NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements, ExportStatements),
+    *(FileStatements, SweepStatements, ForkStatements, UserStatements, DeletedUserStatements, ImportStatements),
+    *(GrowthStatements, QuotaStatements, SessionStatements, ChangeStatements, ListenerStatements, DerivedStatements),
+)
+"""The statements whose text does not depend on the arguments."""
+
+
 def statements(tables: Tables) -> Iterator[str]:
     """Every text that is ever sent: the fixed statements, and all shapes of the four queries."""
-    areas = (ConversationStatements, MessageStatements, AppendStatements, HistoryStatements, MemoryStatements)
-    more = (
-        NativeStatements,
-        BranchStatements,
-        SidebarStatements,
-        SearchStatements,
-        ShareStatements,
-        ExportStatements,
-        FileStatements,
-        SweepStatements,
-        ForkStatements,
-        UserStatements,
-        DeletedUserStatements,
-        ImportStatements,
-        GrowthStatements,
-        QuotaStatements,
-        SessionStatements,
-    )
-    for group in (*areas, *more, ChangeStatements, ListenerStatements, DerivedStatements):
+    for group in GROUPS:
         yield from vars(group(tables)).values()
     yield from SchemaStatements(tables).all()
     for limit, first in product((None, 5), (True, False)):
@@ -240,6 +231,18 @@ async def test_a_conversation_is_found_by_its_key(large: Connection, tables: Tab
     for owner in ("u7", None):
         for text, arguments in ((sql.get, ["c7", owner]), (sql.delete, ["no such", owner])):
             assert_walks("conversations_pkey", await plan(large, text, list(arguments)))
+
+
+async def test_ensure_conversation_finds_it_by_its_key(large: Connection, tables: Tables) -> None:
+    """To return a conversation that is there, or to give it a title, touches few pages of thousands."""
+    calls: tuple[tuple[str, tuple[object, ...]], ...] = (
+        (ConversationStatements(tables).ensure, ("c7", "r", "u7", None, "{}", None, None)),
+        (MemoryStatements(tables).title, ("c7", "u7", "Named", True, "r", "hash", 1.0)),
+    )
+
+    for text, arguments in calls:
+        await large.fetch(text, *arguments)  # looks the function and its tables up
+        assert await pages_read(large, text, *arguments) < 30
 
 
 async def test_the_conversations_of_a_resource_walk_their_index(large: Connection, tables: Tables) -> None:

@@ -12,10 +12,10 @@ from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_s
 from voltmem._agents.files import with_files
 from voltmem._agents.windows import exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access, off_loop_if_long
-from voltmem._areas.deleted_users import Elapsed, hash_of_user, with_gone
+from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
-from voltmem._areas.queries import CONVERSATION_COLUMNS, CONVERSATION_NAMES, WindowQuery, require_found, with_is_deleted
+from voltmem._areas.queries import CONVERSATION_NAMES, WindowQuery, require_found
 from voltmem._areas.quotas import room
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
@@ -102,37 +102,11 @@ class MemoryStatements:
     """The statements whose text does not depend on the arguments."""
 
     def __init__(self, tables: Tables) -> None:
-        changes = """
-                    title = CASE WHEN $4 THEN coalesce(existing.title, $3) ELSE $3 END,
-                    title_is_automatic = $4 AND (existing.title IS NULL OR existing.title_is_automatic)"""
-
-        def named(change: str, check: str = "", gone: str = "") -> str:
-            """Return the statement that returns the row even if the title was not changed; else NULLs."""
-            columns = f"{(gone and '(SELECT at FROM gone)') or 'NULL'} AS user_deleted_at, found.*"
-            names = CONVERSATION_NAMES if check else "*"
-            return f"""
-            WITH {gone and f"{gone}, "}named AS ({change}
-                RETURNING {CONVERSATION_COLUMNS}{check}
-            ) SELECT {columns} FROM ({with_is_deleted(tables, f"SELECT {names} FROM named")}) AS found"""
-
-        # The lock of another user's conversation is not waited for.
-        self.title = named(
-            f"""
-                INSERT INTO {tables.conversations} AS existing
-                    (id, user_id, title, title_is_automatic, resource_id, metadata, created_at, updated_at)
-                SELECT $1::text, $2::text, $3::text, $4::boolean, $5::text, '{{}}',
-                    pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
-                WHERE NOT EXISTS (SELECT 1 FROM {tables.conversations} WHERE id = $1 AND user_id <> $2)
-                    AND NOT EXISTS (SELECT 1 FROM gone WHERE at IS NOT NULL)
-                ON CONFLICT (id) DO UPDATE SET {changes}
-                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL""",
-            room(tables, "ARRAY[$2]", conversations="existing.xmax = 0"),
-            with_gone(tables, "$6", "$7"),
-        )
-        # For a conversation that has been seen, and is not created again.
-        self.title_of_existing = named(f"""
-                UPDATE {tables.conversations} AS existing SET {changes}
-                WHERE existing.id = $1 AND existing.user_id = $2 AND existing.deleted_at IS NULL""")
+        # $5 NULL: for a conversation that has been seen, and is not created again.
+        self.title = f"""
+            SELECT user_deleted_at, is_deleted, {CONVERSATION_NAMES}
+            FROM {tables.ensure_conversation}($1, $2, $5, $3, '{{}}', NULL, NULL, true, $4, $6, $7)
+            {room(tables, "ARRAY[$2]", before="WHERE ", conversations="is_new")}"""
 
 
 class Seen:
@@ -462,11 +436,9 @@ class ConversationMemory:
         """
         check_text(title=title)
         check_flag("if_unset", if_unset)
-        sql, arguments = self._access.sql(MemoryStatements), (self._id, self._user_id, title, if_unset)
-        if self._seen.conversation:
-            row = await self._access.executor.fetchrow(sql.title_of_existing, *arguments)
-        else:
-            row = await self._access.executor.fetchrow(sql.title, *arguments, self._resource_id, *self._run())
+        resource_id = None if self._seen.conversation else self._resource_id
+        arguments = (self._id, self._user_id, title, if_unset, resource_id, *self._run())
+        row = await self._access.executor.fetchrow(self._access.sql(MemoryStatements).title, *arguments)
         user_deleted_at, *found = row or (None,)
         self._check_user_exists(user_deleted_at)
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))

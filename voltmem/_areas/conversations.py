@@ -51,21 +51,10 @@ class ConversationStatements:
                 ON CONFLICT (id) DO NOTHING
                 RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="true")}
             ){with_is_deleted(tables, f"SELECT {names} FROM made", owner="$3")}"""
-        # The usual case, an existing conversation, writes nothing, and another user's is not waited for. DO UPDATE
-        # (without a change), not DO NOTHING: a row that another session has just committed is not in this statement's
-        # snapshot, but the update returns it. Not VALUES, though Citus would need one server only: an insertion without
-        # a condition waits for whoever is changing the row that it meets.
+        # The usual case, an existing conversation, is one look-up, and waits for nobody.
         self.ensure = f"""
-            WITH found AS (
-                SELECT {columns} FROM {table} WHERE id = $1 AND user_id = $3 AND deleted_at IS NULL
-            ), made AS (
-                INSERT INTO {table} AS existing ({names}) SELECT {new_row}
-                WHERE NOT EXISTS (SELECT 1 FROM found)
-                    AND NOT EXISTS (SELECT 1 FROM {table} WHERE id = $1 AND user_id <> $3)
-                ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id
-                    WHERE existing.user_id = excluded.user_id AND existing.deleted_at IS NULL
-                RETURNING {columns}{room(tables, "ARRAY[$3]", conversations="existing.xmax = 0")}
-            ){with_is_deleted(tables, f"SELECT {names} FROM found UNION ALL SELECT {names} FROM made", owner="$3")}"""
+            SELECT is_deleted, {names} FROM {tables.ensure_conversation}($1, $3, $2, $4, $5, $6, $7)
+            {room(tables, "ARRAY[$3]", before="WHERE ", conversations="is_new")}"""
         self.get = f"""
             SELECT {columns} FROM {table}
             WHERE {owned}"""

@@ -84,35 +84,31 @@ class FileStatements:
                 LIMIT 10 FOR UPDATE SKIP LOCKED
             ), {sweep(tables, "$1")}"""
 
-        # The same content again restarts the time in which it waits for a message, and stores nothing. DO UPDATE locks
-        # the row, so that it cannot be deleted before the commit.
         self.put = f"""{swept("$3::text")}
-            , stored AS (
-                INSERT INTO {files} AS f (user_id, upload, id, size, pending_since, created_at)
-                VALUES ($1, $2, $3, $4, pg_catalog.statement_timestamp(),
-                    coalesce($6::timestamptz, pg_catalog.statement_timestamp()))
-                ON CONFLICT (user_id, id) DO UPDATE SET pending_since = excluded.pending_since
-                RETURNING upload, {columns}{room(tables, "ARRAY[$1]", file_bytes="f.upload = $2")}
-            ), chunk AS (
-                INSERT INTO {chunks} (user_id, upload, number, bytes)
-                SELECT $1, upload, 0, $5::bytea FROM stored WHERE upload = $2
-                ON CONFLICT DO NOTHING
-            )
-            SELECT {columns} FROM stored"""
-        begun = "pg_catalog.length($3::bytea)"
+            SELECT $3 AS id, $4::bigint AS size, created_at FROM {tables.put_file}($1, $2, $3, $4, $5, $6)
+            {room(tables, "ARRAY[$1]", before="WHERE ", file_bytes="is_new")}"""
+
         self.begin = f"""
-            WITH begun AS (
                 INSERT INTO {files} (user_id, upload, pending_since) VALUES ($1, $2, pg_catalog.statement_timestamp())
-                ON CONFLICT DO NOTHING{room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true", coming=begun)}
+                ON CONFLICT DO NOTHING"""
+        length = "pg_catalog.length($3::bytea)"
+        has_room = room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true", coming=length)
+        self.begin_with_chunk = f"""
+            WITH begun AS ({self.begin}{has_room}
             )
-            INSERT INTO {chunks} (user_id, upload, number, bytes)
-            SELECT $1, $2, 0, $3::bytea WHERE $3 IS NOT NULL
+            INSERT INTO {chunks} (user_id, upload, number, bytes) VALUES ($1, $2, 0, $3::bytea)
             ON CONFLICT DO NOTHING"""
+
+        def chunk(condition: str) -> str:
+            """Return the INSERT of a chunk. On Citus, the worker that has the file's row, "f", inserts it."""
+            return f"""
+                INSERT INTO {chunks} (user_id, upload, number, bytes)
+                SELECT f.user_id, f.upload, $3::text::integer, $4::bytea FROM {files} AS f
+                WHERE f.user_id = $1 AND f.upload = $2 AND EXISTS (SELECT 1 FROM {condition})"""
+
         there = f"SELECT user_id, upload FROM {files} WHERE user_id = $1 AND upload = $2 FOR KEY SHARE"
         self.more = f"""
-            WITH there AS ({there}), stored AS (
-                INSERT INTO {chunks} (user_id, upload, number, bytes)
-                SELECT user_id, upload, $3::text::integer, $4::bytea FROM there
+            WITH there AS ({there}), stored AS ({chunk("there")}
                 ON CONFLICT DO NOTHING{room(tables, "ARRAY[$1]", before=" RETURNING ", file_bytes="true")}
             )
             SELECT upload FROM there"""
@@ -127,9 +123,7 @@ class FileStatements:
                     created_at = coalesce($7::timestamptz, created_at)
                 WHERE user_id = $1 AND upload = $2 AND id IS NULL AND NOT EXISTS (SELECT 1 FROM there)
                 RETURNING {columns}{room(tables, "ARRAY[$1]", file_bytes="true")}
-            ), last AS (
-                INSERT INTO {chunks} (user_id, upload, number, bytes)
-                SELECT $1, $2, $3::text::integer, $4::bytea FROM completed
+            ), last AS ({chunk("completed")}
             ), dropped AS (
                 DELETE FROM {files}
                 WHERE user_id = $1 AND upload = $2 AND id IS NULL AND EXISTS (SELECT 1 FROM there)
@@ -303,7 +297,10 @@ class Upload:
     async def begin(self, chunk: bytes | None = None) -> None:
         """Write the row of the upload, and the first chunk if it is given. The upload ends if the row is deleted."""
         self._has_begun = True
-        await self._fetchrow(self._sql.begin, chunk)
+        if chunk is None:
+            await self._fetchrow(self._sql.begin)
+        else:
+            await self._fetchrow(self._sql.begin_with_chunk, chunk)
 
     async def write(self, piece: bytes) -> None:
         """Add a piece. Full chunks are sent; one is kept, because the last one is sent with the id."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voltmem._areas.area import Area
-from voltmem._areas.queries import CONVERSATION_COLUMNS, authored, is_deleted
+from voltmem._areas.queries import CONVERSATION_NAMES
 from voltmem._areas.quotas import room
 from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
 from voltmem._tables import Tables
@@ -26,63 +26,21 @@ class ForkStatements:
     """The statements whose text does not depend on the arguments. Owner NULL: no check, for trusted code."""
 
     def __init__(self, tables: Tables) -> None:
-        conversations, messages = tables.conversations, tables.messages
-        owned = "id = $1 AND ($2::text IS NULL OR user_id = $2)"
-        # The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up
-        # to the storage limit, $5. The setting is for tables that VoltAgent created, whose messages have a user_id.
-        columns = "role, content, content_json, type, metadata, parts, format, payload, parent_id, words, file_ids"
-        columns += ", own_role, parts_hash"
-        self.lock = f"SELECT id FROM {conversations} WHERE id = $1 FOR SHARE"
+        self.lock = f"SELECT id FROM {tables.conversations} WHERE id = $1 FOR SHARE"
         has_room = room(
             tables,
-            "ARRAY(SELECT user_id FROM made)",
-            before=" AND ",
+            "ARRAY[user_id]",
+            before="WHERE ",
             conversations="true",
             messages="true",
-            added="ARRAY[(SELECT pg_catalog.count(*) FROM copied)::text]",
-            stored="(SELECT pg_catalog.count(*) FROM made) + (SELECT pg_catalog.count(*) FROM copied)",
+            added="ARRAY[copied::text]",
+            stored="CASE WHEN id IS NULL THEN 0 ELSE 1 + copied END",
         )
-        # Locked, so that no message is deleted, with its files, while it is copied.
         self.fork = f"""
-            WITH source AS (
-                SELECT *, pg_catalog.set_config('voltmem.user_id', user_id, true)
-                FROM {conversations} WHERE {owned} AND deleted_at IS NULL
-                FOR SHARE SKIP LOCKED
-            ), place AS (
-                SELECT m.created_at, m.seq FROM {messages} AS m, source
-                WHERE m.conversation_id = $1 AND m.message_id = $3 AND NOT m.aside
-            ), made AS (
-                INSERT INTO {conversations} AS c
-                    (id, resource_id, user_id, title, title_is_automatic, metadata, tags, read_at, forked_from,
-                     forked_up_to, created_at, updated_at)
-                SELECT $4, resource_id, user_id, title, title_is_automatic, coalesce(metadata, '{{}}'), tags,
-                    coalesce(
-                        (SELECT created_at FROM place),
-                        (SELECT pg_catalog.max(m.created_at) FROM {messages} AS m WHERE m.conversation_id = $1)
-                    ), id, $3, greatest(created_at, pg_catalog.statement_timestamp()),
-                    greatest(created_at, pg_catalog.statement_timestamp())
-                FROM source WHERE $3::text IS NULL OR EXISTS (SELECT 1 FROM place)
-                ON CONFLICT (id) DO NOTHING
-                RETURNING *
-            ), copied AS (
-                INSERT INTO {messages} (conversation_id, message_id, created_at, archived, {columns})
-                SELECT $4, m.message_id, m.created_at,
-                    m.archived AND coalesce(pg_catalog.row_number() OVER newest_first > $5::bigint, false),
-                    {", ".join(f"m.{name}" for name in columns.split(", "))}
-                FROM {authored(tables)} AS m, made
-                WHERE m.conversation_id = $1 AND NOT m.aside AND (m.author IS NULL OR m.author = made.user_id)
-                    AND ($3::text IS NULL OR (m.created_at, m.seq) <= (SELECT created_at, seq FROM place))
-                WINDOW newest_first AS (ORDER BY m.created_at DESC, m.seq DESC)
-                ORDER BY m.created_at, m.seq{" RETURNING 1" if has_room else ""}
-            )
-            SELECT EXISTS (SELECT 1 FROM source){has_room} AS found,
-                EXISTS (SELECT 1 FROM {conversations} WHERE {owned} AND deleted_at IS NULL) AS is_there,
-                {is_deleted(tables, "$1", "$2")} AS is_deleted,
-                $3::text IS NULL OR EXISTS (SELECT 1 FROM place) AS has_message,
-                {is_deleted(tables, "$4", "(SELECT user_id FROM source)")} AS is_taken_by_deleted,
-                {has_voltagent(tables)} AS beside_voltagent,
-                {CONVERSATION_COLUMNS}
-            FROM (SELECT 1) AS one LEFT JOIN made ON true"""
+            SELECT is_found AS found, is_there, is_deleted, has_message, is_taken_by_deleted,
+                {has_voltagent(tables)} AS beside_voltagent, {CONVERSATION_NAMES}
+            FROM {tables.fork_conversation}($1, $2, $3, $4, $5)
+            {has_room}"""
 
 
 class Forks(Area):

@@ -93,7 +93,7 @@ class ShareStatements:
     def __init__(self, tables: Tables) -> None:
         conversations, messages, shares = tables.conversations, tables.messages, tables.shares
         # Repeatable: sent again, it returns the link that it has created. FOR KEY SHARE waits for a concurrent deletion
-        # of the conversation.
+        # of the conversation. On Citus, "c" lets one worker insert: the new row is beside the one that is read.
         self.share = f"""
             WITH source AS (
                 SELECT id FROM {conversations}
@@ -106,10 +106,10 @@ class ShareStatements:
             ), made AS (
                 INSERT INTO {shares} AS existing
                     (token, conversation_id, up_to, up_to_time, up_to_seq, newest_seq)
-                SELECT $4, $1, place.message_id, place.created_at, place.seq,
+                SELECT $4, c.id, place.message_id, place.created_at, place.seq,
                     (SELECT pg_catalog.max(seq) FROM {messages} WHERE conversation_id = $1 AND {ON_LINE})
-                FROM source LEFT JOIN place ON true
-                WHERE $3::text IS NULL OR place.message_id IS NOT NULL
+                FROM {conversations} AS c LEFT JOIN place ON true
+                WHERE c.id = $1 AND EXISTS (SELECT 1 FROM source) AND ($3::text IS NULL OR place.message_id IS NOT NULL)
                 ON CONFLICT (token, conversation_id) DO UPDATE SET up_to = existing.up_to
                 RETURNING {_COLUMNS}
             )

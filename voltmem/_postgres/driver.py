@@ -259,8 +259,9 @@ def is_undone(error: BaseException, connection: Connection) -> bool:
 # The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.
 WRITING_FUNCTIONS: Final = (
     *("add_message", "add_messages", "add_plain_messages", "answer_calls", "choose_branch", "copy_files", "count_line"),
-    *("drop_messages", "drop_messages_of_user", "forget_in_voltagent", "hand_over", "index_words", "keep_file"),
-    *("move_head", "release_files", "remove_oldest", "require_room", "restore_archived", "unlink_messages"),
+    *("drop_messages", "drop_messages_of_user", "ensure_conversation", "forget_in_voltagent"),
+    *("fork_conversation", "hand_over", "index_words", "keep_file", "move_head", "put_file", "release_files"),
+    *("remove_oldest", "require_room", "restore_archived", "unlink_messages"),
 )
 _WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
 
