@@ -2086,6 +2086,70 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_save_payload(conversation text, of_user text, new_resource text, new_title text, retitles boolean, form text, content text, new_revision text, expects boolean, expected text, touches boolean, user_hash text, seconds double precision, OUT saved boolean, OUT is_new boolean, OUT user_deleted_at timestamp with time zone, OUT owner text, OUT is_deleted boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    -- A variable: Citus 13.2 crashes where a stable function is in a CASE of an UPDATE.
+    moment CONSTANT timestamptz := statement_timestamp();
+BEGIN
+    saved := false;
+    is_new := false;
+    -- Concurrent calls wait for each other here. Another user's conversation is not locked.
+    SELECT c.user_id, false INTO owner, is_deleted
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL
+        FOR UPDATE;
+    IF NOT FOUND THEN
+        SELECT c.user_id, c.deleted_at IS NOT NULL INTO owner, is_deleted
+            FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = conversation;
+        IF FOUND OR new_resource IS NULL OR expected IS NOT NULL THEN
+            RETURN;
+        END IF;
+        user_deleted_at := "public".voltagent_memory_deleted_since(user_hash, seconds);
+        IF user_deleted_at IS NOT NULL THEN
+            RETURN;
+        END IF;
+        INSERT INTO "public".voltagent_memory_conversations
+            (id, user_id, resource_id, title, metadata, created_at, updated_at)
+            VALUES (conversation, of_user, new_resource, new_title, '{}', moment, moment)
+            ON CONFLICT (id) DO NOTHING;
+        is_new := FOUND;
+        IF NOT is_new THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF expected IS NOT NULL THEN
+        UPDATE "public".voltagent_memory_payloads AS p
+            SET payload = content::json, revision = new_revision, updated_at = moment
+            WHERE p.conversation_id = conversation AND p.format = form AND p.revision = expected;
+    ELSIF expects THEN
+        INSERT INTO "public".voltagent_memory_payloads (conversation_id, format, payload, revision, updated_at)
+            VALUES (conversation, form, content::json, new_revision, moment)
+            ON CONFLICT (conversation_id, format) DO NOTHING;
+    ELSE
+        INSERT INTO "public".voltagent_memory_payloads (conversation_id, format, payload, revision, updated_at)
+            VALUES (conversation, form, content::json, new_revision, moment)
+            ON CONFLICT (conversation_id, format) DO UPDATE SET
+                payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at;
+    END IF;
+    saved := FOUND;
+    IF saved AND NOT is_new AND (retitles OR touches) THEN
+        UPDATE "public".voltagent_memory_conversations AS c SET
+            title = CASE WHEN retitles THEN new_title ELSE c.title END,
+            title_is_automatic = c.title_is_automatic AND NOT retitles,
+            updated_at = CASE WHEN touches THEN greatest(c.updated_at, moment) ELSE c.updated_at END
+            WHERE c.id = conversation;
+    END IF;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  RETURNS trigger
  LANGUAGE plpgsql

@@ -97,6 +97,7 @@ class Tables:
     remove_oldest: str = field(init=False, metadata=_FUNCTION)
     require_room: str = field(init=False, metadata=_FUNCTION)
     restore_archived: str = field(init=False, metadata=_FUNCTION)
+    save_payload: str = field(init=False, metadata=_FUNCTION)
     tell_watchers: str = field(init=False, metadata=_TRIGGER)
     unlink_messages: str = field(init=False, metadata=_FUNCTION)
     usage: str = field(init=False, metadata=_FUNCTION)

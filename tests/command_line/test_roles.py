@@ -110,6 +110,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "remove_oldest": "add_beyond_the_limit",
     "require_room": "within_quotas",
     "restore_archived": "rewind_conversation",
+    "save_payload": "save_payload",
     "unlink_messages": "delete_in_branches",
     "usage": "get_usage",
 }

@@ -9,6 +9,7 @@ from tests.citus import needs_citus
 from tests.conftest import Connection
 from voltmem import PostgresStorage
 from voltmem._agents.memory import MemoryStatements
+from voltmem._agents.native import NativeStatements
 from voltmem._areas.conversations import ConversationStatements
 from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
@@ -174,3 +175,31 @@ async def test_put_file_needs_one_worker(upload: str, connection: Connection, mi
 
         assert commands.count("COMMIT") == 1
         assert "PREPARE" not in commands
+
+
+@needs_citus
+@pytest.mark.parametrize(
+    ("is_there", "expects", "expected", "words"),
+    [
+        (False, False, None, ["SELECT", "SELECT", "INSERT", "INSERT"]),
+        (True, False, None, ["SELECT", "INSERT", "UPDATE"]),
+        (True, True, None, ["SELECT", "INSERT", "UPDATE"]),
+        (True, True, "r0", ["SELECT", "UPDATE"]),
+    ],
+)
+async def test_save_payload_needs_one_worker(
+    is_there: bool,
+    expects: bool,
+    expected: str | None,
+    words: list[str],
+    storage: PostgresStorage,
+    connection: Connection,
+    schema: str,
+) -> None:
+    """A framework's payload is stored by the conversation's worker, in one phase."""
+    if is_there:
+        await storage.create_conversation({"id": "c1", "user_id": "ada"})
+    statement = NativeStatements(Tables(schema, "voltagent_memory")).save
+    payload = ("c1", "ada", "r", None, False, "form", "{}", "r1", expects, expected, True, "hash", 0.0)
+
+    assert await sent(connection, statement, *payload) == ["BEGIN", *words, "COMMIT"]

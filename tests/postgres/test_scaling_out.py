@@ -124,8 +124,7 @@ def named() -> Iterator[tuple[str, str]]:
 
 
 NEED_EVERY_WORKER = {
-    *("NativeStatements.save", "fork_conversation"),
-    *("ImportStatements.store", "copy_files"),
+    *("ImportStatements.store", "copy_files", "fork_conversation"),
     "add_plain_messages",  # not called on Citus
 }
 

@@ -14,7 +14,6 @@ from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._areas.area import access
-from voltmem._areas.deleted_users import with_gone
 from voltmem._areas.messages import Messages
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
@@ -137,41 +136,10 @@ class NativeStatements:
             SELECT {message_columns(tables)} FROM {authored(tables)} AS m
             WHERE conversation_id = $1 AND message_id = ANY($3::text[]) AND coalesce(author, $2) = $2
                 AND EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL)"""
-        # $9: whether the stored revision must be $10 (NULL: there must be none yet). If it is not, nothing is changed,
-        # because the conversation is updated last. $14: whether a missing conversation is created. The owner is NULL if
-        # there is no conversation, or another session was just creating it.
         self.save = f"""
-            WITH {with_gone(tables, "$12", "$13", "$14")}, owned AS (
-                SELECT id FROM {conversations} WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR UPDATE
-            ), made AS (
-                INSERT INTO {conversations} (id, user_id, resource_id, title, metadata, created_at, updated_at)
-                SELECT $1, $2, $3, $4, '{{}}', pg_catalog.statement_timestamp(), pg_catalog.statement_timestamp()
-                WHERE NOT EXISTS (SELECT 1 FROM owned) AND $14 AND (NOT $9 OR $10::text IS NULL)
-                    AND NOT EXISTS (SELECT 1 FROM gone WHERE at IS NOT NULL)
-                ON CONFLICT (id) DO NOTHING
-                RETURNING id{room(tables, "ARRAY[$2]", conversations="true")}
-            ), saved AS (
-                INSERT INTO {payloads} AS existing (conversation_id, format, payload, revision)
-                SELECT id, $6, $7::text::json, $8 FROM (SELECT id FROM owned UNION ALL SELECT id FROM made) AS either
-                WHERE NOT $9 OR $10::text IS NULL
-                    OR EXISTS (SELECT 1 FROM {payloads} WHERE conversation_id = $1 AND format = $6 AND revision = $10)
-                ON CONFLICT (conversation_id, format) DO UPDATE SET
-                    payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at
-                    WHERE NOT $9 OR existing.revision = $10
-                RETURNING conversation_id
-            ), changed AS (
-                UPDATE {conversations} SET
-                    title = CASE WHEN $5 THEN $4 ELSE title END,
-                    title_is_automatic = title_is_automatic AND NOT $5,
-                    updated_at = CASE WHEN $11 THEN greatest(updated_at, moment.now) ELSE updated_at END
-                FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
-                WHERE id = $1 AND EXISTS (SELECT 1 FROM owned) AND EXISTS (SELECT 1 FROM saved)
-            )
-            SELECT
-                EXISTS (SELECT 1 FROM saved) AS saved,
-                (SELECT at FROM gone) AS user_deleted_at,
-                (SELECT user_id FROM {conversations} WHERE id = $1) AS owner,
-                EXISTS (SELECT 1 FROM {conversations} WHERE id = $1 AND deleted_at IS NOT NULL) AS is_deleted"""
+            SELECT saved, user_deleted_at, owner, is_deleted
+            FROM {tables.save_payload}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            {room(tables, "ARRAY[$2]", before="WHERE ", conversations="is_new")}"""
         self.list = f"""
             SELECT {columns}, p.payload::text AS payload, p.revision
             FROM {conversations} AS c
@@ -381,7 +349,6 @@ class NativeMemory(ConversationMemory):
         if payload is None:
             raise InvalidInputError("payload is None, which means that nothing is kept: pass another JSON value")
         arguments = (
-            *(self._id, self._user_id, self._resource_id),
             None if title is UNSET else title,
             title is not UNSET,
             format,
@@ -392,19 +359,25 @@ class NativeMemory(ConversationMemory):
         )
         # With an expected revision, a repeated statement would conflict with the first, which has stored another one.
         repeatable = expected_revision is UNSET
+        statement = self._access.sql(NativeStatements).save
         while True:
-            statement, creates = self._access.sql(NativeStatements).save, not self._seen.conversation
-            row = await self._access.executor.fetchrow(statement, *arguments, creates, repeatable=repeatable)
+            creates = self._creates()
+            row = await self._access.executor.fetchrow(
+                statement, self._id, self._user_id, creates, *arguments, repeatable=repeatable
+            )
             if row is None or row["saved"]:
                 self._seen.conversation = True
                 return
             self._check_user_exists(row["user_deleted_at"])
-            is_anothers = row["owner"] not in (None, self._user_id)
-            if is_anothers or row["is_deleted"] or (row["owner"] is None and not creates):
-                is_deleted = row["is_deleted"] and not is_anothers
-                raise ConversationNotFoundError(self._id, self._user_id, is_deleted=is_deleted)
+            self._check_not_gone(row["owner"], is_deleted=row["is_deleted"], creates=creates is not None)
             if expected is not None or (row["owner"] is not None and not repeatable):
                 raise RevisionConflictError(self._id, expected)
+
+    def _check_not_gone(self, owner: str | None, *, is_deleted: bool, creates: bool) -> None:
+        """Raise ConversationNotFoundError if a payload was not saved because there is no such conversation."""
+        is_anothers = owner not in (None, self._user_id)
+        if is_anothers or is_deleted or (owner is None and not creates):
+            raise ConversationNotFoundError(self._id, self._user_id, is_deleted=is_deleted and not is_anothers)
 
 
 async def list_payloads(
