@@ -144,6 +144,7 @@ NOT_REPEATED: Final = frozenset(
         "clear_messages",
         "rewind_conversation",
         "purge_deleted_conversations",
+        "prune",
         "fork_conversation",
         "revoke_share",
         "delete_file",

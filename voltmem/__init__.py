@@ -15,6 +15,7 @@ from voltmem._areas.files import StoredFile
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
+from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -113,6 +114,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Payload",
     "PostgresStorage",
+    "Pruned",
     "QuotaExceededError",
     "Quotas",
     "Renamed",

@@ -7,6 +7,8 @@ The command line: creates and upgrades the tables, exports and imports a user's 
     python -m voltmem check     look for what is wrong in the stored data
     python -m voltmem export    print all of a user's data, as lines of JSON
     python -m voltmem import    import such lines, or a file of ChatGPT or of OpenAI's API
+    python -m voltmem prune     delete what is older than a time; purge empties the trash
+    python -m voltmem delete    delete everything that is stored of a user
     python -m voltmem index     index messages for the search; unindex removes the index
 """
 
@@ -18,6 +20,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
@@ -26,7 +29,7 @@ from voltmem._postgres import roles
 from voltmem._postgres.roles import RoleNames
 from voltmem._postgres.schema import script
 from voltmem._tables import Tables
-from voltmem._values import UNSET, Unset
+from voltmem._values import ANY_USER, UNSET, Unset
 from voltmem.errors import InvalidOptionError, VoltMemError
 from voltmem.options import DEFAULT_TABLE_PREFIX
 from voltmem.storage import PostgresStorage
@@ -54,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m voltmem",
-        description="Create, upgrade and check the tables of voltmem; export, import and index what is in them.",
+        description="Create, upgrade and check the tables of voltmem; export, import, prune and index what is in them.",
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,11 +93,43 @@ def _parser() -> argparse.ArgumentParser:
         "OpenAI's API and of others, as JSON or lines of JSON (default: %(default)s)",
     )
     reading.add_argument("--search", action="store_true", help="also index the messages for the search")
+    _add_deletions(commands.add_parser, [names, database], user)
     commands.add_parser(
         "index", parents=[names, database], help="index messages for the search that are not indexed yet"
     )
     commands.add_parser("unindex", parents=[names, database], help="remove all messages from that index")
     return parser
+
+
+def _add_deletions(add: Callable[..., argparse.ArgumentParser], parents: Sequence[_Parser], user: _Parser) -> None:
+    """Add the commands that delete, with the add_parser() of the commands."""
+    whose = _Parser(add_help=False)
+    whose.add_argument("--user", help="only this user's (default: all users')")
+    age = "such as 365d, 12h or 30m"
+    pruning = add("prune", parents=[*parents, whose], help="delete what is older than a time")
+    pruning.add_argument("--older-than", required=True, type=_age, metavar="AGE", help=age)
+    pruning.add_argument("--resource", help="only the conversations of this agent or project")
+    pruning.add_argument("--keep-last", type=int, default=0, metavar="N", help="keep N messages of each conversation")
+    pruning.add_argument("--archived", action="store_true", help="only messages that the storage limit archived")
+    pruning.add_argument("--runs", action="store_true", help="also recorded runs")
+    pruning.add_argument("--dry-run", action="store_true", help="delete nothing, and print what would be deleted")
+    purging = add("purge", parents=[*parents, whose], help="delete what is in the trash")
+    purging.add_argument("--older-than", type=_age, metavar="AGE", help=f"in it for at least this long, {age}")
+    add("delete", parents=[*parents, user], help="delete everything that is stored of a user")
+
+
+_UNITS: Final[Mapping[str, timedelta]] = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+}
+
+
+def _age(word: str) -> timedelta:
+    """Return the age of the command line. A ValueError is an invalid argument."""
+    if word[-1:] not in _UNITS:
+        raise ValueError(word)
+    return int(word[:-1]) * _UNITS[word[-1]]
 
 
 def _add_options_of_check(checking: argparse.ArgumentParser) -> None:
@@ -213,6 +248,35 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+async def _prune(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    done = await storage.prune(
+        ANY_USER if arguments.user is None else arguments.user,
+        older_than=arguments.older_than,
+        keep_last=arguments.keep_last,
+        archived=arguments.archived,
+        resource_id=arguments.resource,
+        runs=arguments.runs,
+        dry_run=arguments.dry_run,
+    )
+    said = f"{done.messages} messages, {done.conversations} conversations, {done.runs} runs"
+    print(f"{'would delete' if arguments.dry_run else 'deleted'} {said}")
+    return DONE
+
+
+async def _purge(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    user = ANY_USER if arguments.user is None else arguments.user
+    count = await storage.purge_deleted_conversations(user, older_than=arguments.older_than)
+    print(f"deleted {count} conversations from the trash")
+    return DONE
+
+
+async def _delete(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
+    print(
+        f"deleted {await storage.delete_user(arguments.user)} conversations and runs, and everything else of the user"
+    )
+    return DONE
+
+
 async def _index(storage: PostgresStorage, arguments: argparse.Namespace) -> int:
     print(f"{await storage.index_messages()} messages indexed; open the storage with search=True")
     return DONE
@@ -229,6 +293,9 @@ _COMMANDS: Final[Mapping[str, Callable[[PostgresStorage, argparse.Namespace], Aw
     "check": _check,
     "export": _export,
     "import": _import,
+    "prune": _prune,
+    "purge": _purge,
+    "delete": _delete,
     "index": _index,
     "unindex": _unindex,
 }

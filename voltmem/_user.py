@@ -17,6 +17,7 @@ from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
+from voltmem._areas.pruning import Pruning
 from voltmem._areas.search import Search
 from voltmem._areas.sessions import open_session
 from voltmem._areas.shares import Shares
@@ -223,6 +224,7 @@ class UserStorage:
     restore_conversation = own(Sidebar.restore_conversation)
     list_deleted_conversations = own(Sidebar.list_deleted_conversations)
     purge_deleted_conversations = own(Sidebar.purge_deleted_conversations)
+    prune = own(Pruning.prune)
     fork_conversation = own(Forks.fork_conversation)
     search = own(Search.search)
     watch = own(Changes.watch)

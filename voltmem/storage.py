@@ -15,6 +15,7 @@ from voltmem._areas.checks.check import Finding, find_all
 from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
+from voltmem._areas.pruning import Pruning
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
@@ -62,7 +63,19 @@ __all__ = ["BoundStorage", "PostgresStorage", "Storage"]
 
 
 class Storage(
-    VoltAgentNames, AgentRuns, Sidebar, Branches, Forks, Search, Shares, Changes, Files, Users, Exports, Imports
+    VoltAgentNames,
+    AgentRuns,
+    Sidebar,
+    Branches,
+    Forks,
+    Search,
+    Shares,
+    Changes,
+    Files,
+    Users,
+    Pruning,
+    Exports,
+    Imports,
 ):
     """The base of PostgresStorage and BoundStorage: all verbs, transactions and views."""
 

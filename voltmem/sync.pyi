@@ -17,6 +17,7 @@ from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
 from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
+from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -742,6 +743,45 @@ class UserStorage:
         Args:
             older_than: Only those that were deleted at least this long ago; None: all.
         """
+    def prune(
+        self,
+        *,
+        older_than: timedelta,
+        keep_last: int = 0,
+        archived: bool = False,
+        resource_id: str | None = None,
+        runs: bool = False,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """
+        Delete messages that are older than a time, and the conversations that have no others. Returns how many.
+
+        ::
+
+            storage.prune(ANY_USER, older_than=timedelta(days=365), runs=True)  # in a nightly task
+            storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
+
+        Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
+        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        purge_deleted_conversations().
+
+        Args:
+            older_than: Messages count from their created_at, conversations from their updated_at, by the database's
+                clock; runs from their timestamp.
+            keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
+                conversation stays, too.
+            archived: Only messages that the storage limit archived (on_limit="archive").
+            resource_id: Only the conversations of this agent or project.
+            runs: Also recorded runs, with their steps and events. Not with a resource_id, which runs do not have.
+            dry_run: Delete nothing, and return what would be deleted.
+
+        Raises:
+            InvalidQueryError: runs with a resource_id, or keep_last is no count.
+            OutcomeUnknownError: The connection broke; some may have been deleted. Call it again.
+
+        Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
+        conversations, two for each 500 messages, one for each conversation that goes.
+        """
     def fork_conversation(
         self, conversation_id: str, *, up_to: str | None = None, id: str | None = None
     ) -> Conversation:
@@ -1108,6 +1148,47 @@ class Storage:
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
+        """
+    def prune(
+        self,
+        user_id: Owner,
+        *,
+        older_than: timedelta,
+        keep_last: int = 0,
+        archived: bool = False,
+        resource_id: str | None = None,
+        runs: bool = False,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """
+        Delete messages that are older than a time, and the conversations that have no others. Returns how many.
+
+        ::
+
+            storage.prune(ANY_USER, older_than=timedelta(days=365), runs=True)  # in a nightly task
+            storage.prune("ada", older_than=timedelta(days=30), keep_last=20)
+
+        Pinned conversations are no exception. Files, links and payloads go with what they belong to; files that no
+        message uses any more are deleted by purge_unused_files(). Soft-deleted conversations stay: see
+        purge_deleted_conversations().
+
+        Args:
+            user_id: Only this user's; ANY_USER: all users', for a cleanup task.
+            older_than: Messages count from their created_at, conversations from their updated_at, by the database's
+                clock; runs from their timestamp.
+            keep_last: How many of the newest messages of each conversation stay, whatever their age; then their
+                conversation stays, too.
+            archived: Only messages that the storage limit archived (on_limit="archive").
+            resource_id: Only the conversations of this agent or project.
+            runs: Also recorded runs, with their steps and events. Not with a resource_id, which runs do not have.
+            dry_run: Delete nothing, and return what would be deleted.
+
+        Raises:
+            InvalidQueryError: runs with a resource_id, or keep_last is no count.
+            OutcomeUnknownError: The connection broke; some may have been deleted. Call it again.
+
+        Works in batches of 500, so that it blocks nobody, and may be repeated or interrupted. A round trip for each 500
+        conversations, two for each 500 messages, one for each conversation that goes.
         """
     def get_usage(self, user_id: str) -> Usage:
         """
