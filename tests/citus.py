@@ -86,8 +86,10 @@ EXCEPTED: Final = {
     "moves a message to another conversation, which Citus refuses",
     "tests/areas/appends/test_together.py::test_calls_that_come_together_have_the_outcome_of_one_at_a_time": "the test "
     "locks all conversations in one statement, which Citus refuses",
+    "tests/areas/transfer/test_exports.py::test_export_user_reads_some_rows_at_a_time": SLOW,
     "tests/areas/transfer/test_exports.py::test_export_user_reads_one_moment": "each server has a snapshot of its own",
     "tests/areas/transfer/test_imports.py::test_nothing_half_written_remains": TRIGGER,
+    "tests/areas/test_pruning.py::test_prune_reads_only_what_is_old": PLANS,
     "tests/areas/test_branches.py::test_choosing_and_listing_cost_what_the_branches_are_long": "as test_statements.py",
     "tests/areas/test_branches.py::test_branches_from_before_the_upgrade_keep_the_newest": "as test_migrations.py",
     "tests/areas/test_files.py::test_purge_unused_files_deletes_what_no_message_refers_to": FILES_STAY,

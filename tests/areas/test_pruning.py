@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import citus
 from tests.conftest import Connection, MakeStorage
 from tests.plans import plan
 from tests.properties import examples
@@ -76,7 +77,8 @@ async def test_prune_deletes_old_messages_and_conversations_that_have_no_others(
     assert await left(unlimited, "both") == ["m2"]
     assert await left(unlimited, "new") == ["m0", "m1"]
     assert await unlimited.prune("ada", older_than=5 * DAY) == Pruned(messages=0, conversations=0, runs=0)
-    assert await unlimited.check() == []
+    if citus.DSN is None:  # check() is for one server
+        assert await unlimited.check() == []
 
 
 async def test_prune_leaves_other_users_and_resources_alone(unlimited: PostgresStorage) -> None:
@@ -145,7 +147,8 @@ async def test_prune_works_in_batches(unlimited: PostgresStorage, monkeypatch: p
 
     assert done == Pruned(messages=1200 + 12, conversations=12, runs=0)
     assert len(await left(unlimited, "long")) == 100
-    assert await unlimited.check() == []
+    if citus.DSN is None:  # check() is for one server
+        assert await unlimited.check() == []
 
 
 async def test_prune_does_not_delete_what_is_added_meanwhile(unlimited: PostgresStorage) -> None:
