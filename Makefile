@@ -31,7 +31,7 @@ test-adapters: $(ADAPTERS)/agno-1 $(ADAPTERS)/openai-agents ## Adapters, with ot
 	$(ADAPTERS)/agno-1/bin/python -m pytest -n auto tests/adapters/agno/agno_1
 	$(ADAPTERS)/openai-agents/bin/python -m tests.adapters.openai_agents.sdk_suite build/openai-agents
 
-test-versions: $(VENV)/dev ## A part of the suite on every other Python found, the newest on the oldest PostgreSQL
+test-versions: $(VENV)/dev ## A part of the suite on the newest Python found, and on the oldest PostgreSQL
 	$(BIN)/python -m tests.matrix --part
 
 test-matrix: $(VENV)/dev ## The whole suite on every Python found, on every PostgreSQL from 12 on, and through PgBouncer

