@@ -1424,6 +1424,38 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_give_conversation(conversation text, of_user text, recipient text, retitles boolean, new_title text, has_metadata boolean, new_metadata text, has_resource boolean, new_resource text, touches boolean)
+ RETURNS TABLE(is_deleted boolean, id text, resource_id text, user_id text, title text, metadata text, created_at timestamp with time zone, updated_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := statement_timestamp();
+BEGIN
+    PERFORM "public".voltagent_memory_hand_over(conversation, of_user, recipient);
+    UPDATE "public".voltagent_memory_conversations AS c SET
+        title = CASE WHEN retitles THEN new_title ELSE c.title END,
+        title_is_automatic = c.title_is_automatic AND NOT retitles,
+        metadata = CASE WHEN has_metadata THEN new_metadata::jsonb ELSE c.metadata END,
+        resource_id = CASE WHEN has_resource THEN new_resource ELSE c.resource_id END,
+        user_id = recipient,
+        updated_at = CASE WHEN touches THEN greatest(c.updated_at, moment) ELSE c.updated_at END
+        WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+        RETURNING false, c.id, c.resource_id, c.user_id, c.title, c.metadata::text, c.created_at, c.updated_at
+        INTO is_deleted, id, resource_id, user_id, title, metadata, created_at, updated_at;
+    IF NOT FOUND THEN
+        PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NOT NULL;
+        is_deleted := FOUND;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_hand_over(conversation text, of_user text, recipient text)
  RETURNS void
  LANGUAGE plpgsql
@@ -1881,7 +1913,12 @@ CREATE OR REPLACE FUNCTION public.voltagent_memory_refer_to_files()
 AS $function$
 BEGIN
     IF TG_OP <> 'DELETE' THEN
-        -- FOR KEY SHARE: a session that is deleting the file is waited for, and one that will cannot before the commit.
+        -- A session that is deleting a file is waited for. The next statement sees the same content stored again.
+        PERFORM 1 FROM "public".voltagent_memory_conversations AS c JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
+            WHERE c.id = NEW.conversation_id AND f.id = ANY (NEW.file_ids)
+            ORDER BY f.id
+            FOR KEY SHARE OF f;
+        -- FOR KEY SHARE: a session that will delete the file cannot before the commit.
         INSERT INTO "public".voltagent_memory_file_references (conversation_id, message_id, file_id, user_id)
             SELECT NEW.conversation_id, NEW.message_id, f.id, f.user_id
             FROM "public".voltagent_memory_conversations AS c JOIN "public".voltagent_memory_files AS f ON f.user_id = c.user_id
@@ -1893,7 +1930,11 @@ BEGIN
             SET pending_since = NULL
             FROM "public".voltagent_memory_conversations AS c
             WHERE c.id = NEW.conversation_id AND f.user_id = c.user_id AND f.id = ANY (NEW.file_ids)
-                AND f.pending_since IS NOT NULL;
+                AND f.pending_since IS NOT NULL AND EXISTS (
+                    SELECT 1 FROM "public".voltagent_memory_file_references AS r
+                    WHERE r.conversation_id = NEW.conversation_id AND r.message_id = NEW.message_id
+                        AND r.user_id = f.user_id AND r.file_id = f.id
+                );
     END IF;
     IF TG_OP <> 'INSERT' THEN
         DELETE FROM "public".voltagent_memory_file_references AS r

@@ -216,6 +216,7 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "export_user": 15,
     "read_shared_file": 2,
     "delete_user": 2,
+    "prune": 3,
 }
 
 

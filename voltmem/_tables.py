@@ -80,6 +80,7 @@ class Tables:
     fill_in_files: str = field(init=False, metadata=_FUNCTION)
     forget_in_voltagent: str = field(init=False, metadata=_FUNCTION)
     fork_conversation: str = field(init=False, metadata=_FUNCTION)
+    give_conversation: str = field(init=False, metadata=_FUNCTION)
     hand_over: str = field(init=False, metadata=_FUNCTION)
     index_words: str = field(init=False, metadata=_FUNCTION)
     keep_file: str = field(init=False, metadata=_FUNCTION)

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- refer_to_files: keep the references from messages to files. Its triggers on the messages: 0011_files.sql.
 --
 -- A message refers to files of the conversation's owner. A file that is not there is no error, and gets no reference.
@@ -16,7 +16,12 @@ SET jit = off
 AS $refer_to_files$
 BEGIN
     IF TG_OP <> 'DELETE' THEN
-        -- FOR KEY SHARE: a session that is deleting the file is waited for, and one that will cannot before the commit.
+        -- A session that is deleting a file is waited for. The next statement sees the same content stored again.
+        PERFORM 1 FROM {schema}.{prefix}_conversations AS c JOIN {schema}.{prefix}_files AS f ON f.user_id = c.user_id
+            WHERE c.id = NEW.conversation_id AND f.id = ANY (NEW.file_ids)
+            ORDER BY f.id
+            FOR KEY SHARE OF f;
+        -- FOR KEY SHARE: a session that will delete the file cannot before the commit.
         INSERT INTO {schema}.{prefix}_file_references (conversation_id, message_id, file_id, user_id)
             SELECT NEW.conversation_id, NEW.message_id, f.id, f.user_id
             FROM {schema}.{prefix}_conversations AS c JOIN {schema}.{prefix}_files AS f ON f.user_id = c.user_id
@@ -28,7 +33,11 @@ BEGIN
             SET pending_since = NULL
             FROM {schema}.{prefix}_conversations AS c
             WHERE c.id = NEW.conversation_id AND f.user_id = c.user_id AND f.id = ANY (NEW.file_ids)
-                AND f.pending_since IS NOT NULL;
+                AND f.pending_since IS NOT NULL AND EXISTS (
+                    SELECT 1 FROM {schema}.{prefix}_file_references AS r
+                    WHERE r.conversation_id = NEW.conversation_id AND r.message_id = NEW.message_id
+                        AND r.user_id = f.user_id AND r.file_id = f.id
+                );
     END IF;
     IF TG_OP <> 'INSERT' THEN
         DELETE FROM {schema}.{prefix}_file_references AS r

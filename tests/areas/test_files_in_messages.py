@@ -390,6 +390,22 @@ async def test_a_file_stays_if_a_message_refers_to_it_while_its_last_one_is_dele
     assert await is_there(storage, file)
 
 
+async def test_add_message_refers_to_a_file_that_is_deleted_and_stored_again_meanwhile(
+    storage: PostgresStorage, connection: Connection, tables: Tables, file: StoredFile
+) -> None:
+    """add_message() that waits for a transaction which replaces its file by the same content refers to the new one."""
+    async with storage.transaction() as tx:
+        await tx.delete_file("ada", file.id)
+        await tx.put_file("ada", b"a picture")
+        adding = asyncio.create_task(storage.add_message(showing(file), "ada", "c1"))
+        await wait_until_blocked(connection, tx.connection)
+    await adding
+
+    assert await references(connection, tables) == [("ada", "c1", "m1", file.id)]
+    assert not await storage.delete_file("ada", file.id)
+    assert await storage.check() == []
+
+
 async def test_add_message_waits_for_a_deletion_of_its_file(
     storage: PostgresStorage, connection: Connection, tables: Tables, file: StoredFile
 ) -> None:

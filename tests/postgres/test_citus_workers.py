@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import asyncpg
 import pytest
 
 from tests.citus import needs_citus
 from tests.conftest import Connection
-from voltmem import PostgresStorage
+from voltmem import PostgresStorage, Share
 from voltmem._agents.memory import MemoryStatements
 from voltmem._agents.native import NativeStatements
 from voltmem._areas.conversations import ConversationStatements
@@ -16,6 +18,7 @@ from voltmem._areas.forks import ForkStatements
 from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarStatements
 from voltmem._tables import Tables
+from voltmem.adapters.pydantic_ai._branches import BranchStatements
 
 
 async def sent(connection: Connection, statement: str, *arguments: object) -> list[str]:
@@ -203,3 +206,25 @@ async def test_save_payload_needs_one_worker(
     payload = ("c1", "ada", "r", None, False, "form", "{}", "r1", expects, expected, True, "hash", 0.0)
 
     assert await sent(connection, statement, *payload) == ["BEGIN", *words, "COMMIT"]
+
+
+@needs_citus
+async def test_share_conversation_beside_a_change_of_owner_leaves_no_link(storage: PostgresStorage) -> None:
+    """A link that is created while the conversation is given away is deleted, or is not created."""
+    for number in range(20):
+        id = f"c{number}"
+        await storage.create_conversation({"id": id, "user_id": "ada"})
+        shared, _ = await asyncio.gather(
+            storage.share_conversation(id, owner="ada"),
+            storage.update_conversation(id, user_id="bob"),
+            return_exceptions=True,
+        )
+        assert not isinstance(shared, Share) or await storage.get_shared_conversation(shared.token) is None
+
+
+@needs_citus
+async def test_a_tip_is_read_on_one_worker(storage: PostgresStorage, connection: Connection, schema: str) -> None:
+    """The payload and the newest message of a conversation are read by its worker."""
+    await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+
+    assert await sent(connection, BranchStatements(Tables(schema, "voltagent_memory")).tip, "form", "c1") == ["SELECT"]

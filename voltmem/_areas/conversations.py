@@ -63,33 +63,24 @@ class ConversationStatements:
             WHERE resource_id = $1 AND deleted_at IS NULL
             ORDER BY created_at DESC, id DESC"""
         # Before the value of each column, a flag: whether it was given. Other columns keep their values.
-        update = f"""
-            UPDATE {table} AS c SET
-                title = CASE WHEN $3 THEN $4::text ELSE title END,
-                title_is_automatic = title_is_automatic AND NOT $3,
-                metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
-                resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
-                user_id = CASE WHEN $9 THEN $10::text ELSE user_id END,
-                updated_at = CASE WHEN $11 THEN greatest(updated_at, moment.now) ELSE updated_at END"""
-
         # Citus refuses the function within the CASE.
-        moment = "SELECT pg_catalog.statement_timestamp() AS now"
-
-        def updated(source: str, check: str = "") -> str:
-            """Return the statement that updates a conversation and returns it."""
-            return f"""
-            WITH updated AS ({update}
-            FROM ({source}) AS moment
-            WHERE {owned}
-            RETURNING {columns}{check}
+        self.update = f"""
+            WITH updated AS (
+                UPDATE {table} AS c SET
+                    title = CASE WHEN $3 THEN $4::text ELSE title END,
+                    title_is_automatic = title_is_automatic AND NOT $3,
+                    metadata = CASE WHEN $5 THEN $6::text::jsonb ELSE metadata END,
+                    resource_id = CASE WHEN $7 THEN $8::text ELSE resource_id END,
+                    updated_at = CASE WHEN $9 THEN greatest(updated_at, moment.now) ELSE updated_at END
+                FROM (SELECT pg_catalog.statement_timestamp() AS now) AS moment
+                WHERE {owned}
+                RETURNING {columns}
             ){with_is_deleted(tables, f"SELECT {names} FROM updated")}"""
-
-        self.update = updated(moment)
-        # The function locks the row before the update reads it.
-        self.give = updated(
-            f"{moment}, pg_catalog.count({tables.hand_over}($1, $2, $10))",
-            room(tables, "ARRAY[user_id]", conversations="true", messages="true", file_bytes="true"),
-        )
+        given = "id IS NOT NULL"
+        self.give = f"""
+            SELECT is_deleted, {names}
+            FROM {tables.give_conversation}($1, $2, $10, $3, $4, $5, $6, $7, $8, $9)
+            {room(tables, "ARRAY[user_id]", before="WHERE ", conversations=given, messages=given, file_bytes=given)}"""
         self.merge_metadata = f"""
             WITH merged AS (
                 UPDATE {table} SET metadata = {tables.merge_patch}(coalesce(metadata, '{{}}'), $3::text::jsonb)
@@ -218,8 +209,8 @@ class Conversations(Area):
             *_given(title),
             *_given(UNSET if metadata is UNSET else metadata_text({} if metadata is None else metadata)),
             *_given(resource_id),
-            *_given(user_id),
             touch,
+            *(() if user_id is UNSET else (user_id,)),
             # After the first try the conversation is no longer the owner's, so a second one would not find it.
             repeatable=owner_id is None or user_id in (UNSET, owner_id),
         )

@@ -23,7 +23,7 @@ from voltmem._areas.area import Area
 from voltmem._areas.file_sweeps import SweepStatements, may_go, purge, sweep
 from voltmem._areas.quotas import QuotaStatements, room
 from voltmem._model import Id, Model, Row, Time, construct_unchecked
-from voltmem._postgres.connection import Executor
+from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_owner, check_user, short_repr, uuid7
 from voltmem.errors import DatabaseError, InvalidInputError, StoredFileNotFoundError, VoltMemError
@@ -41,6 +41,8 @@ FileContent: TypeAlias = bytes | IO[bytes] | Iterable[bytes] | AsyncIterable[byt
 _URL: Final = re.compile(rf"{FILE_URL[1:]}([0-9a-f]{{64}})(?![0-9a-f])")
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _UNIQUE_VIOLATION: Final = "23505"
+_SERIALIZATION_FAILURE: Final = "40001"
+_JUST_STORED: Final = "another session has just stored the same content. Repeat the whole transaction"
 # No file has as many chunks.
 _LAST_CHUNK: Final = 2**31 - 1
 
@@ -331,9 +333,11 @@ class Upload:
                     last = str(self._chunks), chunk
                     row = await self._fetchrow(self._sql.finish, *last, id, self._size, created_at)
             except DatabaseError as error:
-                # Another session has just completed the same content: the next try finds it.
+                # Another session has just completed the same content: the next try finds it. A transaction is over.
                 if error.sqlstate != _UNIQUE_VIOLATION:
                     raise
+                if isinstance(self._executor, BoundConnection):
+                    raise DatabaseError(_JUST_STORED, _SERIALIZATION_FAILURE) from error
             else:
                 break
         if row is None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # How many conversations, or runs, are looked at in one statement, and how many messages are deleted in one: their
 # conversation is locked for some tens of milliseconds.
 _AT_ONCE: Final = 500
+# Nothing is older, and PostgreSQL can subtract it from the time.
+_LONGEST: Final = timedelta(days=700_000)
 
 
 class Pruned(Model):
@@ -39,11 +41,15 @@ class PruneStatements:
 
     def __init__(self, tables: Tables) -> None:
         conversations, messages, entries = tables.conversations, tables.messages, tables.agent_history
-        self.now = "SELECT pg_catalog.statement_timestamp() AS now"
+
+        def cut(age: str) -> str:
+            """Return the time before which everything is old."""
+            return f"(pg_catalog.statement_timestamp() - {age}::interval)"
+
         # So the index of the line is searched from the oldest message on, in all of its parts.
         in_any_part = "m.archived = ANY (ARRAY[false, true]) AND m.aside = ANY (ARRAY[false, true])"
 
-        def old(conversation: str, before: str, archived: str, keep_last: str) -> str:
+        def old(conversation: str, age: str, archived: str, keep_last: str) -> str:
             """Return the FROM and the WHERE of the old messages of a conversation."""
             # If there are fewer than stay, the comparison is with NULL, so all stay.
             newest = f"""
@@ -51,7 +57,7 @@ class PruneStatements:
                     WHERE n.conversation_id = {conversation} AND NOT n.archived AND NOT n.aside
                     ORDER BY n.created_at DESC, n.seq DESC OFFSET greatest({keep_last}::bigint, 1) - 1 LIMIT 1"""
             return f"""FROM {messages} AS m
-                WHERE m.conversation_id = {conversation} AND {in_any_part} AND m.created_at < {before}
+                WHERE m.conversation_id = {conversation} AND {in_any_part} AND m.created_at < {cut(age)}
                     AND (m.archived OR NOT {archived}::boolean)
                     AND ({keep_last}::bigint = 0 OR (m.created_at, m.seq) < ({newest}))"""
 
@@ -59,9 +65,9 @@ class PruneStatements:
         # whether they have no others.
         self.conversations = f"""
             SELECT c.id, (SELECT pg_catalog.count(*) {old("c.id", "$3", "$4", "$5")}) AS old,
-                c.updated_at < $3 AND NOT $4 AND $5::bigint = 0 AND NOT EXISTS (
+                c.updated_at < {cut("$3")} AND NOT $4 AND $5::bigint = 0 AND NOT EXISTS (
                     SELECT 1 FROM {messages} AS m
-                    WHERE m.conversation_id = c.id AND {in_any_part} AND m.created_at >= $3
+                    WHERE m.conversation_id = c.id AND {in_any_part} AND m.created_at >= {cut("$3")}
                 ) AS is_old
             FROM {conversations} AS c
             WHERE c.id > $1 AND ($2::text IS NULL OR c.user_id = $2) AND ($6::text IS NULL OR c.resource_id = $6)
@@ -73,11 +79,11 @@ class PruneStatements:
         # A message that is added meanwhile has made the conversation newer.
         self.conversation = f"""
             DELETE FROM {conversations}
-            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND updated_at < $3 AND deleted_at IS NULL
-                AND NOT EXISTS (SELECT 1 FROM {messages} WHERE conversation_id = $1 AND created_at >= $3)"""
+            WHERE id = $1 AND ($2::text IS NULL OR user_id = $2) AND updated_at < {cut("$3")} AND deleted_at IS NULL
+                AND NOT EXISTS (SELECT 1 FROM {messages} WHERE conversation_id = $1 AND created_at >= {cut("$3")})"""
         page = f"""
             WITH page AS (
-                SELECT id, "timestamp" < $3 AS is_old FROM {entries}
+                SELECT id, "timestamp" < {cut("$3")} AS is_old FROM {entries}
                 WHERE id > $1 AND ($2::text IS NULL OR userid = $2)
                 ORDER BY id LIMIT {_AT_ONCE}
             )"""
@@ -93,7 +99,7 @@ class _Rule:
     """What is old, and whose."""
 
     owner: str | None
-    before: object
+    age: timedelta
     archived: bool
     keep_last: int
     resource_id: str | None
@@ -153,9 +159,7 @@ class Pruning(Area):
         if runs and resource_id is not None:
             raise InvalidQueryError("runs belong to no resource: leave out runs=True, or resource_id")
         owner = check_owner("user_id", user_id)
-        row = await self._executor.fetchrow(self._sql(PruneStatements).now)
-        assert row is not None
-        rule = _Rule(owner, row["now"] - older_than, archived, keep_last, resource_id)
+        rule = _Rule(owner, min(older_than, _LONGEST), archived, keep_last, resource_id)
         messages = conversations = 0
         async for found in self._conversations(rule):
             if found["is_old"] and (dry_run or await self._delete(found["id"], rule)):
@@ -171,7 +175,7 @@ class Pruning(Area):
         """Yield the conversations that have old messages, or are old themselves."""
         after = ""
         while True:
-            arguments = (after, rule.owner, rule.before, rule.archived, rule.keep_last, rule.resource_id)
+            arguments = (after, rule.owner, rule.age, rule.archived, rule.keep_last, rule.resource_id)
             page = await self._executor.fetch(self._sql(PruneStatements).conversations, *arguments)
             for row in page:
                 if row["old"] or row["is_old"]:
@@ -183,13 +187,13 @@ class Pruning(Area):
     async def _delete(self, conversation_id: str, rule: _Rule) -> bool:
         """Delete a conversation, unless it has become newer. Returns whether it was deleted."""
         statement = self._sql(PruneStatements).conversation
-        return bool(await self._executor.execute(statement, conversation_id, rule.owner, rule.before))
+        return bool(await self._executor.execute(statement, conversation_id, rule.owner, rule.age))
 
     async def _delete_messages(self, conversation_id: str, rule: _Rule) -> int:
         """Delete the old messages of a conversation. Returns how many."""
         count = 0
         while True:
-            arguments = (conversation_id, rule.before, rule.archived, rule.keep_last)
+            arguments = (conversation_id, rule.age, rule.archived, rule.keep_last)
             rows = await self._executor.fetch(self._sql(PruneStatements).messages, *arguments)
             if not rows:
                 return count
@@ -206,7 +210,7 @@ class Pruning(Area):
         count, after = 0, ""
         while True:
             row = await self._executor.fetchrow(
-                sql.count_runs if dry_run else sql.delete_runs, after, rule.owner, rule.before, repeatable=dry_run
+                sql.count_runs if dry_run else sql.delete_runs, after, rule.owner, rule.age, repeatable=dry_run
             )
             if row is None or row["last"] is None:
                 return count

@@ -61,15 +61,16 @@ _POOLER_WAITS: Final = re.compile(
 )
 _OUT_OF_RESOURCES: Final = "53"
 _REFUSED: Final = re.compile(r"cannot switch to state 1[12];")
-# What a coordinator of Citus says with XX000 if it has lost a worker: its own words, or those of libpq, by which it is
-# connected. Of a lone statement the worker may have committed what it did, and of a transaction, whose COMMIT it got
-# last ("could not commit"). So whether a write happened is open.
+# What a coordinator of Citus says, with these codes, if it has lost a worker: its own words, or those of libpq, by
+# which it is connected. Of a lone statement the worker may have committed what it did, and of a transaction, whose
+# COMMIT it got last ("could not commit"). So whether a write happened is open.
 _WORKER_LOST: Final = re.compile(
-    r"failure on connection marked as essential|could not commit transaction for shard|terminating connection|"
+    r"failure on connection marked as essential|could not commit transaction for shard|failed to COPY to shard|"
+    r"terminating connection|"
     r"server closed the connection|could not (?:receive data from|send data to) server|no connection to the server|"
     r"connection not open|SSL (?:connection has been closed|SYSCALL error)"
 )
-_INTERNAL: Final = "XX000"
+_OF_CITUS: Final = frozenset({"XX000", "58030"})
 # Citus says this only when it looks at all workers that have written, which it does before it sends COMMIT, or COMMIT
 # PREPARED, to the first of them. It then undoes the whole transaction, on all servers.
 _UNDONE_ON_WORKERS: Final = "failure on connection marked as essential"
@@ -216,7 +217,7 @@ def is_lost(error: BaseException, connection: Connection | None = None) -> bool:
 
 def _has_lost_worker(error: BaseException) -> bool:
     """Return whether a coordinator of Citus says, with the SQLSTATE of an internal error, that it has lost a worker."""
-    return getattr(error, "sqlstate", None) == _INTERNAL and _WORKER_LOST.search(str(error)) is not None
+    return getattr(error, "sqlstate", None) in _OF_CITUS and _WORKER_LOST.search(str(error)) is not None
 
 
 def is_unsent(error: BaseException) -> bool:

@@ -37,20 +37,24 @@ class BranchStatements:
         # Of one conversation, every message of the line is examined; of a list, only the newest of each.
         is_any_loose = f"""EXISTS (
                     SELECT 1 FROM {messages} AS m
-                    WHERE m.conversation_id = c.id AND {ON_LINE} AND m.parent_id IS NULL)"""
-        tips = f"""
+                    WHERE m.conversation_id = $2 AND {ON_LINE} AND m.parent_id IS NULL)"""
+
+        def tips(id: str, is_loose: str) -> str:
+            """Return the SELECT of tips. *id* is $2 where that is known, so that Citus asks one worker."""
+            return f"""
             SELECT {columns}, p.payload::text AS payload, p.revision,
-                newest.message_id AS newest_id, {{is_loose}} AS is_loose
+                newest.message_id AS newest_id, {is_loose} AS is_loose
             FROM {conversations} AS c
-            LEFT JOIN {payloads} AS p ON p.conversation_id = c.id AND p.format = $1
+            LEFT JOIN {payloads} AS p ON p.conversation_id = {id} AND p.format = $1
             LEFT JOIN LATERAL (
                 SELECT m.message_id, m.parent_id FROM {messages} AS m
-                WHERE m.conversation_id = c.id AND {ON_LINE}
+                WHERE m.conversation_id = {id} AND {ON_LINE}
                 ORDER BY m.created_at DESC, m.seq DESC LIMIT 1
             ) AS newest ON true"""
-        self.tip = f"{tips.format(is_loose=is_any_loose)} WHERE c.id = $2 AND c.deleted_at IS NULL"
+
+        self.tip = f"{tips('$2', is_any_loose)} WHERE c.id = $2 AND c.deleted_at IS NULL"
         is_newest_loose = "newest.message_id IS NOT NULL AND newest.parent_id IS NULL"
-        self.tips = f"""{tips.format(is_loose=is_newest_loose)}
+        self.tips = f"""{tips("c.id", is_newest_loose)}
             WHERE ($2::text IS NULL OR c.user_id = $2) AND c.deleted_at IS NULL
             ORDER BY c.updated_at DESC, c.id DESC
             LIMIT $3::bigint"""
