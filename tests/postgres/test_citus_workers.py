@@ -228,3 +228,12 @@ async def test_a_tip_is_read_on_one_worker(storage: PostgresStorage, connection:
     await storage.add_message({"role": "user", "content": "one"}, "ada", "c1", resource_id="r")
 
     assert await sent(connection, BranchStatements(Tables(schema, "voltagent_memory")).tip, "form", "c1") == ["SELECT"]
+
+
+@needs_citus
+async def test_a_line_is_read_on_one_worker(storage: PostgresStorage, connection: Connection, schema: str) -> None:
+    """The messages of a line of a known conversation are read by its worker."""
+    await storage.add_message({"id": "m1", "role": "user", "content": "one"}, "ada", "c1", resource_id="r")
+    statement = BranchStatements(Tables(schema, "voltagent_memory")).line
+
+    assert "PREPARE" not in await sent(connection, statement, "c1", "m1", None)

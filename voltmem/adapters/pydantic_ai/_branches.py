@@ -62,23 +62,30 @@ class BranchStatements:
         self.present = f"""
             SELECT message_id FROM {messages}
             WHERE conversation_id = $1 AND message_id = ANY($2::text[]) AND NOT archived"""
-        # $1 NULL: any conversation of user $5 that has the message in format $4.
-        self.line = f"""
-            WITH home AS MATERIALIZED (
-                SELECT coalesce($1::text, (
-                    SELECT m.conversation_id FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
-                    WHERE m.message_id = $2 AND m.parent_id IS NOT NULL AND m.format = $4 AND NOT m.archived
-                        AND c.deleted_at IS NULL AND ($5::text IS NULL OR c.user_id = $5)
-                    LIMIT 1
-                )) AS id
-            ), line AS (
-                SELECT each.step, each.message_id AS id
-                FROM home CROSS JOIN LATERAL {tables.line_to}(home.id, $2, $3::bigint) AS each
+
+        def line(home: str, of_it: str) -> str:
+            """Return the CTE and the SELECT of a line of the conversation *home*, up to the message $2."""
+            return f"""line AS MATERIALIZED (
+                SELECT each.step, each.message_id AS id FROM {of_it}
             )
             SELECT conversation_id, {message_columns(tables)} FROM line
-            JOIN {authored(tables)} AS m ON conversation_id = (SELECT id FROM home) AND message_id = line.id
-            WHERE author IS NULL OR author = {owner_of(tables, "(SELECT id FROM home)")}
+            JOIN {authored(tables)} AS m ON conversation_id = {home} AND message_id = line.id
+            WHERE author IS NULL OR author = {owner_of(tables, home)}
             ORDER BY step DESC"""
+
+        # The ledger is on the coordinator of Citus alone, so the function is called there, and one worker has the rest.
+        of_it = f"{tables.line_to}($1, $2, $3::bigint) AS each WHERE EXISTS (SELECT 1 FROM {tables.migrations})"
+        self.line = f"WITH {line('$1::text', of_it)}"
+        # Of any conversation of user $4 that has the message in format $1.
+        of_it = f"home CROSS JOIN LATERAL {tables.line_to}(home.id, $2, $3::bigint) AS each"
+        self.line_anywhere = f"""
+            WITH home AS MATERIALIZED (
+                SELECT m.conversation_id AS id
+                FROM {messages} AS m JOIN {conversations} AS c ON c.id = m.conversation_id
+                WHERE m.message_id = $2 AND m.parent_id IS NOT NULL AND m.format = $1 AND NOT m.archived
+                    AND c.deleted_at IS NULL AND ($4::text IS NULL OR c.user_id = $4)
+                LIMIT 1
+            ), {line("(SELECT id FROM home)", of_it)}"""
         self.link = f"""
             UPDATE {messages} AS m SET parent_id = coalesce(line.before, '')
             FROM (
@@ -188,8 +195,11 @@ class Branches:
             check_count("limit", limit)
         if limit == 0:
             return conversation_id, []
-        arguments = conversation_id, message_id, limit, self._format, self._user_id
-        rows = await self._executor.fetch(self._sql.line, *arguments)
+        if conversation_id is not None:
+            rows = await self._executor.fetch(self._sql.line, conversation_id, message_id, limit)
+        else:
+            arguments = self._format, message_id, limit, self._user_id
+            rows = await self._executor.fetch(self._sql.line_anywhere, *arguments)
         messages = [NativeMessage.from_row(tuple(row)[1:]) for row in rows]
         return (rows[0]["conversation_id"] if rows else None), messages
 
