@@ -16,6 +16,7 @@ from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
 from voltmem._areas.pruning import Pruned
+from voltmem._areas.recall import Moment
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -109,6 +110,7 @@ __all__ = [
     "MigrationResult",
     "MigrationStatus",
     "MissingExtraError",
+    "Moment",
     "NativeMemory",
     "NativeMessage",
     "OutcomeUnknownError",

@@ -16,6 +16,7 @@ from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
 from voltmem._areas.pruning import Pruning
+from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
@@ -69,6 +70,7 @@ class Storage(
     Branches,
     Forks,
     Search,
+    Recalling,
     Shares,
     Changes,
     Files,
