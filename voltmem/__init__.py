@@ -17,6 +17,7 @@ from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, A
 from voltmem._areas.history.runs import AgentRun, RunEvent
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.recall import Moment
+from voltmem._areas.moments import Moment, quote_moments
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
@@ -145,4 +146,5 @@ __all__ = [
     "as_html",
     "group_by_date",
     "list_payloads",
+    "quote_moments",
 ]

@@ -166,8 +166,8 @@ class PostgresStorage(Storage):
         schema: The PostgreSQL schema of all tables, created if it is missing. search_path is ignored.
         migrate: "auto" creates and upgrades the tables on first use; "check" never runs DDL, and raises an error that
             names the missing migrations; "off" does not check.
-        search: Whether to index the words of messages, for search(). Set it in every process that writes.
-            index_messages() indexes the messages that were stored without it.
+        search: Whether to index the words of messages, for search() and recall(). Set it in every process that
+            writes. index_messages() indexes the messages that were stored without it.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
         quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in

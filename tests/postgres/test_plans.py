@@ -48,18 +48,19 @@ def searched(tables: Tables, text: str, *place: object) -> Sent:
     return SearchStatements(tables).search, ["u7", query, *titles, 21, *after, *title_expressions()]
 
 
-def recalled(tables: Tables, text: str, **changes: object) -> Sent:
+def recalled(tables: Tables, text: str, conversation_id: str | None = None, after: datetime | None = None) -> Sent:
     """The statement of recall(), and its arguments."""
-    wanted = {
-        "user_id": "u7",
-        "limit": 5,
-        "around": 1,
-        "after": None,
-        "before": None,
-        "conversation_id": None,
-        "resource_id": None,
-    }
-    return RecallStatements(tables).recall, recall_arguments(asked_words(text), **{**wanted, **changes})
+    arguments = recall_arguments(
+        asked_words(text),
+        user_id="u7",
+        limit=5,
+        around=1,
+        after=after,
+        before=None,
+        conversation_id=conversation_id,
+        resource_id=None,
+    )
+    return RecallStatements(tables).recall, arguments
 
 
 def of_the_sidebar(tables: Tables) -> dict[str, Sent]:

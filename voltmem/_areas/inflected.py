@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from voltmem._areas.words import USER, is_unspaced, words
 
-# Words of a text that are looked at, and those of them that are looked for: the longest, which are the rarest.
+# Words of a text that are looked at, and those of them that are sent. Stop words are among them.
 _READ: Final = 2_000
 _ASKED: Final = 32
 
@@ -39,11 +39,9 @@ class AskedWord(NamedTuple):
 
 
 def asked_words(text: str) -> list[AskedWord]:
-    """Return the words of a text to look for, without repetitions: all, or the 32 longest."""
-    text = _CONTRACTED.sub(" ", text)
-    asked = {each.tsquery: each for each in _asked(text)}
-    longest = sorted(asked.values(), key=lambda each: len(each.typed), reverse=True)[:_ASKED]
-    return [each for each in asked.values() if each in longest]
+    """Return the words of a text to look for, without repetitions, the longest first; at most 32."""
+    asked = {each.tsquery: each for each in _asked(_CONTRACTED.sub(" ", text))}
+    return sorted(asked.values(), key=lambda each: len(each.typed), reverse=True)[:_ASKED]
 
 
 def _asked(text: str) -> Iterator[AskedWord]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area, off_loop_if_long
 from voltmem._areas.inflected import AskedWord, asked_words
+from voltmem._areas.moments import Moment
 from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
     IS_INDEXED,
@@ -19,7 +20,6 @@ from voltmem._areas.queries import (
 )
 from voltmem._areas.search import check_search
 from voltmem._areas.words import USER
-from voltmem._model import Key, Model
 from voltmem._postgres.driver import logger
 from voltmem._tables import Tables
 from voltmem._values import check_count, check_id_or_none, check_text, check_time, check_user, user_key
@@ -37,9 +37,11 @@ _OWN: Final = 0.5
 _SATURATION: Final = 1.2
 _LENGTHS: Final = 0.5
 """BM25's k1 and b."""
+_LONGEST: Final = 16
+"""Words of the text that are looked for: the longest, which are rarer than others."""
 _RAREST: Final = 8
-"""Words of the text that count: the rarest."""
-_SEEDS: Final = 40
+"""Words of these that count: the rarest."""
+_SEEDS: Final = 20
 """Messages whose neighbours are read: those whose own words fit best."""
 _OF_TOOLS: Final = 0.1
 """The weight of a word in a tool's call or result, as in the search."""
@@ -56,19 +58,6 @@ _LANGUAGES: Final = (
     *("danish", "dutch", "finnish", "french", "german", "hungarian", "italian", "norwegian"),
     *("portuguese", "russian", "spanish", "swedish", "turkish"),
 )
-
-
-class Moment(Model):
-    """A message that fits a text, with what was said around it."""
-
-    conversation: Conversation
-    """The conversation in which it was said."""
-    messages: list[Message]
-    """The message and those around it, in their order. None of them is in two moments."""
-    message_id: Key
-    """The id of the message that fits."""
-    score: float
-    """How well it fits. Comparable only within one result."""
 
 
 def _rated(tf: str, length: str, average: str) -> str:
@@ -139,6 +128,9 @@ class RecallStatements:
         is_stop_word = "pg_catalog.cardinality(pg_catalog.ts_lexize({}, a.typed)) = 0"
         is_theirs = "c.user_id = $1 AND c.deleted_at IS NULL AND c.resource_id = coalesce($5::text, c.resource_id)"
         columns = ", ".join(f"c.{column.strip()}" for column in CONVERSATION_COLUMNS.split(","))
+        # The plan is the same whatever statistics there are: see SearchStatements. Messages are found by all words at
+        # once: for each word alone, the planner would read the whole of a small table. tsvector_concat() copies the
+        # words of long messages to memory, so that they are not read again for each word.
         self.recall = f"""
             WITH asked AS MATERIALIZED (
                 SELECT a.query::tsquery AS query, a.typed, a.number
@@ -156,22 +148,24 @@ class RecallStatements:
             ), terms AS MATERIALIZED (
                 SELECT a.query, a.number, ((pg_catalog.numnode(a.query) + 1) / 2)::float8 AS forms FROM asked AS a
                 WHERE NOT EXISTS (SELECT 1 FROM language AS l WHERE {is_stop_word.format("l.dictionary")})
-            ), found AS MATERIALIZED (
-                SELECT t.number, m.conversation_id, m.message_id, {rank} AS tf, {length} AS length
-                FROM terms AS t CROSS JOIN LATERAL (
-                    SELECT conversation_id, message_id, words, {weight} AS weight FROM {authored(tables)} AS each
-                    WHERE words @@ t.query AND words IS NOT NULL AND NOT aside AND coalesce(author, $1) = $1
-                        AND ($4::text IS NULL OR conversation_id = $4)
-                        AND ($6::timestamptz IS NULL OR created_at > $6)
-                        AND ($7::timestamptz IS NULL OR created_at < $7)
-                ) AS m
+                ORDER BY a.number LIMIT {_LONGEST}
+            ), met AS MATERIALIZED (
+                SELECT conversation_id, message_id, {weight} AS weight,
+                    pg_catalog.tsvector_concat(words, ''::tsvector) AS words
+                FROM {authored(tables)} AS each
+                WHERE words @@ (SELECT pg_catalog.string_agg(query::text, ' | ')::tsquery FROM terms)
+                    AND words IS NOT NULL AND NOT aside AND coalesce(author, $1) = $1
+                    AND ($4::text IS NULL OR conversation_id = $4)
+                    AND ($6::timestamptz IS NULL OR created_at > $6) AND ($7::timestamptz IS NULL OR created_at < $7)
             ), theirs AS MATERIALIZED (
                 SELECT c.id
-                FROM (SELECT DISTINCT conversation_id FROM found) AS f
+                FROM (SELECT DISTINCT conversation_id FROM met) AS f
                 CROSS JOIN LATERAL (SELECT * FROM {conversations} WHERE id = f.conversation_id ORDER BY id) AS c
                 WHERE {mostly(is_theirs)}
             ), own AS MATERIALIZED (
-                SELECT * FROM found WHERE {mostly("conversation_id IN (SELECT id FROM theirs)")}
+                SELECT t.number, m.conversation_id, m.message_id, {rank} AS tf, {length} AS length
+                FROM (SELECT * FROM met WHERE {mostly("conversation_id IN (SELECT id FROM theirs)")}) AS m
+                JOIN terms AS t ON m.words @@ t.query
             ), counted AS (
                 SELECT number, pg_catalog.count(*)::float8 AS messages, pg_catalog.sum(length) AS length
                 FROM own GROUP BY number
