@@ -15,9 +15,8 @@ from voltmem._areas.files import StoredFile
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
-from voltmem._areas.pruning import Pruned
-from voltmem._areas.recall import Moment
 from voltmem._areas.moments import Moment, quote_moments
+from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList

@@ -12,9 +12,8 @@ from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import FileContent, StoredFile
-from voltmem._areas.pruning import Pruned
-from voltmem._areas.recall import Moment
 from voltmem._areas.moments import Moment
+from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList

@@ -17,9 +17,8 @@ from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
 from voltmem._areas.files import FileContent, StoredFile
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
-from voltmem._areas.pruning import Pruned
-from voltmem._areas.recall import Moment
 from voltmem._areas.moments import Moment
+from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList

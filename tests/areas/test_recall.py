@@ -136,7 +136,7 @@ async def test_recall_rates_a_message_together_with_its_neighbours(storage: Post
 
     [moment, *_] = await storage.recall("ada", "tortoise speedy")
 
-    assert ids([moment]) == [["m0", "m1"]]
+    assert (moment.conversation.id, ids([moment])) == ("c1", [["m0", "m1"]])
 
 
 async def test_recall_rates_tools_lower(storage: PostgresStorage) -> None:
