@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.area import Area, off_loop_if_long
@@ -300,8 +301,6 @@ def _moments(rows: Iterable[Record], limit: int) -> list[Moment]:
 class Recalling(Area):
     """The verb about recall. PostgresStorage inherits from all areas."""
 
-    _has_warned = False
-
     async def recall(
         self,
         user_id: str,
@@ -346,7 +345,8 @@ class Recalling(Area):
                 check_time(name, time)
         check_id_or_none(conversation_id=conversation_id, resource_id=resource_id)
         check_search(self._options)
-        self._warn_once()
+        if self._options.on_limit == "delete" and self._options.storage_limit is not None:
+            _warn_once(self._options.tables)
         asked = await off_loop_if_long(len(text), asked_words, text)
         if not asked:
             return []
@@ -363,11 +363,12 @@ class Recalling(Area):
         rows = await self._executor.fetch(self._sql(RecallStatements).recall, *arguments)
         return _moments(rows, limit)
 
-    def _warn_once(self) -> None:
-        options = self._options
-        if options.on_limit == "delete" and options.storage_limit is not None and not self._has_warned:
-            self._has_warned = True
-            logger.warning(
-                'recall() does not find messages beyond the storage_limit, which are deleted: on_limit="archive" keeps '
-                "them"
-            )
+
+@lru_cache(maxsize=256)
+def _warn_once(tables: Tables) -> None:
+    """Log once in the process, for these tables, that old messages are deleted."""
+    logger.warning(
+        "recall() of %s does not find messages beyond the storage_limit, which are deleted: "
+        'on_limit="archive" keeps them',
+        tables,
+    )
