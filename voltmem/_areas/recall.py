@@ -38,7 +38,7 @@ _OWN: Final = 0.5
 _SATURATION: Final = 1.2
 _LENGTHS: Final = 0.5
 """BM25's k1 and b."""
-_LONGEST: Final = 16
+_LONGEST: Final = 12
 """Words of the text that are looked for: the longest, which are rarer than others."""
 _RAREST: Final = 8
 """Words of these that count: the rarest."""
