@@ -132,7 +132,7 @@ NO_VERBS: Final[Mapping[str, str]] = {
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
 # The first words of read-only verbs. A read-only session verifies them (test_errors.py).
-READING: Final = ("get_", "list_", "query_", "count_", "export_", "read_", "search")
+READING: Final = ("get_", "list_", "query_", "count_", "export_", "read_", "recall", "search")
 NAMES_OF_READING_VERBS: Final = f"verbs that only read, and no others, have names that begin with one of {READING}"
 # The second call has another result, so these are never repeated. All other writes are.
 NOT_REPEATED: Final = frozenset(

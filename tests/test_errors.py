@@ -416,6 +416,7 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "title": ("", "x" * 1001),
     "metadata": ({},),
     "touch": (True,),
+    "around": (1,),
     "limit": (1,),
     "offset": (1,),
     "page": (1,),

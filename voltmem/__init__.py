@@ -15,6 +15,7 @@ from voltmem._areas.files import StoredFile
 from voltmem._areas.groups import ConversationGroup, group_by_date
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryPage, AgentHistoryStep, TimelineEvent
 from voltmem._areas.history.runs import AgentRun, RunEvent
+from voltmem._areas.moments import Moment, quote_moments
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
@@ -109,6 +110,7 @@ __all__ = [
     "MigrationResult",
     "MigrationStatus",
     "MissingExtraError",
+    "Moment",
     "NativeMemory",
     "NativeMessage",
     "OutcomeUnknownError",
@@ -143,4 +145,5 @@ __all__ = [
     "as_html",
     "group_by_date",
     "list_payloads",
+    "quote_moments",
 ]

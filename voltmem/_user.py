@@ -18,6 +18,7 @@ from voltmem._areas.forks import Forks
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.messages import Messages
 from voltmem._areas.pruning import Pruning
+from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.sessions import open_session
 from voltmem._areas.shares import Shares
@@ -227,6 +228,7 @@ class UserStorage:
     prune = own(Pruning.prune)
     fork_conversation = own(Forks.fork_conversation)
     search = own(Search.search)
+    recall = own(Recalling.recall)
     watch = own(Changes.watch)
 
     # --- the agent history ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
 from voltmem._areas.files import FileContent, StoredFile
+from voltmem._areas.moments import Moment
 from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share
@@ -617,6 +618,39 @@ class UserStorage:
 
         Of a very long message, the first 16,000 words are indexed, or as many distinct words as fit into a megabyte. If
         the match is after the first 20,000 characters, the snippet is the beginning of the message.
+        """
+    async def recall(
+        self,
+        text: str,
+        *,
+        limit: int = 5,
+        around: int = 1,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        conversation_id: str | None = None,
+        resource_id: str | None = None,
+    ) -> list[Moment]:
+        """
+        Return what a user's conversations have about a text, best first, each message with those around it.
+
+        For an agent that answers from what was said long ago. Unlike search(), a message need not have all the words
+        of the text: those count more that fewer messages have.
+
+        Args:
+            text: What to look for, such as the user's question.
+            limit: The maximum number of moments, up to 100.
+            around: How many messages to return before and after each, up to 10.
+            after: Only messages after this time, which must have a time zone.
+            before: Only messages before this time.
+            conversation_id: Only this conversation.
+            resource_id: Only conversations with this agent or project.
+
+        Raises:
+            InvalidOptionError: The storage was created without search=True.
+            InvalidQueryError: A number is out of its range.
+
+        Archived messages are read; deleted conversations, and branches that were not chosen, are not. The messages
+        around one may be before *after* or after *before*. Nothing is found by a text of stop words only.
         """
     def watch(self, *, poll_interval: float = 2.0) -> AsyncGenerator[Change]:
         """

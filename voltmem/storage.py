@@ -16,6 +16,7 @@ from voltmem._areas.files import Files
 from voltmem._areas.forks import Forks
 from voltmem._areas.history.runs import AgentRuns
 from voltmem._areas.pruning import Pruning
+from voltmem._areas.recall import Recalling
 from voltmem._areas.search import Search
 from voltmem._areas.shares import Shares
 from voltmem._areas.sidebar import Sidebar
@@ -69,6 +70,7 @@ class Storage(
     Branches,
     Forks,
     Search,
+    Recalling,
     Shares,
     Changes,
     Files,
@@ -164,8 +166,8 @@ class PostgresStorage(Storage):
         schema: The PostgreSQL schema of all tables, created if it is missing. search_path is ignored.
         migrate: "auto" creates and upgrades the tables on first use; "check" never runs DDL, and raises an error that
             names the missing migrations; "off" does not check.
-        search: Whether to index the words of messages, for search(). Set it in every process that writes.
-            index_messages() indexes the messages that were stored without it.
+        search: Whether to index the words of messages, for search() and recall(). Set it in every process that
+            writes. index_messages() indexes the messages that were stored without it.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
         quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in

@@ -27,6 +27,7 @@ from tests.benchmarks import (
     memory,
     opening,
     reads,
+    recall,
     round_trips,
     search,
     sidebar,
@@ -56,6 +57,7 @@ PARTS: Final = {
     "upgrade": conversation_schema.run,
     # Only on request: ten messages for each of the rows take minutes to create, and gigabytes of disk.
     "search": search.run,
+    "recall": recall.run,
 }
 # On a server of its own.
 DISK: Final = "disk"

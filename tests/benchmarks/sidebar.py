@@ -38,8 +38,8 @@ async def run(bench: Bench) -> None:
     await walk(bench, large)
 
 
-async def fill(bench: Bench, tables: Tables, rows: int) -> None:
-    """Replace all rows with so many conversations, OF_ONE_USER of each user, without messages."""
+async def fill(bench: Bench, tables: Tables, rows: int, of_one_user: int = OF_ONE_USER) -> None:
+    """Replace all rows with so many conversations, *of_one_user* of each user, without messages."""
     await bench.storage(tables).open()
     filled = (tables.conversations, tables.changed_lines, tables.messages, tables.payloads, tables.shares)
     await bench.pool.execute(f"TRUNCATE {', '.join(filled)}")
@@ -50,7 +50,7 @@ async def fill(bench: Bench, tables: Tables, rows: int) -> None:
         FROM generate_series(1, $1) AS n, LATERAL (VALUES (timestamptz '2025-01-01' + n * interval '1 s')) AS t (moment)
         """,
         rows,
-        max(1, rows // OF_ONE_USER),
+        max(1, rows // of_one_user),
         timeout=3600,
     )
     await bench.pool.execute(f"VACUUM ANALYZE {tables.conversations}", timeout=3600)

@@ -16,7 +16,9 @@ from tests.conftest import Connection
 from tests.plans import cost, pages_read, rows_read
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.cursors import SidebarCursor
+from voltmem._areas.inflected import asked_words
 from voltmem._areas.queries import MessageQuery, WindowQuery
+from voltmem._areas.recall import RecallStatements, recall_arguments
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
 from voltmem._areas.words import USER, terms, title_expressions, vector
@@ -46,6 +48,21 @@ def searched(tables: Tables, text: str, *place: object) -> Sent:
     return SearchStatements(tables).search, ["u7", query, *titles, 21, *after, *title_expressions()]
 
 
+def recalled(tables: Tables, text: str, conversation_id: str | None = None, after: datetime | None = None) -> Sent:
+    """The statement of recall(), and its arguments."""
+    arguments = recall_arguments(
+        asked_words(text),
+        user_id="u7",
+        limit=5,
+        around=1,
+        after=after,
+        before=None,
+        conversation_id=conversation_id,
+        resource_id=None,
+    )
+    return RecallStatements(tables).recall, arguments
+
+
 def of_the_sidebar(tables: Tables) -> dict[str, Sent]:
     """The statements of the sidebar's verbs on one conversation."""
     more: dict[str, list[object]] = {
@@ -65,7 +82,7 @@ def of_the_sidebar(tables: Tables) -> dict[str, Sent]:
 
 
 def hot(tables: Tables) -> dict[str, Sent]:
-    """The statements of search and sidebar, and what a page of a chat sends with them."""
+    """The statements of search, recall and sidebar, and what a page of a chat sends with them."""
     changes = ChangeStatements(tables)
     return {
         "search for what no message has": searched(tables, "nowhere "),
@@ -74,6 +91,11 @@ def hot(tables: Tables) -> dict[str, Sent]:
         "search for what all titles have": searched(tables, "title "),
         "search without a word": searched(tables, "parcel -rare "),
         "search after a place": searched(tables, "parcel ", 0.5, datetime(2024, 1, 2, tzinfo=UTC), "c100"),
+        "recall of what no message has": recalled(tables, "nowhere"),
+        "recall of what few messages have": recalled(tables, "rare"),
+        "recall of what all messages have": recalled(tables, "rare parcel"),
+        "recall in a conversation": recalled(tables, "parcel", conversation_id="c7"),
+        "recall of a time": recalled(tables, "parcel", after=datetime(2024, 1, 4, tzinfo=UTC)),
         "list": SidebarQuery("u7").sql(tables),
         "list after": SidebarQuery("u7", after=CURSOR).sql(tables),
         "list before": SidebarQuery("u7", before=CURSOR).sql(tables),
@@ -142,7 +164,7 @@ def schemas() -> Iterator[dict[str, Tables]]:
 async def test_a_hot_statement_reads_the_same_rows_with_any_statistics(
     name: str, generic: bool, schemas: dict[str, Tables], connection: Connection
 ) -> None:
-    """Search and sidebar read the same rows on tables never analysed, analysed when empty, and analysed."""
+    """Search, recall and sidebar read the same rows on tables never analysed, analysed when empty, and analysed."""
     read = {
         state: await rows_read(connection, *hot(tables)[name], generic=generic) for state, tables in schemas.items()
     }
@@ -150,8 +172,8 @@ async def test_a_hot_statement_reads_the_same_rows_with_any_statistics(
     assert max(read.values()) - min(read.values()) <= 2, read
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("search", "list"))])
-async def test_search_and_list_touch_as_many_pages_with_any_statistics(
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("search", "recall", "list"))])
+async def test_search_recall_and_list_touch_as_many_pages_with_any_statistics(
     name: str, schemas: dict[str, Tables], connection: Connection
 ) -> None:
     """Nor do they read more of an index for the same rows."""

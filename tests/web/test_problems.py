@@ -243,7 +243,8 @@ async def test_a_method_that_a_path_has_not_names_those_that_it_has(ada: httpx2.
 
 async def test_a_search_that_is_off_is_not_the_clients_fault(make_storage: MakeStorage, connect: Connect) -> None:
     """501 for a search if the application has it turned off."""
-    problem(await connect(application(make_storage())).get("/search?q=bread"), 501, "search-off")
+    for path in ("/search", "/recall"):
+        problem(await connect(application(make_storage())).get(f"{path}?q=bread"), 501, "search-off")
 
 
 @pytest.mark.parametrize(

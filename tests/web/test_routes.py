@@ -303,6 +303,23 @@ async def test_the_search_shows_where_the_words_stand(storage: PostgresStorage, 
     assert second["nextCursor"] is None
 
 
+async def test_recall_shows_what_was_said_around(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
+    """Recall returns moments: the conversation, the messages around the one that fits, and its id."""
+    await make(storage, 2)
+    said = ["Good morning", "My tortoise is called Speedy", "How nice", "Bye"]
+    await storage.add_messages(
+        [{"id": f"t{n}", "role": "user", "content": text} for n, text in enumerate(said)], "ada", "c1"
+    )
+
+    [moment] = (await get(ada, "/recall", q="What is my tortoise called?"))["items"]
+
+    assert (moment["conversation"]["id"], moment["messageId"]) == ("c1", "t1")
+    assert [each["content"] for each in moment["messages"]] == said[:3]
+    assert (await get(ada, "/recall", q="tortoise", conversationId="c0"))["items"] == []
+    assert (await get(ada, "/recall", q="tortoise", before="2020-01-01T00:00:00Z"))["items"] == []
+    assert [len(each["messages"]) for each in (await get(ada, "/recall", q="tortoise", around=0))["items"]] == [1]
+
+
 async def test_a_user_can_be_forgotten(storage: PostgresStorage, ada: httpx2.AsyncClient) -> None:
     """Deleting a user deletes all their data, soft-deleted conversations included."""
     await make(storage, 2)

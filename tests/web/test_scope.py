@@ -91,7 +91,9 @@ async def test_a_route_about_all_of_a_users_data_is_about_that_users_only(
     before = await seen(ada)
 
     method, path, arguments = called(name, "")
-    answer = await mallory.request(method, path, params={"q": "pin"} if path == "/search" else {}, **arguments)
+    answer = await mallory.request(
+        method, path, params={"q": "pin"} if path in ("/search", "/recall") else {}, **arguments
+    )
 
     assert answer.is_success
     assert "secret" not in answer.text

@@ -15,7 +15,7 @@ from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, check_count, check_text, check_user, user_key
 from voltmem.errors import InvalidOptionError
 from voltmem.models import Conversation
-from voltmem.options import SEARCH_LIMIT
+from voltmem.options import SEARCH_LIMIT, StorageOptions
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Record
@@ -251,7 +251,7 @@ class Search(Area):
         check_text(text=text)
         check_count("limit", limit, minimum=1)
         place = None if after is None else SearchCursor.of("after", after)
-        self._check_search()
+        check_search(self._options)
         wanted = terms(text)
         if not any(not term.without for term in wanted):
             return SearchResults(hits=[], next_cursor=None)
@@ -278,7 +278,7 @@ class Search(Area):
 
         In batches, each in a transaction of its own, while others read and write. If it is stopped, call it again.
         """
-        self._check_search()
+        check_search(self._options)
         sql = self._sql(SearchStatements)
         indexed, conversation_id, message_id = 0, "", ""
         while rows := await self._executor.fetch(sql.unindexed, conversation_id, message_id, _BATCH):
@@ -299,6 +299,8 @@ class Search(Area):
             forgotten += row["forgotten"]
         return forgotten
 
-    def _check_search(self) -> None:
-        if not self._options.search:
-            raise InvalidOptionError("this storage has no search: create it with PostgresStorage(search=True)")
+
+def check_search(options: StorageOptions) -> None:
+    """Raise InvalidOptionError if the storage indexes no words."""
+    if not options.search:
+        raise InvalidOptionError("this storage has no search: create it with PostgresStorage(search=True)")

@@ -242,4 +242,9 @@ def _wanted(text: str, most: int) -> tuple[tuple[str, ...], str]:
 
 def _is_lone_character(wanted: Sequence[str]) -> bool:
     """Whether it is a single character of a script without spaces, that is, the beginning of a pair."""
-    return len(wanted) == 1 and _unspaced().fullmatch(wanted[0]) is not None
+    return len(wanted) == 1 and len(wanted[0]) == 1 and is_unspaced(wanted[0])
+
+
+def is_unspaced(word: str) -> bool:
+    """Return whether a word is of a script without spaces, or of emoji: a pair of characters, or a single one."""
+    return _unspaced().match(word) is not None

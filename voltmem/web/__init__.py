@@ -42,7 +42,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("fastapi", "web") from error
 
-from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _shares, _transfer
+from voltmem.web import _branches, _conversations, _events, _files, _frontends, _messages, _recall, _shares, _transfer
 from voltmem.web._problems import handle_error, internal_error
 from voltmem.web._route import ProblemRoute, record_methods
 from voltmem.web._signed_in import Limits, open_to_all, read_when_signed_in, sign_in
@@ -51,7 +51,7 @@ from voltmem.web._streams import Cap
 __all__ = ["app", "router"]
 
 _OF_A_USER = (
-    *(_conversations.routes, _messages.routes, _shares.routes),
+    *(_conversations.routes, _recall.routes, _messages.routes, _shares.routes),
     *(_events.routes, _transfer.routes, _branches.routes, _frontends.routes, _files.routes),
 )
 _OF_ANYBODY = (_shares.public_routes, _files.public_routes)

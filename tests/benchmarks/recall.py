@@ -1,0 +1,204 @@
+"""
+Recall: how many of the turns that answer a question are found, and how long it takes among many messages.
+
+The questions are those of LoCoMo's development part, beside the checkout: five conversations of months between two
+people, 786 questions, and for each the turns that answer it. Measured is the mean share of them among the first 5, 10
+and 20 turns found; and among all turns that so many moments show, of a turn and its two neighbours each.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from tests.benchmarks._bench import Bench
+from tests.benchmarks._measure import Bound, Side
+from tests.benchmarks.search import MESSAGES, say
+from tests.benchmarks.sidebar import fill
+from tests.checkout import ROOT
+from tests.dialogues import HAS_REAL, REAL
+from voltmem import PostgresStorage
+from voltmem._areas.words import words
+
+FILE: Final = ROOT.parent / "shared/data/locomo-dev.jsonl.gz"
+FIRST: Final = (5, 10, 20)
+ALLOWED_MILLISECONDS: Final = 30
+QUERIES: Final = 200
+# With ten messages each, ten thousand messages of a user.
+OF_ONE_USER: Final = 1_000
+
+_K1: Final = 1.2
+_B: Final = 0.75
+_STOP_WORDS: Final = frozenset(
+    word.text
+    for word in words(
+        "a an the of to in on at for and or is are was were be been did do does what when where who why how which with "
+        "by from it its his her he she they their that this as has have had"
+    )
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one person says."""
+
+    id: str
+    session: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation, in sessions, and questions about it, each with the turns that answer it."""
+
+    id: str
+    turns: Sequence[Turn]
+    questions: Sequence[tuple[str, frozenset[str]]]
+
+
+Found: TypeAlias = tuple[list[str], list[list[str]]]
+"""The turns that were found, best first, and the turns that each moment shows."""
+Way: TypeAlias = Callable[[Talk, str], Awaitable[Found]]
+
+
+async def run(bench: Bench) -> None:
+    """Measure what is found, and how long it takes."""
+    if FILE.exists():
+        await quality(bench)
+    else:
+        bench.progress.console.print(f"there is no {FILE}: what recall finds is not measured")
+    if not HAS_REAL:
+        bench.progress.console.print("the real dialogues are not beside the checkout: no rows for the time of recall")
+        return
+    texts = [message["content"] for talk in REAL for message in talk["messages"] if isinstance(message["content"], str)]
+    await fill(bench, bench.ours, bench.rows, OF_ONE_USER)
+    await say(bench, texts)
+    await recalling(bench, texts)
+
+
+# --- what is found ------------------------------------------------------------------------------------------------
+
+
+def talks() -> Iterator[Talk]:
+    """Yield the conversations of the file. Questions that no turn answers are left out."""
+    with gzip.open(FILE, "rt", encoding="utf-8") as lines:
+        for given in map(json.loads, lines):
+            turns = [
+                Turn(turn["id"], session["id"], f"{turn['speaker']}: {turn['text']}")
+                for session in given["sessions"]
+                for turn in session["turns"]
+            ]
+            ids = {turn.id for turn in turns}
+            questions = [(each["question"], ids.intersection(each["evidence"])) for each in given["questions"]]
+            yield Talk(given["id"], turns, [(asked, frozenset(answers)) for asked, answers in questions if answers])
+
+
+async def quality(bench: Bench) -> None:
+    """Print the shares of each way."""
+    await bench.start_anew()
+    storage = bench.storage(search=True, storage_limit=None)
+    every = list(talks())
+    with bench.working("the conversations are stored", len(every)) as advance:
+        for talk in every:
+            await store(storage, talk)
+            advance()
+    ways: dict[str, Way] = {"BM25 of plain words": plainly, "recall() by words": partial(ours, storage)}
+    print_ = bench.progress.console.print
+    print_(f"share of the answering turns among the first {FIRST}, and in what so many moments show (turns shown)")
+    for name, way in ways.items():
+        found, shown, sizes = await shares(bench, name, every, way)
+        moments = ", ".join(f"{share:.3f} ({size:.0f})" for share, size in zip(shown, sizes, strict=True))
+        print_(f"{name}: {', '.join(f'{share:.3f}' for share in found)}; moments {moments}")
+
+
+async def store(storage: PostgresStorage, talk: Talk) -> None:
+    """Store a talk as a user's: a conversation for each session."""
+    for session in dict.fromkeys(turn.session for turn in talk.turns):
+        messages = [
+            {"id": turn.id, "role": "user", "content": turn.text} for turn in talk.turns if turn.session == session
+        ]
+        await storage.add_messages(messages, talk.id, f"{talk.id} {session}", resource_id="agent")
+
+
+async def shares(
+    bench: Bench, name: str, every: Sequence[Talk], way: Way
+) -> tuple[list[float], list[float], list[float]]:
+    """Return the shares of the turns found, those of the turns shown, and how many are shown."""
+    asked = [(talk, *question) for talk in every for question in talk.questions]
+    asked = asked[:: max(1, len(asked) // bench.count(len(asked)))]
+    found, shown, sizes = ([0.0] * len(FIRST) for _ in range(3))
+    with bench.working(name, len(asked)) as advance:
+        for talk, question, answers in asked:
+            turns, moments = await way(talk, question)
+            for place, first in enumerate(FIRST):
+                seen = [turn for moment in moments[:first] for turn in moment]
+                found[place] += len(answers.intersection(turns[:first])) / len(answers)
+                shown[place] += len(answers.intersection(seen)) / len(answers)
+                sizes[place] += len(seen)
+            advance()
+    found, shown, sizes = ([each / len(asked) for each in sums] for sums in (found, shown, sizes))
+    return found, shown, sizes
+
+
+async def ours(storage: PostgresStorage, talk: Talk, question: str) -> Found:
+    """Ask recall()."""
+    alone = await storage.recall(talk.id, question, limit=FIRST[-1], around=0)
+    moments = await storage.recall(talk.id, question, limit=FIRST[-1])
+    return [each.message_id for each in alone], [[message.id for message in each.messages] for each in moments]
+
+
+async def plainly(talk: Talk, question: str) -> Found:
+    """Rate each turn by BM25 of its words, without a stemmer and without its neighbours; show it with them."""
+    counts = [Counter(each.text for each in words(turn.text)) for turn in talk.turns]
+    lengths = [sum(n for word, n in count.items() if word not in _STOP_WORDS) for count in counts]
+    average = sum(lengths) / len(lengths)
+    scores = [0.0] * len(counts)
+    for word in {each.text for each in words(question)} - _STOP_WORDS:
+        having = sum(word in count for count in counts)
+        idf = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
+        for place, count in enumerate(counts):
+            if tf := count[word]:
+                scores[place] += idf * tf * (_K1 + 1) / (tf + _K1 * (1 - _B + _B * lengths[place] / average))
+    best = sorted(range(len(scores)), key=lambda place: -scores[place])
+    moments: list[list[str]] = []
+    seen: set[int] = set()
+    for place in best:
+        if place not in seen and len(moments) < FIRST[-1]:
+            around = [each for each in range(max(place - 1, 0), place + 2) if each < len(scores) and each not in seen]
+            moments.append([talk.turns[each].id for each in around])
+            seen.update(around)
+    return [talk.turns[place].id for place in best], moments
+
+
+# --- how long it takes --------------------------------------------------------------------------------------------
+
+
+async def recalling(bench: Bench, texts: Sequence[str]) -> None:
+    """Measure recall() by what people wrote, each time for another user."""
+    storage, users = bench.storage(search=True, storage_limit=None), max(1, bench.rows // OF_ONE_USER)
+    chosen = random.Random(7)  # noqa: S311  # the same in each run
+    asked = chosen.sample([text for text in texts if len(text.split()) >= 6], QUERIES)
+
+    def recall(number: int) -> Awaitable[object]:
+        return storage.recall(f"user-{number * 7 % users}", asked[number % QUERIES])
+
+    async def allowed() -> Side:
+        return Side(ALLOWED_MILLISECONDS)
+
+    for percentile in (50, 95):
+        await bench.compare(
+            f"recall, {OF_ONE_USER * MESSAGES:,} messages of the user among {bench.rows * MESSAGES:,}, "
+            f"{percentile} % of the calls",
+            "the milliseconds allowed",
+            "ms",
+            bench.latency(recall, QUERIES, percentile=percentile),
+            allowed,
+            bound=Bound("at most", 1),
+        )
