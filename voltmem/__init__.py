@@ -7,6 +7,7 @@ results, its errors, and helpers.
 
 from voltmem._agents.memory import ConversationMemory, Memory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
@@ -21,6 +22,7 @@ from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import (
     ImportedConversation,
+    ImportedMemory,
     ImportedMessage,
     ImportedPayload,
     ImportResult,
@@ -28,6 +30,7 @@ from voltmem._areas.transfer.models import (
     Skipped,
 )
 from voltmem._areas.users import Usage
+from voltmem._areas.working_memory import MemoryVersion, WorkingMemory
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus, SchemaStatus
@@ -46,9 +49,12 @@ from voltmem.errors import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    MemoryConflictError,
+    MemoryRefusedError,
     MessageNotFoundError,
     MigrationError,
     MissingExtraError,
+    OperationConflictError,
     OutcomeUnknownError,
     QuotaExceededError,
     RevisionConflictError,
@@ -96,6 +102,7 @@ __all__ = [
     "HistoryEntryNotFoundError",
     "ImportResult",
     "ImportedConversation",
+    "ImportedMemory",
     "ImportedMessage",
     "ImportedPayload",
     "InvalidInputError",
@@ -103,6 +110,9 @@ __all__ = [
     "InvalidOptionError",
     "InvalidQueryError",
     "Memory",
+    "MemoryConflictError",
+    "MemoryRefusedError",
+    "MemoryVersion",
     "Message",
     "MessageNotFoundError",
     "MigrationError",
@@ -111,6 +121,7 @@ __all__ = [
     "MissingExtraError",
     "NativeMemory",
     "NativeMessage",
+    "OperationConflictError",
     "OutcomeUnknownError",
     "Payload",
     "PostgresStorage",
@@ -140,6 +151,8 @@ __all__ = [
     "UserConversations",
     "UserStorage",
     "VoltMemError",
+    "WorkingMemory",
+    "WorkingMemoryHandle",
     "as_html",
     "group_by_date",
     "list_payloads",
