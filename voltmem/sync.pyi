@@ -12,7 +12,6 @@ from pydantic import BaseModel, JsonValue
 
 import voltmem
 from voltmem._agents.memory import MessageT
-from voltmem._agents.working_memory import MergeRules
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
@@ -24,7 +23,7 @@ from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
-from voltmem._areas.working_memory import MemoryScope, MemoryVersion, WorkingMemory
+from voltmem._areas.working_memory import MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus
@@ -361,6 +360,60 @@ class WorkingMemoryHandle:
             author: As in all writes.
 
         VoltAgent: ``deleteWorkingMemory``.
+        """
+    def tools(
+        self, form: ToolForm = "openai", *, read_only: bool = False, may_clear: bool = False
+    ) -> list[dict[str, Any]]:
+        """
+        Return the definitions of the tools by which a model keeps the memory; call_tool() runs them.
+
+        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model passes the version
+        that it replaces.
+
+        Args:
+            form: For which interface: "openai" (Chat Completions), "responses" (OpenAI's Responses), "anthropic",
+                "anthropic-memory" (Anthropic's memory tool, memory_20250818; the memory is its one file), "mcp".
+            read_only: Whether to leave out the tools that write.
+            may_clear: Whether to add ``clear_working_memory``, after which restore() still brings the memory back.
+        """
+    def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, object] | BaseModel | str | None = None,
+        *,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> str:
+        """
+        Run a model's call of one of the tools. Returns the result for the model.
+
+        What the model did wrong, and what is refused, is in the result, which then begins with ``Error:``.
+
+        Args:
+            name: The name of the tool.
+            arguments: The arguments, as a dict or as JSON text.
+            operation_id: The id of the model's call, so that a repeat changes nothing.
+            author: As in all writes.
+
+        Raises:
+            InvalidInputError: There is no such tool.
+
+        One round trip; changes by Anthropic's memory tool take two, and one more with an operation_id.
+        """
+    def anthropic_tool(self) -> Any:
+        """
+        Return Anthropic's memory tool on this memory, for ``tools=`` of the SDK's ``beta.messages.tool_runner()``.
+
+        It needs the package ``anthropic``.
+        """
+    def instructions(self) -> str:
+        """Return what a model is to do with the memory, for its instructions. Nothing of its content is in it."""
+    def as_message(self) -> Message | None:
+        """
+        Return the memory as a message for a model; None if there is none. Put it before the conversation's messages.
+
+        It has the role "user": a model that obeys what stands in its system message must not find there what others
+        have written down. The text is quoted, escaped, and marked as data. Do not store the message.
         """
 
 class UserConversations:

@@ -20,12 +20,12 @@ BEGIN
     IF of_conversation IS NOT NULL THEN
         UPDATE {schema}.{prefix}_conversations AS c
             SET metadata = CASE jsonb_typeof(c.metadata) WHEN 'object' THEN c.metadata ELSE '{}' END
-                - 'workingMemory' || member
+                - 'workingMemory'::text || member
             WHERE c.id = of_conversation;
     ELSE
         UPDATE {schema}.{prefix}_users AS u
             SET metadata = CASE jsonb_typeof(u.metadata) WHEN 'object' THEN u.metadata ELSE '{}' END
-                - 'workingMemory' || member,
+                - 'workingMemory'::text || member,
                 updated_at = clock_timestamp()
             WHERE u.id = of_user;
     END IF;

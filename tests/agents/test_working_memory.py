@@ -24,7 +24,7 @@ from voltmem import (
     PostgresStorage,
     WorkingMemoryHandle,
 )
-from voltmem._agents.working_memory import MergeRules
+from voltmem._areas.working_memory import MergeRules
 from voltmem._values import uuid7
 
 Rule = Callable[[JsonValue, JsonValue], JsonValue]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -16,7 +16,9 @@ from voltmem._areas.working_memory import (
     Change,
     MemoryChange,
     MemoryVersion,
+    MergeRules,
     Place,
+    ToolForm,
     WorkingMemory,
     WorkingMemoryStatements,
     delete_memory,
@@ -35,11 +37,11 @@ from voltmem._values import (
     to_json,
 )
 from voltmem.errors import InvalidInputError, InvalidOptionError, MemoryRefusedError
+from voltmem.models import Message
 
 if TYPE_CHECKING:
     from voltmem._areas.working_memory import Run
 
-MergeRules: TypeAlias = Literal["rfc7396", "voltagent"]
 HISTORY_LIMIT: Final = 20
 
 
@@ -279,6 +281,86 @@ class WorkingMemoryHandle:
         check_flag("history", history)
         change = self._change("erase" if history else "delete", None, if_version, operation_id, author)
         return await delete_memory(self._access, self._place, change, self._run())
+
+    # --- for a model ------------------------------------------------------------------------------------------
+
+    def tools(
+        self, form: ToolForm = "openai", *, read_only: bool = False, may_clear: bool = False
+    ) -> list[dict[str, Any]]:
+        """
+        Return the definitions of the tools by which a model keeps the memory; call_tool() runs them.
+
+        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model passes the version
+        that it replaces.
+
+        Args:
+            form: For which interface: "openai" (Chat Completions), "responses" (OpenAI's Responses), "anthropic",
+                "anthropic-memory" (Anthropic's memory tool, memory_20250818; the memory is its one file), "mcp".
+            read_only: Whether to leave out the tools that write.
+            may_clear: Whether to add ``clear_working_memory``, after which restore() still brings the memory back.
+        """
+        from voltmem._agents.memory_tools import definitions  # here: few programs use them
+
+        return definitions(self, form, read_only=read_only, may_clear=may_clear)
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, object] | BaseModel | str | None = None,
+        *,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> str:
+        """
+        Run a model's call of one of the tools. Returns the result for the model.
+
+        What the model did wrong, and what is refused, is in the result, which then begins with ``Error:``.
+
+        Args:
+            name: The name of the tool.
+            arguments: The arguments, as a dict or as JSON text.
+            operation_id: The id of the model's call, so that a repeat changes nothing.
+            author: As in all writes.
+
+        Raises:
+            InvalidInputError: There is no such tool.
+
+        One round trip; changes by Anthropic's memory tool take two, and one more with an operation_id.
+        """
+        from voltmem._agents.memory_tools import ToolError, run_tool  # here: as above
+
+        try:
+            return await run_tool(self, name, arguments, operation_id, author)
+        except ToolError as error:
+            return f"Error: {error}"
+
+    def anthropic_tool(self) -> Any:
+        """
+        Return Anthropic's memory tool on this memory, for ``tools=`` of the SDK's ``beta.messages.tool_runner()``.
+
+        It needs the package ``anthropic``.
+        """
+        from voltmem._agents.memory_tools import anthropic_tool  # here: as above
+
+        return anthropic_tool(self)
+
+    def instructions(self) -> str:
+        """Return what a model is to do with the memory, for its instructions. Nothing of its content is in it."""
+        from voltmem._agents.memory_tools import instructions  # here: as above
+
+        return instructions(self)
+
+    async def as_message(self) -> Message | None:
+        """
+        Return the memory as a message for a model; None if there is none. Put it before the conversation's messages.
+
+        It has the role "user": a model that obeys what stands in its system message must not find there what others
+        have written down. The text is quoted, escaped, and marked as data. Do not store the message.
+        """
+        from voltmem._agents.memory_tools import quoted  # here: as above
+
+        found = await self.get()
+        return None if found is None else Message(role="user", content=quoted(found.content, found.version))
 
     async def _write(
         self,

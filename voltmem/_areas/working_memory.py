@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Record
 
 MemoryScope: TypeAlias = Literal["user", "conversation"]
+MergeRules: TypeAlias = Literal["rfc7396", "voltagent"]
+ToolForm: TypeAlias = Literal["openai", "responses", "anthropic", "anthropic-memory", "mcp"]
 MemoryChange: TypeAlias = Literal["set", "append", "merge", "unite", "restore", "delete", "erase", "edit", "fork"]
 
 MAX_MEMORY_BYTES: Final = 100_000
