@@ -1576,6 +1576,15 @@ BEGIN
     END IF;
     -- For tables that VoltAgent created, whose messages have a user_id.
     setting := set_config('voltmem.user_id', source.user_id, true);
+    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
+        FROM "public".voltagent_memory_conversation_memory AS m
+        WHERE m.conversation_id = source_id
+        ORDER BY m.version DESC LIMIT 1;
+    IF memory.content IS NOT NULL THEN
+        INSERT INTO "public".voltagent_memory_conversation_memory
+            (conversation_id, version, content, change, author, created_at, is_shown)
+            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
+    END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
     -- EXECUTE, because Citus needs the values when it plans.
@@ -1599,15 +1608,6 @@ BEGIN
         $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
             place.seq;
     GET DIAGNOSTICS copied = ROW_COUNT;
-    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
-        FROM "public".voltagent_memory_conversation_memory AS m
-        WHERE m.conversation_id = source_id
-        ORDER BY m.version DESC LIMIT 1;
-    IF memory.content IS NOT NULL THEN
-        INSERT INTO "public".voltagent_memory_conversation_memory
-            (conversation_id, version, content, change, author, created_at, is_shown)
-            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
-    END IF;
     RETURN NEXT;
 END
 $function$;

@@ -114,18 +114,20 @@ class ImportStatements:
         )
         if owners_room:
             self.store_more = f"WITH said AS ({self.store_more} RETURNING 1) SELECT {owners_room}"
-        memory = f"""
-            SELECT {{key}}, m.version::bigint, m.content, m.change, m.author,
-                coalesce(m.created_at::timestamptz, pg_catalog.statement_timestamp())
-            FROM unnest({_arrays(2, len(MEMORY))}) AS m ({", ".join(MEMORY)})"""
+        version = """m.version::bigint, m.content, m.change, m.author,
+                    coalesce(m.created_at::timestamptz, pg_catalog.statement_timestamp())"""
+        versions = f"unnest({_arrays(2, len(MEMORY))}) AS m ({', '.join(MEMORY)})"
         self.store_memory = f"""
             INSERT INTO {tables.conversation_memory} (conversation_id, {", ".join(MEMORY)})
-            {memory.format(key="$1")}"""
-        # All versions, or none: the first that another session has just stored is an error.
+            SELECT c.id, {version}
+            FROM {conversations} AS c, {versions}
+            WHERE c.id = $1"""
+        # Of two imports at once, the second skips the versions of the first.
         self.store_user_memory = f"""
             WITH stored AS (
                 INSERT INTO {tables.user_memory} (user_id, {", ".join(MEMORY)})
-                {memory.format(key="$1")}
+                SELECT $1, {version}
+                FROM {versions}
                 WHERE NOT EXISTS (SELECT 1 FROM {tables.user_memory} WHERE user_id = $1)
                 ON CONFLICT DO NOTHING
                 RETURNING 1
