@@ -8,8 +8,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel
-
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import access, async_context
@@ -28,7 +26,7 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
-from voltmem._areas.working_memory import MAX_MEMORY_BYTES, WorkingMemories
+from voltmem._areas.working_memory import MAX_MEMORY_BYTES, MemorySchema, WorkingMemories
 from voltmem._postgres.driver import Connection
 from voltmem._repr import safe_repr
 from voltmem._values import check_user, short_repr
@@ -215,7 +213,7 @@ class UserStorage:
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = MAX_MEMORY_BYTES,
         author: str | None = None,
     ) -> WorkingMemoryHandle:

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
@@ -19,7 +19,7 @@ from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
-from voltmem._areas.working_memory import MemoryScope, WorkingMemory
+from voltmem._areas.working_memory import MemorySchema, MemoryScope, WorkingMemory
 from voltmem._postgres.driver import Connection
 from voltmem._values import Unset
 from voltmem.models import (
@@ -396,7 +396,7 @@ class UserStorage:
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = 100000,
         author: str | None = None,
     ) -> WorkingMemoryHandle:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
-from pydantic import BaseModel
-
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.appends import Appends, BatchedAppends, Noticed
@@ -26,7 +24,7 @@ from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
 from voltmem._areas.voltagent_tables import show_all
-from voltmem._areas.working_memory import MAX_MEMORY_BYTES
+from voltmem._areas.working_memory import MAX_MEMORY_BYTES, MemorySchema
 from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.database import Database
 from voltmem._postgres.driver import NO_QUOTAS
@@ -129,7 +127,7 @@ class Storage(
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = MAX_MEMORY_BYTES,
         author: str | None = None,
     ) -> WorkingMemoryHandle:

@@ -23,7 +23,7 @@ from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
-from voltmem._areas.working_memory import MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
+from voltmem._areas.working_memory import MemorySchema, MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus
@@ -265,7 +265,7 @@ class WorkingMemoryHandle:
     def template(self) -> str | None:
         """What the text looks like before anything is filled in."""
     @property
-    def schema(self) -> type[BaseModel] | None:
+    def schema(self) -> MemorySchema | None:
         """The pydantic model of a memory that is JSON."""
     def get(self) -> WorkingMemory | None:
         """Return the memory as it is now; None if there is none. VoltAgent: ``getWorkingMemory``."""
@@ -778,7 +778,7 @@ class UserStorage:
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = 100000,
         author: str | None = None,
     ) -> WorkingMemoryHandle:
@@ -2489,7 +2489,7 @@ class Storage:
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = 100000,
         author: str | None = None,
     ) -> WorkingMemoryHandle:

@@ -15,6 +15,7 @@ from voltmem._areas.working_memory import (
     MAX_MEMORY_BYTES,
     Change,
     MemoryChange,
+    MemorySchema,
     MemoryVersion,
     MergeRules,
     Place,
@@ -58,21 +59,21 @@ class WorkingMemoryHandle:
     The text is Markdown, or JSON. Each write makes a new version, and the newest hundred are kept. append() and merge()
     lose nothing of concurrent writers. set() replaces all: give it ``if_version=``.
 
-    Args that all writes have:
-        if_version: The version that must be the newest; 0: there must be none. None: whatever there is.
-        operation_id: An id of this write: if it was stored before, with the same arguments, nothing is changed, and the
-            result is the first one's. Give a model's call the call's own id.
-        author: Who writes; None: the handle's.
+    All writes have three arguments in common. ``if_version`` is the version that must be the newest; 0: there must be
+    none; None: whatever there is. ``operation_id`` is an id of this write: if it was stored before, with the same
+    arguments, nothing is changed, and the result is the first one's; give a model's call the call's own id. ``author``
+    is who writes; None: the handle's.
 
-    Errors of all writes:
-        ConversationNotFoundError: The conversation does not exist, is deleted, or is not the user's. A handle does not
-            create it.
-        MemoryConflictError: The newest version is not *if_version*.
-        OperationConflictError: The operation has made another change.
-        InvalidInputError: What is given is empty, too large, or does not fit the schema.
-        MemoryRefusedError: With what is there, the result would be empty, too large, or not fit the schema; or the bare
-            template would replace what was filled in; or text and JSON would be mixed. Or the user was deleted since
-            the handle was made, and has no memory.
+    All writes raise:
+
+    - ConversationNotFoundError: The conversation does not exist, is deleted, or is not the user's. A handle does not
+      create it.
+    - MemoryConflictError: The newest version is not *if_version*.
+    - OperationConflictError: The operation has made another change.
+    - InvalidInputError: What is given is empty, too large, or does not fit the schema.
+    - MemoryRefusedError: With what is there, the result would be empty, too large, or not fit the schema; or the bare
+      template would replace what was filled in; or text and JSON would be mixed. Or the user was deleted since the
+      handle was made, and has no memory.
 
     Creating a handle does no I/O, and there is nothing to close. Each method is one round trip; merge() with a schema
     takes three. To read, another user's conversation is like one that does not exist.
@@ -85,7 +86,7 @@ class WorkingMemoryHandle:
         conversation_id: str | None = None,
         *,
         template: str | None = None,
-        schema: type[BaseModel] | None = None,
+        schema: MemorySchema | None = None,
         max_bytes: int = MAX_MEMORY_BYTES,
         author: str | None = None,
     ) -> None:
@@ -124,7 +125,7 @@ class WorkingMemoryHandle:
         return self._template
 
     @property
-    def schema(self) -> type[BaseModel] | None:
+    def schema(self) -> MemorySchema | None:
         """The pydantic model of a memory that is JSON."""
         return self._schema
 

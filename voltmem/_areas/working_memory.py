@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from voltmem._areas.area import Access, Area
 from voltmem._areas.queries import is_deleted
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from voltmem._postgres.driver import Record
 
 MemoryScope: TypeAlias = Literal["user", "conversation"]
+MemorySchema: TypeAlias = type[BaseModel]
 MergeRules: TypeAlias = Literal["rfc7396", "voltagent"]
 ToolForm: TypeAlias = Literal["openai", "responses", "anthropic", "anthropic-memory", "mcp"]
 MemoryChange: TypeAlias = Literal["set", "append", "merge", "unite", "restore", "delete", "erase", "edit", "fork"]
