@@ -30,7 +30,10 @@ myst_enable_extensions = ["deflist"]
 autodoc_default_options = {"members": True}
 autosummary_generate = False  # tables only, no page for each name
 autodoc_member_order = "bysource"
-autodoc_type_aliases = {"ModelMessage": "pydantic_ai.messages.ModelMessage"}  # which is an annotated union
+autodoc_type_aliases = {
+    "ModelMessage": "pydantic_ai.messages.ModelMessage",  # which is an annotated union
+    "MemorySchema": "pydantic.BaseModel",  # the class itself
+}
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 

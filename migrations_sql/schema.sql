@@ -225,6 +225,35 @@ CREATE INDEX voltagent_memory_changed_lines_by_conversation ON public.voltagent_
 
 ALTER TABLE public.voltagent_memory_changed_lines REPLICA IDENTITY FULL;
 
+CREATE TABLE public.voltagent_memory_user_memory (
+    user_id text NOT NULL,
+    version bigint NOT NULL,
+    content text,
+    change text NOT NULL,
+    author text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    operation_id text,
+    fingerprint text,
+    is_shown boolean DEFAULT false NOT NULL,
+    CONSTRAINT voltagent_memory_user_memory_user_id_operation_id_key UNIQUE (user_id, operation_id),
+    CONSTRAINT voltagent_memory_user_memory_pkey PRIMARY KEY (user_id, version)
+);
+
+CREATE TABLE public.voltagent_memory_conversation_memory (
+    conversation_id text NOT NULL,
+    version bigint NOT NULL,
+    content text,
+    change text NOT NULL,
+    author text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    operation_id text,
+    fingerprint text,
+    is_shown boolean DEFAULT false NOT NULL,
+    CONSTRAINT voltagent_memory_conversation__conversation_id_operation_id_key UNIQUE (conversation_id, operation_id),
+    CONSTRAINT voltagent_memory_conversation_memory_pkey PRIMARY KEY (conversation_id, version),
+    CONSTRAINT voltagent_memory_conversation_memory_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
@@ -910,6 +939,155 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_change_memory(of_user text, of_conversation text, kind text, given text, is_bare boolean, if_version bigint, of_operation text, hash text, by_author text, most_bytes bigint, user_hash text, seconds double precision)
+ RETURNS TABLE(outcome text, version bigint, content text, author text, changed_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    is_shared boolean;
+    hash_of_operation text;
+    changed text;
+    document jsonb;
+    beyond bigint;
+BEGIN
+    IF of_conversation IS NULL THEN
+        is_shared := to_regclass('"public".voltagent_memory_users') IS NOT NULL;
+    ELSE
+        PERFORM 1 FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
+        is_shared := FOUND;
+        -- So that it is not deleted meanwhile, nor given to another user. Messages may be added.
+        PERFORM 1 FROM "public".voltagent_memory_conversations AS c
+            WHERE c.id = of_conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL
+            FOR KEY SHARE;
+        IF NOT FOUND THEN
+            outcome := 'no conversation';
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+    IF is_shared THEN
+        PERFORM "public".voltagent_memory_lock_memory(of_user, of_conversation);
+    END IF;
+    LOOP
+        IF of_conversation IS NULL THEN
+            SELECT m.version, m.content, m.author, m.created_at, m.fingerprint
+                INTO version, content, author, changed_at, hash_of_operation
+                FROM "public".voltagent_memory_user_memory AS m
+                WHERE m.user_id = of_user AND m.operation_id = of_operation;
+        ELSE
+            SELECT m.version, m.content, m.author, m.created_at, m.fingerprint
+                INTO version, content, author, changed_at, hash_of_operation
+                FROM "public".voltagent_memory_conversation_memory AS m
+                WHERE m.conversation_id = of_conversation AND m.operation_id = of_operation;
+        END IF;
+        IF FOUND THEN
+            outcome := CASE hash_of_operation WHEN hash THEN 'repeated' ELSE 'other operation' END;
+            EXIT;
+        END IF;
+
+        SELECT seen.version, seen.content, seen.author, seen.changed_at
+            INTO version, content, author, changed_at
+            FROM "public".voltagent_memory_look_at_memory(of_user, of_conversation) AS seen;
+        IF if_version <> (CASE WHEN content IS NULL THEN 0 ELSE version END) THEN
+            outcome := 'conflict';
+        ELSIF version = 0 AND of_conversation IS NULL AND user_hash IS NOT NULL
+                AND "public".voltagent_memory_deleted_since(user_hash, seconds) IS NOT NULL THEN
+            outcome := 'user deleted';
+        ELSIF kind = 'set' THEN
+            changed := given;
+            IF is_bare AND btrim(content, E' \t\r\n') <> btrim(given, E' \t\r\n') THEN
+                outcome := 'template';
+            END IF;
+        ELSIF kind = 'append' THEN
+            changed := concat(content || E'\n\n', given);
+            IF "public".voltagent_memory_json_object_of(content) IS NOT NULL THEN
+                outcome := 'JSON';
+            END IF;
+        ELSIF kind IN ('merge', 'unite') THEN
+            document := "public".voltagent_memory_json_object_of(coalesce(content, '{}'));
+            IF document IS NULL THEN
+                outcome := 'no JSON';
+            ELSE
+                document := CASE kind
+                    WHEN 'merge' THEN "public".voltagent_memory_merge_patch(document, given::jsonb)
+                    ELSE "public".voltagent_memory_unite(document, given::jsonb)
+                END;
+                IF document = '{}' THEN
+                    outcome := 'empty';
+                END IF;
+                -- Indented by two, as VoltAgent does it. Only whitespace is before what a line begins with.
+                SELECT string_agg(
+                        repeat(' ', (length(line.words) - length(ltrim(line.words))) / 2) || ltrim(line.words),
+                        E'\n' ORDER BY line.place
+                    )
+                    INTO changed
+                    FROM regexp_split_to_table(jsonb_pretty(document), E'\n') WITH ORDINALITY AS line (words, place);
+            END IF;
+        ELSIF kind = 'restore' THEN
+            IF of_conversation IS NULL THEN
+                SELECT m.content INTO changed
+                    FROM "public".voltagent_memory_user_memory AS m
+                    WHERE m.user_id = of_user AND m.version = given::bigint;
+            ELSE
+                SELECT m.content INTO changed
+                    FROM "public".voltagent_memory_conversation_memory AS m
+                    WHERE m.conversation_id = of_conversation AND m.version = given::bigint;
+            END IF;
+            IF changed IS NULL THEN
+                outcome := 'no version';
+            END IF;
+        ELSIF content IS NULL AND (kind = 'delete' OR version = 0) THEN
+            outcome := 'absent';
+        END IF;
+        IF outcome IS NULL AND octet_length(changed) > most_bytes THEN
+            outcome := 'too large';
+        END IF;
+        EXIT WHEN outcome IS NOT NULL;
+
+        changed_at := clock_timestamp();
+        IF of_conversation IS NULL THEN
+            INSERT INTO "public".voltagent_memory_user_memory
+                (user_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
+                VALUES (of_user, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                ON CONFLICT DO NOTHING;
+        ELSE
+            INSERT INTO "public".voltagent_memory_conversation_memory
+                (conversation_id, version, content, change, author, created_at, operation_id, fingerprint, is_shown)
+                VALUES (of_conversation, version + 1, changed, kind, by_author, changed_at, of_operation, hash, is_shared)
+                ON CONFLICT DO NOTHING;
+        END IF;
+        IF FOUND THEN
+            outcome := 'done';
+            version := version + 1;
+            content := changed;
+            author := by_author;
+            EXIT;
+        END IF;
+    END LOOP;
+    IF outcome = 'done' THEN
+        IF is_shared THEN
+            PERFORM "public".voltagent_memory_show_memory(of_user, of_conversation, content);
+        END IF;
+        beyond := version - CASE kind WHEN 'erase' THEN 1 ELSE 100 END;
+        IF of_conversation IS NULL THEN
+            DELETE FROM "public".voltagent_memory_user_memory AS m
+                WHERE m.user_id = of_user AND m.version <= beyond;
+        ELSE
+            DELETE FROM "public".voltagent_memory_conversation_memory AS m
+                WHERE m.conversation_id = of_conversation AND m.version <= beyond;
+        END IF;
+    ELSIF outcome <> 'repeated' AND content IS NULL THEN
+        version := 0;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_choose_branch(conversation text, of_user text, message text, to_the_end boolean, storage_limit bigint)
  RETURNS TABLE(owner text, is_deleted boolean, has_message boolean, head text)
  LANGUAGE plpgsql
@@ -1344,6 +1522,7 @@ AS $function$
 DECLARE
     source record;
     place record;
+    memory record;
     setting text;
 BEGIN
     is_found := false;
@@ -1397,6 +1576,15 @@ BEGIN
     END IF;
     -- For tables that VoltAgent created, whose messages have a user_id.
     setting := set_config('voltmem.user_id', source.user_id, true);
+    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
+        FROM "public".voltagent_memory_conversation_memory AS m
+        WHERE m.conversation_id = source_id
+        ORDER BY m.version DESC LIMIT 1;
+    IF memory.content IS NOT NULL THEN
+        INSERT INTO "public".voltagent_memory_conversation_memory
+            (conversation_id, version, content, change, author, created_at, is_shown)
+            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
+    END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
     -- EXECUTE, because Citus needs the values when it plans.
@@ -1558,6 +1746,27 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_json_object_of(given text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    document jsonb;
+BEGIN
+    IF given !~ '^\s*\{' THEN
+        RETURN NULL;
+    END IF;
+    BEGIN
+        document := given::jsonb;
+    EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+        RETURN NULL;
+    END;
+    RETURN document;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_keep_file(of_user text, file_id text, content text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1621,6 +1830,133 @@ BEGIN
         )
         SELECT line.step, line.message_id FROM line
         $line$ USING conversation, message, longest;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_lock_memory(of_user text, of_conversation text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    IF of_conversation IS NOT NULL THEN
+        PERFORM 1 FROM "public".voltagent_memory_conversations AS c WHERE c.id = of_conversation FOR NO KEY UPDATE;
+    ELSE
+        INSERT INTO "public".voltagent_memory_users (id, metadata, created_at, updated_at)
+            VALUES (of_user, '{}', clock_timestamp(), clock_timestamp())
+            ON CONFLICT (id) DO NOTHING;
+        PERFORM 1 FROM "public".voltagent_memory_users AS u WHERE u.id = of_user FOR NO KEY UPDATE;
+    END IF;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_look_at_memory(of_user text, of_conversation text)
+ RETURNS TABLE(version bigint, content text, author text, changed_at timestamp with time zone, is_shared boolean, is_stored boolean)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'auto'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    is_read_only CONSTANT boolean := current_setting('transaction_read_only') = 'on';
+    is_shown boolean;
+    theirs text;
+BEGIN
+    IF of_conversation IS NULL THEN
+        is_shared := to_regclass('"public".voltagent_memory_users') IS NOT NULL;
+    ELSE
+        PERFORM 1 FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
+        is_shared := FOUND;
+    END IF;
+    LOOP
+        -- Both texts in one snapshot: a writer of ours changes them together.
+        IF of_conversation IS NOT NULL THEN
+            SELECT m.version, m.content, m.author, m.created_at, m.is_shown,
+                    CASE WHEN is_shared THEN nullif(c.metadata ->> 'workingMemory', '') END
+                INTO version, content, author, changed_at, is_shown, theirs
+                FROM "public".voltagent_memory_conversations AS c
+                LEFT JOIN "public".voltagent_memory_conversation_memory AS m ON m.conversation_id = c.id AND m.version = (
+                    SELECT max(newest.version) FROM "public".voltagent_memory_conversation_memory AS newest
+                    WHERE newest.conversation_id = of_conversation
+                )
+                WHERE c.id = of_conversation AND (of_user IS NULL OR c.user_id = of_user) AND c.deleted_at IS NULL;
+            IF NOT FOUND THEN
+                RETURN;
+            END IF;
+        ELSIF is_shared THEN
+            SELECT m.version, m.content, m.author, m.created_at, m.is_shown, nullif(u.metadata ->> 'workingMemory', '')
+                INTO version, content, author, changed_at, is_shown, theirs
+                FROM (SELECT 1) AS one
+                LEFT JOIN "public".voltagent_memory_users AS u ON u.id = of_user
+                LEFT JOIN "public".voltagent_memory_user_memory AS m ON m.user_id = of_user AND m.version = (
+                    SELECT max(newest.version) FROM "public".voltagent_memory_user_memory AS newest
+                    WHERE newest.user_id = of_user
+                );
+        ELSE
+            SELECT m.version, m.content, m.author, m.created_at
+                INTO version, content, author, changed_at
+                FROM "public".voltagent_memory_user_memory AS m
+                WHERE m.user_id = of_user
+                ORDER BY m.version DESC LIMIT 1;
+        END IF;
+        version := coalesce(version, 0);
+        is_stored := NOT is_shared OR content IS NOT DISTINCT FROM theirs OR theirs IS NULL AND NOT is_shown;
+        EXIT WHEN is_stored;
+        content := theirs;
+        author := 'VoltAgent';
+        changed_at := clock_timestamp();
+        EXIT WHEN is_read_only;
+        IF of_conversation IS NULL THEN
+            INSERT INTO "public".voltagent_memory_user_memory
+                (user_id, version, content, change, author, created_at, is_shown)
+                VALUES (of_user, version + 1, content, 'edit', author, changed_at, true)
+                ON CONFLICT DO NOTHING;
+        ELSE
+            INSERT INTO "public".voltagent_memory_conversation_memory
+                (conversation_id, version, content, change, author, created_at, is_shown)
+                VALUES (of_conversation, version + 1, content, 'edit', author, changed_at, true)
+                ON CONFLICT DO NOTHING;
+        END IF;
+        -- Otherwise another session has just stored a version.
+        IF FOUND THEN
+            version := version + 1;
+            is_stored := true;
+            EXIT;
+        END IF;
+    END LOOP;
+    RETURN NEXT;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_memory_history(of_user text, of_conversation text, before_version bigint, at_most bigint)
+ RETURNS TABLE(version bigint, content text, change text, author text, created_at timestamp with time zone, operation_id text)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    PERFORM 1 FROM "public".voltagent_memory_look_at_memory(of_user, of_conversation);
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF of_conversation IS NULL THEN
+        RETURN QUERY
+            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id
+            FROM "public".voltagent_memory_user_memory AS m
+            WHERE m.user_id = of_user AND (before_version IS NULL OR m.version < before_version)
+            ORDER BY m.version DESC LIMIT at_most;
+    ELSE
+        RETURN QUERY
+            SELECT m.version, m.content, m.change, m.author, m.created_at, m.operation_id
+            FROM "public".voltagent_memory_conversation_memory AS m
+            WHERE m.conversation_id = of_conversation AND (before_version IS NULL OR m.version < before_version)
+            ORDER BY m.version DESC LIMIT at_most;
+    END IF;
 END
 $function$;
 
@@ -2191,6 +2527,31 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_show_memory(of_user text, of_conversation text, shown text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    member CONSTANT jsonb := CASE WHEN shown IS NULL THEN '{}' ELSE jsonb_build_object('workingMemory', shown) END;
+BEGIN
+    IF of_conversation IS NOT NULL THEN
+        UPDATE "public".voltagent_memory_conversations AS c
+            SET metadata = CASE jsonb_typeof(c.metadata) WHEN 'object' THEN c.metadata ELSE '{}' END
+                - 'workingMemory'::text || member
+            WHERE c.id = of_conversation;
+    ELSE
+        UPDATE "public".voltagent_memory_users AS u
+            SET metadata = CASE jsonb_typeof(u.metadata) WHEN 'object' THEN u.metadata ELSE '{}' END
+                - 'workingMemory'::text || member,
+                updated_at = clock_timestamp()
+            WHERE u.id = of_user;
+    END IF;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2205,6 +2566,37 @@ BEGIN
         PERFORM "public".voltagent_memory_notify_watchers(ARRAY[OLD.user_id, NEW.user_id]);
     END IF;
     RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_unite(target jsonb, addition jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    name text;
+    value jsonb;
+BEGIN
+    IF jsonb_typeof(target) = 'array' AND jsonb_typeof(addition) = 'array' THEN
+        RETURN (
+            SELECT coalesce(jsonb_agg(each.value ORDER BY each.place), '[]') FROM (
+                SELECT listed.value, min(listed.place) AS place
+                FROM jsonb_array_elements(target || addition) WITH ORDINALITY AS listed (value, place)
+                GROUP BY listed.value
+            ) AS each
+        );
+    END IF;
+    IF jsonb_typeof(target) <> 'object' OR jsonb_typeof(addition) <> 'object' THEN
+        RETURN addition;
+    END IF;
+    FOR name, value IN SELECT each.key, each.value FROM jsonb_each(addition) AS each LOOP
+        target := target || jsonb_build_object(
+            name, coalesce("public".voltagent_memory_unite(target -> name, value), value)
+        );
+    END LOOP;
+    RETURN target;
 END
 $function$;
 

@@ -78,6 +78,7 @@ VALUES: Final[Mapping[str, object]] = {
     "page_size": 5,
     "resource_id": "docs",
     "roles": ["user"],
+    "scope": "conversation",
     "size": 9,
     "tag": "work",
     "tags": ["work", "trip"],
@@ -99,6 +100,7 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
     "search": {"after": str(SearchCursor(9.0, LATER, "c9"))},
     "get_shared_conversation": {"after": str(SharedCursor(LONG_AGO, ()))},
     "list_history_entries": {"after": str(HistoryCursor(LATER, "h1"))},
+    "set_working_memory": {"content": "likes tea"},
     # A new one; for other verbs it is a filter.
     "update_conversation": {"resource_id": "code"},
     "get_shared_file": {"file_id": SHOWN_FILE},
@@ -205,15 +207,16 @@ def arguments(name: str) -> dict[str, object]:
 VERBS: Final = verbs()
 WRITES: Final = frozenset(name for name in VERBS if not name.startswith(READING))
 # Entries are read with their steps and their timeline events. An export is a transaction: its time, a cursor for the
-# files (opened, closed), one for the conversations, their payloads, a cursor each for the messages and the runs, their
-# steps and events. A link is looked at before its file is read. That a user is deleted is recorded before it is done.
+# files (opened, closed), the user's memory and what VoltAgent may have changed in it, a cursor for the conversations,
+# their payloads, their memory and what may have changed in it, a cursor each for the messages and the runs, their steps
+# and events. A link is looked at before its file is read. That a user is deleted is recorded before it is done.
 # Every other verb is one statement.
 ROUND_TRIPS: Final[Mapping[str, int]] = {
     **dict.fromkeys(VERBS, 1),
     "get_history_entry": 3,
     "get_all_history_entries_by_agent": 3,
     "list_history_entries": 3,
-    "export_user": 15,
+    "export_user": 19,
     "read_shared_file": 2,
     "delete_user": 2,
     "prune": 3,
@@ -275,15 +278,19 @@ class Rows:
         self.events = f'"{schema}".{prefix}_agent_history_timeline_events'
         self.files = f'"{schema}".{prefix}_files'
         self.chunks = f'"{schema}".{prefix}_file_chunks'
+        self.user_memory = f'"{schema}".{prefix}_user_memory'
+        self.memory = f'"{schema}".{prefix}_conversation_memory'
         history = (self.entries, self.steps, self.events)
-        self.tables = (self.conversations, self.messages, self.shares, *history, self.files)
+        memory = (self.user_memory, self.memory)
+        self.tables = (self.conversations, self.messages, self.shares, *history, self.files, *memory)
 
     async def seed(self) -> None:
         """
         Replace all rows, with times in 2001.
 
         They are ada's two conversations, a soft-deleted one, and bob's, with messages; a link to one of ada's; and a
-        run of hers; and two files of hers, one shown in the shared conversation, and one to which no message refers.
+        run of hers; two files of hers, one shown in the shared conversation, and one to which no message refers; and
+        the working memory of hers and of two conversations.
         """
         file = f'{{"type": "file", "url": "voltmem:file/{SHOWN_FILE}"}}'
         await self._connection.execute(f"""
@@ -313,7 +320,12 @@ class Rows:
             INSERT INTO {self.steps} (key, value, history_id, agent_id)
             VALUES ('s1', '{{"type": "text", "content": "words"}}', 'h1', 'a1');
             INSERT INTO {self.events} (id, history_id, agent_id, event_type, event_name, start_time)
-            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}')""")
+            VALUES ('e1', 'h1', 'a1', 'agent', 'agent:start', '{LONG_AGO}');
+            DELETE FROM {self.user_memory};
+            INSERT INTO {self.user_memory} (user_id, version, content, change)
+            VALUES ('ada', 1, 'lives in Oslo', 'set');
+            INSERT INTO {self.memory} (conversation_id, version, content, change)
+            VALUES ('c1', 1, 'plans', 'set'), ('b1', 1, 'bob''s plans', 'set')""")
 
     async def all(self) -> dict[str, Table]:
         """Return all rows. Of the times only whether a conversation was changed since seed()."""
@@ -336,6 +348,12 @@ class Rows:
         files = await self._connection.fetch(f"SELECT user_id, id, size FROM {self.files} ORDER BY user_id, id")
         found = {"conversations": conversations, "messages": messages, "shares": shares, "files": files}
         found |= {"entries": entries, "steps": steps, "events": events}
+        for name, table, key in (
+            ("user_memory", self.user_memory, "user_id"),
+            ("memory", self.memory, "conversation_id"),
+        ):
+            found[name] = await self._connection.fetch(f"""
+                SELECT {key}, version, content, change FROM {table} ORDER BY {key}, version""")
         return {table: [tuple(row) for row in rows] for table, rows in found.items()}
 
     async def fail(self, sqlstate: str, times: int = 1_000_000, text: str = "made to fail") -> None:

@@ -33,10 +33,13 @@ from voltmem import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    MemoryConflictError,
+    MemoryRefusedError,
     Message,
     MessageNotFoundError,
     MigrationError,
     MissingExtraError,
+    OperationConflictError,
     OutcomeUnknownError,
     PostgresStorage,
     QuotaExceededError,
@@ -105,6 +108,24 @@ async def two_revisions(world: World) -> None:
     memory = NativeMemory(world.make_storage(), "ada", "c1")
     for _ in range(2):
         await memory.save_payload({}, "a framework", revision="r1", expected_revision=None)
+
+
+async def two_versions(world: World) -> None:
+    memory = world.make_storage().working_memory("ada")
+    await memory.append("words")
+    await memory.set("others", if_version=2)
+
+
+async def no_json(world: World) -> None:
+    memory = world.make_storage().working_memory("ada")
+    await memory.append("words")
+    await memory.merge({"n": 1})
+
+
+async def two_changes(world: World) -> None:
+    memory = world.make_storage().working_memory("ada")
+    for text in ("words", "others"):
+        await memory.append(text, operation_id="call-1")
 
 
 async def another_agno(world: World) -> None:
@@ -199,6 +220,9 @@ RAISED: dict[type[VoltMemError], Callable[[World], Awaitable[None]]] = {
     StoredFileNotFoundError: no_file,
     QuotaExceededError: no_room,
     RevisionConflictError: two_revisions,
+    MemoryConflictError: two_versions,
+    MemoryRefusedError: no_json,
+    OperationConflictError: two_changes,
     UnreadableError: another_agno,
     HistoryEntryNotFoundError: no_history_entry,
     StorageClosedError: closed,
@@ -287,7 +311,7 @@ FAULTS: dict[str, tuple[list[str], list[str]]] = {
             *(
                 f"""CREATE CONSTRAINT TRIGGER no_room AFTER INSERT OR UPDATE OR DELETE ON {table}
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {{schema}}.away()"""
-                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}", "{files}")
+                for table in ("{c}", "{m}", "{shares}", "{entries}", "{steps}", "{events}", "{files}", "{memory}")
             ),
         ],
         ["DROP FUNCTION {schema}.away CASCADE"],
@@ -300,7 +324,7 @@ async def run_all(connection: Connection, statements: list[str], rows: Rows) -> 
     c_name, a_name = (m_name.replace("messages", other) for other in ("conversations", "add_messages"))
     names = {"schema": schema, "m": rows.messages, "c": rows.conversations, "add": f"{schema}.{a_name}"}
     names |= {"shares": rows.shares, "entries": rows.entries, "steps": rows.steps, "events": rows.events}
-    names |= {"files": rows.files}
+    names |= {"files": rows.files, "memory": rows.memory}
     for statement in statements:
         await connection.execute(statement.format(**names, m_name=m_name, c_name=c_name, a_name=a_name))
 
@@ -408,7 +432,7 @@ WRONG: list[Any] = [None, 1, 1.5, b"bytes", [], {}, object(), "", "\x00", "\ud80
 
 # The invalid-looking values that a parameter accepts, besides its valid value, and None if its type has it.
 MEANT: dict[str, tuple[Any, ...]] = {
-    "content": (b"bytes", []),
+    "content": (b"bytes", [], "x" * 1001),
     "size": (1,),
     "shortest_id": (1,),
     "start": (1,),

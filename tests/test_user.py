@@ -19,7 +19,14 @@ NOT_OF_THE_VIEW = {
     "list_history_entries": "the history is for trusted code: its keys belong to no user",
 }
 # Methods of the view that do more than fill in the user.
-MORE_THAN_A_VERB = {"conversation", "create_conversation", "ensure_conversation", "session", "transaction"}
+MORE_THAN_A_VERB = {
+    "conversation",
+    "create_conversation",
+    "ensure_conversation",
+    "session",
+    "transaction",
+    "working_memory",
+}
 FILLED_IN = sorted(public_methods(UserStorage) - MORE_THAN_A_VERB)
 
 

@@ -48,6 +48,7 @@ VOLTAGENTS: Mapping[type, frozenset[str]] = {
             "createConversation",
             "deleteConversation",
             "deleteMessages",
+            "deleteWorkingMemory",
             "getAllHistoryEntriesByAgent",
             "getConversation",
             "getConversationMessages",
@@ -59,8 +60,10 @@ VOLTAGENTS: Mapping[type, frozenset[str]] = {
             "getPaginatedUserConversations",
             "getUserConversation",
             "getUserConversations",
+            "getWorkingMemory",
             "migrateConversationSchema",
             "queryConversations",
+            "setWorkingMemory",
             "updateConversation",
             "updateHistoryEntry",
             "updateHistoryStep",
@@ -71,7 +74,6 @@ VOLTAGENTS: Mapping[type, frozenset[str]] = {
 """The calls of VoltAgent's classes. A verb that VoltAgent lacks has one name, Python's."""
 
 NOT_YET: Mapping[str, str] = {
-    **dict.fromkeys(("getWorkingMemory", "setWorkingMemory", "deleteWorkingMemory"), "working memory, 1.0 on"),
     **dict.fromkeys(("getWorkflowState", "setWorkflowState", "updateWorkflowState"), "workflow states, 1.0 on"),
     **dict.fromkeys(("getSuspendedWorkflowStates", "queryWorkflowRuns"), "workflow states, 1.0 and 2.0 on"),
     **dict.fromkeys(("saveConversationSteps", "getConversationSteps"), "conversation steps, 1.1 on"),

@@ -7,6 +7,7 @@ results, its errors, and helpers.
 
 from voltmem._agents.memory import ConversationMemory, Memory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.checks.check import Finding
@@ -22,6 +23,7 @@ from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import (
     ImportedConversation,
+    ImportedMemory,
     ImportedMessage,
     ImportedPayload,
     ImportResult,
@@ -29,6 +31,7 @@ from voltmem._areas.transfer.models import (
     Skipped,
 )
 from voltmem._areas.users import Usage
+from voltmem._areas.working_memory import MemoryVersion, WorkingMemory
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult, SplitConversation
 from voltmem._postgres.schema import MigrationStatus, SchemaStatus
@@ -47,9 +50,12 @@ from voltmem.errors import (
     InvalidLineError,
     InvalidOptionError,
     InvalidQueryError,
+    MemoryConflictError,
+    MemoryRefusedError,
     MessageNotFoundError,
     MigrationError,
     MissingExtraError,
+    OperationConflictError,
     OutcomeUnknownError,
     QuotaExceededError,
     RevisionConflictError,
@@ -97,6 +103,7 @@ __all__ = [
     "HistoryEntryNotFoundError",
     "ImportResult",
     "ImportedConversation",
+    "ImportedMemory",
     "ImportedMessage",
     "ImportedPayload",
     "InvalidInputError",
@@ -104,6 +111,9 @@ __all__ = [
     "InvalidOptionError",
     "InvalidQueryError",
     "Memory",
+    "MemoryConflictError",
+    "MemoryRefusedError",
+    "MemoryVersion",
     "Message",
     "MessageNotFoundError",
     "MigrationError",
@@ -113,6 +123,7 @@ __all__ = [
     "Moment",
     "NativeMemory",
     "NativeMessage",
+    "OperationConflictError",
     "OutcomeUnknownError",
     "Payload",
     "PostgresStorage",
@@ -142,6 +153,8 @@ __all__ = [
     "UserConversations",
     "UserStorage",
     "VoltMemError",
+    "WorkingMemory",
+    "WorkingMemoryHandle",
     "as_html",
     "group_by_date",
     "list_payloads",

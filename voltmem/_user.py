@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import access, async_context
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
@@ -26,6 +27,7 @@ from voltmem._areas.sidebar import Sidebar
 from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
+from voltmem._areas.working_memory import MAX_MEMORY_BYTES, MemorySchema, WorkingMemories
 from voltmem._postgres.driver import Connection
 from voltmem._repr import safe_repr
 from voltmem._values import check_user, short_repr
@@ -204,6 +206,26 @@ class UserStorage:
     rewind_conversation = own(Messages.rewind_conversation)
     delete_messages = own(Messages.delete_messages)
     clear_messages = own(Messages.clear_messages)
+
+    # --- the working memory -----------------------------------------------------------------------------------
+
+    def working_memory(
+        self,
+        conversation_id: str | None = None,
+        *,
+        template: str | None = None,
+        schema: MemorySchema | None = None,
+        max_bytes: int = MAX_MEMORY_BYTES,
+        author: str | None = None,
+    ) -> WorkingMemoryHandle:
+        """Return a handle on the working memory of the user, or of a conversation; arguments as in the storage's."""
+        return self._storage.working_memory(
+            self._user_id, conversation_id, template=template, schema=schema, max_bytes=max_bytes, author=author
+        )
+
+    get_working_memory = own(WorkingMemories.get_working_memory)
+    set_working_memory = own(WorkingMemories.set_working_memory)
+    delete_working_memory = own(WorkingMemories.delete_working_memory)
 
     # --- branches ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
 from voltmem._areas.conversations import UserConversations
@@ -19,6 +20,7 @@ from voltmem._areas.shares import Share
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
+from voltmem._areas.working_memory import MemorySchema, MemoryScope, WorkingMemory
 from voltmem._postgres.driver import Connection
 from voltmem._values import Unset
 from voltmem.models import (
@@ -390,6 +392,55 @@ class UserStorage:
 
         VoltAgent: ``clearMessages``.
         """
+    def working_memory(
+        self,
+        conversation_id: str | None = None,
+        *,
+        template: str | None = None,
+        schema: MemorySchema | None = None,
+        max_bytes: int = 100000,
+        author: str | None = None,
+    ) -> WorkingMemoryHandle:
+        """Return a handle on the working memory of the user, or of a conversation; arguments as in the storage's."""
+    async def get_working_memory(self, *, scope: MemoryScope, conversation_id: str | None = None) -> str | None:
+        """
+        Return the working memory of a user or of a conversation; None if there is none.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``getWorkingMemory``, which checks no owner.
+        """
+    async def set_working_memory(
+        self, content: str, *, scope: MemoryScope, conversation_id: str | None = None
+    ) -> WorkingMemory:
+        """
+        Replace the working memory of a user or of a conversation. Returns it as stored.
+
+        The handle of working_memory() has more: it appends and merges, and replaces only the version that was read.
+
+        Args:
+            content: The text.
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the user's.
+            InvalidInputError: The content is empty, or has more than 100,000 bytes.
+
+        VoltAgent: ``setWorkingMemory``.
+        """
+    async def delete_working_memory(self, *, scope: MemoryScope, conversation_id: str | None = None) -> bool:
+        """
+        Delete the working memory of a user or of a conversation. Returns whether there was one. Its history stays.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``deleteWorkingMemory``.
+        """
     async def branch_conversation(self, conversation_id: str, message_id: str | None) -> None:
         """
         Begin a branch after a message: set the messages after it aside. Nothing is deleted.
@@ -579,10 +630,10 @@ class UserStorage:
         """
         Copy the line of a conversation, up to one of its messages. Returns the new conversation.
 
-        Messages are copied with their ids and times, and so are title, tags and metadata. Other branches are not
-        copied: choose_branch() first, to copy another one. The copy is marked as read, and its item names the original
-        (forked_from, forked_up_to). Messages that the storage limit archived (on_limit="archive") are unarchived in the
-        copy, up to the limit.
+        Messages are copied with their ids and times, and so are title, tags, metadata and the working memory as it is
+        now. Other branches are not copied: choose_branch() first, to copy another one. The copy is marked as read, and
+        its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
             conversation_id: The conversation to copy.
@@ -808,11 +859,11 @@ class UserStorage:
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
-        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
-        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
-        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
-        the reference, under "A user's data", describes their format.
+        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
+        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
+        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
+        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.

@@ -20,6 +20,7 @@ from voltmem._areas.conversations import Conversations, UserConversations
 from voltmem._areas.history.entries import AgentHistory
 from voltmem._areas.history.models import AgentHistoryEntry, AgentHistoryStep, TimelineEvent
 from voltmem._areas.messages import Messages
+from voltmem._areas.working_memory import MemoryScope, WorkingMemories, WorkingMemory
 from voltmem._values import ANY_USER, UNSET, Unset, describe_unknown
 from voltmem.errors import InvalidOptionError
 from voltmem.models import (
@@ -70,7 +71,7 @@ def in_both_spellings(init: Callable[Arguments, None]) -> Callable[Arguments, No
     return spelled
 
 
-class VoltAgentNames(Conversations, Messages, AgentHistory):
+class VoltAgentNames(Conversations, Messages, WorkingMemories, AgentHistory):
     """The verbs that VoltAgent has, under VoltAgent's names."""
 
     async def createConversation(self, conversation: ConversationLike) -> Conversation:
@@ -244,6 +245,24 @@ class VoltAgentNames(Conversations, Messages, AgentHistory):
             include_archived=includeArchived,
             owner=owner,
         )
+
+    async def getWorkingMemory(
+        self, *, scope: MemoryScope, userId: Owner = ANY_USER, conversationId: str | None = None
+    ) -> str | None:
+        """VoltAgent's name for get_working_memory."""
+        return await self.get_working_memory(scope=scope, user_id=userId, conversation_id=conversationId)
+
+    async def setWorkingMemory(
+        self, content: str, *, scope: MemoryScope, userId: Owner = ANY_USER, conversationId: str | None = None
+    ) -> WorkingMemory:
+        """VoltAgent's name for set_working_memory."""
+        return await self.set_working_memory(content, scope=scope, user_id=userId, conversation_id=conversationId)
+
+    async def deleteWorkingMemory(
+        self, *, scope: MemoryScope, userId: Owner = ANY_USER, conversationId: str | None = None
+    ) -> bool:
+        """VoltAgent's name for delete_working_memory."""
+        return await self.delete_working_memory(scope=scope, user_id=userId, conversation_id=conversationId)
 
     async def addHistoryEntry(
         self, key: str, value: AgentHistoryEntry | Mapping[str, object], agentId: str

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
 from voltmem._agents.memory import ConversationMemory
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.appends import Appends, BatchedAppends, Noticed
 from voltmem._areas.area import async_context
 from voltmem._areas.branches import Branches
@@ -24,6 +25,7 @@ from voltmem._areas.transfer.exports import Exports
 from voltmem._areas.transfer.imports import Imports
 from voltmem._areas.users import Users
 from voltmem._areas.voltagent_tables import show_all
+from voltmem._areas.working_memory import MAX_MEMORY_BYTES, MemorySchema
 from voltmem._postgres.connection import BoundConnection, Executor
 from voltmem._postgres.database import Database
 from voltmem._postgres.driver import NO_QUOTAS
@@ -120,6 +122,32 @@ class Storage(
             resource_id: The agent or project, if the first write creates the conversation.
         """
         return ConversationMemory(self, user_id, conversation_id, resource_id=resource_id)
+
+    def working_memory(
+        self,
+        user_id: str,
+        conversation_id: str | None = None,
+        *,
+        template: str | None = None,
+        schema: MemorySchema | None = None,
+        max_bytes: int = MAX_MEMORY_BYTES,
+        author: str | None = None,
+    ) -> WorkingMemoryHandle:
+        """
+        Return a handle on the working memory of a user, or of one of the user's conversations.
+
+        Args:
+            user_id: The user.
+            conversation_id: The conversation, if the memory is that of a conversation.
+            template: What the text looks like before anything is filled in, in Markdown. It is never stored in place of
+                what was filled in.
+            schema: A pydantic model, if the memory is JSON: what does not fit it is refused.
+            max_bytes: How large the text may become, in UTF-8.
+            author: Who writes through this handle, such as the name of the agent; each call can say otherwise.
+        """
+        return WorkingMemoryHandle(
+            self, user_id, conversation_id, template=template, schema=schema, max_bytes=max_bytes, author=author
+        )
 
     def for_user(self, user_id: str) -> UserStorage:
         """

@@ -45,6 +45,7 @@ __all__ = [
     "Storage",
     "UserConversations",
     "UserStorage",
+    "WorkingMemoryHandle",
 ]
 
 T = TypeVar("T")
@@ -69,6 +70,17 @@ class ConversationMemory(Twin, of=voltmem.ConversationMemory):
         memory.add({"role": "assistant", "content": answer})
 
     The first write creates the conversation.
+    """
+
+
+class WorkingMemoryHandle(Twin, of=voltmem.WorkingMemoryHandle):
+    """
+    The working memory of a user, or of a conversation: ``memory = storage.working_memory("ada")``.
+
+    ::
+
+        memory.append("- lives in Oslo")
+        print(memory.get())
     """
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncpg import Record
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 import voltmem
 from voltmem._agents.memory import MessageT
@@ -24,6 +24,7 @@ from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
+from voltmem._areas.working_memory import MemorySchema, MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
 from voltmem._postgres.health import Health
 from voltmem._postgres.migrations.conversation_schema import MigrationResult
 from voltmem._postgres.schema import SchemaStatus
@@ -51,6 +52,7 @@ __all__ = [
     "Storage",
     "UserConversations",
     "UserStorage",
+    "WorkingMemoryHandle",
 ]
 T = TypeVar("T")
 
@@ -243,6 +245,176 @@ class ConversationMemory:
 
         Raises:
             ConversationNotFoundError: The conversation is another user's, or deleted; or as in add().
+        """
+
+class WorkingMemoryHandle:
+    """
+    The working memory of a user, or of a conversation: ``memory = storage.working_memory("ada")``.
+
+    ::
+
+        memory.append("- lives in Oslo")
+        print(memory.get())
+    """
+    @property
+    def user_id(self) -> str:
+        """The user."""
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation; None: the memory is the user's."""
+    @property
+    def template(self) -> str | None:
+        """What the text looks like before anything is filled in."""
+    @property
+    def schema(self) -> MemorySchema | None:
+        """The pydantic model of a memory that is JSON."""
+    def get(self) -> WorkingMemory | None:
+        """Return the memory as it is now; None if there is none. VoltAgent: ``getWorkingMemory``."""
+    def history(self, *, limit: int | None = 20, before: int | None = None) -> list[MemoryVersion]:
+        """
+        Return the versions, newest first: what was written, by whom and when.
+
+        Args:
+            limit: The maximum number; None: all that are kept, a hundred.
+            before: Only versions before this one.
+        """
+    def set(
+        self,
+        content: str | Mapping[str, JsonValue] | BaseModel,
+        *,
+        if_version: int | None = None,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> WorkingMemory:
+        """
+        Replace the memory by another text, or by a JSON object. Returns it as stored.
+
+        Args:
+            content: The text; or a dict or a model, which is stored as indented JSON.
+            if_version: The version that is replaced; 0: none. None: whatever there is, which is lost but for the
+                history.
+            operation_id: As in all writes.
+            author: As in all writes.
+        """
+    def append(
+        self, text: str, *, if_version: int | None = None, operation_id: str | None = None, author: str | None = None
+    ) -> WorkingMemory:
+        """
+        Add a paragraph to a memory that is text. Returns it as stored.
+
+        Args:
+            text: What is added, after an empty line.
+            if_version: As in all writes.
+            operation_id: As in all writes.
+            author: As in all writes.
+        """
+    def merge(
+        self,
+        patch: Mapping[str, JsonValue] | BaseModel,
+        *,
+        rules: MergeRules = "rfc7396",
+        if_version: int | None = None,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> WorkingMemory:
+        """
+        Merge a JSON object into a memory that is JSON. Returns it as stored.
+
+        Args:
+            patch: Objects are merged into those of the same name. Of a model, only the fields that were set count.
+            rules: "rfc7396": None removes a member, and any other value, an array too, replaces the one of the same
+                name. "voltagent", as VoltAgent appends: arrays are united, and nothing is removed.
+            if_version: As in all writes.
+            operation_id: As in all writes.
+            author: As in all writes.
+
+        With a schema the result is checked before it is committed, in a transaction of three round trips.
+        """
+    def restore(
+        self, version: int, *, if_version: int | None = None, operation_id: str | None = None, author: str | None = None
+    ) -> WorkingMemory:
+        """
+        Make the content of an earlier version the memory again, as a new version. Returns it as stored.
+
+        Args:
+            version: One of the history.
+            if_version: As in all writes.
+            operation_id: As in all writes.
+            author: As in all writes.
+        """
+    def delete(
+        self,
+        *,
+        history: bool = False,
+        if_version: int | None = None,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> bool:
+        """
+        Delete the memory. Returns whether there was one.
+
+        Args:
+            history: Whether to delete its history, too, so that nothing of what it held is stored any more; False:
+                restore() brings it back.
+            if_version: As in all writes.
+            operation_id: As in all writes.
+            author: As in all writes.
+
+        VoltAgent: ``deleteWorkingMemory``.
+        """
+    def tools(
+        self, form: ToolForm = "openai", *, read_only: bool = False, may_clear: bool = False
+    ) -> list[dict[str, Any]]:
+        """
+        Return the definitions of the tools by which a model keeps the memory; call_tool() runs them.
+
+        They are ``get_working_memory`` and ``update_working_memory``, which appends unless the model passes the version
+        that it replaces.
+
+        Args:
+            form: For which interface: "openai" (Chat Completions), "responses" (OpenAI's Responses), "anthropic",
+                "anthropic-memory" (Anthropic's memory tool, memory_20250818; the memory is its one file), "mcp".
+            read_only: Whether to leave out the tools that write.
+            may_clear: Whether to add ``clear_working_memory``, after which restore() still brings the memory back.
+        """
+    def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, object] | BaseModel | str | None = None,
+        *,
+        operation_id: str | None = None,
+        author: str | None = None,
+    ) -> str:
+        """
+        Run a model's call of one of the tools. Returns the result for the model.
+
+        What the model did wrong, and what is refused, is in the result, which then begins with ``Error:``.
+
+        Args:
+            name: The name of the tool.
+            arguments: The arguments, as a dict or as JSON text.
+            operation_id: The id of the model's call, so that a repeat changes nothing.
+            author: As in all writes.
+
+        Raises:
+            InvalidInputError: There is no such tool.
+
+        One round trip; changes by Anthropic's memory tool take two, and one more with an operation_id.
+        """
+    def anthropic_tool(self) -> Any:
+        """
+        Return Anthropic's memory tool on this memory, for ``tools=`` of the SDK's ``beta.messages.tool_runner()``.
+
+        It needs the package ``anthropic``.
+        """
+    def instructions(self) -> str:
+        """Return what a model is to do with the memory, for its instructions. Nothing of its content is in it."""
+    def as_message(self) -> Message | None:
+        """
+        Return the memory as a message for a model; None if there is none. Put it before the conversation's messages.
+
+        It has the role "user": a model that obeys what stands in its system message must not find there what others
+        have written down. The text is quoted, escaped, and marked as data. Do not store the message.
         """
 
 class UserConversations:
@@ -602,6 +774,55 @@ class UserStorage:
 
         VoltAgent: ``clearMessages``.
         """
+    def working_memory(
+        self,
+        conversation_id: str | None = None,
+        *,
+        template: str | None = None,
+        schema: MemorySchema | None = None,
+        max_bytes: int = 100000,
+        author: str | None = None,
+    ) -> WorkingMemoryHandle:
+        """Return a handle on the working memory of the user, or of a conversation; arguments as in the storage's."""
+    def get_working_memory(self, *, scope: MemoryScope, conversation_id: str | None = None) -> str | None:
+        """
+        Return the working memory of a user or of a conversation; None if there is none.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``getWorkingMemory``, which checks no owner.
+        """
+    def set_working_memory(
+        self, content: str, *, scope: MemoryScope, conversation_id: str | None = None
+    ) -> WorkingMemory:
+        """
+        Replace the working memory of a user or of a conversation. Returns it as stored.
+
+        The handle of working_memory() has more: it appends and merges, and replaces only the version that was read.
+
+        Args:
+            content: The text.
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the user's.
+            InvalidInputError: The content is empty, or has more than 100,000 bytes.
+
+        VoltAgent: ``setWorkingMemory``.
+        """
+    def delete_working_memory(self, *, scope: MemoryScope, conversation_id: str | None = None) -> bool:
+        """
+        Delete the working memory of a user or of a conversation. Returns whether there was one. Its history stays.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``deleteWorkingMemory``.
+        """
     def branch_conversation(self, conversation_id: str, message_id: str | None) -> None:
         """
         Begin a branch after a message: set the messages after it aside. Nothing is deleted.
@@ -789,10 +1010,10 @@ class UserStorage:
         """
         Copy the line of a conversation, up to one of its messages. Returns the new conversation.
 
-        Messages are copied with their ids and times, and so are title, tags and metadata. Other branches are not
-        copied: choose_branch() first, to copy another one. The copy is marked as read, and its item names the original
-        (forked_from, forked_up_to). Messages that the storage limit archived (on_limit="archive") are unarchived in the
-        copy, up to the limit.
+        Messages are copied with their ids and times, and so are title, tags, metadata and the working memory as it is
+        now. Other branches are not copied: choose_branch() first, to copy another one. The copy is marked as read, and
+        its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
             conversation_id: The conversation to copy.
@@ -1018,11 +1239,11 @@ class UserStorage:
                 for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
-        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
-        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
-        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
-        the reference, under "A user's data", describes their format.
+        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
+        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
+        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
+        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
@@ -1174,11 +1395,11 @@ class Storage:
                 for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
-        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
-        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
-        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
-        the reference, under "A user's data", describes their format.
+        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
+        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
+        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
+        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
@@ -1511,10 +1732,10 @@ class Storage:
         """
         Copy the line of a conversation, up to one of its messages. Returns the new conversation.
 
-        Messages are copied with their ids and times, and so are title, tags and metadata. Other branches are not
-        copied: choose_branch() first, to copy another one. The copy is marked as read, and its item names the original
-        (forked_from, forked_up_to). Messages that the storage limit archived (on_limit="archive") are unarchived in the
-        copy, up to the limit.
+        Messages are copied with their ids and times, and so are title, tags, metadata and the working memory as it is
+        now. Other branches are not copied: choose_branch() first, to copy another one. The copy is marked as read, and
+        its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
             conversation_id: The conversation to copy.
@@ -1876,6 +2097,52 @@ class Storage:
 
         One round trip for the start, for each step, and for each event's start and end; one for the end, two after an
         error. If the surrounding transaction is rolled back, nothing of the run remains.
+        """
+    def get_working_memory(
+        self, *, scope: MemoryScope, user_id: Owner = ..., conversation_id: str | None = None
+    ) -> str | None:
+        """
+        Return the working memory of a user or of a conversation; None if there is none.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            user_id: The user. For a conversation: only if it is this user's; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``getWorkingMemory``, which checks no owner.
+        """
+    def set_working_memory(
+        self, content: str, *, scope: MemoryScope, user_id: Owner = ..., conversation_id: str | None = None
+    ) -> WorkingMemory:
+        """
+        Replace the working memory of a user or of a conversation. Returns it as stored.
+
+        The handle of working_memory() has more: it appends and merges, and replaces only the version that was read.
+
+        Args:
+            content: The text.
+            scope: "user" or "conversation": whose memory.
+            user_id: The user. For a conversation: only if it is this user's; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation, for the scope "conversation".
+
+        Raises:
+            ConversationNotFoundError: It does not exist, is deleted, or is not the user's.
+            InvalidInputError: The content is empty, or has more than 100,000 bytes.
+
+        VoltAgent: ``setWorkingMemory``.
+        """
+    def delete_working_memory(
+        self, *, scope: MemoryScope, user_id: Owner = ..., conversation_id: str | None = None
+    ) -> bool:
+        """
+        Delete the working memory of a user or of a conversation. Returns whether there was one. Its history stays.
+
+        Args:
+            scope: "user" or "conversation": whose memory.
+            user_id: The user. For a conversation: only if it is this user's; ANY_USER: no check, for trusted code.
+            conversation_id: The conversation, for the scope "conversation".
+
+        VoltAgent: ``deleteWorkingMemory``.
         """
     def add_message(
         self,
@@ -2284,6 +2551,28 @@ class Storage:
             user_id: Its owner.
             conversation_id: The conversation; None: a new one, with a UUIDv7.
             resource_id: The agent or project, if the first write creates the conversation.
+        """
+    def working_memory(
+        self,
+        user_id: str,
+        conversation_id: str | None = None,
+        *,
+        template: str | None = None,
+        schema: MemorySchema | None = None,
+        max_bytes: int = 100000,
+        author: str | None = None,
+    ) -> WorkingMemoryHandle:
+        """
+        Return a handle on the working memory of a user, or of one of the user's conversations.
+
+        Args:
+            user_id: The user.
+            conversation_id: The conversation, if the memory is that of a conversation.
+            template: What the text looks like before anything is filled in, in Markdown. It is never stored in place of
+                what was filled in.
+            schema: A pydantic model, if the memory is JSON: what does not fit it is refused.
+            max_bytes: How large the text may become, in UTF-8.
+            author: Who writes through this handle, such as the name of the agent; each call can say otherwise.
         """
     def for_user(self, user_id: str) -> UserStorage:
         """

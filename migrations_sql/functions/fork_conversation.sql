@@ -1,5 +1,5 @@
--- version 1
--- fork_conversation: copy the line of a conversation, up to one of its messages.
+-- version 2
+-- fork_conversation: copy the line of a conversation, up to one of its messages, and its working memory.
 --
 -- A function, because a single statement would pass the rows of its parts to all workers of Citus. Here only the two that
 -- have the conversation and its copy are asked.
@@ -44,6 +44,7 @@ AS $fork_conversation$
 DECLARE
     source record;
     place record;
+    memory record;
     setting text;
 BEGIN
     is_found := false;
@@ -97,6 +98,15 @@ BEGIN
     END IF;
     -- For tables that VoltAgent created, whose messages have a user_id.
     setting := set_config('voltmem.user_id', source.user_id, true);
+    SELECT m.content, m.author, m.created_at, m.is_shown INTO memory
+        FROM {schema}.{prefix}_conversation_memory AS m
+        WHERE m.conversation_id = source_id
+        ORDER BY m.version DESC LIMIT 1;
+    IF memory.content IS NOT NULL THEN
+        INSERT INTO {schema}.{prefix}_conversation_memory
+            (conversation_id, version, content, change, author, created_at, is_shown)
+            VALUES (new_id, 1, memory.content, 'fork', memory.author, memory.created_at, memory.is_shown);
+    END IF;
     -- The sequence numbers the copies in the order of the SELECT. Archived messages are unarchived in the copy, up to the
     -- storage limit. "said" has the author where VoltAgent stores it; otherwise user_id is that of "nobody".
     -- EXECUTE, because Citus needs the values when it plans.

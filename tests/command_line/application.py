@@ -72,6 +72,14 @@ async def save_payload(storage: PostgresStorage) -> None:
     await NativeMemory(storage, "ada", "c1").save_payload({"n": 1}, "test")
 
 
+async def remember(storage: PostgresStorage) -> None:
+    """Write the working memory of a user in each way that has a function of its own."""
+    memory = storage.working_memory("ada")
+    await memory.set({"likes": ["tea"]})
+    await memory.merge({"likes": ["coffee"]}, rules="voltagent")
+    await memory.history()
+
+
 MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
     **CASES,
     "open": PostgresStorage.open,
@@ -79,7 +87,7 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         each.__name__: each
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
-            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit),
+            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember),
         )
     },
 }

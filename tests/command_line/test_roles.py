@@ -76,6 +76,8 @@ NEEDED: Final[Mapping[str, str]] = {
     "file_chunks": "read_file put_file",
     "file_references": "get_shared_file give_away",
     "changed_lines": "add_message add_after_changes add_after_changes",
+    "user_memory": "remember remember delete_user",
+    "conversation_memory": "set_working_memory set_working_memory set_working_memory",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
     "quota_counts": "within_quotas within_quotas within_quotas delete_user",
@@ -85,6 +87,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "add_message": "add_while_watched",
     "add_messages": "add_messages",
     "add_plain_messages": "add_beyond_the_limit",
+    "change_memory": "set_working_memory",
     "choose_branch": "choose_branch",
     "copy_files": "give_away",
     "count_line": "add_message",
@@ -98,8 +101,11 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "give_conversation": "give_away",
     "hand_over": "give_away",
     "index_words": "index_and_forget",
+    "json_object_of": "remember",
     "keep_file": "import_conversations",
     "line_to": "load_line",
+    "look_at_memory": "get_working_memory",
+    "memory_history": "remember",
     "merge_patch": "merge_message_metadata",
     "message_before": "branch_conversation",
     "move_head": "branch_conversation",
@@ -112,10 +118,11 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "require_room": "within_quotas",
     "restore_archived": "rewind_conversation",
     "save_payload": "save_payload",
+    "unite": "remember",
     "unlink_messages": "delete_in_branches",
     "usage": "get_usage",
 }
-CALLED_BESIDE_VOLTAGENT: Final = {"answer_calls"}
+CALLED_BESIDE_VOLTAGENT: Final = {"answer_calls", "lock_memory", "show_memory"}
 NEEDED_SEQUENCES: Final[Mapping[str, str]] = {
     "messages_seq": "add_message",
     "history_steps_seq": "add_history_step",

@@ -364,8 +364,10 @@ def test_the_functions_that_write_are_known() -> None:
         if each.is_function
     }
 
-    assert {name for name, text in texts.items() if writes(text)} - IN_TRIGGERS == set(WRITING_FUNCTIONS)
+    assert {name for name, text in texts.items() if writes(text)} - IN_TRIGGERS - NOTING == set(WRITING_FUNCTIONS)
 
 
 # These are called by triggers, and by no statement.
 IN_TRIGGERS = {"drop_unused_file", "note_changed_line", "refer_to_files", "tell_watchers"}
+# It notes what VoltAgent has changed. Whoever asks again finds it noted, so an answer that is lost is that of a read.
+NOTING = {"look_at_memory"}

@@ -124,7 +124,7 @@ def named() -> Iterator[tuple[str, str]]:
 
 
 NEED_EVERY_WORKER = {
-    *("ImportStatements.store", "copy_files", "fork_conversation"),
+    *("ImportStatements.store", "ImportStatements.store_user_memory", "copy_files", "fork_conversation"),
     "add_plain_messages",  # not called on Citus
 }
 

@@ -46,6 +46,7 @@ from voltmem._areas.transfer.exports import ExportStatements
 from voltmem._areas.transfer.growth import GrowthStatements
 from voltmem._areas.transfer.imports import ImportStatements
 from voltmem._areas.users import UserStatements
+from voltmem._areas.working_memory import WorkingMemoryStatements
 from voltmem._postgres.listening import ListenerStatements
 from voltmem._tables import Tables, bare
 from voltmem.adapters.pydantic_ai._branches import BranchStatements
@@ -65,6 +66,7 @@ GROUPS: tuple[Callable[[Tables], object], ...] = (
     *(NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements, ExportStatements),
     *(FileStatements, SweepStatements, ForkStatements, UserStatements, DeletedUserStatements, ImportStatements),
     *(GrowthStatements, QuotaStatements, SessionStatements, ChangeStatements, ListenerStatements, DerivedStatements),
+    WorkingMemoryStatements,
 )
 """The statements whose text does not depend on the arguments."""
 

@@ -69,6 +69,7 @@ VALUES: Final[dict[str, Any]] = {
     "metadata": {"n": 2},
     "resource_id": "docs",
     "resourceId": "docs",
+    "scope": "conversation",
     "tags": ["work"],
     "text": "words",
     "title": "Mine",
@@ -165,7 +166,9 @@ async def test_what_works_for_one_user_refuses_any_user(
 async def test_any_user_is_not_checked(verb: str, parameter: str, storage: PostgresStorage, rows: Rows) -> None:
     """With ANY_USER, in both spellings, a verb works as it does for the owner."""
     conversation = {"conversationId" if "userId" in parameter else "conversation_id": "c1"}
-    given = conversation if verb.startswith("clear") else {}
+    given: dict[str, Any] = {}
+    if verb.startswith("clear") or verb.lower().endswith(("workingmemory", "working_memory")):
+        given = {**conversation, "content": "words"} if verb.startswith("set") else conversation
     if verb == "restore_conversation":
         given = {"conversation_id": "gone"}
 

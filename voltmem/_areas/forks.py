@@ -57,10 +57,10 @@ class Forks(Area):
         """
         Copy the line of a conversation, up to one of its messages. Returns the new conversation.
 
-        Messages are copied with their ids and times, and so are title, tags and metadata. Other branches are not
-        copied: choose_branch() first, to copy another one. The copy is marked as read, and its item names the original
-        (forked_from, forked_up_to). Messages that the storage limit archived (on_limit="archive") are unarchived in the
-        copy, up to the limit.
+        Messages are copied with their ids and times, and so are title, tags, metadata and the working memory as it is
+        now. Other branches are not copied: choose_branch() first, to copy another one. The copy is marked as read, and
+        its item names the original (forked_from, forked_up_to). Messages that the storage limit archived
+        (on_limit="archive") are unarchived in the copy, up to the limit.
 
         Args:
             conversation_id: The conversation to copy.

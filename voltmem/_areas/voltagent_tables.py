@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from voltmem._areas.queries import hash_of, message_columns
 from voltmem._tables import Tables, rendered
-from voltmem._values import jsonb_copy, to_json
+from voltmem._values import MAX_BIGINT, jsonb_copy, to_json
 from voltmem.models import NativeMessage
 from voltmem.parts.voltagent import Shown, show
 
@@ -67,11 +67,41 @@ class ShowStatements:
             )
             SELECT 1 AS shown"""
         self.answer = f"SELECT {tables.answer_calls}($1, $2)"
+        # A working memory from before VoltAgent had a place for it is stored again, as it is: so it is written there.
+        # Not in place of what VoltAgent has stored since, which then is the newest version.
+        shown = f"""
+            SELECT pg_catalog.count(done.outcome) AS shown
+            FROM {{newest}} AS m
+            CROSS JOIN LATERAL {tables.change_memory}(
+                {{place}}, 'restore', m.version::text, false, m.version, NULL, NULL, m.author, {MAX_BIGINT}, NULL, NULL
+            ) AS done
+            WHERE m.content IS NOT NULL AND NOT m.is_shown"""
+
+        def newest(table: str, key: str) -> str:
+            return f"""(
+                SELECT DISTINCT ON ({key}) {key}, version, content, author, is_shown FROM {table}
+                WHERE $1::text IS NULL OR {key} = $1
+                ORDER BY {key}, version DESC
+            )"""
+
+        self.show_memory = shown.format(
+            newest=newest(tables.conversation_memory, "conversation_id"), place="NULL, m.conversation_id"
+        )
+        users = f"pg_catalog.to_regclass('{tables.of_voltagent('users')}')"
+        self.show_user_memory = (
+            shown.format(newest=newest(tables.user_memory, "user_id"), place="m.user_id, NULL")
+            + f" AND {users} IS NOT NULL"
+        )
 
 
 async def show_conversation(executor: Executor, tables: Tables, conversation_id: str) -> None:
-    """Show VoltAgent the messages of a conversation that it cannot read yet."""
+    """Show VoltAgent the messages and the working memory of a conversation that it cannot read yet."""
     sql = rendered(ShowStatements, tables)
+    await _show_messages(executor, sql, conversation_id)
+    await executor.fetch(sql.show_memory, conversation_id)
+
+
+async def _show_messages(executor: Executor, sql: ShowStatements, conversation_id: str) -> None:
     await executor.execute(sql.claim, conversation_id)
     while rows := await executor.fetch(sql.hidden, conversation_id, _AT_ONCE):
         messages = [NativeMessage.from_row(row) for row in rows]
@@ -81,14 +111,21 @@ async def show_conversation(executor: Executor, tables: Tables, conversation_id:
             await executor.fetch(sql.answer, conversation_id, result)
 
 
+async def show_user_memory(executor: Executor, tables: Tables, user_id: str) -> None:
+    """Show VoltAgent, if it has a table of users, the working memory of a user that it cannot read yet."""
+    await executor.fetch(rendered(ShowStatements, tables).show_user_memory, user_id)
+
+
 async def show_all(executor: Executor, tables: Tables) -> int:
-    """Show VoltAgent all messages that it cannot read yet. Returns the number of their conversations."""
-    count, last = 0, ""
-    while rows := await executor.fetch(rendered(ShowStatements, tables).hidden_conversations, last, _AT_ONCE):
+    """Show VoltAgent all that it cannot read yet. Returns the number of conversations with such messages."""
+    sql, count, last = rendered(ShowStatements, tables), 0, ""
+    while rows := await executor.fetch(sql.hidden_conversations, last, _AT_ONCE):
         for row in rows:
             last = row["conversation_id"]
-            await show_conversation(executor, tables, last)
+            await _show_messages(executor, sql, last)
             count += 1
+    await executor.fetch(sql.show_memory, None)
+    await executor.fetch(sql.show_user_memory, None)
     return count
 
 

@@ -54,6 +54,7 @@ from voltmem._postgres.driver import (
     writes,
 )
 from voltmem._postgres.forking import forget_in_children
+from voltmem._postgres.translation import translated
 from voltmem.errors import (
     ConnectionFailedError,
     DatabaseError,
@@ -62,7 +63,6 @@ from voltmem.errors import (
     OutcomeUnknownError,
     StorageClosedError,
     VoltMemError,
-    translated,
     twin,
 )
 from voltmem.options import StorageOptions

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from voltmem._postgres.translation import STATEMENT_POOLING, ReadOnly, translated
 from voltmem.errors import (
-    STATEMENT_POOLING,
     DatabaseError,
     DatabaseTimeoutError,
     EventLoopError,
     OutcomeUnknownError,
-    ReadOnly,
     SchemaError,
     VoltMemError,
-    translated,
 )
 
 if TYPE_CHECKING:
@@ -259,10 +257,11 @@ def is_undone(error: BaseException, connection: Connection) -> bool:
 
 # The functions of migrations_sql/functions that write. Statements that write call one, or have one of these words.
 WRITING_FUNCTIONS: Final = (
-    *("add_message", "add_messages", "add_plain_messages", "answer_calls", "choose_branch", "copy_files", "count_line"),
-    *("drop_messages", "drop_messages_of_user", "ensure_conversation", "forget_in_voltagent"),
-    *("fork_conversation", "hand_over", "index_words", "keep_file", "move_head", "put_file", "release_files"),
-    *("remove_oldest", "require_room", "restore_archived", "save_payload", "unlink_messages"),
+    *("add_message", "add_messages", "add_plain_messages", "answer_calls", "change_memory", "choose_branch"),
+    *("copy_files", "count_line", "drop_messages", "drop_messages_of_user", "ensure_conversation"),
+    *("forget_in_voltagent", "fork_conversation", "hand_over", "index_words", "keep_file", "lock_memory"),
+    *("move_head", "put_file", "release_files"),
+    *("remove_oldest", "require_room", "restore_archived", "save_payload", "show_memory", "unlink_messages"),
 )
 _WRITES: Final = re.compile(rf"\b(?:INSERT INTO|UPDATE|DELETE FROM|\w+_(?:{'|'.join(WRITING_FUNCTIONS)}))\b")
 

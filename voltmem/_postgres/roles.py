@@ -93,6 +93,9 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     "file_chunks": Rights("SELECT, INSERT", "SELECT", "", _of_user("user_id")),
     # A trigger adds and deletes them, as the owner.
     "file_references": Rights("SELECT, UPDATE", "SELECT", rows=_of_user("user_id")),
+    # Versions are never changed. The methods write them, and VoltAgent's place for the text.
+    "user_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_user("user_id")),
+    "conversation_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     "watchers": Rights(_ALL, read_only=""),
     # Who asked to be forgotten is nobody's report.
     "deleted_users": Rights(_ALL, read_only=""),
@@ -102,10 +105,10 @@ RIGHTS: Final[Mapping[str, Rights]] = {
 }
 """The privileges on each table of Tables, by its attribute."""
 
-# What delete_user(), export_user() and a change of owner do in tables that may not exist: VoltAgent's own, and the
-# backup of migrate_conversation_schema().
+# What delete_user(), export_user(), the working memory and a change of owner do in tables that may not exist:
+# VoltAgent's own, and the backup of migrate_conversation_schema().
 _OPTIONAL: Final = {
-    "users": "SELECT, DELETE",
+    "users": "SELECT, INSERT, UPDATE, DELETE",
     "steps": "SELECT, UPDATE, DELETE",
     "workflow_states": "SELECT, DELETE",
     "workflow_history": "SELECT, DELETE",

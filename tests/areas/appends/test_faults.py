@@ -35,7 +35,7 @@ from voltmem import (
     VoltMemError,
 )
 from voltmem._postgres.embedded import is_available, start_temporary
-from voltmem.errors import translated
+from voltmem._postgres.translation import translated
 
 if TYPE_CHECKING:
     from tests.conftest import Connection, MakeStorage

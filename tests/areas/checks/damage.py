@@ -91,6 +91,7 @@ DAMAGE: Final[dict[str, str]] = {
     "message-words-stale": "UPDATE {messages} SET words = '''0other'':1' WHERE message_id = 'm1'",
     "payload-without-conversation": """
         INSERT INTO {payloads} (conversation_id, format, payload) VALUES ('gone', 'f', '1')""",
+    "memory-without-conversation": "INSERT INTO {conversation_memory} VALUES ('gone', 1, 'words', 'set')",
     "share-without-conversation": "UPDATE {shares} SET conversation_id = 'gone'",
     "share-without-place": "UPDATE {shares} SET up_to_seq = NULL",
     "share-of-other-place": "UPDATE {shares} SET up_to_seq = up_to_seq - 1",

@@ -40,6 +40,10 @@ async def filled(storage: PostgresStorage) -> PostgresStorage:
     await storage.mark_conversation_read("c2")
     await storage.rename_conversation("c2", "", automatic=True)
     await storage.create_conversation({"id": "c3", "user_id": "ada"})
+    for memory in (storage.working_memory("ada", author="planner"), storage.working_memory("ada", "c1")):
+        await memory.set({"likes": ["tea \N{HOT BEVERAGE}"]})
+        await memory.delete()
+        await memory.append("likes coffee", author="ada")
     await storage.soft_delete_conversation("c3")
     async with storage.record_run("a1", input="", user_id="ada", conversation_id="c1", id="h1") as run:
         await run.add_step("text", content="a step\ud800")

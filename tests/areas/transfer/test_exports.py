@@ -15,9 +15,9 @@ from tests.areas.transfer.exported import END, conversation, exported, header
 from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from tests.proxy import Proxy
-from voltmem import AgentHistoryEntry, PostgresStorage
-from voltmem._areas.transfer.lines import FileChunk, ImportedFile, RunEvent, RunStep, VoltAgentRow
+from voltmem import AgentHistoryEntry, ImportedMemory, PostgresStorage
 from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload
+from voltmem._areas.transfer.pieces import FileChunk, ImportedFile, RunEvent, RunStep, VoltAgentRow
 
 
 async def test_export_user_reads_one_moment(filled: PostgresStorage) -> None:
@@ -46,7 +46,9 @@ async def test_export_user_has_the_fields_that_the_reference_describes(filled: P
     models: list[tuple[str, type[BaseModel], set[str]]] = [
         ("file", ImportedFile, set()),
         ("chunk", FileChunk, set()),
-        ("conversation", ImportedConversation, {"messages", "payloads", "left_out"}),
+        ("conversation", ImportedConversation, {"messages", "payloads", "memory", "left_out"}),
+        ("user_memory", ImportedMemory, set()),
+        ("memory", ImportedMemory, set()),
         ("payload", ImportedPayload, set()),
         ("message", ImportedMessage, set()),
         ("run", AgentHistoryEntry, {"user_id", "steps", "events"}),

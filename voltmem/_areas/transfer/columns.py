@@ -11,6 +11,7 @@ from voltmem._areas.history.models import EVENT_JSON, step_columns
 from voltmem._areas.inlined import extracted, imported
 from voltmem._areas.transfer.models import (
     ImportedConversation,
+    ImportedMemory,
     ImportedMessage,
     ImportedPayload,
 )
@@ -18,7 +19,7 @@ from voltmem._areas.words import vector
 from voltmem._values import to_json
 
 if TYPE_CHECKING:
-    from voltmem._areas.transfer.lines import ImportedRun
+    from voltmem._areas.transfer.pieces import ImportedRun
 
 RunKind: TypeAlias = Literal["run", "step", "event"]
 
@@ -30,6 +31,7 @@ EVENT: Final = (
     *("id", "start_time", "event_type", "event_name", "end_time", "status", "status_message", "level", "version"),
     *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
 )
+MEMORY: Final = ("version", "content", "change", "author", "created_at")
 STEP: Final = ("key", "value", "exact", "agent_id")
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
 
@@ -68,6 +70,12 @@ def conversation_columns(conversation: ImportedConversation, names: Mapping[str,
 def payload_columns(payload: ImportedPayload) -> Columns:
     """Return format, payload (JSON text), revision, updated_at."""
     return payload.format, to_json(payload.payload), payload.revision, _iso(payload.updated_at)
+
+
+def memory_columns(memory: Sequence[ImportedMemory]) -> list[Sequence[str | None] | None]:
+    """Return the columns of the versions of a working memory, as text."""
+    rows = [(str(each.version), each.content, each.change, each.author, _iso(each.created_at)) for each in memory]
+    return transposed(rows, len(MEMORY))
 
 
 def message_columns(

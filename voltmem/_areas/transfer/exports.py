@@ -72,6 +72,21 @@ class ExportStatements:
             ) AS c ON c.id = m.conversation_id
             WHERE conversation_id = ANY($1::text[]) AND coalesce(author, owner) = $2
             ORDER BY place, created_at, seq"""
+        # What VoltAgent has changed is not stored here until a memory is looked at, and an export stores nothing.
+        versions = "version, content, change, author, created_at"
+        changed = "version + 1 AS version, content, 'edit' AS change, author, changed_at AS created_at"
+        self.user_memory = f"SELECT {versions} FROM {tables.user_memory} WHERE user_id = $1 ORDER BY version"
+        self.changed_user_memory = f"SELECT {changed} FROM {tables.look_at_memory}($1, NULL) WHERE NOT is_stored"
+        self.memory = f"""
+            SELECT conversation_id, {versions} FROM {tables.conversation_memory} AS m
+            WHERE conversation_id = ANY($1::text[])
+                AND EXISTS (SELECT 1 FROM {conversations} AS c WHERE c.id = m.conversation_id AND c.user_id = $2)
+            ORDER BY conversation_id, version"""
+        self.changed_memory = f"""
+            SELECT given.id AS conversation_id, {changed}
+            FROM pg_catalog.unnest($1::text[]) AS given (id)
+            CROSS JOIN LATERAL {tables.look_at_memory}($2, given.id) AS seen
+            WHERE NOT seen.is_stored"""
         self.runs = f"""
             SELECT {ENTRY_COLUMNS} FROM {entries}
             WHERE userid = $1
@@ -100,11 +115,11 @@ class Exports(Area):
                 async for line in storage.export_user("ada"):
                     file.write(line)
 
-        Included are the files, all conversations, also archived and deleted ones, with their marks, messages and the
-        payloads of frameworks, and the recorded runs of agents. Public links are left out, because anyone with the
-        token can read. In tables that VoltAgent uses, also what it stores of the user in tables of its own (working
-        memory, steps, workflows), and the user's messages in other users' conversations. import_user() reads the lines;
-        the reference, under "A user's data", describes their format.
+        Included are the files, the user's working memory, all conversations, also archived and deleted ones, with their
+        marks, messages, working memory and the payloads of frameworks, and the recorded runs of agents. Public links
+        are left out, because anyone with the token can read. In tables that VoltAgent uses, also what it stores of the
+        user in tables of its own (working memory, steps, workflows), and the user's messages in other users'
+        conversations. import_user() reads the lines; the reference, under "A user's data", describes their format.
 
         The export is a snapshot of one moment. About a hundred conversations, or a megabyte of a file, are in memory at
         a time. It holds one connection, in a transaction, until the last line is read or the iterator is closed.
@@ -118,6 +133,7 @@ class Exports(Area):
             end_line,
             file_line,
             header_line,
+            user_memory_line,
             voltagent_line,
         )
 
@@ -128,6 +144,9 @@ class Exports(Area):
                 if row["number"] == 0:
                     yield file_line(row)
                 yield chunk_line(row)
+            for statement in (sql.user_memory, sql.changed_user_memory):
+                for row in await snapshot.fetch(statement, user_id):
+                    yield user_memory_line(row)
             async for rows in _together(snapshot.rows(sql.conversations, user_id)):
                 async for lines in self._conversation_lines(snapshot, rows, user_id):
                     for line in lines:
@@ -144,13 +163,25 @@ class Exports(Area):
         self, snapshot: BoundConnection, rows: Sequence[Record], user_id: str
     ) -> AsyncIterator[list[str]]:
         """Yield the lines of conversations, many at a time: a line by itself takes longer to yield than to make."""
-        from voltmem._areas.transfer.lines import conversation_line, message_line, payload_line  # here: as above
+        from voltmem._areas.transfer.lines import (  # here: as above
+            conversation_line,
+            memory_line,
+            message_line,
+            payload_line,
+        )
 
         sql = self._sql(ExportStatements)
         heads = {row["id"]: [conversation_line(row)] for row in rows}
         ids = list(heads)
         for row in await snapshot.fetch(sql.payloads, ids, user_id):
             heads[row["conversation_id"]].append(payload_line(row))
+        # Whose metadata has VoltAgent's place for it, or whose memory VoltAgent may have deleted.
+        seen = {row["id"] for row in rows if '"workingMemory"' in (row["metadata"] or "")}
+        for row in await snapshot.fetch(sql.memory, ids, user_id):
+            heads[row["conversation_id"]].append(memory_line(row))
+            seen.add(row["conversation_id"])
+        for row in await snapshot.fetch(sql.changed_memory, sorted(seen), user_id) if seen else ():
+            heads[row["conversation_id"]].append(memory_line(row))
         async for page in snapshot.pages(sql.messages, ids, user_id, at_once=_MESSAGES_AT_ONCE):
             lines: list[str] = []
             for row in page:

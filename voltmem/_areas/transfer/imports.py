@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import accumulate, chain, islice, repeat
@@ -16,12 +16,14 @@ from voltmem._areas.quotas import room
 from voltmem._areas.sidebar import MARKS
 from voltmem._areas.transfer.columns import (
     EVENT,
+    MEMORY,
     MESSAGE,
     RUN_KINDS,
     STEP,
     Columns,
     RunKind,
     conversation_columns,
+    memory_columns,
     message_columns,
     payload_columns,
     run_columns,
@@ -31,20 +33,21 @@ from voltmem._areas.transfer.growth import FORMAT, GrowthStatements, growth, pro
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedConversations,
+    ImportedMemory,
     ImportResult,
-    Kind,
     Lines,
-    Renamed,
     Skipped,
     all_of,
 )
-from voltmem._areas.voltagent_tables import has_voltagent, show_conversation
+from voltmem._areas.transfer.result import Result
+from voltmem._areas.voltagent_tables import has_voltagent, show_conversation, show_user_memory
 from voltmem._tables import Tables
-from voltmem._values import check_count, check_user, derived_id, short_repr, to_json, user_key_sql
+from voltmem._values import check_count, check_user, derived_id, short_repr, user_key_sql
 from voltmem.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from voltmem._areas.transfer.lines import ImportedFile, ImportedRun, Read
+    from voltmem._areas.transfer.lines import Read
+    from voltmem._areas.transfer.pieces import ImportedFile, ImportedRun
     from voltmem._postgres.driver import Record
 
 # A statement is full at this number of messages, or of characters in them.
@@ -111,6 +114,25 @@ class ImportStatements:
         )
         if owners_room:
             self.store_more = f"WITH said AS ({self.store_more} RETURNING 1) SELECT {owners_room}"
+        version = """m.version::bigint, m.content, m.change, m.author,
+                    coalesce(m.created_at::timestamptz, pg_catalog.statement_timestamp())"""
+        versions = f"unnest({_arrays(2, len(MEMORY))}) AS m ({', '.join(MEMORY)})"
+        self.store_memory = f"""
+            INSERT INTO {tables.conversation_memory} (conversation_id, {", ".join(MEMORY)})
+            SELECT c.id, {version}
+            FROM {conversations} AS c, {versions}
+            WHERE c.id = $1"""
+        # Of two imports at once, the second skips the versions of the first.
+        self.store_user_memory = f"""
+            WITH stored AS (
+                INSERT INTO {tables.user_memory} (user_id, {", ".join(MEMORY)})
+                SELECT $1, {version}
+                FROM {versions}
+                WHERE NOT EXISTS (SELECT 1 FROM {tables.user_memory} WHERE user_id = $1)
+                ON CONFLICT DO NOTHING
+                RETURNING 1
+            )
+            SELECT pg_catalog.count(*) AS stored FROM stored"""
         self.taken = f"""
             SELECT 'run' AS kind, id, coalesce(userid = $1, false) AS is_own FROM {entries} WHERE id = ANY($2::text[])
             UNION ALL SELECT 'step', key, false FROM {steps} WHERE key = ANY($3::text[])
@@ -209,23 +231,26 @@ class Imports(Area):
         words are indexed. One conversation, or a chunk of a file, is in memory at a time, and no connection is held
         while waiting for lines.
         """
-        from voltmem._areas.transfer.lines import (  # here: few programs need it
+        from voltmem._areas.transfer.lines import read  # here: few programs need it
+        from voltmem._areas.transfer.pieces import (  # here: as above
             ImportedFile,
             ImportedRun,
+            ImportedUserMemory,
             VoltAgentRow,
-            read,
         )
 
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("lines", lines)
         check_count("shortest_id", shortest_id)
-        result = _Result(user_id, shortest_id=shortest_id)
+        result = Result(user_id, shortest_id=shortest_id)
         read_lines = read(lines)
         async for each in read_lines:
             if isinstance(each, ImportedConversation):
                 await self._import_conversation(each, result)
             elif isinstance(each, ImportedRun):
                 await self._import_run(each, result)
+            elif isinstance(each, ImportedUserMemory):
+                await self._import_user_memory(each.versions, result)
             elif isinstance(each, VoltAgentRow):
                 result.skip("voltagent", each.table, "only VoltAgent writes its own tables")
             elif isinstance(each, ImportedFile):
@@ -256,7 +281,7 @@ class Imports(Area):
         """
         check_user("user_id", user_id, "what is imported becomes one user's")
         _check_iterable("conversations", conversations)
-        result = _Result(user_id, grows=True)
+        result = Result(user_id, grows=True)
         async with aclosing(all_of(conversations)) as found:
             async for conversation in found:
                 if isinstance(conversation, Skipped):
@@ -271,7 +296,7 @@ class Imports(Area):
                     result.skip("conversation", result.id_of(conversation), "it has no messages")
         return result.summary()
 
-    async def _import_conversation(self, conversation: ImportedConversation, result: _Result) -> None:
+    async def _import_conversation(self, conversation: ImportedConversation, result: Result) -> None:
         given = id = result.id_of(conversation)
         if len(id) < result.shortest_id:
             id = derived_id(result.user_id, id)
@@ -281,6 +306,7 @@ class Imports(Area):
                 if row["beside_voltagent"]:
                     await show_conversation(self._executor, self._options.tables, id)
                 result.messages += len(conversation.messages)
+                result.memory += len(conversation.memory)
                 result.left_out.update(conversation.left_out)
                 result.conversations += 1
                 result.name("conversation", given, id)
@@ -308,7 +334,7 @@ class Imports(Area):
             taken = ids[-1]
 
     async def _grow(
-        self, id: str, conversation: ImportedConversation, result: _Result, *, beside_voltagent: bool
+        self, id: str, conversation: ImportedConversation, result: Result, *, beside_voltagent: bool
     ) -> bool:
         """Add what is new in a conversation that was imported before. Returns whether something is."""
         sql, new = self._sql(GrowthStatements), progress_of(conversation) if result.grows else None
@@ -330,7 +356,7 @@ class Imports(Area):
         result.updated += 1
         return True
 
-    async def _store(self, id: str, conversation: ImportedConversation, result: _Result) -> Record:
+    async def _store(self, id: str, conversation: ImportedConversation, result: Result) -> Record:
         """Store a conversation with its messages unless the id is taken. Returns: made, owner, is_deleted."""
         sql = self._sql(ImportStatements)
         messages, size = self._messages(conversation), _size(conversation)
@@ -341,13 +367,15 @@ class Imports(Area):
             *transposed([payload_columns(each) for each in conversation.payloads], 4),
             *first,
         )
-        if second is None:
+        if second is None and not conversation.memory:
             # Not repeatable: a second try would find the conversation of the first.
             return cast("Record", await self._executor.fetchrow(sql.store, *arguments, repeatable=False))
         async with self._executor.transaction() as bound:
             row = cast("Record", await bound.fetchrow(sql.store, *arguments))
-            for more in chain([second], messages) if row["made"] else ():
+            for more in chain(filter(None, [second]), messages) if row["made"] else ():
                 await bound.execute(sql.store_more, id, *more)
+            if conversation.memory and row["made"]:
+                await bound.execute(sql.store_memory, id, *memory_columns(conversation.memory))
         return row
 
     def _messages(self, conversation: ImportedConversation) -> Iterator[tuple[object, ...]]:
@@ -360,9 +388,19 @@ class Imports(Area):
             contents.clear()
             yield *transposed(batch, len(MESSAGE)), *taken
 
-    async def _import_file(self, file: ImportedFile, lines: AsyncIterator[Read], result: _Result) -> None:
+    async def _import_user_memory(self, versions: list[ImportedMemory], result: Result) -> None:
+        sql, columns = self._sql(ImportStatements), memory_columns(versions)
+        # Not repeatable: a second try would find the memory of the first.
+        row = await self._executor.fetchrow(sql.store_user_memory, result.user_id, *columns, repeatable=False)
+        if row is None or not row["stored"]:
+            result.skip("memory", result.user_id, "it is there already")
+            return
+        result.memory += row["stored"]
+        await show_user_memory(self._executor, self._options.tables, result.user_id)
+
+    async def _import_file(self, file: ImportedFile, lines: AsyncIterator[Read], result: Result) -> None:
         """Store a file. If one of its lines is malformed or missing, nothing of it is left."""
-        from voltmem._areas.transfer.lines import FilePiece  # here: as above
+        from voltmem._areas.transfer.pieces import FilePiece  # here: as above
 
         sql = self._sql(FileStatements)
         async with Upload(self._executor, sql, result.user_id, created_at=file.created_at) as upload:
@@ -371,7 +409,7 @@ class Imports(Area):
             await upload.finish()
         result.files += 1
 
-    async def _import_run(self, run: ImportedRun, result: _Result) -> None:
+    async def _import_run(self, run: ImportedRun, result: Result) -> None:
         # The ids of steps and events are unique in the storage, too. This maps each to the id that it is stored under.
         ids: dict[tuple[RunKind, str], str] = {("run", run.entry.id): run.entry.id}
         ids |= {("step", step.id): step.id for step in run.steps}
@@ -398,61 +436,12 @@ class Imports(Area):
         return row is not None
 
 
-class _Result:
-    """The summary of an import under way."""
-
-    def __init__(self, user_id: str, *, grows: bool = False, shortest_id: int = 0) -> None:
-        self.user_id = user_id
-        self.shortest_id = shortest_id
-        self.grows = grows
-        """Whether conversations that are there get the messages that are new."""
-        self.conversations = self.updated = self.messages = self.runs = self.files = 0
-        self.names: dict[str, str] = {}
-        """From the id of each imported conversation to its id in the storage."""
-        self.left_out: Counter[str] = Counter()
-        self.skipped: list[Skipped] = []
-        self._renamed: list[Renamed] = []
-        self._copies: defaultdict[str, int] = defaultdict(int)
-
-    def id_of(self, conversation: ImportedConversation) -> str:
-        """Return a conversation's id, derived from its content where it has none: equal ones get different ids."""
-        if conversation.id is not None:
-            return conversation.id
-        content = to_json(conversation.model_dump(mode="json", exclude_unset=True, exclude={"left_out"}))
-        digest = derived_id(self.user_id, content)
-        self._copies[digest] += 1
-        return derived_id(digest, str(self._copies[digest]))
-
-    def name(self, kind: Kind, id: str, new_id: str) -> None:
-        """Record the id under which something was stored."""
-        if kind == "conversation":
-            self.names[id] = new_id
-        if id != new_id:
-            self._renamed.append(Renamed(kind=kind, id=id, new_id=new_id))
-
-    def skip(self, kind: Kind, id: str, reason: str) -> None:
-        """Record that something was skipped."""
-        self.skipped.append(Skipped(kind=kind, id=id, reason=reason))
-
-    def summary(self) -> ImportResult:
-        """Return the summary."""
-        return ImportResult(
-            conversations=self.conversations,
-            updated=self.updated,
-            messages=self.messages,
-            runs=self.runs,
-            files=self.files,
-            skipped=self.skipped,
-            left_out=dict(self.left_out),
-            renamed=self._renamed,
-        )
-
-
 def _check_ids(conversation: ImportedConversation) -> None:
     """Raise InvalidInputError for messages or payloads with the same key."""
     for kind, ids in (
         ("message", [message.id for message in conversation.messages]),
         ("payload", [payload.format for payload in conversation.payloads]),
+        ("version of the memory", [version.version for version in conversation.memory]),
     ):
         twice = next((id for id, times in Counter(ids).items() if times > 1), None)
         if twice is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar, cast
@@ -24,14 +23,31 @@ from voltmem._areas.history.models import (
     ENTRY_JSON,
     EVENT_JSON,
     AgentHistoryEntry,
-    Json,
     TimelineEvent,
     step_fields,
 )
 from voltmem._areas.inlined import exported, exported_files
 from voltmem._areas.sidebar import MARKS
-from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, Lines, all_of
-from voltmem._model import Id, Model, Row, String, Time
+from voltmem._areas.transfer.models import (
+    ImportedConversation,
+    ImportedMemory,
+    ImportedMessage,
+    ImportedPayload,
+    Lines,
+    all_of,
+)
+from voltmem._areas.transfer.pieces import (
+    FileChunk,
+    FileEnd,
+    FilePiece,
+    ImportedFile,
+    ImportedRun,
+    ImportedUserMemory,
+    RunEvent,
+    RunStep,
+    VoltAgentRow,
+)
+from voltmem._model import Model, Row
 from voltmem._strict_json import strict_json
 from voltmem._values import (
     MAX_JSON_DEPTH,
@@ -52,67 +68,9 @@ VERSION: Final = 1
 # Fields in which null is a value.
 _NULLABLE: Final = frozenset({"content", "payload"})
 _PAYLOAD: Final = 8  # its place in the message_columns()
+# The kinds of lines before which a conversation, or a run, is complete.
+_BEGINNINGS: Final = frozenset({"conversation", "run", "voltagent", "file", "end"})
 CONVERSATION_FIELDS: Final = ("id", "resource_id", "title", "metadata", "created_at", "updated_at", *MARKS)
-
-
-class RunStep(Model):
-    """One step of a run, as it is stored."""
-
-    id: Id
-    agent_id: Id
-    value: dict[String, Json]
-
-
-class RunEvent(TimelineEvent):
-    """One event of a run, with its agent."""
-
-    agent_id: Id
-
-
-class VoltAgentRow(Model):
-    """A row of a table of VoltAgent's own, which is not imported."""
-
-    table: String
-    row: dict[String, Json]
-
-
-@dataclass(frozen=True)
-class ImportedRun:
-    """A run of an agent with its steps and events."""
-
-    entry: AgentHistoryEntry
-    steps: list[RunStep] = field(default_factory=list)
-    events: list[RunEvent] = field(default_factory=list)
-
-
-class ImportedFile(Model):
-    """A file, whose content follows in chunks."""
-
-    id: Id
-    """The SHA-256 of the content."""
-    size: int
-    """The number of bytes."""
-    created_at: Time
-    """When it was stored first."""
-
-
-class FileChunk(Model):
-    """Some of the content of the file above."""
-
-    data: String
-    """The bytes, in base64."""
-
-
-@dataclass(frozen=True)
-class FilePiece:
-    """The bytes of a chunk."""
-
-    bytes: bytes
-
-
-@dataclass(frozen=True)
-class FileEnd:
-    """The file is complete, and its content has the id."""
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
@@ -144,6 +102,22 @@ def payload_line(row: Row) -> str:
     """Return the line of a framework's payload."""
     values = {name: row[name] for name in ("format", "revision", "updated_at")}
     return _line("payload", {**values, "payload": from_stored_json(row["payload"])})
+
+
+def memory_line(row: Row) -> str:
+    """Return the line of a version of a conversation's working memory."""
+    return _memory("memory", row)
+
+
+def user_memory_line(row: Row) -> str:
+    """Return the line of a version of the user's working memory."""
+    return _memory("user_memory", row)
+
+
+def _memory(kind: str, row: Row) -> str:
+    names = ("version", "content", "change", "author", "created_at")
+    values = {name: value for name in names if (value := row[name]) is not None}
+    return _line(kind, values)
 
 
 def message_line(row: Row) -> str:
@@ -247,7 +221,7 @@ def _iso(time: datetime) -> str:
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
-Group: TypeAlias = ImportedConversation | ImportedRun | VoltAgentRow
+Group: TypeAlias = ImportedConversation | ImportedRun | ImportedUserMemory | VoltAgentRow
 Read: TypeAlias = Group | ImportedFile | FilePiece | FileEnd
 GroupT = TypeVar("GroupT", ImportedConversation, ImportedRun)
 ModelT = TypeVar("ModelT", bound=Model)
@@ -315,8 +289,10 @@ class _Groups:
         self._kinds: Mapping[str, Callable[[JsonObject], None]] = {
             "header": self._header,
             "file": self._begin_file,
+            "user_memory": self._user_memory,
             "conversation": self._conversation,
             "payload": self._payload,
+            "memory": self._memory,
             "message": self._message,
             "run": self._run,
             "step": self._step,
@@ -349,7 +325,8 @@ class _Groups:
             self._file.check()
             self._file = None
             finished.append(FileEnd())
-        if self._group is not None and kind in ("conversation", "run", "voltagent", "file", "end"):
+        ends = kind in _BEGINNINGS or (kind == "user_memory" and not isinstance(self._group, ImportedUserMemory))
+        if self._group is not None and ends:
             finished.append(self._group)
         take(values)
         return [*finished, *self._begun_file()] if kind == "file" else finished
@@ -381,18 +358,31 @@ class _Groups:
 
     def _conversation(self, values: JsonObject) -> None:
         conversation = _model(ImportedConversation, _without_empty(values, "id", "resource_id"))
-        if values.get("id") is None or conversation.messages or conversation.payloads or conversation.left_out:
+        in_line = conversation.messages or conversation.payloads or conversation.memory or conversation.left_out
+        if values.get("id") is None or in_line:
             raise InvalidInputError(
-                "a conversation needs an id, its messages and payloads need lines of their own, and left_out has none"
+                "a conversation needs an id, its messages, payloads and memory need lines of their own, and left_out "
+                "has none"
             )
         # New lists, to which the lines that follow append. A field that a line leaves out counts as given: null.
         given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
+        given |= {"memory": list[ImportedMemory]()}
         self._group = conversation.model_copy(update=given)
         self._ids.clear()
 
     def _payload(self, values: JsonObject) -> None:
         payload = _model(ImportedPayload, values)
         self._in(ImportedConversation, "payload", payload.format).payloads.append(payload)
+
+    def _user_memory(self, values: JsonObject) -> None:
+        version = _model(ImportedMemory, values)
+        if not isinstance(self._group, ImportedUserMemory):
+            self._group = ImportedUserMemory([])
+        _add_version(self._group.versions, version)
+
+    def _memory(self, values: JsonObject) -> None:
+        version = _model(ImportedMemory, values)
+        _add_version(self._in(ImportedConversation, "memory", str(version.version)).memory, version)
 
     def _message(self, values: JsonObject) -> None:
         message = _model(ImportedMessage, _without_empty(values, "id"))
@@ -437,6 +427,14 @@ class _Groups:
             raise InvalidInputError(f"{kind} {short_repr(id)} comes a second time")
         self._ids.add((kind, id))
         return self._group
+
+
+def _add_version(versions: list[ImportedMemory], version: ImportedMemory) -> None:
+    if versions and version.version <= versions[-1].version:
+        raise InvalidInputError(
+            f"version {version.version} of the memory must not come after version {versions[-1].version}"
+        )
+    versions.append(version)
 
 
 def _values(line: str | bytes) -> JsonObject:

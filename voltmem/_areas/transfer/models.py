@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from typing import Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from pydantic import Field
 
 from voltmem._areas.sidebar import Marks
+from voltmem._areas.working_memory import MemoryChange
 from voltmem._model import Content, Id, Metadata, Model, String, Time
 from voltmem.models import Message, NativeMessage
 
-Kind: TypeAlias = Literal["conversation", "run", "voltagent"]
+Kind: TypeAlias = Literal["conversation", "run", "voltagent", "memory"]
+# A version that is stored later gets the next number, a bigint.
+_MOST_VERSIONS: Final = 2**62
 Lines: TypeAlias = Iterable[str | bytes] | AsyncIterable[str | bytes]
 
 
@@ -41,6 +44,21 @@ class ImportedPayload(Model):
     """When it was written; None: the time of the import."""
 
 
+class ImportedMemory(Model):
+    """A version of a working memory."""
+
+    version: int = Field(ge=1, le=_MOST_VERSIONS)
+    """Its number, higher than that of the one before."""
+    content: String | None = None
+    """The text; None: it was deleted."""
+    change: MemoryChange = "set"
+    """What made it, as in MemoryVersion."""
+    author: String | None = None
+    """Who wrote it."""
+    created_at: Time | None = None
+    """When it was written; None: the time of the import."""
+
+
 class ImportedConversation(Marks):
     """A conversation to import. It will belong to the user for whom it is imported."""
 
@@ -60,6 +78,8 @@ class ImportedConversation(Marks):
     """In order. A message without a time gets the time of the one before it."""
     payloads: list[ImportedPayload] = Field(default_factory=list)
     """Frameworks' own data about the whole conversation."""
+    memory: list[ImportedMemory] = Field(default_factory=list)
+    """The versions of its working memory, oldest first."""
     left_out: dict[String, int] = Field(default_factory=dict)
     """What an importer left out of it, and how much, such as ``{"system messages": 1}``. It is counted, not stored."""
 
@@ -68,11 +88,11 @@ class Skipped(Model):
     """Something that was not imported."""
 
     kind: Kind
-    """A conversation, a run, or a row of a table of VoltAgent's own."""
+    """A conversation, a run, a row of a table of VoltAgent's own, or the user's working memory."""
     id: Id
     """
     Its id, or the id that it would have got; of an entry of a file without one, its place, such as "entry 3"; of a row
-    of VoltAgent's, the name of the table.
+    of VoltAgent's, the name of the table; of the working memory, the user's.
     """
     reason: String
     """Why."""
@@ -100,6 +120,8 @@ class ImportResult(Model):
     """How many messages were stored."""
     runs: int = 0
     """How many recorded runs of agents were stored."""
+    memory: int = 0
+    """How many versions of working memories were stored."""
     files: int = 0
     """How many files the import has; those that the user had already are among them."""
     skipped: list[Skipped] = Field(default_factory=list)

@@ -37,8 +37,10 @@ LAYOUT: Final = (
     Place("changed_lines", "conversation_id", "conversations"),
     Place("payloads", "conversation_id", "conversations"),
     Place("shares", "conversation_id", "conversations"),
+    Place("conversation_memory", "conversation_id", "conversations"),
     Place("files", "user_id", None),
     Place("file_chunks", "user_id", "files"),
+    Place("user_memory", "user_id", "files"),
     # Without the triggers it has no rows. Each server has it, so that it can be joined with the files.
     Place("file_references", None, None),
 )

@@ -18,9 +18,10 @@ import asyncpg
 from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, is_lost, translation
 from voltmem._postgres.migrations.ledger import PATIENCE, retry_while_in_use, schema_lock
+from voltmem._postgres.translation import describe
 from voltmem._tables import Tables, bare
 from voltmem._values import spelled
-from voltmem.errors import MigrationError, VoltMemError, describe
+from voltmem.errors import MigrationError, VoltMemError
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
@@ -242,6 +243,8 @@ class BackupStatements(ConversationSchemaStatements):
             f"DROP TABLE IF EXISTS {tables.files}",
             f"DROP TABLE IF EXISTS {tables.payloads}",
             f"DROP TABLE IF EXISTS {tables.changed_lines}",
+            f"DROP TABLE IF EXISTS {tables.conversation_memory}",
+            f"DROP TABLE IF EXISTS {tables.user_memory}",
             f"DROP TABLE IF EXISTS {tables.shares}",
             f"DROP TABLE IF EXISTS {messages}",
             f"DROP TABLE IF EXISTS {conversations}",

@@ -13,8 +13,9 @@ from voltmem._postgres.connection import transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_gone, is_lost, logger, translation
 from voltmem._postgres.migrations import ledger
 from voltmem._postgres.migrations.files import Migration
+from voltmem._postgres.translation import describe
 from voltmem._tables import Tables
-from voltmem.errors import MigrationError, describe
+from voltmem.errors import MigrationError
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection

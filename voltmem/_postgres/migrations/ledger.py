@@ -15,8 +15,9 @@ from voltmem._postgres.connecting import PoolerNoticedError, is_pooled_sql
 from voltmem._postgres.connection import changed_rows, transaction_on
 from voltmem._postgres.driver import DRIVER_ERRORS, denied_role, is_lost, logger, translation
 from voltmem._postgres.migrations.files import Migration
+from voltmem._postgres.translation import describe
 from voltmem._tables import Tables
-from voltmem.errors import DatabaseError, DatabaseTimeoutError, MigrationError, SchemaError, describe
+from voltmem.errors import DatabaseError, DatabaseTimeoutError, MigrationError, SchemaError
 
 if TYPE_CHECKING:
     from voltmem._postgres.driver import Connection
