@@ -48,6 +48,7 @@ from voltmem import (
 )
 from voltmem.importers import from_chatgpt, from_openai
 from voltmem.testing import temporary_storage
+from voltmem.tokens import CountTokens, Encoding
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -304,7 +305,15 @@ class Notes:
         self._kept: list[Message] = []
         self.conversation_id, self.user_id, self.resource_id = "c1", "ada", "docs"
 
-    async def messages(self, *, limit: int | None = None, turns: int | None = None) -> list[Message]:
+    async def messages(
+        self,
+        *,
+        limit: int | None = None,
+        turns: int | None = None,
+        tokens: int | None = None,
+        count: Encoding | CountTokens = "o200k",
+        shorten_results: int | None = None,
+    ) -> list[Message]:
         return self._kept
 
     async def add(self, message: Message | Mapping[str, object]) -> Message:
