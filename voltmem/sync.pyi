@@ -158,6 +158,7 @@ class ConversationMemory:
         tokens: int | None = None,
         count: Encoding | CountTokens = "o200k",
         shorten_results: int | None = None,
+        recall: str | None = None,
     ) -> list[Message]:
         """
         Return the newest messages, oldest first, in a form that models accept.
@@ -177,13 +178,18 @@ class ConversationMemory:
                 returns the tokens of a text. The function may be called in a thread.
             shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
                 beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
+            recall: What to recall from the user's conversations, such as the question; None: nothing. What is found,
+                and is not in the window, comes after the system message: one message that quotes it, and says that it
+                is data. limit and turns do not count it; of tokens it takes a quarter at most. Do not store it.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
+            InvalidOptionError: recall, with a storage that was created without search=True.
 
         Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
         many of the rows are left out that the limit is not reached. With tokens it reads at most a quarter as many rows
-        as tokens, and some four times the text that it returns, in one round trip.
+        as tokens, and some four times the text that it returns, in one round trip. recall takes another one: see
+        ``recall()``.
         """
     def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """

@@ -313,6 +313,7 @@ class Notes:
         tokens: int | None = None,
         count: Encoding | CountTokens = "o200k",
         shorten_results: int | None = None,
+        recall: str | None = None,
     ) -> list[Message]:
         return self._kept
 

@@ -10,13 +10,16 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, Unpack, runti
 
 from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_short_results
 from voltmem._agents.files import with_files
+from voltmem._agents.recalled import that_fit, unseen
 from voltmem._agents.windows import exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
+from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, WindowQuery, require_found
 from voltmem._areas.quotas import room
+from voltmem._areas.recall import Recalling
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_count, check_flag, check_id, check_text, check_user, uuid7
@@ -69,6 +72,7 @@ class Memory(Protocol):
         tokens: int | None = None,
         count: Encoding | CountTokens = "o200k",
         shorten_results: int | None = None,
+        recall: str | None = None,
     ) -> list[Message]:
         """Return the newest messages, oldest first, in a form that models accept."""
         ...
@@ -209,6 +213,7 @@ class ConversationMemory:
         tokens: int | None = None,
         count: Encoding | CountTokens = "o200k",
         shorten_results: int | None = None,
+        recall: str | None = None,
     ) -> list[Message]:
         """
         Return the newest messages, oldest first, in a form that models accept.
@@ -228,16 +233,23 @@ class ConversationMemory:
                 returns the tokens of a text. The function may be called in a thread.
             shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
                 beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
+            recall: What to recall from the user's conversations, such as the question; None: nothing. What is found,
+                and is not in the window, comes after the system message: one message that quotes it, and says that it
+                is data. limit and turns do not count it; of tokens it takes a quarter at most. Do not store it.
 
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
+            InvalidOptionError: recall, with a storage that was created without search=True.
 
         Reads a few rows more than it returns, by the index ``{prefix}_messages_in_line``. More round trips only if so
         many of the rows are left out that the limit is not reached. With tokens it reads at most a quarter as many rows
-        as tokens, and some four times the text that it returns, in one round trip.
+        as tokens, and some four times the text that it returns, in one round trip. recall takes another one: see
+        ``recall()``.
         """
         window = Window(limit=limit, turns=turns, tokens=tokens, count=count, shorten_results=shorten_results)
-        return await self._window(Message.from_row, **window)
+        if recall is None:
+            return await self._window(Message.from_row, **window)
+        return await self._with_recalled(Message.from_row, lambda quote: quote, recall, window)
 
     async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
         """
@@ -288,6 +300,22 @@ class ConversationMemory:
         else:
             found = await self._of_limit(from_row, self._access.options.storage_limit if limit is UNSET else limit)
         return found if most is None else [short(message) for message in found]
+
+    async def _with_recalled(
+        self, from_row: FromRow[MessageT], make: Callable[[Message], MessageT], text: str, window: Window
+    ) -> list[MessageT]:
+        """Return the window with a message that quotes what was recalled, made of that message, if anything was."""
+        moments = await Recalling(*self._access).recall(self._user_id, text)
+        tokens = window.get("tokens")
+        if moments and tokens is not None:
+            moments, taken = that_fit(moments, tokens, counter(window.get("count", "o200k")))
+            window = {**window, "tokens": tokens - taken}
+        found = await self._window(from_row, **window)
+        quote = quote_moments(unseen(moments, self._id, found))
+        if quote is None:
+            return found
+        system = [message for message in found[:1] if message.role in SYSTEM_ROLES]
+        return [*system, make(quote), *found[len(system) :]]
 
     async def _of_tokens(
         self, from_row: FromRow[MessageT], tokens: int, count: Encoding | CountTokens, short: Callable[..., MessageT]

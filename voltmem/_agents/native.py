@@ -199,9 +199,11 @@ class NativeMemory(ConversationMemory):
             self._seen.began_at = moment
         return self
 
-    async def native_messages(self, **window: Unpack[Window]) -> list[NativeMessage]:
+    async def native_messages(self, *, recall: str | None = None, **window: Unpack[Window]) -> list[NativeMessage]:
         """Return what messages() returns for these arguments, with the framework's form of each that has one."""
-        return await self._window(NativeMessage.from_row, **window)
+        if recall is None:
+            return await self._window(NativeMessage.from_row, **window)
+        return await self._with_recalled(NativeMessage.from_row, NativeMessage.of, recall, window)
 
     async def newest_messages(self, limit: int | None = None) -> list[NativeMessage]:
         """

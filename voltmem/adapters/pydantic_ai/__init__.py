@@ -39,13 +39,15 @@ __all__ = [
 ]
 
 
-async def load_history(memory: ConversationMemory, **window: Unpack[Window]) -> list[ModelMessage]:
+async def load_history(
+    memory: ConversationMemory, *, recall: str | None = None, **window: Unpack[Window]
+) -> list[ModelMessage]:
     """
     Return the newest messages of a conversation, for ``agent.run(…, message_history=…)``; no store is needed.
 
     The arguments, the order, the errors and the messages left out are those of ``memory.messages()``.
     """
-    found = await NativeMemory.of(memory).native_messages(**window)
+    found = await NativeMemory.of(memory).native_messages(recall=recall, **window)
     return to_model_messages(await memory.with_files(found))
 
 

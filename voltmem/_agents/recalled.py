@@ -1,0 +1,37 @@
+"""What was recalled, before a window of messages: not what the window has, and not more than there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from voltmem._agents.budget import tokens_of
+from voltmem._areas.moments import Moment, quote_moments
+from voltmem.models import Message
+from voltmem.tokens import CountTokens
+
+_SHARE: Final = 4
+"""Of the tokens of a window, at most one part in so many is for what was recalled."""
+
+
+def that_fit(moments: Sequence[Moment], tokens: int, count: CountTokens) -> tuple[list[Moment], int]:
+    """Return the best moments that have a part of the tokens at most when they are quoted, and how many they have."""
+    fitting: list[Moment] = []
+    taken = 0
+    for moment in moments:
+        quote = quote_moments([*fitting, moment])
+        needed = 0 if quote is None else tokens_of(quote, count)
+        if needed > tokens // _SHARE:
+            break
+        fitting, taken = [*fitting, moment], needed
+    return fitting, taken
+
+
+def unseen(moments: Iterable[Moment], conversation_id: str, shown: Iterable[Message]) -> Iterator[Moment]:
+    """Yield the moments without the messages that are shown, which are of this conversation."""
+    ids = {message.id for message in shown}
+    for moment in moments:
+        if moment.conversation.id != conversation_id:
+            yield moment
+        elif moment.message_id not in ids:
+            yield moment.model_copy(update={"messages": [each for each in moment.messages if each.id not in ids]})
