@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable
 from copy import deepcopy
+from datetime import timedelta
 from typing import Any, Final, get_type_hints
 
 import pytest
@@ -67,6 +68,7 @@ VALUES: Final[dict[str, Any]] = {
     "message_id": "m1",
     "messages": [{"role": "user", "content": "words"}],
     "metadata": {"n": 2},
+    "older_than": timedelta(days=1),
     "resource_id": "docs",
     "resourceId": "docs",
     "scope": "conversation",
