@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_user_memory (
     fingerprint text,
     is_shown boolean NOT NULL DEFAULT false,
     PRIMARY KEY (user_id, version),
-    UNIQUE (user_id, operation_id)
+    CONSTRAINT {prefix}_user_memory_operation UNIQUE (user_id, operation_id)
 );
 
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_conversation_memory (
@@ -33,5 +33,5 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_conversation_memory (
     fingerprint text,
     is_shown boolean NOT NULL DEFAULT false,
     PRIMARY KEY (conversation_id, version),
-    UNIQUE (conversation_id, operation_id)
+    CONSTRAINT {prefix}_conversation_memory_operation UNIQUE (conversation_id, operation_id)
 );

@@ -235,7 +235,7 @@ CREATE TABLE public.voltagent_memory_user_memory (
     operation_id text,
     fingerprint text,
     is_shown boolean DEFAULT false NOT NULL,
-    CONSTRAINT voltagent_memory_user_memory_user_id_operation_id_key UNIQUE (user_id, operation_id),
+    CONSTRAINT voltagent_memory_user_memory_operation UNIQUE (user_id, operation_id),
     CONSTRAINT voltagent_memory_user_memory_pkey PRIMARY KEY (user_id, version)
 );
 
@@ -249,7 +249,7 @@ CREATE TABLE public.voltagent_memory_conversation_memory (
     operation_id text,
     fingerprint text,
     is_shown boolean DEFAULT false NOT NULL,
-    CONSTRAINT voltagent_memory_conversation__conversation_id_operation_id_key UNIQUE (conversation_id, operation_id),
+    CONSTRAINT voltagent_memory_conversation_memory_operation UNIQUE (conversation_id, operation_id),
     CONSTRAINT voltagent_memory_conversation_memory_pkey PRIMARY KEY (conversation_id, version),
     CONSTRAINT voltagent_memory_conversation_memory_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
@@ -2517,7 +2517,8 @@ BEGIN
                 payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at;
     END IF;
     saved := FOUND;
-    IF saved AND NOT is_new AND (retitles OR touches) THEN
+    IF saved AND NOT is_new THEN
+        -- Also without a change, so that watchers see one.
         UPDATE "public".voltagent_memory_conversations AS c SET
             title = CASE WHEN retitles THEN new_title ELSE c.title END,
             title_is_automatic = c.title_is_automatic AND NOT retitles,

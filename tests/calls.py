@@ -130,6 +130,7 @@ OTHERWISE: Final[Mapping[str, Mapping[str, object]]] = {
 NO_VERBS: Final[Mapping[str, str]] = {
     "index_messages": "works in batches, as many as there are",
     "forget_words": "works in batches, as many as there are",
+    "prune": "works in batches, as many as there are",
     "watch": "does not end",
     "record_run": "a context manager: as many round trips as its body has steps and events, and two",
 }
@@ -146,7 +147,6 @@ NOT_REPEATED: Final = frozenset(
         "clear_messages",
         "rewind_conversation",
         "purge_deleted_conversations",
-        "prune",
         "fork_conversation",
         "revoke_share",
         "delete_file",
@@ -219,7 +219,6 @@ ROUND_TRIPS: Final[Mapping[str, int]] = {
     "export_user": 19,
     "read_shared_file": 2,
     "delete_user": 2,
-    "prune": 3,
 }
 
 

@@ -445,8 +445,6 @@ MEANT: dict[str, tuple[Any, ...]] = {
     "offset": (1,),
     "page": (1,),
     "page_size": (1,),
-    "keep_last": (1,),
-    "dry_run": (True,),
     "ids": ([], {}),
     "messages": ([],),
     "known": ([], {}),

@@ -51,7 +51,7 @@ TIMES: Final = list(taking("datetime"))
 
 def test_the_verbs_with_numbers_are_found() -> None:
     """Introspection finds the parameters: of counts, of times and of time spans."""
-    counts = {"around", "keep_last", "limit", "offset", "page", "page_size", "shortest_id", "size", "start", "end"}
+    counts = {"around", "limit", "offset", "page", "page_size", "shortest_id", "size", "start", "end"}
     assert counts == {parameter for _, parameter in COUNTS}
     assert {"before", "after", "at"} <= {parameter for _, parameter in TIMES}
     assert {parameter for _, parameter in taking("timedelta")} == {"older_than"}

@@ -87,7 +87,8 @@ BEGIN
                 payload = excluded.payload, revision = excluded.revision, updated_at = excluded.updated_at;
     END IF;
     saved := FOUND;
-    IF saved AND NOT is_new AND (retitles OR touches) THEN
+    IF saved AND NOT is_new THEN
+        -- Also without a change, so that watchers see one.
         UPDATE {schema}.{prefix}_conversations AS c SET
             title = CASE WHEN retitles THEN new_title ELSE c.title END,
             title_is_automatic = c.title_is_automatic AND NOT retitles,

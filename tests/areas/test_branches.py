@@ -393,7 +393,7 @@ async def costs(storage: PostgresStorage, connection: Connection, size: int) -> 
         "list": await pages(sql.points, conversation, None),
         "siblings": await pages(sql.siblings, conversation, None, "a0"),
         "shared": await pages(rendered(ShareStatements, tables).shared, share.token, size, None, None),
-        "line": await pages(line, conversation, f"b{size - 1}", None, "f", None),
+        "line": await pages(line, conversation, f"b{size - 1}", None),
         "rewind": await pages(rendered(MessageStatements, tables).rewind, conversation, None, "b0", None),
     }
 

@@ -65,9 +65,7 @@ async def test_a_lost_answer_of_a_write_is_unknown_also_after_further_tries(
     with pytest.raises(DatabaseError) as failed:
         await call(storage, name)
 
-    # prune() reads first.
-    writes = name in WRITES and name != "prune"
-    assert failed.type is (OutcomeUnknownError if writes else ConnectionFailedError)
+    assert failed.type is (OutcomeUnknownError if name in WRITES else ConnectionFailedError)
 
 
 async def test_a_write_without_an_answer_in_time_is_unknown(
