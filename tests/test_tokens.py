@@ -95,6 +95,8 @@ def test_estimate_tokens_of_long_texts_takes_no_longer_than_their_length(encodin
 
 
 def test_estimate_tokens_refuses_an_unknown_encoding() -> None:
-    """estimate_tokens() raises InvalidQueryError for an encoding that it does not know."""
+    """estimate_tokens() raises InvalidQueryError for an encoding that it does not know, and for what is no text."""
+    with pytest.raises(InvalidQueryError, match="text must be a string, not 5"):
+        estimate_tokens(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidQueryError, match="encoding must be one of o200k, cl100k, not 'p50k'"):
         estimate_tokens("x", "p50k")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -176,8 +176,9 @@ class ConversationMemory:
                 is larger, there is only the system message, which is never left out.
             count: What tokens are: the tokenizer that is estimated, see ``estimate_tokens()``, or a function that
                 returns the tokens of a text. The function may be called in a thread.
-            shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
-                beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
+            shorten_results: How many characters a text in a tool's result has at most, 100 or more, and the result as a
+                whole twice as many. Longer ones keep their beginning and end, and say how much was left out. What is
+                stored stays whole. None: as they are.
             recall: What to recall from the user's conversations, such as the question; None: nothing. What is found,
                 and is not in the window, comes after the system message: one message that quotes it, and says that it
                 is data. limit and turns do not count it; of tokens it takes a quarter at most. Do not store it.

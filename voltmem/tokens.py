@@ -105,8 +105,11 @@ def estimate_tokens(text: str, encoding: Encoding = "o200k") -> int:
     Takes a millisecond for each 10,000 characters of English, two of other scripts. No I/O.
 
     Raises:
-        InvalidQueryError: The encoding is unknown.
+        InvalidQueryError: The encoding is unknown, or the text is no string.
     """
+    given: object = text
+    if not isinstance(given, str):
+        raise InvalidQueryError(f"text must be a string, not {short_repr(text)}")
     if encoding not in _ENCODINGS:
         raise InvalidQueryError(f"encoding must be one of {', '.join(_ENCODINGS)}, not {short_repr(encoding)}")
     tokens: float = len(_PIECES[encoding].findall(text))

@@ -20,7 +20,7 @@ from tests.properties import examples
 from tests.proxy import Proxy
 from tests.said import tool_results, written
 from voltmem import InvalidQueryError, Message, PostgresStorage
-from voltmem._agents.budget import TOKENS_OF_FILE, TOKENS_OF_MESSAGE, tokens_of
+from voltmem._agents.budget import TOKENS_OF_FILE, TOKENS_OF_MESSAGE, shortened, tokens_of
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.windows import tool_turns, window
 from voltmem._areas.queries import WindowQuery
@@ -158,6 +158,9 @@ async def test_memory_messages_of_tokens_count_as_they_are_told(count: Encoding,
         ({"tokens": 10, "count": "gpt2"}, "encoding must be one of o200k, cl100k, not 'gpt2'"),
         ({"tokens": 10, "count": 4}, "encoding must be one of o200k, cl100k, not 4"),
         ({"shorten_results": 99}, "shorten_results must be 100 or more"),
+        ({"limit": 5, "count": "gpt2"}, "encoding must be one of o200k, cl100k, not 'gpt2'"),
+        ({"tokens": "8000", "recall": "ferry"}, "tokens must be a whole number"),
+        ({"limit": 5, "turns": 5, "recall": "ferry"}, "limit, which counts messages, turns and tokens"),
     ],
 )
 async def test_memory_messages_refuse_what_is_no_budget(
@@ -166,6 +169,24 @@ async def test_memory_messages_refuse_what_is_no_budget(
     """messages() raises InvalidQueryError for wrong tokens, count and shorten_results, before SQL runs."""
     with pytest.raises(InvalidQueryError, match=re.escape(message)):
         await storage.conversation("ada", "c1").messages(**arguments)
+
+
+async def test_native_messages_refuse_an_argument_that_they_do_not_know(storage: PostgresStorage) -> None:
+    """A mistyped argument of an adapter's window is an error, not the whole conversation."""
+    memory = NativeMemory.of(storage.conversation("ada", "c1"))
+    with pytest.raises(InvalidQueryError, match="unknown argument 'turn': did you mean turns"):
+        await memory.native_messages(turn=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def test_a_short_text_says_exactly_how_much_was_left_out() -> None:
+    """What is kept and what is said to be left out are the whole text, and the result is not too long."""
+    for length in (101, 1000, 10**6):
+        for most in (100, 400, 999):
+            short = shortened("x" * length, most)
+            left_out = re.search(r"\n\[… ([\d,]+) characters left out …\]\n", short)
+            assert len(short) <= most or short == "x" * length
+            if left_out is not None:
+                assert short.count("x") + int(left_out[1].replace(",", "")) == length
 
 
 # --- its cost --------------------------------------------------------------------------------------------------------

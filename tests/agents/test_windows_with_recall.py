@@ -89,5 +89,5 @@ async def test_memory_messages_recall_needs_the_search(storage: PostgresStorage,
     """messages(recall=…) of a storage without the search is refused, and so is what is no text."""
     with pytest.raises(InvalidOptionError, match="search=True"):
         await storage.conversation("ada", "c1").messages(recall="ferry")
-    with pytest.raises(InvalidInputError, match="text must be a string"):
+    with pytest.raises(InvalidInputError, match="recall must be a string"):
         await searching.conversation("ada", "c1").messages(recall=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

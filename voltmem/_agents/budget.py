@@ -20,6 +20,8 @@ TOKENS_OF_MESSAGE: Final = 4
 TOKENS_OF_FILE: Final = 1_000
 """What a picture takes, whatever its bytes: providers take 250 to 1,600, by its size. Other files count the same."""
 
+_NOTE: Final = 45  # characters for the note of what was left out
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -63,7 +65,11 @@ def _tokens_of_value(value: JsonValue, count: CountTokens) -> int:
 
 
 def with_short_results(message: MessageT, most: int | None) -> MessageT:
-    """Return a message whose tools' results have at most so many characters, and say what was left out; None: all."""
+    """
+    Return a message in which tools' results say what was left out of them; None: the message as it is.
+
+    A text in a result has at most so many characters, and a result as a whole twice as many.
+    """
     if most is None:
         return message
     said = parts(message)
@@ -108,7 +114,7 @@ def shortened(text: str, most: int) -> str:
     """Return the beginning and the end of a text, and in between how much was left out; in all, *most* characters."""
     if len(text) <= most:
         return text
-    note = f"\n[… {len(text) - most:,} characters left out …]\n"
-    kept = max(most - len(note), 0)
+    kept = max(most - _NOTE, 0)
     end = kept // 4
+    note = f"\n[… {len(text) - kept:,} characters left out …]\n"
     return text[: kept - end] + note + (text[-end:] if end else "")

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, Unpack, runti
 from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_short_results
 from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
-from voltmem._agents.windows import exchanges, only_speak, tool_turns, window
+from voltmem._agents.windows import check_window, exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
@@ -22,8 +22,8 @@ from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_count, check_flag, check_id, check_text, check_user, uuid7
-from voltmem.errors import ConversationNotFoundError, InvalidQueryError
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
+from voltmem.errors import ConversationNotFoundError
 from voltmem.models import Conversation, Message, MessageLike, messages_of
 from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.parts import SYSTEM_ROLES
@@ -231,8 +231,9 @@ class ConversationMemory:
                 is larger, there is only the system message, which is never left out.
             count: What tokens are: the tokenizer that is estimated, see ``estimate_tokens()``, or a function that
                 returns the tokens of a text. The function may be called in a thread.
-            shorten_results: How many characters a tool's result has at most, 100 or more; longer ones keep their
-                beginning and end, and say how much was left out. What is stored stays whole. None: as they are.
+            shorten_results: How many characters a text in a tool's result has at most, 100 or more, and the result as a
+                whole twice as many. Longer ones keep their beginning and end, and say how much was left out. What is
+                stored stays whole. None: as they are.
             recall: What to recall from the user's conversations, such as the question; None: nothing. What is found,
                 and is not in the window, comes after the system message: one message that quotes it, and says that it
                 is data. limit and turns do not count it; of tokens it takes a quarter at most. Do not store it.
@@ -286,12 +287,9 @@ class ConversationMemory:
         return await with_files(self._access.executor, sql, self._user_id, self._id, messages)
 
     async def _window(self, from_row: FromRow[MessageT], **window: Unpack[Window]) -> list[MessageT]:
+        check_window(window)
         limit, turns, tokens = window.get("limit", UNSET), window.get("turns"), window.get("tokens")
-        if sum((limit is not UNSET, turns is not None, tokens is not None)) > 1:
-            raise InvalidQueryError("limit, which counts messages, turns and tokens: pass one of them")
         most = window.get("shorten_results")
-        if most is not None:
-            check_count("shorten_results", most, minimum=100)
         short = partial(with_short_results, most=most)
         if tokens is not None:
             return await self._of_tokens(from_row, tokens, window.get("count", "o200k"), short)
@@ -305,6 +303,8 @@ class ConversationMemory:
         self, from_row: FromRow[MessageT], make: Callable[[Message], MessageT], text: str, window: Window
     ) -> list[MessageT]:
         """Return the window with a message that quotes what was recalled, made of that message, if anything was."""
+        check_text(recall=text)
+        check_window(window)
         moments = await Recalling(*self._access).recall(self._user_id, text)
         tokens = window.get("tokens")
         if moments and tokens is not None:
@@ -320,7 +320,6 @@ class ConversationMemory:
     async def _of_tokens(
         self, from_row: FromRow[MessageT], tokens: int, count: Encoding | CountTokens, short: Callable[..., MessageT]
     ) -> list[MessageT]:
-        check_count("tokens", tokens)
         weigh = partial(tokens_of, count=counter(count))
         query = WindowQuery(
             self._id,

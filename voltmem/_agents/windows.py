@@ -7,7 +7,11 @@ from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
+from voltmem._agents.budget import counter
+from voltmem._values import UNSET, check_count, describe_unknown
+from voltmem.errors import InvalidQueryError
 from voltmem.models import Message, NativeMessage
+from voltmem.options import Window
 from voltmem.parts import Other, Part, Reasoning, ToolCall, anthropic
 from voltmem.parts._items import is_from_model
 from voltmem.parts._settled import Settling, only_speaks
@@ -15,6 +19,25 @@ from voltmem.parts._types import JsonObject
 from voltmem.parts.responses import item_of
 
 MessageT = TypeVar("MessageT", bound=Message)
+
+
+def check_window(window: Window) -> None:
+    """Raise InvalidQueryError if these are no arguments of ``memory.messages()``; keywords of others are not typed."""
+    for name in window:
+        if name not in Window.__annotations__:
+            raise InvalidQueryError(describe_unknown("argument", name, [*Window.__annotations__]))
+    limit, turns, tokens = window.get("limit", UNSET), window.get("turns"), window.get("tokens")
+    if sum((limit is not UNSET, turns is not None, tokens is not None)) > 1:
+        raise InvalidQueryError("limit, which counts messages, turns and tokens: pass one of them")
+    for name, count, minimum in (
+        ("limit", None if limit is UNSET else limit, 0),
+        ("turns", turns, 0),
+        ("tokens", tokens, 0),
+        ("shorten_results", window.get("shorten_results"), 100),
+    ):
+        if count is not None:
+            check_count(name, count, minimum=minimum)
+    counter(window.get("count", "o200k"))  # checks it
 
 
 def tool_turns(messages: Sequence[MessageT], *, cut_off: bool = False) -> list[list[MessageT]]:

@@ -25,6 +25,7 @@ from typing import Annotated, Any, Final, NotRequired, TypeAlias, Unpack, cast
 
 from voltmem._agents.looks import Looks
 from voltmem._agents.native import NativeMemory
+from voltmem._agents.windows import check_window
 from voltmem._repr import safe_repr
 from voltmem._values import UNSET, JsonObject, Unset, check_id, check_user, json_value, uuid7
 from voltmem.adapters._either import EitherStorage
@@ -279,6 +280,7 @@ class VoltMemMiddleware(AgentMiddleware[VoltMemState, Any]):
         self._storage = EitherStorage(storage)
         self._user_id = user_id
         self._resource_id = resource_id
+        check_window(window)
         self._window = window
         self._looks = Looks()
 
@@ -422,6 +424,7 @@ class VoltMemChatMessageHistory(BaseChatMessageHistory):
         self._user_id = user_id
         self._conversation_id = conversation_id
         self._resource_id = resource_id
+        check_window(window)
         self._window = window
         self._loaded: list[BaseMessage] | None = None
         self._first_memory: NativeMemory | None = None

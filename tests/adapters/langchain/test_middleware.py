@@ -403,16 +403,13 @@ async def test_a_synchronous_run_is_refused(way: str, storage: PostgresStorage) 
         list(getattr(agent(scripted("Ho"), storage), way)(user_input("Hi"), C1))
 
 
-@pytest.mark.parametrize("options", [{"limit": -1}, {"turns": -1}, {"limit": 2, "turns": 2}])
-async def test_an_invalid_window_is_refused_before_the_model(options: dict[str, int], storage: PostgresStorage) -> None:
-    """Invalid options raise InvalidInputError, and no model is called."""
-    model = scripted("Ho")
-    middleware = VoltMemMiddleware(storage, user_id="ada", **options)  # type: ignore[arg-type]
-
+@pytest.mark.parametrize("options", [{"limit": -1}, {"turns": -1}, {"limit": 2, "turns": 2}, {"limits": 2}])
+async def test_a_window_is_checked_when_the_middleware_is_made(options: Any, storage: PostgresStorage) -> None:
+    """An invalid or mistyped argument of the window raises in the constructor, before a model is called."""
     with pytest.raises(InvalidInputError, match=r"limit|turns"):
-        await create_agent(model, middleware=[middleware]).ainvoke(user_input("Hi"), C1)
-
-    assert model.requests == []
+        VoltMemMiddleware(storage, user_id="ada", **options)
+    with pytest.raises(InvalidInputError, match=r"limit|turns"):
+        VoltMemChatMessageHistory(storage, "ada", "c1", **options)
 
 
 @pytest.mark.parametrize("user", [7, None, "", ANY_USER])
