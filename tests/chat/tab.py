@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 
@@ -78,6 +79,22 @@ class Tab:
 
     def link(self, title: str) -> Locator:
         return self.row(title).locator(".row-link")
+
+    async def scroll_to_row(self, number: int) -> None:
+        """
+        Scroll down until there are this many rows, and to the last of them.
+
+        How many there are on the way isn't certain: a tab that is told it is connected loads the rows in view again.
+        """
+
+        async def scrolled() -> int:
+            await self.page.locator("#list").evaluate("list => list.scrollTop = list.scrollHeight")
+            return await self.rows.count()
+
+        async with asyncio.timeout(60):
+            while await scrolled() < number:
+                await asyncio.sleep(0.05)
+        await scrolled()
 
     async def choose(self, title: str, action: str) -> None:
         """Open a row's menu and choose an entry."""

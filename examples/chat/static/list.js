@@ -46,8 +46,9 @@ export async function reload() {
   show(items, newer);
 }
 
-/** Estimate the number of rows above the lower edge of the list. */
-const rowsInView = () => Math.ceil((shown.length * (list.scrollTop + list.clientHeight)) / (list.scrollHeight || 1));
+/** Estimate the number of rows above the lower edge of the list. Browsers round heights up, so at most those shown. */
+const rowsInView = () =>
+  Math.min(Math.ceil((shown.length * (list.scrollTop + list.clientHeight)) / (list.scrollHeight || 1)), shown.length);
 
 async function loadMore() {
   if (loading || !cursor) return;

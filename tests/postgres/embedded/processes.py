@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from tests.checkout import ROOT
 
@@ -34,9 +35,11 @@ class Program:
         self.kill()
 
     def says(self) -> list[str]:
-        """Return the words of the next line that it prints."""
+        """Return the words of the next line that it prints. If it ended instead, fail with its errors."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().split()
+        if not (line := self.process.stdout.readline()):
+            pytest.fail(f"the program ended: {self.process.communicate()[1]}")
+        return line.split()
 
     def end(self) -> int:
         """Let it finish, and check that it prints no error. Returns its exit status."""

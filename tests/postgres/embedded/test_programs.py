@@ -140,3 +140,23 @@ def test_a_folder_that_exists_keeps_its_rights(home: Path) -> None:
         rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home, *home.iterdir())}
 
     assert rights == {"home": 0o755, "server": 0o700, "start.lock": 0o600, "users.lock": 0o600}
+
+
+@ONLY_ROOT
+def test_the_folder_can_be_entered_from_the_moment_it_is_there(home: Path) -> None:
+    """The folder is never there with other permissions, so that a program that starts at once can use it."""
+    source = """
+import os, sys
+from pathlib import Path
+from voltmem._postgres.embedded import start_shared
+def audit(event, arguments):
+    if event == "os.chmod" and os.fsencode(arguments[0]) == os.fsencode(sys.argv[1]):
+        print(event)
+sys.addaudithook(audit)
+with start_shared(Path(sys.argv[1])):
+    print("started", flush=True)
+input()
+"""
+    with Program(source, home) as program:
+        assert program.says() == ["started"]
+        assert program.end() == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -86,14 +85,26 @@ class _SharedServer:
     def _open(self) -> None:
         fasteners = import_extra("fasteners")
         self._cluster = Cluster(self._folder / "server", Account.for_server_in(self._folder / "server"))
-        with suppress(FileExistsError):  # then its permissions stay as they are
-            self._folder.mkdir(mode=0o700, parents=True)
-            if self._cluster.account.user is not None:
-                self._folder.chmod(0o711)  # so that the user that runs the server can enter
+        if not self._folder.exists():
+            self._make_folder()
         for name in ("start.lock", "users.lock"):  # private: a user who can open them could block starts and stops
             (self._folder / name).touch(mode=0o600)
         self._start_lock = fasteners.InterProcessLock(self._folder / "start.lock")
         self._users_lock = fasteners.InterProcessReaderWriterLock(self._folder / "users.lock")
+
+    def _make_folder(self) -> None:
+        """Create the folder under another name and rename it: a process that finds it finds its permissions set."""
+        if not self._folder.parent.exists():
+            self._folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{self._folder.name}-", dir=self._folder.parent))  # private
+        if self._cluster.account.user is not None:
+            unfinished.chmod(0o711)  # so that the user that runs the server can enter
+        try:
+            unfinished.rename(self._folder)
+        except OSError:
+            unfinished.rmdir()
+            if not self._folder.exists():  # else another process made it first
+                raise
 
     def _leave(self) -> None:
         self._users -= 1
