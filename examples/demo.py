@@ -2,7 +2,8 @@
 ``make demo``: an agent with a memory.
 
 The first program runs an agent with memory=PostgresStorage() in a conversation with tool calls, and exits. A second
-program continues the conversation, and its model receives the earlier messages. Then the user's sidebar is printed.
+program continues the conversation, and its model receives the earlier messages. Then the user's sidebar is printed, and
+an assistant remembers what a person said a hundred conversations ago (examples/assistant.py).
 The model is scripted, so no API key is needed; everything else is real.
 """
 
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 from pydantic import JsonValue
@@ -143,6 +145,14 @@ async def sidebar() -> None:
             print(f"    {conversation.title:<20} {ago}")
 
 
+def assistant() -> None:
+    print(
+        "\n4  After a hundred conversations, Ada asks a question. This is what the model receives:\n",
+        flush=True,
+    )
+    subprocess.run([sys.executable, Path(__file__).with_name("assistant.py")], check=True)
+
+
 PROGRAMS = {"first": first_program, "second": second_program}
 
 
@@ -154,6 +164,7 @@ def main() -> None:
     for program in PROGRAMS:
         subprocess.run([sys.executable, __file__, program, conversation_id], check=True)
     asyncio.run(sidebar())
+    assistant()
     print("\nNext: read examples/demo.py and README.md, or run  .venv/bin/python examples/sidebar.py")
 
 

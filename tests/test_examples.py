@@ -32,6 +32,7 @@ async def run(*arguments: str | Path, database: str) -> str:
         ("agno_agent.py", "stored: ['user: Do you remember me?', 'assistant: You have said"),
         ("branches.py", "back: What's for breakfast? | Porridge."),
         ("import_chatgpt.py", "2024-03-09  A trip to Oslo: In March, yes."),
+        ("assistant.py", ">I promised my sister Mira a trip to the fjords.</message>"),
         ("demo.py", "5 messages ago you'd have needed that coat."),
     ],
 )
@@ -43,7 +44,7 @@ async def test_an_example_runs_twice(example: str, expected: str, database: str)
 
 async def test_the_demo_prints_its_messages(database: str) -> None:
     """
-    Of the demo's two programs, the second shows the first one's messages, then the sidebar, the last active first.
+    Of the demo's two programs, the second shows the first one's messages; then the sidebar, and an assistant's memory.
     """
     story = await run(ROOT / "examples" / "demo.py", database=database)
 
@@ -51,7 +52,7 @@ async def test_the_demo_prints_its_messages(database: str) -> None:
     assert first != second
     assert "user  I'm flying to Oslo today" in story.partition("Its model receives")[2]
     assert story.startswith("voltmem keeps")
-    assert story.index("A trip to Oslo ") < story.rindex("Bread ")
+    assert story.index("A trip to Oslo ") < story.rindex("Bread ") < story.index("- I'm allergic to peanuts.")
 
 
 async def test_the_importer_loads_a_file_twice_and_nothing_changes(database: str, tmp_path: Path) -> None:
