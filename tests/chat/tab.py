@@ -93,7 +93,7 @@ class Tab:
 
         async with asyncio.timeout(60):
             while await scrolled() < number:
-                await asyncio.sleep(0.05)
+                await self.page.wait_for_timeout(50)
         await scrolled()
 
     async def choose(self, title: str, action: str) -> None:
