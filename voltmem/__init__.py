@@ -5,8 +5,9 @@ An async conversation store for Python agents, on PostgreSQL.
 results, its errors, and helpers.
 """
 
-from voltmem._agents.memory import ConversationMemory, Memory
+from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
+from voltmem._agents.protocol import Memory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change

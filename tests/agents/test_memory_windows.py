@@ -20,7 +20,7 @@ from tests.properties import examples
 from tests.proxy import Proxy
 from voltmem import ConversationMemory, ConversationNotFoundError, Message, PostgresStorage
 from voltmem._agents.windows import tool_turns, window
-from voltmem._areas.queries import WindowQuery
+from voltmem._areas.window_query import WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import uuid7
 from voltmem.options import DEFAULT_TABLE_PREFIX, OnLimit

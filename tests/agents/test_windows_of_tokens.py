@@ -23,7 +23,7 @@ from voltmem import InvalidQueryError, Message, PostgresStorage
 from voltmem._agents.budget import TOKENS_OF_FILE, TOKENS_OF_MESSAGE, shortened, tokens_of
 from voltmem._agents.native import NativeMemory
 from voltmem._agents.windows import tool_turns, window
-from voltmem._areas.queries import WindowQuery
+from voltmem._areas.window_query import WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import to_json, uuid7
 from voltmem.options import DEFAULT_TABLE_PREFIX

@@ -17,10 +17,11 @@ from tests.plans import cost, pages_read, rows_read
 from voltmem._areas.changes import ChangeStatements
 from voltmem._areas.cursors import SidebarCursor
 from voltmem._areas.inflected import asked_words
-from voltmem._areas.queries import MessageQuery, WindowQuery
+from voltmem._areas.queries import MessageQuery
 from voltmem._areas.recall import RecallStatements, recall_arguments
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
+from voltmem._areas.window_query import WindowQuery
 from voltmem._areas.words import USER, terms, title_expressions, vector
 from voltmem._tables import Tables
 from voltmem._values import user_key

@@ -32,11 +32,7 @@ from voltmem._areas.files import FileStatements
 from voltmem._areas.forks import ForkStatements
 from voltmem._areas.history.entries import HistoryQuery, HistoryStatements
 from voltmem._areas.messages import MessageStatements
-from voltmem._areas.queries import (
-    ConversationQuery,
-    MessageQuery,
-    WindowQuery,
-)
+from voltmem._areas.queries import ConversationQuery, MessageQuery
 from voltmem._areas.quotas import QuotaStatements
 from voltmem._areas.search import SearchStatements
 from voltmem._areas.sessions import SessionStatements
@@ -46,6 +42,7 @@ from voltmem._areas.transfer.exports import ExportStatements
 from voltmem._areas.transfer.growth import GrowthStatements
 from voltmem._areas.transfer.imports import ImportStatements
 from voltmem._areas.users import UserStatements
+from voltmem._areas.window_query import WindowQuery
 from voltmem._areas.working_memory import WorkingMemoryStatements
 from voltmem._postgres.listening import ListenerStatements
 from voltmem._tables import Tables, bare

@@ -1,4 +1,4 @@
-"""An agent's memory: a handle on one conversation of one user, and its protocol."""
+"""An agent's memory: a handle on one conversation of one user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar, Unpack, runtime_checkable
+from typing import Any, Final, Self, TypeAlias, TypeVar, Unpack
 
 from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_short_results
 from voltmem._agents.files import with_files
@@ -17,9 +17,10 @@ from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
 from voltmem._areas.messages import Messages, MessageStatements, one_message
 from voltmem._areas.moments import quote_moments
-from voltmem._areas.queries import CONVERSATION_NAMES, WindowQuery, require_found
+from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
+from voltmem._areas.window_query import WindowQuery
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
 from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
@@ -39,67 +40,6 @@ _MESSAGES_SEEN: Final = 1000
 
 MessageT = TypeVar("MessageT", bound=Message)
 FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
-
-
-@runtime_checkable
-class Memory(Protocol):
-    """
-    The memory that an agent calls, with all methods of a ConversationMemory.
-
-    Annotate ``memory: Memory``, so that tests can pass another one. ``storage.conversation("ada", "c1")`` returns one.
-    """
-
-    @property
-    def conversation_id(self) -> str:
-        """The id of the conversation."""
-        ...
-
-    @property
-    def user_id(self) -> str:
-        """The owner of the conversation."""
-        ...
-
-    @property
-    def resource_id(self) -> str:
-        """The agent or project."""
-        ...
-
-    async def messages(
-        self,
-        *,
-        limit: int | None = ...,
-        turns: int | None = None,
-        tokens: int | None = None,
-        count: Encoding | CountTokens = "o200k",
-        shorten_results: int | None = None,
-        recall: str | None = None,
-    ) -> list[Message]:
-        """Return the newest messages, oldest first, in a form that models accept."""
-        ...
-
-    async def exchanges(self, limit: int | None = None) -> list[tuple[Message, Message]]:
-        """Return pairs of a user's message and its answer, newest last."""
-        ...
-
-    async def with_files(self, messages: Sequence[MessageT]) -> list[MessageT]:
-        """Return the messages with the bytes of stored files in them, for a model."""
-        ...
-
-    async def add(self, message: MessageLike) -> Message:
-        """Add a message. Returns it as stored."""
-        ...
-
-    async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
-        """Add messages: all, or none and an error. Returns them as stored."""
-        ...
-
-    async def clear(self) -> int:
-        """Delete all messages. Returns how many."""
-        ...
-
-    async def title(self, title: str, *, if_unset: bool = False) -> Conversation:
-        """Set the title of the conversation. Returns the conversation."""
-        ...
 
 
 class MemoryStatements:

@@ -19,12 +19,12 @@ from voltmem._areas.queries import (
     CONVERSATION_COLUMNS,
     IS_THEIRS,
     ON_LINE,
-    WindowQuery,
     authored,
     message_columns,
     owner_of,
 )
 from voltmem._areas.quotas import room
+from voltmem._areas.window_query import WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import (
     ANY_USER,
