@@ -58,6 +58,7 @@ CREATE TABLE public.voltagent_memory_messages (
     own_role text,
     parts_hash text,
     file_ids text[],
+    tokens integer,
     CONSTRAINT voltagent_memory_messages_pkey PRIMARY KEY (conversation_id, message_id),
     CONSTRAINT voltagent_memory_messages_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
@@ -254,7 +255,7 @@ CREATE TABLE public.voltagent_memory_conversation_memory (
     CONSTRAINT voltagent_memory_conversation_memory_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision, new_tokens text DEFAULT NULL::text)
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -296,7 +297,8 @@ BEGIN
             ARRAY[new_content], ARRAY[new_content_json], ARRAY[new_type], ARRAY[new_metadata], NULL, ARRAY[new_format],
             ARRAY[new_payload], NULL, CASE WHEN new_vector IS NOT NULL THEN ARRAY[new_vector] END, storage_limit, archive,
             patient, limit_is_given => limit_was_given, user_hashes => ARRAY[user_hash],
-            began_ats => ARRAY[began_at], sent_at => was_sent_at
+            began_ats => ARRAY[began_at], sent_at => was_sent_at,
+            tokens => CASE WHEN new_tokens IS NOT NULL THEN ARRAY[new_tokens] END
         ) AS added;
         RETURN;
     END IF;
@@ -321,10 +323,11 @@ BEGIN
         );
     END IF;
     INSERT INTO "public".voltagent_memory_messages AS m
-        (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+        (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words,
+         tokens)
     VALUES
         (of_conversation, new_id, new_role, new_content, new_content_json::json, new_type, new_metadata::jsonb, moment,
-         new_format, new_payload::json, new_vector::tsvector)
+         new_format, new_payload::json, new_vector::tsvector, new_tokens::integer)
     ON CONFLICT (conversation_id, message_id) DO UPDATE SET
         role = excluded.role,
         content = excluded.content,
@@ -337,7 +340,8 @@ BEGIN
         format = excluded.format,
         payload = excluded.payload,
         words = excluded.words,
-        file_ids = excluded.file_ids
+        file_ids = excluded.file_ids,
+        tokens = excluded.tokens
     RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
     item := 1;
     RETURN NEXT;
@@ -369,7 +373,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision, are_plain boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_messages(conversation_ids text[], user_ids text[], resource_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], created_ats text[], formats text[], payloads text[], parent_ids text[], vectors text[], storage_limit bigint, archive boolean, patient boolean, known text[] DEFAULT NULL::text[], ui_parts text[] DEFAULT NULL::text[], speakers text[] DEFAULT NULL::text[], results text[] DEFAULT NULL::text[], limit_is_given boolean DEFAULT true, used_files text[] DEFAULT NULL::text[], kept_files text[] DEFAULT NULL::text[], kept_contents text[] DEFAULT NULL::text[], user_hashes text[] DEFAULT NULL::text[], began_ats text[] DEFAULT NULL::text[], sent_at double precision DEFAULT NULL::double precision, are_plain boolean DEFAULT false, tokens text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -437,7 +441,7 @@ BEGIN
             END IF;
             FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM "public".voltagent_memory_add_plain_messages(
                 conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
-                payloads, vectors, storage_limit, archive
+                payloads, vectors, storage_limit, archive, tokens
             ) AS plain LOOP
                 IF item > 0 THEN
                     are_done[item] := true;
@@ -629,7 +633,8 @@ BEGIN
             IF accepted THEN
                 INSERT INTO "public".voltagent_memory_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids)
+                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids,
+                     tokens)
                 VALUES
                     (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
                      contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
@@ -638,7 +643,7 @@ BEGIN
                      replace(vectors[position], E'\x01', user_key)::tsvector,
                      CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
                      encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'),
-                     string_to_array(used_files[position], ' '))
+                     string_to_array(used_files[position], ' '), tokens[position]::integer)
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
@@ -652,7 +657,8 @@ BEGIN
                     format = excluded.format,
                     payload = excluded.payload,
                     words = excluded.words,
-                    file_ids = excluded.file_ids
+                    file_ids = excluded.file_ids,
+                    tokens = excluded.tokens
                 RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
                 IF is_new THEN
@@ -737,7 +743,7 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION public.voltagent_memory_add_plain_messages(conversation_ids text[], user_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], formats text[], payloads text[], vectors text[], storage_limit bigint, archive boolean)
+CREATE OR REPLACE FUNCTION public.voltagent_memory_add_plain_messages(conversation_ids text[], user_ids text[], sizes text[], message_ids text[], roles text[], contents text[], contents_json text[], types text[], metadatas text[], formats text[], payloads text[], vectors text[], storage_limit bigint, archive boolean, tokens text[] DEFAULT NULL::text[])
  RETURNS TABLE(item integer, stored_at timestamp with time zone)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
@@ -837,16 +843,17 @@ BEGIN
 
     WITH added AS (
         INSERT INTO "public".voltagent_memory_messages AS m
-            (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+            (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words,
+             tokens)
         SELECT given.conversation_id, given.message_id, given.role, given.content, given.content_json::json, given.type,
             given.metadata::jsonb, given.moment, given.format, given.payload::json,
-            replace(given.vector, E'\x01', given.user_key)::tsvector
+            replace(given.vector, E'\x01', given.user_key)::tsvector, given.tokens::integer
         FROM unnest(
             conversations, message_ids, roles, contents, contents_json, types, metadatas, moments, formats, payloads,
-            vectors, user_keys
+            vectors, user_keys, tokens
         ) AS given (
             conversation_id, message_id, role, content, content_json, type, metadata, moment, format, payload, vector,
-            user_key
+            user_key, tokens
         )
         WHERE given.moment IS NOT NULL
         ON CONFLICT (conversation_id, message_id) DO UPDATE SET
@@ -861,7 +868,8 @@ BEGIN
             format = excluded.format,
             payload = excluded.payload,
             words = excluded.words,
-            file_ids = excluded.file_ids
+            file_ids = excluded.file_ids,
+            tokens = excluded.tokens
         RETURNING m.created_at, m.xmax = 0 AS is_new
     )
     -- In the order of the rows that were inserted.
@@ -1591,11 +1599,11 @@ BEGIN
     EXECUTE $copy$
         INSERT INTO "public".voltagent_memory_messages
             (conversation_id, message_id, created_at, archived, role, content, content_json, type, metadata, parts,
-             format, payload, parent_id, words, file_ids, own_role, parts_hash)
+             format, payload, parent_id, words, file_ids, own_role, parts_hash, tokens)
         SELECT $2, m.message_id, m.created_at,
             m.archived AND coalesce(row_number() OVER newest_first > $3, false),
             m.role, m.content, m.content_json, m.type, m.metadata, m.parts,
-            m.format, m.payload, m.parent_id, m.words, m.file_ids, m.own_role, m.parts_hash
+            m.format, m.payload, m.parent_id, m.words, m.file_ids, m.own_role, m.parts_hash, m.tokens
         FROM (
             SELECT said.* FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN LATERAL (
                 SELECT *, CASE WHEN user_id <> 'default' THEN user_id END AS author FROM "public".voltagent_memory_messages

@@ -557,6 +557,7 @@ def test_a_prefix_leaves_room_for_the_longest_name() -> None:
         {"storage_limit": "100"},
         {"storage_limit": False},
         {"on_limit": "forget"},
+        {"count_tokens": "o200k"},
         {"on_limit": None},
         {"migrate": "maybe"},
         {"schema": "pg_toast"},

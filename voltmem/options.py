@@ -126,6 +126,7 @@ class StorageOptions:
     on_limit: OnLimit = "delete"
     migrate: Migrate = "auto"
     search: bool = False
+    count_tokens: bool = False
     files: KeepFiles = "inline"
     debug: bool = False
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
@@ -139,6 +140,7 @@ class StorageOptions:
                 check_count("storage_limit", self.storage_limit)
             check_flag("debug", self.debug)
             check_flag("search", self.search)
+            check_flag("count_tokens", self.count_tokens)
             for name in ("connect_timeout", "command_timeout", "retry_timeout"):
                 check_seconds(name, getattr(self, name))
         except InvalidInputError as error:

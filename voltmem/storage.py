@@ -196,6 +196,7 @@ class PostgresStorage(Storage):
             names the missing migrations; "off" does not check.
         search: Whether to index the words of messages, for search() and recall(). Set it in every process that
             writes. index_messages() indexes the messages that were stored without it.
+        count_tokens: Whether to store how many tokens each message has, which windows of tokens then need not count.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
         quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in
@@ -226,6 +227,7 @@ class PostgresStorage(Storage):
         schema: str = "public",
         migrate: Migrate = "auto",
         search: bool = False,
+        count_tokens: bool = False,
         files: KeepFiles = "inline",
         quotas: Quotas | None = None,
         debug: bool = False,
@@ -245,6 +247,7 @@ class PostgresStorage(Storage):
             on_limit=on_limit,
             migrate=migrate,
             search=search,
+            count_tokens=count_tokens,
             files=files,
             debug=debug,
             connect_timeout=connect_timeout,

@@ -2637,6 +2637,7 @@ class PostgresStorage(Storage):
         schema: str = "public",
         migrate: Migrate = "auto",
         search: bool = False,
+        count_tokens: bool = False,
         files: KeepFiles = "inline",
         quotas: Quotas | None = None,
         debug: bool = False,

@@ -79,6 +79,7 @@ class StorageArguments(TypedDict, total=False):
     on_limit: OnLimit
     migrate: Migrate
     search: bool
+    count_tokens: bool
     files: KeepFiles
     quotas: Quotas | None
     debug: bool

@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- add_message: add one message to a conversation that is there. What add_messages does for such a call, without its
 -- arrays and loops, which cost more than the message. Everything else is left to add_messages, and everything on Citus.
 --
@@ -25,7 +25,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_message(
     limit_was_given boolean,
     user_hash text,
     began_at text,
-    was_sent_at double precision
+    was_sent_at double precision,
+    new_tokens text DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -67,7 +68,8 @@ BEGIN
             ARRAY[new_content], ARRAY[new_content_json], ARRAY[new_type], ARRAY[new_metadata], NULL, ARRAY[new_format],
             ARRAY[new_payload], NULL, CASE WHEN new_vector IS NOT NULL THEN ARRAY[new_vector] END, storage_limit, archive,
             patient, limit_is_given => limit_was_given, user_hashes => ARRAY[user_hash],
-            began_ats => ARRAY[began_at], sent_at => was_sent_at
+            began_ats => ARRAY[began_at], sent_at => was_sent_at,
+            tokens => CASE WHEN new_tokens IS NOT NULL THEN ARRAY[new_tokens] END
         ) AS added;
         RETURN;
     END IF;
@@ -92,10 +94,11 @@ BEGIN
         );
     END IF;
     INSERT INTO {schema}.{prefix}_messages AS m
-        (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+        (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words,
+         tokens)
     VALUES
         (of_conversation, new_id, new_role, new_content, new_content_json::json, new_type, new_metadata::jsonb, moment,
-         new_format, new_payload::json, new_vector::tsvector)
+         new_format, new_payload::json, new_vector::tsvector, new_tokens::integer)
     ON CONFLICT (conversation_id, message_id) DO UPDATE SET
         role = excluded.role,
         content = excluded.content,
@@ -108,7 +111,8 @@ BEGIN
         format = excluded.format,
         payload = excluded.payload,
         words = excluded.words,
-        file_ids = excluded.file_ids
+        file_ids = excluded.file_ids,
+        tokens = excluded.tokens
     RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
     item := 1;
     RETURN NEXT;

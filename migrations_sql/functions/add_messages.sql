@@ -1,4 +1,4 @@
--- version 9
+-- version 10
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -49,6 +49,8 @@
 --   sent_at        when the statement was sent, by the same clock
 --   are_plain      true: no message has a parent, a time, files, or was stored before, and no id is there twice in a
 --                  conversation
+-- Argument with one element per message; NULL instead of an array of NULLs.
+--   tokens         how many tokens the message has for a model; NULL: not counted
 --
 -- Returns a row for each stored message: its number, from 1, and its time. For a message of a locked conversation, the
 -- row has no time. For a call to a soft-deleted conversation, there is one row with the negative number of the call;
@@ -90,7 +92,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_messages(
     user_hashes text[] DEFAULT NULL,
     began_ats text[] DEFAULT NULL,
     sent_at double precision DEFAULT NULL,
-    are_plain boolean DEFAULT false
+    are_plain boolean DEFAULT false,
+    tokens text[] DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -161,7 +164,7 @@ BEGIN
             END IF;
             FOR item, stored_at IN SELECT plain.item, plain.stored_at FROM {schema}.{prefix}_add_plain_messages(
                 conversation_ids, user_ids, sizes, message_ids, roles, contents, contents_json, types, metadatas, formats,
-                payloads, vectors, storage_limit, archive
+                payloads, vectors, storage_limit, archive, tokens
             ) AS plain LOOP
                 IF item > 0 THEN
                     are_done[item] := true;
@@ -353,7 +356,8 @@ BEGIN
             IF accepted THEN
                 INSERT INTO {schema}.{prefix}_messages AS m
                     (conversation_id, message_id, role, content, content_json, type, metadata, created_at,
-                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids)
+                     format, payload, parent_id, words, own_role, parts, parts_hash, file_ids,
+                     tokens)
                 VALUES
                     (conversation, message_ids[position], coalesce(speakers[position], roles[position]),
                      contents[position], contents_json[position]::json, types[position], metadatas[position]::jsonb,
@@ -362,7 +366,7 @@ BEGIN
                      replace(vectors[position], E'\x01', user_key)::tsvector,
                      CASE WHEN speakers[position] IS NOT NULL THEN roles[position] END, ui_parts[position]::jsonb,
                      encode(sha256(convert_to(ui_parts[position]::jsonb::text, 'UTF8')), 'hex'),
-                     string_to_array(used_files[position], ' '))
+                     string_to_array(used_files[position], ' '), tokens[position]::integer)
                 ON CONFLICT (conversation_id, message_id) DO UPDATE SET
                     role = excluded.role,
                     content = excluded.content,
@@ -376,7 +380,8 @@ BEGIN
                     format = excluded.format,
                     payload = excluded.payload,
                     words = excluded.words,
-                    file_ids = excluded.file_ids
+                    file_ids = excluded.file_ids,
+                    tokens = excluded.tokens
                 RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
                 IF is_new THEN

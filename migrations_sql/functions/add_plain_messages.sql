@@ -1,4 +1,4 @@
--- version 1
+-- version 2
 -- add_plain_messages: the part of add_messages that stores many messages with few statements.
 --
 -- Arguments: as in add_messages. No message has a parent, a time or files, and none was stored before; no id is there twice
@@ -20,7 +20,8 @@ CREATE OR REPLACE FUNCTION {schema}.{prefix}_add_plain_messages(
     payloads text[],
     vectors text[],
     storage_limit bigint,
-    archive boolean
+    archive boolean,
+    tokens text[] DEFAULT NULL
 ) RETURNS TABLE (item integer, stored_at timestamptz)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -120,16 +121,17 @@ BEGIN
 
     WITH added AS (
         INSERT INTO {schema}.{prefix}_messages AS m
-            (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words)
+            (conversation_id, message_id, role, content, content_json, type, metadata, created_at, format, payload, words,
+             tokens)
         SELECT given.conversation_id, given.message_id, given.role, given.content, given.content_json::json, given.type,
             given.metadata::jsonb, given.moment, given.format, given.payload::json,
-            replace(given.vector, E'\x01', given.user_key)::tsvector
+            replace(given.vector, E'\x01', given.user_key)::tsvector, given.tokens::integer
         FROM unnest(
             conversations, message_ids, roles, contents, contents_json, types, metadatas, moments, formats, payloads,
-            vectors, user_keys
+            vectors, user_keys, tokens
         ) AS given (
             conversation_id, message_id, role, content, content_json, type, metadata, moment, format, payload, vector,
-            user_key
+            user_key, tokens
         )
         WHERE given.moment IS NOT NULL
         ON CONFLICT (conversation_id, message_id) DO UPDATE SET
@@ -144,7 +146,8 @@ BEGIN
             format = excluded.format,
             payload = excluded.payload,
             words = excluded.words,
-            file_ids = excluded.file_ids
+            file_ids = excluded.file_ids,
+            tokens = excluded.tokens
         RETURNING m.created_at, m.xmax = 0 AS is_new
     )
     -- In the order of the rows that were inserted.

@@ -1,4 +1,4 @@
--- version 2
+-- version 3
 -- fork_conversation: copy the line of a conversation, up to one of its messages, and its working memory.
 --
 -- A function, because a single statement would pass the rows of its parts to all workers of Citus. Here only the two that
@@ -113,11 +113,11 @@ BEGIN
     EXECUTE $copy$
         INSERT INTO {schema}.{prefix}_messages
             (conversation_id, message_id, created_at, archived, role, content, content_json, type, metadata, parts,
-             format, payload, parent_id, words, file_ids, own_role, parts_hash)
+             format, payload, parent_id, words, file_ids, own_role, parts_hash, tokens)
         SELECT $2, m.message_id, m.created_at,
             m.archived AND coalesce(row_number() OVER newest_first > $3, false),
             m.role, m.content, m.content_json, m.type, m.metadata, m.parts,
-            m.format, m.payload, m.parent_id, m.words, m.file_ids, m.own_role, m.parts_hash
+            m.format, m.payload, m.parent_id, m.words, m.file_ids, m.own_role, m.parts_hash, m.tokens
         FROM (
             SELECT said.* FROM (SELECT NULL::text AS user_id) AS nobody CROSS JOIN LATERAL (
                 SELECT *, CASE WHEN user_id <> 'default' THEN user_id END AS author FROM {schema}.{prefix}_messages

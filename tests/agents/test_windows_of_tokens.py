@@ -20,9 +20,10 @@ from tests.properties import examples
 from tests.proxy import Proxy
 from tests.said import tool_results, written
 from voltmem import InvalidQueryError, Message, PostgresStorage
-from voltmem._agents.budget import TOKENS_OF_FILE, TOKENS_OF_MESSAGE, shortened, tokens_of
 from voltmem._agents.native import NativeMemory
+from voltmem._agents.short_results import shortened
 from voltmem._agents.windows import tool_turns, window
+from voltmem._areas.token_counts import TOKENS_OF_FILE, TOKENS_OF_MESSAGE, tokens_of
 from voltmem._areas.window_query import WindowQuery
 from voltmem._tables import Tables
 from voltmem._values import to_json, uuid7
@@ -67,6 +68,14 @@ async def test_memory_messages_of_tokens_are_the_longest_window_that_fits(
         assert weight(found) <= budget or found == every[:1]
         assert await memory.messages(tokens=budget, count=len) == expected(every, budget, len)
     assert await memory.messages(tokens=2**63 - 1) == await memory.messages(limit=None)
+
+
+async def test_memory_messages_of_tokens_end_where_a_result_lacks_its_call(unlimited: PostgresStorage) -> None:
+    """A result without its call takes no message with it, though the rows that are read first may not have the call."""
+    memory = unlimited.conversation("ada", "c1")
+    every = await memory.add_turn([says("user"), says("user"), answers("a")])
+
+    assert await memory.messages(tokens=weight(every[1:2])) == every[1:2]
 
 
 @with_dialogues

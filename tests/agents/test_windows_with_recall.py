@@ -7,8 +7,8 @@ import pytest
 from tests.agents.talk import says
 from tests.conftest import MakeStorage
 from voltmem import ConversationMemory, InvalidInputError, InvalidOptionError, PostgresStorage
-from voltmem._agents.budget import tokens_of
 from voltmem._agents.native import NativeMemory
+from voltmem._areas.token_counts import tokens_of
 from voltmem.tokens import estimate_tokens
 
 QUESTION = "Which ferry goes to the lighthouse?"

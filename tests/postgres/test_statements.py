@@ -306,11 +306,11 @@ async def append(connection: Connection, tables: Tables, id: str) -> None:
     """Add one message in each of the three ways: alone, with others, and one that has to be looked at."""
     statements = AppendStatements(tables)
     message: list[object] = [f"{id} alone", "user", "words", None, "text", None, None, None, None]
-    await connection.fetch(statements.add_message, "c1", "u1", None, *message, 100, True, False, True, None, None, None)
+    await connection.fetch(statements.add_message, "c1", "u1", None, *message, 100, True, False, True, *[None] * 4)
     for are_plain in (True, False):
         calls = [["c1"], ["u1"], [None], ["1"]]
         messages = [[f"{id} {are_plain}"], ["user"], ["words"], None, ["text"], *[None] * 6]
-        more = [100, True, False, None, None, None, None, True, *[None] * 6, are_plain]
+        more = [100, True, False, None, None, None, None, True, *[None] * 6, are_plain, None]
         await connection.fetch(statements.add_messages, *calls, *messages, *more)
 
 

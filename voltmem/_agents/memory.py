@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Self, TypeAlias, TypeVar, Unpack
 
-from voltmem._agents.budget import TOKENS_OF_MESSAGE, counter, tokens_of, with_short_results
 from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
+from voltmem._agents.short_results import with_short_results
 from voltmem._agents.windows import check_window, exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
@@ -20,6 +20,7 @@ from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
+from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter, tokens_of
 from voltmem._areas.window_query import WindowQuery
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
@@ -260,7 +261,6 @@ class ConversationMemory:
     async def _of_tokens(
         self, from_row: FromRow[MessageT], tokens: int, count: Encoding | CountTokens, short: Callable[..., MessageT]
     ) -> list[MessageT]:
-        weigh = partial(tokens_of, count=counter(count))
         query = WindowQuery(
             self._id,
             self._user_id,
@@ -268,18 +268,22 @@ class ConversationMemory:
             tokens=tokens,
             tokens_of_message=TOKENS_OF_MESSAGE,
             bytes_a_token=_MOST_BYTES_A_TOKEN if callable(count) else BYTES_A_TOKEN,
+            are_counted=count == STORED_COUNTS,
         )
         while True:
-            first, newest = await self._read(from_row, query)
+            first, newest, counts = await self._read_counted(from_row, query)
+            weigh = partial(_weight, counts=counts, count=counter(count))
             all_read = not newest or newest[0].id == first[0].id
             system, found = _without_system(first, newest)
             room = tokens - sum(map(weigh, system))
             size = sum(len(message.content) for message in found if isinstance(message.content, str))
             fitting, others_follow = await off_loop_if_long(size, _fitting, found, short, room, weigh, not all_read)
-            # With fewer rows than the limit, the next one alone is too much.
-            if all_read or others_follow or query.limit is None or len(newest) < query.limit:
+            # With fewer rows than the limit, the next one is too much. If the oldest was left out, its call may follow.
+            was_left_out = bool(found) and (not fitting or fitting[0].id != found[0].id)
+            is_full = len(newest) < (query.limit or 0) and not was_left_out
+            if all_read or others_follow or is_full:
                 return [*system, *fitting] if tokens else []
-            query = replace(query, limit=4 * query.limit)
+            query = replace(query, limit=4 * (query.limit or 1), tokens=4 * (query.tokens or 1))
 
     async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:
         query = WindowQuery(self._id, self._user_id, turns=turns)
@@ -309,6 +313,21 @@ class ConversationMemory:
         """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
         first, newest_first = await self._rows(query)
         return [from_row(row) for row in first], [from_row(row) for row in reversed(newest_first)]
+
+    async def _read_counted(
+        self, from_row: FromRow[MessageT], query: WindowQuery
+    ) -> tuple[list[MessageT], list[MessageT], dict[int, int]]:
+        """Return the same, and how many tokens a message has, where that is stored, by the id() of the object."""
+        counts: dict[int, int] = {}
+
+        def counted(row: Sequence[Any]) -> MessageT:
+            message = from_row(row[:-1])
+            if query.are_counted and row[-1] is not None:
+                counts[id(message)] = row[-1]
+            return message
+
+        first, newest_first = await self._rows(query)
+        return [counted(row) for row in first], [counted(row) for row in reversed(newest_first)], counts
 
     async def _rows(self, query: WindowQuery) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
         """Return the row of the conversation's first message, if there is one, and those of the query, newest first."""
@@ -411,6 +430,11 @@ class ConversationMemory:
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
+
+
+def _weight(message: Message, counts: Mapping[int, int], count: CountTokens) -> int:
+    """Return the tokens of a message. One that was read and then made shorter is another object, without a count."""
+    return counts.get(id(message)) or tokens_of(message, count)
 
 
 def _fitting(

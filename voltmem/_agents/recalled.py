@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from voltmem._agents.budget import tokens_of
 from voltmem._areas.moments import Moment, quote_moments
+from voltmem._areas.token_counts import tokens_of
 from voltmem.models import Message
 from voltmem.tokens import CountTokens
 

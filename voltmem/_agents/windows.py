@@ -7,7 +7,7 @@ from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
-from voltmem._agents.budget import counter
+from voltmem._areas.token_counts import counter
 from voltmem._values import UNSET, check_count, describe_unknown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Message, NativeMessage

@@ -33,7 +33,7 @@ class Append:
 
     __slots__ = (
         *("messages", "known", "user_id", "conversation_id", "resource_id", "began_at"),
-        *("arrived_at", "answer", "rows", "contents"),
+        *("arrived_at", "answer", "rows", "contents", "size"),
     )
 
     def __init__(
@@ -55,16 +55,16 @@ class Append:
         self.answer: asyncio.Future[list[Message]] = asyncio.get_running_loop().create_future()
         self.rows: list[MessageRow] = []
         self.contents: dict[str, str] = {}
+        self.size = 0  # of the rows, in characters
 
-    def make_rows(self, *, extract: bool) -> int:
-        """Make the rows of the messages; extract: with files in place of base64. Returns their number of characters."""
+    def make_rows(self, *, extract: bool) -> None:
+        """Make the rows of the messages; extract: with files in place of base64."""
         self.rows = [message.to_row() for message in self.messages]
         if extract:
             pairs = [extracted(*each, self.contents) for each in zip(self.messages, self.rows, strict=True)]
             self.messages, self.rows = [message for message, _ in pairs], [row for _, row in pairs]
-        return sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows) + sum(
-            map(len, self.contents.values())
-        )
+        texts = sum(len(row[2]) + len(row[3] or "") + len(row[8] or "") for row in self.rows)
+        self.size = texts + sum(map(len, self.contents.values()))
 
     def resolve(self, outcome: Outcome) -> None:
         """Set the result of the call: the stored messages or an error. Does nothing if the conversation was locked."""
@@ -96,8 +96,8 @@ class AppendStatements:
     """The statement that stores the messages of any number of calls, and the one for a plain message without quotas."""
 
     def __init__(self, tables: Tables) -> None:
-        self.add_message = _call(tables.add_message, 19)
-        self.add_messages = _call(tables.add_messages, 30)
+        self.add_message = _call(tables.add_message, 20)
+        self.add_messages = _call(tables.add_messages, 31)
         has_room = room(
             tables,
             "$2",
@@ -122,6 +122,7 @@ def _call(function: str, arguments: int) -> str:
 def statement_for(
     appends: Sequence[Append],
     words: Sequence[str | None] | None,
+    tokens: Sequence[str] | None,
     options: StorageOptions,
     *,
     beside_voltagent: bool,
@@ -130,12 +131,12 @@ def statement_for(
     """
     Return the statement that stores appends, those of a conversation next to each other, and its arguments.
 
-    words: the vectors of the messages; None: without search.
+    words: the vectors of the messages; None: without search. tokens: their numbers of tokens; None: not counted.
     """
     statements = rendered(AppendStatements, options.tables)
     are_plain = not beside_voltagent and _are_plain(appends)
     if are_plain and len(appends) == len(appends[0].rows) == 1 and options.tables.quotas is None:
-        return statements.add_message, _alone(appends[0], words, options, waits_for_locks=waits_for_locks)
+        return statements.add_message, _alone(appends[0], words, tokens, options, waits_for_locks=waits_for_locks)
     calls = zip(
         *((each.conversation_id, each.user_id, each.resource_id, str(len(each.rows))) for each in appends),
         strict=True,
@@ -150,7 +151,7 @@ def statement_for(
     return statements.add_messages, [
         *(*calls, *messages, words, *limits),
         *(known if any(known) else None, *shown, options.limit_is_given, *files),
-        *(*_runs_of(appends, options.tables), are_plain),
+        *(*_runs_of(appends, options.tables), are_plain, tokens),
     ]
 
 
@@ -171,7 +172,12 @@ def _are_plain(appends: Sequence[Append]) -> bool:
 
 
 def _alone(
-    append: Append, words: Sequence[str | None] | None, options: StorageOptions, *, waits_for_locks: bool
+    append: Append,
+    words: Sequence[str | None] | None,
+    tokens: Sequence[str] | None,
+    options: StorageOptions,
+    *,
+    waits_for_locks: bool,
 ) -> list[object]:
     """Return the arguments of add_message for a call with one plain message."""
     id, role, content, content_json, type, metadata, _, format, payload, _ = append.rows[0]
@@ -181,6 +187,7 @@ def _alone(
         *(id, role, content, content_json, type, metadata, format, payload, words[0] if words else None),
         *(options.storage_limit, options.on_limit == "archive", waits_for_locks, options.limit_is_given),
         *(hashes[0] if hashes else None, began_ats[0] if began_ats else None, sent_at),
+        tokens[0] if tokens else None,
     ]
 
 

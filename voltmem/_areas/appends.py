@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 from voltmem._areas.append_statement import Append, Outcome, outcome_of, statement_for
 from voltmem._areas.area import off_loop_if_long
 from voltmem._areas.quotas import BUSY
+from voltmem._areas.token_counts import stored_counts
 from voltmem._areas.words import vectors
 from voltmem._postgres.driver import WorkerLostError, logger
 from voltmem.errors import (
@@ -102,10 +103,13 @@ class Appends:
         """Store appends whose rows are made, those of a conversation next to each other. Returns their outcomes."""
         texts = [row[2] for append in appends for row in append.rows] if self._options.search else []
         words = await off_loop_if_long(sum(map(len, texts)), vectors, texts) or None
+        tokens = await _counted(appends) if self._options.count_tokens else None
         while True:
             # Repeatable: every message has an id, and storing a message with the same id replaces it.
             sql, arguments = statement_for(
-                appends, words, self._options, beside_voltagent=self.noticed.voltagent, waits_for_locks=waits_for_locks
+                *(appends, words, tokens, self._options),
+                beside_voltagent=self.noticed.voltagent,
+                waits_for_locks=waits_for_locks,
             )
             answer = await self._fetch(sql, arguments, waits_for_locks=waits_for_locks)
             stored_at = {row["item"]: row["stored_at"] for row in answer}
@@ -138,6 +142,11 @@ class Appends:
             limit,
             "as the storage was told" if given else "which is the default",
         )
+
+
+async def _counted(appends: Sequence[Append]) -> list[str]:
+    messages = [message for append in appends for message in append.messages]
+    return await off_loop_if_long(sum(append.size for append in appends), stored_counts, messages)
 
 
 @dataclass(eq=False)
@@ -279,7 +288,8 @@ class BatchedAppends(Appends):
                 if append.answer.done():  # cancelled
                     continue
                 try:  # not earlier, so that waiting calls hold no rows in memory
-                    characters += append.make_rows(extract=extract)
+                    append.make_rows(extract=extract)
+                    characters += append.size
                 except Exception as error:  # the caller changed the content after the check
                     append.fail(error)
                     continue

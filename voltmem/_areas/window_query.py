@@ -46,6 +46,8 @@ class WindowQuery(ShapedQuery):
     """With tokens: how many a plain text has, beside its bytes."""
     bytes_a_token: int = 1
     """With tokens: how many bytes of a plain text are a token, at most."""
+    are_counted: bool = False
+    """With tokens: whether they are those that are stored beside messages, as the last column; not where it is NULL."""
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
@@ -67,8 +69,10 @@ class WindowQuery(ShapedQuery):
             of_it += f" AND coalesce(author, {owner_of(tables, conversation)}) = {user}"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
+        columns = message_columns(tables)
         if self.tokens is not None:
             newest = self._within_budget(statement, of_it)
+            columns += f", CASE WHEN NOT {IS_THEIRS} THEN tokens END AS tokens"
         else:
             limits = [since] if since else []
             if self.limit is not None:
@@ -79,9 +83,9 @@ class WindowQuery(ShapedQuery):
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
-                (SELECT true AS is_first, {message_columns(tables)} {of_it} ORDER BY created_at, seq LIMIT 1)
+                (SELECT true AS is_first, {columns} {of_it} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
-                (SELECT false, {message_columns(tables)} {newest})
+                (SELECT false, {columns} {newest})
             ) AS m ON true
             WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments
@@ -91,8 +95,10 @@ class WindowQuery(ShapedQuery):
         plain = f"""format IS NULL AND content_json IS NULL AND NOT {IS_THEIRS} AND {TYPE} = 'text'
                         AND {ROLE} NOT IN ('tool', 'function') AND pg_catalog.left(content, 1) NOT IN ('{{', '[')"""
         text = f"pg_catalog.octet_length(content) / {statement.argument('bytes_a_token')}::integer"
+        uncounted = f"{statement.argument('tokens_of_message')}::integer + {text}"
+        counted = f"coalesce(CASE WHEN {statement.argument('are_counted')} THEN tokens END, {uncounted})"
         # Others may be left out of the window, such as results without their call.
-        at_least = f"CASE WHEN {plain} THEN {statement.argument('tokens_of_message')}::integer + {text} ELSE 0 END"
+        at_least = f"CASE WHEN {plain} THEN {counted} ELSE 0 END"
         newest_first = "ORDER BY created_at DESC, seq DESC"
         # LIMIT of a subquery: the planner expects that it is a part of the rows, however many, so it walks the index.
         return f"""FROM (

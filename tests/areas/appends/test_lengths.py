@@ -220,12 +220,12 @@ def append_arguments(conversation: str, id: str, parent: str, limit: int, statem
     """The arguments of a statement that adds one message."""
     if statement == "add_message":
         message = [id, "user", "words", None, "text", None, None, None, None]
-        return [conversation, "ada", None, *message, limit, False, False, True, None, None, None]
+        return [conversation, "ada", None, *message, limit, False, False, True, None, None, None, None]
     calls: list[object] = [[conversation], ["ada"], [None], ["1"]]
     parents = [parent] if statement.endswith("parent") else None
     columns: list[object] = [[id], ["user"], ["words"], None, ["text"], *[None] * 4, parents, None]
     more: list[object] = [limit, False, False, None, None, None, None, True, *[None] * 6]
-    return [*calls, *columns, *more, parents is None]
+    return [*calls, *columns, *more, parents is None, None]
 
 
 @pytest.mark.parametrize("statement", ["add_message", "add_messages", "add_messages with a parent"])
