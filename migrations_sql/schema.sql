@@ -27,6 +27,7 @@ CREATE TABLE public.voltagent_memory_conversations (
     forked_up_to text,
     line_length bigint,
     line_end timestamp with time zone,
+    summary_id text,
     CONSTRAINT voltagent_memory_conversations_pkey PRIMARY KEY (id)
 );
 
@@ -253,6 +254,21 @@ CREATE TABLE public.voltagent_memory_conversation_memory (
     CONSTRAINT voltagent_memory_conversation_memory_operation UNIQUE (conversation_id, operation_id),
     CONSTRAINT voltagent_memory_conversation_memory_pkey PRIMARY KEY (conversation_id, version),
     CONSTRAINT voltagent_memory_conversation_memory_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
+);
+
+CREATE TABLE public.voltagent_memory_summaries (
+    conversation_id text NOT NULL,
+    id text NOT NULL,
+    content text NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    hash text NOT NULL,
+    usage json,
+    format text,
+    payload json,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT voltagent_memory_summaries_pkey PRIMARY KEY (conversation_id, id),
+    CONSTRAINT voltagent_memory_summaries_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES public.voltagent_memory_conversations(id) ON DELETE CASCADE
 );
 
 CREATE OR REPLACE FUNCTION public.voltagent_memory_add_message(of_conversation text, of_user text, of_resource text, new_id text, new_role text, new_content text, new_content_json text, new_type text, new_metadata text, new_format text, new_payload text, new_vector text, storage_limit bigint, archive boolean, patient boolean, limit_was_given boolean, user_hash text, began_at text, was_sent_at double precision, new_tokens text DEFAULT NULL::text)
@@ -661,6 +677,12 @@ BEGIN
                     tokens = excluded.tokens
                 RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
+                IF is_new AND created_ats[position] IS NOT NULL
+                    -- Otherwise a trigger does it, if the message has changed.
+                    OR NOT is_new AND to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
+                THEN
+                    PERFORM "public".voltagent_memory_leave_summaries(conversation, stored_at, is_new);
+                END IF;
                 IF is_new THEN
                     length := length + 1;
                 END IF;
@@ -1278,6 +1300,7 @@ DECLARE
     place_seq bigint;
     is_aside boolean;
     below_ids text[];
+    is_distributed CONSTANT boolean := to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL;
 BEGIN
     SELECT c.user_id INTO owner
         FROM "public".voltagent_memory_conversations AS c
@@ -1299,6 +1322,11 @@ BEGIN
             LIMIT 1;
         IF FOUND THEN
             PERFORM "public".voltagent_memory_unlink_messages(conversation, message_ids);
+        END IF;
+        IF is_distributed THEN
+            SELECT min(m.created_at) INTO place_time
+                FROM "public".voltagent_memory_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
         END IF;
         DELETE FROM "public".voltagent_memory_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
@@ -1340,6 +1368,11 @@ BEGIN
     IF dropped > 0 THEN
         IF up_to IS NOT NULL THEN
             PERFORM "public".voltagent_memory_restore_archived(conversation, storage_limit);
+        END IF;
+        IF is_distributed THEN  -- otherwise a trigger does it
+            PERFORM "public".voltagent_memory_leave_summaries(
+                conversation, CASE WHEN up_to IS NULL THEN place_time ELSE place_time + interval '1 microsecond' END, true
+            );
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE "public".voltagent_memory_conversations AS c
@@ -1531,6 +1564,7 @@ DECLARE
     source record;
     place record;
     memory record;
+    summary record;
     setting text;
 BEGIN
     is_found := false;
@@ -1616,6 +1650,21 @@ BEGIN
         $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
             place.seq;
     GET DIAGNOSTICS copied = ROW_COUNT;
+    -- The newest of each format.
+    FOR summary IN
+        SELECT DISTINCT ON (s.format) s.*
+        FROM "public".voltagent_memory_summaries AS s
+        WHERE s.conversation_id = source_id AND (up_to IS NULL OR s.last_at < place.created_at)
+        ORDER BY s.format, s.last_at DESC
+    LOOP
+        INSERT INTO "public".voltagent_memory_summaries
+            (conversation_id, id, content, first_at, last_at, hash, usage, format, payload, created_at)
+            VALUES (
+                new_id, summary.id, summary.content, summary.first_at, summary.last_at, summary.hash, summary.usage,
+                summary.format, summary.payload, summary.created_at
+            );
+        UPDATE "public".voltagent_memory_conversations AS c SET summary_id = summary.id WHERE c.id = new_id;
+    END LOOP;
     RETURN NEXT;
 END
 $function$;
@@ -1804,6 +1853,24 @@ BEGIN
         END IF;
     END LOOP;
     RETURN true;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_leave_summaries(conversation text, moment timestamp with time zone, is_new boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    -- A database that an upgrade has left half-way has no summaries yet.
+    IF to_regclass('"public".voltagent_memory_summaries') IS NOT NULL THEN
+        DELETE FROM "public".voltagent_memory_summaries AS s
+            WHERE s.conversation_id = conversation
+                AND (moment IS NULL OR s.last_at >= moment AND (is_new OR s.first_at <= moment));
+    END IF;
 END
 $function$;
 
@@ -2027,6 +2094,17 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_message_hash(role text, own_role text, type text, content text, content_json json, parts jsonb, format text, payload json)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT encode(sha256(convert_to(json_build_array(
+        role, own_role, type, content, content_json::text, parts::text, format, payload::text
+    )::text, 'UTF8')), 'hex')
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_move_head(conversation text, head text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -2073,6 +2151,9 @@ BEGIN
     UPDATE "public".voltagent_memory_messages AS m
         SET aside = false
         WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
+        PERFORM "public".voltagent_memory_leave_summaries(conversation, place_time + interval '1 microsecond', true);
+    END IF;
     RETURN true;
 END
 $function$;
@@ -2103,6 +2184,43 @@ BEGIN
             -- Locked, so that an append that counts now leaves the row; one that it is deleting does not count.
             SELECT 1 FROM "public".voltagent_memory_changed_lines AS l WHERE l.conversation_id = c.id FOR SHARE SKIP LOCKED
         );
+    RETURN NULL;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION public.voltagent_memory_note_changed_summary()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        DELETE FROM "public".voltagent_memory_summaries;
+    ELSIF TG_OP = 'DELETE' THEN
+        -- Not those of a conversation that is being deleted, which takes its summaries with it.
+        DELETE FROM "public".voltagent_memory_summaries AS s
+            WHERE s.conversation_id = ANY (ARRAY(
+                SELECT DISTINCT g.conversation_id
+                FROM gone AS g JOIN "public".voltagent_memory_conversations AS c ON c.id = g.conversation_id
+                WHERE c.summary_id IS NOT NULL
+            )) AND EXISTS (
+                SELECT 1 FROM gone AS g
+                WHERE g.conversation_id = s.conversation_id AND g.created_at >= s.first_at AND g.created_at <= s.last_at
+            );
+    ELSIF (OLD.conversation_id, OLD.aside, OLD.created_at, OLD.role, OLD.own_role, OLD.type, OLD.content, OLD.format, OLD.parts,
+            OLD.content_json::text, OLD.payload::text)
+        IS DISTINCT FROM (NEW.conversation_id, NEW.aside, NEW.created_at, NEW.role, NEW.own_role, NEW.type, NEW.content,
+            NEW.format, NEW.parts, NEW.content_json::text, NEW.payload::text)
+    THEN
+        -- A message that is stored again as it was changes nothing. One that leaves, joins or moves changes both places.
+        PERFORM "public".voltagent_memory_leave_summaries(OLD.conversation_id, OLD.created_at, false);
+        IF (OLD.conversation_id, OLD.created_at) IS DISTINCT FROM (NEW.conversation_id, NEW.created_at) THEN
+            PERFORM "public".voltagent_memory_leave_summaries(NEW.conversation_id, NEW.created_at, false);
+        END IF;
+    END IF;
     RETURN NULL;
 END
 $function$;
@@ -2561,6 +2679,97 @@ BEGIN
 END
 $function$;
 
+CREATE OR REPLACE FUNCTION public.voltagent_memory_store_summary(conversation text, of_user text, new_id text, new_content text, new_hash text, new_usage text, new_format text, new_payload text, before_id text, head_id text, first timestamp with time zone, last timestamp with time zone, message_ids text[], hashes text[], storage_limit bigint, archive boolean, limit_is_given boolean)
+ RETURNS TABLE(owner text, begins_at timestamp with time zone, stored_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    -- That column of the messages if VoltAgent has made it, as in drop_messages.
+    user_id text := 'default';
+    before record;
+    found_ids text[];
+    found_hashes text[];
+    missing integer;
+    length bigint;
+    oldest timestamptz;
+BEGIN
+    SELECT c.user_id INTO owner
+        FROM "public".voltagent_memory_conversations AS c
+        WHERE c.id = conversation AND c.user_id = of_user AND c.deleted_at IS NULL
+        FOR NO KEY UPDATE;
+    SELECT s.first_at, s.created_at INTO begins_at, stored_at
+        FROM "public".voltagent_memory_summaries AS s
+        WHERE s.conversation_id = conversation AND s.id = new_id;
+    IF owner IS NULL OR stored_at IS NOT NULL THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT s.id, s.first_at, s.last_at INTO before
+        FROM "public".voltagent_memory_summaries AS s
+        WHERE s.conversation_id = conversation AND (s.format IS NULL OR s.format = new_format)
+        ORDER BY s.last_at DESC LIMIT 1;
+    IF before.id IS DISTINCT FROM before_id THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    SELECT array_agg(message_id ORDER BY created_at, seq),
+            array_agg("public".voltagent_memory_message_hash(
+                role, own_role, type, content, content_json, parts, format, payload
+            ) ORDER BY created_at, seq)
+        INTO found_ids, found_hashes
+        FROM "public".voltagent_memory_messages
+        WHERE conversation_id = conversation AND archived = ANY ('{false,true}') AND NOT aside
+            AND user_id IN (of_user, 'default') AND message_id IS DISTINCT FROM head_id
+            AND created_at > coalesce(before.last_at, '-infinity') AND created_at <= last;
+    missing := cardinality(message_ids) - coalesce(cardinality(found_ids), 0);
+    IF missing < 0 OR message_ids[missing + 1:] <> coalesce(found_ids, '{}')
+        OR hashes[missing + 1:] <> coalesce(found_hashes, '{}')
+    THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF missing > 0 THEN
+        -- The first ones are gone. The limit has deleted them if there is no room for another message; otherwise somebody.
+        SELECT count(*) INTO length
+            FROM "public".voltagent_memory_messages
+            WHERE conversation_id = conversation AND NOT archived AND NOT aside;
+        PERFORM 1 FROM pg_catalog.pg_attribute AS a
+            WHERE a.attrelid = '"public".voltagent_memory_messages'::regclass AND a.attname = 'user_id' AND NOT a.attisdropped;
+        IF archive OR storage_limit IS NULL OR length < storage_limit OR FOUND AND NOT limit_is_given THEN
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+
+    begins_at := coalesce(before.first_at, first);
+    stored_at := clock_timestamp();
+    INSERT INTO "public".voltagent_memory_summaries
+        (conversation_id, id, content, first_at, last_at, hash, usage, format, payload, created_at)
+        VALUES (
+            conversation, new_id, new_content, begins_at, last, new_hash, new_usage::json, new_format,
+            new_payload::json, stored_at
+        );
+    UPDATE "public".voltagent_memory_conversations AS c SET summary_id = new_id WHERE c.id = conversation;
+
+    -- Of the summaries that end before the oldest message, no change leaves any but the last in use.
+    IF storage_limit IS NOT NULL AND NOT archive THEN
+        SELECT min(created_at) INTO oldest FROM "public".voltagent_memory_messages WHERE conversation_id = conversation;
+        SELECT max(s.last_at) INTO oldest
+            FROM "public".voltagent_memory_summaries AS s
+            WHERE s.conversation_id = conversation AND s.format IS NOT DISTINCT FROM new_format AND s.last_at < oldest;
+        DELETE FROM "public".voltagent_memory_summaries AS s
+            WHERE s.conversation_id = conversation AND s.format IS NOT DISTINCT FROM new_format AND s.last_at < oldest;
+    END IF;
+    RETURN NEXT;
+END
+$function$;
+
 CREATE OR REPLACE FUNCTION public.voltagent_memory_tell_watchers()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2682,6 +2891,8 @@ REVOKE EXECUTE ON FUNCTION public.voltagent_memory_drop_unused_file() FROM PUBLI
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_note_changed_line() FROM PUBLIC;
 
+REVOKE EXECUTE ON FUNCTION public.voltagent_memory_note_changed_summary() FROM PUBLIC;
+
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_refer_to_files() FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION public.voltagent_memory_tell_watchers() FROM PUBLIC;
@@ -2701,6 +2912,12 @@ CREATE TRIGGER voltagent_memory_line_insert AFTER INSERT ON public.voltagent_mem
 CREATE TRIGGER voltagent_memory_line_truncate AFTER TRUNCATE ON public.voltagent_memory_messages FOR EACH STATEMENT EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
 
 CREATE TRIGGER voltagent_memory_line_update AFTER UPDATE OF conversation_id, archived, aside, created_at ON public.voltagent_memory_messages FOR EACH ROW WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_line();
+
+CREATE TRIGGER voltagent_memory_summary_delete AFTER DELETE ON public.voltagent_memory_messages REFERENCING OLD TABLE AS gone FOR EACH STATEMENT WHEN ((current_setting('voltmem.is_adding'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
+
+CREATE TRIGGER voltagent_memory_summary_truncate AFTER TRUNCATE ON public.voltagent_memory_messages FOR EACH STATEMENT EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
+
+CREATE TRIGGER voltagent_memory_summary_update AFTER UPDATE ON public.voltagent_memory_messages FOR EACH ROW WHEN ((old.archived = new.archived)) EXECUTE FUNCTION public.voltagent_memory_note_changed_summary();
 
 CREATE TRIGGER voltagent_memory_tell_watchers AFTER INSERT OR DELETE ON public.voltagent_memory_conversations FOR EACH ROW EXECUTE FUNCTION public.voltagent_memory_tell_watchers();
 

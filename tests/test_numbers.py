@@ -121,6 +121,7 @@ async def test_a_memory_refuses_what_is_no_count(storage: PostgresStorage) -> No
         lambda value: memory.messages(limit=value),
         lambda value: memory.messages(turns=value),
         lambda value: memory.exchanges(value),
+        lambda value: memory.compact(lambda *_: "text", keep_turns=value),
         lambda value: memory.newest_messages(value),
         lambda value: memory.messages_since("form", value),
         lambda value: memory.messages_since("form", 1, limit=value),

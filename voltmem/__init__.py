@@ -5,6 +5,7 @@ An async conversation store for Python agents, on PostgreSQL.
 results, its errors, and helpers.
 """
 
+from voltmem._agents.compaction import Summarize
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
 from voltmem._agents.protocol import Memory
@@ -22,11 +23,13 @@ from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import Highlight, SearchHit, SearchResults, as_html
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
+from voltmem._areas.summaries import Summary
 from voltmem._areas.transfer.models import (
     ImportedConversation,
     ImportedMemory,
     ImportedMessage,
     ImportedPayload,
+    ImportedSummary,
     ImportResult,
     Renamed,
     Skipped,
@@ -107,6 +110,7 @@ __all__ = [
     "ImportedMemory",
     "ImportedMessage",
     "ImportedPayload",
+    "ImportedSummary",
     "InvalidInputError",
     "InvalidLineError",
     "InvalidOptionError",
@@ -147,6 +151,8 @@ __all__ = [
     "StorageClosedError",
     "StoredFile",
     "StoredFileNotFoundError",
+    "Summarize",
+    "Summary",
     "TimelineEvent",
     "UnreadableError",
     "Unset",

@@ -11,6 +11,7 @@ from asyncpg import Record
 from pydantic import BaseModel, JsonValue
 
 import voltmem
+from voltmem._agents.compaction import Summarize
 from voltmem._agents.memory import MessageT
 from voltmem._areas.branches import BranchingPoint
 from voltmem._areas.changes import Change
@@ -22,6 +23,7 @@ from voltmem._areas.pruning import Pruned
 from voltmem._areas.search import SearchResults
 from voltmem._areas.shares import Share, SharedConversation
 from voltmem._areas.sidebar import ConversationItem, ConversationList
+from voltmem._areas.summaries import Summary
 from voltmem._areas.transfer.models import ImportedConversations, ImportResult, Lines
 from voltmem._areas.users import Usage
 from voltmem._areas.working_memory import MemorySchema, MemoryScope, MemoryVersion, MergeRules, ToolForm, WorkingMemory
@@ -234,6 +236,37 @@ class ConversationMemory:
         Add messages: all, or none and an error. Returns them as stored. Errors as in add().
 
         Readers never see a tool call without its results if you add them together.
+        """
+    def compact(self, summarize: Summarize, *, keep_turns: int = 6) -> Summary | None:
+        """
+        Summarise what is older than the last turns. Returns the summary, with which windows begin from now on.
+
+        ::
+
+            def summarize(messages: list[Message], before: str | None) -> str: ...
+
+            memory.compact(summarize)
+
+        messages() then returns the system message, a message with the role "system" and the type "summary", and the
+        messages after those that it stands for. Everything else shows every message: get_messages(), the sidebar, the
+        search, an export.
+
+        Args:
+            summarize: A function of the messages, and of the text of the summary in use, which the new one takes in;
+                None: there is none. It returns the text, or the text and a dict of what making it has used. A function
+                that is not asynchronous runs in a thread.
+            keep_turns: How many of the last turns stay as they are, 1 or more.
+
+        Returns None, and changes nothing, if nothing is older, or if the messages or the summary before were changed
+        meanwhile: of two processes that compact at once, one does. A summary ends before a call without a result, and
+        before one that waits for approval.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+            InvalidInputError: summarize returned something else than text, or blank text.
+            Exception: Whatever summarize raises. After any error the window is as it was.
+
+        Reads all messages after the summary in use, archived ones too. Two round trips; no connection is held between.
         """
     def clear(self) -> int:
         """

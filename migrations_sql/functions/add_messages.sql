@@ -1,4 +1,4 @@
--- version 10
+-- version 11
 -- add_messages: add the messages of one or more calls to one or more conversations.
 --
 -- A function, because all parts of a single WITH statement share the snapshot that was taken before it waited for the
@@ -384,6 +384,12 @@ BEGIN
                     tokens = excluded.tokens
                 RETURNING m.created_at, m.xmax = 0 INTO stored_at, is_new;
                 activity := greatest(activity, stored_at);
+                IF is_new AND created_ats[position] IS NOT NULL
+                    -- Otherwise a trigger does it, if the message has changed.
+                    OR NOT is_new AND to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
+                THEN
+                    PERFORM {schema}.{prefix}_leave_summaries(conversation, stored_at, is_new);
+                END IF;
                 IF is_new THEN
                     length := length + 1;
                 END IF;

@@ -1,4 +1,4 @@
--- version 6
+-- version 7
 -- drop_messages: delete messages of a conversation: the given ones, those after a given one, or all.
 --
 -- A function, because it waits for concurrent writers of the conversation and must act on what they committed. All
@@ -43,6 +43,7 @@ DECLARE
     place_seq bigint;
     is_aside boolean;
     below_ids text[];
+    is_distributed CONSTANT boolean := to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL;
 BEGIN
     SELECT c.user_id INTO owner
         FROM {schema}.{prefix}_conversations AS c
@@ -64,6 +65,11 @@ BEGIN
             LIMIT 1;
         IF FOUND THEN
             PERFORM {schema}.{prefix}_unlink_messages(conversation, message_ids);
+        END IF;
+        IF is_distributed THEN
+            SELECT min(m.created_at) INTO place_time
+                FROM {schema}.{prefix}_messages AS m
+                WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids);
         END IF;
         DELETE FROM {schema}.{prefix}_messages AS m
             WHERE m.conversation_id = conversation AND m.message_id = ANY (message_ids)
@@ -105,6 +111,11 @@ BEGIN
     IF dropped > 0 THEN
         IF up_to IS NOT NULL THEN
             PERFORM {schema}.{prefix}_restore_archived(conversation, storage_limit);
+        END IF;
+        IF is_distributed THEN  -- otherwise a trigger does it
+            PERFORM {schema}.{prefix}_leave_summaries(
+                conversation, CASE WHEN up_to IS NULL THEN place_time ELSE place_time + interval '1 microsecond' END, true
+            );
         END IF;
         -- Update the row without changing it, so that the trigger notifies the watchers.
         UPDATE {schema}.{prefix}_conversations AS c

@@ -1,5 +1,6 @@
--- version 3
--- fork_conversation: copy the line of a conversation, up to one of its messages, and its working memory.
+-- version 4
+-- fork_conversation: copy the line of a conversation, up to one of its messages, its working memory, and the
+-- summaries of what is before that message.
 --
 -- A function, because a single statement would pass the rows of its parts to all workers of Citus. Here only the two that
 -- have the conversation and its copy are asked.
@@ -45,6 +46,7 @@ DECLARE
     source record;
     place record;
     memory record;
+    summary record;
     setting text;
 BEGIN
     is_found := false;
@@ -130,6 +132,21 @@ BEGIN
         $copy$ USING source_id, new_id, storage_limit, source.user_id, CASE WHEN up_to IS NOT NULL THEN place.created_at END,
             place.seq;
     GET DIAGNOSTICS copied = ROW_COUNT;
+    -- The newest of each format.
+    FOR summary IN
+        SELECT DISTINCT ON (s.format) s.*
+        FROM {schema}.{prefix}_summaries AS s
+        WHERE s.conversation_id = source_id AND (up_to IS NULL OR s.last_at < place.created_at)
+        ORDER BY s.format, s.last_at DESC
+    LOOP
+        INSERT INTO {schema}.{prefix}_summaries
+            (conversation_id, id, content, first_at, last_at, hash, usage, format, payload, created_at)
+            VALUES (
+                new_id, summary.id, summary.content, summary.first_at, summary.last_at, summary.hash, summary.usage,
+                summary.format, summary.payload, summary.created_at
+            );
+        UPDATE {schema}.{prefix}_conversations AS c SET summary_id = summary.id WHERE c.id = new_id;
+    END LOOP;
     RETURN NEXT;
 END
 $fork_conversation$;

@@ -1,4 +1,4 @@
--- version 5
+-- version 6
 -- move_head: end the line of a conversation with a message. The caller has locked the conversation.
 --
 -- The messages after the branching point leave the line: they get "aside". The messages from the branching point to the
@@ -54,6 +54,9 @@ BEGIN
     UPDATE {schema}.{prefix}_messages AS m
         SET aside = false
         WHERE m.conversation_id = conversation AND m.message_id = ANY (joins);
+    IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN  -- otherwise a trigger does it
+        PERFORM {schema}.{prefix}_leave_summaries(conversation, place_time + interval '1 microsecond', true);
+    END IF;
     RETURN true;
 END
 $move_head$;

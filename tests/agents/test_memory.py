@@ -28,6 +28,8 @@ from voltmem import (
     Memory,
     Message,
     PostgresStorage,
+    Summarize,
+    Summary,
     UserStorage,
 )
 
@@ -487,6 +489,9 @@ class Notes:
 
     async def add_turn(self, messages: Any) -> list[Message]:
         return [await self.add(message) for message in messages]
+
+    async def compact(self, summarize: Summarize, *, keep_turns: int = 6) -> Summary | None:
+        return None
 
     async def clear(self) -> int:
         count = len(self._kept)

@@ -44,6 +44,7 @@ async def storage(
         INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'f', '1'), ('b1', 'f', '1');
         INSERT INTO {tables.user_memory} (user_id, version, content, change) VALUES ('bob', 1, 'tea', 'set');
         INSERT INTO {tables.shares} (token, conversation_id) VALUES ('t2', 'b1');
+        INSERT INTO {tables.summaries} SELECT id, 's1', 'words', now(), now(), '' FROM {tables.conversations};
         INSERT INTO {tables.agent_history} (id, agent_id, userid) VALUES ('h2', 'a1', 'bob'), ('h3', 'a1', NULL);
         INSERT INTO {tables.agent_history_steps} (key, value, history_id, agent_id) VALUES ('s2', '1', 'h2', 'a1');
         INSERT INTO {tables.agent_history_timeline_events}

@@ -72,6 +72,19 @@ async def save_payload(storage: PostgresStorage) -> None:
     await NativeMemory(storage, "ada", "c1").save_payload({"n": 1}, "test")
 
 
+async def compact(storage: PostgresStorage) -> None:
+    """Summarise twice: the first summary is read, and the limit leaves no room for a third."""
+    memory = storage.conversation("ada", "c1")
+    for turn in range(2):
+        await memory.add_turn([{"role": role, "content": f"{turn}"} for role in ("user", "assistant", "user")])
+        await memory.compact(lambda messages, _: f"{len(messages)} messages", keep_turns=1)
+
+
+async def add_with_a_time(storage: PostgresStorage) -> None:
+    """Add a message whose place may be within a summary."""
+    await storage.add_message({"role": "user", "content": "Hello", "created_at": "2002-01-01T00:00:00Z"}, "ada", "c1")
+
+
 async def remember(storage: PostgresStorage) -> None:
     """Write the working memory of a user in each way that has a function of its own."""
     memory = storage.working_memory("ada")
@@ -87,7 +100,8 @@ MORE: Final[Mapping[str, Callable[[PostgresStorage], Awaitable[object]]]] = {
         each.__name__: each
         for each in (
             *(index_and_forget, watch, give_away, delete_in_branches, first_turn, load_line, within_quotas),
-            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember),
+            *(save_payload, add_while_watched, add_after_changes, add_beyond_the_limit, remember, compact),
+            *(add_with_a_time,),
         )
     },
 }

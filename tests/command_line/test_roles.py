@@ -78,6 +78,7 @@ NEEDED: Final[Mapping[str, str]] = {
     "changed_lines": "add_message add_after_changes add_after_changes",
     "user_memory": "remember remember delete_user",
     "conversation_memory": "set_working_memory set_working_memory set_working_memory",
+    "summaries": "compact compact add_with_a_time",
     "watchers": "delete_user watch watch delete_user",
     "deleted_users": "delete_user delete_user delete_user delete_user",
     "quota_counts": "within_quotas within_quotas within_quotas delete_user",
@@ -103,11 +104,13 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "index_words": "index_and_forget",
     "json_object_of": "remember",
     "keep_file": "import_conversations",
+    "leave_summaries": "add_with_a_time",
     "line_to": "load_line",
     "look_at_memory": "get_working_memory",
     "memory_history": "remember",
     "merge_patch": "merge_message_metadata",
     "message_before": "branch_conversation",
+    "message_hash": "compact",
     "move_head": "branch_conversation",
     "notify_watchers": "add_while_watched",
     "path_to_line": "get_shared_conversation",
@@ -118,6 +121,7 @@ NEEDED_FUNCTIONS: Final[Mapping[str, str]] = {
     "require_room": "within_quotas",
     "restore_archived": "rewind_conversation",
     "save_payload": "save_payload",
+    "store_summary": "compact",
     "unite": "remember",
     "unlink_messages": "delete_in_branches",
     "usage": "get_usage",
@@ -502,7 +506,8 @@ async def trial(connection: Connection, schema: str, migrated: str, tables: Tabl
         f"CREATE TABLE {schema}.{PREFIX}_users (id text); CREATE TABLE {schema}.{PREFIX}_steps (id text)"
     )
     await connection.execute(
-        f"INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'test', '1')"
+        f"INSERT INTO {tables.payloads} (conversation_id, format, payload) VALUES ('c1', 'test', '1');"
+        f"INSERT INTO {tables.summaries} VALUES ('c1', 's1', 'words', now(), now(), '')"
     )
     await connection.execute(f"CREATE ROLE {admin} CREATEROLE; ALTER SCHEMA {schema} OWNER TO {admin}")
     everything = await connection.fetch(

@@ -368,6 +368,6 @@ def test_the_functions_that_write_are_known() -> None:
 
 
 # These are called by triggers, and by no statement.
-IN_TRIGGERS = {"drop_unused_file", "note_changed_line", "refer_to_files", "tell_watchers"}
+IN_TRIGGERS = {"drop_unused_file", "note_changed_line", "note_changed_summary", "refer_to_files", "tell_watchers"}
 # It notes what VoltAgent has changed. Whoever asks again finds it noted, so an answer that is lost is that of a read.
 NOTING = {"look_at_memory"}

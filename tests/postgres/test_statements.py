@@ -38,6 +38,7 @@ from voltmem._areas.search import SearchStatements
 from voltmem._areas.sessions import SessionStatements
 from voltmem._areas.shares import ShareStatements
 from voltmem._areas.sidebar import SidebarQuery, SidebarStatements
+from voltmem._areas.summaries import SummaryStatements
 from voltmem._areas.transfer.exports import ExportStatements
 from voltmem._areas.transfer.growth import GrowthStatements
 from voltmem._areas.transfer.imports import ImportStatements
@@ -63,7 +64,7 @@ GROUPS: tuple[Callable[[Tables], object], ...] = (
     *(NativeStatements, BranchStatements, SidebarStatements, SearchStatements, ShareStatements, ExportStatements),
     *(FileStatements, SweepStatements, ForkStatements, UserStatements, DeletedUserStatements, ImportStatements),
     *(GrowthStatements, QuotaStatements, SessionStatements, ChangeStatements, ListenerStatements, DerivedStatements),
-    WorkingMemoryStatements,
+    *(WorkingMemoryStatements, SummaryStatements),
 )
 """The statements whose text does not depend on the arguments."""
 
@@ -78,6 +79,8 @@ def statements(tables: Tables) -> Iterator[str]:
     for user, limit in product(OWNERS, (None, 5)):
         for turns, exchanges in ((None, None), (3, None), (None, 3)):
             yield WindowQuery("c", user, limit, turns, exchanges).sql(tables)[0]
+            for format in (None, "f"):
+                yield WindowQuery("c", "u", limit, turns, summarised=True, format=format).sql(tables)[0]
     for user, resource, limit, offset in product(OWNERS, (None, "r"), (None, 5), (0, 5)):
         for order, direction, last in product(ORDERS, DIRECTIONS, LAST_OF_A_PAGE):
             yield ConversationQuery(user, resource, limit, offset, order, direction, last).sql(tables)[0]

@@ -41,6 +41,8 @@ from voltmem import (
     SharedConversation,
     Skipped,
     Storage,
+    Summarize,
+    Summary,
     TimelineEvent,
     Unset,
     UserConversations,
@@ -295,7 +297,13 @@ async def memory(storage: Storage, ada: UserStorage, message: Message, several: 
     assert_type(await memory.messages(turns=3), list[Message])
     assert_type(await memory.exchanges(3), list[tuple[Message, Message]])
     assert_type(await memory.title("Named", if_unset=True), Conversation)
+    assert_type(await memory.compact(summarise, keep_turns=3), Summary | None)
+    assert_type(await memory.compact(lambda messages, before: f"{before}{messages[0].text}"), Summary | None)
     assert_type(await memory.clear(), int)
+
+
+async def summarise(messages: list[Message], before: str | None) -> tuple[str, dict[str, int]]:
+    return "a summary", {"input_tokens": len(messages)}
 
 
 class Notes:
@@ -323,6 +331,9 @@ class Notes:
 
     async def add_turn(self, messages: Iterable[Message | Mapping[str, object]]) -> list[Message]:
         return [await self.add(message) for message in messages]
+
+    async def compact(self, summarize: Summarize, *, keep_turns: int = 6) -> Summary | None:
+        return None
 
     async def clear(self) -> int:
         self._kept.clear()

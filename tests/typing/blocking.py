@@ -25,6 +25,7 @@ from voltmem import (
     SearchResults,
     Share,
     SharedConversation,
+    Summary,
     TimelineEvent,
 )
 from voltmem.importers import from_openai
@@ -101,6 +102,7 @@ def memory(storage: Storage, ada: UserStorage, message: Message) -> None:
     assert_type(memory.add_turn([message]), list[Message])
     assert_type(memory.messages(turns=3), list[Message])
     assert_type(memory.exchanges(3), list[tuple[Message, Message]])
+    assert_type(memory.compact(lambda messages, before: "a summary"), Summary | None)
 
 
 def iterators(storage: Storage, ada: UserStorage) -> None:

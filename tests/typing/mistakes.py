@@ -150,6 +150,8 @@ async def memory(storage: PostgresStorage, ada: UserStorage, memory: Conversatio
     await memory.add("Hello")  # type: ignore[arg-type]
     await memory.add_turn(message)  # type: ignore[arg-type]
     await memory.title(None)  # type: ignore[arg-type]
+    await memory.compact("a summary")  # type: ignore[arg-type]
+    await memory.compact(lambda messages, before: 7)  # type: ignore[arg-type, return-value]
 
 
 async def scopes(storage: PostgresStorage, bound: BoundStorage, ada: UserStorage, message: Message) -> None:

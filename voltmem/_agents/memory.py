@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final, Self, TypeAlias, TypeVar, Unpack
 
+from voltmem._agents.compaction import KEEP_TURNS, Summarize, check_summarize, compact
 from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
+from voltmem._agents.seen import Seen
 from voltmem._agents.short_results import with_short_results
 from voltmem._agents.windows import check_window, exchanges, only_speak, tool_turns, window
 from voltmem._areas.area import access, off_loop_if_long
@@ -20,11 +22,12 @@ from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
+from voltmem._areas.summaries import Summary, quoted, read_range
 from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter, tokens_of
 from voltmem._areas.window_query import WindowQuery
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
-from voltmem._values import MAX_BIGINT, UNSET, Unset, check_flag, check_id, check_text, check_user, uuid7
+from voltmem._values import MAX_BIGINT, UNSET, Unset, check_count, check_flag, check_id, check_text, check_user, uuid7
 from voltmem.errors import ConversationNotFoundError
 from voltmem.models import Conversation, Message, MessageLike, messages_of
 from voltmem.options import DEFAULT_RESOURCE_ID, Window
@@ -36,8 +39,6 @@ _ROWS_BEYOND: Final = 8
 _ALL: Final = 2**31
 # How many bytes of text a tokenizer makes one token of, at most: long runs of spaces.
 _MOST_BYTES_A_TOKEN: Final = 256
-# How many ids of messages a handle remembers: enough for all answers that grow at a time.
-_MESSAGES_SEEN: Final = 1000
 
 MessageT = TypeVar("MessageT", bound=Message)
 FromRow: TypeAlias = Callable[[Iterable[Any]], MessageT]
@@ -52,28 +53,6 @@ class MemoryStatements:
             SELECT user_deleted_at, is_deleted, {CONVERSATION_NAMES}
             FROM {tables.ensure_conversation}($1, $2, $5, $3, '{{}}', NULL, NULL, true, $4, $6, $7)
             {room(tables, "ARRAY[$2]", before="WHERE ", conversations="is_new")}"""
-
-
-class Seen:
-    """
-    What a handle has read or written: its conversation, and messages. It does not create them again.
-
-    Who deleted them for good must not see them come back from a run that was under way. For the same reason it has the
-    time at which the handle was made: the conversation is not created if the user was deleted since.
-    """
-
-    def __init__(self) -> None:
-        self.began_at = time.monotonic()
-        self.conversation = False
-        self.messages: dict[str, None] = {}
-
-    def add(self, messages: Iterable[Message], storage_limit: int | None) -> None:
-        """Remember messages that were stored: the newest that the limit of the storage has not deleted."""
-        self.conversation = True
-        self.messages.update((message.id, None) for message in messages)
-        most = _MESSAGES_SEEN if storage_limit is None else min(storage_limit, _MESSAGES_SEEN)
-        for id in [*self.messages][: max(len(self.messages) - most, 0)]:
-            del self.messages[id]
 
 
 class ConversationMemory:
@@ -255,7 +234,8 @@ class ConversationMemory:
         quote = quote_moments(unseen(moments, self._id, found))
         if quote is None:
             return found
-        system = [message for message in found[:1] if message.role in SYSTEM_ROLES]
+        # After the system message, and the summary.
+        system = [*takewhile(lambda message: message.role in SYSTEM_ROLES, found[:2])]
         return [*system, make(quote), *found[len(system) :]]
 
     async def _of_tokens(
@@ -269,11 +249,16 @@ class ConversationMemory:
             tokens_of_message=TOKENS_OF_MESSAGE,
             bytes_a_token=_MOST_BYTES_A_TOKEN if callable(count) else BYTES_A_TOKEN,
             are_counted=count == STORED_COUNTS,
+            summarised=True,
         )
+        before = 0
         while True:
             first, newest, counts = await self._read_counted(from_row, query)
             weigh = partial(_weight, counts=counts, count=counter(count))
-            all_read = not newest or newest[0].id == first[0].id
+            # After a summary, the first of all is never among them: the next look finds no more.
+            is_end = len(first) > 1 and len(newest) == before
+            all_read = not newest or is_end or newest[0].id == first[0].id
+            before = len(newest)
             system, found = _without_system(first, newest)
             room = tokens - sum(map(weigh, system))
             size = sum(len(message.content) for message in found if isinstance(message.content, str))
@@ -286,12 +271,12 @@ class ConversationMemory:
             query = replace(query, limit=4 * (query.limit or 1), tokens=4 * (query.tokens or 1))
 
     async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:
-        query = WindowQuery(self._id, self._user_id, turns=turns)
+        query = WindowQuery(self._id, self._user_id, turns=turns, summarised=True)
         system, found = _without_system(*await self._read(from_row, query))
         return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
 
     async def _of_limit(self, from_row: FromRow[MessageT], most: int | None) -> list[MessageT]:
-        query = WindowQuery(self._id, self._user_id, limit=most)
+        query = WindowQuery(self._id, self._user_id, limit=most, summarised=True)
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
             first, rows = await self._rows(replace(query, limit=read))
@@ -310,7 +295,7 @@ class ConversationMemory:
             read *= 4
 
     async def _read(self, from_row: FromRow[MessageT], query: WindowQuery) -> tuple[list[MessageT], list[MessageT]]:
-        """Return the conversation's first message, if there is one, and the messages of the query, oldest first."""
+        """Return the first message and the summary of the conversation, if any, and the query's, oldest first."""
         first, newest_first = await self._rows(query)
         return [from_row(row) for row in first], [from_row(row) for row in reversed(newest_first)]
 
@@ -330,11 +315,15 @@ class ConversationMemory:
         return [counted(row) for row in first], [counted(row) for row in reversed(newest_first)], counts
 
     async def _rows(self, query: WindowQuery) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
-        """Return the row of the conversation's first message, if there is one, and those of the query, newest first."""
+        """Return the rows of the first message and of the summary, if any, and those of the query, newest first."""
         sql, arguments = query.sql(self._access.options.tables)
         rows = [tuple(row) for row in await self._access.executor.fetch(sql, *arguments)]
         self._check_owner(rows[0][0] if rows else None)
-        return [row[2:] for row in rows if row[1]], [row[2:] for row in rows if row[1] is False]
+        begun: list[Sequence[Any]] = [row[2:] for row in rows if row[1]]
+        # The row of a conversation without messages has nothing but the owner.
+        summaries = [row[2:] for row in rows if row[1] is None and row[2] is not None]
+        begun += [(*row[:2], quoted(row[2]), *row[3:]) for row in summaries]
+        return begun, [row[2:] for row in rows if row[1] is False]
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -396,6 +385,47 @@ class ConversationMemory:
             raise ConversationNotFoundError(self._id, self._user_id)
         self._seen.conversation |= owner is not None
 
+    # --- summaries --------------------------------------------------------------------------------------------
+
+    async def compact(self, summarize: Summarize, *, keep_turns: int = KEEP_TURNS) -> Summary | None:
+        """
+        Summarise what is older than the last turns. Returns the summary, with which windows begin from now on.
+
+        ::
+
+            async def summarize(messages: list[Message], before: str | None) -> str: ...
+
+            await memory.compact(summarize)
+
+        messages() then returns the system message, a message with the role "system" and the type "summary", and the
+        messages after those that it stands for. Everything else shows every message: get_messages(), the sidebar, the
+        search, an export.
+
+        Args:
+            summarize: A function of the messages, and of the text of the summary in use, which the new one takes in;
+                None: there is none. It returns the text, or the text and a dict of what making it has used. A function
+                that is not asynchronous runs in a thread.
+            keep_turns: How many of the last turns stay as they are, 1 or more.
+
+        Returns None, and changes nothing, if nothing is older, or if the messages or the summary before were changed
+        meanwhile: of two processes that compact at once, one does. A summary ends before a call without a result, and
+        before one that waits for approval.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's.
+            InvalidInputError: summarize returned something else than text, or blank text.
+            Exception: Whatever summarize raises. After any error the window is as it was.
+
+        Reads all messages after the summary in use, archived ones too. Two round trips; no connection is held between.
+        """
+        check_summarize(summarize)
+        check_count("keep_turns", keep_turns, minimum=1)
+        found = await read_range(self._access, self._user_id, self._id)
+        self._check_owner(found.owner)
+        return await compact(self._access, self._user_id, self._id, found, summarize, keep_turns)
+
+    # --- deleting, and the title ------------------------------------------------------------------------------
+
     async def clear(self) -> int:
         """
         Delete all messages. Returns how many, archived ones included; the conversation stays.
@@ -449,7 +479,7 @@ def _fitting(
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:
-    """Return the system message that the conversation begins with, if any, and the other messages."""
+    """Return the system message that the conversation begins with, and the summary, if any, and the other messages."""
     if not first or first[0].role not in SYSTEM_ROLES:
-        return [], found
+        return first[1:], found
     return first, found[1:] if found and found[0].id == first[0].id else found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from voltmem._agents.compaction import Summarize
+from voltmem._areas.summaries import Summary
 from voltmem.models import Conversation, Message, MessageLike
 from voltmem.tokens import CountTokens, Encoding
 
@@ -61,6 +63,10 @@ class Memory(Protocol):
 
     async def add_turn(self, messages: Iterable[MessageLike]) -> list[Message]:
         """Add messages: all, or none and an error. Returns them as stored."""
+        ...
+
+    async def compact(self, summarize: Summarize, *, keep_turns: int = ...) -> Summary | None:
+        """Summarise what is older than the last turns. Returns the summary with which windows begin from now on."""
         ...
 
     async def clear(self) -> int:

@@ -17,6 +17,7 @@ from voltmem._areas.queries import (
     message_columns,
     owner_of,
 )
+from voltmem._areas.summaries import AS_MESSAGE, END_OF_SUMMARY, summary_of
 from voltmem._tables import Tables
 from voltmem._values import ANY_USER, check_count, check_id, check_owner
 from voltmem.models import Owner
@@ -48,6 +49,10 @@ class WindowQuery(ShapedQuery):
     """With tokens: how many bytes of a plain text are a token, at most."""
     are_counted: bool = False
     """With tokens: whether they are those that are stored beside messages, as the last column; not where it is NULL."""
+    summarised: bool = False
+    """With a user_id: only messages after the summary in use, which is a row, too, without is_first."""
+    format: str | None = None
+    """The format of a framework whose own summaries are used, too."""
 
     def __post_init__(self) -> None:
         check_id(conversation_id=self.conversation_id)
@@ -58,7 +63,7 @@ class WindowQuery(ShapedQuery):
 
     def _shape(self) -> tuple[object, ...]:
         given = (number is None for number in (self.limit, self.turns, self.exchanges, self.tokens))
-        return WindowQuery, self.user_id is ANY_USER, *given
+        return WindowQuery, self.user_id is ANY_USER, self.summarised, self.format is None, *given
 
     def _select(self, tables: Tables) -> tuple[str, Sequence[str]]:
         statement = Select()
@@ -67,10 +72,19 @@ class WindowQuery(ShapedQuery):
         if self.user_id is not ANY_USER:
             user = statement.argument("user_id")
             of_it += f" AND coalesce(author, {owner_of(tables, conversation)}) = {user}"
+        whole, columns, counted = of_it, message_columns(tables), self.tokens is not None
+        begun: list[str] = []
+        summary = ""
+        if self.summarised:
+            format = None if self.format is None else statement.argument("format")
+            begun = [f"summary AS ({summary_of(tables, conversation, '$2', format)})"]
+            of_it += f" AND created_at > {END_OF_SUMMARY}"
+            count = ", NULL::integer" if counted else ""
+            summary = f"UNION ALL (SELECT NULL::boolean, {AS_MESSAGE}{count} FROM summary)"
         spoken = "" if self.exchanges is None else f" AND {_SPOKEN}"
         start, since = self._start(statement, of_it)
-        columns = message_columns(tables)
-        if self.tokens is not None:
+        begun += [start] if start else []
+        if counted:
             newest = self._within_budget(statement, of_it)
             columns += f", CASE WHEN NOT {IS_THEIRS} THEN tokens END AS tokens"
         else:
@@ -79,13 +93,14 @@ class WindowQuery(ShapedQuery):
                 limits.append(f"{statement.argument('limit')}::bigint")
             limit = f"LIMIT least({', '.join(limits)})" if limits else ""
             newest = f"{of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit}"
-        text = f"""{start}
+        text = f"""{f"WITH {', '.join(begun)}" if begun else ""}
             SELECT c.user_id AS owner, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
-                (SELECT true AS is_first, {columns} {of_it} ORDER BY created_at, seq LIMIT 1)
+                (SELECT true AS is_first, {columns} {whole} ORDER BY created_at, seq LIMIT 1)
                 UNION ALL
                 (SELECT false, {columns} {newest})
+                {summary}
             ) AS m ON true
             WHERE c.id = {conversation} AND c.deleted_at IS NULL"""
         return text, statement.arguments
@@ -107,7 +122,7 @@ class WindowQuery(ShapedQuery):
                 ) AS m WHERE at_least <= {statement.argument("tokens")}::bigint {newest_first}"""
 
     def _start(self, statement: Select, of_it: str) -> tuple[str, str]:
-        """Return a WITH that finds the first message of the window, and an expression of the LIMIT (NULL: all)."""
+        """Return the part of a WITH that finds where the window begins, and an expression of the LIMIT (NULL: all)."""
         # <> and IS DISTINCT FROM: the planner expects that they exclude few rows, so it scans the index, not sorts all.
         if self.turns is not None:
             neighbour, filtered, count = "lead", "", "turns"
@@ -121,7 +136,7 @@ class WindowQuery(ShapedQuery):
         # lead() and lag() read one row further down the index, so no more is read than the window has.
         newest_first = "created_at DESC, seq DESC"
         start = f"""
-            WITH start AS (
+            start AS (
                 SELECT number FROM (
                     SELECT created_at, seq, {ROLE} AS role, {_SPEAKER} AS speaker,
                         pg_catalog.row_number() OVER newest_first AS number,

@@ -96,6 +96,8 @@ RIGHTS: Final[Mapping[str, Rights]] = {
     # Versions are never changed. The methods write them, and VoltAgent's place for the text.
     "user_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_user("user_id")),
     "conversation_memory": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
+    # What changes a message deletes them.
+    "summaries": Rights("SELECT, INSERT, DELETE", "SELECT", rows=_of_conversations),
     "watchers": Rights(_ALL, read_only=""),
     # Who asked to be forgotten is nobody's report.
     "deleted_users": Rights(_ALL, read_only=""),

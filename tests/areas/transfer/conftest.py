@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from pydantic import JsonValue
 
@@ -45,6 +47,14 @@ async def filled(storage: PostgresStorage) -> PostgresStorage:
         await memory.delete()
         await memory.append("likes coffee", author="ada")
     await storage.soft_delete_conversation("c3")
+    tables = storage._options.tables
+    async with storage.transaction() as tx:
+        await tx.connection.execute(f"UPDATE {tables.conversations} SET summary_id = 's1' WHERE id = 'c1'")
+        await tx.connection.execute(
+            f"""INSERT INTO {tables.summaries} (conversation_id, id, content, first_at, last_at, hash, usage)
+            VALUES ('c1', 's1', 'before noon', $1, $1, 'digest', '{{"tokens": 1}}')""",
+            NOON - timedelta(hours=1),
+        )
     async with storage.record_run("a1", input="", user_id="ada", conversation_id="c1", id="h1") as run:
         await run.add_step("text", content="a step\ud800")
         async with run.event("outer"), run.event("inner"):

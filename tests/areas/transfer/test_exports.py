@@ -16,7 +16,7 @@ from tests.checkout import ROOT
 from tests.conftest import MakeStorage
 from tests.proxy import Proxy
 from voltmem import AgentHistoryEntry, ImportedMemory, PostgresStorage
-from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload
+from voltmem._areas.transfer.models import ImportedConversation, ImportedMessage, ImportedPayload, ImportedSummary
 from voltmem._areas.transfer.pieces import FileChunk, ImportedFile, RunEvent, RunStep, VoltAgentRow
 
 
@@ -46,9 +46,10 @@ async def test_export_user_has_the_fields_that_the_reference_describes(filled: P
     models: list[tuple[str, type[BaseModel], set[str]]] = [
         ("file", ImportedFile, set()),
         ("chunk", FileChunk, set()),
-        ("conversation", ImportedConversation, {"messages", "payloads", "memory", "left_out"}),
+        ("conversation", ImportedConversation, {"messages", "payloads", "memory", "summaries", "left_out"}),
         ("user_memory", ImportedMemory, set()),
         ("memory", ImportedMemory, set()),
+        ("summary", ImportedSummary, set()),
         ("payload", ImportedPayload, set()),
         ("message", ImportedMessage, set()),
         ("run", AgentHistoryEntry, {"user_id", "steps", "events"}),

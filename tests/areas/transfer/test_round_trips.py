@@ -26,7 +26,8 @@ async def test_export_user_yields_all_that_a_user_has(filled: PostgresStorage) -
     lines = [line async for line in filled.export_user("ada")]
 
     kinds = [json.loads(line)["kind"] for line in lines]
-    first = ["file", "chunk", *["user_memory"] * 3, "conversation", "payload", *["memory"] * 3, *["message"] * 5]
+    first = ["file", "chunk", *["user_memory"] * 3]
+    first += ["conversation", "payload", *["memory"] * 3, "summary", *["message"] * 5]
     assert kinds[: 1 + len(first)] == ["header", *first]
     assert kinds[1 + len(first) :] == [
         *["conversation", "message", "message", "conversation"],
@@ -60,6 +61,9 @@ async def test_import_user_stores_what_was_exported(
         listed = await other.list_conversations("ada", archived=archived)
         assert listed == await filled.list_conversations("ada", archived=archived)
     assert [hit.message_id for hit in (await other.search("ada", "mess")).hits] == ["m0", "m0"]
+    for storage in (filled, other):
+        summary, *_ = await storage.conversation("ada", "c1").messages()
+        assert (summary.type, "before noon" in summary.text) == ("summary", True)
 
 
 async def test_import_user_skips_what_is_there(filled: PostgresStorage, other: PostgresStorage) -> None:

@@ -33,6 +33,7 @@ KEYS: Final[Sequence[tuple[str, tuple[str, ...]]]] = (
     ("user_memory", ("user_id", "operation_id")),
     ("conversation_memory", ("conversation_id", "version")),
     ("conversation_memory", ("conversation_id", "operation_id")),
+    ("summaries", ("conversation_id", "id")),
     ("watchers", ("user_id", "listener")),
     ("agent_history", ("id",)),
     ("agent_history_steps", ("key",)),
@@ -53,6 +54,7 @@ FOREIGN_KEYS: Final[Sequence[tuple[str, tuple[str, ...], str]]] = (
     ("changed_lines", ("conversation_id",), "conversations"),
     ("shares", ("conversation_id",), "conversations"),
     ("conversation_memory", ("conversation_id",), "conversations"),
+    ("summaries", ("conversation_id",), "conversations"),
     ("agent_history_steps", ("history_id",), "agent_history"),
     ("agent_history_timeline_events", ("history_id",), "agent_history"),
     ("file_chunks", ("user_id", "upload"), "files"),
@@ -62,6 +64,7 @@ FOREIGN_KEYS: Final[Sequence[tuple[str, tuple[str, ...], str]]] = (
 _TRIGGERS: Final = (
     ("conversations", "tell_watchers", 2),
     ("messages", "note_changed_line", 4),
+    ("messages", "note_changed_summary", 3),
     ("messages", "refer_to_files", 3),
     ("file_references", "drop_unused_file", 1),
 )

@@ -14,6 +14,7 @@ from voltmem._areas.transfer.models import (
     ImportedMemory,
     ImportedMessage,
     ImportedPayload,
+    ImportedSummary,
 )
 from voltmem._areas.words import vector
 from voltmem._values import to_json
@@ -32,6 +33,7 @@ EVENT: Final = (
     *("parent_event_id", *EVENT_JSON, "exact", "agent_id"),
 )
 MEMORY: Final = ("version", "content", "change", "author", "created_at")
+SUMMARY: Final = (*("id", "content", "first_at", "last_at", "hash", "usage", "format", "payload", "created_at"),)
 STEP: Final = ("key", "value", "exact", "agent_id")
 RUN_KINDS: Final[tuple[RunKind, ...]] = ("run", "step", "event")
 
@@ -76,6 +78,18 @@ def memory_columns(memory: Sequence[ImportedMemory]) -> list[Sequence[str | None
     """Return the columns of the versions of a working memory, as text."""
     rows = [(str(each.version), each.content, each.change, each.author, _iso(each.created_at)) for each in memory]
     return transposed(rows, len(MEMORY))
+
+
+def summary_columns(summaries: Sequence[ImportedSummary]) -> list[Sequence[str | None] | None]:
+    """Return the columns of summaries, as text."""
+    return transposed([_summary(each) for each in summaries], len(SUMMARY))
+
+
+def _summary(summary: ImportedSummary) -> Columns:
+    times = _iso(summary.first_at), _iso(summary.last_at)
+    usage, payload = (None if value is None else to_json(value) for value in (summary.usage, summary.payload))
+    made = summary.hash, usage, summary.format, payload
+    return summary.id, summary.content, *times, *made, _iso(summary.created_at)
 
 
 def message_columns(

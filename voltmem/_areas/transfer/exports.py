@@ -37,12 +37,13 @@ class ExportStatements:
         # With those of other users in which the user has written, in VoltAgent's tables. Their titles and marks are the
         # owners'.
         self.conversations = f"""
-            SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}
+            SELECT id, resource_id, title, metadata::text AS metadata, created_at, updated_at, {marks}, summary_id
             FROM {conversations} WHERE user_id = $1
             UNION ALL
             SELECT c.id, c.resource_id, NULL::text AS title, NULL::text AS metadata, c.created_at, c.updated_at,
                 false AS pinned, false AS archived, '{{}}'::text[] AS tags, NULL::timestamptz AS read_at, c.deleted_at,
-                false AS title_is_automatic, NULL::text AS forked_from, NULL::text AS forked_up_to
+                false AS title_is_automatic, NULL::text AS forked_from, NULL::text AS forked_up_to,
+                NULL::text AS summary_id
             FROM {conversations} AS c
             WHERE c.user_id <> $1 AND EXISTS (
                 SELECT 1 FROM {authored(tables)} AS m WHERE m.conversation_id = c.id AND m.author = $1
@@ -82,6 +83,13 @@ class ExportStatements:
             WHERE conversation_id = ANY($1::text[])
                 AND EXISTS (SELECT 1 FROM {conversations} AS c WHERE c.id = m.conversation_id AND c.user_id = $2)
             ORDER BY conversation_id, version"""
+        self.summaries = f"""
+            SELECT s.conversation_id, s.id, s.content, s.first_at, s.last_at, s.hash, s.usage::text AS usage, s.format,
+                s.payload::text AS payload, s.created_at
+            FROM {tables.summaries} AS s
+            WHERE s.conversation_id = ANY($1::text[])
+                AND EXISTS (SELECT 1 FROM {conversations} AS c WHERE c.id = s.conversation_id AND c.user_id = $2)
+            ORDER BY s.conversation_id, s.last_at, s.id"""
         self.changed_memory = f"""
             SELECT given.id AS conversation_id, {changed}
             FROM pg_catalog.unnest($1::text[]) AS given (id)
@@ -168,6 +176,7 @@ class Exports(Area):
             memory_line,
             message_line,
             payload_line,
+            summary_line,
         )
 
         sql = self._sql(ExportStatements)
@@ -182,6 +191,9 @@ class Exports(Area):
             seen.add(row["conversation_id"])
         for row in await snapshot.fetch(sql.changed_memory, sorted(seen), user_id) if seen else ():
             heads[row["conversation_id"]].append(memory_line(row))
+        summarised = [row["id"] for row in rows if row["summary_id"] is not None]
+        for row in await snapshot.fetch(sql.summaries, summarised, user_id) if summarised else ():
+            heads[row["conversation_id"]].append(summary_line(row))
         async for page in snapshot.pages(sql.messages, ids, user_id, at_once=_MESSAGES_AT_ONCE):
             lines: list[str] = []
             for row in page:

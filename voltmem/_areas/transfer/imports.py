@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import accumulate, chain, islice, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
 from voltmem._areas.area import Area, off_loop_if_long
@@ -20,6 +21,7 @@ from voltmem._areas.transfer.columns import (
     MESSAGE,
     RUN_KINDS,
     STEP,
+    SUMMARY,
     Columns,
     RunKind,
     conversation_columns,
@@ -27,6 +29,7 @@ from voltmem._areas.transfer.columns import (
     message_columns,
     payload_columns,
     run_columns,
+    summary_columns,
     transposed,
 )
 from voltmem._areas.transfer.growth import FORMAT, GrowthStatements, growth, progress_of
@@ -122,6 +125,14 @@ class ImportStatements:
             SELECT c.id, {version}
             FROM {conversations} AS c, {versions}
             WHERE c.id = $1"""
+        stored = """s.id, s.content, s.first_at::timestamptz, s.last_at::timestamptz, s.hash, s.usage::json, s.format,
+                s.payload::json, coalesce(s.created_at::timestamptz, pg_catalog.statement_timestamp())"""
+        self.store_summaries = f"""
+            INSERT INTO {tables.summaries} (conversation_id, {", ".join(SUMMARY)})
+            SELECT c.id, {stored}
+            FROM {conversations} AS c, unnest({_arrays(2, len(SUMMARY))}) AS s ({", ".join(SUMMARY)})
+            WHERE c.id = $1"""
+        self.name_summary = f"UPDATE {conversations} SET summary_id = $2 WHERE id = $1"
         # Of two imports at once, the second skips the versions of the first.
         self.store_user_memory = f"""
             WITH stored AS (
@@ -367,7 +378,7 @@ class Imports(Area):
             *transposed([payload_columns(each) for each in conversation.payloads], 4),
             *first,
         )
-        if second is None and not conversation.memory:
+        if second is None and not conversation.memory and not conversation.summaries:
             # Not repeatable: a second try would find the conversation of the first.
             return cast("Record", await self._executor.fetchrow(sql.store, *arguments, repeatable=False))
         async with self._executor.transaction() as bound:
@@ -376,6 +387,10 @@ class Imports(Area):
                 await bound.execute(sql.store_more, id, *more)
             if conversation.memory and row["made"]:
                 await bound.execute(sql.store_memory, id, *memory_columns(conversation.memory))
+            if conversation.summaries and row["made"]:
+                await bound.execute(sql.store_summaries, id, *summary_columns(conversation.summaries))
+                newest = max(conversation.summaries, key=attrgetter("last_at"))
+                await bound.execute(sql.name_summary, id, newest.id)
         return row
 
     def _messages(self, conversation: ImportedConversation) -> Iterator[tuple[object, ...]]:
@@ -441,6 +456,7 @@ def _check_ids(conversation: ImportedConversation) -> None:
     for kind, ids in (
         ("message", [message.id for message in conversation.messages]),
         ("payload", [payload.format for payload in conversation.payloads]),
+        ("summary", [summary.id for summary in conversation.summaries]),
         ("version of the memory", [version.version for version in conversation.memory]),
     ):
         twice = next((id for id, times in Counter(ids).items() if times > 1), None)

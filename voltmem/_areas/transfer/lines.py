@@ -33,6 +33,7 @@ from voltmem._areas.transfer.models import (
     ImportedMemory,
     ImportedMessage,
     ImportedPayload,
+    ImportedSummary,
     Lines,
     all_of,
 )
@@ -118,6 +119,13 @@ def _memory(kind: str, row: Row) -> str:
     names = ("version", "content", "change", "author", "created_at")
     values = {name: value for name in names if (value := row[name]) is not None}
     return _line(kind, values)
+
+
+def summary_line(row: Row) -> str:
+    """Return the line of a summary of a conversation."""
+    names = ("id", "content", "first_at", "last_at", "hash", "format", "created_at")
+    json = {name: from_stored_json(row[name]) for name in ("usage", "payload") if row[name] is not None}
+    return _line("summary", {**{name: value for name in names if (value := row[name]) is not None}, **json})
 
 
 def message_line(row: Row) -> str:
@@ -293,6 +301,7 @@ class _Groups:
             "conversation": self._conversation,
             "payload": self._payload,
             "memory": self._memory,
+            "summary": self._summary,
             "message": self._message,
             "run": self._run,
             "step": self._step,
@@ -358,15 +367,16 @@ class _Groups:
 
     def _conversation(self, values: JsonObject) -> None:
         conversation = _model(ImportedConversation, _without_empty(values, "id", "resource_id"))
-        in_line = conversation.messages or conversation.payloads or conversation.memory or conversation.left_out
+        own_lines = conversation.messages, conversation.payloads, conversation.memory, conversation.summaries
+        in_line = any(own_lines) or conversation.left_out
         if values.get("id") is None or in_line:
             raise InvalidInputError(
-                "a conversation needs an id, its messages, payloads and memory need lines of their own, and left_out "
-                "has none"
+                "a conversation needs an id, its messages, payloads, memory and summaries need lines of their own, and "
+                "left_out has none"
             )
         # New lists, to which the lines that follow append. A field that a line leaves out counts as given: null.
         given = {"messages": list[Message](), "payloads": list[ImportedPayload](), "read_at": conversation.read_at}
-        given |= {"memory": list[ImportedMemory]()}
+        given |= {"memory": list[ImportedMemory](), "summaries": list[ImportedSummary]()}
         self._group = conversation.model_copy(update=given)
         self._ids.clear()
 
@@ -383,6 +393,10 @@ class _Groups:
     def _memory(self, values: JsonObject) -> None:
         version = _model(ImportedMemory, values)
         _add_version(self._in(ImportedConversation, "memory", str(version.version)).memory, version)
+
+    def _summary(self, values: JsonObject) -> None:
+        summary = _model(ImportedSummary, values)
+        self._in(ImportedConversation, "summary", summary.id).summaries.append(summary)
 
     def _message(self, values: JsonObject) -> None:
         message = _model(ImportedMessage, _without_empty(values, "id"))

@@ -59,6 +59,29 @@ class ImportedMemory(Model):
     """When it was written; None: the time of the import."""
 
 
+class ImportedSummary(Model):
+    """A summary of the older messages of a conversation."""
+
+    id: Id
+    """Its id."""
+    content: String
+    """The text."""
+    first_at: Time
+    """The time of the first message that it stands for."""
+    last_at: Time
+    """The time of the last one."""
+    hash: String = ""
+    """The hash of what it was made of."""
+    usage: Content = None
+    """What making it has used."""
+    format: String | None = None
+    """The framework whose own form it is; None: it is text."""
+    payload: Content = None
+    """The framework's form."""
+    created_at: Time | None = None
+    """When it was made; None: the time of the import."""
+
+
 class ImportedConversation(Marks):
     """A conversation to import. It will belong to the user for whom it is imported."""
 
@@ -80,6 +103,8 @@ class ImportedConversation(Marks):
     """Frameworks' own data about the whole conversation."""
     memory: list[ImportedMemory] = Field(default_factory=list)
     """The versions of its working memory, oldest first."""
+    summaries: list[ImportedSummary] = Field(default_factory=list)
+    """The summaries of its older messages. The one with the latest last_at is in use."""
     left_out: dict[String, int] = Field(default_factory=dict)
     """What an importer left out of it, and how much, such as ``{"system messages": 1}``. It is counted, not stored."""
 
