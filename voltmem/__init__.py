@@ -5,6 +5,7 @@ An async conversation store for Python agents, on PostgreSQL.
 results, its errors, and helpers.
 """
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.compaction import Summarize
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory, Payload, list_payloads
@@ -87,6 +88,7 @@ __all__ = [
     "BoundStorage",
     "BranchingPoint",
     "Change",
+    "CompactWhen",
     "ConnectionFailedError",
     "ConnectionOptions",
     "Conversation",

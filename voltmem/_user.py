@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import access, async_context
@@ -191,10 +192,16 @@ class UserStorage:
     # --- messages ---------------------------------------------------------------------------------------------
 
     def conversation(
-        self, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
+        self,
+        conversation_id: str | None = None,
+        *,
+        resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
     ) -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
-        return self._storage.conversation(self._user_id, conversation_id, resource_id=resource_id)
+        return self._storage.conversation(
+            self._user_id, conversation_id, resource_id=resource_id, compact_when=compact_when
+        )
 
     add_message = own(Messages.add_message)
     add_messages = own(Messages.add_messages)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.branches import BranchingPoint
@@ -202,7 +203,13 @@ class UserStorage:
 
         Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
-    def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
+    def conversation(
+        self,
+        conversation_id: str | None = None,
+        *,
+        resource_id: str = "default",
+        compact_when: CompactWhen | None = None,
+    ) -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     async def add_message(
         self,

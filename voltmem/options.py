@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, TypedDict
 
 from voltmem._tables import Tables
 from voltmem._targets import ConnectionTarget, check_choice
-from voltmem._values import Unset, check_count, check_flag, check_seconds
+from voltmem._values import Unset, check_count, check_flag, check_seconds, short_repr
 from voltmem.errors import InvalidInputError, InvalidOptionError
 from voltmem.tokens import CountTokens, Encoding
 
@@ -110,6 +110,13 @@ class Quotas:
                     check_count(name, value)
                 except InvalidInputError as error:
                     raise InvalidOptionError(f"quotas: {error}") from None
+
+
+def check_quotas(quotas: object) -> Quotas | None:
+    """Return the option *quotas*; InvalidOptionError if it is something else."""
+    if quotas is None or isinstance(quotas, Quotas):
+        return quotas
+    raise InvalidOptionError(f"quotas must be a voltmem.Quotas, not {short_repr(quotas)}")
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self, Unpack
 
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.appends import Appends, BatchedAppends, Noticed
 from voltmem._areas.area import async_context
+from voltmem._areas.background import Background
 from voltmem._areas.branches import Branches
 from voltmem._areas.changes import Changes
 from voltmem._areas.checks.check import Finding, find_all
@@ -39,7 +41,7 @@ from voltmem._repr import safe_repr
 from voltmem._tables import Tables
 from voltmem._targets import connection_target
 from voltmem._user import UserStorage
-from voltmem._values import UNSET, Unset, check_flag, check_seconds, short_repr
+from voltmem._values import UNSET, Unset, check_flag, check_seconds
 from voltmem._voltagent import CamelOptions, VoltAgentNames, in_both_spellings
 from voltmem.errors import InvalidOptionError, SchemaError
 from voltmem.options import (
@@ -56,6 +58,7 @@ from voltmem.options import (
     OnLimit,
     Quotas,
     StorageOptions,
+    check_quotas,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +114,12 @@ class Storage(
             yield BoundStorage(self._options, bound, self._appends.noticed)
 
     def conversation(
-        self, user_id: str, conversation_id: str | None = None, *, resource_id: str = DEFAULT_RESOURCE_ID
+        self,
+        user_id: str,
+        conversation_id: str | None = None,
+        *,
+        resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
     ) -> ConversationMemory:
         """
         Return a handle on one conversation, for an agent to keep as its memory.
@@ -120,8 +128,9 @@ class Storage(
             user_id: Its owner.
             conversation_id: The conversation; None: a new one, with a UUIDv7.
             resource_id: The agent or project, if the first write creates the conversation.
+            compact_when: When to summarise what is old, beside the conversation; None: only compact() does.
         """
-        return ConversationMemory(self, user_id, conversation_id, resource_id=resource_id)
+        return ConversationMemory(self, user_id, conversation_id, resource_id=resource_id, compact_when=compact_when)
 
     def working_memory(
         self,
@@ -199,10 +208,8 @@ class PostgresStorage(Storage):
         count_tokens: Whether to store how many tokens each message has, which windows of tokens then need not count.
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
-        quotas: How many conversations, messages and bytes of files each user may have; None: no quotas. Set them in
-            every process that writes. Not on Citus.
-        debug: Whether to log each statement and its duration to the logger "voltmem", at level DEBUG. Arguments are
-            never logged.
+        quotas: How much each user may store; None: no quotas. Set them in every process that writes. Not on Citus.
+        debug: Whether to log each statement and its duration, but no arguments, to the logger "voltmem", at level DEBUG.
         connect_timeout: Seconds for each host of the connection string.
         command_timeout: Seconds for a statement.
         retry_timeout: Seconds for which a call waits for a connection, and is retried after a time-out, a lost
@@ -240,7 +247,7 @@ class PostgresStorage(Storage):
             raise InvalidOptionError("connection and pool were both given: pass the one that leads to the database")
         options = StorageOptions(
             target=None if connection is None else connection_target(connection),
-            tables=Tables(schema, table_prefix, _checked(quotas)),
+            tables=Tables(schema, table_prefix, check_quotas(quotas)),
             max_connections=max_connections,
             storage_limit=DEFAULT_STORAGE_LIMIT if storage_limit is UNSET else storage_limit,
             limit_is_given=storage_limit is not UNSET,
@@ -258,6 +265,7 @@ class PostgresStorage(Storage):
         self._batches = BatchedAppends(options, self._database, self.upgrade_schema)
         self._watchers = Watching(options, self._database)
         super().__init__(options, self._database, self._batches, self._watchers)
+        self._background = self._tasks = Background()
 
     @safe_repr
     def __repr__(self) -> str:
@@ -286,10 +294,11 @@ class PostgresStorage(Storage):
         """
         Close the pool, after the running calls have ended and all waiting messages are stored. Can be called again.
 
-        Iterators of watch() end. The caller's own pool stays open. The embedded server stops if no other process uses
-        it.
+        Iterators of watch() end, and compactions in the background. The caller's own pool stays open. The embedded
+        server stops if no other process uses it.
         """
         self._database.refuse()
+        await self._tasks.close()
         await self._watchers.close()
         await self._batches.flush()
         await self._database.close()
@@ -449,10 +458,7 @@ class PostgresStorage(Storage):
             if restore_from_backup:
                 return await conversation_schema.restore(connection, self._options.tables)
             return await conversation_schema.migrate(
-                connection,
-                self._options.tables,
-                create_backup=create_backup,
-                delete_backup=delete_backup_after_success,
+                connection, self._options.tables, create_backup=create_backup, delete_backup=delete_backup_after_success
             )
 
     async def migrateConversationSchema(
@@ -492,9 +498,3 @@ class PostgresStorage(Storage):
                 closes it.
         """
         return BoundStorage(self._options, BoundConnection(connection, self._database.ready), self._appends.noticed)
-
-
-def _checked(quotas: object) -> Quotas | None:
-    if quotas is None or isinstance(quotas, Quotas):
-        return quotas
-    raise InvalidOptionError(f"quotas must be a voltmem.Quotas, not {short_repr(quotas)}")

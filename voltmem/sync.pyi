@@ -11,6 +11,7 @@ from asyncpg import Record
 from pydantic import BaseModel, JsonValue
 
 import voltmem
+from voltmem._agents.compact_when import CompactWhen
 from voltmem._agents.compaction import Summarize
 from voltmem._agents.memory import MessageT
 from voltmem._areas.branches import BranchingPoint
@@ -626,7 +627,13 @@ class UserStorage:
 
         Agno: ``get_all_session_ids(user)[0]`` (which is the last created).
         """
-    def conversation(self, conversation_id: str | None = None, *, resource_id: str = "default") -> ConversationMemory:
+    def conversation(
+        self,
+        conversation_id: str | None = None,
+        *,
+        resource_id: str = "default",
+        compact_when: CompactWhen | None = None,
+    ) -> ConversationMemory:
         """Return a handle on one conversation, for an agent to keep as its memory; conversation_id None: a new one."""
     def add_message(
         self,
@@ -2582,7 +2589,12 @@ class Storage:
             OutcomeUnknownError: The connection broke during the commit.
         """
     def conversation(
-        self, user_id: str, conversation_id: str | None = None, *, resource_id: str = "default"
+        self,
+        user_id: str,
+        conversation_id: str | None = None,
+        *,
+        resource_id: str = "default",
+        compact_when: CompactWhen | None = None,
     ) -> ConversationMemory:
         """
         Return a handle on one conversation, for an agent to keep as its memory.
@@ -2591,6 +2603,7 @@ class Storage:
             user_id: Its owner.
             conversation_id: The conversation; None: a new one, with a UUIDv7.
             resource_id: The agent or project, if the first write creates the conversation.
+            compact_when: When to summarise what is old, beside the conversation; None: only compact() does.
         """
     def working_memory(
         self,

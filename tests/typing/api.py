@@ -22,6 +22,7 @@ from voltmem import (
     AgentRun,
     BoundStorage,
     Change,
+    CompactWhen,
     ConnectionOptions,
     Conversation,
     ConversationItem,
@@ -297,6 +298,8 @@ async def memory(storage: Storage, ada: UserStorage, message: Message, several: 
     assert_type(await memory.messages(turns=3), list[Message])
     assert_type(await memory.exchanges(3), list[tuple[Message, Message]])
     assert_type(await memory.title("Named", if_unset=True), Conversation)
+    storage.conversation("ada", compact_when=CompactWhen(summarise, tokens=8_000, keep_turns=3))
+    ada.conversation(compact_when=CompactWhen(summarise, when=lambda messages: len(messages) > 5))
     assert_type(await memory.compact(summarise, keep_turns=3), Summary | None)
     assert_type(await memory.compact(lambda messages, before: f"{before}{messages[0].text}"), Summary | None)
     assert_type(await memory.clear(), int)

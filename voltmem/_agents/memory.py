@@ -8,6 +8,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any, Final, Self, TypeAlias, TypeVar, Unpack
 
+from voltmem._agents.compact_when import CompactWhen, background_of, compact_if_due, is_answer
 from voltmem._agents.compaction import KEEP_TURNS, Summarize, check_summarize, compact
 from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
@@ -80,6 +81,7 @@ class ConversationMemory:
         conversation_id: str | None = None,
         *,
         resource_id: str = DEFAULT_RESOURCE_ID,
+        compact_when: CompactWhen | None = None,
     ) -> None:
         check_user("user_id", user_id, "a conversation belongs to one user")
         check_id(resource_id=resource_id)
@@ -89,6 +91,8 @@ class ConversationMemory:
         self._id = uuid7() if conversation_id is None else conversation_id
         self._resource_id = resource_id
         self._seen = Seen()
+        self._compact_when = compact_when
+        self._background = background_of(storage, compact_when)
         check_id(conversation_id=self._id)
 
     @classmethod
@@ -102,6 +106,7 @@ class ConversationMemory:
         """
         twin = cls(storage or memory._storage, memory._user_id, memory._id, resource_id=memory._resource_id)
         twin._seen = memory._seen
+        twin._compact_when, twin._background = memory._compact_when, memory._background
         return twin
 
     @property
@@ -357,7 +362,15 @@ class ConversationMemory:
         stored = await self._storage._append(messages, *where, known, self._seen.began_at)
         if stored:
             self._seen.add(stored, self._access.options.storage_limit)
+            self._compact_beside(stored[-1])
         return stored
+
+    def _compact_beside(self, last: Message) -> None:
+        """Begin to compact the conversation in the background, if it is to be, after an answer."""
+        rule, where = self._compact_when, (self._user_id, self._id)
+        if rule is not None and self._background is not None and is_answer(last):
+            work = partial(compact_if_due, self._access, *where, rule)
+            self._background.begin(where, "summarise a conversation", work)
 
     def _creates(self) -> str | None:
         """Return the resource_id with which a write creates the conversation; None: it must exist."""

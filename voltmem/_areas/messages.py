@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from voltmem._areas.appends import Appends
 from voltmem._areas.area import Area
+from voltmem._areas.background import Background
 from voltmem._areas.files import files_in
 from voltmem._areas.queries import MessageQuery, authored, is_deleted, message_columns, owner_of
 from voltmem._tables import Tables
@@ -89,6 +90,8 @@ class Messages(Area):
     """The verbs about messages. PostgresStorage inherits from all areas."""
 
     _appends: Appends
+    _background: Background | None = None
+    """Where work is done beside the calls; None: the storage is bound to a connection."""
 
     # --- writing ----------------------------------------------------------------------------------------------
 
