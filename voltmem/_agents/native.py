@@ -46,6 +46,7 @@ from voltmem._values import (
 from voltmem.errors import ConversationNotFoundError, InvalidInputError, RevisionConflictError
 from voltmem.models import Conversation, NativeMessage, Owner
 from voltmem.options import Window
+from voltmem.parts import SYSTEM_ROLES
 
 
 class NativeStatements:
@@ -218,6 +219,24 @@ class NativeMemory(ConversationMemory):
         query = WindowQuery(self._id, self._user_id, limit=limit)
         _, found = await self._read(NativeMessage.from_row, query)
         return found
+
+    async def newest_after_summary(self, limit: int | None = None) -> tuple[list[NativeMessage], list[NativeMessage]]:
+        """
+        Return what a window begins with, and the newest messages after it exactly as stored, oldest first.
+
+        It begins with the summary in use, after the system message of the conversation, if there are both; without a
+        summary with nothing.
+
+        Args:
+            limit: The maximum number of messages; None: all.
+
+        Raises:
+            ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
+        """
+        query = WindowQuery(self._id, self._user_id, limit=limit, summarised=True)
+        first, found = await self._read(NativeMessage.from_row, query)
+        begin = first[:1] if first and first[0].role in SYSTEM_ROLES else []
+        return ([*begin, *first[1:]] if first[1:] else []), found
 
     async def messages_since(self, format: str, count: int, *, limit: int | None = None) -> list[NativeMessage]:
         """

@@ -194,7 +194,8 @@ class VoltMemSession(Generic[TContext]):
             limit: The maximum number of items, which are returned exactly as stored: the runner compares them with the
                 items it has added. None, or the limit of session_settings: the items for a model, by the rules of
                 to_responses(): without those that providers refuse, and without ids that demand a reasoning which may
-                not be there. Set the limit of a session here and not in a RunConfig, which a session cannot see.
+                not be there. Set the limit of a session here and not in a RunConfig, which a session cannot see. They
+                begin with a summary of what is older, if ``memory.compact()`` has made one.
             wrapper: The run, for a session that takes its user from the run's context. The runner passes it.
 
         Raises:
@@ -206,9 +207,13 @@ class VoltMemSession(Generic[TContext]):
         settings = resolve_session_limit(None, self.session_settings)
         most = settings if limit is None else limit
         memory = self._memory(wrapper)
-        items = to_items(await memory.with_files(await memory.newest_messages(most)))
+        is_for_model = limit is None or limit == settings
+        begin, found = (
+            await memory.newest_after_summary(most) if is_for_model else ([], await memory.newest_messages(most))
+        )
+        items = to_items(await memory.with_files(found))
         newest = items[-most:] if most else items  # a message of another framework may become several items
-        return _without_incomplete_turns(newest) if limit is None or limit == settings else newest
+        return [*to_items(begin), *_without_incomplete_turns(newest)] if is_for_model else newest
 
     async def add_items(
         self, items: Sequence[TResponseInputItem], *, wrapper: RunContextWrapper[TContext] | None = None
