@@ -209,7 +209,7 @@ class PostgresStorage(Storage):
         files: "extract" stores base64 in the payloads of frameworks' messages as files, and fills it in again when the
             message is read; "inline" leaves it there. Every process reads both.
         quotas: How much each user may store; None: no quotas. Set them in every process that writes. Not on Citus.
-        debug: Whether to log each statement and its duration, but no arguments, to the logger "voltmem", at level DEBUG.
+        debug: Whether to log each statement and its duration, no arguments, to the logger "voltmem", at level DEBUG.
         connect_timeout: Seconds for each host of the connection string.
         command_timeout: Seconds for a statement.
         retry_timeout: Seconds for which a call waits for a connection, and is retried after a time-out, a lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -333,6 +333,15 @@ async def test_a_change_of_what_is_summarised_puts_the_summary_out_of_use(
     await storage.fork_conversation(other.id, id="c1")
     assert await memory.compact(changing, keep_turns=2) is None
     assert await shown(memory) == after
+
+
+async def test_prune_puts_a_summary_out_of_use(storage: PostgresStorage, memory: ConversationMemory) -> None:
+    """What retention deletes is not remembered by a summary."""
+    await compacted(memory)
+
+    await storage.prune("ada", older_than=timedelta(0), keep_last=6)
+
+    assert await shown(memory) == ["u2", "a2", "u3", "a3", "u4", "a4"]
 
 
 @pytest.mark.parametrize("change", BEYOND.values(), ids=BEYOND)
