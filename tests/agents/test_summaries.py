@@ -13,6 +13,7 @@ import pytest
 from tests.agents.talk import answers, asks, says
 from tests.conftest import MakeStorage
 from tests.plans import plan
+from tests.proxy import Proxy
 from tests.said import written
 from voltmem import (
     ConversationMemory,
@@ -491,3 +492,22 @@ async def test_another_programs_changes_put_a_summary_out_of_use(
     await connection.execute(write.format(m=f'"{schema}".voltagent_memory_messages'))
 
     assert ("*" in await shown(memory)) == stays
+
+
+async def test_memory_messages_ask_for_a_summary_once_one_was_noticed(
+    proxy: Proxy, make_storage: MakeStorage, memory: ConversationMemory
+) -> None:
+    """A window is one round trip; only the first that meets a summary is two, and those after it are one again."""
+    await compacted(memory)
+    storage = make_storage(proxy.dsn, max_connections=1)
+    await storage.ensure_conversation({"id": "c2", "user_id": "ada"})
+    taken, begins = [], []
+    for id in ("c2", "c1", "c1", "c2"):
+        for window in ({"limit": 3}, {"turns": 1}):
+            before = proxy.round_trips
+            found = await storage.conversation("ada", id).messages(**window)
+            taken.append(proxy.round_trips - before)
+            begins.append([message.type for message in found[:2]])
+
+    assert taken == [1, 1, 2, 1, 1, 1, 1, 1]
+    assert begins == [[], [], *[["text", "summary"]] * 4, [], []]

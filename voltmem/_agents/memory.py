@@ -14,17 +14,17 @@ from voltmem._agents.files import with_files
 from voltmem._agents.recalled import that_fit, unseen
 from voltmem._agents.seen import Seen
 from voltmem._agents.short_results import with_short_results
-from voltmem._agents.windows import check_window, exchanges, only_speak, tool_turns, window
+from voltmem._agents.windows import check_window, exchanges, fitting_window, only_speak, tool_turns, weight, window
 from voltmem._areas.area import access, off_loop_if_long
 from voltmem._areas.deleted_users import Elapsed, hash_of_user
 from voltmem._areas.files import FileStatements
-from voltmem._areas.messages import Messages, MessageStatements, one_message
+from voltmem._areas.messages import Messages, MessageStatements, noticed_by, one_message
 from voltmem._areas.moments import quote_moments
 from voltmem._areas.queries import CONVERSATION_NAMES, require_found
 from voltmem._areas.quotas import room
 from voltmem._areas.recall import Recalling
 from voltmem._areas.summaries import Summary, quoted, read_range
-from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter, tokens_of
+from voltmem._areas.token_counts import STORED_COUNTS, TOKENS_OF_MESSAGE, counter
 from voltmem._areas.window_query import WindowQuery
 from voltmem._repr import safe_repr
 from voltmem._tables import Tables
@@ -254,12 +254,12 @@ class ConversationMemory:
             tokens_of_message=TOKENS_OF_MESSAGE,
             bytes_a_token=_MOST_BYTES_A_TOKEN if callable(count) else BYTES_A_TOKEN,
             are_counted=count == STORED_COUNTS,
-            summarised=True,
+            summarised=self._begins(),
         )
         before = 0
         while True:
             first, newest, counts = await self._read_counted(from_row, query)
-            weigh = partial(_weight, counts=counts, count=counter(count))
+            weigh = partial(weight, counts=counts, count=counter(count))
             # After a summary, the first of all is never among them: the next look finds no more.
             is_end = len(first) > 1 and len(newest) == before
             all_read = not newest or is_end or newest[0].id == first[0].id
@@ -267,7 +267,9 @@ class ConversationMemory:
             system, found = _without_system(first, newest)
             room = tokens - sum(map(weigh, system))
             size = sum(len(message.content) for message in found if isinstance(message.content, str))
-            fitting, others_follow = await off_loop_if_long(size, _fitting, found, short, room, weigh, not all_read)
+            fitting, others_follow = await off_loop_if_long(
+                size, fitting_window, found, short, room, weigh, not all_read
+            )
             # With fewer rows than the limit, the next one is too much. If the oldest was left out, its call may follow.
             was_left_out = bool(found) and (not fitting or fitting[0].id != found[0].id)
             is_full = len(newest) < (query.limit or 0) and not was_left_out
@@ -276,12 +278,12 @@ class ConversationMemory:
             query = replace(query, limit=4 * (query.limit or 1), tokens=4 * (query.tokens or 1))
 
     async def _of_turns(self, from_row: FromRow[MessageT], turns: int) -> list[MessageT]:
-        query = WindowQuery(self._id, self._user_id, turns=turns, summarised=True)
+        query = WindowQuery(self._id, self._user_id, turns=turns, summarised=self._begins())
         system, found = _without_system(*await self._read(from_row, query))
         return [*system, *(message for group in tool_turns(found) for message in group)] if turns else []
 
     async def _of_limit(self, from_row: FromRow[MessageT], most: int | None) -> list[MessageT]:
-        query = WindowQuery(self._id, self._user_id, limit=most, summarised=True)
+        query = WindowQuery(self._id, self._user_id, limit=most, summarised=self._begins())
         read = None if most is None else min(most + _ROWS_BEYOND, MAX_BIGINT)
         while True:
             first, rows = await self._rows(replace(query, limit=read))
@@ -324,11 +326,18 @@ class ConversationMemory:
         sql, arguments = query.sql(self._access.options.tables)
         rows = [tuple(row) for row in await self._access.executor.fetch(sql, *arguments)]
         self._check_owner(rows[0][0] if rows else None)
-        begun: list[Sequence[Any]] = [row[2:] for row in rows if row[1]]
+        if query.summarised is None and rows and rows[0][1]:
+            noticed_by(self._storage).summaries = True
+            return await self._rows(replace(query, summarised=True))
+        begun: list[Sequence[Any]] = [row[3:] for row in rows if row[2]]
         # The row of a conversation without messages has nothing but the owner.
-        summaries = [row[2:] for row in rows if row[1] is None and row[2] is not None]
+        summaries = [row[3:] for row in rows if row[2] is None and row[3] is not None]
         begun += [(*row[:2], quoted(row[2]), *row[3:]) for row in summaries]
-        return begun, [row[2:] for row in rows if row[1] is False]
+        return begun, [row[3:] for row in rows if row[2] is False]
+
+    def _begins(self) -> bool | None:
+        """Return whether windows ask for the summary; None: whether there is one, until one is noticed."""
+        return noticed_by(self._storage).summaries or None
 
     # --- writing ----------------------------------------------------------------------------------------------
 
@@ -473,22 +482,6 @@ class ConversationMemory:
         stored = Conversation.from_row(require_found(found or None, self._id, self._user_id))
         self._seen.conversation = True
         return stored
-
-
-def _weight(message: Message, counts: Mapping[int, int], count: CountTokens) -> int:
-    """Return the tokens of a message. One that was read and then made shorter is another object, without a count."""
-    return counts.get(id(message)) or tokens_of(message, count)
-
-
-def _fitting(
-    messages: list[MessageT],
-    short: Callable[[MessageT], MessageT],
-    room: int,
-    weigh: Callable[[MessageT], int],
-    cut_off: bool,
-) -> tuple[list[MessageT], bool]:
-    """Return the newest messages that fit, with short results, and whether others follow that do not."""
-    return window(tool_turns([short(message) for message in messages], cut_off=cut_off), room, weigh)
 
 
 def _without_system(first: list[MessageT], found: list[MessageT]) -> tuple[list[MessageT], list[MessageT]]:

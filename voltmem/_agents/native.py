@@ -233,7 +233,7 @@ class NativeMemory(ConversationMemory):
         Raises:
             ConversationNotFoundError: The conversation is another user's. One that does not exist yet is empty.
         """
-        query = WindowQuery(self._id, self._user_id, limit=limit, summarised=True)
+        query = WindowQuery(self._id, self._user_id, limit=limit, summarised=self._begins())
         first, found = await self._read(NativeMessage.from_row, query)
         begin = first[:1] if first and first[0].role in SYSTEM_ROLES else []
         return ([*begin, *first[1:]] if first[1:] else []), found

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress, groupby, pairwise
 from operator import attrgetter, not_
 from typing import Generic, TypeVar
 
-from voltmem._areas.token_counts import counter
+from voltmem._areas.token_counts import counter, tokens_of
 from voltmem._values import UNSET, check_count, describe_unknown
 from voltmem.errors import InvalidQueryError
 from voltmem.models import Message, NativeMessage
@@ -17,6 +17,7 @@ from voltmem.parts._items import is_from_model
 from voltmem.parts._settled import Settling, only_speaks
 from voltmem.parts._types import JsonObject
 from voltmem.parts.responses import item_of
+from voltmem.tokens import CountTokens
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -184,6 +185,22 @@ def window(
     while begin and (limit is None or (weight := weight + sum(map(weigh, groups[begin - 1]))) <= limit):
         begin -= 1
     return [message for group in groups[begin:] for message in group], begin > 0
+
+
+def weight(message: Message, counts: Mapping[int, int], count: CountTokens) -> int:
+    """Return the tokens of a message. One that was read and then made shorter is another object, without a count."""
+    return counts.get(id(message)) or tokens_of(message, count)
+
+
+def fitting_window(
+    messages: list[MessageT],
+    short: Callable[[MessageT], MessageT],
+    room: int,
+    weigh: Callable[[MessageT], int],
+    cut_off: bool,
+) -> tuple[list[MessageT], bool]:
+    """Return the newest messages that fit, with short results, and whether others follow that do not."""
+    return window(tool_turns([short(message) for message in messages], cut_off=cut_off), room, weigh)
 
 
 def exchanges(messages: Sequence[MessageT]) -> list[tuple[MessageT, MessageT]]:

@@ -63,12 +63,14 @@ _NOT_OF_A_MESSAGE: Final = frozenset({"40001", "40P01", "55P03", "57014", "25006
 
 @dataclass
 class Noticed:
-    """What a storage has noticed in the answers of its appends."""
+    """What a storage has noticed in the answers of the database."""
 
     voltagent: bool = False
     """Whether VoltAgent 1 or 2 uses the tables, and needs to be shown each message."""
     removed: bool = False
     """Whether the limit has deleted messages."""
+    summaries: bool = False
+    """Whether a conversation has had a summary, so that windows ask for it in the same statement."""
 
 
 class Appends:

@@ -8,7 +8,7 @@ from typing import cast
 
 from pydantic import JsonValue
 
-from voltmem._areas.appends import Appends
+from voltmem._areas.appends import Appends, Noticed
 from voltmem._areas.area import Area
 from voltmem._areas.background import Background
 from voltmem._areas.files import files_in
@@ -419,6 +419,11 @@ class Messages(Area):
                 if row is not None and not row["has_message"]:
                     raise MessageNotFoundError(place, query.conversation_id)
         return found
+
+
+def noticed_by(storage: Messages) -> Noticed:
+    """Return what a storage has noticed, for code outside of the areas."""
+    return storage._appends.noticed
 
 
 def one_message(message: MessageLike) -> Message:

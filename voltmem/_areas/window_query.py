@@ -28,8 +28,9 @@ class WindowQuery(ShapedQuery):
     """
     The newest messages of one conversation, and its owner. Another user's gives one row without a message.
 
-    A row has the conversation's user_id, is_first, and the columns of the message. The conversation's first message
-    comes once with is_first, before the others, and again if it is one of the newest.
+    A row has the conversation's user_id, has_summary (whether it has ever had one), is_first, and the columns of the
+    message. The conversation's first message comes once with is_first, before the others, and again if it is one of the
+    newest.
     """
 
     conversation_id: str
@@ -49,8 +50,9 @@ class WindowQuery(ShapedQuery):
     """With tokens: how many bytes of a plain text are a token, at most."""
     are_counted: bool = False
     """With tokens: whether they are those that are stored beside messages, as the last column; not where it is NULL."""
-    summarised: bool = False
-    """With a user_id: only messages after the summary in use, which is a row, too, without is_first."""
+    summarised: bool | None = False
+    """True, with a user_id: only messages after the summary in use, which is a row, too, without is_first. None: all,
+    and the caller looks at has_summary, because a statement that asks for a summary takes longer."""
     format: str | None = None
     """The format of a framework whose own summaries are used, too."""
 
@@ -94,7 +96,7 @@ class WindowQuery(ShapedQuery):
             limit = f"LIMIT least({', '.join(limits)})" if limits else ""
             newest = f"{of_it}{spoken} ORDER BY created_at DESC, seq DESC {limit}"
         text = f"""{f"WITH {', '.join(begun)}" if begun else ""}
-            SELECT c.user_id AS owner, m.*
+            SELECT c.user_id AS owner, c.summary_id IS NOT NULL AS has_summary, m.*
             FROM {tables.conversations} AS c
             LEFT JOIN (
                 (SELECT true AS is_first, {columns} {whole} ORDER BY created_at, seq LIMIT 1)
