@@ -9,6 +9,11 @@ OpenAI Agents SDK: a session that keeps a conversation in PostgreSQL.
     # Or take the signed-in user from the run's context.
     session = VoltMemSession("trip-to-oslo", storage, user_id=lambda context: context.user_id)
     result = await Runner.run(agent, "Do I need a coat?", session=session, context=SignedIn("ada"))
+
+    # What the agent writes down of the user.
+    memory = VoltMemWorkingMemory(storage.working_memory("ada"))
+    agent = Agent(name="guide", tools=memory.tools)
+    result = await Runner.run(agent, "Hello", run_config=RunConfig(call_model_input_filter=memory))
 """
 
 from __future__ import annotations
@@ -16,13 +21,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Generic, cast, get_args, get_type_hints
 
 from voltmem._agents.native import NativeMemory
+from voltmem._agents.working_memory import WorkingMemoryHandle
 from voltmem._areas.area import check_storage
 from voltmem._repr import safe_repr
 from voltmem._values import JsonObject, check_id, check_user, json_value, short_repr
+from voltmem.adapters._working_memory import KeptMemory, operation_of
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.models import NativeMessage
 from voltmem.options import DEFAULT_RESOURCE_ID
@@ -33,11 +40,13 @@ from voltmem.parts._settled import settle
 from voltmem.parts._types import string
 from voltmem.storage import Storage
 
-__all__ = ["FORMAT", "VoltMemSession", "to_items", "to_messages"]
+__all__ = ["FORMAT", "VoltMemSession", "VoltMemWorkingMemory", "to_items", "to_messages"]
 
 try:
-    from agents import RunContextWrapper, SessionSettings, TContext, TResponseInputItem
+    from agents import FunctionTool, RunContextWrapper, SessionSettings, TContext, TResponseInputItem
     from agents.memory.session_settings import coerce_session_settings, resolve_session_limit
+    from agents.run_config import CallModelData, ModelInputData
+    from agents.tool_context import ToolContext
 except ImportError as error:
     raise MissingExtraError("openai-agents", "openai-agents") from error
 
@@ -287,3 +296,65 @@ class VoltMemSession(Generic[TContext]):
             ConversationNotFoundError: The conversation is another user's.
         """
         return [message.id for message in await self._memory(wrapper).newest_messages(limit)]
+
+
+class VoltMemWorkingMemory:
+    """
+    A working memory that an agent of the OpenAI Agents SDK keeps, and is shown at the beginning of each request.
+
+    ::
+
+        memory = VoltMemWorkingMemory(storage.working_memory("ada"))
+        agent = Agent(name="guide", tools=memory.tools)
+        await Runner.run(agent, "Hello", session=session, run_config=RunConfig(call_model_input_filter=memory))
+
+        # Or for all users: the function gets the run's context, before each request and each call of a tool.
+        memory = VoltMemWorkingMemory(lambda context: storage.working_memory(context.user_id))
+
+    As the run's filter, it puts the memory before the items of each request, as quoted data in a message of the user's,
+    and adds to the instructions what the model is to do with it. A session stores nothing of that. Agents without the
+    tools, to which a run hands over, are not shown the memory. A tool call that is made again, with its id and
+    arguments, changes nothing.
+
+    A conversation that OpenAI's server keeps (conversation_id, previous_response_id) gets the memory anew with each
+    request.
+
+    Args:
+        memory: The handle; or a function of the run's context that returns it.
+        read_only: Whether the model may not write.
+        may_clear: Whether the model may empty the memory; restore() still brings it back.
+
+    One round trip before each request to the model.
+    """
+
+    def __init__(
+        self,
+        memory: WorkingMemoryHandle | Callable[[Any], WorkingMemoryHandle],
+        *,
+        read_only: bool = False,
+        may_clear: bool = False,
+    ) -> None:
+        self._kept = KeptMemory(memory, read_only=read_only, may_clear=may_clear, kinds=(WorkingMemoryHandle,))
+        self.tools: list[Any] = [
+            FunctionTool(
+                tool.name, tool.description, tool.parameters, partial(self._call, tool.name), strict_json_schema=False
+            )
+            for tool in self._kept.tools()
+        ]
+        """The tools by which the model reads and writes the memory, for ``Agent(tools=…)``."""
+
+    async def __call__(self, data: CallModelData[Any]) -> ModelInputData:
+        """Return a request with the memory, for ``RunConfig(call_model_input_filter=…)``."""
+        if not any(tool in self.tools for tool in data.agent.tools):
+            return data.model_data
+        memory = self._kept.of(data.context)
+        message = await memory.as_message()
+        shown: list[TResponseInputItem] = [] if message is None else [{"role": "user", "content": message.text}]
+        said = (data.model_data.instructions, self._kept.instructions(memory))
+        return ModelInputData(
+            input=[*shown, *data.model_data.input], instructions="\n\n".join(text for text in said if text)
+        )
+
+    async def _call(self, name: str, context: ToolContext[Any], arguments: str) -> str:
+        memory = self._kept.of(context.context)
+        return await memory.call_tool(name, arguments, operation_id=operation_of(context.tool_call_id, arguments))

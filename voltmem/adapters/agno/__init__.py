@@ -11,6 +11,9 @@ Agno: sessions of agents, teams and workflows, as conversations and messages in 
     agent = Agent(model=model, db=VoltMemSyncDb("postgresql://…"), add_history_to_context=True)
     agent.run("Do I need a coat?", user_id="ada", session_id="trip-to-oslo")
 
+    # Agno 2 and 3: what the agent writes down of the user.
+    agent = Agent(model=model, db=db, tools=[VoltMemWorkingMemory(storage.working_memory("ada"))])
+
     # Agno 1: replaces its PostgresStorage and takes the same arguments.
     storage = VoltMemStorage("agent_sessions", db_url="postgresql://…", auto_upgrade_schema=True)
     agent = Agent(model=model, storage=storage, user_id="ada", add_history_to_messages=True)
@@ -27,6 +30,7 @@ from voltmem.adapters.agno._sessions import DEFAULT_RUNS, DEFAULT_USER_ID, Sessi
 from voltmem.adapters.agno._sessions_of_1 import Mode, Session
 from voltmem.adapters.agno._storage import VoltMemStorage
 from voltmem.adapters.agno._sync_db import VoltMemSyncDb
+from voltmem.adapters.agno._working_memory import VoltMemWorkingMemory
 
 __all__ = [
     "DEFAULT_RUNS",
@@ -38,6 +42,7 @@ __all__ = [
     "VoltMemDb",
     "VoltMemStorage",
     "VoltMemSyncDb",
+    "VoltMemWorkingMemory",
     "import_sessions",
     "to_messages",
     "to_runs",

@@ -11,6 +11,8 @@ Middleware that keeps the conversations of LangChain's agents in voltmem, with o
     await agent.ainvoke({"messages": [{"role": "user", "content": "Hello"}]}, config)
     await storage.get_messages("ada", "c1")  # both sides; any process can continue the conversation
 
+``VoltMemWorkingMemory`` is middleware, too: with it, an agent keeps what it writes down of a user.
+
 ``VoltMemChatMessageHistory`` is for programs that still use LangChain's RunnableWithMessageHistory.
 
 With a ``voltmem.sync.PostgresStorage``, both also support ``invoke()`` and ``stream()``.
@@ -29,12 +31,21 @@ from voltmem._repr import safe_repr
 from voltmem._values import UNSET, Unset, check_id, check_user
 from voltmem.adapters._either import EitherStorage
 from voltmem.adapters.langchain._messages import FORMAT, to_langchain, to_native
+from voltmem.adapters.langchain._working_memory import VoltMemWorkingMemory
 from voltmem.errors import InvalidInputError, MissingExtraError
 from voltmem.options import DEFAULT_RESOURCE_ID, Window
 from voltmem.storage import Storage
 from voltmem.sync import Storage as BlockingStorage
 
-__all__ = ["FORMAT", "VoltMemChatMessageHistory", "VoltMemMiddleware", "VoltMemState", "to_langchain", "to_native"]
+__all__ = [
+    "FORMAT",
+    "VoltMemChatMessageHistory",
+    "VoltMemMiddleware",
+    "VoltMemState",
+    "VoltMemWorkingMemory",
+    "to_langchain",
+    "to_native",
+]
 
 try:
     from langchain.agents.middleware import AgentMiddleware, AgentState

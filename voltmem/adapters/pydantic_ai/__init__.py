@@ -11,6 +11,8 @@ Pydantic AI: a conversation store in PostgreSQL, with branches, forks and revisi
     memory = storage.conversation("ada", "c1")  # without a store, on any release of Pydantic AI
     result = await agent.run("Do I need a coat?", message_history=await load_history(memory, limit=20))
     await save_history(memory, result.new_messages())
+
+    agent = Agent(model, capabilities=[VoltMemWorkingMemory(storage.working_memory("ada"))])  # what it writes down
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from voltmem._agents.memory import ConversationMemory
 from voltmem._agents.native import NativeMemory
 from voltmem.adapters.pydantic_ai._messages import FORMAT, to_message, to_model_messages
 from voltmem.adapters.pydantic_ai._store import DEFAULT_USER_ID, VoltMemConversationStore
+from voltmem.adapters.pydantic_ai._working_memory import VoltMemWorkingMemory
 from voltmem.models import Message
 from voltmem.options import Window
 
@@ -32,6 +35,7 @@ __all__ = [
     "DEFAULT_USER_ID",
     "FORMAT",
     "VoltMemConversationStore",
+    "VoltMemWorkingMemory",
     "load_history",
     "save_history",
     "to_message",

@@ -1,0 +1,109 @@
+"""The middleware by which an agent of LangChain keeps a working memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from voltmem._agents.working_memory import WorkingMemoryHandle
+from voltmem.adapters._working_memory import KeptMemory, MemoryTool, operation_of
+from voltmem.errors import EventLoopError, MissingExtraError
+from voltmem.models import Message
+from voltmem.sync import WorkingMemoryHandle as BlockingHandle
+
+try:
+    from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse
+    from langchain.tools import ToolRuntime
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+    from langchain_core.tools import StructuredTool
+except ImportError as error:
+    raise MissingExtraError("langchain", "langchain") from error
+
+Handle: TypeAlias = WorkingMemoryHandle | BlockingHandle
+
+
+class VoltMemWorkingMemory(AgentMiddleware[AgentState[Any], Any]):
+    """
+    Middleware: the agent keeps a working memory, which it is shown at the beginning of each request.
+
+    ::
+
+        agent = create_agent(model, middleware=[VoltMemWorkingMemory(storage.working_memory("ada"))])
+
+        # Or for all users: the function gets the run's context, before each request and each call of a tool.
+        kept = VoltMemWorkingMemory(lambda context: storage.working_memory(context.user_id))
+        agent = create_agent(model, middleware=[VoltMemMiddleware(storage), kept], context_schema=SignedIn)
+
+    The memory is before the messages of each request, as quoted data in a message of the user's, and what to do with
+    it is in the system message. Neither is in the agent's state, nor stored with the conversation. A tool call that is
+    made again, with its id and arguments, changes nothing.
+
+    Args:
+        memory: The handle, or a function of the run's context that returns it. One of a PostgresStorage serves
+            ainvoke() and astream(); one of a voltmem.sync.PostgresStorage also invoke() and stream().
+        read_only: Whether the model may not write.
+        may_clear: Whether the model may empty the memory; restore() still brings it back.
+
+    One round trip before each request to the model.
+    """
+
+    def __init__(
+        self, memory: Handle | Callable[[Any], Handle], *, read_only: bool = False, may_clear: bool = False
+    ) -> None:
+        super().__init__()
+        kinds: tuple[type[Handle], ...] = (WorkingMemoryHandle, BlockingHandle)
+        self._kept: KeptMemory[Handle] = KeptMemory(memory, read_only=read_only, may_clear=may_clear, kinds=kinds)
+        self.tools = [self._tool(tool) for tool in self._kept.tools()]
+
+    def wrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Put the memory before the messages of the request."""
+        memory = self._blocking(request.runtime.context)
+        return handler(self._shown(request, memory, memory.as_message()))
+
+    async def awrap_model_call(
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
+    ) -> ModelResponse[Any] | AIMessage:
+        """Put the memory before the messages of the request."""
+        memory = self._kept.of(request.runtime.context)
+        if isinstance(memory, BlockingHandle):
+            message = await asyncio.to_thread(memory.as_message)
+        else:
+            message = await memory.as_message()
+        return await handler(self._shown(request, memory, message))
+
+    def _shown(self, request: ModelRequest[Any], memory: Handle, message: Message | None) -> ModelRequest[Any]:
+        text = self._kept.instructions(memory)
+        prompt = SystemMessage(text)
+        if request.system_message is not None:
+            blocks: list[Any] = [*request.system_message.content_blocks, {"type": "text", "text": f"\n\n{text}"}]
+            prompt = SystemMessage(blocks)
+        shown = [] if message is None else [HumanMessage(message.text)]
+        return request.override(system_message=prompt, messages=[*shown, *request.messages])
+
+    def _blocking(self, context: object) -> BlockingHandle:
+        memory = self._kept.of(context)
+        if not isinstance(memory, BlockingHandle):
+            raise EventLoopError(
+                "this memory is asynchronous: call ainvoke() or astream(), or give the handle of a "
+                "voltmem.sync.PostgresStorage"
+            )
+        return memory
+
+    def _tool(self, tool: MemoryTool) -> StructuredTool:
+        def call(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
+            operation_id = operation_of(runtime.tool_call_id, arguments)
+            return self._blocking(runtime.context).call_tool(tool.name, arguments, operation_id=operation_id)
+
+        async def acall(runtime: ToolRuntime[Any, Any], **arguments: Any) -> str:
+            memory = self._kept.of(runtime.context)
+            if isinstance(memory, BlockingHandle):
+                return await asyncio.to_thread(call, runtime, **arguments)
+            operation_id = operation_of(runtime.tool_call_id, arguments)
+            return await memory.call_tool(tool.name, arguments, operation_id=operation_id)
+
+        return StructuredTool(
+            name=tool.name, description=tool.description, args_schema=tool.parameters, func=call, coroutine=acall
+        )
